@@ -1,0 +1,159 @@
+"""What a kind of resource promises the shell, and what the shell offers it.
+
+A kind answers two questions: what is there (`observe`), and what should be done about it (`plan`). The shell
+(`upright.controller`) asks them whenever something that the kind watches has changed, and carries the answer out.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol, TypeVar
+
+Manifest = Mapping[str, Any]
+"""A Kubernetes object as JSON: what the API server sends and takes."""
+
+
+@dataclass(frozen=True)
+class ResourceType:
+    """A resource of the Kubernetes API, for instance apps/v1 deployments."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def __str__(self) -> str:
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names one object of a kind: the unit of the queue."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One object that exists. The UID is a precondition: a namesake made later is never meant."""
+
+    type: ResourceType
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Set `spec.replicas` of an object that was made once and whose template must stay as it was."""
+
+    target: Reference
+    replicas: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a person should be able to read in `kubectl describe`, on the object that was planned."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    action: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Count:
+    """One step of a counter of the operator's own /metrics; counted when the plan's status has been written."""
+
+    metric: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, in the order in which the shell does it: record first, then act, then tell.
+
+    When the status cannot be written because the object has changed meanwhile, nothing of the plan is carried out
+    and a new plan is made from fresh data: so what the status records is never acted on before it is recorded.
+    """
+
+    status: Mapping[str, Any]
+    """The whole new status. Conditions come without `lastTransitionTime`: the shell carries it over."""
+    create: Sequence[Manifest] = ()
+    """Made once and never written again (Jobs, versions, a revision's Deployment). One that exists already is fine when
+    its labels of `upright.dev/` are those of the manifest; another one is an error."""
+    apply: Sequence[Manifest] = ()
+    """Whole owned objects, by server-side apply; whatever else of the same types we own by label is deleted."""
+    scale: Sequence[Scale] = ()
+    delete: Sequence[Reference] = ()
+    events: Sequence[Event] = ()
+    counts: Sequence[Count] = ()
+    gauges: Mapping[str, Iterable[tuple[Mapping[str, str], float]]] | None = None
+    """The samples, per metric, that this object contributes to the operator's /metrics; replaces its earlier ones."""
+    again: timedelta | None = None
+    """Look again after this long even if nothing happens."""
+
+
+class World(Protocol):
+    """What is known of the cluster: read from what the watches delivered, so reading costs no request."""
+
+    @property
+    def now(self) -> datetime:
+        """The time of this observation, in UTC."""
+        ...
+
+    def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        """The object, or None when the watches know none of that name."""
+        ...
+
+    def owned(self, type: ResourceType, owner_uid: str) -> Sequence[Manifest]:
+        """Objects of a type whose controller (owner reference) has this UID, by name."""
+        ...
+
+    def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
+        """Objects of a type in a namespace with this label, by name. The label must be one of `upright.dev/`."""
+        ...
+
+    def all(self, type: ResourceType, namespace: str) -> Sequence[Manifest]:
+        """Objects of a type in a namespace, by name."""
+        ...
+
+    async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
+        ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A watched resource, and which keys of our kind an event of it wakes."""
+
+    type: ResourceType
+    wakes: Callable[[Manifest], Iterable[Key]]
+
+
+Observed = TypeVar("Observed")
+
+
+class Kind(Protocol[Observed]):
+    """One of Upright's kinds of resource."""
+
+    type: ResourceType
+    watches: Sequence[Watch]
+    applies: Sequence[ResourceType]
+    """The types of objects that plans `apply`: the shell prunes among these."""
+
+    async def observe(self, resource: Manifest, world: World) -> Observed:
+        """Gather everything that a plan depends on. The only I/O; raises on failures worth another try."""
+        ...
+
+    def plan(self, observed: Observed) -> Plan:
+        """Decide. Pure: the same `observed` gives an equal plan."""
+        ...

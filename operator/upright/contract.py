@@ -133,10 +133,10 @@ class World(Protocol):
 
 @dataclass(frozen=True)
 class Watch:
-    """A watched resource, and which keys of our kind an event of it wakes."""
+    """A watched resource, and which keys of our kind an event of it wakes: its owner's, or whoever waits for it."""
 
     type: ResourceType
-    wakes: Callable[[Manifest], Iterable[Key]]
+    wakes: Callable[[Manifest, World], Iterable[Key]]
 
 
 Observed = TypeVar("Observed")

@@ -1,0 +1,16 @@
+"""What the operator may expect of a serving pod: header, routes that count, names of metrics."""
+
+VERSION_HEADER = "upright-model-version"
+"""Response header that names the ModelVersion that answered."""
+
+REQUESTS = "upright_requests_total"
+"""Counter {model, version, code}: requests for predictions by status class, not probes, metadata or unknown paths."""
+
+REQUEST_DURATION = "upright_request_duration_seconds"
+"""Histogram {model, version}: duration of the requests for predictions that ended in 2xx or 5xx."""
+
+PREDICTIONS = "upright_predictions_total"
+"""Counter {model, version}: rows that were predicted."""
+
+ANSWERED, MISTAKEN, FAILED = "2xx", "4xx", "5xx"
+"""Values of the label `code`. Errors are FAILED / (ANSWERED + FAILED): a client's mistake says nothing of a model."""

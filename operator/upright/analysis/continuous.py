@@ -1,0 +1,137 @@
+"""A continuous metric: has the canary's mean moved in the bad direction?
+
+What it tests: means of values such as revenue per order, from (n, sum, sum of squares) of each look.
+Null hypothesis: the canary's mean is worse than the stable version's by at most `tolerance.absolute` standard
+deviations.
+Guarantee: asymptotic. Each look gives z_k = D_k / sqrt(1.15 sigma^2 (1/n_c + 1/n_s)), D_k being the difference of means
+in the bad direction less the tolerance. If z_k is sub-Gaussian with variance 1 and mean at most 0, the normal mixture
+below is a supermartingale; means of some tens of values are near enough, and 1.15 is the safety for an estimated sigma.
+Source: Howard & Ramdas (arXiv 1906.09712), one-sided normal mixture:
+
+    ln M = 1/2 ln(4 rho/(t + rho)) + S^2/(2 (t + rho)) + ln Phi(S / sqrt(t + rho)),   S = sum z_k,  t looks.
+
+Check: with S ~ lambda t a half-normal prior of precision rho on lambda > 0 gives
+2 sqrt(rho/(t+rho)) exp(S^2/(2(t+rho))) Phi(S/sqrt(t+rho)), and 1/2 ln 4 is the 2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from upright.analysis.looks import BACKWARDS, NO_TRAFFIC, NOT_FINITE, USABLE, Floats, Ints, Moments, as_runs
+from upright.api.monitoring import Metric, Policy, seconds
+
+INFLATION = 1.15
+LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used
+
+
+@dataclass(frozen=True)
+class Drifting:
+    """The memory of one continuous metric; the first axis of every array is the run."""
+
+    used: Ints  # (runs,): looks seen
+    compared: Floats  # (runs,): t, the looks that gave evidence
+    total: Floats  # (runs,): S
+    arms: Floats  # (runs, 2, 3): number, sum and sum of squares of canary and stable
+    safe: Floats  # (runs,): S of the test for non-inferiority
+
+
+def empty(runs: int) -> Drifting:
+    """A metric that has not been seen."""
+    nothing = np.zeros(runs)
+    return Drifting(np.zeros(runs, dtype=np.int64), nothing, nothing, np.zeros((runs, 2, 3)), nothing)
+
+
+def sampled(moments: Moments) -> Floats:
+    """The moments as an array of shape (runs, 2, 3): canary and stable; number, sum, sum of squares."""
+    parts = np.broadcast_arrays(*(as_runs(value) for value in (*moments.canary, *moments.stable)))
+    return np.stack(parts, axis=-1).reshape(-1, 2, 3)
+
+
+def reasons(sample: Floats) -> Ints:
+    """For each run `USABLE`, or why the sample is not."""
+    numbers = sample[..., 0]
+    with np.errstate(invalid="ignore"):
+        why = np.where((numbers <= 0).any(axis=-1), NO_TRAFFIC, USABLE)
+        why = np.where((numbers < 0).any(axis=-1) | (sample[..., 2] < 0).any(axis=-1), BACKWARDS, why)
+    return np.where(np.isfinite(sample).all(axis=(1, 2)), why, NOT_FINITE)
+
+
+def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints) -> Drifting:
+    """The memory after one look."""
+    usable = reason == USABLE
+    sample = np.where(usable[:, None, None], sample, 0.0)
+    sigma = _deviation(memory.arms, metric)
+    compares = usable & np.isfinite(sigma) & (sigma > 0)
+    number = np.where(compares[:, None], sample[..., 0], 1.0)
+    mean = np.where(compares[:, None], sample[..., 1], 0.0) / number
+    sigma = np.where(compares, sigma, 1.0)
+    worse = (mean[:, 0] - mean[:, 1]) * (1 if metric.worse == "Higher" else -1) / sigma
+    scale = np.sqrt(INFLATION * (1 / number[:, 0] + 1 / number[:, 1]))
+    margin = metric.margins.absolute
+    return Drifting(
+        used=memory.used + usable,
+        compared=memory.compared + compares,
+        total=memory.total + np.where(compares, (worse - margin) / scale, 0.0),
+        arms=memory.arms + sample,
+        safe=memory.safe + np.where(compares, (_inferior(margin) - worse) / scale, 0.0),
+    )
+
+
+def evidence(memory: Drifting, policy: Policy) -> Floats:
+    """The ln of the evidence that the canary's mean is worse, shape (runs,)."""
+    return _log_mixture(memory.total, memory.compared, policy)
+
+
+def non_inferiority(memory: Drifting, policy: Policy) -> Floats:
+    """The ln of the evidence that the canary's mean is not worse by the inferior margin, shape (runs,)."""
+    return _log_mixture(memory.safe, memory.compared, policy)
+
+
+def differences(memory: Drifting, metric: Metric) -> tuple[Floats, Floats, Floats]:
+    """(canary mean, stable mean, standard deviation), each of shape (runs,); NaN where nothing was seen."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = memory.arms[..., 1] / memory.arms[..., 0]
+    return means[:, 0], means[:, 1], _deviation(memory.arms, metric)
+
+
+def _inferior(margin: float) -> float:
+    return 2 * max(margin, 0.05)
+
+
+def _deviation(arms: Floats, metric: Metric) -> Floats:
+    """Standard deviation of one value around its arm's mean, NaN while too few were seen."""
+    if metric.deviation is not None:
+        return np.full(len(arms), metric.deviation)
+    number, total, squares = np.moveaxis(arms, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        around = (squares - total**2 / number).sum(axis=-1)
+        values = number.sum(axis=-1) - 2
+        return np.where(values >= LEAST_VALUES, np.sqrt(np.maximum(around, 0.0) / values), np.nan)
+
+
+def _log_mixture(total: Floats, looks: Floats, policy: Policy) -> Floats:
+    rho = _precision(policy)
+    spread = np.sqrt(looks + rho)
+    return np.asarray(
+        0.5 * np.log(4 * rho / (looks + rho)) + total**2 / (2 * (looks + rho)) + _log_normal_cdf(total / spread)
+    )
+
+
+def _precision(policy: Policy) -> float:
+    """The rho for which the boundary is lowest half way to the horizon."""
+    best_at = max(1.0, seconds(policy.horizon) / seconds(policy.interval) / 2)
+    width = (
+        2 * math.log(1 / (2 * policy.false_rollback_probability)) if policy.false_rollback_probability < 0.5 else 1.0
+    )
+    return best_at / (width + math.log1p(width))
+
+
+def _log_normal_cdf(x: Floats) -> Floats:
+    """The ln Phi(x): from erfc, and from its asymptotic series far to the left."""
+    near = np.maximum(x, -30.0)
+    body = np.log(0.5 * np.vectorize(math.erfc, otypes=[np.float64])(-near / math.sqrt(2)))
+    far = np.minimum(x, -30.0)
+    tail = -0.5 * far * far - np.log(-far) - 0.5 * math.log(2 * math.pi)
+    return np.where(x < -30.0, tail, body)

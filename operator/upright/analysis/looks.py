@@ -1,0 +1,131 @@
+"""One look at both versions: what was counted since the look before, and whether it can be used.
+
+A count is a number, or an array over the runs of a simulation. Counts are raw deltas of counters, never the output of
+PromQL's `rate()` or `increase()`, which extrapolate to fractions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+Ints: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Events of each version since the last look, as (total, bad)."""
+
+    canary: tuple[ArrayLike, ArrayLike]
+    stable: tuple[ArrayLike, ArrayLike]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Durations of each version since the last look: a count for each bucket (not cumulative).
+
+    `edges` are the upper bounds of the buckets, rising; a last bucket without bound is expected after them, unless
+    the last edge is infinite. The last axis of `canary` and `stable` is the bucket.
+    """
+
+    canary: ArrayLike
+    stable: ArrayLike
+    edges: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Values of each version since the last look, as (number, sum, sum of squares)."""
+
+    canary: tuple[ArrayLike, ArrayLike, ArrayLike]
+    stable: tuple[ArrayLike, ArrayLike, ArrayLike]
+
+
+Measurement: TypeAlias = Counts | Histogram | Moments
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was measured in one interval.
+
+    `time` is the end of the interval in seconds, from any fixed origin (Unix time will do). `measurements` holds what
+    was measured by the metric's name; a metric that is not there was not measured.
+    """
+
+    time: float
+    measurements: Mapping[str, Measurement]
+
+
+# Why a metric skipped a look, in the order in which it is checked. The place in this tuple is what a state stores.
+SKIPS = (
+    "the metric was not measured",
+    "the measurement is of another kind than the metric",
+    "the bucket edges differ",
+    "a count is not a finite number",
+    "a count went backwards",
+    "there are more bad events than events",
+    "there was no traffic to one of the versions",
+    "the version was still warming up",
+)
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, NO_TRAFFIC, WARMING = range(len(SKIPS))
+USABLE = -1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Two-by-two tables: events and bad events of both versions, each of shape (runs, channels).
+
+    A Latency metric has a channel for each bucket edge, every other metric has one.
+    """
+
+    canary_total: Floats
+    canary_bad: Floats
+    stable_total: Floats
+    stable_bad: Floats
+
+
+def as_runs(value: ArrayLike) -> Floats:
+    """A number or an array over runs, as an array of shape (runs,)."""
+    return np.atleast_1d(np.asarray(value, dtype=np.float64))
+
+
+def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
+    """The table with its unusable runs set to zero, and for each run `USABLE` or why it cannot be used.
+
+    With `one_arm` only the canary needs traffic.
+    """
+    parts = np.stack(np.broadcast_arrays(table.canary_total, table.canary_bad, table.stable_total, table.stable_bad))
+    reason = np.full(parts.shape[1], USABLE, dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        silent = parts[0] <= 0 if one_arm else (parts[0] <= 0) | (parts[2] <= 0)
+        for why, where in (
+            (NO_TRAFFIC, silent),
+            (EXCESS, (parts[1] > parts[0]) | (parts[3] > parts[2])),
+            (BACKWARDS, (parts < 0).any(axis=0)),
+            (NOT_FINITE, ~np.isfinite(parts).all(axis=0)),
+        ):
+            reason[where.any(axis=-1)] = why
+    parts = np.where((reason == USABLE)[:, None], parts, 0.0)
+    return Table(*parts), reason
+
+
+def above_edges(histogram: Histogram, wanted: Floats) -> Table | None:
+    """How many durations were above each wanted edge; None when the edges or the shapes do not fit."""
+    edges = np.asarray(histogram.edges, dtype=np.float64)
+    bounds = edges[:-1] if len(edges) and np.isposinf(edges[-1]) else edges
+    canary, stable = (np.atleast_2d(np.asarray(arm, dtype=np.float64)) for arm in (histogram.canary, histogram.stable))
+    if canary.shape[-1] != len(bounds) + 1 or stable.shape[-1] != len(bounds) + 1 or np.any(np.diff(bounds) <= 0):
+        return None
+    places = np.searchsorted(bounds, wanted)
+    if np.any(places >= len(bounds)) or not np.array_equal(bounds[places], wanted):
+        return None
+    totals = [np.repeat(arm.sum(axis=-1, keepdims=True), len(wanted), axis=-1) for arm in (canary, stable)]
+    above = [arm[..., ::-1].cumsum(axis=-1)[..., ::-1][..., places + 1] for arm in (canary, stable)]
+    # a negative bucket must be seen even where the sum above an edge is not negative
+    for arm, counts in zip((canary, stable), above, strict=True):
+        counts[np.any(arm < 0, axis=-1)] = -1.0
+    return Table(totals[0], above[0], totals[1], above[1])

@@ -1,0 +1,66 @@
+"""The onset-aware mixture: what turns evidence per look into evidence over a rollout.
+
+What it tests: whatever the kernel tests; this module only bets over time. Regressions often begin late, and nobody
+knows how large they are, so the starting capital of 1 is spread over effect sizes g and over the look at which the
+regression begins: half on the first planned look, the rest evenly on the others.
+
+    R_g <- (R_g + w_t pi_g) exp(llr_t(g)),    cash <- cash - w_t,    E_t = sum_g R_g + cash
+
+Null hypothesis: each look's factor exp(llr) has conditional mean at most 1 (the kernel's null).
+Guarantee: E_t is then a non-negative supermartingale from 1, so it ever reaches 1/alpha with probability at most
+alpha (Ville). Proof: money put on a g at look t is still in hand before it, and every product after it has mean at
+most 1; a mixture of supermartingales with predictable weights of sum 1 is one.
+Cost: ln 2 of evidence for a regression that is there from the start.
+Source: the mixture over onsets is Shin, Ramdas & Rinaldo, "E-detectors" (arXiv 2203.03532), with a finite budget.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upright.analysis.looks import Bools, Floats, Ints
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def onset_weight(used: Ints, planned: int) -> Floats:
+    """Capital put to work at the look after `used` looks, shape (runs,)."""
+    if planned == 1:
+        return np.where(used == 0, 1.0, 0.0)
+    return np.where(used == 0, 0.5, np.where(used < planned, 0.5 / (planned - 1), 0.0))
+
+
+def cash(used: Ints, planned: int) -> Floats:
+    """Capital not yet at work after `used` looks, shape (runs,)."""
+    if planned == 1:
+        return np.where(used == 0, 1.0, 0.0)
+    return np.where(used == 0, 1.0, 0.5 * np.maximum(planned - used, 0) / (planned - 1))
+
+
+def bet(log_wealth: Floats, llr: Floats, used: Ints, planned: int, usable: Bools) -> Floats:
+    """The ln R after one more look. `log_wealth` and `llr` have shape (runs, ..., g); unusable runs stay as they are."""
+    weight = onset_weight(used, planned) / llr.shape[-1]
+    with np.errstate(divide="ignore"):
+        stake = _over(np.log(weight), llr.ndim)
+    return np.where(_over(usable, llr.ndim), np.logaddexp(log_wealth, stake) + llr, log_wealth)
+
+
+def log_evidence(log_wealth: Floats, used: Ints, planned: int) -> Floats:
+    """The ln E, the last axis of `log_wealth` summed away."""
+    with np.errstate(divide="ignore"):
+        idle = _over(np.log(cash(used, planned)), log_wealth.ndim - 1)
+    return np.logaddexp(log_sum(log_wealth), idle)
+
+
+def log_sum(logs: Floats) -> Floats:
+    """The ln of the sum of exp over the last axis, without overflow; -inf where every term is -inf."""
+    top = logs.max(axis=-1)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(logs - safe[..., None]).sum(axis=-1)) + safe)
+
+
+def _over(values: NDArray[Scalar], ndim: int) -> NDArray[Scalar]:
+    """An array over runs, shaped to broadcast over `ndim` axes."""
+    return values.reshape(-1, *(1,) * (ndim - 1))

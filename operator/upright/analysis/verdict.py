@@ -1,0 +1,245 @@
+"""What the evidence says: continue, roll back, promote or hold, with a sentence for people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from upright.analysis import comparison, continuous, onset
+from upright.analysis.comparison import Comparison
+from upright.analysis.continuous import Drifting
+from upright.analysis.engine import Analysis, Watched, load, metric_evidence, planned_looks, weighted_evidence
+from upright.analysis.looks import SKIPS, USABLE, Bools, Floats
+from upright.api.monitoring import Metric, MetricType, Policy, seconds
+
+LARGEST = 690.0  # ln of the largest evidence that is reported
+
+
+class Decision(StrEnum):
+    """What to do with the canary."""
+
+    CONTINUE = "Continue"
+    ROLLBACK = "Rollback"
+    PROMOTE = "Promote"
+    HOLD = "Hold"
+
+
+@dataclass(frozen=True)
+class MetricVerdict:
+    """What one metric says so far. None stands for what cannot be told yet.
+
+    Attributes:
+        name: of the metric.
+        canary: rate of bad events (for Latency: of requests above `edge`; for Mean: the mean), of the looks used.
+        stable: likewise; for Limit the maximum.
+        ratio: canary to stable, each look its own stratum; for Mean the ratio of the means.
+        interval: of the ratio, valid at every look at once, at level 1 - falseRollbackProbability.
+        evidence: E of this metric alone.
+        edge: for Latency the bucket edge with the most evidence.
+        looks: how many looks gave evidence.
+        skipped: how many looks could not be used, by reason.
+    """
+
+    name: str
+    canary: float | None
+    stable: float | None
+    ratio: float | None
+    interval: tuple[float, float] | None
+    evidence: float
+    edge: float | None
+    looks: int
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict of one rollout; of many runs, every field but `message` and `metrics` is an array over the runs.
+
+    Attributes:
+        decision: what to do.
+        metric: the metric with the most evidence; after a crossing, the one that was blamed.
+        evidence: weighted sum over the metrics of E; after a crossing, as it was then.
+        threshold: 1 / falseRollbackProbability.
+        ratio: of the rates of `metric`, None while unknown (NaN in arrays).
+        interval: (low, high) of the ratio, None while unknown.
+        message: a sentence with metric, rates, ratio, evidence and threshold.
+        metrics: each metric by itself; empty for many runs.
+    """
+
+    decision: Decision
+    metric: str
+    evidence: float
+    threshold: float
+    ratio: float | None
+    interval: tuple[float, float] | None
+    message: str
+    metrics: tuple[MetricVerdict, ...]
+
+
+def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
+    """What the state says.
+
+    Raises:
+        ValueError: the state was begun with another policy.
+    """
+    analysis = load(policy, state)
+    shares = weighted_evidence(analysis, policy)
+    crossed = ~np.isnan(analysis.crossed)
+    blamed = np.where(crossed, analysis.blamed, shares.argmax(axis=-1))
+    evidence = _shown(np.where(crossed, analysis.crossing, onset.log_sum(shares)))
+    decisions = _decisions(analysis, policy, crossed)
+    threshold = 1 / policy.false_rollback_probability
+    if analysis.runs > 1:
+        return _of_many(analysis, policy, decisions, blamed, evidence)
+    metrics = tuple(_metric_verdict(analysis, policy, metric) for metric in policy.metrics)
+    worst = metrics[int(blamed[0])]
+    decision = Decision(str(decisions[0]))
+    return Verdict(
+        decision=decision,
+        metric=worst.name,
+        evidence=float(evidence[0]),
+        threshold=threshold,
+        ratio=worst.ratio,
+        interval=worst.interval,
+        message=_message(analysis, policy, decision, worst, float(evidence[0]), threshold),
+        metrics=metrics,
+    )
+
+
+def _decisions(analysis: Analysis, policy: Policy, crossed: Bools) -> Any:
+    safe = np.all([_is_safe(analysis.metrics[metric.name], policy, analysis.runs) for metric in policy.metrics], axis=0)
+    elapsed = 0.0
+    if analysis.first is not None and analysis.last is not None:
+        elapsed = analysis.last - analysis.first + seconds(policy.interval)
+    over = elapsed >= seconds(policy.horizon) * (1 - 1e-9)
+    undecided = Decision(policy.on_inconclusive) if over else Decision.CONTINUE
+    return np.where(crossed, str(Decision.ROLLBACK), np.where(safe, str(Decision.PROMOTE), str(undecided)))
+
+
+def _is_safe(watched: Watched, policy: Policy, runs: int) -> Bools:
+    wanted = -np.log(policy.false_promotion_probability)
+    if isinstance(watched.memory, Comparison):
+        return np.asarray(watched.memory.safest >= wanted)
+    if isinstance(watched.memory, Drifting):
+        return np.asarray(continuous.non_inferiority(watched.memory, policy) >= wanted)
+    return np.zeros(runs, dtype=np.bool_)
+
+
+def _shown(logs: Floats) -> Floats:
+    return np.asarray(np.exp(np.minimum(logs, LARGEST)))
+
+
+def _of_many(analysis: Analysis, policy: Policy, decisions: Any, blamed: Any, evidence: Any) -> Verdict:
+    ratios = np.full((3, analysis.runs, len(policy.metrics)), np.nan)
+    for place, metric in enumerate(policy.metrics):
+        ratios[:, :, place] = _ratios(analysis.metrics[metric.name], metric, policy, analysis.runs)[1:4]
+    picked = np.take_along_axis(ratios, blamed[None, :, None], axis=2)[:, :, 0]
+    names = np.array([metric.name for metric in policy.metrics])
+    rolled_back = int((decisions == str(Decision.ROLLBACK)).sum())
+    of_runs: Any = {
+        "decision": decisions,
+        "metric": names[blamed],
+        "evidence": evidence,
+        "threshold": np.full(analysis.runs, 1 / policy.false_rollback_probability),
+        "ratio": picked[0],
+        "interval": (picked[1], picked[2]),
+    }
+    return Verdict(message=f"{rolled_back} of {analysis.runs} runs are rolled back.", metrics=(), **of_runs)
+
+
+def _ratios(watched: Watched, metric: Metric, policy: Policy, runs: int) -> tuple[Any, Floats, Floats, Floats]:
+    """(channel with the most evidence, ratio, low, high), each of shape (runs,)."""
+    nothing = np.full(runs, np.nan)
+    memory = watched.memory
+    if isinstance(memory, Drifting):
+        canary, stable, _ = continuous.differences(memory, metric)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.zeros(runs, dtype=np.int64), np.where(stable == 0, np.nan, canary / stable), nothing, nothing
+    if memory is None:
+        return np.zeros(runs, dtype=np.int64), nothing, nothing, nothing
+    channel = comparison.channel_evidence(memory, planned_looks(policy)).argmax(axis=-1)
+    triple = comparison.ratio_with_interval(memory, metric, policy.false_rollback_probability, watched.dispersion)
+    ratio, low, high = (np.take_along_axis(part, channel[:, None], axis=1)[:, 0] for part in triple)
+    return channel, ratio, low, high
+
+
+def _metric_verdict(analysis: Analysis, policy: Policy, metric: Metric) -> MetricVerdict:
+    watched = analysis.metrics[metric.name]
+    memory = watched.memory
+    channel, ratio, low, high = _ratios(watched, metric, policy, 1)
+    canary: float | None = None
+    stable: float | None = None
+    if isinstance(memory, Drifting):
+        means = continuous.differences(memory, metric)
+        canary, stable = _known(means[0][0]), _known(means[1][0])
+    elif memory is not None:
+        n_c, e_c, n_s, e_s = memory.totals[0, channel[0]]
+        canary = e_c / n_c if n_c else None
+        stable = metric.maximum if metric.maximum is not None else (e_s / n_s if n_s else None)
+    bounded = _known(low[0]) is not None and _known(high[0]) is not None
+    return MetricVerdict(
+        name=metric.name,
+        canary=None if canary is None else float(canary),
+        stable=None if stable is None else float(stable),
+        ratio=_known(ratio[0]),
+        interval=(float(low[0]), float(high[0])) if bounded else None,
+        evidence=float(_shown(metric_evidence(watched, policy, 1))[0]),
+        edge=watched.edges[channel[0]] if watched.edges and memory is not None else None,
+        looks=0 if memory is None else int(memory.used[0]),
+        skipped={why: int(count) for why, count in zip(SKIPS, watched.skips[0], strict=True) if count},
+    )
+
+
+def _known(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _message(
+    analysis: Analysis, policy: Policy, decision: Decision, worst: MetricVerdict, evidence: float, threshold: float
+) -> str:
+    metric = next(metric for metric in policy.metrics if metric.name == worst.name)
+    parts = [_opening(analysis, policy, decision), f"{_rates(metric, worst)}; {_weight(evidence, threshold)}."]
+    for name, watched in analysis.metrics.items():
+        skipped = int(watched.skips.sum())
+        if skipped:
+            last = int(watched.last_skip[0])
+            why = SKIPS[last] if last != USABLE else ""
+            parts.append(f"{name}: {skipped} of {analysis.looks} looks were not used, the last because {why}.")
+    return " ".join(parts)
+
+
+def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
+    looks = f"{analysis.looks} looks" if analysis.looks != 1 else "1 look"
+    if not np.isnan(analysis.crossed[0]):
+        return f"The canary is worse than the tolerance allows, seen at time {analysis.crossed[0]:.10g}:"
+    if decision is Decision.CONTINUE:
+        return f"No verdict after {looks}:"
+    proven = all(_is_safe(watched, policy, 1)[0] for watched in analysis.metrics.values())
+    if proven:
+        return f"The canary is proven to be no worse than {policy.inferiority_ratio:g} times stable after {looks}:"
+    return f"The horizon of {policy.horizon} ended without a verdict, and onInconclusive says {decision}:"
+
+
+def _rates(metric: Metric, worst: MetricVerdict) -> str:
+    if worst.canary is None or worst.stable is None:
+        return f"{worst.name} has not been compared yet"
+    name = worst.name if worst.edge is None else f"{worst.name} above {worst.edge:g}"
+    if metric.type is MetricType.MEAN:
+        return f"{name} has mean {worst.canary:.4g} in the canary and {worst.stable:.4g} in stable"
+    other = "the maximum of" if metric.type is MetricType.LIMIT else "stable"
+    text = f"{name} is {_percent(worst.canary)} in the canary against {other} {_percent(worst.stable)}"
+    if worst.ratio is None or worst.interval is None:
+        return text
+    low, high = worst.interval
+    return f"{text}, ratio {worst.ratio:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
+
+
+def _weight(evidence: float, threshold: float) -> str:
+    relation = "has reached" if evidence >= threshold else "is below"
+    return f"evidence {evidence:.4g} {relation} the threshold {threshold:.4g}"

@@ -1,0 +1,244 @@
+"""What a user says about monitoring: the metrics, their tolerances, and the promise that a rollback must keep."""
+
+import math
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.alias_generators import to_camel
+
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
+
+
+def seconds(duration: str) -> float:
+    """The length in seconds of a Go-style duration such as `90s`, `1h30m` or `0.5s`."""
+    return math.fsum(
+        float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", duration)
+    )
+
+
+class MetricType(StrEnum):
+    """What a metric counts, and so which test compares it."""
+
+    ERROR_RATE = "ErrorRate"
+    LATENCY = "Latency"
+    QUALITY = "Quality"
+    RATIO = "Ratio"
+    LIMIT = "Limit"
+    MEAN = "Mean"
+
+
+class Inconclusive(StrEnum):
+    """What to do when the horizon ends without a verdict."""
+
+    PROMOTE = "Promote"
+    HOLD = "Hold"
+    ROLLBACK = "Rollback"
+
+
+def _refuse_unknown_fields(model: type[BaseModel], given: Any) -> Any:
+    if not isinstance(given, dict):
+        return given
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    unknown = sorted(str(key) for key in given if key not in known and key not in model.model_fields)
+    if unknown:
+        raise ValueError(
+            f"{model.__name__} has no field {', '.join(repr(key) for key in unknown)}; "
+            f"its fields are {', '.join(sorted(known))}. Remove the field or correct its name."
+        )
+    return given
+
+
+_CONFIG = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Tolerance(BaseModel):
+    """How much worse than the stable version a candidate may be and still count as healthy.
+
+    A candidate is healthy while it keeps within at least one of the two margins.
+    """
+
+    model_config = _CONFIG
+
+    relative: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Tolerated relative increase of the rate: 0.25 lets 1.0 % become 1.25 %.",
+    )
+    absolute: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Tolerated increase of the rate itself: 0.001 lets 0.3 % become 0.4 %. "
+        "For a Mean it is measured in standard deviations of one value.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        return _refuse_unknown_fields(cls, given)
+
+
+DEFAULT_TOLERANCES: dict[MetricType, Tolerance] = {
+    MetricType.ERROR_RATE: Tolerance(relative=0.25, absolute=0.001),
+    MetricType.LATENCY: Tolerance(relative=0.25),
+    MetricType.QUALITY: Tolerance(absolute=0.01),
+    MetricType.RATIO: Tolerance(relative=0.25),
+    MetricType.LIMIT: Tolerance(),
+    MetricType.MEAN: Tolerance(absolute=0.02),
+}
+
+
+class Metric(BaseModel):
+    """One thing that is watched during a rollout."""
+
+    model_config = _CONFIG
+
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$",
+        description="Names the metric in status, events and alerts; unique among the metrics of a Deployment.",
+    )
+    type: MetricType = Field(
+        description="ErrorRate: failed among all requests. Latency: a histogram of durations. Quality: wrong among "
+        "labelled predictions. Ratio: any two counters, bad among total. Limit: a rate of the candidate alone against "
+        "a maximum. Mean: the mean of a continuous value."
+    )
+    tolerance: Tolerance | None = Field(
+        default=None,
+        description="How much worse is still healthy. Default by type: ErrorRate relative 0.25 and absolute 0.001, "
+        "Latency and Ratio relative 0.25, Quality absolute 0.01, Mean absolute 0.02. A margin left out is 0.",
+    )
+    bad: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description='Selector of the counter of bad events, for example shop_refunds_total{kind="full"}. '
+        "For Ratio and Limit.",
+    )
+    total: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="Selector of the counter of all events, bad ones included. For Ratio and Limit.",
+    )
+    maximum: float | None = Field(
+        default=None, gt=0, lt=1, description="Limit only: the highest rate that is acceptable, whatever stable does."
+    )
+    dispersion: Annotated[
+        float | Literal["auto"],
+        WithJsonSchema(
+            {
+                "description": "How much more the counts scatter than independent events would: a number of at least "
+                "1, or auto to estimate it from pods of the stable version compared with each other.",
+                "default": "auto",
+                "x-kubernetes-preserve-unknown-fields": True,
+            }
+        ),
+    ] = Field(default="auto")
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Share of the false rollback probability that this metric may use, relative to the others.",
+    )
+    buckets: Annotated[list[float], Field(min_length=1, max_length=14)] | None = Field(
+        default=None,
+        description="Latency only: the bucket edges (le, in the histogram's unit) to compare. Default: all, or 14 "
+        "spread evenly when there are more.",
+    )
+    worse: Literal["Higher", "Lower"] = Field(
+        default="Higher", description="Mean only: whether a higher or a lower mean is the bad direction."
+    )
+    deviation: float | None = Field(
+        default=None,
+        gt=0,
+        description="Mean only: the standard deviation of one value, from history. Default: estimated from the looks "
+        "already seen, of which the first then gives no evidence.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        return _refuse_unknown_fields(cls, given)
+
+    @model_validator(mode="after")
+    def _fields_fit_the_type(self) -> Self:
+        if self.type is MetricType.LIMIT and self.maximum is None:
+            raise ValueError(f"metric {self.name!r} has type Limit and needs maximum, the highest acceptable rate")
+        only = {"maximum": (MetricType.LIMIT,), "buckets": (MetricType.LATENCY,), "deviation": (MetricType.MEAN,)}
+        for field, types in only.items():
+            if getattr(self, field) is not None and self.type not in types:
+                raise ValueError(
+                    f"metric {self.name!r} has type {self.type}, for which {field} means nothing; "
+                    f"{field} belongs to {', '.join(types)}. Remove it or change the type."
+                )
+        if (self.bad is None) != (self.total is None):
+            raise ValueError(f"metric {self.name!r} needs bad and total together, or neither")
+        if self.dispersion != "auto" and not self.dispersion >= 1:
+            raise ValueError(f"metric {self.name!r}: dispersion must be at least 1 or auto, found {self.dispersion}")
+        if self.buckets is not None and any(
+            high <= low for low, high in zip(self.buckets, self.buckets[1:], strict=False)
+        ):
+            raise ValueError(f"metric {self.name!r}: buckets must rise from each to the next, found {self.buckets}")
+        return self
+
+    @property
+    def margins(self) -> Tolerance:
+        """The tolerance, or the default of the metric's type."""
+        return self.tolerance or DEFAULT_TOLERANCES[self.type]
+
+
+class Policy(BaseModel):
+    """What one rollout promises and watches; the fields of spec.monitoring that the analysis needs, and the horizon."""
+
+    model_config = _CONFIG
+
+    false_rollback_probability: float = Field(
+        default=0.01,
+        gt=0,
+        le=0.5,
+        description="The probability that a healthy candidate is ever rolled back in one rollout is at most this.",
+    )
+    false_promotion_probability: float = Field(
+        default=0.05,
+        gt=0,
+        le=0.5,
+        description="The probability that a candidate at least inferiorityRatio times as bad is promoted before the "
+        "horizon is at most this.",
+    )
+    inferiority_ratio: float = Field(
+        default=2.0,
+        gt=1,
+        le=100,
+        description="Promotion before the horizon needs proof that the candidate's rate is below this multiple of the "
+        "stable version's.",
+    )
+    interval: Duration = Field(default="15s", description="Time between looks.")
+    horizon: Duration = Field(default="30m", description="Length of the rollout: the sum of its steps.")
+    warm_up: Duration = Field(default="0s", description="Looks this early in the rollout are not compared.")
+    on_inconclusive: Inconclusive = Field(
+        default=Inconclusive.PROMOTE, description="What to do at the horizon without a verdict."
+    )
+    metrics: list[Metric] = Field(min_length=1, max_length=16, description="What is watched.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        return _refuse_unknown_fields(cls, given)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        names = [metric.name for metric in self.metrics]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"metrics: the name {twice[0]!r} stands more than once; give each metric its own name")
+        if seconds(self.interval) <= 0:
+            raise ValueError(f"interval must be longer than zero, found {self.interval}")
+        if seconds(self.horizon) < seconds(self.interval):
+            raise ValueError(f"horizon ({self.horizon}) is shorter than interval ({self.interval}): there is no look")
+        return self

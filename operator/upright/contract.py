@@ -145,10 +145,16 @@ Observed = TypeVar("Observed")
 class Kind(Protocol[Observed]):
     """One of Upright's kinds of resource."""
 
-    type: ResourceType
-    watches: Sequence[Watch]
-    applies: Sequence[ResourceType]
-    """The types of objects that plans `apply`: the shell prunes among these."""
+    @property
+    def type(self) -> ResourceType: ...
+
+    @property
+    def watches(self) -> Sequence[Watch]: ...
+
+    @property
+    def applies(self) -> Sequence[ResourceType]:
+        """The types of objects that plans `apply`: the shell prunes among these."""
+        ...
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
         """Gather everything that a plan depends on. The only I/O; raises on failures worth another try."""

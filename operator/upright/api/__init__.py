@@ -1,0 +1,1 @@
+"""What users write and what files say: the resources of `upright.dev` and the formats that pods exchange."""

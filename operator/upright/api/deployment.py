@@ -1,0 +1,247 @@
+"""Deployment: a model in production."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from upright.api.common import AnyList, AnyObject, Conditions, DnsLabel, Duration, Metadata, Resource, Text
+from upright.api.schema import Column, Definition, Rule
+
+
+class Latest(Resource):
+    """Follow a model."""
+
+    model: DnsLabel = Field(description="The model whose newest Ready version is served.")
+
+
+class Serving(Resource):
+    """The container that answers."""
+
+    image: str = Field("", max_length=512, description="The image; empty: the operator's runtime image.")
+    port: int = Field(3000, ge=1, le=65535, description="The port that the container listens on.")
+    resources: AnyObject = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
+    env: AnyList = Field([], description="Environment (core/v1 EnvVar).")
+    pod: AnyObject = Field(
+        {}, description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins."
+    )
+
+
+class Step(Resource):
+    """One step of a rollout."""
+
+    weight: int = Field(ge=1, le=99, description="The candidate's share of the traffic, in percent.")
+    for_: Duration = Field(alias="for", description="How long the step lasts.")
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule("duration(self['for']) > duration('0s')", "for must be longer than 0s, for instance 10m"),
+    )
+
+
+class Rollout(Resource):
+    """How a new version goes out."""
+
+    strategy: Literal["Canary"] = Field("Canary", description="A new version gets its share in steps.")
+    steps: list[Step] = Field(
+        [
+            Step(weight=5, for_=timedelta(minutes=10)),
+            Step(weight=25, for_=timedelta(minutes=10)),
+            Step(weight=50, for_=timedelta(minutes=10)),
+        ],
+        min_length=1,
+        max_length=20,
+        description="The shares, rising, and how long each lasts.",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                Rule(
+                    "self.map(s, s.weight).isSorted() && self.all(s, self.exists_one(o, o.weight == s.weight))",
+                    "the weights must rise from step to step, for instance 5, 25, 50",
+                ).manifest()
+            ]
+        },
+    )
+    traffic: Literal["Replicas"] = Field(
+        "Replicas", description="How traffic is split: by the ratio of ready replicas behind one Service."
+    )
+    startup_deadline: Duration = Field(
+        timedelta(minutes=10), description="A version that is not ready to serve by then is rejected."
+    )
+    on_inconclusive: Literal["Promote", "Hold", "Rollback"] = Field(
+        "Promote", description="What happens at the end of the steps without a verdict."
+    )
+
+
+class Tolerance(Resource):
+    """How much worse the candidate may be. A version is rolled back when it is worse than both margins allow."""
+
+    relative: float = Field(0.25, ge=0, le=10, description="As a share of the stable version's rate.")
+    absolute: float = Field(0.001, ge=0, lt=1, description="In units of the rate.")
+
+
+class Metric(Resource):
+    """One measure on which the candidate is compared with the stable version."""
+
+    name: DnsLabel = Field(description="Names the metric in status, events and alerts.")
+    type: Literal["ErrorRate"] = Field(description="ErrorRate: answers of 5xx per request.")
+    tolerance: Tolerance = Field(Tolerance(), description="How much worse the candidate may be.")
+
+
+class Monitoring(Resource):
+    """What is watched, and how sure we must be."""
+
+    source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the serving pods' /metrics.")
+    interval: Duration = Field(timedelta(seconds=15), description="The time between looks, at least 1s.")
+    false_rollback_probability: float = Field(
+        0.01,
+        ge=0.000001,
+        le=0.2,
+        description="The probability that a healthy version is ever rolled back in one rollout.",
+    )
+    metrics: list[Metric] = Field(
+        [Metric(name="errors", type="ErrorRate")],
+        min_length=1,
+        max_length=10,
+        description="What is compared.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule("duration(self.interval) >= duration('1s')", "interval must be at least 1s", field="interval"),
+    )
+
+
+class DeploymentSpec(Resource):
+    """What is wanted."""
+
+    model_version: DnsLabel | None = Field(None, description="The ModelVersion to serve.")
+    latest: Latest | None = Field(None, description="Follow the newest Ready version of a model.")
+    mode: Literal["Realtime"] = Field("Realtime", description="Realtime: an HTTP API.")
+    replicas: int = Field(1, ge=0, le=1000, description="How many pods serve.")
+    serving: Serving = Field(Serving(), description="The container that answers.")
+    rollout: Rollout = Field(Rollout(), description="How a new version goes out.")
+    monitoring: Monitoring = Field(Monitoring(), description="What is watched while it goes out.")
+    paused: bool = Field(
+        False,
+        description="Start no rollout and take no further step. A version that proves worse is still rolled back.",
+    )
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "has(self.modelVersion) != has(self.latest)",
+            "exactly one of modelVersion and latest must be given: name a ModelVersion, or the model to follow",
+        ),
+    )
+
+
+class Arm(Resource):
+    """One of the two versions that share the traffic."""
+
+    model_version: str = Field(description="The ModelVersion.")
+    revision: str = Field(description="Hash over what its pods are made of.")
+    replicas: int = Field(0, description="Pods wanted.")
+    ready_replicas: int = Field(0, description="Pods ready.")
+    weight: int = Field(0, description="Its share of the ready pods, in percent.")
+    since: datetime = Field(description="When it took this place.")
+    step: int | None = Field(None, description="Candidate only: the index of the step it is in.")
+    step_since: datetime | None = Field(
+        None, description="Candidate only: when the step began; empty until it is ready."
+    )
+
+
+class MetricEvidence(Resource):
+    """What is known of one metric."""
+
+    name: str = Field(description="The metric.")
+    canary: float | None = Field(None, description="The candidate's rate.")
+    stable: float | None = Field(None, description="The stable version's rate.")
+    ratio: float | None = Field(None, description="The one divided by the other.")
+    evidence: float = Field(description="The e-value against 'no worse than tolerated'.")
+
+
+class Analysis(Resource):
+    """The comparison of the candidate with the stable version."""
+
+    looks: int = Field(0, description="How many looks have been taken.")
+    at: float | None = Field(None, description="Time of the last look that this state contains, in Unix seconds.")
+    evidence: float = Field(1, description="The e-value over all metrics.")
+    threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")
+    metrics: list[MetricEvidence] = Field([], max_length=10, description="By metric.")
+    verdict: Literal["Continue", "Rollback", "Promote", "Hold"] = Field(
+        "Continue", description="What the evidence says."
+    )
+    message: Text = Field("", description="The same in a sentence.")
+    state: AnyObject = Field({}, description="The evidence so far, for the next look. Not for people.")
+
+
+class Rejection(Resource):
+    """A revision that is not tried again by itself."""
+
+    model_version: str = Field(description="The ModelVersion.")
+    revision: str = Field(description="The revision.")
+    at: datetime = Field(description="When it was rejected.")
+    metric: str = Field("", description="The metric that condemned it; empty when it never served.")
+    message: Text = Field(description="Why, in a sentence.")
+
+
+class Episode(Resource):
+    """A time in which a version had traffic."""
+
+    model_version: str = Field(description="The ModelVersion.")
+    from_: datetime = Field(alias="from", description="Since when.")
+    to: datetime = Field(description="Until when.")
+    outcome: Literal["Promoted", "RolledBack", "Replaced"] = Field(
+        description="Promoted: was a candidate and became stable. RolledBack: was a candidate. Replaced: was stable."
+    )
+
+
+class DeploymentStatus(Resource):
+    """What is there."""
+
+    observed_generation: int | None = Field(None, description="The generation of the spec that this status is about.")
+    phase: Literal["Pending", "Progressing", "Paused", "Stable", "RolledBack", "Failed"] | None = Field(
+        None, description="In one word."
+    )
+    stable: Arm | None = Field(None, description="The version in production.")
+    candidate: Arm | None = Field(None, description="The version that is going out.")
+    analysis: Analysis | None = Field(None, description="The comparison of the two, or the last one made.")
+    rejected: list[Rejection] = Field([], max_length=20, description="Newest first.")
+    history: list[Episode] = Field([], max_length=20, description="Newest first.")
+    retry: str | None = Field(None, description="The value of the annotation upright.dev/retry that was answered last.")
+    replicas: int = Field(0, description="Pods of all versions.")
+    selector: str = Field("", description="Selects them, for the scale subresource.")
+    url: str = Field("", description="Where the model answers inside the cluster.")
+    conditions: Conditions = Field([], description="Ready, Reconciling, Stalled.")
+
+
+class Deployment(Resource):
+    """A model in production."""
+
+    metadata: Metadata
+    spec: DeploymentSpec
+    status: DeploymentStatus = DeploymentStatus()
+
+
+DEFINITION = Definition(
+    kind="Deployment",
+    plural="deployments",
+    short_names=("mdep",),
+    spec=DeploymentSpec,
+    status=DeploymentStatus,
+    description="A model in production: a new version goes out in steps and comes back by itself when it is worse.",
+    columns=(
+        Column("Phase", ".status.phase"),
+        Column("Stable", ".status.stable.modelVersion"),
+        Column("Candidate", ".status.candidate.modelVersion"),
+        Column("Weight", ".status.candidate.weight", type="integer"),
+        Column("Ready", ".status.stable.readyReplicas", type="integer"),
+        Column("Evidence", ".status.analysis.evidence", type="number", priority=1),
+        Column("Message", ".status.conditions[?(@.type=='Ready')].message"),
+        Column("Age", ".metadata.creationTimestamp", type="date"),
+    ),
+    scale={
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    },
+)

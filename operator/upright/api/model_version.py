@@ -1,0 +1,128 @@
+"""ModelVersion: one immutable, verified, traceable model."""
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from upright.api.artifact import ModelFormat
+from upright.api.common import AnyList, AnyObject, Conditions, Digest, DnsLabel, Metadata, Problem, Resource, Text
+from upright.api.schema import Column, Definition, Rule
+from upright.api.training_job import Trigger
+
+Numbers = Annotated[dict[str, float], WithJsonSchema({"type": "object", "additionalProperties": {"type": "number"}})]
+Strings = Annotated[dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})]
+
+
+class Artifact(Resource):
+    """Where the model is, and what it is."""
+
+    uri: str = Field(
+        pattern=r"^pvc://[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[^/].*$",
+        max_length=1024,
+        description="The artifact's folder: pvc://CLAIM/PATH.",
+    )
+    digest: Digest = Field(description="Digest of the artifact's manifest, which lists each file with its own digest.")
+    size_bytes: int = Field(0, ge=0, description="Size of all its files together.")
+    format: ModelFormat = Field(description="How the model is stored.")
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule("!self.uri.contains('..')", "uri must not contain '..': write the path from the root of the claim"),
+    )
+
+
+class Framework(Resource):
+    """What the model was trained with."""
+
+    name: Text = Field("", description="For instance scikit-learn.")
+    version: Text = Field("", description="Its version.")
+    python: Text = Field("", description="The version of Python.")
+
+
+class Signature(Resource):
+    """The model's inputs and outputs, in the types of the Open Inference Protocol."""
+
+    inputs: AnyList = Field([], description="Each with name and type.")
+    outputs: AnyList = Field([], description="Each with name and type.")
+
+
+class Producer(Resource):
+    """The run that made the version."""
+
+    name: str = Field(description="The TrainingJob.")
+    uid: str = Field(description="Its UID.")
+    run: int = Field(description="The number of the run.")
+    trigger: Trigger = Field(description="Why the run was started.")
+
+
+class UsedData(Resource):
+    """One input, as it was read."""
+
+    name: str = Field(description="The name in the TrainingJob.")
+    uri: str = Field(description="Where it came from.")
+    digest: Digest = Field(description="What it was.")
+
+
+class Lineage(Resource):
+    """Where the version comes from."""
+
+    training_job: Producer | None = Field(None, description="The run that made it.")
+    data: list[UsedData] = Field([], max_length=32, description="What it was trained on.")
+    code: UsedData | None = Field(None, description="The program that trained it.")
+    images: Strings = Field({}, description="The images that ran, by container, with digests.")
+    parent: str | None = Field(None, description="The version in production when this one was trained.")
+
+
+class ModelVersionSpec(Resource):
+    """What the version is. Immutable."""
+
+    model: DnsLabel = Field(description="The model that this is a version of.")
+    number: int = Field(1, ge=1, description="Newer versions have higher numbers.")
+    artifact: Artifact = Field(description="Where the model is, and what it is.")
+    framework: Framework | None = Field(None, description="What the model was trained with.")
+    signature: Signature | None = Field(None, description="The model's inputs and outputs.")
+    metrics: Numbers = Field({}, description="What was measured when it was trained.")
+    parameters: AnyObject = Field({}, description="The parameters it was trained with.")
+    lineage: Lineage | None = Field(None, description="Where it comes from.")
+    problem: Problem | None = Field(None, description="What the model is for.")
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule("self == oldSelf", "a ModelVersion is immutable: create one with another name instead"),
+    )
+
+
+class ModelVersionStatus(Resource):
+    """What is known of it."""
+
+    observed_generation: int | None = Field(None, description="The generation of the spec that this status is about.")
+    phase: Literal["Ready", "Corrupt", "Missing"] | None = Field(None, description="Whether it can be served.")
+    retry: str | None = Field(None, description="The value of the annotation upright.dev/retry that was answered last.")
+    used_by: list[str] = Field([], max_length=64, description="The Deployments that serve it now, as NAMESPACE/NAME.")
+    conditions: Conditions = Field([], description="Ready, Verified, Reconciling, Stalled.")
+
+
+class ModelVersion(Resource):
+    """One immutable model."""
+
+    metadata: Metadata
+    spec: ModelVersionSpec
+    status: ModelVersionStatus = ModelVersionStatus()
+
+
+DEFINITION = Definition(
+    kind="ModelVersion",
+    plural="modelversions",
+    short_names=("mv",),
+    spec=ModelVersionSpec,
+    status=ModelVersionStatus,
+    description="One immutable, verified, traceable version of a model.",
+    columns=(
+        Column("Model", ".spec.model"),
+        Column("Phase", ".status.phase"),
+        Column("Format", ".spec.artifact.format", priority=1),
+        Column("Digest", ".spec.artifact.digest", priority=1),
+        Column("Used-By", ".status.usedBy"),
+        Column("Message", ".status.conditions[?(@.type=='Ready')].message"),
+        Column("Age", ".metadata.creationTimestamp", type="date"),
+    ),
+)

@@ -1,0 +1,75 @@
+"""Names, labels and annotations of everything that Upright makes or reads."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from upright.api.common import API_VERSION, GROUP, Metadata
+from upright.contract import ResourceType
+
+MODEL = f"{GROUP}/model"
+MODEL_VERSION = f"{GROUP}/model-version"
+TRAINING_JOB = f"{GROUP}/training-job"
+TRAINING_JOB_UID = f"{GROUP}/training-job-uid"
+RUN = f"{GROUP}/run"
+DEPLOYMENT = f"{GROUP}/deployment"
+REVISION = f"{GROUP}/revision"
+
+RUN_REQUESTED = f"{GROUP}/run-requested"
+RETRY = f"{GROUP}/retry"
+
+TRAINING_JOBS = ResourceType(GROUP, "v1alpha1", "trainingjobs", "TrainingJob")
+MODEL_VERSIONS = ResourceType(GROUP, "v1alpha1", "modelversions", "ModelVersion")
+DEPLOYMENTS = ResourceType(GROUP, "v1alpha1", "deployments", "Deployment")
+JOBS = ResourceType("batch", "v1", "jobs", "Job")
+PODS = ResourceType("", "v1", "pods", "Pod")
+SERVICES = ResourceType("", "v1", "services", "Service")
+CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
+CLAIMS = ResourceType("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+APPS_DEPLOYMENTS = ResourceType("apps", "v1", "deployments", "Deployment")
+
+_LONGEST = 63
+
+
+def fit(name: str, suffix: str = "") -> str:
+    """`name` + `suffix` in at most 63 characters: a name too long is cut and gets a hash, so that it stays unique."""
+    if len(name) + len(suffix) <= _LONGEST:
+        return name + suffix
+    mark = "-" + hashlib.sha256(name.encode()).hexdigest()[:6]
+    return name[: _LONGEST - len(suffix) - len(mark)].rstrip("-") + mark + suffix
+
+
+def labels(model: str, version: str | None = None) -> dict[str, str]:
+    """The labels that everything Upright makes carries."""
+    named = {MODEL_VERSION: version} if version else {}
+    return {
+        "app.kubernetes.io/managed-by": "upright",
+        "app.kubernetes.io/part-of": model,
+        MODEL: model,
+        **named,
+    }
+
+
+def owner_reference(kind: str, owner: Metadata) -> dict[str, Any]:
+    """So that what is owned goes with its owner."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def controlled_by(manifest: Mapping[str, Any], uid: str) -> bool:
+    """Whether the object's controller is the owner with this UID."""
+    references = manifest["metadata"].get("ownerReferences", [])
+    return any(reference.get("controller") and reference["uid"] == uid for reference in references)
+
+
+def short_hash(content: Any) -> str:
+    """Ten hexadecimal digits that stand for a JSON value."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]

@@ -1,0 +1,192 @@
+"""From pydantic models to CustomResourceDefinitions.
+
+Kubernetes wants a structural schema: no references, every node with a type, defaults in place, and the rules that a
+schema cannot say as CEL. Pydantic writes JSON Schema 2020-12. The distance between the two is this module; no
+maintained library keeps both defaults and CEL rules.
+
+A model may have a class attribute `rules`: CEL rules over one object of it (`self`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition in CEL that the API server checks, and the sentence it answers with when it does not hold."""
+
+    rule: str
+    message: str
+    field: str | None = None
+    """The field to blame, as a path below the object."""
+
+    def manifest(self) -> Schema:
+        blamed = {"fieldPath": f".{self.field}"} if self.field else {}
+        return {"rule": self.rule, "message": self.message, **blamed}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of `kubectl get`."""
+
+    name: str
+    path: str
+    type: Literal["string", "integer", "number", "date"] = "string"
+    priority: int = 0
+
+    def manifest(self) -> Schema:
+        priority = {"priority": self.priority} if self.priority else {}
+        return {"name": self.name, "type": self.type, "jsonPath": self.path, **priority}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """All that a CustomResourceDefinition says, but the schema's form."""
+
+    kind: str
+    plural: str
+    short_names: Sequence[str]
+    spec: type[BaseModel]
+    status: type[BaseModel]
+    description: str
+    columns: Sequence[Column]
+    scale: Mapping[str, str] | None = None
+    """The paths of the scale subresource."""
+    name_rule: Rule = Rule(
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",
+        "metadata.name must be a DNS label: at most 63 lower-case letters, digits and '-', starting with a letter",
+    )
+
+
+def custom_resource_definition(definition: Definition, group: str, version: str) -> Schema:
+    """The CustomResourceDefinition, as JSON."""
+    scale = {"scale": dict(definition.scale)} if definition.scale else {}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{definition.plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {
+                "kind": definition.kind,
+                "listKind": f"{definition.kind}List",
+                "plural": definition.plural,
+                "singular": definition.kind.lower(),
+                "shortNames": list(definition.short_names),
+                "categories": ["mlops"],
+            },
+            "versions": [
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}, **scale},
+                    "additionalPrinterColumns": [column.manifest() for column in definition.columns],
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "description": definition.description,
+                            "required": ["spec"],
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                "spec": structural_schema(definition.spec),
+                                "status": structural_schema(definition.status),
+                            },
+                            "x-kubernetes-validations": [definition.name_rule.manifest()],
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+def structural_schema(model: type[BaseModel]) -> Schema:
+    """A model as a structural schema.
+
+    Raises ValueError when the model has a type that a structural schema cannot express.
+    """
+    properties: Schema = {}
+    required = []
+    for name, field in model.model_fields.items():
+        properties[field.alias or name] = _property(model, name, field)
+        if field.is_required():
+            required.append(field.alias or name)
+    schema: Schema = {"type": "object"}
+    if model.__doc__:
+        schema["description"] = " ".join(model.__doc__.split())
+    schema["properties"] = properties
+    if required:
+        schema["required"] = required
+    rules: Sequence[Rule] = getattr(model, "rules", ())
+    if rules:
+        schema["x-kubernetes-validations"] = [rule.manifest() for rule in rules]
+    return schema
+
+
+def _property(model: type[BaseModel], name: str, field: FieldInfo) -> Schema:
+    whole = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
+    schema = _structural(whole["properties"][field.alias or name], whole.get("$defs", {}))
+    if not field.is_required() and field.default is not None:
+        schema["default"] = {} if isinstance(field.default, BaseModel) else _written(model, name, field)
+    return schema
+
+
+def _written(model: type[BaseModel], name: str, field: FieldInfo) -> Any:
+    """The default as a user would write it: a duration as `10m`, a nested model with its own defaults left out."""
+    sample = model.model_construct(**{name: field.default})
+    return sample.model_dump(mode="json", by_alias=True, include={name}, exclude_defaults=False, warnings=False)[
+        field.alias or name
+    ]
+
+
+class _Generator(GenerateJsonSchema):
+    """Keeps the model's class in its schema's place, so that nested models are converted with their rules."""
+
+    def model_schema(self, schema: Any) -> Schema:
+        return super().model_schema(schema) | {"x-model": schema["cls"]}
+
+
+_KEPT = frozenset({
+    "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems",
+    "maxItems", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+    "x-kubernetes-validations",
+})  # fmt: skip
+_DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})
+
+
+def _structural(node: Schema, definitions: Schema) -> Schema:
+    """One node of JSON Schema, references resolved, as a node of a structural schema."""
+    if "$ref" in node:
+        target = definitions[node["$ref"].removeprefix("#/$defs/")]
+        return _structural({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+    if "anyOf" in node:  # only X | None is meant: absent stands for None
+        [variant] = [option for option in node["anyOf"] if option.get("type") != "null"]
+        return _structural({**variant, **{key: value for key, value in node.items() if key != "anyOf"}}, definitions)
+    if "x-model" in node:
+        schema = structural_schema(node["x-model"])
+        return schema | ({"description": node["description"]} if "description" in node else {})
+    if "const" in node:
+        node = {"type": "string", "enum": [node["const"]], **{k: v for k, v in node.items() if k != "const"}}
+    schema = {key: value for key, value in node.items() if key in _KEPT}
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if exclusive in node:  # a number in JSON Schema, a flag beside the bound in OpenAPI 3.0
+            schema |= {bound: node[exclusive], exclusive: True}
+    unknown = node.keys() - _KEPT - _DROPPED - {"exclusiveMinimum", "exclusiveMaximum"}
+    if unknown or "type" not in node:
+        raise ValueError(f"no structural schema for {node}: {sorted(unknown) or 'no type'}")
+    if "items" in node:
+        schema["items"] = _structural(node["items"], definitions)
+    if isinstance(node.get("additionalProperties"), dict) and "x-kubernetes-preserve-unknown-fields" not in node:
+        schema["additionalProperties"] = _structural(node["additionalProperties"], definitions)
+    return schema

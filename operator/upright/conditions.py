@@ -1,0 +1,48 @@
+"""The conditions of a status, as kstatus reads them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from upright.api.common import Condition
+
+_LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of an object: one word for programs, one sentence for people."""
+
+    reason: str
+    message: str
+
+
+def conditions(
+    generation: int,
+    ready: Literal["True", "False", "Unknown"],
+    finding: Finding,
+    *,
+    reconciling: bool = False,
+    stalled: Finding | None = None,
+) -> list[Condition]:
+    """Ready always; Reconciling and Stalled only when they hold, as kstatus asks."""
+    found = [condition("Ready", ready, finding, generation)]
+    if reconciling:
+        found.append(condition("Reconciling", "True", finding, generation))
+    if stalled:
+        found.append(condition("Stalled", "True", stalled, generation))
+    return found
+
+
+def condition(type: str, status: Literal["True", "False", "Unknown"], finding: Finding, generation: int) -> Condition:
+    return Condition(
+        type=type, status=status, reason=finding.reason, message=cut(finding.message), observed_generation=generation
+    )
+
+
+def cut(message: str) -> str:
+    """A text that fits a status field: a long one loses its middle, since the cause often stands at the end."""
+    message = " ".join(message.split())
+    if len(message) <= _LONGEST:
+        return message
+    half = (_LONGEST - 5) // 2
+    return f"{message[:half]} ... {message[-half:]}"

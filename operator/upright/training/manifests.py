@@ -1,0 +1,231 @@
+"""The objects of a run: its Job, and the ModelVersion that it ends in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from upright.api import names
+from upright.api.artifact import REFUSED, PublishReport, RunSpec
+from upright.api.common import API_VERSION, GROUP
+from upright.api.training_job import Run, TrainingJob
+from upright.contract import Manifest
+from upright.defaults import Defaults
+from upright.pods import (
+    CONTAINER_SECURITY,
+    NO_CREDENTIALS,
+    POD_SECURITY,
+    Location,
+    container_statuses,
+    environment,
+    merge_pod,
+)
+from upright.training.parameters import as_environment, as_json
+
+_PARAMETERS = f"{GROUP}/parameters"
+_DATA, _CODE, _OUTPUT, _STORE, _WORK = (f"/upright/{name}" for name in ("data", "code", "output", "store", "work"))
+_PARAMETERS_FILE = "/upright/parameters.json"
+_SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}}
+
+
+def run_name(training_job: str, number: int) -> str:
+    """Name of the run's Job and of its ModelVersion."""
+    return names.fit(training_job, f"-{number}")
+
+
+def run_labels(owner: TrainingJob, run: Run) -> dict[str, str]:
+    """What tells that an object belongs to this run of this TrainingJob, and to no namesake's."""
+    return {
+        **names.labels(owner.model),
+        names.TRAINING_JOB: owner.metadata.name,
+        names.TRAINING_JOB_UID: owner.metadata.uid,
+        names.RUN: str(run.number),
+    }
+
+
+def job(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> Manifest:
+    """The Job of a run. Raises InvalidParametersError."""
+    spec = owner.spec
+    labels = run_labels(owner, run)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": run.name,
+            "namespace": owner.metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [names.owner_reference("TrainingJob", owner.metadata)],
+        },
+        "spec": {
+            "backoffLimit": spec.retries,
+            "activeDeadlineSeconds": max(1, round(spec.deadline.total_seconds())),
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    *(
+                        {
+                            "action": "FailJob",
+                            "onExitCodes": {"containerName": container, "operator": "In", "values": [REFUSED]},
+                        }
+                        for container in (["data"] if _has_inputs(owner) else []) + ["publish"]
+                    ),
+                ]
+            },
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {
+                        "kubectl.kubernetes.io/default-container": "train",
+                        _PARAMETERS: as_json(spec.parameters),
+                    },
+                },
+                "spec": merge_pod(spec.train.pod, _pod(owner, run, defaults, store)),
+            },
+        },
+    }
+
+
+def _has_inputs(owner: TrainingJob) -> bool:
+    return bool(owner.spec.data or owner.spec.code)
+
+
+def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[str, Any]:
+    spec, train = owner.spec, owner.spec.train
+    inputs = {f"data-{index}": (source.uri, f"{_DATA}/{source.name}") for index, source in enumerate(spec.data)}
+    if spec.code:
+        inputs["code"] = (spec.code.uri, _CODE)
+    input_mounts = [Location.parse(uri).mount(volume, at, read_only=True) for volume, (uri, at) in inputs.items()]
+    tmp = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - a path in the pod
+    work = {"name": "work", "mountPath": _WORK}
+    output = {"name": "output", "mountPath": _OUTPUT}
+    paths = environment(
+        {
+            "UPRIGHT_DATA": _DATA,
+            "UPRIGHT_CODE": _CODE,
+            "UPRIGHT_PARAMETERS": _PARAMETERS_FILE,
+            "UPRIGHT_OUTPUT": _OUTPUT,
+            "HOME": "/tmp",  # noqa: S108 - a path in the pod
+        }
+    )
+    ours = [
+        *paths,
+        *environment(
+            {
+                "UPRIGHT_STORE": _STORE,
+                "UPRIGHT_WORK": _WORK,
+                "UPRIGHT_ALLOWED_FORMATS": ",".join(defaults.allowed_formats),
+                "UPRIGHT_RUN": _run_spec(owner, run, store),
+            }
+        ),
+    ]
+    data_container = {
+        "name": "data",
+        "image": defaults.runtime_image,
+        "args": ["data"],
+        "env": ours,
+        "resources": _SMALL,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [tmp, work, *input_mounts],
+    }
+    train_container = {
+        "name": "train",
+        "image": train.image or defaults.runtime_image,
+        "command": train.command,
+        "args": train.args,
+        "env": [*paths, *environment(as_environment(spec.parameters)), *train.env],
+        "envFrom": train.env_from,
+        "resources": train.resources,
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            tmp,
+            output,
+            {"name": "parameters", "mountPath": _PARAMETERS_FILE, "subPath": "parameters.json", "readOnly": True},
+            *input_mounts,
+        ],
+        **({"workingDir": _CODE} if spec.code else {}),
+    }
+    publish_container = {
+        "name": "publish",
+        "image": defaults.runtime_image,
+        "args": ["publish"],
+        "env": ours,
+        "resources": _SMALL,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [tmp, work, output, Location.parse(store).mount("store", _STORE, read_only=False)],
+    }
+    return {
+        **NO_CREDENTIALS,
+        "restartPolicy": "Never",
+        "securityContext": POD_SECURITY,
+        "initContainers": ([data_container] if inputs else []) + [train_container],
+        "containers": [publish_container],
+        "volumes": [
+            *({"name": volume, "emptyDir": {}} for volume in ("tmp", "work", "output")),
+            {
+                "name": "parameters",
+                "downwardAPI": {
+                    "items": [
+                        {
+                            "path": "parameters.json",
+                            "fieldRef": {"fieldPath": f"metadata.annotations['{_PARAMETERS}']"},
+                        }
+                    ]
+                },
+            },
+            *(Location.parse(uri).volume(volume) for volume, (uri, _) in inputs.items()),
+            Location.parse(store).volume("store"),
+        ],
+    }
+
+
+def _run_spec(owner: TrainingJob, run: Run, store: str) -> str:
+    spec = owner.spec
+    return RunSpec.model_validate(
+        {
+            "model": owner.model,
+            "run": run.name,
+            "namespace": owner.metadata.namespace,
+            "data": [source.model_dump(exclude_none=True) for source in spec.data],
+            "code": spec.code.model_dump(exclude_none=True) if spec.code else None,
+            "parameters": spec.parameters,
+            "store": store,
+        }
+    ).model_dump_json(by_alias=True, exclude_none=True)
+
+
+def model_version(owner: TrainingJob, run: Run, report: PublishReport, pod: Manifest) -> Manifest:
+    """The ModelVersion that a run ends in. It has no owner: it outlives the TrainingJob."""
+    told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    spec = owner.spec
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ModelVersion",
+        "metadata": {
+            "name": run.name,
+            "namespace": owner.metadata.namespace,
+            "labels": run_labels(owner, run),
+        },
+        "spec": {
+            "model": owner.model,
+            "number": run.number,
+            "artifact": {field: told[field] for field in ("uri", "digest", "sizeBytes", "format")},
+            **{field: told[field] for field in ("framework", "signature", "metrics") if told.get(field)},
+            "parameters": spec.parameters,
+            "lineage": {
+                "trainingJob": {
+                    "name": owner.metadata.name,
+                    "uid": owner.metadata.uid,
+                    "run": run.number,
+                    "trigger": run.trigger,
+                },
+                "data": told.get("data", []),
+                **({"code": told["code"]} if told.get("code") else {}),
+                "images": _images(pod),
+            },
+            **({"problem": spec.problem.model_dump(mode="json", by_alias=True)} if spec.problem else {}),
+        },
+    }
+
+
+def _images(pod: Manifest) -> Mapping[str, str]:
+    return {status["name"]: status["imageID"] for status in container_statuses(pod) if status.get("imageID")}

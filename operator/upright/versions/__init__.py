@@ -1,0 +1,1 @@
+"""ModelVersion: whether it can be served, and who serves it."""

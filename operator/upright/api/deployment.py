@@ -167,6 +167,7 @@ class Analysis(Resource):
     evidence: float = Field(1, description="The e-value over all metrics.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")
     metrics: list[MetricEvidence] = Field([], max_length=10, description="By metric.")
+    metric: str = Field("", description="The metric that condemns the candidate; empty while none does.")
     verdict: Literal["Continue", "Rollback", "Promote", "Hold"] = Field(
         "Continue", description="What the evidence says."
     )

@@ -1,0 +1,54 @@
+"""Why can the wanted version not go out?"""
+
+from upright.api import names
+from upright.conditions import Finding
+from upright.rollout.draft import Draft
+from upright.rollout.observe import Observed
+
+
+def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | None:
+    """What is in the way of the wanted revision, with what to do about it; None when nothing is."""
+    if observed.taken:
+        return _name_taken(observed)
+    version = observed.wanted
+    if version is None:
+        return _not_found(observed)
+    if draft.serves(wanted):
+        return None
+    name = version.metadata.name
+    rejection = next((one for one in draft.rejected if one.revision == wanted), None)
+    if rejection:
+        return Finding(
+            "VersionRejected",
+            f"{name} was rejected at {rejection.at:%Y-%m-%d %H:%M:%S} UTC: {rejection.message} "
+            f"Name another version, or try again: kubectl annotate --overwrite deployments.upright.dev "
+            f"{observed.resource.metadata.name} {names.RETRY}=$(date +%s)",
+        )
+    if version.status.phase is None:
+        return Finding("VersionNotReady", f"ModelVersion {name} has not been looked at yet.")
+    said = next((one for one in version.status.conditions if one.type == "Ready"), None)
+    if said and said.status != "True":
+        return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said.message}")
+    if observed.resource.spec.replicas == 0:
+        return Finding(
+            "ScaledToZero",
+            f"spec.replicas is 0, so {name} cannot be tried: scale up, and the rollout starts by itself.",
+        )
+    return None
+
+
+def _name_taken(observed: Observed) -> Finding:
+    return Finding(
+        "ServiceNameTaken",
+        f"Service {', '.join(observed.taken)} exists in namespace {observed.resource.metadata.namespace} and does not "
+        "belong to this Deployment: delete it, or give the Deployment another name.",
+    )
+
+
+def _not_found(observed: Observed) -> Finding:
+    spec, namespace = observed.resource.spec, observed.resource.metadata.namespace
+    if spec.latest:
+        missing = f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected"
+    else:
+        missing = f"ModelVersion {spec.model_version} does not exist in namespace {namespace}"
+    return Finding("VersionNotFound", f"{missing}: the rollout starts by itself when there is one.")

@@ -1,0 +1,90 @@
+"""What does the evidence say? The policy of a rollout, and its looks folded into one state."""
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+
+from upright.analysis import Decision, Look, Policy, begin, update
+from upright.analysis import verdict as verdict_of
+from upright.api.common import format_duration
+from upright.api.deployment import Analysis, DeploymentSpec, MetricEvidence
+from upright.conditions import cut
+
+_KEPT_FOR = 60
+"""Seconds of evidence that a restart of the operator may cost: a status is not written with every look."""
+
+
+def policy(spec: DeploymentSpec) -> Policy:
+    """What the analysis promises for this Deployment; its horizon is the length of all steps."""
+    monitoring = spec.monitoring
+    horizon = max(sum((step.for_ for step in spec.rollout.steps), timedelta(0)), monitoring.interval)
+    return Policy.model_validate(
+        {
+            "falseRollbackProbability": monitoring.false_rollback_probability,
+            "interval": format_duration(monitoring.interval),
+            "horizon": format_duration(horizon),
+            "onInconclusive": spec.rollout.on_inconclusive,
+            "metrics": [
+                {
+                    "name": metric.name,
+                    "type": metric.type,
+                    "tolerance": {"relative": metric.tolerance.relative, "absolute": metric.tolerance.absolute},
+                }
+                for metric in monitoring.metrics
+            ],
+        }
+    )
+
+
+def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]) -> Analysis:
+    """The analysis of a rollout after some more looks.
+
+    A state that belongs to other metrics or steps, because the spec was changed meanwhile, is begun anew.
+    """
+    promise = policy(spec)
+    state = begin(promise)
+    if before and before.state.get("policy") == state["policy"]:
+        state = before.state
+    for look in looks:
+        state = update(promise, state, look)
+    said = verdict_of(promise, state)
+    return Analysis(
+        looks=state["looks"],
+        at=state["last"],
+        evidence=_shown(said.evidence),
+        threshold=_shown(said.threshold),
+        metrics=[
+            MetricEvidence(
+                name=metric.name,
+                canary=_known(metric.canary),
+                stable=_known(metric.stable),
+                ratio=_known(metric.ratio),
+                evidence=_shown(metric.evidence),
+            )
+            for metric in said.metrics
+        ],
+        metric=said.metric if said.decision is Decision.ROLLBACK else "",
+        verdict=said.decision.value,
+        message=cut(said.message),
+        state=state,
+    )
+
+
+def _shown(value: float) -> float:
+    """A figure for people: four significant digits."""
+    return float(f"{value:.4g}")
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None else _shown(value)
+
+
+def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
+    """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence has doubled
+    or halved, or a minute has gone by.
+    """
+    if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
+        return True
+    if (now.at or 0) - (recorded.at or 0) >= _KEPT_FOR:
+        return True
+    return abs(math.log(max(now.evidence, 1e-300) / max(recorded.evidence, 1e-300))) > math.log(2)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from upright.analysis.looks import BACKWARDS, NO_TRAFFIC, NOT_FINITE, USABLE, Floats, Ints, Moments, as_runs
-from upright.api.monitoring import Metric, Policy, seconds
+from upright.api.monitoring import Metric, Policy
 
 INFLATION = 1.15
 LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used
@@ -30,17 +30,20 @@ LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used
 class Drifting:
     """The memory of one continuous metric; the first axis of every array is the run."""
 
-    used: Ints  # (runs,): looks seen
+    used: Floats  # (runs,): looks seen
     compared: Floats  # (runs,): t, the looks that gave evidence
     total: Floats  # (runs,): S
     arms: Floats  # (runs, 2, 3): number, sum and sum of squares of canary and stable
     safe: Floats  # (runs,): S of the test for non-inferiority
 
 
+SHAPES: dict[str, tuple[int, ...]] = {"used": (), "compared": (), "total": (), "arms": (2, 3), "safe": ()}
+
+
 def empty(runs: int) -> Drifting:
     """A metric that has not been seen."""
     nothing = np.zeros(runs)
-    return Drifting(np.zeros(runs, dtype=np.int64), nothing, nothing, np.zeros((runs, 2, 3)), nothing)
+    return Drifting(nothing, nothing, nothing, np.zeros((runs, 2, 3)), nothing)
 
 
 def sampled(moments: Moments) -> Floats:
@@ -121,7 +124,7 @@ def _log_mixture(total: Floats, looks: Floats, policy: Policy) -> Floats:
 
 def _precision(policy: Policy) -> float:
     """The rho for which the boundary is lowest half way to the horizon."""
-    best_at = max(1.0, seconds(policy.horizon) / seconds(policy.interval) / 2)
+    best_at = max(1.0, policy.planned_looks / 2)
     width = (
         2 * math.log(1 / (2 * policy.false_rollback_probability)) if policy.false_rollback_probability < 0.5 else 1.0
     )

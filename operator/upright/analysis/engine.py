@@ -5,14 +5,14 @@ e-process under any dependence between the metrics, so by Ville's inequality a h
 probability at most alpha. The metric with the largest a_m E_m is blamed.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
-from upright.analysis import comparison, continuous, onset
-from upright.analysis import state as codec
+from upright.analysis import comparison, continuous
 from upright.analysis.comparison import MAX_CHANNELS, Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import (
@@ -34,34 +34,8 @@ from upright.analysis.looks import (
     as_runs,
     checked,
 )
-from upright.analysis.state import State
-from upright.api.monitoring import Metric, MetricType, Policy, seconds
-
-
-@dataclass(frozen=True)
-class Watched:
-    """One metric: what is remembered of it, and which looks it skipped."""
-
-    memory: Comparison | Drifting | None  # None until the first look of a Latency metric names its edges
-    edges: tuple[float, ...]
-    dispersion: float
-    skips: Ints  # (runs, len(SKIPS))
-    last_skip: Ints  # (runs,): index into SKIPS, or USABLE
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A state with its arrays, as the functions of this package use it."""
-
-    runs: int
-    looks: int
-    late: int
-    first: float | None
-    last: float | None
-    crossed: Floats  # (runs,): when the evidence crossed the threshold, NaN before
-    blamed: Ints  # (runs,): index of the metric with the largest share of the evidence then
-    crossing: Floats  # (runs,): ln of the evidence then
-    metrics: Mapping[str, Watched]
+from upright.analysis.state import Analysis, State, Watched, dump, fingerprint, load
+from upright.api.monitoring import Metric, MetricType, Policy
 
 
 def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str, float] | None = None) -> State:
@@ -75,19 +49,20 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
     """
     known = dispersion or {}
     analysis = Analysis(
+        policy=fingerprint(policy),
         runs=1,
         looks=0,
         late=0,
         first=None,
         last=None,
         crossed=np.full(1, np.nan),
-        blamed=np.zeros(1, dtype=np.int64),
+        blamed=np.zeros(1),
         crossing=np.full(1, -np.inf),
-        metrics={metric.name: _unseen(metric, policy, known.get(metric.name, 1.0)) for metric in policy.metrics},
+        metrics={metric.name: _unseen(metric, known.get(metric.name, 1.0)) for metric in policy.metrics},
     )
     for look in history:
         analysis = _remembering(analysis, policy, look)
-    return dump(analysis, policy)
+    return dump(analysis)
 
 
 def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
@@ -99,22 +74,17 @@ def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
         ValueError: the state was begun with another policy, or the look has another number of runs than the state.
     """
     analysis = load(policy, state)
-    if analysis.last is not None and not look.time > analysis.last:
-        return dump(replace(analysis, late=analysis.late + (look.time != analysis.last)), policy)
-    if not np.isfinite(look.time):
-        raise ValueError(f"a look's time must be a number of seconds, found {look.time}")
-    return dump(_seen(analysis, policy, look), policy)
-
-
-def planned_looks(policy: Policy) -> int:
-    """How many looks fit into the horizon."""
-    return max(1, round(seconds(policy.horizon) / seconds(policy.interval)))
+    if not math.isfinite(look.time):
+        raise ValueError(f"a look's time must be a finite number of seconds, found {look.time}")
+    if analysis.last is not None and look.time <= analysis.last:
+        return dump(replace(analysis, late=analysis.late + (look.time != analysis.last)))
+    return dump(_seen(analysis, policy, look))
 
 
 def metric_evidence(watched: Watched, policy: Policy, runs: int) -> Floats:
     """The ln E of one metric, shape (runs,); 0 before its first usable look."""
     if isinstance(watched.memory, Comparison):
-        return comparison.evidence(watched.memory, planned_looks(policy))
+        return comparison.evidence(watched.memory, policy)
     if isinstance(watched.memory, Drifting):
         return continuous.evidence(watched.memory, policy)
     return np.zeros(runs)
@@ -127,25 +97,25 @@ def weighted_evidence(analysis: Analysis, policy: Policy) -> Floats:
     return np.asarray(np.stack(by_metric, axis=-1) + np.log(weights / weights.sum()))
 
 
-def _unseen(metric: Metric, policy: Policy, estimated: float) -> Watched:
+def _unseen(metric: Metric, estimated: float) -> Watched:
     given = estimated if metric.dispersion == "auto" else metric.dispersion
     memory: Comparison | Drifting | None = None
     if metric.type is MetricType.MEAN:
         memory = continuous.empty(1)
     elif metric.type is not MetricType.LATENCY:
-        memory = comparison.empty(metric, policy, 1, 1)
+        memory = comparison.empty(metric, 1, 1)
     return Watched(
         memory=memory,
         edges=tuple(metric.buckets or ()),
         dispersion=max(1.0, float(given)),
-        skips=np.zeros((1, len(SKIPS)), dtype=np.int64),
-        last_skip=np.full(1, USABLE, dtype=np.int64),
+        skips=np.zeros((1, len(SKIPS))),
+        last_skip=np.full(1, float(USABLE)),
     )
 
 
 def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
     first = look.time if analysis.first is None else analysis.first
-    warming = look.time - first < seconds(policy.warm_up)
+    warming = look.time - first < policy.warm_up.total_seconds()
     metrics = {
         metric.name: _watched(
             analysis.metrics[metric.name], metric, policy, look.measurements.get(metric.name), warming
@@ -165,7 +135,7 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         metrics={name: _for_runs(watched, runs) for name, watched in metrics.items()},
     )
     shares = weighted_evidence(analysis, policy)
-    together = onset.log_sum(shares)
+    together = np.logaddexp.reduce(shares, axis=-1)
     crosses = np.isnan(analysis.crossed) & (together >= -np.log(policy.false_rollback_probability))
     return replace(
         analysis,
@@ -181,7 +151,7 @@ def _watched(
     """One metric after one look."""
     if metric.type is MetricType.MEAN:
         return _watched_mean(watched, metric, measurement, warming)
-    watched, table, why = _tabulated(watched, metric, policy, measurement)
+    watched, table, why = _tabulated(watched, metric, measurement)
     if table is None:
         return _skipped(watched, np.full(len(watched.last_skip), why))
     watched = _for_runs(watched, len(table.canary_total))
@@ -190,7 +160,7 @@ def _watched(
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
         used = Table(*(np.zeros_like(part) for part in vars(used).values()))
-    memory = comparison.seen(watched.memory, metric, policy, used, reason, planned_looks(policy), watched.dispersion)
+    memory = comparison.seen(watched.memory, metric, policy, used, reason, watched.dispersion)
     return _skipped(replace(watched, memory=memory), reason)
 
 
@@ -206,9 +176,7 @@ def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | N
     return _skipped(replace(watched, memory=continuous.seen(watched.memory, metric, sample, reason)), reason)
 
 
-def _tabulated(
-    watched: Watched, metric: Metric, policy: Policy, measurement: Measurement | None
-) -> tuple[Watched, Table | None, int]:
+def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None) -> tuple[Watched, Table | None, int]:
     """The measurement as a table of channels, or why there is none; a first histogram settles the edges."""
     if measurement is None:
         return watched, None, MISSING
@@ -224,7 +192,7 @@ def _tabulated(
     if table is None:
         return watched, None, EDGES
     if watched.memory is None:
-        memory = comparison.empty(metric, policy, len(watched.last_skip), len(edges))
+        memory = comparison.empty(metric, len(watched.last_skip), len(edges))
         watched = replace(watched, memory=memory, edges=edges)
     return watched, table, USABLE
 
@@ -251,7 +219,7 @@ def _remembering(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         measurement = look.measurements.get(metric.name)
         if metric.type is MetricType.MEAN or measurement is None:
             continue
-        watched, table, _ = _tabulated(metrics[metric.name], metric, policy, measurement)
+        watched, table, _ = _tabulated(metrics[metric.name], metric, measurement)
         if table is None or not isinstance(watched.memory, Comparison):
             continue
         silent = np.zeros_like(table.stable_total)
@@ -281,74 +249,3 @@ def _for_runs(watched: Watched, runs: int) -> Watched:
     return replace(
         watched, memory=memory, skips=_spread(watched.skips, runs), last_skip=_spread(watched.last_skip, runs)
     )
-
-
-def dump(analysis: Analysis, policy: Policy) -> State:
-    """The analysis as a state."""
-    metrics = {}
-    for name, watched in analysis.metrics.items():
-        memory = watched.memory
-        arrays = {} if memory is None else {f.name: codec.encode(getattr(memory, f.name)) for f in fields(memory)}
-        metrics[name] = {
-            "edges": list(watched.edges),
-            "dispersion": watched.dispersion,
-            "skipped": _dump_skips(watched.skips),
-            "lastSkip": codec.encode(watched.last_skip),
-            "memory": arrays,
-        }
-    return {
-        "policy": codec.fingerprint(policy),
-        "looks": analysis.looks,
-        "late": analysis.late,
-        "first": analysis.first,
-        "last": analysis.last,
-        "crossed": codec.encode(analysis.crossed),
-        "blamed": codec.encode(analysis.blamed),
-        "crossing": codec.encode(analysis.crossing),
-        "metrics": metrics,
-    }
-
-
-def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
-    """The analysis that a state holds."""
-    codec.checked(state, policy)
-    metrics = {}
-    for metric in policy.metrics:
-        stored = state["metrics"][metric.name]
-        arrays: dict[str, Any] = {name: codec.decode(array) for name, array in stored["memory"].items()}
-        memory: Comparison | Drifting | None = None
-        if arrays:
-            arrays["used"] = arrays["used"].astype(np.int64)
-            memory = Drifting(**arrays) if metric.type is MetricType.MEAN else Comparison(**arrays)
-        metrics[metric.name] = Watched(
-            memory=memory,
-            edges=tuple(stored["edges"]),
-            dispersion=stored["dispersion"],
-            skips=_load_skips(stored["skipped"]),
-            last_skip=codec.decode(stored["lastSkip"]).astype(np.int64),
-        )
-    crossed = codec.decode(state["crossed"])
-    return Analysis(
-        runs=len(crossed),
-        looks=state["looks"],
-        late=state["late"],
-        first=state["first"],
-        last=state["last"],
-        crossed=crossed,
-        blamed=codec.decode(state["blamed"]).astype(np.int64),
-        crossing=codec.decode(state["crossing"]),
-        metrics=metrics,
-    )
-
-
-def _dump_skips(skips: Ints) -> Any:
-    """Named counts for one rollout; for many runs the array."""
-    if len(skips) > 1:
-        return skips
-    return {why: int(count) for why, count in zip(SKIPS, skips[0], strict=True) if count}
-
-
-def _load_skips(stored: Any) -> Ints:
-    if isinstance(stored, dict):
-        return np.array([[stored.get(why, 0) for why in SKIPS]], dtype=np.int64)
-    return np.asarray(stored, dtype=np.int64)

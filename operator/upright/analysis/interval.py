@@ -17,27 +17,21 @@ BEST_AT = 25.0  # the information at which the interval is narrowest: a standard
 
 
 def stratum(table: Table) -> Floats:
-    """One look's terms of the estimate and its variance, shape (runs, channels, 5)."""
+    """One look's terms of the estimate and its variance, shape (runs, channels, 3)."""
     whole = table.canary_total + table.stable_total
     share = np.divide(table.canary_total, whole, out=np.zeros_like(whole), where=whole > 0)
-    used = (whole > 0).astype(np.float64)
-    return np.stack(
-        (
-            table.canary_bad * (1 - share),
-            table.stable_bad * share,
-            (table.canary_bad + table.stable_bad) * share * (1 - share),
-            share,
-            used,
-        ),
-        axis=-1,
-    )
+    terms = np.empty((*whole.shape, 3))
+    terms[..., 0] = table.canary_bad * (1 - share)
+    terms[..., 1] = table.stable_bad * share
+    terms[..., 2] = (table.canary_bad + table.stable_bad) * share * (1 - share)
+    return terms
 
 
-def ratio_interval(strata: Floats, alpha: float, dispersion: float) -> tuple[Floats, Floats, Floats]:
-    """(ratio, low, high), each of shape (runs, channels), from summed strata; NaN where nothing was seen."""
-    canary, stable, spread, share, looks = np.moveaxis(strata, -1, 0)
+def ratio_interval(strata: Floats, totals: Floats, alpha: float, dispersion: float) -> tuple[Floats, Floats, Floats]:
+    """(ratio, low, high), each of shape (runs, channels), from summed strata and (n_c, e_c, n_s, e_s); NaN where nothing was seen."""
+    canary, stable, spread = np.moveaxis(strata, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_share = share / looks
+        mean_share = totals[..., 0] / (totals[..., 0] + totals[..., 2])
         half = np.where((canary == 0) | (stable == 0), 0.5, 0.0)
         canary = canary + half * (1 - mean_share)
         stable = stable + half * mean_share
@@ -47,7 +41,9 @@ def ratio_interval(strata: Floats, alpha: float, dispersion: float) -> tuple[Flo
         return np.exp(log_ratio), np.exp(log_ratio - radius), np.exp(log_ratio + radius)
 
 
-def rate_interval(total: Floats, bad: Floats, maximum: float, alpha: float, dispersion: float) -> tuple[Floats, ...]:
+def rate_interval(
+    total: Floats, bad: Floats, maximum: float, alpha: float, dispersion: float
+) -> tuple[Floats, Floats, Floats]:
     """(ratio of the rate to the maximum, low, high), each of shape (runs, channels); NaN where nothing was seen."""
     with np.errstate(invalid="ignore", divide="ignore"):
         events = np.maximum(bad, 0.5)

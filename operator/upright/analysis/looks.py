@@ -87,6 +87,14 @@ class Table:
     stable_total: Floats
     stable_bad: Floats
 
+    def stacked(self) -> Floats:
+        """The four parts along a new last axis."""
+        parts = (self.canary_total, self.canary_bad, self.stable_total, self.stable_bad)
+        stacked = np.empty((*self.canary_total.shape, 4))
+        for place, part in enumerate(parts):
+            stacked[..., place] = part
+        return stacked
+
 
 def as_runs(value: ArrayLike) -> Floats:
     """A number or an array over runs, as an array of shape (runs,)."""
@@ -98,19 +106,23 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
 
     With `one_arm` only the canary needs traffic.
     """
-    parts = np.stack(np.broadcast_arrays(table.canary_total, table.canary_bad, table.stable_total, table.stable_bad))
-    reason = np.full(parts.shape[1], USABLE, dtype=np.int64)
+    parts = table.stacked()
+    totals, bad = parts[..., ::2], parts[..., 1::2]
+    silent = totals[..., :1] <= 0 if one_arm else totals <= 0
     with np.errstate(invalid="ignore"):
-        silent = parts[0] <= 0 if one_arm else (parts[0] <= 0) | (parts[2] <= 0)
+        usable: Bools = np.all(~silent & (bad >= 0) & (bad <= totals) & (totals < np.inf), axis=(1, 2))
+        if usable.all():
+            return table, np.full(len(usable), USABLE)
+        reason = np.full(len(usable), USABLE)
         for why, where in (
             (NO_TRAFFIC, silent),
-            (EXCESS, (parts[1] > parts[0]) | (parts[3] > parts[2])),
-            (BACKWARDS, (parts < 0).any(axis=0)),
-            (NOT_FINITE, ~np.isfinite(parts).all(axis=0)),
+            (EXCESS, bad > totals),
+            (BACKWARDS, parts < 0),
+            (NOT_FINITE, ~np.isfinite(parts)),
         ):
-            reason[where.any(axis=-1)] = why
-    parts = np.where((reason == USABLE)[:, None], parts, 0.0)
-    return Table(*parts), reason
+            reason[where.any(axis=(1, 2))] = why
+    kept = np.where(usable[:, None, None], parts, 0.0)
+    return Table(*np.moveaxis(kept, -1, 0)), reason
 
 
 def above_edges(histogram: Histogram, wanted: Floats) -> Table | None:

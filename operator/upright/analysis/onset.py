@@ -19,46 +19,38 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from upright.analysis.looks import Bools, Floats, Ints
+from upright.analysis.looks import Bools, Floats
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def onset_weight(used: Ints, planned: int) -> Floats:
+def onset_weight(used: Floats, planned: int) -> Floats:
     """Capital put to work at the look after `used` looks, shape (runs,)."""
     if planned == 1:
         return np.where(used == 0, 1.0, 0.0)
     return np.where(used == 0, 0.5, np.where(used < planned, 0.5 / (planned - 1), 0.0))
 
 
-def cash(used: Ints, planned: int) -> Floats:
+def cash(used: Floats, planned: int) -> Floats:
     """Capital not yet at work after `used` looks, shape (runs,)."""
     if planned == 1:
         return np.where(used == 0, 1.0, 0.0)
     return np.where(used == 0, 1.0, 0.5 * np.maximum(planned - used, 0) / (planned - 1))
 
 
-def bet(log_wealth: Floats, llr: Floats, used: Ints, planned: int, usable: Bools) -> Floats:
-    """The ln R after one more look. `log_wealth` and `llr` have shape (runs, ..., g); unusable runs stay as they are."""
+def bet(log_wealth: Floats, llr: Floats, used: Floats, planned: int, usable: Bools) -> Floats:
+    """The ln R after one more look, of shape (runs, ..., g) like `llr`; unusable runs stay as they are."""
     weight = onset_weight(used, planned) / llr.shape[-1]
     with np.errstate(divide="ignore"):
         stake = _over(np.log(weight), llr.ndim)
     return np.where(_over(usable, llr.ndim), np.logaddexp(log_wealth, stake) + llr, log_wealth)
 
 
-def log_evidence(log_wealth: Floats, used: Ints, planned: int) -> Floats:
+def log_evidence(log_wealth: Floats, used: Floats, planned: int) -> Floats:
     """The ln E, the last axis of `log_wealth` summed away."""
     with np.errstate(divide="ignore"):
         idle = _over(np.log(cash(used, planned)), log_wealth.ndim - 1)
-    return np.logaddexp(log_sum(log_wealth), idle)
-
-
-def log_sum(logs: Floats) -> Floats:
-    """The ln of the sum of exp over the last axis, without overflow; -inf where every term is -inf."""
-    top = logs.max(axis=-1)
-    safe = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(logs - safe[..., None]).sum(axis=-1)) + safe)
+    return np.asarray(np.logaddexp(np.logaddexp.reduce(log_wealth, axis=-1), idle))
 
 
 def _over(values: NDArray[Scalar], ndim: int) -> NDArray[Scalar]:

@@ -21,6 +21,8 @@ n_c p_c (a-1) - n_s p_s (1-b) = (q1-q0)(n_c + n_s)(p_c - p_s) <= epsilon (q1-q0)
 much off llr and the mean is at most 1; for g < 1 the sign turns and the null is p_c >= p_s + epsilon.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from upright.analysis.looks import Floats, Table
@@ -28,22 +30,35 @@ from upright.analysis.looks import Floats, Table
 EFFECTS: Floats = np.array([1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10, 20, 50, 100])
 
 
-def relative(table: Table, r0: float, effects: Floats = EFFECTS) -> Floats:
-    """The llr against p_c <= r0 p_s (effects above 1) or p_c >= r0 p_s (below 1), shape (runs, channels, effects)."""
-    q0 = _share(table, r0)
-    events = table.canary_bad + table.stable_bad
-    return table.canary_bad[..., None] * np.log(effects) - events[..., None] * np.log1p(q0[..., None] * (effects - 1))
+@dataclass(frozen=True)
+class Bets:
+    """Alternatives g, each against its own margin: relative (r0, epsilon = 0) or absolute (r0 = 1, epsilon)."""
+
+    g: Floats
+    r0: Floats
+    epsilon: Floats
 
 
-def absolute(table: Table, epsilon: float, effects: Floats = EFFECTS) -> Floats:
-    """The llr against p_c <= p_s + epsilon (effects above 1) or p_c >= p_s + epsilon (below 1)."""
-    q0 = _share(table, 1.0)[..., None]
-    gain = q0 * (1 - q0) * (effects - 1) / (1 + q0 * (effects - 1))
-    return relative(table, 1.0, effects) - epsilon * gain * (table.canary_total + table.stable_total)[..., None]
+def bets(effects: Floats, r0: float = 1.0, epsilon: float = 0.0) -> Bets:
+    """The effects, all against one margin."""
+    return Bets(effects, np.full(len(effects), r0), np.full(len(effects), epsilon))
 
 
-def _share(table: Table, r: float) -> Floats:
-    """q(r): the expected share of the errors that fall on the canary; 0 where there is no traffic."""
-    weighted = table.canary_total * r
-    whole = weighted + table.stable_total
-    return np.divide(weighted, whole, out=np.zeros_like(whole), where=whole > 0)
+def together(parts: list[Bets]) -> Bets:
+    """Several groups of bets, one after the other."""
+    return Bets(
+        *(np.concatenate([getattr(part, field) for part in parts]) for field in ("g", "r0", "epsilon")),
+    )
+
+
+def compare(table: Table, against: Bets) -> Floats:
+    """The llr of each bet, shape (runs, channels, bets); 0 where a version had no traffic."""
+    weighted = table.canary_total[..., None] * against.r0
+    whole = weighted + table.stable_total[..., None]
+    q0 = np.divide(weighted, whole, out=np.zeros_like(whole), where=whole > 0)
+    growth = q0 * (against.g - 1)
+    events = (table.canary_bad + table.stable_bad)[..., None]
+    llr = table.canary_bad[..., None] * np.log(against.g) - events * np.log1p(growth)
+    if against.epsilon.any():
+        llr = llr - against.epsilon * whole * growth * (1 - q0) / (1 + growth)
+    return llr

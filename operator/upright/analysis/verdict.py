@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from upright.analysis import comparison, continuous, onset
+from upright.analysis import comparison, continuous
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
-from upright.analysis.engine import Analysis, Watched, load, metric_evidence, planned_looks, weighted_evidence
+from upright.analysis.engine import metric_evidence, weighted_evidence
 from upright.analysis.looks import SKIPS, USABLE, Bools, Floats
-from upright.api.monitoring import Metric, MetricType, Policy, seconds
+from upright.analysis.state import Analysis, Watched, load
+from upright.api.common import format_duration
+from upright.api.monitoring import Metric, MetricType, Policy
 
 LARGEST = 690.0  # ln of the largest evidence that is reported
 
@@ -87,8 +89,8 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
     analysis = load(policy, state)
     shares = weighted_evidence(analysis, policy)
     crossed = ~np.isnan(analysis.crossed)
-    blamed = np.where(crossed, analysis.blamed, shares.argmax(axis=-1))
-    evidence = _shown(np.where(crossed, analysis.crossing, onset.log_sum(shares)))
+    blamed = np.where(crossed, analysis.blamed, shares.argmax(axis=-1)).astype(np.int64)
+    evidence = _shown(np.where(crossed, analysis.crossing, np.logaddexp.reduce(shares, axis=-1)))
     decisions = _decisions(analysis, policy, crossed)
     threshold = 1 / policy.false_rollback_probability
     if analysis.runs > 1:
@@ -112,8 +114,8 @@ def _decisions(analysis: Analysis, policy: Policy, crossed: Bools) -> Any:
     safe = np.all([_is_safe(analysis.metrics[metric.name], policy, analysis.runs) for metric in policy.metrics], axis=0)
     elapsed = 0.0
     if analysis.first is not None and analysis.last is not None:
-        elapsed = analysis.last - analysis.first + seconds(policy.interval)
-    over = elapsed >= seconds(policy.horizon) * (1 - 1e-9)
+        elapsed = analysis.last - analysis.first + policy.interval.total_seconds()
+    over = elapsed >= policy.horizon.total_seconds() * (1 - 1e-9)
     undecided = Decision(policy.on_inconclusive) if over else Decision.CONTINUE
     return np.where(crossed, str(Decision.ROLLBACK), np.where(safe, str(Decision.PROMOTE), str(undecided)))
 
@@ -159,7 +161,7 @@ def _ratios(watched: Watched, metric: Metric, policy: Policy, runs: int) -> tupl
             return np.zeros(runs, dtype=np.int64), np.where(stable == 0, np.nan, canary / stable), nothing, nothing
     if memory is None:
         return np.zeros(runs, dtype=np.int64), nothing, nothing, nothing
-    channel = comparison.channel_evidence(memory, planned_looks(policy)).argmax(axis=-1)
+    channel = comparison.channel_evidence(memory, policy).argmax(axis=-1)
     triple = comparison.ratio_with_interval(memory, metric, policy.false_rollback_probability, watched.dispersion)
     ratio, low, high = (np.take_along_axis(part, channel[:, None], axis=1)[:, 0] for part in triple)
     return channel, ratio, low, high
@@ -207,6 +209,8 @@ def _message(
             last = int(watched.last_skip[0])
             why = SKIPS[last] if last != USABLE else ""
             parts.append(f"{name}: {skipped} of {analysis.looks} looks were not used, the last because {why}.")
+    if analysis.late:
+        parts.append(f"{analysis.late} looks came out of order and were not used.")
     return " ".join(parts)
 
 
@@ -219,7 +223,9 @@ def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
     proven = all(_is_safe(watched, policy, 1)[0] for watched in analysis.metrics.values())
     if proven:
         return f"The canary is proven to be no worse than {policy.inferiority_ratio:g} times stable after {looks}:"
-    return f"The horizon of {policy.horizon} ended without a verdict, and onInconclusive says {decision}:"
+    return (
+        f"The horizon of {format_duration(policy.horizon)} ended without a verdict, and onInconclusive says {decision}:"
+    )
 
 
 def _rates(metric: Metric, worst: MetricVerdict) -> str:

@@ -1,24 +1,13 @@
 """What a user says about monitoring: the metrics, their tolerances, and the promise that a rollback must keep."""
 
-import math
-import re
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
-DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
-
-
-def seconds(duration: str) -> float:
-    """The length in seconds of a Go-style duration such as `90s`, `1h30m` or `0.5s`."""
-    return math.fsum(
-        float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", duration)
-    )
+from upright.api.common import Duration, format_duration
 
 
 class MetricType(StrEnum):
@@ -218,9 +207,9 @@ class Policy(BaseModel):
         description="Promotion before the horizon needs proof that the candidate's rate is below this multiple of the "
         "stable version's.",
     )
-    interval: Duration = Field(default="15s", description="Time between looks.")
-    horizon: Duration = Field(default="30m", description="Length of the rollout: the sum of its steps.")
-    warm_up: Duration = Field(default="0s", description="Looks this early in the rollout are not compared.")
+    interval: Duration = Field(default=timedelta(seconds=15), description="Time between looks.")
+    horizon: Duration = Field(default=timedelta(minutes=30), description="Length of the rollout: the sum of its steps.")
+    warm_up: Duration = Field(default=timedelta(0), description="Looks this early in the rollout are not compared.")
     on_inconclusive: Inconclusive = Field(
         default=Inconclusive.PROMOTE, description="What to do at the horizon without a verdict."
     )
@@ -237,8 +226,16 @@ class Policy(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"metrics: the name {twice[0]!r} stands more than once; give each metric its own name")
-        if seconds(self.interval) <= 0:
-            raise ValueError(f"interval must be longer than zero, found {self.interval}")
-        if seconds(self.horizon) < seconds(self.interval):
-            raise ValueError(f"horizon ({self.horizon}) is shorter than interval ({self.interval}): there is no look")
+        if self.interval <= timedelta(0):
+            raise ValueError(f"interval must be longer than zero, found {format_duration(self.interval)}")
+        if self.horizon < self.interval:
+            raise ValueError(
+                f"horizon ({format_duration(self.horizon)}) is shorter than interval "
+                f"({format_duration(self.interval)}), which leaves no look; make the horizon longer"
+            )
         return self
+
+    @property
+    def planned_looks(self) -> int:
+        """How many looks fit into the horizon."""
+        return max(1, round(self.horizon / self.interval))

@@ -1,0 +1,281 @@
+"""begin, update and verdict, as the operator calls them."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tests.unit.analysis.builders import EDGES, a_metric, a_policy, counted, errors, measured
+from upright.analysis import Counts, Decision, Histogram, Look, Policy, State, begin, update, verdict
+
+TYPES = ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")
+
+
+def after(policy: Policy, *looks: Look) -> State:
+    state = begin(policy)
+    for look in looks:
+        state = update(policy, state, look)
+    return state
+
+
+def reload(state: State) -> State:
+    return dict(json.loads(json.dumps(state)))
+
+
+def test_the_policy_of_the_documentation_is_understood() -> None:
+    policy = Policy.model_validate(
+        {
+            "falseRollbackProbability": 0.01,
+            "interval": "15s",
+            "horizon": "30m",
+            "onInconclusive": "Promote",
+            "metrics": [
+                {
+                    "name": "errors",
+                    "type": "ErrorRate",
+                    "tolerance": {"relative": 0.25, "absolute": 0.001},
+                    "dispersion": 1.0,
+                }
+            ],
+        }
+    )
+
+    assert policy.planned_looks == 120
+    assert verdict(policy, begin(policy)).decision == "Continue"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"metrik": []}, "Policy has no field 'metrik'"),
+        ({"metrics": [a_metric(treshold=3)]}, "Metric has no field 'treshold'"),
+        ({"metrics": [a_metric(tolerance={"realtive": 1})]}, "Tolerance has no field 'realtive'"),
+        ({"metrics": [a_metric(), a_metric()]}, "'errors' stands more than once"),
+        ({"metrics": [{"name": "slo", "type": "Limit"}]}, "needs maximum"),
+        ({"metrics": [a_metric(maximum=0.1)]}, "for which maximum means nothing"),
+        ({"metrics": [a_metric(dispersion=0.5)]}, "dispersion must be at least 1"),
+        ({"metrics": [a_metric("Latency", buckets=[0.2, 0.1])]}, "buckets must rise"),
+        ({"metrics": [a_metric("Ratio", bad="x_total")]}, "bad and total together"),
+        ({"metrics": [a_metric()], "horizon": "5s"}, "which leaves no look"),
+        ({"metrics": [a_metric()], "interval": "1 day"}, "not a duration"),
+        ({"metrics": [a_metric()], "falseRollbackProbability": float("nan")}, "finite"),
+        ({"metrics": []}, "at least 1 item"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_with_a_sentence(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Policy.model_validate(fields)
+
+
+def test_a_bad_canary_is_rolled_back_with_a_sentence_that_names_everything() -> None:
+    policy = a_policy()
+
+    said = verdict(policy, after(policy, *(errors(15.0 * k, (100, 20), (1000, 10)) for k in range(3))))
+
+    assert said.decision is Decision.ROLLBACK
+    assert said.metric == "errors"
+    assert said.evidence >= said.threshold == pytest.approx(100)
+    assert said.ratio == pytest.approx(20)
+    assert said.interval is not None
+    assert said.interval[0] < 20 < said.interval[1]
+    for part in ("errors", "20 % in the canary", "stable 1 %", "ratio 20", "evidence", "threshold 100"):
+        assert part in said.message
+
+
+def test_a_rollback_stays_whatever_comes_later() -> None:
+    policy = a_policy()
+    bad = [errors(15.0 * k, (100, 20), (1000, 10)) for k in range(3)]
+    good = [errors(100 + 15.0 * k, (1000, 0), (1000, 10)) for k in range(100)]
+
+    then, now = (verdict(policy, after(policy, *looks)) for looks in (bad, [*bad, *good]))
+
+    assert now.decision is Decision.ROLLBACK
+    assert now.evidence >= now.threshold
+    assert then.decision is Decision.ROLLBACK
+
+
+def test_a_healthy_canary_with_much_traffic_is_promoted_before_the_horizon() -> None:
+    policy = a_policy()
+    rng = np.random.default_rng(7)
+
+    looks = [errors(15.0 * k, counted(rng, 0.01, 5000), counted(rng, 0.01, 5000)) for k in range(40)]
+
+    assert verdict(policy, after(policy, *looks)).decision is Decision.PROMOTE
+
+
+@pytest.mark.parametrize("says", ["Promote", "Hold", "Rollback"])
+def test_the_horizon_without_a_verdict_ends_as_the_policy_says(says: str) -> None:
+    policy = a_policy(horizon="1m", onInconclusive=says)
+    looks = [errors(15.0 * k, (10, 0), (10, 0)) for k in range(4)]
+
+    assert verdict(policy, after(policy, *looks[:3])).decision is Decision.CONTINUE
+    at_the_end = verdict(policy, after(policy, *looks))
+
+    assert at_the_end.decision == says
+    assert "ended without a verdict" in at_the_end.message
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_every_type_of_metric_finds_a_bad_canary_and_keeps_a_healthy_one(type: str) -> None:
+    policy = a_policy(a_metric(type, "m"))
+    decisions = {}
+    for worse in (1.0, 6.0):
+        rng = np.random.default_rng(3)
+        state = after(policy, *(Look(15.0 * k, {"m": measured(type, rng, worse)}) for k in range(30)))
+        decisions[worse] = verdict(policy, state)
+
+    assert decisions[6.0].decision is Decision.ROLLBACK, decisions[6.0]
+    assert decisions[1.0].decision is not Decision.ROLLBACK, decisions[1.0]
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_a_restart_after_every_look_changes_no_bit(type: str) -> None:
+    policy = a_policy(a_metric(type, "m"))
+    rng = np.random.default_rng(11)
+    straight = restarted = begin(policy)
+    for k in range(40):
+        look = Look(15.0 * k, {"m": measured(type, rng, 1.3)})
+        straight, restarted = update(policy, straight, look), update(policy, reload(restarted), look)
+        assert verdict(policy, straight) == verdict(policy, reload(restarted))
+    assert reload(straight) == restarted
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_a_state_is_small(type: str) -> None:
+    policy = a_policy(a_metric(type, "m", tolerance={"relative": 0.25, "absolute": 0.01}))
+    edges = np.geomspace(0.001, 60, 40).tolist()
+    measurement = (
+        Histogram([3] * 41, [30] * 41, edges) if type == "Latency" else measured(type, np.random.default_rng(1))
+    )
+
+    state = after(policy, *(Look(15.0 * k, {"m": measurement}) for k in range(100)))
+
+    assert len(json.dumps(state["metrics"]["m"])) < 4096
+
+
+def test_a_look_that_arrives_twice_counts_once_and_a_late_one_not_at_all() -> None:
+    policy = a_policy()
+    look, next_look = errors(15.0, (100, 5), (1000, 10)), errors(30.0, (100, 3), (1000, 10))
+
+    once = after(policy, look, next_look)
+    again = after(policy, look, look, next_look, next_look)
+    late = update(policy, once, errors(20.0, (100, 90), (1000, 10)))
+
+    assert again == once
+    assert verdict(policy, late).evidence == verdict(policy, once).evidence
+    assert "1 looks came out of order" in verdict(policy, late).message
+
+
+UNUSABLE = [
+    ({}, "not measured"),
+    ({"errors": Histogram([1], [1], [])}, "another kind"),
+    ({"errors": Counts((0, 0), (100, 1))}, "no traffic"),
+    ({"errors": Counts((100, 50), (0, 0))}, "no traffic"),
+    ({"errors": Counts((math.nan, 1), (100, 1))}, "not a finite number"),
+    ({"errors": Counts((math.inf, 1), (100, 1))}, "not a finite number"),
+    ({"errors": Counts((100, -5), (100, 1))}, "went backwards"),
+    ({"errors": Counts((-100, -5), (100, 1))}, "went backwards"),
+    ({"errors": Counts((10, 11), (100, 1))}, "more bad events than events"),
+]
+
+
+@pytest.mark.parametrize(("measurements", "why"), UNUSABLE)
+def test_what_cannot_be_used_is_named_and_is_no_evidence(measurements: Any, why: str) -> None:
+    policy = a_policy()
+    before = after(policy, errors(0.0, (100, 5), (1000, 10)))
+
+    said = verdict(policy, update(policy, before, Look(15.0, measurements)))
+
+    assert said.evidence == verdict(policy, before).evidence
+    assert said.metrics[0].looks == 1
+    assert list(said.metrics[0].skipped.values()) == [1]
+    assert why in said.message
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        Histogram([5] * 3, [5] * 3, [0.1, 0.2]),
+        Histogram([5] * 8, [5] * 8, [edge * 2 for edge in EDGES]),
+        Histogram([5] * 7, [5] * 8, EDGES),
+        Histogram([5] * 7 + [-1], [5] * 8, EDGES),
+    ],
+)
+def test_a_histogram_with_other_buckets_is_no_evidence(strange: Histogram) -> None:
+    policy = a_policy(a_metric("Latency", "latency"))
+    before = after(policy, *(Look(15.0 * k, {"latency": Histogram([9] * 8, [90] * 8, EDGES)}) for k in range(3)))
+
+    said = verdict(policy, update(policy, before, Look(60.0, {"latency": strange})))
+
+    assert said.evidence == verdict(policy, before).evidence
+    assert sum(said.metrics[0].skipped.values()) == 1
+
+
+def test_looks_of_the_warm_up_are_no_evidence() -> None:
+    policy = a_policy(warmUp="1m")
+
+    state = after(policy, *(errors(15.0 * k, (100, 50), (1000, 10)) for k in range(4)))
+
+    assert verdict(policy, state).evidence == 1
+    assert "warming up" in verdict(policy, state).message
+
+
+def test_history_of_the_stable_version_lets_the_first_look_give_evidence() -> None:
+    policy = a_policy(a_metric("Quality", "quality"))
+    history = [Look(-60.0, {"quality": Counts((0, 0), (1000, 50))})]
+    look = Look(0.0, {"quality": Counts((100, 60), (1000, 50))})
+
+    without, informed = begin(policy), begin(policy, history=history)
+
+    assert verdict(policy, update(policy, without, look)).evidence == 1
+    assert verdict(policy, update(policy, informed, look)).evidence > 100
+
+
+def test_a_state_of_another_policy_is_refused() -> None:
+    with pytest.raises(ValueError, match="Call begin"):
+        update(a_policy(interval="5s"), begin(a_policy()), errors(0.0, (1, 0), (1, 0)))
+
+
+def test_weights_divide_the_promise_and_the_worst_metric_is_blamed() -> None:
+    policy = a_policy(a_metric(name="a", weight=3), a_metric(name="b", weight=1))
+    both = [Look(15.0 * k, {"a": Counts((100, 1), (1000, 10)), "b": Counts((100, 3), (1000, 10))}) for k in range(3)]
+
+    said = verdict(policy, after(policy, *both))
+    alone = {metric.name: metric.evidence for metric in said.metrics}
+
+    assert said.evidence == pytest.approx(0.75 * alone["a"] + 0.25 * alone["b"])
+    assert said.metric == "b"
+
+
+@pytest.mark.parametrize("type", ["ErrorRate", "Quality"])
+def test_many_runs_at_once_give_what_each_gives_alone(type: str) -> None:
+    policy = a_policy(a_metric(type, "m"))
+    rng = np.random.default_rng(5)
+    rates = np.array([0.01, 0.03, 0.2])
+    together = begin(policy)
+    apart = [begin(policy) for _ in rates]
+    for k in range(10):
+        canary, stable = counted(rng, rates, 200, 3), counted(rng, 0.01, 800, 3)  # type: ignore[arg-type]
+        together = update(policy, together, Look(15.0 * k, {"m": Counts(canary, stable)}))
+        for run in range(3):
+            one = Counts((canary[0][run], canary[1][run]), (stable[0][run], stable[1][run]))
+            apart[run] = update(policy, apart[run], Look(15.0 * k, {"m": one}))
+
+    many, single = verdict(policy, together), [verdict(policy, state) for state in apart]
+
+    assert np.asarray(many.decision).tolist() == [str(one.decision) for one in single]
+    np.testing.assert_allclose(np.asarray(many.evidence), np.array([one.evidence for one in single]), rtol=1e-9)
+    np.testing.assert_allclose(np.asarray(many.ratio), np.array([one.ratio for one in single], dtype=float), rtol=1e-9)
+
+
+def test_a_million_planned_looks_and_a_billion_requests_stay_finite() -> None:
+    policy = a_policy(interval="1s", horizon="1000000s")
+    state = after(policy, *(errors(float(k), (10**9, 10**7 * (1 + k % 2)), (10**9, 10**7)) for k in range(50)))
+
+    said = verdict(policy, state)
+
+    assert math.isfinite(said.evidence)
+    assert said.ratio == pytest.approx(1.5)

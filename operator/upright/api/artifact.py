@@ -174,7 +174,7 @@ def canonical_manifest(manifest: ArtifactManifest) -> bytes:
     return canonical_json(manifest.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def folder_of(model: str, artifact_digest: str) -> str:
+def artifact_path(model: str, artifact_digest: str) -> str:
     """Where an artifact lies in its store: `MODEL/sha256-...`."""
     return f"{model}/{artifact_digest.replace(':', '-', 1)}"
 

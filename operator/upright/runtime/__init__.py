@@ -1,0 +1,1 @@
+"""What runs inside pods: `data` and `publish` around a training program, `serve` around a model."""

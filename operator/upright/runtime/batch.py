@@ -1,0 +1,179 @@
+"""From JSON values to what a model's `predict` takes, and back: rows of typed values, whole columns at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upright.api.artifact import Datatype, Signature, Tensor
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest magnitude of a number: scikit-learn's trees compute in single precision."""
+
+_DATATYPES: dict[str, Datatype] = {
+    "bool": "BOOL",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+_ALLOWED: dict[str, tuple[frozenset[type], str]] = {
+    "BOOL": (frozenset({bool}), "true or false"),
+    "BYTES": (frozenset({str}), "a string"),
+    "number": (frozenset({int, float}), "a number"),
+    "any": (frozenset({bool, int, float, str}), "a number, a string, true or false"),
+}
+
+
+class BadInputError(Exception):
+    """The client's mistake: the message names the field, what was expected and what was given."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for a model. One column an input; with a matrix signature one array of shape (rows, features)."""
+
+    columns: Mapping[str, Any]
+    rows: int
+    unexpectedly_missing: tuple[str, ...]
+    """Inputs without a value in some row although the reference data never lacked one."""
+
+
+def datatype_of(dtype: np.dtype[Any]) -> Datatype:
+    """The Open Inference Protocol's name of a NumPy type; BYTES for text and all else."""
+    return _DATATYPES.get(dtype.name, "BYTES")
+
+
+def is_matrix(signature: Signature) -> bool:
+    """Whether the model's features have no names: one input of shape [-1, n]."""
+    return len(signature.inputs) == 1 and len(signature.inputs[0].shape) == 2
+
+
+def batch_of_rows(rows: Sequence[Any], signature: Signature, field: str = "instances") -> Batch:
+    """Rows as lists in the order of the features, or as objects by the features' names.
+
+    Raises BadInputError.
+    """
+    if not isinstance(rows, list) or not rows:
+        raise BadInputError(f"{field} must be a list of at least one row; it is {described(rows)}")
+    kinds = set(map(type, rows))
+    if kinds == {dict} and not is_matrix(signature):
+        return _batch_of_objects(rows, signature, field)
+    if kinds != {list}:
+        wanted = "a list of numbers" if is_matrix(signature) else "a list or an object"
+        index = next(i for i, row in enumerate(rows) if type(row) is not (dict if kinds == {dict, list} else list))
+        raise BadInputError(f"{field}[{index}] must be {wanted}, as all rows; it is {described(rows[index])}")
+    width = signature.inputs[0].shape[1] if is_matrix(signature) else len(signature.inputs)
+    if set(map(len, rows)) != {width}:
+        index = next(i for i, row in enumerate(rows) if len(row) != width)
+        raise BadInputError(f"{field}[{index}] must have {width} values, one a feature; it has {len(rows[index])}")
+    if is_matrix(signature):
+        return _batch_of_matrix([value for row in rows for value in row], len(rows), width, signature.inputs[0], field)
+    columns = zip(*rows, strict=True)
+    names = [f"{field}[{{row}}][{index}] ({tensor.name})" for index, tensor in enumerate(signature.inputs)]
+    return batch_of_columns(dict(zip(names, columns, strict=True)), len(rows), signature)
+
+
+def batch_of_columns(columns: Mapping[str, Sequence[Any]], rows: int, signature: Signature) -> Batch:
+    """One sequence of `rows` values an input, in the signature's order; the keys say where each came from, with
+    `{row}` for the row's number. Raises BadInputError.
+    """
+    arrays, missing = {}, []
+    for tensor, (where, values) in zip(signature.inputs, columns.items(), strict=True):
+        arrays[tensor.name], lacks = _column(values, tensor.type, where)
+        if lacks and not tensor.missing:
+            missing.append(tensor.name)
+    return Batch(arrays, rows, tuple(missing))
+
+
+def batch_of_flat(values: Sequence[Any], rows: int, signature: Signature, where: str) -> Batch:
+    """All features of all rows in one sequence, row after row. Raises BadInputError."""
+    if is_matrix(signature):
+        return _batch_of_matrix(values, rows, signature.inputs[0].shape[1], signature.inputs[0], where)
+    width = len(signature.inputs)
+    columns = {f"{where}, row {{row}}, {t.name}": values[i::width] for i, t in enumerate(signature.inputs)}
+    return batch_of_columns(columns, rows, signature)
+
+
+def described(value: Any) -> str:
+    """A JSON value in a few words, for an error message."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            text = repr(value) if abs(value) < 1e300 else "a huge number"
+            return f"the number {text}"
+        case str():
+            return f"the string {value[:32]!r}" + ("…" if len(value) > 32 else "")
+        case list():
+            return f"a list of {len(value)}"
+        case _:
+            return "an object"
+
+
+def _batch_of_objects(rows: Sequence[dict[str, Any]], signature: Signature, field: str) -> Batch:
+    names = [tensor.name for tensor in signature.inputs]
+    optional = {tensor.name for tensor in signature.inputs if tensor.missing}
+    known, required = set(names), set(names) - optional
+    for index, row in enumerate(rows):
+        if unknown := row.keys() - known:
+            raise BadInputError(
+                f"{field}[{index}] has an unknown feature {min(unknown)[:64]!r}; the model takes {_listed(names)}"
+            )
+        if absent := required - row.keys():
+            raise BadInputError(f"{field}[{index}] lacks the feature {min(absent)!r}; the model takes {_listed(names)}")
+    columns = {f"{field}[{{row}}].{name}": [row.get(name) for row in rows] for name in names}
+    return batch_of_columns(columns, len(rows), signature)
+
+
+def _batch_of_matrix(values: Sequence[Any], rows: int, width: int, tensor: Tensor, where: str) -> Batch:
+    array, lacks = _column(values, tensor.type or "FP64", f"{where}, value {{row}}")
+    missing = (tensor.name,) if lacks and not tensor.missing else ()
+    return Batch({tensor.name: np.asarray(array).reshape(rows, width)}, rows, missing)
+
+
+def _column(values: Sequence[Any], datatype: Datatype | None, where: str) -> tuple[Any, bool]:
+    """The values as an array, and whether one is missing."""
+    kind = {"BOOL": "BOOL", "BYTES": "BYTES", None: "any"}.get(datatype, "number")
+    allowed, wanted = _ALLOWED[kind]
+    found = set(map(type, values))
+    lacks = type(None) in found
+    if not found <= allowed | {type(None)}:
+        row = next(i for i, value in enumerate(values) if value is not None and type(value) not in allowed)
+        raise BadInputError(f"{where.replace('{row}', str(row))} must be {wanted}; it is {described(values[row])}")
+    if kind == "number":
+        return _numbers(values, datatype, whole=found == {int}, where=where), lacks
+    if kind == "BOOL" and not lacks:
+        return np.array(values, dtype=bool), lacks
+    return np.array(values, dtype=object), lacks
+
+
+def _numbers(values: Sequence[Any], datatype: Datatype | None, *, whole: bool, where: str) -> NDArray[Any]:
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError:
+        numbers = np.array([min(max(value or 0, -2 * LARGEST), 2 * LARGEST) for value in values], dtype=np.float64)
+    too_large = np.abs(numbers) > LARGEST
+    if too_large.any():
+        row = int(too_large.argmax())
+        raise BadInputError(
+            f"{where.replace('{row}', str(row))} must be a number between -{LARGEST:.4g} and {LARGEST:.4g}, "
+            "or null where there is no value; it is larger"
+        )
+    if whole and str(datatype).startswith(("INT", "UINT")) and np.abs(numbers).max() < 2**63:
+        return np.array(values, dtype=np.int64)
+    return numbers
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,58 @@
+"""What a container is told, read once from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from upright.api.artifact import RunSpec
+from upright.runtime.outcome import RefusedError
+
+_MAX_ARTIFACT_BYTES = 2 * 1024**3
+_ALLOWED_FORMATS = "skops"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be loaded, and how large it may be in bytes."""
+
+    formats: frozenset[str]
+    artifact_bytes: int
+
+
+def run_of(environment: Mapping[str, str]) -> RunSpec:
+    """The run that the container works for. Raises RefusedError."""
+    try:
+        return RunSpec.model_validate_json(environment.get("UPRIGHT_RUN", ""))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
+        raise RefusedError(
+            "InvalidRun", f"The environment variable UPRIGHT_RUN does not describe a run: {wrong}"
+        ) from None
+
+
+def limits_of(environment: Mapping[str, str]) -> Limits:
+    """The limits. Raises RefusedError."""
+    formats = environment.get("UPRIGHT_ALLOWED_FORMATS", _ALLOWED_FORMATS)
+    return Limits(
+        formats=frozenset(name.strip() for name in formats.split(",") if name.strip()),
+        artifact_bytes=number_of(environment, "UPRIGHT_MAX_ARTIFACT_BYTES", _MAX_ARTIFACT_BYTES),
+    )
+
+
+def folder_of(environment: Mapping[str, str], name: str) -> Path:
+    """The folder that a variable names. Raises RefusedError."""
+    if not (value := environment.get(name)):
+        raise RefusedError("InvalidEnvironment", f"The environment variable {name} must name a folder; it is not set")
+    return Path(value)
+
+
+def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
+    """A positive whole number. Raises RefusedError."""
+    value = environment.get(name, str(default))
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise RefusedError(
+            "InvalidEnvironment", f"The environment variable {name} must be a positive whole number; it is {value!r}"
+        )
+    return int(value)

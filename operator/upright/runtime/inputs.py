@@ -1,0 +1,59 @@
+"""The command `data`: what a run is about to read, with digests, against the pins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from upright.api.artifact import CodeSpec, Inputs, Source, SourceSpec, digest_of_files
+from upright.runtime.environment import folder_of, run_of
+from upright.runtime.folder import EscapeError, entries
+from upright.runtime.outcome import FailedError, RefusedError
+
+LINEAGE = "data.json"
+_MOUNTED = ("pvc://", "configmap://")
+
+
+def check_inputs(environment: Mapping[str, str]) -> None:
+    """Compute the digest of every input, check the pins and leave the digests in UPRIGHT_WORK for `publish`.
+
+    Raises RefusedError or FailedError.
+    """
+    run = run_of(environment)
+    sources = [
+        _read(f"data source {source.name}", source, source.name, folder_of(environment, "UPRIGHT_DATA") / source.name)
+        for source in run.data
+    ]
+    code = _read("code", run.code, "code", folder_of(environment, "UPRIGHT_CODE")) if run.code else None
+    inputs = Inputs(data=tuple(sources), code=code)
+    lineage = folder_of(environment, "UPRIGHT_WORK") / LINEAGE
+    lineage.write_text(inputs.model_dump_json(by_alias=True), encoding="utf-8")
+    for source in (*sources, *([code] if code else [])):
+        print(f"{source.name}: {source.uri} {source.digest}", flush=True)
+
+
+def _read(what: str, spec: SourceSpec | CodeSpec, name: str, folder: Path) -> Source:
+    if not spec.uri.startswith(_MOUNTED):
+        raise RefusedError(
+            "UnsupportedSource",
+            f"The {what} is at {spec.uri}; this version of Upright reads pvc://CLAIM/PATH and configmap://NAME only: "
+            "copy it to a claim or a ConfigMap",
+        )
+    try:
+        files = entries(folder)
+    except FileNotFoundError:
+        files = []
+    except EscapeError as error:
+        raise RefusedError("DataEscapes", f"The {what} at {spec.uri} cannot be used: {error}") from None
+    except OSError as error:
+        raise FailedError("DataUnreadable", f"The {what} at {spec.uri} cannot be read: {error}") from error
+    if not files:
+        raise FailedError(
+            "DataMissing", f"The {what} at {spec.uri} holds no file: correct the URI, or put the files there"
+        )
+    found = digest_of_files(files)
+    if spec.digest and spec.digest != found:
+        raise RefusedError(
+            "DataPinMismatch",
+            f"The {what} at {spec.uri} has digest {found}, but is pinned to {spec.digest}: "
+            "restore the content, or pin the new digest",
+        )
+    return Source(name=name, uri=spec.uri, digest=found)

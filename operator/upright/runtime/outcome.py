@@ -1,0 +1,37 @@
+"""How a container ends: its exit status, and the termination message that the operator reads."""
+
+import os
+import sys
+from pathlib import Path
+
+from upright.api.artifact import REFUSED, PublishReport, Refusal, termination_message
+
+_TERMINATION_LOG = "/dev/termination-log"
+
+
+class RefusedError(Exception):
+    """The container's work cannot be done and another try cannot help: exit status REFUSED."""
+
+    exit_status = REFUSED
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(reason=reason, message=message)
+
+
+class FailedError(Exception):
+    """The container's work could not be done this time: exit status 1."""
+
+    exit_status = 1
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(reason=reason, message=message)
+
+
+def report(outcome: PublishReport | Refusal) -> None:
+    """Write the termination message; a refusal goes to standard error too, where `kubectl logs` shows it."""
+    if isinstance(outcome, Refusal):
+        print(f"{outcome.reason}: {outcome.message}", file=sys.stderr, flush=True)
+    path = Path(os.environ.get("UPRIGHT_TERMINATION_LOG", _TERMINATION_LOG))
+    path.write_text(termination_message(outcome), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""What a training program wrote: read with care, for it is somebody's program and its output anything at all."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from upright.api.artifact import CARD, ModelFormat, Signature
+from upright.runtime.environment import Limits
+from upright.runtime.model_file import FORMATS
+from upright.runtime.outcome import FailedError, RefusedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_UNSUPPORTED = {"model.onnx": "ONNX models", "model": "model folders"}
+_METRICS = 64
+_METRIC_NAME = 63
+_SMALL_FILE_BYTES = 1024**2
+
+
+@dataclass(frozen=True)
+class Output:
+    """The content of UPRIGHT_OUTPUT."""
+
+    model: Path
+    format: ModelFormat
+    metrics: dict[str, float]
+    signature: Signature | None
+    reference: "pd.DataFrame | None"
+    card: bytes | None
+
+
+def read_output(folder: Path, limits: Limits) -> Output:
+    """Read everything but the model itself. Raises RefusedError, or FailedError for what cannot be read at all."""
+    try:
+        model = _model_in(folder, limits)
+        card = _small_file(folder, CARD)
+        return Output(
+            model=model,
+            format=FORMATS[model.name],
+            metrics=_metrics(_small_file(folder, "metrics.json")),
+            signature=_signature(_small_file(folder, "signature.json")),
+            reference=_reference(folder, limits),
+            card=card,
+        )
+    except OSError as error:
+        raise FailedError("OutputUnreadable", f"The output of the training program cannot be read: {error}") from error
+
+
+def _model_in(folder: Path, limits: Limits) -> Path:
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    for name, what in _UNSUPPORTED.items():
+        if name in names:
+            raise RefusedError(
+                "FormatNotAllowed",
+                f"The training program wrote {name}; this version of Upright does not take {what}: save the model with "
+                "skops.io.dump as model.skops",
+            )
+    models = [name for name in FORMATS if name in names]
+    if len(models) != 1:
+        wrote = ", ".join(names[:10]) or "nothing"
+        raise RefusedError(
+            "NoModel" if not models else "SeveralModels",
+            f"The training program must write exactly one model ({' or '.join(FORMATS)}) to its output folder, "
+            f"{folder}; it wrote {wrote}",
+        )
+    path = _inside(folder, models[0])
+    if not path.is_file():
+        raise RefusedError("CorruptModel", f"The model {models[0]} is not a file")
+    if not 0 < (size := path.stat().st_size) <= limits.artifact_bytes:
+        raise RefusedError(
+            "CorruptModel" if size == 0 else "TooLarge",
+            f"The model {models[0]} has {size} bytes; between 1 and {limits.artifact_bytes} are allowed",
+        )
+    return folder / models[0]
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The file that a name stands for. A link may point within the folder only."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise RefusedError(
+            "OutputEscapes", f"{name} is a link to {path}, which is outside the output folder: write a copy"
+        )
+    return path
+
+
+def _small_file(folder: Path, name: str) -> bytes | None:
+    path = _inside(folder, name)
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        content = file.read(_SMALL_FILE_BYTES + 1)
+    if len(content) > _SMALL_FILE_BYTES:
+        raise RefusedError("TooLarge", f"{name} is larger than {_SMALL_FILE_BYTES} bytes")
+    return content
+
+
+def _metrics(content: bytes | None) -> dict[str, float]:
+    if content is None:
+        return {}
+    try:
+        metrics: Any = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError("BadMetrics", f"metrics.json is not JSON: {error}") from None
+    if not isinstance(metrics, dict):
+        raise RefusedError("BadMetrics", 'metrics.json must be an object of numbers such as {"accuracy": 0.97}')
+    if len(metrics) > _METRICS:
+        raise RefusedError("BadMetrics", f"metrics.json has {len(metrics)} metrics; at most {_METRICS} are kept")
+    for name, value in metrics.items():
+        if not name or len(name) > _METRIC_NAME:
+            raise RefusedError(
+                "BadMetrics", f"A metric's name in metrics.json must have 1 to {_METRIC_NAME} characters: {name[:80]!r}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RefusedError(
+                "BadMetrics", f"The metric {name!r} in metrics.json must be a number; it is {str(value)[:80]!r}"
+            )
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:
+            finite = False
+        if not finite:
+            raise RefusedError(
+                "BadMetrics", f"The metric {name!r} in metrics.json must be a finite number; it is {str(value)[:80]}"
+            )
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _signature(content: bytes | None) -> Signature | None:
+    if content is None:
+        return None
+    try:
+        return Signature.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "it"
+        raise RefusedError("BadSignature", f"signature.json: {field}: {first['msg']}") from None
+
+
+def _reference(folder: Path, limits: Limits) -> "pd.DataFrame | None":
+    names = [name for name in ("reference.csv", "reference.parquet") if _inside(folder, name).exists()]
+    if not names:
+        return None
+    if len(names) == 2:
+        raise RefusedError(
+            "BadReference", "The training program wrote reference.csv and reference.parquet; write one of them"
+        )
+    path = _inside(folder, names[0])
+    if (size := path.stat().st_size) > limits.artifact_bytes:
+        raise RefusedError("TooLarge", f"{names[0]} has {size} bytes; at most {limits.artifact_bytes} are allowed")
+    import pandas as pd
+
+    try:
+        reference = pd.read_csv(path) if names[0].endswith(".csv") else pd.read_parquet(path)
+    except OSError:
+        raise
+    except Exception as error:  # the readers raise their own parsers' errors
+        raise RefusedError("BadReference", f"{names[0]} cannot be read: {str(error)[:200]}") from error
+    if not len(reference) or not len(reference.columns):
+        raise RefusedError("BadReference", f"{names[0]} holds no row; write rows of features, or leave it out")
+    if not reference.columns.is_unique:
+        raise RefusedError("BadReference", f"{names[0]} names a column twice")
+    return reference

@@ -1,0 +1,63 @@
+"""A model together with what it takes: the one place where `predict` is called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upright.api.artifact import Signature
+from upright.runtime.batch import BadInputError, Batch, is_matrix
+
+
+class ModelError(Exception):
+    """The model failed on rows that are as its signature says, or answered what cannot be passed on."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that takes rows."""
+
+    estimator: Any
+    signature: Signature
+
+    def predict(self, batch: Batch) -> NDArray[Any]:
+        """One prediction a row: an array of shape (rows,) or (rows, outputs), of numbers or of strings.
+
+        Raises BadInputError when the model fails for want of a value that its training data never lacked, otherwise
+        ModelError.
+        """
+        try:
+            predictions = np.asarray(self.estimator.predict(self._features(batch)))
+        except Exception as error:
+            if batch.unexpectedly_missing:
+                names = ", ".join(batch.unexpectedly_missing)
+                raise BadInputError(f"the model needs a value of {names} in every row; null was given") from error
+            raise ModelError(f"{type(error).__name__}: {error}") from error
+        if predictions.ndim not in {1, 2} or len(predictions) != batch.rows:
+            raise ModelError(f"predict answered shape {predictions.shape} to {batch.rows} rows")
+        if predictions.dtype.kind not in "biufUO":
+            raise ModelError(f"predict answered values of type {predictions.dtype}")
+        return predictions
+
+    def _features(self, batch: Batch) -> Any:
+        if is_matrix(self.signature):
+            return next(iter(batch.columns.values()))
+        if hasattr(self.estimator, "feature_names_in_"):
+            return _frame(batch.columns, self.signature)
+        return np.column_stack(list(batch.columns.values()))
+
+
+def _frame(columns: Mapping[str, Any], signature: Signature) -> Any:
+    """The columns as pandas reads them from a CSV file, which is what most models were trained on."""
+    import pandas as pd
+
+    series = {}
+    for tensor in signature.inputs:
+        values = columns[tensor.name]
+        if tensor.type is None:
+            series[tensor.name] = pd.Series(list(values))
+        else:
+            series[tensor.name] = pd.Series(values, dtype="str" if tensor.type == "BYTES" else None)
+    return pd.DataFrame(series)

@@ -1,0 +1,149 @@
+"""The command `publish`: what a training program wrote becomes an artifact in the store, or is refused."""
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from upright.api.artifact import (
+    CARD,
+    PROFILE,
+    ArtifactManifest,
+    FileEntry,
+    Framework,
+    Inputs,
+    PublishReport,
+    RunSpec,
+    Signature,
+    artifact_path,
+    canonical_json,
+    digest,
+)
+from upright.runtime import model_file, signature, store
+from upright.runtime.batch import BadInputError
+from upright.runtime.environment import Limits, folder_of, limits_of, run_of
+from upright.runtime.folder import entry_of
+from upright.runtime.inputs import LINEAGE
+from upright.runtime.model_file import LoadedModel
+from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.output import Output, read_output
+from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.profile import profile_of
+
+_ENVIRONMENT = ("bentoml", "joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+"""Packages whose versions decide whether a model loads and what it answers."""
+
+
+def publish(environment: Mapping[str, str]) -> PublishReport:
+    """Check the output, infer what is missing, store the artifact. Raises RefusedError or FailedError."""
+    os.umask(0o002)  # the store's claim is shared through its group
+    run, limits = run_of(environment), limits_of(environment)
+    inputs = _inputs(run, environment)
+    output = read_output(folder_of(environment, "UPRIGHT_OUTPUT"), limits)
+    loaded = _load(output, limits)
+    inferred, example = _signature(loaded, output)
+    contents = _contents(output)
+    manifest = ArtifactManifest(
+        model=run.model,
+        format=output.format,
+        framework=_framework(loaded),
+        signature=inferred,
+        example=tuple(example) if example else None,
+        metrics=output.metrics,
+        parameters=run.parameters,
+        files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
+        environment=tuple(f"{name}=={metadata.version(name)}" for name in _ENVIRONMENT),
+    )
+    stored = _store(folder_of(environment, "UPRIGHT_STORE"), run, manifest, contents)
+    return PublishReport(
+        uri=f"{run.store.rstrip('/')}/{artifact_path(run.model, stored.digest)}",
+        digest=stored.digest,
+        size_bytes=stored.size_bytes,
+        format=output.format,
+        framework=manifest.framework,
+        metrics=output.metrics,
+        signature=inferred,
+        data=inputs.data,
+        code=inputs.code,
+    )
+
+
+def _inputs(run: RunSpec, environment: Mapping[str, str]) -> Inputs:
+    if not run.data and not run.code:
+        return Inputs()
+    path = folder_of(environment, "UPRIGHT_WORK") / LINEAGE
+    try:
+        return Inputs.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise FailedError(
+            "LineageMissing", f"The digests of the run's inputs cannot be read from {path}: {error}"
+        ) from error
+
+
+def _load(output: Output, limits: Limits) -> LoadedModel:
+    try:
+        return model_file.load(output.model, output.format, limits)
+    except model_file.FormatNotAllowedError as error:
+        raise RefusedError("FormatNotAllowed", f"The model {output.model.name} is refused: {error}") from error
+    except model_file.UntrustedTypesError as error:
+        raise RefusedError("UntrustedTypes", f"The model is refused: {error}") from error
+    except model_file.UnreadableModelError as error:
+        raise RefusedError("CorruptModel", f"The model cannot be used: {error}") from error
+
+
+def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any] | None]:
+    try:
+        inferred = signature.infer(loaded.estimator, output.signature, output.reference)
+        example, outputs = signature.try_out(Predictor(loaded.estimator, inferred), output.reference)
+    except signature.NoSignatureError as error:
+        raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
+    except (ModelError, BadInputError) as error:
+        raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}") from error
+    return inferred.model_copy(update={"outputs": inferred.outputs or outputs}), example
+
+
+def _contents(output: Output) -> dict[str, Path | bytes]:
+    contents: dict[str, Path | bytes] = {output.model.name: output.model}
+    if output.reference is not None:
+        contents[PROFILE] = canonical_json(profile_of(output.reference))
+    if output.card is not None:
+        contents[CARD] = output.card
+    return contents
+
+
+def _entry(name: str, content: Path | bytes) -> FileEntry:
+    if isinstance(content, Path):
+        return entry_of(content.parent, PurePosixPath(name))
+    return FileEntry(path=name, sha256=digest(content).removeprefix("sha256:"), size=len(content))
+
+
+def _framework(loaded: LoadedModel) -> Framework:
+    version = loaded.sklearn_version or metadata.version("scikit-learn")
+    major, minor, _ = platform.python_version_tuple()
+    return Framework(name="scikit-learn", version=version, python=f"{major}.{minor}")
+
+
+def _store(
+    folder: Path, run: RunSpec, manifest: ArtifactManifest, contents: Mapping[str, Path | bytes]
+) -> store.Stored:
+    try:
+        return store.add(folder, manifest, contents)
+    except store.StoreFullError as error:
+        size = sum(entry.size for entry in manifest.files)
+        raise FailedError(
+            "StoreFull",
+            f"The store {run.store} has no room for the artifact of {size} bytes ({error}): "
+            "delete versions that are not needed, or enlarge the claim",
+        ) from error
+    except store.StoreNotWritableError as error:
+        raise FailedError("StoreNotWritable", f"The store {run.store} cannot be written to ({error})") from error
+    except store.CorruptArtifactError as error:
+        raise RefusedError(
+            "CorruptArtifact", f"The store {run.store} holds this very artifact already, but damaged: {error}"
+        ) from error
+    except OSError as error:
+        raise FailedError("StoreFailed", f"The store {run.store} failed: {error}") from error

@@ -1,0 +1,346 @@
+import errno
+import hashlib
+import json
+import os
+import pickle
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv
+from upright.api.artifact import PublishReport
+from upright.runtime import store
+from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.publish import publish
+
+
+def published(pod: Pod) -> tuple[PublishReport, Path]:
+    report = publish(pod.variables)
+    return report, pod.store / report.uri.removeprefix("pvc://models/")
+
+
+def refusal(pod: Pod) -> tuple[str, str]:
+    with pytest.raises(RefusedError) as raised:
+        publish(pod.variables)
+    assert not list(pod.store.glob("*/*")), "a refused model leaves nothing in the store"
+    return raised.value.refusal.reason, raised.value.refusal.message
+
+
+def test_a_published_artifact_is_all_that_its_digest_says(pod: Pod) -> None:
+    model = a_pipeline()
+    pod.trained(model, metrics_json='{"accuracy": 0.97}', reference_csv=reference_csv(model), card_md="# Churn")
+
+    report, artifact = published(pod)
+
+    assert report.uri == f"pvc://models/churn/{report.digest.replace(':', '-')}"
+    content = (artifact / "manifest.json").read_bytes()
+    assert report.digest == "sha256:" + hashlib.sha256(content).hexdigest()
+    manifest = json.loads(content)
+    assert {entry["path"] for entry in manifest["files"]} == {"model.skops", "profile.json", "card.md"}
+    for entry in manifest["files"]:
+        assert entry["sha256"] == hashlib.sha256((artifact / entry["path"]).read_bytes()).hexdigest()
+    assert report.size_bytes == sum(path.stat().st_size for path in artifact.iterdir())
+    assert (manifest["metrics"], manifest["parameters"]) == ({"accuracy": 0.97}, {"depth": 4})
+    assert manifest["framework"]["name"] == "scikit-learn"
+
+
+def test_the_signature_is_inferred_from_the_reference_data(pod: Pod) -> None:
+    model = a_pipeline()
+    report, _ = published(pod.trained(model, reference_csv=reference_csv(model)))
+
+    assert report.signature is not None
+    assert [(t.name, t.type, t.missing) for t in report.signature.inputs] == [
+        ("plan", "BYTES", False),
+        ("tenure", "INT64", False),
+        ("income", "FP64", True),
+        ("paperless", "BOOL", False),
+    ]
+    assert [(t.name, t.type, t.shape) for t in report.signature.outputs] == [("prediction", "INT64", (-1,))]
+
+
+def test_without_reference_data_the_signature_is_what_the_model_tells(pod: Pod) -> None:
+    report, _ = published(pod.trained(a_matrix_model()))
+
+    assert report.signature is not None
+    assert [(t.type, t.shape) for t in report.signature.inputs] == [("FP64", (-1, 4))]
+    assert [t.type for t in report.signature.outputs] == ["INT64"]
+
+
+def test_columns_of_unknown_types_take_any_value(pod: Pod) -> None:
+    report, _ = published(pod.trained(a_pipeline()))
+
+    assert report.signature is not None
+    assert [(t.name, t.type) for t in report.signature.inputs] == [
+        ("plan", None),
+        ("tenure", None),
+        ("income", None),
+        ("paperless", None),
+    ]
+
+
+def test_the_same_content_twice_is_one_artifact(pod: Pod) -> None:
+    pod.trained(a_matrix_model())
+
+    first, artifact = published(pod)
+    second, _ = published(pod)
+
+    assert first == second
+    assert list(artifact.parent.iterdir()) == [artifact]
+
+
+def test_the_report_carries_the_digests_of_the_inputs(pod: Pod) -> None:
+    pod.run["data"] = [{"name": "train", "uri": "configmap://churn-data"}]
+    (pod.data / "train").mkdir()
+    (pod.data / "train" / "train.csv").write_text("x\n1\n")
+    assert pod.execute("data")[0] == 0
+
+    status, message = pod.trained(a_matrix_model()).execute("publish")
+
+    assert status == 0
+    assert message["data"] == json.loads((pod.work / "data.json").read_text())["data"]
+    assert PublishReport.model_validate(message).digest == message["digest"]
+
+
+def test_a_message_that_would_be_too_long_loses_the_end_of_the_signature_and_says_so(pod: Pod) -> None:
+    import pandas as pd
+    from sklearn.linear_model import LinearRegression
+
+    data = pd.DataFrame({f"a_rather_long_name_of_a_feature_{i}": [0.0, 1.0, 2.0] for i in range(500)})
+    pod.trained(LinearRegression().fit(data, [0, 1, 2]), reference_csv=data.to_csv(index=False))
+
+    status, message = pod.execute("publish")
+
+    assert status == 0
+    assert message["truncated"] == ["signature"]
+    assert 0 < len(message["signature"]["inputs"]) < 500
+    assert (pod.root / "termination-log").stat().st_size <= 4096
+    manifest = pod.store / message["uri"].removeprefix("pvc://models/") / "manifest.json"
+    assert len(json.loads(manifest.read_text())["signature"]["inputs"]) == 500
+
+
+@pytest.mark.parametrize(
+    ("files", "reason", "sentence"),
+    [
+        ({}, "NoModel", "must write exactly one model (model.skops or model.joblib)"),
+        ({"model.pkl": b"x"}, "NoModel", "it wrote model.pkl"),
+        ({"model.skops": b"", "model.joblib": b""}, "SeveralModels", "exactly one model"),
+        ({"model.onnx": b"x"}, "FormatNotAllowed", "does not take ONNX models"),
+        ({"model.joblib": b"x"}, "FormatNotAllowed", "loading it can run any code"),
+        ({"model.skops": b""}, "CorruptModel", "has 0 bytes"),
+        ({"model.skops": b"not a zip"}, "CorruptModel", "is not a skops file"),
+    ],
+)
+def test_what_is_not_a_model_is_refused(pod: Pod, files: dict[str, bytes], reason: str, sentence: str) -> None:
+    for name, content in files.items():
+        (pod.output / name).write_bytes(content)
+
+    found, message = refusal(pod)
+
+    assert found == reason
+    assert sentence in message
+
+
+@pytest.mark.parametrize("position", [0.05, 0.3, 0.5, 0.7, 0.99])
+def test_a_damaged_model_is_refused(pod: Pod, position: float) -> None:
+    pod.trained(a_pipeline())
+    path = pod.output / "model.skops"
+    content = bytearray(path.read_bytes())
+    del content[int(len(content) * position) :]
+    path.write_bytes(content)
+
+    assert refusal(pod)[0] == "CorruptModel"
+
+
+def test_a_model_that_unpacks_to_more_than_allowed_is_refused(pod: Pod) -> None:
+    pod.environment["UPRIGHT_MAX_ARTIFACT_BYTES"] = "100000"
+    with zipfile.ZipFile(pod.output / "model.skops", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("schema.json", b"0" * 10_000_000)
+
+    assert "unpacks to 10000000 bytes; at most 100000" in refusal(pod)[1]
+
+
+def test_types_that_are_not_known_to_be_harmless_are_refused_by_name(pod: Pod) -> None:
+    pod.trained(FunctionTransformer(os.getcwd))
+
+    reason, message = refusal(pod)
+
+    assert reason == "UntrustedTypes"
+    assert "posix.getcwd" in message
+
+
+def test_a_model_that_does_not_predict_is_refused(pod: Pod) -> None:
+    pod.trained(StandardScaler().fit([[1.0], [2.0]]))
+
+    assert refusal(pod) == (
+        "CorruptModel",
+        "The model cannot be used: model.skops holds a StandardScaler, which has no method predict",
+    )
+
+
+def test_joblib_is_loaded_only_where_the_configuration_allows_it(pod: Pod) -> None:
+    joblib.dump(a_matrix_model(), pod.output / "model.joblib")
+    assert refusal(pod)[0] == "FormatNotAllowed"
+
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "skops,joblib"
+    assert published(pod)[0].format == "joblib"
+
+
+class _Trap:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("trap"),))
+
+
+def test_a_pickle_is_never_opened_unless_allowed(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pod.root)
+    (pod.output / "model.joblib").write_bytes(pickle.dumps(_Trap()))
+
+    assert refusal(pod)[0] == "FormatNotAllowed"
+    assert not (pod.root / "trap").exists()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        ("[1]", "must be an object of numbers"),
+        ("{", "is not JSON"),
+        ('{"accuracy": "high"}', "'accuracy' in metrics.json must be a number; it is 'high'"),
+        ('{"accuracy": NaN}', "must be a finite number; it is nan"),
+        ('{"accuracy": true}', "must be a number; it is 'True'"),
+        ('{"accuracy": null}', "must be a number"),
+        ('{"": 1}', "must have 1 to 63 characters"),
+        ('{"big": ' + "9" * 400 + "}", "must be a finite number"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+def test_metrics_are_numbers_only(pod: Pod, metrics: str, sentence: str) -> None:
+    reason, message = refusal(pod.trained(a_matrix_model(), metrics_json=metrics))
+
+    assert reason == "BadMetrics"
+    assert sentence in message
+
+
+@pytest.mark.parametrize(
+    ("files", "reason", "sentence"),
+    [
+        ({"reference_csv": "a,b\n1,2\n"}, "NoSignature", "has 2 features (a, b), but the model takes 4"),
+        ({"reference_csv": ""}, "BadReference", "cannot be read"),
+        ({"reference_csv": "a,b,c,d\n"}, "BadReference", "holds no row"),
+        ({"reference_csv": "a,b,c,d\nx,1,2,3\n"}, "ModelFails", "fails on its own reference data"),
+        ({"signature_json": "{}"}, "BadSignature", "inputs: Field required"),
+        (
+            {"signature_json": '{"inputs": [{"name": "x", "shape": [-1, 3]}]}'},
+            "NoSignature",
+            "gives 3 features, but the model takes 4",
+        ),
+    ],
+)
+def test_what_contradicts_the_model_is_refused(pod: Pod, files: dict[str, str], reason: str, sentence: str) -> None:
+    found, message = refusal(pod.trained(a_matrix_model(), **files))
+
+    assert found == reason
+    assert sentence in message
+
+
+def test_a_link_out_of_the_output_folder_is_refused(pod: Pod) -> None:
+    (pod.output / "card.md").symlink_to("/etc/passwd")
+
+    assert refusal(pod.trained(a_matrix_model()))[0] == "OutputEscapes"
+
+
+def test_a_full_store_is_said_and_left_clean_and_may_have_room_later(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pod.trained(a_matrix_model())
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(FailedError, match="pvc://models has no room") as raised:
+        publish(pod.variables)
+    assert raised.value.refusal.reason == "StoreFull"
+    assert not list(pod.store.glob("*/*"))
+
+    monkeypatch.undo()
+    published(pod)
+
+
+def test_a_store_that_is_not_there_is_said(pod: Pod) -> None:
+    pod.store.rmdir()
+
+    with pytest.raises(FailedError, match="cannot be written to") as raised:
+        publish(pod.trained(a_matrix_model()).variables)
+    assert raised.value.refusal.reason == "StoreNotWritable"
+
+
+def test_what_a_killed_publish_left_is_removed_after_a_day(pod: Pod) -> None:
+    old, young = pod.store / "churn" / ".tmp-old", pod.store / "churn" / ".tmp-young"
+    for leftover in (old, young):
+        leftover.mkdir(parents=True)
+        (leftover / "model.skops").write_text("half")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+
+    published(pod.trained(a_matrix_model()))
+
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_an_artifact_damaged_in_the_store_is_not_reported_as_published(pod: Pod) -> None:
+    _, artifact = published(pod.trained(a_matrix_model()))
+    model = artifact / "model.skops"
+    model.chmod(0o644)
+    model.write_bytes(b"changed by hand")
+
+    with pytest.raises(RefusedError, match=r"already, but damaged: model\.skops is not the file that was published"):
+        publish(pod.variables)
+
+
+def test_nothing_appears_under_the_final_name_when_publish_dies_half_way(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "_rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish(pod.trained(a_matrix_model()).variables)
+
+    assert not list(pod.store.glob("churn/sha256-*"))
+
+
+def test_the_profile_counts_every_row_of_every_feature(pod: Pod) -> None:
+    model = a_pipeline()
+    _, artifact = published(pod.trained(model, reference_csv=reference_csv(model)))
+
+    profile = json.loads((artifact / "profile.json").read_text())
+
+    assert profile["rows"] == 120
+    assert set(profile["features"]) == {"plan", "tenure", "income", "paperless"}
+    for feature in profile["features"].values():
+        counts = feature.get("counts") or [*feature["categories"].values(), feature["other"]]
+        assert sum(counts) + feature["missing"] == 120
+    assert profile["features"]["plan"]["categories"] == {"basic": 40, "premium": 40, "prepaid": 40}
+    assert profile["features"]["income"]["missing"] == 18
+    assert len(profile["features"]["income"]["edges"]) == 21
+    assert sum(profile["scores"]["counts"]) == 120
+    assert all(
+        right <= all_ for right, all_ in zip(profile["scores"]["right"], profile["scores"]["counts"], strict=True)
+    )
+
+
+def test_a_wide_profile_stays_under_a_megabyte(pod: Pod) -> None:
+    import pandas as pd
+
+    from upright.api.artifact import canonical_json
+    from upright.runtime.profile import profile_of
+
+    wide = pd.DataFrame(
+        {f"feature_{i}": [f"{'long category ' * 5}{i}-{row}" for row in range(100)] for i in range(500)}
+    )
+
+    assert len(canonical_json(profile_of(wide))) <= 1_000_000

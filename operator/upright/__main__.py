@@ -1,0 +1,5 @@
+"""`python -m upright` runs the operator."""
+
+from upright.main import main
+
+main()

@@ -1,0 +1,77 @@
+"""What can go wrong between the operator and the API server, in sentences that say what to do."""
+
+from upright.contract import ResourceType
+
+
+class ApiError(Exception):
+    """The API server, or the way to it, did not do what was asked: not a fault of this program."""
+
+    reason = "ApiError"
+    lasting = False
+    """Whether it stays so until somebody does something about it: worth a condition and an event on the object."""
+
+
+class UnreachableError(ApiError):
+    """No answer in time, or no connection."""
+
+    reason = "Unreachable"
+
+
+class RefusedError(ApiError):
+    """An answer other than success. `status` is the HTTP status, `message` what the API server said."""
+
+    reason = "Refused"
+
+    def __init__(self, verb: str, target: str, status: int, message: str) -> None:
+        super().__init__(f"cannot {verb} {target}: {message} (HTTP {status})")
+        self.status = status
+        self.lasting = 400 <= status < 500 and status not in (404, 409, 429)
+
+
+class NotFoundError(RefusedError):
+    """There is no such object, or no such resource: its CustomResourceDefinition is missing."""
+
+    reason = "NotFound"
+
+
+class ConflictError(RefusedError):
+    """The object has changed since it was read, or belongs to somebody else, or exists already."""
+
+    reason = "Conflict"
+
+
+class ForbiddenError(RefusedError):
+    """RBAC does not allow it."""
+
+    reason = "Forbidden"
+
+    def __init__(self, verb: str, type: ResourceType, namespace: str, message: str) -> None:
+        where = f"in namespace {namespace}" if namespace else "in all namespaces"
+        super().__init__(verb, f"{type} {where}", 403, message)
+        self._sentence = (
+            f"the operator's ServiceAccount may not {verb} {type} {where}: grant the verb {verb!r} on {str(type)!r} "
+            f"in its Role or ClusterRole (the chart's has it; `helm upgrade` restores it). "
+            f"The API server said: {message}"
+        )
+
+    def __str__(self) -> str:
+        return self._sentence
+
+
+class NameTakenError(ApiError):
+    """An object of the wanted name exists and is not ours. It is left as it is."""
+
+    reason = "NameTaken"
+    lasting = True
+
+    def __init__(self, type: ResourceType, namespace: str, name: str, holder: str) -> None:
+        super().__init__(
+            f"{type.kind} {namespace}/{name} exists already and belongs to {holder}: it is left untouched. "
+            f"Delete or rename it, or give this object another name."
+        )
+
+
+class NotLeaderError(ApiError):
+    """A write was not sent, because this process no longer holds the Lease."""
+
+    reason = "NotLeader"

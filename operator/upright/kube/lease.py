@@ -1,0 +1,155 @@
+"""Leader election on a Lease: of several operators one acts, and it stops acting before another begins.
+
+The library's `kubernetes.aio.leaderelection` is not used: its requests have no time limit and an error other than an
+answer of the API server ends it, it measures the lease by the wall clock, which may jump, and it cannot give the lease
+back on a graceful stop. What remains without these parts is the exchange of one object.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from upright.contract import Manifest, ResourceType
+from upright.kube.client import Client
+from upright.kube.errors import ApiError
+from upright.kube.objects import meta
+
+LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """In seconds. Another takes over after `duration` without a renewal; the holder stops writing after `deadline`."""
+
+    duration: float = 10.0
+    deadline: float = 7.0
+    period: float = 2.0
+
+
+class Lease:
+    """Our side of the election. `monotonic` gives seconds, `clock` the time of day, which is only written down."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        terms: Terms,
+        monotonic: Callable[[], float],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._terms = terms
+        self._monotonic = monotonic
+        self._clock = clock
+        self._seen: tuple[str, float] = ("", 0.0)  # the newest version of the Lease, and when we first saw it
+        self._renewed: float | None = None  # when our last successful renewal was sent
+
+    @property
+    def held(self) -> bool:
+        return self.remaining() > 0
+
+    def remaining(self) -> float:
+        """For how many seconds from now a write may be under way; not positive when none may begin."""
+        if self._renewed is None or self._monotonic() >= self._renewed + self._terms.deadline:
+            return 0.0
+        return self._renewed + self._terms.duration - self._monotonic()
+
+    async def acquire(self) -> None:
+        """Wait until the lease is ours."""
+        complaint = ""
+        while True:
+            try:
+                if await self.attempt():
+                    return
+                complaint = ""
+            except ApiError as error:
+                if str(error) != complaint:
+                    logger.warning("leader election: %s", error)
+                complaint = str(error)
+            await asyncio.sleep(self._terms.period)
+
+    async def keep(self) -> None:
+        """Renew the lease until it is lost."""
+        while self.held:
+            await asyncio.sleep(self._terms.period)
+            try:
+                if not await self.attempt():
+                    self._renewed = None
+            except ApiError as error:
+                logger.warning("leader election: renewal failed: %s", error)
+
+    async def attempt(self) -> bool:
+        """Take or renew the lease, unless another holds it. Raises ApiError when that cannot be told or done."""
+        sent = self._monotonic()
+        async with _bounded(self._terms):
+            found = await self._client.get(LEASES, self._namespace, self._name)
+            if found is None:
+                await self._client.create(LEASES, self._manifest({}, {}))
+            elif self._may_take(found):
+                await self._client.replace(LEASES, self._manifest(meta(found), found["spec"]))
+            else:
+                return False
+        self._renewed = sent
+        return True
+
+    async def release(self) -> None:
+        """Give the lease back, so that another need not wait for its end."""
+        if not self.held:
+            return
+        self._renewed = None
+        try:
+            async with _bounded(self._terms):
+                found = await self._client.get(LEASES, self._namespace, self._name)
+                if found is not None and found["spec"].get("holderIdentity") == self._identity:
+                    released = self._manifest(meta(found), found["spec"])
+                    released["spec"]["holderIdentity"] = ""
+                    await self._client.replace(LEASES, released)
+        except ApiError as error:
+            logger.warning("leader election: could not give the lease back, another waits for its end: %s", error)
+
+    def _may_take(self, found: Manifest) -> bool:
+        holder, version = found["spec"].get("holderIdentity"), meta(found)["resourceVersion"]
+        if version != self._seen[0]:
+            self._seen = (version, self._monotonic())
+        lapsed = self._monotonic() >= self._seen[1] + (
+            found["spec"].get("leaseDurationSeconds") or self._terms.duration
+        )
+        return not holder or holder == self._identity or lapsed
+
+    def _manifest(self, metadata: Any, before: Any) -> dict[str, Any]:
+        now = self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        changed = before.get("holderIdentity") != self._identity
+        return {
+            "apiVersion": LEASES.api_version,
+            "kind": LEASES.kind,
+            "metadata": {"name": self._name, "namespace": self._namespace, **metadata},
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": max(1, round(self._terms.duration)),
+                "acquireTime": now if changed else before.get("acquireTime", now),
+                "renewTime": now,
+                "leaseTransitions": before.get("leaseTransitions", 0) + (1 if changed and before else 0),
+            },
+        }
+
+
+@contextlib.asynccontextmanager
+async def _bounded(terms: Terms) -> AsyncIterator[None]:
+    """One attempt must be over before the lease could be, whatever becomes of its requests."""
+    try:
+        async with asyncio.timeout(terms.duration - terms.deadline):
+            yield
+    except TimeoutError as timeout:
+        raise ApiError("the API server did not answer in time") from timeout

@@ -1,0 +1,104 @@
+"""The queue of keys: each at most once in line, never twice at work, later when asked, slower when it fails."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from upright.contract import Key
+
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 300.0
+
+
+class Queue:
+    """Keys that want attention. Delays are in seconds, by the clock of the event loop.
+
+    A key that is added while it stands in line is there already; one that is added while it is worked on stands in
+    line again when that is done.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self._line: asyncio.Queue[Key | None] = asyncio.Queue()
+        self._waiting: set[Key] = set()
+        self._working: set[Key] = set()
+        self._once_more: set[Key] = set()
+        self._alarms: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self._workers: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @property
+    def depth(self) -> int:
+        """How many keys stand in line."""
+        return len(self._waiting) + len(self._once_more)
+
+    def add(self, key: Key) -> None:
+        self._silence(key)
+        if key in self._working:
+            self._once_more.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._line.put_nowait(key)
+
+    def add_later(self, key: Key, delay: float) -> None:
+        """Add the key after `delay`, unless it comes up before."""
+        loop = asyncio.get_running_loop()
+        alarm = self._alarms.get(key)
+        if alarm is not None and alarm.when() <= loop.time() + delay:
+            return
+        self._silence(key)
+        self._alarms[key] = loop.call_later(delay, self.add, key)
+
+    def back_off(self, key: Key) -> float:
+        """Add the key after a delay that doubles with each failure in a row, with jitter. Returns the delay."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        longest = min(FIRST_DELAY * 2.0 ** min(failures, 16), LONGEST_DELAY)
+        delay = longest * (0.5 + 0.5 * self._jitter())
+        self.add_later(key, delay)
+        return delay
+
+    def succeeded(self, key: Key) -> None:
+        """The next failure of the key is again its first."""
+        self._failures.pop(key, None)
+
+    def start(self, work: Callable[[Key], Awaitable[None]], workers: int) -> None:
+        """Begin to work on the keys, `workers` at a time. `work` must not raise: an exception ends its worker."""
+        self._workers = [asyncio.create_task(self._serve(work), name=f"worker {n}") for n in range(workers)]
+
+    async def stop(self, grace: float) -> None:
+        """Begin nothing new and let what is being worked on end, for at most `grace` seconds."""
+        self._stopping = True
+        for key in list(self._alarms):
+            self._silence(key)
+        for _ in self._workers:
+            self._line.put_nowait(None)
+        if self._workers:
+            _, late = await asyncio.wait(self._workers, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def join(self) -> None:
+        """Wait until a worker has failed: the queue would be served no more."""
+        if self._workers:
+            done, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+
+    async def _serve(self, work: Callable[[Key], Awaitable[None]]) -> None:
+        while (key := await self._line.get()) is not None and not self._stopping:
+            self._waiting.discard(key)
+            self._working.add(key)
+            self._silence(key)
+            try:
+                await work(key)
+            finally:
+                self._working.discard(key)
+                if key in self._once_more:
+                    self._once_more.discard(key)
+                    self.add(key)
+
+    def _silence(self, key: Key) -> None:
+        if alarm := self._alarms.pop(key, None):
+            alarm.cancel()

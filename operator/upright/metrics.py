@@ -1,0 +1,79 @@
+"""The operator's own numbers, for Prometheus."""
+
+from collections.abc import Iterable, Mapping
+from platform import python_version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from upright import __version__
+from upright.contract import Count, Key, ResourceType
+
+Samples = Mapping[str, Iterable[tuple[Mapping[str, str], float]]]
+
+COUNTERS = {
+    "upright_training_runs_total": ("Training runs that have ended.", ("namespace", "model", "result")),
+    "upright_rollouts_total": ("Rollouts that have ended.", ("namespace", "deployment", "result")),
+    "upright_rollbacks_total": ("Rollbacks, by the metric that was worse.", ("namespace", "deployment", "metric")),
+}
+"""The counters that plans may count."""
+
+GAUGES = {
+    "upright_rollout_evidence": "Evidence against the candidate of a rollout: the e-value of a metric.",
+    "upright_deployment_phase": "1 for the phase that a Deployment is in.",
+}
+"""The gauges that plans may contribute to."""
+
+
+class Metrics:
+    """All metrics of one operator, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "upright_api_requests_total", "Requests to the API server.", ("verb", "resource", "code")
+        )
+        self.reconciles = self._counter("upright_reconcile_total", "Plans made and carried out.", ("kind", "result"))
+        self.duration = Histogram(
+            "upright_reconcile_duration_seconds",
+            "Time from a key's turn until its plan was carried out.",
+            ("kind",),
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=self.registry,
+        )
+        self.depth = Gauge("upright_queue_depth", "Keys that stand in line.", ("kind",), registry=self.registry)
+        self.leader = Gauge("upright_leader", "1 while this process holds the Lease.", registry=self.registry)
+        build = Gauge("upright_build_info", "Always 1.", ("version", "python"), registry=self.registry)
+        build.labels(version=__version__, python=python_version()).set(1)
+        self._counters = {name: self._counter(name, *described) for name, described in COUNTERS.items()}
+        self._contributed = _Contributed()
+        self.registry.register(self._contributed)
+
+    def count(self, count: Count) -> None:
+        self._counters[count.metric].labels(**count.labels).inc()
+
+    def contribute(self, kind: ResourceType, key: Key, samples: Samples | None) -> None:
+        """Replace what an object contributes to the gauges; None or nothing when it contributes no more."""
+        self._contributed.samples.pop((kind, key), None)
+        if samples:
+            self._contributed.samples[kind, key] = {name: tuple(values) for name, values in samples.items()}
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(name.removesuffix("_total"), text, labels, registry=self.registry)
+
+
+class _Contributed(Collector):
+    """The gauges that objects contribute to: a sample lives as long as its object does."""
+
+    def __init__(self) -> None:
+        self.samples: dict[tuple[ResourceType, Key], Samples] = {}
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        for name, text in GAUGES.items():
+            samples = [sample for one in self.samples.values() for sample in one.get(name, ())]
+            names = tuple(samples[0][0]) if samples else ()
+            family = GaugeMetricFamily(name, text, labels=names)
+            for labels, value in samples:
+                family.add_metric([labels[label] for label in names], value)
+            yield family

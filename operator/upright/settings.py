@@ -1,0 +1,72 @@
+"""The operator's configuration: environment variables with the prefix UPRIGHT_, in one place."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "UPRIGHT_"
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Names with commas between them; an empty text is none."""
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the text says which, and what it should be."""
+
+
+class Settings(BaseSettings):
+    """Each field is read from UPRIGHT_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    namespaces: Names = Field((), description="The namespaces to look after; none means all.")
+    runtime_image: str = Field(
+        "upright-runtime:latest", min_length=1, description="The image of data, publish and serve."
+    )
+    default_store: str | None = Field(
+        None, pattern=r"^(pvc|s3)://.+$", description="Where artifacts go when a TrainingJob does not say."
+    )
+    allowed_formats: Names = Field(
+        ("skops", "onnx", "bento", "custom"), description="The formats of models that may be loaded."
+    )
+    lease_namespace: str = Field(
+        default_factory=lambda: OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else "default",
+        min_length=1,
+        description="The namespace of the Lease; by default that of the pod.",
+    )
+    lease_name: str = Field("upright-operator", min_length=1, description="Operators of one name take turns.")
+    identity: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
+        min_length=1,
+        description="Who holds the Lease: differs between replicas.",
+    )
+    metrics_port: int = Field(8080, ge=0, le=65535, description="Of /metrics, /healthz and /readyz; 0: any free one.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+    log_format: Literal["plain", "json"] = Field("plain", description="Lines for people or for machines.")
+
+    @field_validator("namespaces", "allowed_formats", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("default_store", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return value or None
+
+
+def read_settings() -> Settings:
+    """The settings from the environment; SettingsError if one makes no sense."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = (
+            f"{PREFIX}{str(detail['loc'][0]).upper()}={detail['input']!r}: {detail['msg']}"
+            for detail in error.errors(include_url=False)
+        )
+        raise SettingsError("; ".join(wrong)) from error

@@ -1,0 +1,20 @@
+"""The three kinds, put together."""
+
+from upright.defaults import Defaults
+from upright.rollout.kind import Deployments
+from upright.settings import Settings
+from upright.sources.pods import PodLooks
+from upright.training.kind import TrainingJobs
+from upright.versions.kind import ModelVersions
+
+Kinds = tuple[TrainingJobs, ModelVersions, Deployments]
+
+
+def kinds(settings: Settings) -> Kinds:
+    """All kinds that the controller runs."""
+    defaults = Defaults(
+        runtime_image=settings.runtime_image,
+        store=settings.default_store,
+        allowed_formats=settings.allowed_formats,
+    )
+    return TrainingJobs(defaults), ModelVersions(defaults), Deployments(defaults, PodLooks())

@@ -1,0 +1,440 @@
+"""Deployment: given what is there, what is planned."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import (
+    DEFAULTS,
+    NOW,
+    a_deployment,
+    a_model_version,
+    a_pod,
+    after,
+    as_stored,
+    exited,
+    metadata,
+    waiting,
+)
+from upright.analysis import Counts, Look
+from upright.api.deployment import Deployment
+from upright.api.model_version import ModelVersion
+from upright.contract import Manifest, Plan
+from upright.rollout.manifests import revision_deployment, services
+from upright.rollout.observe import Observed
+from upright.rollout.plan import plan
+from upright.rollout.revision import revision
+from upright.rollout.traffic import Replicas, split
+
+STEPS = [{"weight": 25, "for": "1m"}, {"weight": 50, "for": "1m"}]
+OLD, NEW = a_model_version("churn-1"), a_model_version("churn-2")
+OLD_REVISION, NEW_REVISION = (revision(version, a_deployment().spec.serving) for version in (OLD, NEW))
+
+
+def observed(resource: Deployment, wanted: ModelVersion | None = NEW, **more: Any) -> Observed:
+    """What there is beside a Deployment: nothing, but what is named."""
+    versions = {version.metadata.name: version for version in (OLD, NEW, wanted) if version}
+    plain = Observed(
+        now=NOW,
+        defaults=DEFAULTS,
+        resource=resource,
+        wanted=wanted,
+        versions=versions,
+        revisions={},
+        pods={},
+        taken=(),
+        looks=(),
+        next_look=timedelta(seconds=15),
+    )
+    return replace(plain, **more)
+
+
+def pods(revision: str, count: int, **more: Any) -> list[Manifest]:
+    return [a_pod(f"{revision}-{number}", **more) for number in range(count)]
+
+
+def the_deployment_of(resource: Deployment, version: ModelVersion, revision: str, replicas: int) -> Manifest:
+    made = revision_deployment(resource, version, revision, replicas, DEFAULTS)
+    return {**made, "metadata": metadata(made["metadata"]["name"], labels=made["metadata"]["labels"])}
+
+
+def serving_old(**spec: Any) -> Deployment:
+    """churn-1 serves, and the spec asks for churn-2."""
+    return a_deployment(
+        "churn-2",
+        replicas=3,
+        rollout={"steps": STEPS, **spec.pop("rollout", {})},
+        status={
+            "stable": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()},
+            **spec.pop("status", {}),
+        },
+        **spec,
+    )
+
+
+def in_canary(step: int = 0, *, since: Any = NOW, step_since: Any = NOW, **spec: Any) -> Deployment:
+    """churn-2 goes out beside churn-1."""
+    candidate = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": since.isoformat(), "step": step}
+    if step_since:
+        candidate["stepSince"] = step_since.isoformat()
+    status = {"candidate": candidate, **spec.pop("status", {})}
+    return serving_old(status=status, **spec)
+
+
+def both(canary: int = 1, stable: int = 3, **more: Any) -> dict[str, Sequence[Manifest]]:
+    return {OLD_REVISION: pods(OLD_REVISION, stable), NEW_REVISION: pods(NEW_REVISION, canary, **more)}
+
+
+def looks(count: int, *, canary: tuple[int, int], stable: tuple[int, int]) -> list[Look]:
+    """So many looks, each with (requests, errors) of both versions."""
+    start = NOW.timestamp()
+    return [Look(start + 15 * n, {"errors": Counts(canary=canary, stable=stable)}) for n in range(1, count + 1)]
+
+
+def then(before: Observed, made: Plan, **more: Any) -> Observed:
+    """What is observed when the plan's status has been recorded."""
+    stored = {**as_stored(before.resource), "status": dict(made.status)}
+    return replace(before, resource=Deployment.model_validate(stored), **more)
+
+
+def stalled(made: Plan) -> str | None:
+    return next((one["message"] for one in made.status["conditions"] if one["type"] == "Stalled"), None)
+
+
+def condition(made: Plan, type: str) -> str | None:
+    return next((one["status"] for one in made.status["conditions"] if one["type"] == type), None)
+
+
+def selector(made: Plan, service: str) -> Any:
+    return next(one["spec"]["selector"] for one in made.apply if one["metadata"]["name"] == service)
+
+
+# The first version
+
+
+def test_the_first_version_is_made_with_all_its_pods_and_is_stable_when_they_are_ready() -> None:
+    first = observed(a_deployment("churn-1", replicas=2), OLD)
+    made = plan(first)
+    assert made.status["phase"] == "Pending"
+    [created] = made.create
+    assert created["spec"]["replicas"] == 2
+    ready = then(first, made, pods={OLD_REVISION: pods(OLD_REVISION, 2)})
+    assert plan(ready).status["stable"]["modelVersion"] == "churn-1"
+    assert plan(ready).status["phase"] == "Stable"
+
+
+def test_a_first_version_that_never_gets_ready_is_rejected_and_says_why() -> None:
+    starting = a_deployment(
+        "churn-1",
+        status={"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()}},
+    )
+    no_image = pods(OLD_REVISION, 1, ready=False, containers={"serve": waiting("ImagePullBackOff", "no such image")})
+    made = plan(observed(starting, OLD, now=after(minutes=11), pods={OLD_REVISION: no_image}))
+    assert made.status["phase"] == "Failed"
+    assert "no such image" in (stalled(made) or "")
+    assert condition(made, "Ready") == "False"
+
+
+# A canary
+
+
+def test_a_new_version_is_recorded_as_candidate_with_the_pods_of_its_first_step() -> None:
+    made = plan(observed(serving_old(), pods=both(0)))
+    assert made.status["candidate"]["modelVersion"] == "churn-2"
+    canary = next(one for one in made.create if NEW_REVISION in one["metadata"]["name"])
+    assert canary["spec"]["replicas"] == 1
+    assert selector(made, "churn") == {"upright.dev/deployment": "churn"}
+    assert selector(made, "churn-stable")["upright.dev/revision"] == OLD_REVISION
+    assert selector(made, "churn-canary")["upright.dev/revision"] == NEW_REVISION
+
+
+def test_a_step_begins_when_the_pods_are_ready_and_ends_after_its_time() -> None:
+    resource = in_canary(step_since=None)
+    assert "stepSince" not in plan(observed(resource, pods=both(0))).status["candidate"]
+    begun = plan(observed(resource, pods=both()))
+    assert begun.status["candidate"]["stepSince"] == "2026-11-22T12:00:00Z"
+    half = plan(observed(in_canary(), pods=both(), now=after(seconds=59)))
+    assert half.status["candidate"]["step"] == 0
+    over = plan(observed(in_canary(), pods=both(), now=after(seconds=60)))
+    assert over.status["candidate"]["step"] == 1
+
+
+def test_more_pods_come_with_the_next_step_by_scaling_and_never_by_a_new_template() -> None:
+    resource = in_canary(1)
+    revisions = {
+        OLD_REVISION: the_deployment_of(resource, OLD, OLD_REVISION, 3),
+        NEW_REVISION: the_deployment_of(resource, NEW, NEW_REVISION, 1),
+    }
+    made = plan(observed(resource, pods=both(), revisions=revisions))
+    assert not made.create
+    assert [(scale.target.name, scale.replicas) for scale in made.scale] == [(f"churn-{NEW_REVISION}", 3)]
+
+
+def test_after_the_last_step_the_candidate_gets_all_pods_before_it_replaces_the_stable_version() -> None:
+    before = observed(in_canary(1), pods=both(3), now=after(minutes=1))
+    passing = plan(before)
+    assert passing.status["candidate"]["step"] == 2
+    assert passing.status["stable"]["modelVersion"] == "churn-1"
+    promoted = plan(then(before, passing))
+    assert promoted.status["stable"]["modelVersion"] == "churn-2"
+    assert "candidate" not in promoted.status
+    assert [episode["outcome"] for episode in promoted.status["history"]] == ["Promoted", "Replaced"]
+    assert selector(promoted, "churn")["upright.dev/revision"] == NEW_REVISION
+
+
+def test_what_was_replaced_is_deleted_by_its_uid() -> None:
+    resource = a_deployment(
+        "churn-2",
+        status={"stable": {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat()}},
+    )
+    left = the_deployment_of(resource, OLD, OLD_REVISION, 3)
+    made = plan(observed(resource, revisions={OLD_REVISION: left}))
+    assert [reference.uid for reference in made.delete] == [left["metadata"]["uid"]]
+
+
+# Evidence
+
+
+def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_evidence() -> None:
+    bad = looks(2, canary=(100, 20), stable=(900, 9))
+    before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
+    made = plan(before)
+    [rejection] = made.status["rejected"]
+    assert rejection["modelVersion"] == "churn-2"
+    assert rejection["metric"] == "errors"
+    assert made.status["phase"] == "RolledBack"
+    assert condition(made, "Ready") == "True"
+    assert "20 %" in (stalled(made) or "")
+    assert selector(made, "churn")["upright.dev/revision"] == OLD_REVISION
+    assert any(event.reason == "RolledBack" for event in made.events)
+
+
+def test_a_rejected_version_stays_rejected_when_everything_is_planned_again() -> None:
+    before = observed(
+        in_canary(), pods=both(), looks=looks(2, canary=(100, 20), stable=(900, 9)), now=after(seconds=31)
+    )
+    later = then(before, plan(before), now=after(hours=5), looks=(), pods=both(0))
+    made = plan(later)
+    assert made.status["rejected"] == plan(before).status["rejected"]
+    assert made.status["phase"] == "RolledBack"
+    assert "candidate" not in made.status
+
+
+def test_a_rejected_version_is_tried_again_when_somebody_says_so_once() -> None:
+    before = observed(
+        in_canary(), pods=both(), looks=looks(2, canary=(100, 20), stable=(900, 9)), now=after(seconds=31)
+    )
+    rejected = plan(before)
+    stored = {**as_stored(before.resource), "status": dict(rejected.status)}
+    stored["metadata"] = {**stored["metadata"], "annotations": {"upright.dev/retry": "1"}}
+    asked = replace(before, resource=Deployment.model_validate(stored), looks=())
+    again = plan(asked)
+    assert again.status["candidate"]["modelVersion"] == "churn-2"
+    assert "analysis" not in again.status
+    assert plan(then(asked, again)).status["retry"] == "1"
+
+
+def test_a_third_version_starts_after_a_rejection() -> None:
+    before = observed(
+        in_canary(), pods=both(), looks=looks(2, canary=(100, 20), stable=(900, 9)), now=after(seconds=31)
+    )
+    third = a_model_version("churn-3")
+    assert plan(then(before, plan(before), wanted=third, looks=())).status["candidate"]["modelVersion"] == "churn-3"
+
+
+def test_a_healthy_version_goes_on() -> None:
+    fine = looks(3, canary=(300, 3), stable=(900, 9))
+    made = plan(observed(in_canary(), pods=both(), looks=fine, now=after(seconds=45)))
+    assert made.status["analysis"]["verdict"] == "Continue"
+    assert not made.status.get("rejected")
+
+
+def test_a_look_that_says_little_is_not_worth_a_write() -> None:
+    all_looks = looks(3, canary=(10, 0), stable=(90, 1))
+    before = observed(in_canary(), pods=both(), looks=all_looks[:1])
+    first = plan(before)
+    settled = then(before, first, looks=())
+    recorded = plan(settled)
+    second = plan(then(settled, recorded, looks=all_looks[1:2]))
+    assert second.status == recorded.status
+
+
+def test_evidence_recorded_and_continued_equals_evidence_in_one_go() -> None:
+    every = looks(6, canary=(100, 3), stable=(900, 9))
+    before = observed(in_canary(), pods=both(), looks=every)
+    whole = plan(before).status["analysis"]
+    half = plan(replace(before, looks=every[:3]))
+    rest = plan(then(before, half, looks=every[3:])).status["analysis"]
+    assert rest["state"] == whole["state"]
+    assert rest["evidence"] == whole["evidence"]
+
+
+def test_a_rejection_is_recorded_before_anything_is_done_so_that_a_crash_forgets_nothing() -> None:
+    resource = in_canary()
+    revisions = {
+        OLD_REVISION: the_deployment_of(resource, OLD, OLD_REVISION, 3),
+        NEW_REVISION: the_deployment_of(resource, NEW, NEW_REVISION, 1),
+    }
+    before = observed(
+        resource,
+        pods=both(),
+        revisions=revisions,
+        looks=looks(2, canary=(100, 20), stable=(900, 9)),
+        now=after(seconds=31),
+    )
+    acted = plan(before)
+    after_crash = plan(then(before, acted, looks=()))
+    assert list(after_crash.delete) == list(acted.delete) != []
+    assert list(after_crash.apply) == list(acted.apply)
+
+
+# Pods that will not load the model
+
+
+@pytest.mark.parametrize("reason", ["Corrupt", "Missing"])
+def test_a_version_whose_pods_refuse_the_artifact_is_rejected_at_once(reason: str) -> None:
+    refusal = exited(1, f'{{"reason": "{reason}", "message": "model.skops is not what it was."}}')
+    refusing = both(1, ready=False, containers={"serve": refusal})
+    made = plan(observed(in_canary(step_since=None), pods=refusing))
+    assert made.status["phase"] == "RolledBack"
+    assert "model.skops is not what it was" in made.status["rejected"][0]["message"]
+
+
+# What is in the way
+
+
+@pytest.mark.parametrize(
+    ("wanted", "more", "reason"),
+    [
+        (None, {}, "VersionNotFound"),
+        (a_model_version("churn-2", phase="Corrupt", ready=False), {}, "VersionNotReady"),
+        (NEW, {"taken": ("churn-canary",)}, "ServiceNameTaken"),
+    ],
+)
+def test_what_is_in_the_way_is_said_and_the_good_version_goes_on(wanted: Any, more: Any, reason: str) -> None:
+    made = plan(observed(serving_old(), wanted, pods=both(0), **more))
+    assert "candidate" not in made.status
+    found = next(one for one in made.status["conditions"] if one["type"] == "Stalled")
+    assert found["reason"] == reason
+    assert not made.delete
+    assert {one["metadata"]["name"] for one in made.apply} >= {"churn", "churn-stable"}
+
+
+def test_nothing_is_rolled_out_without_replicas() -> None:
+    made = plan(observed(a_deployment("churn-1", replicas=0), OLD))
+    assert "scale up" in (stalled(made) or "")
+    assert not made.create
+
+
+def test_paused_starts_nothing_but_still_rolls_back() -> None:
+    assert "candidate" not in plan(observed(serving_old(paused=True), pods=both(0))).status
+    bad = looks(2, canary=(100, 20), stable=(900, 9))
+    made = plan(observed(in_canary(paused=True), pods=both(), looks=bad, now=after(seconds=31)))
+    assert made.status["phase"] == "RolledBack"
+
+
+def test_naming_the_stable_version_again_gives_the_candidate_up() -> None:
+    resource = in_canary()
+    back = Deployment.model_validate(
+        {
+            **as_stored(resource),
+            "spec": {**as_stored(resource)["spec"], "modelVersion": "churn-1"},
+        }
+    )
+    made = plan(observed(back, OLD, pods=both()))
+    assert "candidate" not in made.status
+    assert not made.status.get("rejected")
+    assert made.status["history"][0]["outcome"] == "Replaced"
+
+
+@pytest.mark.parametrize(
+    ("policy", "phase"), [("Promote", "Progressing"), ("Hold", "Paused"), ("Rollback", "RolledBack")]
+)
+def test_the_end_of_the_steps_without_a_verdict_follows_the_policy(policy: str, phase: str) -> None:
+    resource = in_canary(1, rollout={"onInconclusive": policy})
+    assert plan(observed(resource, pods=both(3), now=after(minutes=1))).status["phase"] == phase
+
+
+# Invariants
+
+
+@given(
+    ready=st.integers(0, 3),
+    stable_ready=st.integers(0, 3),
+    seconds=st.integers(0, 1200),
+    errors=st.integers(0, 100),
+    step=st.integers(0, 2),
+    paused=st.booleans(),
+)
+def test_a_plan_is_deterministic_and_a_second_one_has_nothing_to_add(
+    ready: int, stable_ready: int, seconds: int, errors: int, step: int, paused: bool
+) -> None:
+    before = observed(
+        in_canary(step, paused=paused),
+        pods=both(ready, stable_ready),
+        looks=looks(1, canary=(100, errors), stable=(300, 3)),
+        now=after(seconds=seconds),
+    )
+    made = plan(before)
+    assert made == plan(before)
+    again = then(before, made, looks=())
+    for _ in range(5):  # one decision follows another, as step upon step
+        next_plan = plan(again)
+        if next_plan.status == again.resource.status.model_dump(mode="json", by_alias=True, exclude_none=True):
+            break
+        again = then(again, next_plan)
+    assert plan(again).status == plan(then(again, plan(again))).status
+
+
+@given(errors=st.integers(0, 200), seconds=st.integers(0, 300))
+def test_no_service_of_all_traffic_ever_leads_to_a_rejected_version(errors: int, seconds: int) -> None:
+    made = plan(
+        observed(
+            in_canary(),
+            pods=both(),
+            looks=looks(2, canary=(200, errors), stable=(900, 9)),
+            now=after(seconds=seconds),
+        )
+    )
+    if made.status.get("rejected"):
+        for service in ("churn", "churn-stable", "churn-canary"):
+            assert selector(made, service)["upright.dev/revision"] == OLD_REVISION
+
+
+@pytest.mark.parametrize(
+    ("replicas", "weight", "expected"),
+    [
+        (10, 10, Replicas(10, 1)),
+        (3, 25, Replicas(3, 1)),
+        (3, 50, Replicas(3, 3)),
+        (1, 5, Replicas(1, 1)),
+        (4, 75, Replicas(1, 4)),
+        (0, 50, Replicas(0, 0)),
+    ],
+)
+def test_pods_follow_weights(replicas: int, weight: int, expected: Replicas) -> None:
+    assert split(replicas, weight) == expected
+
+
+@given(replicas=st.integers(1, 1000), weight=st.integers(1, 99))
+def test_capacity_never_falls_below_what_was_asked_for(replicas: int, weight: int) -> None:
+    made = split(replicas, weight)
+    assert made.stable + made.candidate >= replicas
+    assert min(made.stable, made.candidate) >= 1
+    assert max(made.stable, made.candidate) <= replicas
+
+
+def test_names_of_63_characters_keep_their_services_apart() -> None:
+    resource = a_deployment(name="a" * 63)
+    made = [service["metadata"]["name"] for service in services(resource, "1", None)]
+    assert len(set(made)) == 3
+    assert all(len(name) <= 63 for name in made)
+
+
+def test_an_upgrade_of_the_operator_changes_no_revision() -> None:
+    assert revision(OLD, a_deployment().spec.serving) == "985b9aa215"

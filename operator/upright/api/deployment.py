@@ -35,7 +35,7 @@ class Step(Resource):
     for_: Duration = Field(alias="for", description="How long the step lasts.")
 
     rules: ClassVar[Sequence[Rule]] = (
-        Rule("duration(self['for']) > duration('0s')", "for must be longer than 0s, for instance 10m"),
+        Rule("duration(self.__for__) > duration('0s')", "for must be longer than 0s, for instance 10m"),
     )
 
 
@@ -107,7 +107,11 @@ class Monitoring(Resource):
     )
 
     rules: ClassVar[Sequence[Rule]] = (
-        Rule("duration(self.interval) >= duration('1s')", "interval must be at least 1s", field="interval"),
+        Rule(
+            "!has(self.interval) || duration(self.interval) >= duration('1s')",
+            "interval must be at least 1s",
+            field="interval",
+        ),
     )
 
 

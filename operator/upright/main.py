@@ -83,6 +83,7 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], terms: Terms | Non
             gone=controller.gone,
             stop=stop,
             stopping=lambda: controller.stop(GRACE),
+            identity=settings.identity,
         )
         return await _lead(watching, lister, lease, controller, stop)
 
@@ -113,6 +114,7 @@ async def _lead(
             return 1
         for task in broken:
             task.result()
+        logger.info("stopped")
         if lost:
             logger.error("the Lease is lost: another process may lead now, so this one ends")
         return 1 if lost or broken else 0

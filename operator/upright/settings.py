@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from upright import __version__
+
 PREFIX = "UPRIGHT_"
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -26,7 +28,7 @@ class Settings(BaseSettings):
 
     namespaces: Names = Field((), description="The namespaces to look after; none means all.")
     runtime_image: str = Field(
-        "upright-runtime:latest", min_length=1, description="The image of data, publish and serve."
+        f"upright/runtime:{__version__}", min_length=1, description="The image of data, publish and serve."
     )
     default_store: str | None = Field(
         None, pattern=r"^(pvc|s3)://.+$", description="Where artifacts go when a TrainingJob does not say."

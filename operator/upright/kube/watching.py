@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import kopf
 from kubernetes.aio.client import Configuration
@@ -84,8 +84,11 @@ async def watch(
     gone: Callable[[ResourceType, Manifest], None],
     stop: asyncio.Event,
     stopping: Callable[[], Awaitable[None]],
+    identity: str,
 ) -> None:
     """Run Kopf until it is told to stop by `stop` or a signal; `stopping` is awaited when it no longer watches."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        logging.getLogger("kopf").setLevel(logging.WARNING)  # it has a line for each event of each object
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -110,6 +113,7 @@ async def watch(
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=stop,
+        identity=cast(Any, identity),  # else it asks for the user's name, and a pod's user has none
     )
 
 
@@ -137,8 +141,6 @@ def _configure(settings: kopf.OperatorSettings, selectors: Mapping[ResourceType,
     for watched, selector in selectors.items():
         if selector:
             settings.watching.label_selectors[watched.group, watched.version, watched.plural] = selector
-    # One line for each event of each object is too much.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
 
 
 def _crd_missing(type: ResourceType) -> str:

@@ -1,0 +1,38 @@
+{{/*
+  What the operator does to the objects of the namespaces that it looks after, and nothing else: a test compares these
+  rules with the requests that it sends.
+*/}}
+{{- define "upright.rules" -}}
+- apiGroups: [upright.dev]
+  resources: [trainingjobs, modelversions, deployments]
+  verbs: [get, list, watch]
+- apiGroups: [upright.dev]
+  resources: [modelversions]
+  verbs: [create]
+- apiGroups: [upright.dev]
+  resources: [trainingjobs/status, modelversions/status, deployments/status]
+  verbs: [patch]
+# No request of ours: clusters with the admission plug-in OwnerReferencesPermissionEnforcement ask for it of whoever makes
+# an object whose owner must not vanish before it.
+- apiGroups: [upright.dev]
+  resources: [trainingjobs/finalizers, modelversions/finalizers, deployments/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims, configmaps]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

@@ -1,0 +1,176 @@
+"""What users write, given to the real API server: it takes what is right, and refuses what is wrong with the remedy."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+
+ROOT = Path(__file__).parents[2]
+DIGEST = "sha256:" + "ab" * 32
+
+TRAINING_JOB: dict[str, Any] = {
+    "apiVersion": "upright.dev/v1alpha1",
+    "kind": "TrainingJob",
+    "metadata": {"name": "churn"},
+    "spec": {
+        "data": [{"name": "train", "uri": "configmap://rows/train.csv", "digest": DIGEST}],
+        "parameters": {"max_depth": 4, "nested": {"any": ["json", None]}},
+        "code": {"uri": "pvc://code/churn"},
+        "train": {"command": ["python", "train.py"], "pod": {"nodeSelector": {"gpu": "yes"}}},
+        "output": {"store": "pvc://models"},
+        "deadline": "1h30m",
+    },
+}
+MODEL_VERSION: dict[str, Any] = {
+    "apiVersion": "upright.dev/v1alpha1",
+    "kind": "ModelVersion",
+    "metadata": {"name": "churn-1"},
+    "spec": {
+        "model": "churn",
+        "artifact": {"uri": "pvc://models/churn/sha256-1", "digest": DIGEST, "format": "skops"},
+    },
+}
+DEPLOYMENT: dict[str, Any] = {
+    "apiVersion": "upright.dev/v1alpha1",
+    "kind": "Deployment",
+    "metadata": {"name": "churn"},
+    "spec": {
+        "modelVersion": "churn-1",
+        "replicas": 3,
+        "rollout": {"steps": [{"weight": 5, "for": "10m"}, {"weight": 50, "for": "90s"}]},
+        "monitoring": {
+            "interval": "5s",
+            "metrics": [{"name": "errors", "type": "ErrorRate", "tolerance": {"relative": 0.5}}],
+        },
+    },
+}
+VALID = (TRAINING_JOB, MODEL_VERSION, DEPLOYMENT)
+
+
+@pytest.fixture(scope="module")
+def api(control_plane: Cluster) -> Cluster:
+    """The control plane, with our kinds."""
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
+        control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", path)
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", ROOT / "crds")
+    return control_plane
+
+
+def apply(api: Cluster, namespace: str, manifest: dict[str, Any]) -> str:
+    """Apply it as a user would; returns what was said when it was refused, and nothing otherwise."""
+    done = api.kubectl("apply", "-n", namespace, "-f", "-", input=yaml.safe_dump(manifest), check=False)
+    return done.stderr if done.returncode else ""
+
+
+def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The manifest with one field set, or removed when the value is None."""
+    copy = deepcopy(manifest)
+    *parents, last = path.split(".")
+    inner = copy
+    for parent in parents:
+        inner = inner[int(parent)] if parent.isdigit() else inner.setdefault(parent, {})
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return copy
+
+
+@pytest.mark.parametrize("manifest", VALID, ids=lambda manifest: str(manifest["kind"]))
+def test_what_is_right_is_taken(api: Cluster, namespace: str, manifest: dict[str, Any]) -> None:
+    assert not apply(api, namespace, manifest)
+
+
+INVALID = [
+    (TRAINING_JOB, "metadata.name", "Churn.v2", "metadata.name must be a DNS label"),
+    (TRAINING_JOB, "metadata.name", "c" * 64, "metadata.name must be a DNS label"),
+    (TRAINING_JOB, "spec.train", None, "spec.train: Required"),
+    (TRAINING_JOB, "spec.train.command", [], "spec.train.command"),
+    (TRAINING_JOB, "spec.data", [{"name": "a", "uri": "ftp://host/file"}], "spec.data[0].uri"),
+    (TRAINING_JOB, "spec.data", [{"name": "a", "uri": "pvc://lake/../other"}], "must not contain '..'"),
+    (
+        TRAINING_JOB,
+        "spec.data",
+        [{"name": "a", "uri": "pvc://lake"}, {"name": "a", "uri": "pvc://sea"}],
+        "Duplicate value",
+    ),
+    (TRAINING_JOB, "spec.data.0.digest", "abc", "spec.data[0].digest"),
+    (TRAINING_JOB, "spec.output.store", "models", "spec.output.store"),
+    (TRAINING_JOB, "spec.deadline", "7d", "spec.deadline"),
+    (TRAINING_JOB, "spec.deadline", "0s", "deadline must be at least 1s"),
+    (TRAINING_JOB, "spec.retries", -1, "spec.retries"),
+    (TRAINING_JOB, "spec.parameters", ["a"], "spec.parameters"),
+    (TRAINING_JOB, "spec.trian", {}, 'unknown field "spec.trian"'),
+    (MODEL_VERSION, "spec.artifact.digest", None, "spec.artifact.digest: Required"),
+    (MODEL_VERSION, "spec.artifact.digest", "sha256:AB", "spec.artifact.digest"),
+    (MODEL_VERSION, "spec.artifact.format", "pickle", 'supported values: "skops", "joblib"'),
+    (MODEL_VERSION, "spec.artifact.uri", "s3://bucket/churn", "spec.artifact.uri"),
+    (MODEL_VERSION, "spec.artifact.uri", "pvc://models/../churn", "must not contain '..'"),
+    (MODEL_VERSION, "spec.model", "A Model", "spec.model"),
+    (DEPLOYMENT, "spec.modelVersion", None, "exactly one of modelVersion and latest"),
+    (DEPLOYMENT, "spec.latest", {"model": "churn"}, "exactly one of modelVersion and latest"),
+    (DEPLOYMENT, "spec.replicas", -1, "spec.replicas"),
+    (DEPLOYMENT, "spec.mode", "Batch", 'supported values: "Realtime"'),
+    (DEPLOYMENT, "spec.rollout.steps", [], "spec.rollout.steps"),
+    (DEPLOYMENT, "spec.rollout.steps", [{"weight": 100, "for": "1m"}], "spec.rollout.steps[0].weight"),
+    (DEPLOYMENT, "spec.rollout.steps", [{"weight": 5, "for": "0s"}], "for must be longer than 0s"),
+    (
+        DEPLOYMENT,
+        "spec.rollout.steps",
+        [{"weight": 25, "for": "1m"}, {"weight": 5, "for": "1m"}],
+        "the weights must rise from step to step",
+    ),
+    (
+        DEPLOYMENT,
+        "spec.rollout.steps",
+        [{"weight": 25, "for": "1m"}, {"weight": 25, "for": "1m"}],
+        "the weights must rise from step to step",
+    ),
+    (DEPLOYMENT, "spec.monitoring.interval", "10ms", "interval must be at least 1s"),
+    (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 1.5, "spec.monitoring.falseRollbackProbability"),
+    (DEPLOYMENT, "spec.monitoring.metrics", [], "spec.monitoring.metrics"),
+    (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
+    (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.relative", -1, "tolerance.relative"),
+    (DEPLOYMENT, "spec.serving.port", 70000, "spec.serving.port"),
+]
+
+
+@pytest.mark.parametrize(("manifest", "path", "value", "said"), INVALID)
+def test_what_is_wrong_is_refused_with_the_field_and_the_remedy(
+    api: Cluster, namespace: str, manifest: dict[str, Any], path: str, value: Any, said: str
+) -> None:
+    assert said in apply(api, namespace, changed(manifest, path, value))
+
+
+def test_a_version_is_immutable(api: Cluster, namespace: str) -> None:
+    assert not apply(api, namespace, MODEL_VERSION)
+    said = apply(api, namespace, changed(MODEL_VERSION, "spec.model", "other"))
+    assert "a ModelVersion is immutable: create one with another name instead" in said
+
+
+def test_defaults_are_filled_in(api: Cluster, namespace: str) -> None:
+    apply(api, namespace, changed(DEPLOYMENT, "spec.rollout", None))
+    done = api.kubectl("get", "mdep", "churn", "-n", namespace, "-o", "yaml")
+    spec = yaml.safe_load(done.stdout)["spec"]
+    assert [step["weight"] for step in spec["rollout"]["steps"]] == [5, 25, 50]
+    assert spec["monitoring"]["falseRollbackProbability"] == 0.01
+    assert spec["monitoring"]["metrics"][0]["tolerance"] == {"relative": 0.5, "absolute": 0.001}
+
+
+def test_a_deployment_can_be_scaled_by_name_like_any_other(api: Cluster, namespace: str) -> None:
+    apply(api, namespace, DEPLOYMENT)
+    api.kubectl("scale", "deployments.upright.dev/churn", "--replicas=5", "-n", namespace)
+    done = api.kubectl("get", "mdep", "churn", "-n", namespace, "-o", "jsonpath={.spec.replicas}")
+    assert done.stdout == "5"
+
+
+def test_all_kinds_are_listed_together(api: Cluster, namespace: str) -> None:
+    for manifest in VALID:
+        apply(api, namespace, manifest)
+    listed = api.kubectl("get", "mlops", "-n", namespace).stdout
+    for name in ("trainingjob.upright.dev/churn", "modelversion.upright.dev/churn-1", "deployment.upright.dev/churn"):
+        assert name in listed

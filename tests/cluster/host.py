@@ -1,0 +1,47 @@
+"""What the machine must have before a local cluster can be made, and installing what Debian packages."""
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from tests.cluster.shell import ClusterError, Say, run
+
+# What must be there, as a command or a path, and the Debian package that has it.
+_NEEDED = {
+    "runc": "runc", "/usr/lib/cni/bridge": "containernetworking-plugins", "conntrack": "conntrack", "iptables": "iptables",
+    "nft": "nftables", "socat": "socat", "ip": "iproute2", "ipset": "ipset", "ebtables": "ebtables", "ethtool": "ethtool",
+    "modprobe": "kmod", "/bin/busybox": "busybox-static", "debootstrap": "debootstrap", "gcc": "gcc",
+    "/usr/include/signal.h": "libc6-dev", "sysctl": "procps",
+}
+
+
+def obstacle() -> str | None:
+    """Why no local cluster can be made here, or None."""
+    if platform.system() != "Linux":
+        return f"it needs Linux, and this is {platform.system()}"
+    if os.geteuid() != 0:
+        return "it needs root (namespaces, cgroups, network links)"
+    if shutil.which("go") is None:
+        return "it needs Go on PATH, to build Kubernetes"
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return "it needs cgroup v1, and this machine has cgroup v2 alone"
+    return None
+
+
+def install_packages(say: Say) -> None:
+    """Install the Debian packages that are missing."""
+    missing = sorted({package for thing, package in _NEEDED.items() if not _there(thing)})
+    if not missing:
+        return
+    if shutil.which("apt-get") is None:
+        raise ClusterError(f"the local cluster needs what Debian has in these packages: {' '.join(missing)}. "
+                           "There is no apt-get here: install them in this system's way.")
+    say(f"installing Debian packages: {' '.join(missing)}")
+    run(["apt-get", "update", "--quiet"])
+    run(["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing],
+        env={"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def _there(thing: str) -> bool:
+    return Path(thing).exists() if thing.startswith("/") else shutil.which(thing) is not None

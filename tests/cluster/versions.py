@@ -1,0 +1,15 @@
+"""Every version that the test cluster pins, in one place; those of etcd, CoreDNS and Kubernetes are in their go.mod too.
+
+A unit test compares the two (`tests/cluster/go/*/go.mod`), so that a bump cannot be half made.
+"""
+
+KUBERNETES = "v1.37.2"
+ETCD = "v3.7.3"
+COREDNS = "v1.14.7"
+CONTAINERD = "v2.3.4"
+KWOK = "v0.8.0"
+HELM = "v4.3.1"
+
+# The suite of Debian whose Python carries the images that are made without Docker, and that Python's version.
+DEBIAN = "bookworm"
+DEBIAN_PYTHON = "3.11"

@@ -5,6 +5,7 @@ three are pure. The probability that a healthy canary is ever rolled back is at 
 `falseRollbackProbability`, however often one looks.
 """
 
+from upright.analysis.dispersion import estimate_dispersion
 from upright.analysis.engine import begin, update
 from upright.analysis.looks import Counts, Histogram, Look, Moments
 from upright.analysis.state import State
@@ -25,6 +26,7 @@ __all__ = [
     "Tolerance",
     "Verdict",
     "begin",
+    "estimate_dispersion",
     "update",
     "verdict",
 ]

@@ -61,7 +61,7 @@ def reasons(sample: Floats) -> Ints:
     return np.where(np.isfinite(sample).all(axis=(1, 2)), why, NOT_FINITE)
 
 
-def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints) -> Drifting:
+def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints, dispersion: float) -> Drifting:
     """The memory after one look."""
     usable = reason == USABLE
     sample = np.where(usable[:, None, None], sample, 0.0)
@@ -71,7 +71,7 @@ def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints) -> Drif
     mean = np.where(compares[:, None], sample[..., 1], 0.0) / number
     sigma = np.where(compares, sigma, 1.0)
     worse = (mean[:, 0] - mean[:, 1]) * (1 if metric.worse == "Higher" else -1) / sigma
-    scale = np.sqrt(INFLATION * (1 / number[:, 0] + 1 / number[:, 1]))
+    scale = np.sqrt(dispersion * INFLATION * (1 / number[:, 0] + 1 / number[:, 1]))
     margin = metric.margins.absolute
     return Drifting(
         used=memory.used + usable,

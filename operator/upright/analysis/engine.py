@@ -97,6 +97,11 @@ def weighted_evidence(analysis: Analysis, policy: Policy) -> Floats:
     return np.asarray(np.stack(by_metric, axis=-1) + np.log(weights / weights.sum()))
 
 
+def combined_evidence(policy: Policy, state: Mapping[str, Any]) -> float:
+    """The ln of the evidence of all metrics of one rollout as it is now, even if it was higher at a crossing."""
+    return float(np.logaddexp.reduce(weighted_evidence(load(policy, state), policy)[0]))
+
+
 def _unseen(metric: Metric, estimated: float) -> Watched:
     given = estimated if metric.dispersion == "auto" else metric.dispersion
     memory: Comparison | Drifting | None = None
@@ -173,7 +178,8 @@ def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | N
     reason = continuous.reasons(sample)
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
-    return _skipped(replace(watched, memory=continuous.seen(watched.memory, metric, sample, reason)), reason)
+    memory = continuous.seen(watched.memory, metric, sample, reason, watched.dispersion)
+    return _skipped(replace(watched, memory=memory), reason)
 
 
 def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None) -> tuple[Watched, Table | None, int]:

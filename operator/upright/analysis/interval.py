@@ -28,7 +28,7 @@ def stratum(table: Table) -> Floats:
 
 
 def ratio_interval(strata: Floats, totals: Floats, alpha: float, dispersion: float) -> tuple[Floats, Floats, Floats]:
-    """(ratio, low, high), each of shape (runs, channels), from summed strata and (n_c, e_c, n_s, e_s); NaN where nothing was seen."""
+    """(ratio, low, high), each of shape (runs, channels), from summed strata and totals; NaN where nothing was seen."""
     canary, stable, spread = np.moveaxis(strata, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_share = totals[..., 0] / (totals[..., 0] + totals[..., 2])

@@ -210,7 +210,7 @@ def _message(
             why = SKIPS[last] if last != USABLE else ""
             parts.append(f"{name}: {skipped} of {analysis.looks} looks were not used, the last because {why}.")
     if analysis.late:
-        parts.append(f"{analysis.late} looks came out of order and were not used.")
+        parts.append(f"Looks that came out of order and were not used: {analysis.late}.")
     return " ".join(parts)
 
 

@@ -166,7 +166,7 @@ def test_a_look_that_arrives_twice_counts_once_and_a_late_one_not_at_all() -> No
 
     assert again == once
     assert verdict(policy, late).evidence == verdict(policy, once).evidence
-    assert "1 looks came out of order" in verdict(policy, late).message
+    assert "came out of order and were not used: 1" in verdict(policy, late).message
 
 
 UNUSABLE = [

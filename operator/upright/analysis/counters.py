@@ -1,0 +1,83 @@
+"""Counters of pods turned into the counts of one look.
+
+What it does: each pod's counters now less its counters before, summed over the pods of one version. Order and grouping
+of pods make no difference.
+Guarantee: a number that cannot be trusted is left out with its pod and named; it is never evidence.
+Source: the reset rule is that of Prometheus' `increase`, without its extrapolation: a counter that fell began again at
+zero, so what it shows now is what was counted since.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+NEW = "it was not there before"
+GONE = "it is not there any more"
+GAP = "too long ago was it seen before"
+LATE = "its sample is not newer than the one before"
+STRANGE = "its counters are not finite numbers of at least zero"
+SHAPE = "its counters are not those it had before"
+TORN = "some of its counters went backwards and others did not"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Cumulative counters of one pod at a time in seconds; the first one counts all events."""
+
+    time: float
+    counters: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Increase:
+    """What was counted since the look before: the sum over the pods that could be used, and why others could not."""
+
+    counts: tuple[float, ...]
+    pods: int
+    left_out: Mapping[str, str]
+
+
+def increase(before: Mapping[str, Sample], now: Mapping[str, Sample], longest_gap: float) -> Increase:
+    """The increase of every counter over all pods between two scrapes.
+
+    Args:
+        before: the pods' samples at the look before, by pod.
+        now: their samples at this look.
+        longest_gap: seconds between the two samples of a pod beyond which they are not compared, because traffic may
+            have been split differently in between.
+    """
+    counts: list[float] = []
+    pods = 0
+    left_out = dict.fromkeys((pod for pod in before if pod not in now), GONE)
+    for pod, sample in sorted(now.items()):
+        why = _distrust(before.get(pod), sample, longest_gap)
+        if why is not None:
+            left_out[pod] = why
+            continue
+        delta = _delta(before[pod].counters, sample.counters)
+        if delta is None or (counts and len(delta) != len(counts)):
+            left_out[pod] = TORN if delta is None else SHAPE
+            continue
+        counts = [math.fsum(pair) for pair in zip(counts, delta, strict=True)] if counts else delta
+        pods += 1
+    return Increase(tuple(counts), pods, left_out)
+
+
+def _distrust(before: Sample | None, now: Sample, longest_gap: float) -> str | None:
+    if not all(math.isfinite(value) and value >= 0 for value in now.counters):
+        return STRANGE
+    if before is None:
+        return NEW
+    if len(before.counters) != len(now.counters):
+        return SHAPE
+    if now.time <= before.time:
+        return LATE
+    return GAP if now.time - before.time > longest_gap else None
+
+
+def _delta(before: Sequence[float], now: Sequence[float]) -> list[float] | None:
+    """The increase; None when only a part of the counters fell although the count of all events did not."""
+    if now[0] < before[0]:
+        return list(now)
+    delta = [new - old for old, new in zip(before, now, strict=True)]
+    return None if min(delta) < 0 or any(part > delta[0] for part in delta) else delta

@@ -1,0 +1,156 @@
+"""The watch after promotion: there is no baseline any more, only the previous version's frozen rates.
+
+What it tests: at each look, whether the rate has risen above r0 p_ref + epsilon at some unknown time, p_ref being the
+upper 95 % bound of the previous version's rate.
+Null hypothesis: in every look the mean rate is at most that.
+Guarantee: the mean time between false alarms is at least the given one, whatever the rates are below the bound.
+Method: the Shiryaev-Roberts recursion R_g <- (R_g + 1) exp(llr_g) with kernel B's factor against a limit. Each factor
+has mean at most 1 under the null, so mean_g R_g - t is a supermartingale; stopping it where mean R >= ARL gives
+E[T] >= ARL looks.
+With several metrics (and bucket edges) the weighted mean of their R is watched, for which the same holds.
+Source: Shin, Ramdas & Rinaldo, "E-detectors" (arXiv 2203.03532).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from upright.analysis import rates
+from upright.analysis.looks import USABLE, Counts, Floats, Histogram, Look, Table, above_edges, as_runs, checked
+from upright.analysis.state import State
+from upright.api.monitoring import Metric, MetricType, Policy
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """The rate of `metric` has risen; `time` is the look at which the alarm was raised."""
+
+    metric: str
+    time: float
+    message: str
+
+
+def begin_watch(
+    policy: Policy, baseline: Look, between_false_alarms: float, dispersion: Mapping[str, float] | None = None
+) -> State:
+    """The state at promotion.
+
+    Args:
+        policy: metrics, tolerances, weights and interval. Means are not watched.
+        baseline: the previous version's counts as `stable`, summed over a time that is typical; the canary's part of
+            it is not used.
+        between_false_alarms: mean seconds between false alarms, for example 30 days.
+        dispersion: as for `begin`.
+    """
+    metrics = {}
+    for metric in policy.metrics:
+        edges, table = _stable_table(metric, baseline)
+        if table is None and metric.maximum is None:
+            continue
+        bounds = [metric.maximum] if table is None else _bounds(metric, table)
+        metrics[metric.name] = {
+            "edges": edges,
+            "bounds": bounds,
+            "dispersion": (dispersion or {}).get(metric.name, 1.0)
+            if metric.dispersion == "auto"
+            else metric.dispersion,
+            "log_r": [[None] * len(rates.EFFECTS) for _ in bounds],
+        }
+    return {
+        "looks": between_false_alarms / policy.interval.total_seconds(),
+        "last": None,
+        "alarm": None,
+        "metrics": metrics,
+    }
+
+
+def update_watch(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
+    """The state after one more look of the only version, as `canary`. An alarm stays until the watch is begun anew."""
+    if state["last"] is not None and look.time <= state["last"]:
+        return dict(state)
+    watched = {metric.name: metric for metric in policy.metrics if metric.name in state["metrics"]}
+    metrics = {name: _seen(state["metrics"][name], look.measurements.get(name)) for name in watched}
+    after: State = {**state, "last": look.time, "metrics": metrics}
+    weights = {name: metric.weight for name, metric in watched.items()}
+    shares = {
+        name: _log_mean(metrics[name]["log_r"]) + math.log(weights[name] / sum(weights.values())) for name in metrics
+    }
+    if after["alarm"] is None and shares and np.logaddexp.reduce(list(shares.values())) >= math.log(state["looks"]):
+        after["alarm"] = {"metric": max(shares, key=lambda name: shares[name]), "time": look.time}
+    return after
+
+
+def alarm(policy: Policy, state: Mapping[str, Any]) -> Alarm | None:
+    """The alarm, if there was one."""
+    raised = state["alarm"]
+    if raised is None:
+        return None
+    length = state["looks"] * policy.interval.total_seconds() / 3600
+    return Alarm(
+        raised["metric"],
+        raised["time"],
+        f"{raised['metric']} has risen above what the previous version allows, seen at time {raised['time']:.10g}; "
+        f"such an alarm is false once in {length:.3g} hours or more on average.",
+    )
+
+
+def _stable_table(metric: Metric, baseline: Look) -> tuple[list[float], Table | None]:
+    """The bucket edges and the baseline's stable counts as those of a single arm."""
+    measurement = baseline.measurements.get(metric.name)
+    edges: list[float] = []
+    table = None
+    if metric.type is MetricType.LATENCY and isinstance(measurement, Histogram):
+        edges = [float(edge) for edge in metric.buckets or measurement.edges if math.isfinite(edge)]
+        table = above_edges(measurement, np.array(edges))
+    elif isinstance(measurement, Counts):
+        table = Table(*(as_runs(value)[:1, None] for value in (*measurement.canary, *measurement.stable)))
+    if table is None or metric.maximum is not None:
+        return edges, None
+    silent = np.zeros_like(table.stable_total)
+    arm, reason = checked(Table(table.stable_total, table.stable_bad, silent, silent), one_arm=True)
+    return edges, arm if reason[0] == USABLE else None
+
+
+def _bounds(metric: Metric, arm: Table) -> list[float]:
+    """r0 p_ref + epsilon for each channel; p_ref by Wilson's score at 95 %, one-sided."""
+    z = 1.645
+    total, bad = arm.canary_total[0], arm.canary_bad[0]
+    rate = bad / total
+    upper = (rate + z * z / (2 * total) + z * np.sqrt(rate * (1 - rate) / total + z * z / (4 * total**2))) / (
+        1 + z * z / total
+    )
+    tolerance = metric.margins
+    limit = np.maximum((1 + tolerance.relative) * upper, upper + tolerance.absolute)
+    return [float(value) for value in limit]
+
+
+def _seen(stored: Mapping[str, Any], measurement: Any) -> dict[str, Any]:
+    """One metric after a look; as it was when the look cannot be used."""
+    table = None
+    if stored["edges"] and isinstance(measurement, Histogram):
+        table = above_edges(measurement, np.array(stored["edges"]))
+    elif not stored["edges"] and isinstance(measurement, Counts):
+        table = Table(*(as_runs(value)[:1, None] for value in (*measurement.canary, *measurement.stable)))
+    if table is None:
+        return dict(stored)
+    arm, reason = checked(table, one_arm=True)
+    if reason[0] != USABLE:
+        return dict(stored)
+    after = []
+    for channel, (bound, row) in enumerate(zip(stored["bounds"], stored["log_r"], strict=True)):
+        if bound >= rates.CEILING:
+            after.append(row)
+            continue
+        log_r = np.array([-np.inf if value is None else value for value in row])
+        total, bad = arm.canary_total[:, channel, None], arm.canary_bad[:, channel, None]
+        llr = rates.against_limit(total, bad, bound)[0, 0] / stored["dispersion"]
+        after.append([float(value) for value in np.logaddexp(log_r, 0.0) + llr])
+    return {**stored, "log_r": after}
+
+
+def _log_mean(rows: list[list[float | None]]) -> float:
+    logs: Floats = np.array([[-np.inf if value is None else value for value in row] for row in rows])
+    return float(np.logaddexp.reduce(logs, axis=None) - math.log(logs.size))

@@ -1,0 +1,92 @@
+"""What holds for all looks: sampled by Hypothesis."""
+
+import math
+from random import Random
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.analysis.builders import a_metric, a_policy, counted, errors
+from upright.analysis import Counts, Decision, Look, begin, update, verdict
+from upright.analysis.counters import Sample, increase
+
+arm = st.integers(0, 10**6).flatmap(lambda total: st.tuples(st.just(total), st.integers(0, total)))
+anything = st.one_of(st.integers(-(10**10), 10**10), st.floats(allow_nan=True, allow_infinity=True))
+rough_arm = st.tuples(anything, anything)
+types = st.sampled_from(["ErrorRate", "Quality", "Ratio", "Limit"])
+
+
+@given(types, st.lists(st.tuples(rough_arm | arm, rough_arm | arm), max_size=15))
+@settings(max_examples=150, deadline=None)
+def test_evidence_is_a_finite_number_of_at_least_zero_whatever_is_reported(type: str, looks: list[Any]) -> None:
+    policy = a_policy(a_metric(type, "m"))
+    state = begin(policy)
+    for time, (canary, stable) in enumerate(looks):
+        state = update(policy, state, Look(float(time), {"m": Counts(canary, stable)}))
+
+    said = verdict(policy, state)
+
+    assert 0 <= said.evidence < math.inf
+    assert said.interval is None or said.interval[0] <= said.interval[1]
+
+
+pods = st.dictionaries(
+    st.text("abc", min_size=1, max_size=3), st.tuples(st.integers(0, 1000), st.integers(0, 1000)), min_size=1
+)
+
+
+@given(pods, st.randoms(use_true_random=False))
+def test_the_order_of_pods_makes_no_difference(growth: dict[str, tuple[int, int]], random: Random) -> None:
+    before = {pod: Sample(0.0, (10.0, 1.0)) for pod in growth}
+    now = {pod: Sample(15.0, (10.0 + good + bad, 1.0 + bad)) for pod, (good, bad) in growth.items()}
+    shuffled = list(now.items())
+    random.shuffle(shuffled)
+
+    assert increase(before, dict(shuffled), 60.0) == increase(before, now, 60.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 1000)), min_size=1, max_size=20))
+def test_splitting_a_look_over_pods_makes_no_difference(parts: list[tuple[int, int]]) -> None:
+    many_before = {str(pod): Sample(0.0, (0.0, 0.0)) for pod in range(len(parts))}
+    many = {str(pod): Sample(15.0, (good + bad, bad)) for pod, (good, bad) in enumerate(parts)}
+    total, bad = sum(good + bad for good, bad in parts), sum(bad for _, bad in parts)
+
+    split = increase(many_before, many, 60.0)
+    whole = increase({"one": Sample(0.0, (0.0, 0.0))}, {"one": Sample(15.0, (total, bad))}, 60.0)
+
+    assert split.counts == whole.counts
+
+
+@given(arm, arm, st.integers(1, 30))
+@settings(deadline=None)
+def test_swapped_arms_are_never_both_worse(first: tuple[int, int], second: tuple[int, int], looks: int) -> None:
+    policy = a_policy(a_metric(tolerance={"relative": 0.0}))
+    crossed = []
+    for canary, stable in ((first, second), (second, first)):
+        state = begin(policy)
+        for k in range(looks):
+            state = update(policy, state, errors(float(k), canary, stable))
+        crossed.append(verdict(policy, state).decision is Decision.ROLLBACK)
+
+    assert not all(crossed)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.02, 0.03, 0.05]))
+@settings(max_examples=10, deadline=None)
+def test_more_traffic_under_a_regression_never_lowers_the_median_evidence(seed: int, rate: float) -> None:
+    medians = []
+    for requests in (50, 500, 5000):
+        rng = np.random.default_rng(seed)
+        policy = a_policy(falseRollbackProbability=1e-6)
+        state = begin(policy)
+        for k in range(10):
+            state = update(
+                policy,
+                state,
+                errors(float(k), counted(rng, rate, requests, 300), counted(rng, 0.01, requests * 4, 300)),
+            )
+        medians.append(float(np.median(np.asarray(verdict(policy, state).evidence))))
+
+    assert medians == sorted(medians)

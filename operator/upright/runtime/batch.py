@@ -57,6 +57,11 @@ def is_matrix(signature: Signature) -> bool:
     return len(signature.inputs) == 1 and len(signature.inputs[0].shape) == 2
 
 
+def width_of(signature: Signature) -> int:
+    """How many features the model takes."""
+    return signature.inputs[0].shape[1] if is_matrix(signature) else len(signature.inputs)
+
+
 def batch_of_rows(rows: Sequence[Any], signature: Signature, field: str = "instances") -> Batch:
     """Rows as lists in the order of the features, or as objects by the features' names.
 
@@ -64,14 +69,15 @@ def batch_of_rows(rows: Sequence[Any], signature: Signature, field: str = "insta
     """
     if not isinstance(rows, list) or not rows:
         raise BadInputError(f"{field} must be a list of at least one row; it is {described(rows)}")
-    kinds = set(map(type, rows))
-    if kinds == {dict} and not is_matrix(signature):
+    width = width_of(signature)
+    kind = dict if type(rows[0]) is dict and not is_matrix(signature) else list
+    if set(map(type, rows)) != {kind}:
+        wanted = "an object of features by name" if kind is dict else f"a list of {width} values"
+        index = next(i for i, row in enumerate(rows) if type(row) is not kind)
+        same = ", as the first row" if index else ""
+        raise BadInputError(f"{field}[{index}] must be {wanted}{same}; it is {described(rows[index])}")
+    if kind is dict:
         return _batch_of_objects(rows, signature, field)
-    if kinds != {list}:
-        wanted = "a list of numbers" if is_matrix(signature) else "a list or an object"
-        index = next(i for i, row in enumerate(rows) if type(row) is not (dict if kinds == {dict, list} else list))
-        raise BadInputError(f"{field}[{index}] must be {wanted}, as all rows; it is {described(rows[index])}")
-    width = signature.inputs[0].shape[1] if is_matrix(signature) else len(signature.inputs)
     if set(map(len, rows)) != {width}:
         index = next(i for i, row in enumerate(rows) if len(row) != width)
         raise BadInputError(f"{field}[{index}] must have {width} values, one a feature; it has {len(rows[index])}")
@@ -97,7 +103,7 @@ def batch_of_columns(columns: Mapping[str, Sequence[Any]], rows: int, signature:
 def batch_of_flat(values: Sequence[Any], rows: int, signature: Signature, where: str) -> Batch:
     """All features of all rows in one sequence, row after row. Raises BadInputError."""
     if is_matrix(signature):
-        return _batch_of_matrix(values, rows, signature.inputs[0].shape[1], signature.inputs[0], where)
+        return _batch_of_matrix(values, rows, width_of(signature), signature.inputs[0], where)
     width = len(signature.inputs)
     columns = {f"{where}, row {{row}}, {t.name}": values[i::width] for i, t in enumerate(signature.inputs)}
     return batch_of_columns(columns, rows, signature)

@@ -56,3 +56,10 @@ def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
             "InvalidEnvironment", f"The environment variable {name} must be a positive whole number; it is {value!r}"
         )
     return int(value)
+
+
+def text_of(environment: Mapping[str, str], name: str) -> str:
+    """A text that must be given. Raises RefusedError."""
+    if not (value := environment.get(name)):
+        raise RefusedError("InvalidEnvironment", f"The environment variable {name} is not set")
+    return value

@@ -1,0 +1,77 @@
+"""From a mounted artifact to a model that can be served: nothing is opened before it has been verified."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upright.api.artifact import ArtifactManifest, Signature
+from upright.runtime import model_file, store
+from upright.runtime.environment import Limits, folder_of, limits_of, text_of
+from upright.runtime.model_file import FORMATS, LoadedModel
+from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A verified model and what to call it."""
+
+    model: str
+    version: str
+    platform: str
+    predictor: Predictor
+    example: tuple[Any, ...] | None
+
+    @property
+    def output(self) -> str:
+        """The name of the one output."""
+        outputs = self.predictor.signature.outputs
+        return outputs[0].name if outputs else "prediction"
+
+
+def load_artifact(environment: Mapping[str, str]) -> ServedModel:
+    """Verify and load the artifact that the environment names. Raises RefusedError or FailedError."""
+    folder, limits = folder_of(environment, "UPRIGHT_ARTIFACT"), limits_of(environment)
+    version = text_of(environment, "UPRIGHT_MODEL_VERSION")
+    try:
+        manifest, loaded = _verified(folder, text_of(environment, "UPRIGHT_DIGEST"), limits)
+    except store.MissingArtifactError as error:
+        raise RefusedError("Missing", f"The artifact of {version} is not in the store: {error}") from error
+    except store.CorruptArtifactError as error:
+        raise RefusedError("Corrupt", f"The artifact of {version} is not what was published: {error}") from error
+    except model_file.FormatNotAllowedError as error:
+        raise RefusedError("FormatNotAllowed", f"The model of {version} is refused: {error}") from error
+    except (model_file.UntrustedTypesError, model_file.UnreadableModelError) as error:
+        raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
+    except OSError as error:
+        raise FailedError("Unreadable", f"The artifact of {version} cannot be read: {error}") from error
+    return ServedModel(
+        model=text_of(environment, "UPRIGHT_MODEL"),
+        version=version,
+        platform=manifest.framework.name,
+        predictor=Predictor(loaded.estimator, _signature(manifest, version)),
+        example=manifest.example,
+    )
+
+
+def _verified(folder: Path, digest: str, limits: Limits) -> tuple[ArtifactManifest, LoadedModel]:
+    """Read every file once, check it, and load the model from a private copy of the very bytes that were checked: what
+    the store holds a moment later does not matter.
+    """
+    manifest = store.read_manifest(folder, digest)
+    names = {model_format: name for name, model_format in FORMATS.items()}
+    size = sum(entry.size for entry in manifest.files)
+    if size > limits.artifact_bytes:
+        raise model_file.UnreadableModelError(f"it has {size} bytes; at most {limits.artifact_bytes} are allowed")
+    with tempfile.TemporaryDirectory(prefix="artifact-") as private:
+        for entry in manifest.files:
+            store.copy_verified(folder, entry, Path(private) / entry.path)
+        return manifest, model_file.load(Path(private) / names[manifest.format], manifest.format, limits)
+
+
+def _signature(manifest: ArtifactManifest, version: str) -> Signature:
+    if manifest.signature is None:
+        raise RefusedError("Unloadable", f"The manifest of {version} has no signature, so requests cannot be checked")
+    return manifest.signature

@@ -1,0 +1,219 @@
+"""The two protocols that a served model speaks: KServe V1 and the Open Inference Protocol V2 (REST, JSON).
+
+Pure: from bytes to batches, from arrays to JSON values. A client's mistake is a BadInputError whose message names the
+field, what was expected and what was given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+
+from upright.api.artifact import Signature, Tensor
+from upright.runtime.batch import (
+    BadInputError,
+    Batch,
+    batch_of_columns,
+    batch_of_flat,
+    batch_of_rows,
+    datatype_of,
+    described,
+    is_matrix,
+    width_of,
+)
+
+_NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
+_DATATYPES = _NUMBERS | {"BOOL", "BYTES"}
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """A request of the Open Inference Protocol."""
+
+    batch: Batch
+    id: str | None
+
+
+def parse_predict(body: bytes, signature: Signature) -> Batch:
+    """The rows of a V1 request: `{"instances": [ROW, ...]}`. Raises BadInputError."""
+    document = _object(body)
+    if "instances" not in document:
+        raise BadInputError(
+            f'the body must have the field instances: {{"instances": [ROW, ...]}}; it has {_names(document) or "none"}'
+        )
+    return batch_of_rows(document["instances"], signature)
+
+
+def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str]) -> InferRequest:
+    """The tensors of a V2 request. Raises BadInputError."""
+    document = _object(body)
+    identity = document.get("id")
+    if not isinstance(identity, str | None):
+        raise BadInputError(f"id must be a string; it is {described(identity)}")
+    _check_outputs(document.get("outputs"), outputs)
+    given = document.get("inputs")
+    if not isinstance(given, list) or not given:
+        raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
+    tensors = [_tensor(value, f"inputs[{index}]") for index, value in enumerate(given)]
+    return InferRequest(_batch(tensors, signature), identity)
+
+
+def predictions(answer: NDArray[Any]) -> list[Any]:
+    """Predictions as JSON values, one a row; null where a number is not finite."""
+    values: list[Any] = answer.tolist()
+    if answer.dtype.kind != "f" or np.isfinite(answer).all():
+        return values
+    return [_finite(value) for value in values]
+
+
+def output_tensor(answer: NDArray[Any], name: str) -> dict[str, Any]:
+    """Predictions as a V2 tensor with flat data."""
+    return {
+        "name": name,
+        "datatype": datatype_of(answer.dtype),
+        "shape": list(answer.shape),
+        "data": predictions(answer.reshape(-1)),
+    }
+
+
+def tensor_metadata(tensor: Tensor) -> dict[str, Any]:
+    """An input or output as V2 metadata describe it; a datatype that is not known is left out."""
+    return {"name": tensor.name, **({"datatype": tensor.type} if tensor.type else {}), "shape": list(tensor.shape)}
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A tensor of a request: flat values in row order."""
+
+    where: str
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: Sequence[Any]
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        hint = "; write null where there is no value" if b"NaN" in body or b"Infinity" in body else ""
+        raise BadInputError(f"the body must be JSON: {error}{hint}") from None
+    if not isinstance(document, dict):
+        raise BadInputError(f"the body must be a JSON object; it is {described(document)}")
+    return document
+
+
+def _check_outputs(wanted: Any, outputs: Sequence[str]) -> None:
+    if wanted is None:
+        return
+    if not isinstance(wanted, list):
+        raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
+    for index, output in enumerate(wanted):
+        name = output.get("name") if isinstance(output, dict) else None
+        if name not in outputs:
+            raise BadInputError(f"outputs[{index}].name must be one of {', '.join(outputs)}; it is {described(name)}")
+
+
+def _tensor(value: Any, where: str) -> _Given:
+    if not isinstance(value, dict):
+        raise BadInputError(f"{where} must be an object with name, shape, datatype and data; it is {described(value)}")
+    name, datatype, shape = value.get("name"), value.get("datatype"), value.get("shape")
+    if not isinstance(name, str):
+        raise BadInputError(f"{where}.name must be a string; it is {described(name)}")
+    if not isinstance(datatype, str) or datatype not in _DATATYPES:
+        raise BadInputError(
+            f"{where}.datatype must be one of {', '.join(sorted(_DATATYPES))}; it is {described(datatype)}"
+        )
+    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+        raise BadInputError(f"{where}.shape must be a list of positive whole numbers; it is {_shape_text(shape)}")
+    return _Given(where, name, datatype, tuple(shape), _flat(value.get("data"), shape, f"{where}.data"))
+
+
+def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:
+    says = f"as shape {_shape_text(shape)} says"
+    if not isinstance(data, list):
+        raise BadInputError(f"{where} must be a list; it is {described(data)}")
+    values: list[Any] = data
+    if values and isinstance(values[0], list):
+        for size in shape[1:]:
+            for row in values:
+                if type(row) is not list or len(row) != size:
+                    raise BadInputError(f"{where} must be flat, or nested {says}; it holds {described(row)}")
+            values = [value for row in values for value in row]
+    if len(values) != prod(shape):
+        raise BadInputError(f"{where} must have {prod(shape)} values, {says}; it has {len(values)}")
+    return values
+
+
+def _batch(tensors: Sequence[_Given], signature: Signature) -> Batch:
+    named = {tensor.name: tensor for tensor in tensors}
+    if len(named) != len(tensors):
+        raise BadInputError("inputs must have different names; one is given twice")
+    width = width_of(signature)
+    if len(tensors) == 1 and (is_matrix(signature) or tensors[0].name not in {t.name for t in signature.inputs}):
+        return _single(tensors[0], width, signature)
+    known = {tensor.name for tensor in signature.inputs}
+    if is_matrix(signature):
+        raise BadInputError(f"inputs must be one tensor of shape [rows, {width}]; {len(tensors)} are given")
+    if unknown := named.keys() - known:
+        raise BadInputError(
+            f"inputs has an unknown tensor {min(unknown)[:64]!r}; the model takes {', '.join(sorted(known))}"
+        )
+    rows = tensors[0].shape[0]
+    columns = {}
+    for wanted in signature.inputs:
+        if given := named.get(wanted.name):
+            _check_column(given, wanted, rows)
+            columns[f"{given.where}.data[{{row}}] ({given.name})"] = given.values
+        elif wanted.missing:
+            columns[wanted.name] = [None] * rows
+        else:
+            raise BadInputError(f"inputs lacks the tensor {wanted.name!r}")
+    return batch_of_columns(columns, rows, signature)
+
+
+def _single(given: _Given, width: int, signature: Signature) -> Batch:
+    """All features in one tensor of shape [rows, features]."""
+    if len(given.shape) != 2 or given.shape[1] != width:
+        raise BadInputError(
+            f"{given.where}.shape must be [rows, {width}]"
+            + ("" if is_matrix(signature) else ", or one tensor a feature must be given, by name")
+            + f"; it is {_shape_text(given.shape)}"
+        )
+    for wanted in signature.inputs:
+        _check_datatype(given, wanted)
+    return batch_of_flat(given.values, given.shape[0], signature, f"{given.where}.data")
+
+
+def _check_column(given: _Given, wanted: Tensor, rows: int) -> None:
+    if given.shape not in {(rows,), (rows, 1)}:
+        raise BadInputError(
+            f"{given.where}.shape must be [{rows}] as of the first tensor; it is {_shape_text(given.shape)}"
+        )
+    _check_datatype(given, wanted)
+
+
+def _check_datatype(given: _Given, wanted: Tensor) -> None:
+    numbers = given.datatype in _NUMBERS and wanted.type in _NUMBERS
+    if wanted.type is not None and not numbers and given.datatype != wanted.type:
+        raise BadInputError(f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return value if isfinite(value) else None
+
+
+def _names(document: Mapping[str, Any]) -> str:
+    return ", ".join(repr(name[:32]) for name in list(document)[:5])
+
+
+def _shape_text(shape: Any) -> str:
+    if isinstance(shape, list | tuple):
+        return "[" + ", ".join(described(size).removeprefix("the number ") for size in shape[:8]) + "]"
+    return described(shape)

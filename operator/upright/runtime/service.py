@@ -1,0 +1,243 @@
+"""The BentoML service: one definition that serves whatever model the mounted artifact holds."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import anyio.to_thread
+import bentoml
+from anyio import CapacityLimiter
+from numpy.typing import NDArray
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import upright
+from upright.runtime.artifact import ServedModel
+from upright.runtime.batch import BadInputError, Batch, batch_of_rows
+from upright.runtime.predictor import ModelError
+from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
+from upright.runtime.traffic import ASKED, UNKNOWN, Application, Measurements, Traffic
+
+BODY_LIMIT = 8 * 1024**2
+"""Bytes of a request's body."""
+
+DRAIN_SECONDS = 2.0
+"""From the signal to stop until connections are refused: by then no client should be sent here any more."""
+
+_DISCARDED = 8 * BODY_LIMIT
+_PREDICTING_THREADS = 4
+_PROBES = ("/livez", "/healthz", "/readyz", "/metrics")
+
+logger = logging.getLogger("upright.serve")
+
+
+@dataclass
+class _State:
+    """What changes while a pod serves."""
+
+    warm: bool = False
+    draining: bool = False
+    limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_PREDICTING_THREADS))
+
+    @property
+    def ready(self) -> bool:
+        return self.warm and not self.draining
+
+
+def application(served: ServedModel) -> Application:
+    """The whole HTTP application of a serving pod."""
+    state = _State()
+    measured = Measurements(served.model, served.version)
+    routes = _Routes(served, state, measured)
+    inner = Starlette(
+        routes=routes.table(),
+        lifespan=routes.lifespan,
+        exception_handlers={
+            HTTPException: _refused,
+            BadInputError: _bad_input,
+            ClientDisconnect: _gone,
+            Exception: _failed,
+        },
+    )
+
+    class Model:
+        def __is_ready__(self) -> bool:
+            return state.ready
+
+    service: bentoml.Service[Any] = bentoml.service(name="upright", logging={"access": {"enabled": False}})(Model)
+    bentoml.asgi_app(inner, path="/")(service)
+    known = {*_PROBES, *(route.path for route in routes.table())}
+    bento = service.to_asgi(is_main=False)
+    return Traffic(bento, known, routes.predicting, served.version, measured, lambda: state.draining)
+
+
+class _Routes:
+    """The model's routes."""
+
+    def __init__(self, served: ServedModel, state: _State, measured: Measurements) -> None:
+        self._served = served
+        self._state = state
+        self._measured = measured
+        self._v1 = f"/v1/models/{served.model}"
+        self._v2 = f"/v2/models/{served.model}"
+        self._versioned = f"{self._v2}/versions/{served.version}"
+        self.predicting = {f"{self._v1}:predict", f"{self._v2}/infer", f"{self._versioned}/infer"}
+
+    def table(self) -> list[Route]:
+        """Every route; the paths of other models and versions are unknown."""
+        return [
+            Route(f"{self._v1}:predict", self._predict, methods=["POST"]),
+            Route("/v1/models", self._v1_list),
+            Route(self._v1, self._v1_model),
+            *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in (self._v2, self._versioned)),
+            *(Route(model, self._v2_model) for model in (self._v2, self._versioned)),
+            *(Route(f"{model}/ready", self._v2_model_ready) for model in (self._v2, self._versioned)),
+            Route("/v2", self._v2_server),
+            Route("/v2/health/live", self._live),
+            Route("/v2/health/ready", self._ready),
+            Route(UNKNOWN, self._unknown, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+        ]
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Warm the model up, then serve; when asked to stop, be unready for a while before refusing connections."""
+        stop = signal.getsignal(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+
+        def drain(number: int, frame: FrameType | None) -> None:
+            if not self._state.draining and callable(stop):
+                self._state.draining = True
+                loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, stop, number, frame)
+
+        signal.signal(signal.SIGTERM, drain)
+        await self._warm_up()
+        yield
+
+    async def _warm_up(self) -> None:
+        example = self._served.example
+        if example is None:
+            logger.warning("The artifact holds no example that the model answers: ready without a trial")
+        else:
+            try:
+                await self._answer(batch_of_rows([list(example)], self._served.predictor.signature))
+            except (ModelError, BadInputError) as error:
+                logger.error("Never ready: the model does not answer the example in its manifest: %s", error)  # noqa: TRY400
+                return
+        self._state.warm = True
+
+    async def _answer(self, batch: Batch) -> NDArray[Any]:
+        return await anyio.to_thread.run_sync(self._served.predictor.predict, batch, limiter=self._state.limiter)
+
+    async def _predict(self, request: Request) -> Response:
+        batch = parse_predict(await _body(request), self._served.predictor.signature)
+        return await self._respond(batch, lambda answer: {"predictions": predictions(answer)})
+
+    async def _infer(self, request: Request) -> Response:
+        served = self._served
+        if "inference-header-content-length" in request.headers:
+            raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
+        asked = parse_infer(await _body(request), served.predictor.signature, [served.output])
+        named = {"model_name": served.model, "model_version": served.version}
+        identified = {"id": asked.id} if asked.id is not None else {}
+        return await self._respond(
+            asked.batch, lambda answer: {**named, **identified, "outputs": [output_tensor(answer, served.output)]}
+        )
+
+    async def _respond(self, batch: Batch, document: Any) -> Response:
+        try:
+            answer = await self._answer(batch)
+        except ModelError as error:
+            logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
+            return _json({"error": f"the model failed on this request: {str(error)[:500]}"}, 500)
+        self._measured.predictions.inc(batch.rows)
+        return _json(document(answer))
+
+    async def _v1_list(self, _: Request) -> Response:
+        return _json({"models": [self._served.model]})
+
+    async def _v1_model(self, _: Request) -> Response:
+        return _json({"name": self._served.model, "ready": self._state.ready})
+
+    async def _v2_server(self, _: Request) -> Response:
+        return _json({"name": "upright", "version": upright.__version__, "extensions": []})
+
+    async def _live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
+        return _json({"ready": self._state.ready}, 200 if self._state.ready else 503)
+
+    async def _v2_model_ready(self, _: Request) -> Response:
+        return _json({"name": self._served.model, "ready": self._state.ready}, 200 if self._state.ready else 503)
+
+    async def _v2_model(self, _: Request) -> Response:
+        served = self._served
+        return _json(
+            {
+                "name": served.model,
+                "versions": [served.version],
+                "platform": served.platform,
+                "inputs": [tensor_metadata(tensor) for tensor in served.predictor.signature.inputs],
+                "outputs": [tensor_metadata(tensor) for tensor in served.predictor.signature.outputs],
+            }
+        )
+
+    async def _unknown(self, request: Request) -> Response:
+        asked = str(request.scope.get(ASKED, UNKNOWN))[:200]
+        return _json(
+            {
+                "error": f"there is nothing at {asked}; this pod serves version {self._served.version} of model "
+                f"{self._served.model} at POST {self._v1}:predict and POST {self._v2}/infer"
+            },
+            404,
+        )
+
+
+async def _body(request: Request) -> bytes:
+    """The request's body. Raises HTTPException 413.
+
+    What is too large is read to its end, within reason: a client that is still sending would not see the answer.
+    """
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= BODY_LIMIT:
+            chunks.append(chunk)
+        elif size > _DISCARDED:
+            break
+    if size > BODY_LIMIT:
+        raise HTTPException(413, f"the body must have at most {BODY_LIMIT} bytes; send fewer rows at once")
+    return b"".join(chunks)
+
+
+def _json(document: Mapping[str, Any], status: int = 200) -> Response:
+    return Response(to_json(document), status, media_type="application/json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+    headers = error.headers if isinstance(error, HTTPException) else None
+    response = _json({"error": detail}, status)
+    response.headers.update(headers or {})
+    return response
+
+
+async def _bad_input(_: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, 400)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return _json({"error": "the client went away"}, 400)
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    return _json({"error": "the server failed on this request; its log says why"}, 500)

@@ -1,0 +1,427 @@
+import json
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv
+from tests.unit.runtime.server import Server, a_store_with, serving, start
+
+ROW = {"plan": "basic", "tenure": 3, "income": 1000.5, "paperless": True}
+LIST = ["basic", 3, 1000.5, True]
+MATRIX_ROWS = [[6, 2, 1, 1], [1, 4, 1, 1]]
+
+
+def a_pod(folder: Path) -> Pod:
+    pod = Pod(folder)
+    for path in (pod.output, pod.store):
+        path.mkdir()
+    return pod
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serves named columns of several types; the model was never shown the plan `esim`."""
+    model = a_pipeline()
+    pod = a_pod(tmp_path_factory.mktemp("pipeline"))
+    with serving(pod, a_store_with(pod, model, reference_csv=reference_csv(model))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serves four features without names."""
+    pod = a_pod(tmp_path_factory.mktemp("matrix"))
+    with serving(pod, a_store_with(pod, a_matrix_model())) as server:
+        yield server
+
+
+def test_v1_answers_rows_as_lists(matrix: Server) -> None:
+    response = matrix.predict({"instances": MATRIX_ROWS})
+
+    assert response.status_code == 200
+    assert response.json() == {"predictions": [1, 0]}
+    assert response.headers["upright-model-version"] == "churn-7"
+
+
+def test_v1_answers_rows_as_objects_and_as_lists_alike(pipeline: Server) -> None:
+    by_name = pipeline.predict({"instances": [ROW, {**ROW, "tenure": 30}]})
+    by_position = pipeline.predict({"instances": [LIST, [LIST[0], 30, *LIST[2:]]]})
+
+    assert by_name.status_code == 200
+    assert by_name.json() == by_position.json()
+
+
+def test_v2_answers_one_tensor_of_all_features(matrix: Server) -> None:
+    tensor = {"name": "anything", "shape": [2, 4], "datatype": "FP32", "data": [x for row in MATRIX_ROWS for x in row]}
+
+    flat = matrix.infer({"id": "42", "inputs": [tensor]})
+    nested = matrix.infer({"id": "42", "inputs": [{**tensor, "data": MATRIX_ROWS}]})
+
+    assert (
+        flat.json()
+        == nested.json()
+        == {
+            "model_name": "churn",
+            "model_version": "churn-7",
+            "id": "42",
+            "outputs": [{"name": "prediction", "datatype": "INT64", "shape": [2], "data": [1, 0]}],
+        }
+    )
+
+
+def test_v2_answers_a_tensor_a_column(pipeline: Server) -> None:
+    inputs = [
+        {"name": "paperless", "shape": [1], "datatype": "BOOL", "data": [True]},
+        {"name": "plan", "shape": [1, 1], "datatype": "BYTES", "data": [["basic"]]},
+        {"name": "tenure", "shape": [1], "datatype": "INT32", "data": [3]},
+        {"name": "income", "shape": [1], "datatype": "FP64", "data": [1000.5]},
+    ]
+
+    response = pipeline.client.post("/v2/models/churn/versions/churn-7/infer", json={"inputs": inputs})
+
+    assert response.status_code == 200
+    assert response.json()["outputs"][0]["data"] == pipeline.predict({"instances": [ROW]}).json()["predictions"]
+    assert "id" not in response.json()
+
+
+def test_what_the_reference_data_lacked_may_be_missing(pipeline: Server) -> None:
+    without = {name: value for name, value in ROW.items() if name != "income"}
+
+    assert pipeline.predict({"instances": [{**ROW, "income": None}, without]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/models", {"models": ["churn"]}),
+        ("/v1/models/churn", {"name": "churn", "ready": True}),
+        ("/v2", {"name": "upright", "version": "0.1.0", "extensions": []}),
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/churn/ready", {"name": "churn", "ready": True}),
+        ("/v2/models/churn/versions/churn-7/ready", {"name": "churn", "ready": True}),
+    ],
+)
+def test_metadata(pipeline: Server, path: str, document: dict[str, Any]) -> None:
+    response = pipeline.client.get(path)
+
+    assert (response.status_code, response.json()) == (200, document)
+
+
+@pytest.mark.parametrize("path", ["/v2/models/churn", "/v2/models/churn/versions/churn-7"])
+def test_v2_tells_inputs_and_outputs(pipeline: Server, path: str) -> None:
+    document = pipeline.client.get(path).json()
+
+    assert document["versions"] == ["churn-7"]
+    assert document["inputs"][1] == {"name": "tenure", "datatype": "INT64", "shape": [-1]}
+    assert document["outputs"] == [{"name": "prediction", "datatype": "INT64", "shape": [-1]}]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
+def test_probes_answer(pipeline: Server, path: str) -> None:
+    assert pipeline.client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "the body must be JSON"),
+        (b"instances=1", "the body must be JSON"),
+        (b"\xff\xfe", "the body must be JSON"),
+        (b"[" * 100_000, "the body must be JSON: recursion limit exceeded"),
+        (b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "recursion limit exceeded"),
+        (b'{"instances": [["basic", 3, NaN, true]]}', "write null where there is no value"),
+        (b'{"instances": [["basic", 3, 1e999, true]]}', "must be a number between"),
+        (
+            b'{"instances": [["basic", ' + b"9" * 400 + b", 1, true]]}",
+            "instances[0][1] (tenure) must be a number between",
+        ),
+        ([1], "the body must be a JSON object; it is a list of 1"),
+        ({}, "the body must have the field instances"),
+        ({"rows": [LIST]}, "it has 'rows'"),
+        ({"instances": 3}, "instances must be a list of at least one row; it is the number 3"),
+        ({"instances": []}, "instances must be a list of at least one row"),
+        ({"instances": [LIST, 7]}, "instances[1] must be a list of 4 values, as the first row; it is the number 7"),
+        ({"instances": [ROW, LIST]}, "instances[1] must be an object of features by name, as the first row"),
+        ({"instances": [LIST, LIST[:2]]}, "instances[1] must have 4 values, one a feature; it has 2"),
+        ({"instances": [["basic", "3", 1.0, True]]}, "instances[0][1] (tenure) must be a number; it is the string '3'"),
+        ({"instances": [{**ROW, "plan": 3}]}, "instances[0].plan must be a string; it is the number 3"),
+        ({"instances": [{**ROW, "tenure": True}]}, "instances[0].tenure must be a number; it is true"),
+        ({"instances": [{**ROW, "paperless": 1}]}, "instances[0].paperless must be true or false; it is the number 1"),
+        ({"instances": [{**ROW, "tenure": [1]}]}, "instances[0].tenure must be a number; it is a list of 1"),
+        ({"instances": [{**ROW, "age": 3}]}, "instances[0] has an unknown feature 'age'; the model takes plan, tenure"),
+        ({"instances": [ROW, {"plan": "basic"}]}, "instances[1] lacks the feature 'paperless'"),
+    ],
+)
+def test_a_bad_v1_request_is_told_what_is_wrong(pipeline: Server, body: Any, sentence: str) -> None:
+    response = pipeline.predict(body)
+
+    assert response.status_code == 400
+    assert sentence in response.json()["error"]
+
+
+TENSOR = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": MATRIX_ROWS}
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "inputs must be a list of at least one tensor; it is null"),
+        ({"inputs": [3]}, "inputs[0] must be an object with name, shape, datatype and data"),
+        ({"inputs": [TENSOR], "id": 3}, "id must be a string; it is the number 3"),
+        ({"inputs": [{**TENSOR, "name": None}]}, "inputs[0].name must be a string"),
+        ({"inputs": [{**TENSOR, "datatype": "FLOAT"}]}, "inputs[0].datatype must be one of BOOL, BYTES"),
+        ({"inputs": [{**TENSOR, "datatype": "BYTES"}]}, "inputs[0].datatype must be FP64 for input-0; it is BYTES"),
+        ({"inputs": [{**TENSOR, "shape": [2, -4]}]}, "shape must be a list of positive whole numbers; it is [2, -4]"),
+        (
+            {"inputs": [{**TENSOR, "shape": "x"}]},
+            "shape must be a list of positive whole numbers; it is the string 'x'",
+        ),
+        ({"inputs": [{**TENSOR, "shape": [4, 2], "data": [0] * 8}]}, "inputs[0].shape must be [rows, 4]; it is [4, 2]"),
+        ({"inputs": [{**TENSOR, "shape": [8], "data": [0] * 8}]}, "inputs[0].shape must be [rows, 4]; it is [8]"),
+        ({"inputs": [{**TENSOR, "shape": [10**9, 4]}]}, "must have 4000000000 values, as shape [1000000000, 4] says"),
+        ({"inputs": [{**TENSOR, "data": [[1, 2, 3, 4], [1]]}]}, "must be flat, or nested as shape [2, 4] says"),
+        ({"inputs": [{**TENSOR, "data": None}]}, "inputs[0].data must be a list; it is null"),
+        ({"inputs": [{**TENSOR, "data": ["a"] * 8}]}, "inputs[0].data, value 0 must be a number; it is the string 'a'"),
+        ({"inputs": [{**TENSOR, "data": [None] * 8}]}, "the model needs a value of input-0 in every row"),
+        ({"inputs": [TENSOR, TENSOR]}, "inputs must have different names"),
+        ({"inputs": [TENSOR, {**TENSOR, "name": "b"}]}, "inputs must be one tensor of shape [rows, 4]; 2 are given"),
+        ({"inputs": [TENSOR], "outputs": [{"name": "logits"}]}, "outputs[0].name must be one of prediction"),
+    ],
+)
+def test_a_bad_v2_request_is_told_what_is_wrong(matrix: Server, body: Any, sentence: str) -> None:
+    response = matrix.infer(body)
+
+    assert response.status_code == 400
+    assert sentence in response.json()["error"]
+
+
+def test_a_body_that_is_too_large_is_refused(matrix: Server) -> None:
+    response = matrix.predict(b'{"instances": [' + b" " * 20_000_000 + b"]}")
+
+    assert response.status_code == 413
+    assert response.json() == {"error": "the body must have at most 8388608 bytes; send fewer rows at once"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/models/churn:predict"), ("PUT", "/v2"), ("DELETE", "/v1/models/churn")]
+)
+def test_the_wrong_method_is_refused_in_json(matrix: Server, method: str, path: str) -> None:
+    response = matrix.client.request(method, path)
+
+    assert response.status_code == 405
+    assert response.json() == {"error": "Method Not Allowed"}
+
+
+def test_another_model_is_not_found_and_the_answer_says_what_is_here(matrix: Server) -> None:
+    for path in ("/v1/models/iris:predict", "/v2/models/churn/versions/churn-8/infer", "/", "/docs.json"):
+        response = matrix.client.post(path, json={})
+
+        assert response.status_code == 404
+        assert f"there is nothing at {path}; this pod serves version churn-7 of model churn" in response.json()["error"]
+
+
+def test_a_model_that_raises_is_an_error_of_the_model_and_no_traceback(pipeline: Server) -> None:
+    response = pipeline.predict({"instances": [{**ROW, "plan": "esim"}]})
+
+    assert response.status_code == 500
+    assert response.json()["error"].startswith(
+        "the model failed on this request: ValueError: Found unknown categories ['esim']"
+    )
+    assert "Traceback" not in pipeline.log.read_text()
+
+
+def test_requests_count_by_whose_mistake_they_were(pipeline: Server) -> None:
+    def counted() -> list[float]:
+        classes = [
+            pipeline.metric("upright_requests_total", model="churn", version="churn-7", code=c)
+            for c in ("2xx", "4xx", "5xx")
+        ]
+        return [
+            *classes,
+            pipeline.metric("upright_request_duration_seconds_count"),
+            pipeline.metric("upright_predictions_total"),
+        ]
+
+    before = counted()
+    for rows in ([ROW], [ROW, ROW], [], [{**ROW, "plan": "esim"}]):
+        pipeline.predict({"instances": rows})
+    for path in ("/readyz", "/v1/models", "/v1/models/other:predict"):
+        pipeline.client.get(path)
+
+    assert [after - was for after, was in zip(counted(), before, strict=True)] == [2, 1, 1, 3, 3]
+
+
+def test_unknown_paths_share_one_label(matrix: Server) -> None:
+    matrix.client.get("/unknown/0")
+    before = len(matrix.client.get("/metrics").text.splitlines())
+
+    for number in range(50):
+        matrix.client.get(f"/unknown/{number}/../{number * 7919}?x={number}")
+        matrix.client.post(f"/v1/models/m{number}:predict", json={})
+
+    assert len(matrix.client.get("/metrics").text.splitlines()) <= before + 2
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["basic", 10**400]),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from([*ROW, "name", "shape", "data", "x"]), inner)
+    ),
+    max_leaves=12,
+)
+NUMBER = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.none()
+ALMOST_ROW = st.fixed_dictionaries(
+    {
+        "plan": st.sampled_from(["basic", "prepaid"]) | JSON.filter(lambda value: not isinstance(value, str)),
+        "tenure": NUMBER | JSON,
+        "income": NUMBER | JSON,
+        "paperless": st.booleans() | JSON,
+    }
+)
+ALMOST_TENSOR = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(list(ROW)) | JSON,
+        "shape": st.lists(st.integers(-1, 4), max_size=3) | JSON,
+        "datatype": st.sampled_from(["FP32", "INT64", "BOOL"]) | JSON,
+        "data": st.lists(NUMBER, max_size=8) | JSON,
+    }
+)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(document=JSON | st.fixed_dictionaries({"instances": st.lists(ALMOST_ROW, max_size=3) | JSON}))
+def test_no_v1_request_is_taken_for_an_error_of_a_healthy_model(pipeline: Server, document: Any) -> None:
+    response = pipeline.predict(document)
+
+    assert response.status_code in {200, 400}
+    assert set(response.json()) == ({"predictions"} if response.status_code == 200 else {"error"})
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(document=JSON | st.fixed_dictionaries({"inputs": st.lists(ALMOST_TENSOR, max_size=5) | JSON}))
+def test_no_v2_request_is_taken_for_an_error_of_a_healthy_model(matrix: Server, document: Any) -> None:
+    response = matrix.infer(document)
+
+    assert response.status_code in {200, 400}
+    assert ("error" in response.json()) == (response.status_code == 400)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=200))
+def test_no_bytes_are_taken_for_an_error_of_a_healthy_model(matrix: Server, body: bytes) -> None:
+    assert matrix.predict(body).status_code == 400
+
+
+def test_a_client_that_goes_away_in_the_middle_disturbs_nobody(matrix: Server) -> None:
+    failed = matrix.metric("upright_requests_total", code="5xx")
+    address = (str(matrix.client.base_url.host), int(matrix.client.base_url.port or 0))
+
+    for _ in range(5):
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"POST /v1/models/churn:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+
+    assert matrix.predict({"instances": MATRIX_ROWS}).status_code == 200
+    assert matrix.metric("upright_requests_total", code="5xx") == failed
+    assert "Traceback" not in matrix.log.read_text()
+
+
+def test_when_stopped_a_pod_is_unready_first_and_finishes_what_it_has_begun(tmp_path: Path) -> None:
+    pod = a_pod(tmp_path)
+    with serving(pod, a_store_with(pod, a_matrix_model())) as server:
+        url = server.client.base_url
+        under_way = HTTPConnection(str(url.host), url.port)
+        under_way.putrequest("POST", "/v1/models/churn:predict")
+        body = json.dumps({"instances": MATRIX_ROWS}).encode()
+        under_way.putheader("Content-Length", str(len(body)))
+        under_way.endheaders(body[:5])
+
+        server.process.send_signal(signal.SIGTERM)
+        while (probe := server.client.get("/readyz")).status_code == 200:
+            pass
+        late = httpx.post(f"{url}/v1/models/churn:predict", json={"instances": MATRIX_ROWS})
+
+        assert probe.status_code == 503
+        assert (late.status_code, late.headers["connection"]) == (200, "close")
+        finish = threading.Timer(2.5, under_way.send, [body[5:]])
+        finish.start()
+        assert under_way.getresponse().status == 200
+        server.process.wait(timeout=20)
+
+
+def test_several_workers_count_together(tmp_path: Path) -> None:
+    pod = a_pod(tmp_path)
+    with serving(pod, {**a_store_with(pod, a_matrix_model()), "UPRIGHT_WORKERS": "2"}) as server:
+        for _ in range(20):
+            httpx.post(
+                f"{server.client.base_url}/v1/models/churn:predict", json={"instances": MATRIX_ROWS}
+            ).raise_for_status()
+
+        assert server.metric("upright_requests_total", code="2xx") == 20
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(timeout=20)
+
+
+def refused(pod: Pod, environment: dict[str, str]) -> tuple[int, dict[str, str]]:
+    with (pod.root / "serve.log").open("wb") as output:
+        status = start(environment, output).wait(timeout=60)
+    assert "Traceback" not in (pod.root / "serve.log").read_text()
+    return status, json.loads((pod.root / "termination-log").read_text())
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "model.skops", "card.md"])
+def test_a_file_changed_by_hand_is_never_served(tmp_path: Path, file: str) -> None:
+    pod = a_pod(tmp_path)
+    environment = a_store_with(pod, a_matrix_model(), card_md="# Churn")
+    path = Path(environment["UPRIGHT_ARTIFACT"]) / file
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+
+    status, message = refused(pod, environment)
+
+    assert (status, message["reason"]) == (3, "Corrupt")
+    assert file in message["message"]
+
+
+def test_a_file_replaced_by_a_link_is_never_followed(tmp_path: Path) -> None:
+    pod = a_pod(tmp_path)
+    environment = a_store_with(pod, a_matrix_model())
+    path = Path(environment["UPRIGHT_ARTIFACT"]) / "model.skops"
+    elsewhere = path.rename(tmp_path / "elsewhere.skops")
+    path.symlink_to(elsewhere)
+
+    status, message = refused(pod, environment)
+
+    assert (status, message["reason"]) == (3, "Corrupt")
+    assert "symbolic link" in message["message"]
+
+
+def test_an_artifact_that_is_gone_is_missing(tmp_path: Path) -> None:
+    pod = a_pod(tmp_path)
+    environment = a_store_with(pod, a_matrix_model())
+
+    status, message = refused(pod, {**environment, "UPRIGHT_ARTIFACT": str(tmp_path / "gone")})
+
+    assert (status, message["reason"]) == (3, "Missing")
+
+
+def test_a_format_that_is_no_longer_allowed_is_not_loaded(tmp_path: Path) -> None:
+    pod = a_pod(tmp_path)
+    environment = a_store_with(pod, a_matrix_model())
+
+    status, message = refused(pod, {**environment, "UPRIGHT_ALLOWED_FORMATS": "joblib"})
+
+    assert (status, message["reason"]) == (3, "FormatNotAllowed")

@@ -1,0 +1,171 @@
+"""The queue of keys."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upright.contract import Key
+from upright.kube.queue import LONGEST_DELAY, Queue
+
+BEAR, DOLL = Key("shop", "bear"), Key("shop", "doll")
+
+
+class Work:
+    """Counts the turns of each key; a turn of a key in `held` lasts until it is let go."""
+
+    def __init__(self) -> None:
+        self.turns: list[Key] = []
+        self.at_once: dict[Key, int] = {}
+        self.most_at_once = 0
+        self.held = asyncio.Event()
+        self.held.set()
+        self._turned = asyncio.Condition()
+
+    async def __call__(self, key: Key) -> None:
+        self.at_once[key] = self.at_once.get(key, 0) + 1
+        self.most_at_once = max(self.most_at_once, self.at_once[key])
+        async with self._turned:
+            self.turns.append(key)
+            self._turned.notify_all()
+        await self.held.wait()
+        self.at_once[key] -= 1
+
+    async def until(self, turns: int) -> None:
+        async with asyncio.timeout(5), self._turned:
+            await self._turned.wait_for(lambda: len(self.turns) >= turns)
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_key_that_is_added_often_has_one_turn() -> None:
+    queue, work = Queue(), Work()
+    for _ in range(5):
+        queue.add(BEAR)
+    assert queue.depth == 1
+    queue.start(work, 2)
+    await work.until(1)
+    await settle()
+    assert work.turns == [BEAR]
+    await queue.stop(1)
+
+
+async def test_a_key_that_is_added_during_its_turn_has_another_one_after_it() -> None:
+    queue, work = Queue(), Work()
+    work.held.clear()
+    queue.start(work, 3)
+    queue.add(BEAR)
+    await work.until(1)
+    queue.add(BEAR)
+    queue.add(BEAR)
+    await settle()
+    assert work.turns == [BEAR]
+    assert queue.depth == 1
+    work.held.set()
+    await work.until(2)
+    await settle()
+    assert work.turns == [BEAR, BEAR]
+    assert work.most_at_once == 1
+    await queue.stop(1)
+
+
+async def test_a_slow_key_does_not_hold_up_others() -> None:
+    queue, work = Queue(), Work()
+    work.held.clear()
+    queue.start(work, 2)
+    queue.add(BEAR)
+    await work.until(1)
+    queue.add(DOLL)
+    await work.until(2)
+    assert work.turns == [BEAR, DOLL]
+    work.held.set()
+    await queue.stop(1)
+
+
+async def test_a_key_comes_up_again_at_the_earliest_time_that_was_asked_for() -> None:
+    queue, work = Queue(), Work()
+    queue.start(work, 1)
+    queue.add_later(BEAR, 300)
+    queue.add_later(BEAR, 0.01)
+    queue.add_later(BEAR, 300)
+    await work.until(1)
+    await settle()
+    assert work.turns == [BEAR]
+    await queue.stop(1)
+
+
+async def test_a_turn_makes_the_time_asked_for_before_it_void() -> None:
+    queue, work = Queue(), Work()
+    queue.start(work, 1)
+    queue.add_later(BEAR, 0.02)
+    queue.add(BEAR)
+    await work.until(1)
+    await asyncio.sleep(0.05)  # past the alarm: there must be none
+    assert work.turns == [BEAR]
+    await queue.stop(1)
+
+
+@given(jitter=st.floats(0, 1), failures=st.integers(1, 40))
+def test_failures_in_a_row_wait_longer_from_1_second_to_5_minutes(jitter: float, failures: int) -> None:
+    async def delays() -> list[float]:
+        queue = Queue(jitter=lambda: jitter)
+        found = [queue.back_off(BEAR) for _ in range(failures)]
+        await queue.stop(0)
+        return found
+
+    found = asyncio.run(delays())
+    assert found == sorted(found)
+    assert all(1 <= delay <= LONGEST_DELAY for delay in found)
+    assert found[0] <= 2
+
+
+async def test_a_success_makes_the_next_failure_the_first() -> None:
+    queue = Queue(jitter=lambda: 1.0)
+    first, second = queue.back_off(BEAR), queue.back_off(BEAR)
+    queue.succeeded(BEAR)
+    assert (first, second, queue.back_off(BEAR)) == (2, 4, 2)
+    await queue.stop(0)
+
+
+async def test_stopping_lets_the_turn_end_and_begins_no_other() -> None:
+    queue, work = Queue(), Work()
+    work.held.clear()
+    queue.start(work, 1)
+    queue.add(BEAR)
+    queue.add(DOLL)
+    await work.until(1)
+    stopping = asyncio.create_task(queue.stop(5))
+    await settle()
+    assert not stopping.done()
+    work.held.set()
+    await stopping
+    assert work.turns == [BEAR]
+    assert work.at_once == {BEAR: 0}
+
+
+async def test_stopping_does_not_wait_longer_than_it_may() -> None:
+    queue, work = Queue(), Work()
+    work.held.clear()
+    queue.start(work, 1)
+    queue.add(BEAR)
+    await work.until(1)
+    async with asyncio.timeout(2):
+        await queue.stop(0.01)
+
+
+async def test_a_worker_that_fails_is_not_a_secret() -> None:
+    async def fail(_: Key) -> None:
+        raise RuntimeError("a mistake")
+
+    work: Callable[[Key], Awaitable[None]] = fail
+    queue = Queue()
+    queue.start(work, 2)
+    queue.add(BEAR)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        await queue.join()
+    await queue.stop(1)

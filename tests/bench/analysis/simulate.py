@@ -1,0 +1,58 @@
+"""Many rollouts through the analysis: when each was rolled back, with confidence intervals for shares."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from tests.bench.analysis.traffic import INTERVAL
+from upright.analysis import Look, Policy, begin, update
+from upright.analysis.looks import Measurement
+from upright.analysis.state import load
+
+ALPHA = 0.01
+Delays = NDArray[
+    np.float64
+]  # seconds from the beginning to the rollback of each rollout, infinite where there was none
+
+
+def policy(type: str = "ErrorRate", relative: float = 0.0, absolute: float = 0.0, **fields: Any) -> Policy:
+    """A policy with one metric, `m`."""
+    metric = {"name": "m", "type": type, "tolerance": {"relative": relative, "absolute": absolute}}
+    return Policy.model_validate({"falseRollbackProbability": ALPHA, "metrics": [metric], **fields})
+
+
+def delays(rule: Policy, looks: Iterable[Measurement], dispersion: Mapping[str, float] | None = None) -> Delays:
+    """When the analysis rolls each rollout back."""
+    state = begin(rule, dispersion=dispersion)
+    for look, measurement in enumerate(looks):
+        state = update(rule, state, Look(INTERVAL * (look + 1), {"m": measurement}))
+    crossed = load(rule, state).crossed
+    return np.where(np.isnan(crossed), np.inf, crossed)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of runs with its 95 % interval (Clopper and Pearson)."""
+
+    hits: int
+    runs: int
+
+    def __str__(self) -> str:
+        low = beta.ppf(0.025, self.hits, self.runs - self.hits + 1) if self.hits else 0.0
+        high = beta.ppf(0.975, self.hits + 1, self.runs - self.hits) if self.hits < self.runs else 1.0
+        return f"{100 * self.hits / self.runs:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def share(found: Delays) -> Share:
+    """The share that was rolled back."""
+    return Share(int(np.isfinite(found).sum()), len(found))
+
+
+def cell(found: Delays) -> str:
+    """Detected % / median seconds."""
+    detected = 100 * np.isfinite(found).mean()
+    return f"{detected:.0f} / {np.median(found):.0f} s" if detected > 50 else f"{detected:.0f} / -"

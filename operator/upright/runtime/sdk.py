@@ -1,0 +1,46 @@
+"""A page of convenience for training programs; what it reads and writes is documented, so nobody needs it.
+
+from upright.runtime import sdk
+
+model = train(sdk.data("train"), **sdk.parameters())
+sdk.save(model, metrics={"accuracy": 0.97}, reference=rows)
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def parameters() -> dict[str, Any]:
+    """The run's parameters."""
+    content: dict[str, Any] = json.loads(Path(os.environ["UPRIGHT_PARAMETERS"]).read_text(encoding="utf-8"))
+    return content
+
+
+def data(name: str) -> Path:
+    """The folder of a data source."""
+    return Path(os.environ["UPRIGHT_DATA"]) / name
+
+
+def code() -> Path:
+    """The folder of the training program."""
+    return Path(os.environ["UPRIGHT_CODE"])
+
+
+def save(model: Any, *, metrics: Mapping[str, float] | None = None, reference: "pd.DataFrame | None" = None) -> None:
+    """Write a scikit-learn model, its metrics, and reference data: rows of features, with columns prediction, label and
+    score where known.
+    """
+    import skops.io
+
+    output = Path(os.environ["UPRIGHT_OUTPUT"])
+    skops.io.dump(model, output / "model.skops")
+    if metrics is not None:
+        (output / "metrics.json").write_text(json.dumps(dict(metrics)), encoding="utf-8")
+    if reference is not None:
+        reference.to_csv(output / "reference.csv", index=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 from pathlib import Path
 
 from tests.cluster import binaries, oci, versions
@@ -9,6 +10,7 @@ from tests.cluster.shell import ClusterError, Say, cache, locked, run, run_logge
 
 REPOSITORY = Path(__file__).parent.parent.parent
 _USER = "65532"
+_EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 _PACKAGES = f"usr/local/lib/python{versions.DEBIAN_PYTHON}/dist-packages"
 # HOME and LOGNAME because an arbitrary user has no entry in /etc/passwd, where Python would look both up.
 _ENVIRONMENT = {"HOME": "/tmp", "LOGNAME": "upright", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
@@ -55,11 +57,12 @@ def _base(say: Say) -> oci.Layer:
     """Debian with Python and nothing else."""
 
     def fill(root: Path) -> None:
-        shutil.copytree(_debian(say), root, symlinks=True, dirs_exist_ok=True)
+        debian = _debian(say)
+        unwanted = {debian / "dev", *(debian / directory for directory in _EMPTIED)}  # dev/full, read as a file, has no end
+        shutil.copytree(debian, root, symlinks=True, dirs_exist_ok=True,
+                        ignore=lambda directory, names: [name for name in names if Path(directory, name) in unwanted])
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        for directory in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "dev"):
-            shutil.rmtree(root / directory)
-            (root / directory).mkdir()
+        (root / "dev").mkdir()
 
     return oci.layer("base", f"1 {versions.DEBIAN}", fill)
 
@@ -132,6 +135,6 @@ def _compile(root: Path, say: Say) -> None:
 
 
 def _uv() -> str:
-    if found := shutil.which("uv") or shutil.which("uv", path=str(Path.home() / ".local" / "bin")):
+    if found := shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv"):
         return found
     raise ClusterError("`uv` is not on PATH: it installs the locked requirements of the images (pip install uv)")

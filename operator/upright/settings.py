@@ -13,8 +13,8 @@ from upright import __version__
 PREFIX = "UPRIGHT_"
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
-Names = Annotated[tuple[str, ...], NoDecode]
-"""Names with commas between them; an empty text is none."""
+NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Format = Literal["skops", "joblib", "onnx", "bento", "custom"]
 
 
 class SettingsError(Exception):
@@ -26,14 +26,17 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    namespaces: Names = Field((), description="The namespaces to look after; none means all.")
+    # NoDecode: texts with commas between the names, not JSON.
+    namespaces: Annotated[tuple[NamespaceName, ...], NoDecode] = Field(
+        (), description="The namespaces to look after; none means all."
+    )
     runtime_image: str = Field(
         f"upright/runtime:{__version__}", min_length=1, description="The image of data, publish and serve."
     )
     default_store: str | None = Field(
         None, pattern=r"^(pvc|s3)://.+$", description="Where artifacts go when a TrainingJob does not say."
     )
-    allowed_formats: Names = Field(
+    allowed_formats: Annotated[tuple[Format, ...], NoDecode] = Field(
         ("skops", "onnx", "bento", "custom"), description="The formats of models that may be loaded."
     )
     lease_namespace: str = Field(

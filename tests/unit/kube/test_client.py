@@ -1,0 +1,186 @@
+"""The API client against a small server that answers as told."""
+
+import json
+import math
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio.client import Configuration
+from prometheus_client import CollectorRegistry, Counter
+
+from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
+from upright.kube.client import Client
+from upright.kube.errors import ConflictError, ForbiddenError, NotLeaderError, RefusedError, UnreachableError
+
+Answer = tuple[int, Any, dict[str, str]]
+
+
+@dataclass
+class Api:
+    """Answers with what stands in line, and remembers what it was asked."""
+
+    answers: list[Answer] = field(default_factory=list)
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    logins: int = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        text = await request.text()
+        self.asked.append((request.method, str(request.rel_url), json.loads(text) if text else None))
+        status, body, headers = self.answers.pop(0)
+        if isinstance(body, str):
+            return web.Response(status=status, text=body, headers=headers)
+        return web.json_response(body, status=status, headers=headers)
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def requests() -> Counter:
+    return Counter("requests", "", ("verb", "resource", "code"), registry=CollectorRegistry())
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def connect(api: Api, requests: Counter) -> AsyncIterator[Callable[..., Client]]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.answer)
+    server = TestServer(app)
+    await server.start_server()
+    clients: list[Client] = []
+
+    async def login() -> Configuration:
+        api.logins += 1
+        return Configuration(host=f"http://127.0.0.1:{server.port}")
+
+    def connected(fence: Callable[[], float] = lambda: math.inf) -> Client:
+        clients.append(Client(login, requests, fence))
+        return clients[-1]
+
+    yield connected
+    for client in clients:
+        await client.close()
+    await server.close()
+
+
+async def test_an_object_that_is_not_there_is_none(api: Api, connect: Callable[..., Client]) -> None:
+    api.answers = [(404, {"message": "not found"}, {})]
+    assert await connect().get(TOYS, "shop", "bear") is None
+    assert api.asked == [("GET", "/apis/upright.test/v1/namespaces/shop/toys/bear", None)]
+
+
+async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    page = {"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "more", "resourceVersion": "7"}}
+    last = {"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "8"}}
+    api.answers = [(200, page, {}), (200, last, {})]
+    items, version = await connect().list(SERVICES, "", "managed-by=upright")
+    assert [item["metadata"]["name"] for item in items] == ["a", "b"]
+    assert {(item["apiVersion"], item["kind"]) for item in items} == {("v1", "Service")}
+    assert version == 8
+    assert "/api/v1/services?" in api.asked[0][1]
+    assert "continue=more" in api.asked[1][1]
+
+
+async def test_a_status_is_replaced_as_a_whole_and_only_in_the_version_that_was_read(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    api.answers = [(200, a_toy(version=6), {})]
+    await connect().patch_status(TOYS, a_toy(version=5), {"phase": "Running"})
+    _, path, patch = api.asked[0]
+    assert path.startswith("/apis/upright.test/v1/namespaces/shop/toys/bear/status")
+    assert patch == [
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": "5"},
+        {"op": "add", "path": "/status", "value": {"phase": "Running"}},
+    ]
+
+
+async def test_missing_permission_says_which_verb_on_which_resource_where(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    api.answers = [(403, {"message": 'services is forbidden: User "op" cannot create resource "services"'}, {})]
+    with pytest.raises(ForbiddenError) as caught:
+        await connect().create(SERVICES, a_service("s"))
+    for part in ("may not create services in namespace shop", "grant the verb 'create' on 'services'", 'User "op"'):
+        assert part in str(caught.value)
+    assert caught.value.lasting
+
+
+async def test_a_full_quota_is_not_taken_for_missing_permission(api: Api, connect: Callable[..., Client]) -> None:
+    api.answers = [(403, {"message": "exceeded quota: small"}, {})]
+    with pytest.raises(RefusedError, match="exceeded quota: small") as caught:
+        await connect().create(SERVICES, a_service("s"))
+    assert not isinstance(caught.value, ForbiddenError)
+    assert caught.value.lasting
+
+
+async def test_the_whole_client_waits_when_the_api_server_says_so(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            waits.append(seconds)
+
+    client = connect()
+    api.answers = [(200, a_toy(), {}), (429, {"message": "busy"}, {"Retry-After": "7"}), (200, a_toy(), {})]
+    await client.get(TOYS, "shop", "bear")
+    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
+    assert await client.get(TOYS, "shop", "bear") is not None
+    assert waits == [pytest.approx(7, abs=0.5)]
+    api.answers = [(200, a_toy(), {})]
+    await client.get(TOYS, "shop", "doll")
+    assert len(waits) == 2, "another request waits as well"
+
+
+async def test_nothing_is_written_without_the_lease(api: Api, connect: Callable[..., Client]) -> None:
+    with pytest.raises(NotLeaderError):
+        await connect(fence=lambda: 0.0).create(SERVICES, a_service("s"))
+    assert not api.asked
+    api.answers = [(200, a_toy(), {})]
+    assert await connect(fence=lambda: 0.0).get(TOYS, "shop", "bear") is not None, "reading is free"
+
+
+async def test_a_write_does_not_outlast_the_lease(api: Api, connect: Callable[..., Client]) -> None:
+    api.answers = [(200, a_toy(), {})]
+    client = connect(fence=lambda: 0.000_001)
+    with pytest.raises(UnreachableError, match="no answer within"):
+        await client.create(SERVICES, a_service("s"))
+
+
+async def test_a_token_that_is_no_longer_taken_is_fetched_anew(api: Api, connect: Callable[..., Client]) -> None:
+    api.answers = [(401, {"message": "Unauthorized"}, {}), (200, a_toy(), {})]
+    assert await connect().get(TOYS, "shop", "bear") is not None
+    assert api.logins == 2
+
+
+async def test_what_is_no_json_is_quoted(api: Api, connect: Callable[..., Client]) -> None:
+    api.answers = [(502, "<html>Bad Gateway</html>", {})]
+    with pytest.raises(RefusedError, match=r"Bad Gateway.*HTTP 502"):
+        await connect().get(TOYS, "shop", "bear")
+
+
+async def test_every_request_is_counted(api: Api, connect: Callable[..., Client], requests: Counter) -> None:
+    api.answers = [(409, {"message": "changed"}, {})]
+    with pytest.raises(ConflictError):
+        await connect().patch_status(TOYS, a_toy(), {})
+    labels = {"verb": "patch", "resource": "toys.upright.test/status", "code": "409"}
+    assert requests.labels(**labels)._value.get() == 1
+
+
+async def test_a_server_that_is_away_is_named_as_such(requests: Counter) -> None:
+    async def login() -> Configuration:
+        return Configuration(host="http://127.0.0.1:9")
+
+    client = Client(login, requests)
+    with pytest.raises(UnreachableError, match=r"cannot get toys\.upright\.test shop/bear"):
+        await client.get(TOYS, "shop", "bear")
+    await client.close()

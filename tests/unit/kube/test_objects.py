@@ -1,0 +1,53 @@
+"""Reading and comparing objects."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
+from upright.kube.objects import contains, digest, holder_of, plain, type_of
+
+
+@pytest.mark.parametrize(
+    ("actual", "wanted", "answer"),
+    [
+        ({"a": 1, "filled in": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({}, {"a": 1}, False),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, True),
+        ({"ports": [{"port": 80, "protocol": "TCP"}]}, {"ports": [{"port": 80}]}, True),
+        ({"ports": [{"port": 80}, {"port": 81}]}, {"ports": [{"port": 80}]}, False),
+        ({"ports": [{"port": 81}]}, {"ports": [{"port": 80}]}, False),
+        ({}, {"labels": {}}, True),
+        ({}, {"ports": ()}, True),
+        ({"ports": [80]}, {"ports": ()}, False),
+        ({"a": "text"}, {"a": ["text"]}, False),
+        ({"a": 1}, {"a": 1.0}, True),
+    ],
+)
+def test_an_object_contains_what_was_wanted_of_it(actual: Any, wanted: Any, answer: bool) -> None:
+    assert contains(actual, wanted) is answer
+
+
+def test_the_digest_does_not_depend_on_the_order_of_fields() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_plain_json_has_no_tuples_and_no_nulls() -> None:
+    assert plain({"a": (1, {"b": None, "c": "x"})}) == {"a": [1, {"c": "x"}]}
+
+
+def test_whose_an_object_is_is_told_by_owner_label_or_field_manager() -> None:
+    assert holder_of(a_service("s", a_toy())) == "Toy bear"
+    assert holder_of(a_service("s", labels={"app.kubernetes.io/managed-by": "Helm"})).startswith("Helm")
+    by_hand = a_service("s")
+    by_hand["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    assert holder_of(by_hand) == "kubectl (field manager)"
+    assert holder_of(a_service("s")) == "somebody else"
+
+
+def test_a_plan_may_only_hold_what_its_kind_has_named() -> None:
+    assert type_of(a_service("s"), [TOYS, SERVICES]) == SERVICES
+    with pytest.raises(LookupError, match="Service of v1"):
+        type_of(a_service("s"), [TOYS])

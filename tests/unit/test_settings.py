@@ -1,0 +1,60 @@
+"""The operator's configuration."""
+
+import subprocess
+import sys
+
+import pytest
+
+from upright.settings import SettingsError, read_settings
+
+
+def test_everything_has_a_default() -> None:
+    settings = read_settings()
+    assert settings.namespaces == ()
+    assert settings.default_store is None
+    assert "joblib" not in settings.allowed_formats, "a pickle is not loaded unless somebody says so"
+
+
+def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPRIGHT_NAMESPACES", "shop, market")
+    monkeypatch.setenv("UPRIGHT_DEFAULT_STORE", "pvc://models")
+    monkeypatch.setenv("UPRIGHT_ALLOWED_FORMATS", "skops,joblib")
+    settings = read_settings()
+    assert settings.namespaces == ("shop", "market")
+    assert settings.default_store == "pvc://models"
+    assert settings.allowed_formats == ("skops", "joblib")
+
+
+def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPRIGHT_NAMESPACES", "")
+    monkeypatch.setenv("UPRIGHT_DEFAULT_STORE", "")
+    settings = read_settings()
+    assert settings.namespaces == ()
+    assert settings.default_store is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("UPRIGHT_METRICS_PORT", "http"),
+        ("UPRIGHT_METRICS_PORT", "70000"),
+        ("UPRIGHT_DEFAULT_STORE", "models"),
+        ("UPRIGHT_LOG_LEVEL", "LOUD"),
+        ("UPRIGHT_NAMESPACES", "Shop"),
+        ("UPRIGHT_ALLOWED_FORMATS", "skops,pickle"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        read_settings()
+
+
+def test_the_operator_with_a_wrong_setting_says_so_and_exits_with_2() -> None:
+    environment = {"UPRIGHT_METRICS_PORT": "http", "PATH": ""}
+    ran = subprocess.run(
+        [sys.executable, "-m", "upright"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("upright: UPRIGHT_METRICS_PORT='http': ")
+    assert "Traceback" not in ran.stderr

@@ -30,8 +30,14 @@ class FailedError(Exception):
 
 
 def report(outcome: PublishReport | Refusal) -> None:
-    """Write the termination message; a refusal goes to standard error too, where `kubectl logs` shows it."""
+    """Write the termination message, and print it: a refusal to standard error, where `kubectl logs` shows it.
+
+    Outside a container there is no termination log; then what is printed must do.
+    """
     if isinstance(outcome, Refusal):
         print(f"{outcome.reason}: {outcome.message}", file=sys.stderr, flush=True)
+    else:
+        print(f"published {outcome.uri}", flush=True)
     path = Path(os.environ.get("UPRIGHT_TERMINATION_LOG", _TERMINATION_LOG))
-    path.write_text(termination_message(outcome), encoding="utf-8")
+    if "UPRIGHT_TERMINATION_LOG" in os.environ or path.exists():
+        path.write_text(termination_message(outcome), encoding="utf-8")

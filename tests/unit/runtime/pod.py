@@ -91,6 +91,14 @@ class Pod:
         return self
 
 
+def a_pod(root: Path) -> Pod:
+    """A pod of a run of model churn, with nothing in any folder yet."""
+    pod = Pod(root)
+    for folder in (pod.data, pod.code, pod.output, pod.store, pod.work):
+        folder.mkdir()
+    return pod
+
+
 def customers() -> pd.DataFrame:
     """A few customers; some have no known income."""
     rows = [(PLANS[i % 3], i % 36, None if i % 7 == 0 else 1000.0 + 10 * i, i % 5 == 0, i % 2) for i in range(120)]

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from examples.churn import make_customers
 from examples.churn.traffic import read_customers
 from examples.configmaps import CONFIGMAPS, HERE, configmap
-from tests.unit.runtime.pod import Pod
+from tests.unit.runtime.pod import Pod, a_pod
 from tests.unit.runtime.server import Server, serving
 from upright.api.deployment import DeploymentSpec
 from upright.api.training_job import TrainingJobSpec
@@ -86,10 +87,18 @@ def test_iris_predicts_what_kserve_s_example_predicts(pod: Pod) -> None:
     assert answer.json() == {"predictions": [1, 1]}
 
 
-def test_a_good_version_of_churn_answers_every_customer(pod: Pod) -> None:
-    customers = read_customers(HERE / "churn" / "customers.csv")[:300]
+@pytest.fixture(scope="module")
+def good_churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serves the example's first version."""
+    pod = a_pod(tmp_path_factory.mktemp("churn"))
     with serving(pod, served(trained(pod, "churn"), "churn")) as server:
-        assert set(answers(server, customers)) == {200}
+        yield server
+
+
+def test_a_good_version_of_churn_answers_every_customer(good_churn: Server) -> None:
+    customers = read_customers(HERE / "churn" / "customers.csv")[:300]
+
+    assert set(answers(good_churn, customers)) == {200}
 
 
 def test_the_bad_version_of_churn_looks_good_and_fails_for_one_customer_in_five(pod: Pod) -> None:
@@ -105,15 +114,14 @@ def test_the_bad_version_of_churn_looks_good_and_fails_for_one_customer_in_five(
     assert 0.15 < len(failed) / len(customers) < 0.25
 
 
-def test_the_traffic_is_counted_by_version(pod: Pod) -> None:
-    with serving(pod, served(trained(pod, "churn"), "churn")) as server:
-        host = f"{server.client.base_url.host}:{server.client.base_url.port}"
-        done = subprocess.run(
-            [sys.executable, HERE / "churn" / "traffic.py", "--host", host, "--rate", "20", "--seconds", "1"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+def test_the_traffic_is_counted_by_version(good_churn: Server) -> None:
+    host = f"{good_churn.client.base_url.host}:{good_churn.client.base_url.port}"
+    done = subprocess.run(
+        [sys.executable, HERE / "churn" / "traffic.py", "--host", host, "--rate", "20", "--seconds", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^total +ok churn-1: 20$", done.stdout, re.MULTILINE)

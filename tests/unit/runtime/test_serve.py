@@ -12,19 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv
+from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, reference_csv
 from tests.unit.runtime.server import Server, a_store_with, serving, start
 
 ROW = {"plan": "basic", "tenure": 3, "income": 1000.5, "paperless": True}
 LIST = ["basic", 3, 1000.5, True]
 MATRIX_ROWS = [[6, 2, 1, 1], [1, 4, 1, 1]]
-
-
-def a_pod(folder: Path) -> Pod:
-    pod = Pod(folder)
-    for path in (pod.output, pod.store):
-        path.mkdir()
-    return pod
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,8 @@ class Metric(BaseModel):
         default=None,
         min_length=1,
         max_length=1024,
-        description="Selector of the counter of all events, bad ones included. For Ratio and Limit.",
+        description="Selector of the counter of all events, bad ones included. For Ratio and Limit. In a backtest from "
+        "Prometheus for every metric; of a Latency the selector of the histogram's buckets.",
     )
     maximum: float | None = Field(
         default=None, gt=0, lt=1, description="Limit only: the highest rate that is acceptable, whatever stable does."
@@ -166,8 +167,10 @@ class Metric(BaseModel):
                     f"metric {self.name!r} has type {self.type}, for which {field} means nothing; "
                     f"{field} belongs to {', '.join(types)}. Remove it or change the type."
                 )
-        if (self.bad is None) != (self.total is None):
+        if (self.bad is None) != (self.total is None) and self.type is not MetricType.LATENCY:
             raise ValueError(f"metric {self.name!r} needs bad and total together, or neither")
+        if self.bad is not None and self.type is MetricType.LATENCY:
+            raise ValueError(f"metric {self.name!r} has type Latency, for which total names the buckets; remove bad")
         if self.dispersion != "auto" and not self.dispersion >= 1:
             raise ValueError(f"metric {self.name!r}: dispersion must be at least 1 or auto, found {self.dispersion}")
         if self.buckets is not None and any(

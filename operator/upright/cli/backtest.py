@@ -1,0 +1,240 @@
+"""`upright backtest`: what a policy would have done with recorded metrics, and how far it can be trusted."""
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from upright.analysis import Decision, Policy
+from upright.cli.picture import sketch, svg
+from upright.cli.problems import UNUSABLE, Unusable, sentences
+from upright.cli.recording import Recording, parsed_time, read
+from upright.cli.replay import Each, NullSplits, Replay, null_splits, replay, with_recorded_interval
+from upright.cli.scraped import scraped
+from upright.sources.prometheus import Range
+
+KEEP, ROLL_BACK = 0, 3
+
+DESCRIPTION = f"""Replay a policy on recorded metrics: where it would have rolled back, and why.
+
+exit status: {KEEP} the canary would have been kept, {ROLL_BACK} rolled back, {UNUSABLE} the input cannot be used"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to the parser's commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "backtest",
+        help="replay a policy on recorded metrics",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, command="backtest")
+    parser.add_argument("--policy", type=Path, required=True, help="YAML or JSON: metrics, interval, horizon, ...")
+    parser.add_argument("--looks", required=True, help="a .csv or .parquet file, or the URL of a Prometheus server")
+    parser.add_argument("--canary", help='Prometheus: label matchers of the canary, such as version="v2"')
+    parser.add_argument("--stable", help='Prometheus: label matchers of the stable version, such as version="v1"')
+    parser.add_argument("--from", dest="start", help="Prometheus: first look, Unix seconds or ISO 8601")
+    parser.add_argument("--to", dest="end", help="Prometheus: last look, Unix seconds or ISO 8601")
+    parser.add_argument("--picture", type=Path, default=Path("backtest.svg"), help="where to write the SVG")
+    parser.add_argument(
+        "--null",
+        type=int,
+        nargs="?",
+        const=2000,
+        default=0,
+        metavar="SPLITS",
+        help="compare random parts of the stable version with the rest (default 2000) and count false rollbacks",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random splits")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out; the result is the exit status.
+
+    Raises:
+        Unusable: the policy or the looks make no sense.
+    """
+    if options.picture.suffix != ".svg":
+        raise Unusable(f"--picture writes SVG: expected a name that ends in .svg, found {str(options.picture)!r}")
+    if options.null < 0:
+        raise Unusable(f"--null: expected a number of splits, found {options.null}")
+    policy = _policy(options.policy)
+    recording = _recording(options, policy)
+    _check_metrics(policy, recording)
+    fitted = with_recorded_interval(policy, recording)
+    each = _progress(quiet=options.json)
+    replayed = replay(fitted, recording, each)
+    if not replayed.verdicts:
+        raise Unusable(f"{options.looks}: expected looks with traffic to the canary, found none")
+    split = None
+    if options.null:
+        rng = np.random.default_rng(options.seed)
+        split = null_splits(fitted, recording, replayed.dispersion, options.null, rng, each)
+        if split is None:
+            raise Unusable(f"{options.looks}: --null needs at least two looks of the stable version that can be split")
+    options.picture.write_text(svg(replayed), encoding="utf-8")
+    if options.json:
+        print(json.dumps(_document(replayed, split), indent=2))
+    else:
+        _show(replayed, split, policy, options.picture)
+    return ROLL_BACK if replayed.last.decision is Decision.ROLLBACK else KEEP
+
+
+def _policy(path: Path) -> Policy:
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise Unusable(f"{path}: {problem.strerror}") from problem
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise Unusable(f"{path}: expected YAML or JSON: {problem}") from problem
+    try:
+        return Policy.model_validate(given)
+    except ValidationError as problem:
+        raise Unusable(f"{path}: {sentences(problem)}") from problem
+
+
+def _recording(options: argparse.Namespace, policy: Policy) -> Recording:
+    if not options.looks.startswith(("http://", "https://")):
+        return read(Path(options.looks))
+    needed = {"--canary": options.canary, "--stable": options.stable, "--from": options.start, "--to": options.end}
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        raise Unusable(f"reading from Prometheus also needs {', '.join(missing)}")
+    ends = []
+    for name, text in (("--from", options.start), ("--to", options.end)):
+        try:
+            ends.append(parsed_time(text))
+        except ValueError:
+            raise Unusable(
+                f"{name}: expected Unix seconds or ISO 8601 such as 2026-11-22T22:15:00Z, found {text!r}"
+            ) from None
+    over = Range(ends[0], ends[1], policy.interval.total_seconds())
+    if over.end <= over.start:
+        raise Unusable(f"--to must be later than --from, found {options.start} to {options.end}")
+    arms = {"canary": options.canary, "stable": options.stable}
+    return asyncio.run(scraped(options.looks, policy, arms, over))
+
+
+def _check_metrics(policy: Policy, recording: Recording) -> None:
+    recorded = recording.metrics()
+    missing = [metric.name for metric in policy.metrics if metric.name not in recorded]
+    if missing:
+        raise Unusable(
+            f"the policy's metric {missing[0]!r} was not recorded; the looks have {', '.join(recorded)}. "
+            "Correct the name, or take the metric out of the policy."
+        )
+
+
+def _progress(*, quiet: bool) -> Each:
+    console = Console(stderr=True, quiet=quiet)
+
+    def each(items: Any) -> Any:
+        return track(items, "analysing", console=console, transient=True, disable=quiet or not sys.stderr.isatty())
+
+    return each
+
+
+def _document(replayed: Replay, split: NullSplits | None) -> dict[str, Any]:
+    last = replayed.last
+    return {
+        "decision": str(last.decision),
+        "at": None if replayed.decided is None else replayed.times[replayed.decided],
+        "metric": last.metric,
+        "evidence": last.evidence,
+        "threshold": last.threshold,
+        "message": last.message,
+        "looks": len(replayed.verdicts),
+        "intervalSeconds": replayed.policy.interval.total_seconds(),
+        "dispersion": dict(replayed.dispersion),
+        "metrics": [
+            {
+                "name": metric.name,
+                "canary": metric.canary,
+                "stable": metric.stable,
+                "ratio": metric.ratio,
+                "interval": metric.interval,
+                "evidence": metric.evidence,
+                "crossed": _crossed(replayed, place),
+                "looks": metric.looks,
+                "skipped": dict(metric.skipped),
+            }
+            for place, metric in enumerate(last.metrics)
+        ],
+        "series": [
+            {"time": time, "evidence": {metric.name: metric.evidence for metric in said.metrics}}
+            for time, said in zip(replayed.times, replayed.verdicts, strict=True)
+        ],
+        "null": None
+        if split is None
+        else {
+            "rolledBack": split.rolled_back,
+            "splits": split.splits,
+            "share": split.rolled_back / split.splits,
+            "interval": [split.low, split.high],
+            "promised": replayed.policy.false_rollback_probability,
+            "looks": split.looks,
+            "by": split.by,
+        },
+    }
+
+
+def _crossed(replayed: Replay, place: int) -> float | None:
+    """When the metric's own evidence first reached the threshold."""
+    pairs = zip(replayed.times, replayed.verdicts, strict=True)
+    return next((time for time, said in pairs if said.metrics[place].evidence >= said.threshold), None)
+
+
+def _show(replayed: Replay, split: NullSplits | None, policy: Policy, picture: Path) -> None:
+    console = Console()
+    if replayed.policy.interval != policy.interval:
+        console.print(
+            f"The looks were recorded every {replayed.policy.interval.total_seconds():g} s, not every "
+            f"{policy.interval.total_seconds():g} s as the policy says: analysed as recorded."
+        )
+    interval = replayed.policy.interval.total_seconds()
+    table = Table("metric", "canary", "stable", "ratio", "interval", "evidence", "crossed")
+    for place, metric in enumerate(replayed.last.metrics):
+        crossed = _crossed(replayed, place)
+        table.add_row(
+            metric.name,
+            _number(metric.canary),
+            _number(metric.stable),
+            _number(metric.ratio),
+            "-" if metric.interval is None else f"{metric.interval[0]:.3g} to {metric.interval[1]:.3g}",
+            f"{metric.evidence:.4g}",
+            "never" if crossed is None else f"after {crossed - replayed.times[0] + interval:.0f} s",
+        )
+    console.print(table)
+    for place, watched in enumerate(replayed.policy.metrics):
+        values = [said.metrics[place].evidence for said in replayed.verdicts]
+        console.print(f"{watched.name:>12} {sketch(values, replayed.last.threshold)}", highlight=False)
+    console.print(f"{replayed.last.decision}: {replayed.last.message}", highlight=False, soft_wrap=True)
+    if split is not None:
+        _show_null(console, replayed, split)
+    console.print(f"Evidence over time: {picture}", highlight=False, soft_wrap=True)
+
+
+def _show_null(console: Console, replayed: Replay, split: NullSplits) -> None:
+    estimated = ", ".join(f"{name} {phi:.3g}" for name, phi in replayed.dispersion.items())
+    console.print(
+        f"Healthy by construction: {split.rolled_back} of {split.splits} random splits of the stable version "
+        f"({split.by}, {split.looks} looks each) were rolled back: {100 * split.rolled_back / split.splits:.2f} % "
+        f"({100 * split.low:.2f} to {100 * split.high:.2f}), promised at most "
+        f"{100 * replayed.policy.false_rollback_probability:g} %. Estimated dispersion: {estimated or 'none'}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

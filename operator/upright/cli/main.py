@@ -1,0 +1,26 @@
+"""The `upright` command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from upright.cli import backtest
+from upright.cli.problems import UNUSABLE, Unusable
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the result is the exit status."""
+    parser = argparse.ArgumentParser(prog="upright", description="Tools around the Upright operator.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    backtest.add_to(commands)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except Unusable as problem:
+        print(f"{parser.prog} {options.command}: {problem}", file=sys.stderr)
+        return UNUSABLE
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

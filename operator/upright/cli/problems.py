@@ -1,0 +1,20 @@
+"""What a user can put right: said in a sentence, never as a traceback."""
+
+from pydantic import ValidationError
+
+UNUSABLE = 2
+"""Exit status for input that cannot be used."""
+
+
+class Unusable(Exception):  # noqa: N818 - it is the input that is unusable, not the program that is in error
+    """Input that cannot be used; the text says where, what was expected and what was found."""
+
+
+def sentences(problem: ValidationError) -> str:
+    """Each problem that pydantic found, with the field's path and what stood there."""
+    parts = []
+    for error in problem.errors(include_url=False):
+        where = ".".join(str(part) for part in error["loc"])
+        found = "" if isinstance(error["input"], dict) else f", found {error['input']!r}"
+        parts.append(f"{where + ': ' if where else ''}{error['msg'].removeprefix('Value error, ')}{found}")
+    return "; ".join(parts)

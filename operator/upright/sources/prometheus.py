@@ -1,0 +1,114 @@
+"""Counters over a range of time from a Prometheus server, as raw increases: never `rate()` or `increase()`.
+
+For each version and metric the raw series are read at every look; each series is turned into increases by itself, so
+that a pod that restarts or misreports spoils nothing else. A series that appears on a target that was already scraped
+began at zero there: the first error of a pod makes a new series, and must count.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+
+from upright.analysis.counters import Sample, increase
+
+LONGEST_GAP = 4  # looks
+POINTS = 10_000  # Prometheus refuses more than 11,000 points of a series in one answer
+_TIMEOUT = aiohttp.ClientTimeout(total=60)
+
+Labels = tuple[tuple[str, str], ...]
+Series = Mapping[Labels, Mapping[float, float]]  # value by time
+
+
+class PrometheusError(Exception):
+    """The server could not be asked, or refused the query; the text says what it was asked and what it answered."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Times in Unix seconds; both ends are looks."""
+
+    start: float
+    end: float
+    step: float
+
+    def times(self) -> tuple[float, ...]:
+        """The looks."""
+        return tuple(
+            self.start + self.step * look for look in range(int((self.end - self.start) / self.step + 1e-9) + 1)
+        )
+
+
+def matching(selector: str, matchers: str) -> str:
+    """The selector with more label matchers, such as `version="v2"`."""
+    name, brace, rest = selector.strip().partition("{")
+    inner = rest.rsplit("}", 1)[0].strip().rstrip(",") if brace else ""
+    return f"{name}{{{', '.join(part for part in (inner, matchers) if part)}}}"
+
+
+async def read_series(url: str, selector: str, over: Range) -> Series:
+    """The raw values of every series of a selector at each look.
+
+    Raises:
+        PrometheusError: the server does not answer, or not with the values.
+    """
+    found: dict[Labels, dict[float, float]] = defaultdict(dict)
+    times = over.times()
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        for first in range(0, len(times), POINTS):
+            chunk = times[first : first + POINTS]
+            for labels, values in await _query_range(session, url, selector, chunk, over.step):
+                found[labels].update(values)
+    return found
+
+
+def increases(series: Series, over: Range) -> dict[float, dict[Labels, float]]:
+    """By look, what each series counted since the look before; series that cannot be trusted then are left out."""
+    targets: set[str] = set()
+    before: dict[str, Sample] = {}
+    by_name = {json.dumps(labels): labels for labels in series}
+    added: dict[float, dict[Labels, float]] = {}
+    for time in over.times():
+        now = {
+            name: Sample(time, (series[labels][time],)) for name, labels in by_name.items() if time in series[labels]
+        }
+        for name in now.keys() - before.keys():
+            if _target(by_name[name]) in targets:
+                before[name] = Sample(time - over.step, (0.0,))
+        added[time] = {}
+        for name in now.keys() & before.keys():
+            part = increase({name: before[name]}, {name: now[name]}, LONGEST_GAP * over.step)
+            if part.pods:
+                added[time][by_name[name]] = part.counts[0]
+        before.update(now)
+        targets.update(_target(by_name[name]) for name in now)
+    return added
+
+
+def _target(labels: Labels) -> str:
+    return dict(labels).get("instance", "")
+
+
+async def _query_range(
+    session: aiohttp.ClientSession, url: str, selector: str, times: Sequence[float], step: float
+) -> list[tuple[Labels, dict[float, float]]]:
+    asked = {"query": selector, "start": repr(times[0]), "end": repr(times[-1]), "step": repr(step)}
+    try:
+        async with session.post(f"{url.rstrip('/')}/api/v1/query_range", data=asked) as response:
+            answer = json.loads(await response.text())
+    except (aiohttp.ClientError, TimeoutError) as problem:
+        raise PrometheusError(f"{url} does not answer: {problem}") from problem
+    except ValueError as problem:
+        raise PrometheusError(f"{url} answered {selector!r} with something else than JSON") from problem
+    if answer.get("status") != "success":
+        raise PrometheusError(f"{url} refused {selector!r}: {answer.get('error', 'no reason given')}")
+    found = []
+    for one in answer["data"]["result"]:
+        labels = tuple(sorted(one["metric"].items()))
+        # the server's times differ from ours in the last bits
+        values = {times[round((at - times[0]) / step)]: float(value) for at, value in one["values"]}
+        found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))
+    return found

@@ -1,0 +1,178 @@
+"""upright backtest on files, called as a user calls it."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.unit.cli.builders import COLUMNS, a_csv, a_policy_file, rows_of_errors
+from upright.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def backtest(policy: Path, looks: Path | str, *more: str) -> int:
+    return main(["backtest", "--policy", str(policy), "--looks", str(looks), *more])
+
+
+def as_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_a_bad_canary_would_have_been_rolled_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows_of_errors(0.1)))
+
+    said = capsys.readouterr().out
+    assert status == 3
+    assert "Rollback:" in said
+    assert "errors" in said
+    assert "backtest.svg" in said
+
+
+def test_a_good_canary_would_have_been_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows_of_errors(0.01)), "--json")
+
+    found = as_json(capsys)
+    assert status == 0
+    assert found["decision"] == "Continue"
+    assert found["looks"] == 20
+    assert len(found["series"]) == 20
+    assert found["metrics"][0]["crossed"] is None
+
+
+def test_a_parquet_file_says_the_same_as_a_csv_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = rows_of_errors(0.1)
+    backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows), "--json")
+    from_csv = as_json(capsys)
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(COLUMNS) if name not in ("le", "count")}
+    pq.write_table(pa.table(columns), tmp_path / "looks.parquet")
+
+    status = backtest(a_policy_file(tmp_path), tmp_path / "looks.parquet", "--json")
+
+    assert status == 3
+    assert as_json(capsys) == from_csv
+
+
+@pytest.mark.parametrize("cumulative", [True, False])
+def test_histograms_are_read_with_counts_per_bucket_or_cumulative(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, cumulative: bool
+) -> None:
+    rows = []
+    for look in range(20):
+        for arm, counts in (("canary", (10, 20, 60, 30)), ("stable", (300, 400, 150, 20))):
+            shown = 0
+            for edge, count in zip(("0.1", "0.2", "0.5", "+Inf"), counts, strict=True):
+                shown = shown + count if cumulative else count
+                rows.append((15 * look, arm, "latency", "", "", edge, shown, ""))
+    policy = a_policy_file(tmp_path, {"name": "latency", "type": "Latency"})
+
+    status = backtest(policy, a_csv(tmp_path, rows), "--json")
+
+    assert status == 3
+    found = as_json(capsys)["metrics"][0]
+    assert found["canary"] in (pytest.approx(30 / 120), pytest.approx(90 / 120), pytest.approx(110 / 120))
+
+
+def test_the_picture_is_an_svg_with_a_line_for_each_metric(tmp_path: Path) -> None:
+    looks = a_csv(tmp_path, rows_of_errors(0.1))
+
+    backtest(a_policy_file(tmp_path), looks, "--picture", "evidence.svg", "--json")
+
+    lines = ElementTree.parse(tmp_path / "evidence.svg").getroot().findall("{*}polyline")
+    assert len(lines) == 1
+    assert len(lines[0].attrib["points"].split()) == 20
+
+
+@pytest.mark.parametrize("pods", [4, 1])
+def test_random_splits_of_a_healthy_history_are_seldom_rolled_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pods: int
+) -> None:
+    rows = rows_of_errors(0.01, looks=240, history=220, pods=pods, cluster=6)
+
+    backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows), "--null", "400", "--json")
+
+    found = as_json(capsys)
+    assert found["null"]["splits"] == 400
+    assert found["null"]["share"] <= 0.02
+    assert found["null"]["by"] == ("4 pods" if pods == 4 else "pairs of looks")
+    assert found["dispersion"]["errors"] > 3
+
+
+def test_looks_recorded_at_another_interval_are_analysed_as_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(row[0] * 4, *row[1:]) for row in rows_of_errors(0.1)]
+
+    backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows))
+
+    assert "recorded every 60 s, not every 15 s" in capsys.readouterr().out
+
+
+GOOD = (0, "canary", "errors", 10, 1, "", "", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            [GOOD, (15, "kanary", "errors", 10, 1, "", "", "")],
+            "row 3, column arm: expected canary or stable, found 'kanary'",
+        ),
+        ([(15, "canary", "errors", "ten", 1, "", "", "")], "row 2, column total: expected a number, found 'ten'"),
+        (
+            [(15, "canary", "errors", 10, -1, "", "", "")],
+            "row 2, column bad: expected a count of at least 0, found '-1'",
+        ),
+        ([(15, "canary", "errors", 10, 11, "", "", "")], "row 2, column bad: expected at most total (10), found 11"),
+        ([("soon", "canary", "errors", 10, 1, "", "", "")], "row 2, column time: expected seconds or ISO 8601"),
+        ([(15, "canary", "", 10, 1, "", "", "")], "row 2, column metric: expected a word"),
+        ([GOOD, GOOD], "row 3: the same time, arm, metric and pod stand twice"),
+        ([(0, "canary", "errors", "", "", 0.1, 5, "")] * 2, "row 3, column le: the bucket 0.1 stands twice"),
+        ([], "expected at least one row"),
+        (
+            [(0, "canary", "other", 10, 1, "", "", "")],
+            "the policy's metric 'errors' was not recorded; the looks have other",
+        ),
+        ([(0, "stable", "errors", 10, 1, "", "", "")], "expected looks with traffic to the canary"),
+    ],
+)
+def test_rows_that_make_no_sense_are_refused_with_place_and_expectation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[Any], says: str
+) -> None:
+    assert backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows)) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_files_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks, policy = a_csv(tmp_path, [GOOD]), a_policy_file(tmp_path)
+    (tmp_path / "broken.parquet").write_text("no")
+    (tmp_path / "broken.yaml").write_text("{")
+    cases = [
+        ((policy, tmp_path / "none.csv"), "there is no such file"),
+        ((policy, tmp_path / "policy.yaml"), "ends in .csv or .parquet"),
+        ((policy, tmp_path / "broken.parquet"), "not a Parquet file"),
+        ((tmp_path / "none.yaml", looks), "No such file"),
+        ((tmp_path / "broken.yaml", looks), "expected YAML or JSON"),
+        ((policy, looks, "--picture", "evidence.png"), "ends in .svg"),
+        ((policy, looks, "--null", "-1"), "expected a number of splits"),
+        ((policy, "http://127.0.0.1:9"), "also needs --canary, --stable, --from, --to"),
+    ]
+    for arguments, says in cases:
+        assert backtest(*arguments) == 2  # type: ignore[arg-type]
+        assert says in capsys.readouterr().err
+
+    a_policy_file(tmp_path, {"name": "errors", "type": "ErrorRate", "weigth": 2})
+    assert backtest(policy, looks) == 2
+    assert "metrics.0: Metric has no field 'weigth'" in capsys.readouterr().err
+
+
+def test_columns_that_are_missing_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backtest(a_policy_file(tmp_path), a_csv(tmp_path, [(0, "canary")], ("time", "arm"))) == 2
+    assert "expected the columns time, arm, metric, and total, bad" in capsys.readouterr().err

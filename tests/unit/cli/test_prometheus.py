@@ -1,0 +1,166 @@
+"""upright backtest against a real Prometheus server, filled with backfilled blocks."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.cli.builders import a_policy_file
+from upright.cli.main import main
+from upright.sources.prometheus import Range, increases, matching
+
+START = 1_790_000_000
+LOOKS = 60
+BOUNDS = ("0.1", "0.5", "+Inf")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that holds an hour's quarter of two versions' counters."""
+    if not (shutil.which("prometheus") and shutil.which("promtool")):
+        if os.environ.get("CI") == "true":
+            pytest.fail("prometheus and promtool (Debian's package prometheus) must be installed under CI")
+        pytest.skip("prometheus and promtool are not installed")
+    folder = tmp_path_factory.mktemp("prometheus")
+    (folder / "metrics.txt").write_text(openmetrics())
+    (folder / "prometheus.yml").write_text("{}")
+    subprocess.run(
+        ["promtool", "tsdb", "create-blocks-from", "openmetrics", "metrics.txt", "blocks"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=blocks"]
+    command += [f"--web.listen-address={address}", "--storage.tsdb.retention.time=100y"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    log = []
+    for line in process.stderr:
+        log.append(line)
+        if "Server is ready to receive web requests" in line:
+            break
+    else:
+        pytest.fail("prometheus did not start: " + "".join(log))
+    yield f"http://{address}"
+    process.terminate()
+    process.communicate()
+
+
+def openmetrics() -> str:
+    """Counters of three stable pods and a canary pod whose errors begin as a new series; one stable pod restarts."""
+    rng = np.random.default_rng(1)
+    pods = [("v1", f"stable-{pod}", 0.01, 0.05) for pod in range(3)] + [("v2", "canary-0", 0.1, 0.05)]
+    requests, durations = [], []
+    for version, pod, rate, slow in pods:
+        labels = f'version="{version}",pod="{pod}",instance="{pod}:3000"'
+        good = bad = 0
+        buckets = np.zeros(3, dtype=np.int64)
+        for look in range(LOOKS + 1):
+            if pod == "stable-1" and look == 30:
+                good = bad = 0
+            time = START + 15 * look
+            requests.append(f'http_requests_total{{code="200",{labels}}} {good} {time}')
+            if bad or version == "v1":
+                requests.append(f'http_requests_total{{code="500",{labels}}} {bad} {time}')
+            cumulative = buckets.cumsum()
+            for bound, count in zip(BOUNDS, cumulative, strict=True):
+                durations.append(f'duration_seconds_bucket{{le="{bound}",{labels}}} {count} {time}')
+            durations.append(f"duration_seconds_count{{{labels}}} {cumulative[-1]} {time}")
+            failed = int(rng.binomial(150, rate))
+            good, bad = good + 150 - failed, bad + failed
+            buckets = buckets + rng.multinomial(150, [0.7 - slow, 0.3, slow])
+    return "\n".join(
+        ["# TYPE http_requests counter", *requests, "# TYPE duration_seconds histogram", *durations, "# EOF\n"]
+    )
+
+
+ERRORS = {
+    "name": "errors",
+    "type": "ErrorRate",
+    "total": "http_requests_total",
+    "bad": 'http_requests_total{code="500"}',
+}
+LATENCY = {"name": "latency", "type": "Latency", "total": "duration_seconds_bucket"}
+
+
+def backtest(policy: Path, url: str, *more: str) -> int:
+    where = ["--canary", 'version="v2"', "--stable", 'version="v1"', "--picture", str(policy.parent / "p.svg")]
+    when = ["--from", str(START), "--to", str(START + 15 * LOOKS)]
+    return main(["backtest", "--policy", str(policy), "--looks", url, *where, *when, *more])
+
+
+def test_a_bad_canary_is_found_in_prometheus(server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = backtest(a_policy_file(tmp_path, ERRORS, LATENCY), server, "--json", "--null", "200")
+
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    errors, latency = found["metrics"]
+    assert status == 3
+    assert found["metric"] == "errors"
+    assert errors["canary"] == pytest.approx(0.1, abs=0.05)
+    assert latency["crossed"] is None
+    assert found["null"]["by"] == "3 pods"
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ({"name": "errors", "type": "ErrorRate"}, "has no selectors"),
+        ({**ERRORS, "total": "nothing_total", "bad": "nothing_total"}, "has no values for 'nothing_total{version="),
+        ({**ERRORS, "total": "http requests"}, "refused 'http requests{"),
+    ],
+)
+def test_what_prometheus_cannot_answer_is_said(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: dict[str, Any], says: str
+) -> None:
+    assert backtest(a_policy_file(tmp_path, metric), server) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backtest(a_policy_file(tmp_path, ERRORS), "http://127.0.0.1:9") == 2
+    assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("x_total", 'x_total{version="v2"}'),
+        ('x_total{code="500"}', 'x_total{code="500", version="v2"}'),
+        ('x_total{code=~"5..",}', 'x_total{code=~"5..", version="v2"}'),
+        ("x_total{}", 'x_total{version="v2"}'),
+    ],
+)
+def test_matchers_are_added_to_a_selector(selector: str, expected: str) -> None:
+    assert matching(selector, 'version="v2"') == expected
+
+
+def test_increases_survive_a_restart_and_count_a_series_that_is_new_on_a_known_target() -> None:
+    one, errors = (("instance", "a"),), (("code", "500"), ("instance", "a"))
+    over = Range(0.0, 45.0, 15.0)
+    series = {one: {0.0: 100.0, 15.0: 150.0, 30.0: 20.0, 45.0: 30.0}, errors: {30.0: 2.0, 45.0: 5.0}}
+
+    assert increases(series, over) == {
+        0.0: {},
+        15.0: {one: 50.0},
+        30.0: {one: 20.0, errors: 2.0},
+        45.0: {one: 10.0, errors: 3.0},
+    }
+
+
+def test_a_gap_of_an_hour_is_not_counted() -> None:
+    one = (("instance", "a"),)
+
+    found = increases({one: {0.0: 10.0, 3600.0: 900.0, 3615.0: 910.0}}, Range(0.0, 3615.0, 15.0))
+
+    assert found[3600.0] == {}
+    assert found[3615.0] == {one: 10.0}

@@ -1,17 +1,14 @@
 """The local provider: a real node in namespaces of its own, on any Linux machine where we are root and have Go."""
 
 import json
-import ssl
 import subprocess
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import binaries, components, host, images, oci, volumes
 from tests.cluster.cluster import Cluster, Images
 from tests.cluster.node import Node
-from tests.cluster.shell import ClusterError, Say, locked, wait_until
+from tests.cluster.shell import ClusterError, Say, answers, locked, wait_until
 
 _BUILDS = (binaries.PAUSE, binaries.ETCD, binaries.CONTAINERD, binaries.COREDNS, binaries.KUBERNETES)
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy",
@@ -122,7 +119,7 @@ class Local:
         ip = self.node.ip
         # The API server takes a killed kubelet's node for ready for a while yet: the kubelet's own word counts first.
         for name, port, path in (("kubelet", 10248, "healthz"), ("kube-proxy", 10256, "healthz"), ("coredns", 8181, "ready")):
-            wait_until(lambda url=f"http://{ip}:{port}/{path}": _answers(url), 60, lambda name=name: self._not_ready(name))
+            wait_until(lambda url=f"http://{ip}:{port}/{path}": answers(url), 60, lambda name=name: self._not_ready(name))
         kubectl = self._cluster().kubectl
         wait_until(lambda: kubectl("wait", "--for=condition=Ready", f"node/{self.node.name}", "--timeout=1s",
                                    check=False).returncode == 0, 60, lambda: self._not_ready("kubelet"))
@@ -171,7 +168,7 @@ class Local:
             return False
 
     def _api_ready(self) -> bool:
-        return _answers(f"{self.plane.server}/readyz", self.plane.keys / "ca.crt")
+        return answers(f"{self.plane.server}/readyz", self.plane.keys / "ca.crt")
 
     def _not_ready(self, name: str) -> str:
         return f"{name} did not become ready; the end of {self.node.logs / f'{name}.log'}:\n{self.node.log_tail(name)}"
@@ -187,13 +184,3 @@ class Local:
     @property
     def _dns_ip(self) -> str:
         return self.node.service_cidr.replace(".0/24", ".10")
-
-
-def _answers(url: str, authority: Path | None = None) -> bool:
-    """Does the URL answer 200?"""
-    context = ssl.create_default_context(cafile=authority) if authority else None
-    try:
-        with urllib.request.urlopen(url, timeout=2, context=context) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import ssl
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,6 +99,16 @@ def wait_until(condition: Callable[[], bool], seconds: float, failure: Callable[
         if time.monotonic() > deadline:
             raise ClusterError(failure())
         time.sleep(every)
+
+
+def answers(url: str, authority: Path | None = None) -> bool:
+    """Does the URL answer 200?"""
+    context = ssl.create_default_context(cafile=authority) if authority else None
+    try:
+        with urllib.request.urlopen(url, timeout=2, context=context) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def cache() -> Path:

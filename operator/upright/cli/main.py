@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from upright.cli import backtest
+from upright.cli.backtest import add_to
 from upright.cli.problems import UNUSABLE, Unusable
 
 
@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the exit status."""
     parser = argparse.ArgumentParser(prog="upright", description="Tools around the Upright operator.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    backtest.add_to(commands)
+    add_to(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)

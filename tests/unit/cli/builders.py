@@ -23,7 +23,7 @@ def rows_of_errors(
 ) -> list[Row]:
     """One canary pod from look `history` on and some stable pods, 150 requests each a look."""
     rng = np.random.default_rng(seed)
-    rows = []
+    rows: list[Row] = []
     for look in range(looks):
         names = [("stable", f"stable-{pod}", 0.01) for pod in range(pods)]
         if look >= history:

@@ -84,12 +84,8 @@ def openmetrics() -> str:
     )
 
 
-ERRORS = {
-    "name": "errors",
-    "type": "ErrorRate",
-    "total": "http_requests_total",
-    "bad": 'http_requests_total{code="500"}',
-}
+FAILED = 'http_requests_total{code="500"}'
+ERRORS = {"name": "errors", "type": "ErrorRate", "total": "http_requests_total", "bad": FAILED}
 LATENCY = {"name": "latency", "type": "Latency", "total": "duration_seconds_bucket"}
 
 

@@ -27,7 +27,7 @@ WIDENING = 0.02
 PSI_LIMIT = 0.2
 WASSERSTEIN_LIMIT = 0.1
 BOUNDARIES = 9
-RECENT_ROWS = 5000.0  # the effect is measured over about so many rows
+RECENT_ROWS = 2000.0  # the effect is measured over about so many rows
 LEAST_ROWS = 500.0  # and not before so many were seen
 EFFECTS = rates.EFFECTS[:4]
 

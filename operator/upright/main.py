@@ -39,7 +39,7 @@ def main() -> None:
         settings = read_settings()
     except SettingsError as error:
         sys.exit(_refusal(error))
-    _log_to_stderr(settings)
+    log_to_stderr(settings)
     disable_created_metrics()  # type: ignore[no-untyped-call]
     sys.exit(asyncio.run(run(settings, kinds(settings))))
 
@@ -68,8 +68,8 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], terms: Terms | Non
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
         stack.push_async_callback(lease_client.close)
-        port = await stack.enter_async_context(serving(metrics.registry, settings.metrics_port, lambda: lister.missing))
-        logger.info("Upright %s; metrics and probes on port %d", __version__, port)
+        await stack.enter_async_context(serving(metrics.registry, settings.metrics_port, lambda: lister.missing))
+        logger.info("Upright %s; metrics and probes on port %d", __version__, settings.metrics_port)
         stop = _stop_at_signals()
         if not await _unless(stop, _become_leader(lister, lease)):
             return 0
@@ -153,7 +153,8 @@ def _stop_at_signals() -> asyncio.Event:
     return stop
 
 
-def _log_to_stderr(settings: Settings) -> None:
+def log_to_stderr(settings: Settings) -> None:
+    """Log as the settings want it: lines for people, or JSON."""
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     names = {"asctime": "time", "levelname": "level", "name": "logger"}
     machine = JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=names)

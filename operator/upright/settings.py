@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         min_length=1,
         description="Who holds the Lease: differs between replicas.",
     )
-    metrics_port: int = Field(8080, ge=0, le=65535, description="Of /metrics, /healthz and /readyz; 0: any free one.")
+    metrics_port: int = Field(8080, ge=1, le=65535, description="Of /metrics, /healthz and /readyz.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
     log_format: Literal["plain", "json"] = Field("plain", description="Lines for people or for machines.")
 

@@ -9,8 +9,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 
 @contextlib.asynccontextmanager
-async def serving(registry: CollectorRegistry, port: int, not_ready: Callable[[], str]) -> AsyncIterator[int]:
-    """Serve while the context lasts; yields the port. `not_ready` says what is still missing, or nothing."""
+async def serving(registry: CollectorRegistry, port: int, not_ready: Callable[[], str]) -> AsyncIterator[None]:
+    """Serve while the context lasts. `not_ready` says what is still missing, or nothing."""
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -28,8 +28,7 @@ async def serving(registry: CollectorRegistry, port: int, not_ready: Callable[[]
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, port=port)
-        await site.start()
-        yield int(runner.addresses[0][1])
+        await web.TCPSite(runner, port=port).start()
+        yield
     finally:
         await runner.cleanup()

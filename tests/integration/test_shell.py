@@ -1,0 +1,198 @@
+"""The shell against a real API server, with a small kind."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.integration.operator_process import Operator, operator, until
+from tests.integration.toy import CRD
+
+
+class Shop:
+    """A namespace with Toys in it."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *words, input=text, check=check).stdout
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        self.kubectl("apply", "--filename=-", text=json.dumps(manifest))
+
+    def toy(self, name: str = "bear", **spec: Any) -> None:
+        self.apply({"apiVersion": "upright.test/v1", "kind": "Toy", "metadata": {"name": name}, "spec": spec})
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "--output=json"))
+        return found
+
+    def names(self, kind: str) -> set[str]:
+        return set(self.kubectl("get", kind, "--output=jsonpath={.items[*].metadata.name}").split())
+
+    def condition(self, type: str, name: str = "bear") -> dict[str, Any]:
+        conditions = self.get("toys", name).get("status", {}).get("conditions", [])
+        return next((condition for condition in conditions if condition["type"] == type), {})
+
+    def ready(self, name: str = "bear") -> bool:
+        return self.condition("Ready", name).get("status") == "True"
+
+
+@pytest.fixture
+def shop(control_plane: Cluster, namespace: str) -> Shop:
+    control_plane.kubectl("apply", "--filename=-", input=json.dumps(CRD))
+    control_plane.kubectl("wait", "--for=condition=Established", "crd/toys.upright.test", "--timeout=30s")
+    return Shop(control_plane, namespace)
+
+
+@pytest.fixture
+def running(shop: Shop, tmp_path: Path) -> Iterator[Operator]:
+    with operator(shop.cluster, shop.namespace, tmp_path, "first") as first:
+        until(first.leads, "it leads")
+        yield first
+
+
+def test_what_is_wanted_is_made_and_what_is_no_longer_wanted_goes(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80, "b": 80}, created={"c": 80})
+    until(shop.ready, "all Services are there")
+    assert shop.names("services") == {"a", "b", "c"}
+    shop.toy(applied={"a": 81}, created={"c": 80})
+    until(lambda: shop.names("services") == {"a", "c"}, "what is not applied any more is gone")
+    assert [port["port"] for port in shop.get("service", "a")["spec"]["ports"]] == [81]
+
+
+def test_what_was_created_once_is_not_written_again(shop: Shop, running: Operator) -> None:
+    shop.toy(created={"c": 80})
+    until(shop.ready, "it is there")
+    shop.toy(created={"c": 81})
+    running.settled()
+    assert shop.get("service", "c")["spec"]["ports"][0]["port"] == 80
+
+
+def test_what_somebody_has_changed_is_put_right(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80})
+    until(shop.ready, "it is there")
+    shop.kubectl("patch", "service", "a", "--type=merge", '--patch={"spec":{"selector":{"app":"other"}}}')
+    until(lambda: shop.get("service", "a")["spec"]["selector"] == {"app": "a"}, "the selector is as it was")
+
+
+def test_neither_a_steady_state_nor_a_restart_writes_anything(shop: Shop, running: Operator, tmp_path: Path) -> None:
+    for number in range(5):
+        shop.toy(f"toy-{number}", applied={f"a-{number}": 80}, created={f"c-{number}": 80})
+    until(lambda: all(shop.ready(f"toy-{number}") for number in range(5)), "all are ready")
+    running.settled()
+    assert running.stop() == 0
+    with operator(shop.cluster, shop.namespace, tmp_path, "second") as second:
+        until(second.leads, "the second leads")
+        until(lambda: 'upright_reconcile_total{kind="Toy",result="ok"}' in second.get("/metrics")[1], "it has planned")
+        second.settled()
+        assert second.writes() == {}
+
+
+def test_an_object_of_somebody_else_is_left_alone_and_the_status_says_whose_it_is(
+    shop: Shop, running: Operator
+) -> None:
+    theirs = {
+        "metadata": {"name": "a", "labels": {"app.kubernetes.io/managed-by": "Helm"}},
+        "spec": {"ports": [{"port": 1}]},
+    }
+    shop.apply({"apiVersion": "v1", "kind": "Service", **theirs})
+    before = shop.get("service", "a")
+    shop.toy(applied={"a": 80})
+    until(lambda: shop.condition("Stalled"), "it says that it is stalled")
+    assert shop.condition("Stalled")["reason"] == "NameTaken"
+    assert f"Service {shop.namespace}/a exists already and belongs to Helm" in shop.condition("Stalled")["message"]
+    assert shop.get("service", "a") == before
+    events = json.loads(shop.kubectl("get", "events.events.k8s.io", "--output=json"))["items"]
+    assert [event["reason"] for event in events if event["type"] == "Warning"] == ["NameTaken"]
+    shop.kubectl("delete", "service", "a")
+    until(lambda: shop.ready() and not shop.condition("Stalled"), "it goes on once the name is free", 30)
+
+
+def test_a_killed_operator_that_had_created_an_object_goes_on_with_it(
+    shop: Shop, running: Operator, tmp_path: Path
+) -> None:
+    shop.toy(created={"c": 80})
+    until(lambda: "c" in shop.names("services"), "it is there")
+    uid = shop.get("service", "c")["metadata"]["uid"]
+    running.signal(signal.SIGKILL)
+    with operator(shop.cluster, shop.namespace, tmp_path, "first") as again:
+        until(again.leads, "it leads again: a pod's container keeps its name, and so its Lease")
+        until(shop.ready, "it has gone on")
+        assert shop.get("service", "c")["metadata"]["uid"] == uid
+
+
+def test_writes_of_others_meanwhile_do_not_harm(shop: Shop, running: Operator) -> None:
+    for number in range(20):
+        shop.toy(applied={f"a-{number}": 80})
+    until(lambda: shop.names("services") == {"a-19"} and shop.ready(), "the last wish holds")
+    assert shop.get("toys", "bear")["status"]["services"] == 1
+
+
+def test_a_killed_leader_is_followed_within_15_seconds(shop: Shop, running: Operator, tmp_path: Path) -> None:
+    with operator(shop.cluster, shop.namespace, tmp_path, "second") as second:
+        until(lambda: second.get("/readyz")[0] == 200, "who waits is ready, too")
+        assert "leading as" not in second.log
+        running.signal(signal.SIGKILL)
+        until(second.leads, "the second leads", 15)
+        shop.toy(applied={"a": 80})
+        until(shop.ready, "the second works")
+
+
+def test_a_leader_that_stops_is_followed_at_once(shop: Shop, running: Operator, tmp_path: Path) -> None:
+    with operator(shop.cluster, shop.namespace, tmp_path, "second") as second:
+        until(lambda: second.get("/readyz")[0] == 200, "it is ready")
+        assert running.stop() == 0
+        until(second.leads, "the second leads", 5)
+
+
+def test_a_leader_that_was_frozen_does_not_write_when_it_wakes_up(
+    shop: Shop, running: Operator, tmp_path: Path
+) -> None:
+    running.settled()
+    with operator(shop.cluster, shop.namespace, tmp_path, "second") as second:
+        until(lambda: second.get("/readyz")[0] == 200, "it is ready")
+        running.signal(signal.SIGSTOP)
+        until(second.leads, "the second leads", 15)
+        shop.toy(applied={"a": 80})
+        until(shop.ready, "the second works")
+        version = shop.get("toys", "bear")["metadata"]["resourceVersion"]
+        running.signal(signal.SIGCONT)
+        assert running.process.wait(15) == 1
+        assert "the Lease is lost" in running.log
+        assert shop.get("toys", "bear")["metadata"]["resourceVersion"] == version
+
+
+def test_without_permission_it_waits_and_says_which_verb_on_which_resource(shop: Shop, tmp_path: Path) -> None:
+    shop.kubectl("create", "serviceaccount", "weak")
+    token = shop.kubectl("create", "token", "weak").strip()
+    view = shop.cluster.kubectl("config", "view", "--raw", "--minify", "--output=json").stdout
+    config = json.loads(view)
+    config["users"][0]["user"] = {"token": token}
+    weak = tmp_path / "weak.json"
+    weak.write_text(json.dumps(config))
+    with operator(shop.cluster, shop.namespace, tmp_path, "weak", environment={"KUBECONFIG": str(weak)}) as refused:
+        missing = f"may not list toys.upright.test in namespace {shop.namespace}: grant the verb 'list'"
+        until(lambda: missing in refused.get("/readyz")[1], "it says what is missing")
+        assert refused.get("/healthz")[0] == 200
+        assert refused.process.poll() is None
+        shop.kubectl(
+            "create", "rolebinding", "weak", "--clusterrole=cluster-admin", f"--serviceaccount={shop.namespace}:weak"
+        )
+        until(refused.leads, "it goes on by itself")
+
+
+def test_stopping_takes_little_time(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80})
+    until(shop.ready, "it works")
+    began = time.monotonic()
+    assert running.stop() == 0
+    assert time.monotonic() - began < 10
+    assert "Traceback" not in running.log

@@ -1,0 +1,106 @@
+"""An operator with one small kind, to try the shell: `python -m tests.integration.toy` runs it.
+
+A Toy owns the Services in `spec.applied` (name to port) and, made once and never changed, those in `spec.created`.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from upright.contract import Event, Key, Manifest, Plan, ResourceType, Watch, World
+from upright.main import log_to_stderr, run
+from upright.settings import read_settings
+
+TOYS = ResourceType("upright.test", "v1", "toys", "Toy")
+SERVICES = ResourceType("", "v1", "services", "Service")
+
+_ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_SCHEMA = {"type": "object", "properties": {"spec": _ANYTHING, "status": _ANYTHING}}
+CRD: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "toys.upright.test"},
+    "spec": {
+        "group": "upright.test",
+        "scope": "Namespaced",
+        "names": {"plural": "toys", "singular": "toy", "kind": "Toy"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {
+                    "openAPIV3Schema": {"type": "object", "properties": {"spec": _ANYTHING, "status": _ANYTHING}}
+                },
+            }
+        ],
+    },
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    toy: Manifest
+    services: Sequence[Manifest]
+
+
+class Toys:
+    type = TOYS
+    watches = (Watch(SERVICES, lambda service, world: _owner(service)),)
+    applies = (SERVICES,)
+
+    async def observe(self, resource: Manifest, world: World) -> Observed:
+        return Observed(resource, world.owned(SERVICES, resource["metadata"]["uid"]))
+
+    def plan(self, observed: Observed) -> Plan:
+        applied: Mapping[str, int] = observed.toy["spec"].get("applied", {})
+        created: Mapping[str, int] = observed.toy["spec"].get("created", {})
+        there = len(observed.services) == len(applied) + len(created)
+        condition = {
+            "type": "Ready",
+            "status": str(there),
+            "reason": "Counted",
+            "message": f"{len(observed.services)} there.",
+        }
+        return Plan(
+            status={"conditions": [condition], "services": len(observed.services)},
+            apply=[_service(observed.toy, name, port) for name, port in applied.items()],
+            create=[_service(observed.toy, name, port) for name, port in created.items()],
+            events=[Event("Normal", "Counted", "Count", f"Counted {len(observed.services)}.")],
+        )
+
+
+def _service(toy: Manifest, name: str, port: int) -> Manifest:
+    owner = {
+        "apiVersion": "upright.test/v1",
+        "kind": "Toy",
+        "name": toy["metadata"]["name"],
+        "uid": toy["metadata"]["uid"],
+    }
+    labels = {"app.kubernetes.io/managed-by": "upright", "upright.dev/model": toy["metadata"]["name"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "namespace": toy["metadata"]["namespace"],
+            "labels": labels,
+            "ownerReferences": [owner | {"controller": True}],
+        },
+        "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
+    }
+
+
+def _owner(service: Manifest) -> Iterable[Key]:
+    for owner in service["metadata"].get("ownerReferences", ()):
+        if owner["kind"] == "Toy":
+            yield Key(service["metadata"]["namespace"], owner["name"])
+
+
+if __name__ == "__main__":
+    settings = read_settings()
+    log_to_stderr(settings)
+    sys.exit(asyncio.run(run(settings, [Toys()])))

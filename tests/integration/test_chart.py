@@ -1,0 +1,94 @@
+"""The chart: what it installs, what it refuses, and that its permissions are what the operator needs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.integration.operator_process import operator, until
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "upright"
+
+
+def rendered(cluster: Cluster, *words: str) -> list[dict[str, Any]]:
+    text = cluster.helm("template", "upright", CHART, *words).stdout
+    return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+
+def of_kind(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def test_the_crds_are_those_that_were_generated_and_stay_on_uninstall(control_plane: Cluster) -> None:
+    crds = of_kind(rendered(control_plane), "CustomResourceDefinition")
+    assert [crd["metadata"].pop("annotations") for crd in crds] == [{"helm.sh/resource-policy": "keep"}] * 3
+    generated = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert sorted(crds, key=lambda crd: str(crd["metadata"]["name"])) == generated
+
+
+def test_the_crds_can_be_left_to_somebody_else(control_plane: Cluster) -> None:
+    assert not of_kind(rendered(control_plane, "--set=crds.install=false"), "CustomResourceDefinition")
+
+
+def test_named_namespaces_get_roles_and_nothing_is_granted_elsewhere(control_plane: Cluster) -> None:
+    manifests = rendered(control_plane, "--set=namespaces={shop,market}")
+    roles = {role["metadata"].get("namespace"): role for role in of_kind(manifests, "Role")}
+    assert {"shop", "market"} < set(roles)
+    assert not of_kind(manifests, "ClusterRoleBinding")
+
+
+def test_no_permission_is_a_wildcard_and_none_reads_secrets(control_plane: Cluster) -> None:
+    (role,) = [r for r in of_kind(rendered(control_plane), "ClusterRole") if r["metadata"]["name"] == "upright"]
+    for rule in role["rules"]:
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+        assert "secrets" not in rule["resources"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("replicas=many", "/replicas"),
+        ("defaultStore=models", "/defaultStore"),
+        ("allowedFormats={pickle}", "/allowedFormats/0"),
+        ("log.level=LOUD", "/log/level"),
+        ("replica=2", "replica"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(control_plane: Cluster, setting: str, named: str) -> None:
+    ran = control_plane.helm("template", "upright", CHART, f"--set={setting}", check=False)
+    assert ran.returncode != 0
+    assert named in ran.stderr
+
+
+def test_the_operator_needs_no_more_than_the_chart_grants(
+    control_plane: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """With the chart's own ServiceAccount: no request is forbidden, and it works."""
+    control_plane.helm(
+        "upgrade", "--install", "upright", CHART, f"--namespace={namespace}", "--take-ownership", "--set=replicas=0"
+    )
+    try:
+        token = control_plane.kubectl("create", "token", "upright", f"--namespace={namespace}").stdout.strip()
+        config = json.loads(control_plane.kubectl("config", "view", "--raw", "--minify", "--output=json").stdout)
+        config["users"][0]["user"] = {"token": token}
+        kubeconfig = tmp_path / "kubeconfig.json"
+        kubeconfig.write_text(json.dumps(config))
+        environment = {"KUBECONFIG": str(kubeconfig), "UPRIGHT_LEASE_NAME": "upright", "UPRIGHT_NAMESPACES": ""}
+        with operator(control_plane, namespace, tmp_path, "op", module="upright", environment=environment) as running:
+            until(running.leads, "it leads")
+            manifests = [
+                {"kind": "TrainingJob", "spec": {"train": {"command": ["train"]}, "output": {"store": "pvc://models"}}},
+                {"kind": "Deployment", "spec": {"modelVersion": "churn-1"}},
+            ]
+            for manifest in manifests:
+                whole = {"apiVersion": "upright.dev/v1alpha1", "metadata": {"name": "churn"}, **manifest}
+                control_plane.kubectl("apply", f"--namespace={namespace}", "--filename=-", input=json.dumps(whole))
+            running.settled()
+            assert running.writes()
+            assert not [key for key in running.requests() if key[2] == "403"]
+    finally:
+        control_plane.helm("uninstall", "upright", f"--namespace={namespace}")

@@ -16,6 +16,7 @@ that the canary was that much worse in every look; what begins later is the busi
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -125,16 +126,16 @@ def _evidence_of_look(comparison: Comparison, metric: Metric, policy: Policy, ta
         effects = np.concatenate((rates.EFFECTS, _LIMIT_SAFE))
         llr = rates.against_limit(table.canary_total, table.canary_bad, metric.maximum, effects)
         return llr[:, :, None, : len(rates.EFFECTS)], llr[..., len(rates.EFFECTS) :]
-    safe = _inferiority_bets(metric, policy)
     margins = _margins(metric)
+    safe = (policy.inferiority_ratio, _inferiority_margin(metric))
     if metric.type in _COUNTED:
-        llr = ratio.compare(table, ratio.together([*(ratio.bets(ratio.EFFECTS, *margin) for margin in margins), *safe]))
+        llr = ratio.compare(table, _bets(margins, *safe))
         worse = len(margins) * len(ratio.EFFECTS)
         return llr[..., :worse].reshape(*llr.shape[:2], len(margins), -1), llr[..., worse:]
     bad, total = comparison.guess[..., 0], comparison.guess[..., 1]
     known = np.where(total > 0, (bad + 0.5) / (total + 1), np.nan)
     by_margin = [rates.compare(table, known, r0, epsilon) for r0, epsilon in margins]
-    return np.stack(by_margin, axis=2), ratio.compare(table, ratio.together(safe))
+    return np.stack(by_margin, axis=2), ratio.compare(table, _bets((), *safe))
 
 
 def _inferiority_margin(metric: Metric) -> float:
@@ -142,11 +143,14 @@ def _inferiority_margin(metric: Metric) -> float:
     return max(metric.margins.absolute, least)
 
 
-def _inferiority_bets(metric: Metric, policy: Policy) -> list[ratio.Bets]:
-    worst = policy.inferiority_ratio
-    by_ratio = ratio.bets(np.array([1 / worst]), r0=worst)
-    margin = worst * _inferiority_margin(metric)
-    return [by_ratio, ratio.bets(_ABSOLUTE_SAFE, epsilon=margin)] if margin else [by_ratio]
+@lru_cache(maxsize=64)
+def _bets(margins: tuple[tuple[float, float], ...], worst: float, inferior_margin: float) -> ratio.Bets:
+    """Kernel A's bets that the canary is worse than each margin, then those that it is not inferior."""
+    parts = [ratio.bets(ratio.EFFECTS, r0, epsilon) for r0, epsilon in margins]
+    parts.append(ratio.bets(np.array([1 / worst]), r0=worst))
+    if inferior_margin:
+        parts.append(ratio.bets(_ABSOLUTE_SAFE, epsilon=worst * inferior_margin))
+    return ratio.together(parts)
 
 
 def _inferiority_prior(metric: Metric) -> Floats:

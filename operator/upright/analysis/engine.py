@@ -34,7 +34,7 @@ from upright.analysis.looks import (
     as_runs,
     checked,
 )
-from upright.analysis.state import Analysis, State, Watched, dump, fingerprint, load
+from upright.analysis.state import Analysis, State, Watched, dump, load
 from upright.api.monitoring import Metric, MetricType, Policy
 
 
@@ -49,7 +49,7 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
     """
     known = dispersion or {}
     analysis = Analysis(
-        policy=fingerprint(policy),
+        policy=policy.fingerprint,
         runs=1,
         looks=0,
         late=0,
@@ -128,20 +128,21 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         for metric in policy.metrics
     }
     runs = max(len(watched.last_skip) for watched in metrics.values())
-    analysis = replace(
-        analysis,
-        runs=runs,
-        looks=analysis.looks + 1,
-        first=first,
-        last=look.time,
-        crossed=_spread(analysis.crossed, runs),
-        blamed=_spread(analysis.blamed, runs),
-        crossing=_spread(analysis.crossing, runs),
-        metrics={name: _for_runs(watched, runs) for name, watched in metrics.items()},
-    )
+    if runs > 1:
+        metrics = {name: _for_runs(watched, runs) for name, watched in metrics.items()}
+        analysis = replace(
+            analysis,
+            runs=runs,
+            crossed=_spread(analysis.crossed, runs),
+            blamed=_spread(analysis.blamed, runs),
+            crossing=_spread(analysis.crossing, runs),
+        )
+    analysis = replace(analysis, looks=analysis.looks + 1, first=first, last=look.time, metrics=metrics)
     shares = weighted_evidence(analysis, policy)
     together = np.logaddexp.reduce(shares, axis=-1)
-    crosses = np.isnan(analysis.crossed) & (together >= -np.log(policy.false_rollback_probability))
+    crosses = np.isnan(analysis.crossed) & (together >= -math.log(policy.false_rollback_probability))
+    if not crosses.any():
+        return analysis
     return replace(
         analysis,
         crossed=np.where(crosses, look.time, analysis.crossed),
@@ -213,6 +214,8 @@ def _chosen(edges: Iterable[float]) -> tuple[float, ...]:
 
 
 def _skipped(watched: Watched, reason: Ints) -> Watched:
+    if (reason == USABLE).all():
+        return watched
     watched = _for_runs(watched, len(reason))
     counted = watched.skips + (reason[:, None] == np.arange(len(SKIPS)))
     return replace(watched, skips=counted, last_skip=np.where(reason == USABLE, watched.last_skip, reason))

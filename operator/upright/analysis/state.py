@@ -5,7 +5,6 @@ numbers). For the many runs of a simulation the vectors stay arrays with an axis
 """
 
 import base64
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -50,12 +49,6 @@ class Analysis:
     metrics: Mapping[str, Watched]
 
 
-def fingerprint(policy: Policy) -> str:
-    """Names the part of a policy that a state depends on."""
-    text = policy.model_dump_json(exclude={"on_inconclusive"})
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def dump(analysis: Analysis) -> State:
     """The analysis as a state."""
     return {
@@ -84,7 +77,7 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
     Raises:
         ValueError: the state was begun with another policy, or is not a state.
     """
-    wanted = fingerprint(policy)
+    wanted = policy.fingerprint
     found = state.get("policy") if isinstance(state, Mapping) else None
     if found != wanted:
         raise ValueError(

@@ -217,7 +217,7 @@ def _message(
 def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
     looks = f"{analysis.looks} looks" if analysis.looks != 1 else "1 look"
     if not np.isnan(analysis.crossed[0]):
-        return f"The canary is worse than the tolerance allows, seen at time {analysis.crossed[0]:.10g}:"
+        return "The canary is worse than the tolerance allows:"
     if decision is Decision.CONTINUE:
         return f"No verdict after {looks}:"
     proven = all(_is_safe(watched, policy, 1)[0] for watched in analysis.metrics.values())
@@ -239,7 +239,12 @@ def _rates(metric: Metric, worst: MetricVerdict) -> str:
     if worst.ratio is None or worst.interval is None:
         return text
     low, high = worst.interval
-    return f"{text}, ratio {worst.ratio:.3g} ({low:.3g} to {high:.3g})"
+    text = f"{text}, ratio {worst.ratio:.3g}"
+    return f"{text} ({low:.3g} to {high:.3g})" if high < _TELLING * low else text
+
+
+_TELLING = 100
+"""An interval wider than this factor rests on too few events to tell anything: it is left out of the sentence."""
 
 
 def _percent(rate: float) -> str:

@@ -1,7 +1,9 @@
 """What a user says about monitoring: the metrics, their tolerances, and the promise that a rollback must keep."""
 
+import hashlib
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -238,7 +240,13 @@ class Policy(BaseModel):
             )
         return self
 
-    @property
+    @cached_property
     def planned_looks(self) -> int:
         """How many looks fit into the horizon."""
         return max(1, round(self.horizon / self.interval))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names what an analysis depends on: everything but onInconclusive."""
+        text = self.model_dump_json(exclude={"on_inconclusive"})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

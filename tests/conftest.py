@@ -15,7 +15,7 @@ from tests.cluster.shell import ClusterError, wait_until
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A whole cluster. One that ran before stays, and so does a new one when KEEP=1; otherwise it goes with the session."""
+    """A whole cluster. One that ran before stays; a new one goes with the session, unless KEEP=1."""
     with _or_skipped():
         provider = providers.choose()
         ran_before = provider.running()
@@ -52,8 +52,11 @@ def fresh_namespace(cluster: Cluster, prefix: str = "test-") -> Iterator[str]:
     cluster.recycle_volumes()
     name = prefix + uuid4().hex[:8]
     cluster.kubectl("create", "namespace", name)
-    wait_until(lambda: cluster.kubectl("get", "serviceaccount", "default", f"--namespace={name}", check=False).returncode == 0,
-               30, lambda: f"namespace {name} got no ServiceAccount")
+    wait_until(
+        lambda: cluster.kubectl("get", "serviceaccount", "default", f"--namespace={name}", check=False).returncode == 0,
+        30,
+        lambda: f"namespace {name} got no ServiceAccount",
+    )
     try:
         yield name
     finally:

@@ -10,16 +10,17 @@ from tests.cluster.shell import ClusterError, Progress
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.cluster",
-        description="A Kubernetes cluster to develop and test on. CLUSTER=existing, kind or local chooses who provides it; "
-                    "otherwise kind where Docker runs, else local.",
+        description="A Kubernetes cluster to develop and test on. CLUSTER=existing, kind or local chooses who "
+        "provides it; otherwise it is kind where Docker runs, else local.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("up", help="make the cluster, or start again whatever of it has died")
     commands.add_parser("down", help="remove the cluster and everything that it made")
     commands.add_parser("status", help="say what runs, and where logs and kubeconfig are")
     commands.add_parser("images", help="make Upright's images from this checkout and give them to the cluster")
-    parser.add_argument("--index", type=int, choices=range(6), default=0,
-                        help="which of six independent local clusters (default: 0)")
+    parser.add_argument(
+        "--index", type=int, choices=range(6), default=0, help="which of six independent local clusters (default: 0)"
+    )
     chosen = parser.parse_args(arguments)
     say = Progress()
     try:

@@ -15,7 +15,8 @@ from tests.cluster.shell import ClusterError, Say, cache, locked, run, run_logge
 
 HERE = Path(__file__).parent
 _VERSION = "k8s.io/component-base/version"
-_MAJOR, _MINOR = versions.KUBERNETES.removeprefix("v").split(".")[:2]
+_MAJOR, _MINOR, _ = versions.KUBERNETES.removeprefix("v").split(".")
+_STAMPS = (("Version", versions.KUBERNETES), ("Major", _MAJOR), ("Minor", _MINOR))
 _STRIPPED = ("-trimpath", "-ldflags", "-s -w")
 
 
@@ -45,29 +46,63 @@ class Build:
 def _module(name: str, version: str, minutes: float, flags: tuple[str, ...]) -> Build:
     directory = HERE / "go" / name
     sources = tuple(directory / file for file in ("main.go", "go.mod", "go.sum"))
-    return Build(name, version, minutes, (name,), ("go", "build", *flags, "-o", "{out}/" + name, "."), sources, directory,
-                 {"CGO_ENABLED": "0"})
+    return Build(
+        name,
+        version,
+        minutes,
+        (name,),
+        ("go", "build", *flags, "-o", "{out}/" + name, "."),
+        sources,
+        directory,
+        {"CGO_ENABLED": "0"},
+    )
 
 
 def _installed(name: str, version: str, minutes: float, packages: tuple[str, ...], flags: tuple[str, ...]) -> Build:
     """`go install` at a version: for modules whose go.mod it accepts."""
-    return Build(name, version, minutes, tuple(package.rsplit("/", 1)[1] for package in packages),
-                 ("go", "install", *flags, *(f"{package}@{version}" for package in packages)), (), HERE,
-                 {"CGO_ENABLED": "0", "GOBIN": "{out}"})
+    return Build(
+        name,
+        version,
+        minutes,
+        tuple(package.rsplit("/", 1)[1] for package in packages),
+        ("go", "install", *flags, *(f"{package}@{version}" for package in packages)),
+        (),
+        HERE,
+        {"CGO_ENABLED": "0", "GOBIN": "{out}"},
+    )
 
 
-KUBERNETES = _module("kubernetes", versions.KUBERNETES, 10.5, (
-    "-trimpath", "-ldflags",
-    f"-s -w -X {_VERSION}.gitVersion={versions.KUBERNETES} -X {_VERSION}.gitMajor={_MAJOR} -X {_VERSION}.gitMinor={_MINOR}"))
+KUBERNETES = _module(
+    "kubernetes",
+    versions.KUBERNETES,
+    10.5,
+    (
+        "-trimpath",
+        "-ldflags",
+        " ".join(("-s -w", *(f"-X {_VERSION}.git{name}={value}" for name, value in _STAMPS))),
+    ),
+)
 ETCD = _module("etcd", versions.ETCD, 1, _STRIPPED)
 COREDNS = _module("coredns", versions.COREDNS, 1.5, _STRIPPED)
-CONTAINERD = _installed("containerd", versions.CONTAINERD, 1.5, tuple(
-    f"github.com/containerd/containerd/v2/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")),
-    ("-tags", "no_btrfs no_zfs no_devmapper no_tracing", *_STRIPPED))
+CONTAINERD = _installed(
+    "containerd",
+    versions.CONTAINERD,
+    1.5,
+    tuple(
+        f"github.com/containerd/containerd/v2/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    ),
+    ("-tags", "no_btrfs no_zfs no_devmapper no_tracing", *_STRIPPED),
+)
 KWOK = _installed("kwok", versions.KWOK, 2, ("sigs.k8s.io/kwok/cmd/kwok",), _STRIPPED)
 HELM = _installed("helm", versions.HELM, 2, ("helm.sh/helm/v4/cmd/helm",), _STRIPPED)
-PAUSE = Build("pause", "1", 0.1, ("pause",),
-              ("gcc", "-Os", "-static", "-s", "-Wall", "-o", "{out}/pause", "pause.c"), (HERE / "pause.c",))
+PAUSE = Build(
+    "pause",
+    "1",
+    0.1,
+    ("pause",),
+    ("gcc", "-Os", "-static", "-s", "-Wall", "-o", "{out}/pause", "pause.c"),
+    (HERE / "pause.c",),
+)
 
 
 def program(build: Build, name: str | None = None) -> Path:
@@ -82,14 +117,16 @@ def ensure(builds: tuple[Build, ...], say: Say) -> None:
     with locked("build", say):
         missing = [build for build in missing if not program(build).exists()]
         minutes = sum(build.minutes for build in missing)
-        say(f"building {', '.join(f'{build.name} {build.version}' for build in missing)}: "
-            f"once, up to {minutes:.0f} minutes on 2 cores")
+        say(
+            f"building {', '.join(f'{build.name} {build.version}' for build in missing)}: "
+            f"once, up to {minutes:.0f} minutes on 2 cores"
+        )
         for build in missing:
             _build(build, say)
 
 
 def kwok_stages() -> Path:
-    """The folder of kwok's own stages (how simulated nodes and pods behave), as its module of the pinned version has them."""
+    """The folder of kwok's own stages, which say how simulated nodes and pods behave, in its module."""
     module = run(["go", "mod", "download", "-json", f"sigs.k8s.io/kwok@{versions.KWOK}"]).stdout
     return Path(json.loads(module)["Dir"]) / "kustomize" / "stage"
 
@@ -102,9 +139,13 @@ def _build(build: Build, say: Say) -> None:
         out.mkdir()
         say(f"building {build.name} {build.version} (about {build.minutes:.0f} min)")
         run_logged(
-            [word.replace("{out}", str(out)) for word in build.command], cache() / "logs" / f"build-{build.name}.log",
-            f"building {build.name}", say, cwd=build.directory,
-            env={name: value.replace("{out}", str(out)) for name, value in build.environment.items()})
+            [word.replace("{out}", str(out)) for word in build.command],
+            cache() / "logs" / f"build-{build.name}.log",
+            f"building {build.name}",
+            say,
+            cwd=build.directory,
+            env={name: value.replace("{out}", str(out)) for name, value in build.environment.items()},
+        )
         for old in final.parent.glob(f"{build.name}-*"):
             shutil.rmtree(old)
         out.rename(final)
@@ -113,5 +154,10 @@ def _build(build: Build, say: Say) -> None:
 @once
 def _toolchain(tool: str, directory: Path) -> str:
     if shutil.which(tool) is None:
-        raise ClusterError(f"`{tool}` is not on PATH: install it, or choose another cluster (CLUSTER=existing, CLUSTER=kind)")
-    return run([tool, "env", "GOVERSION"] if tool == "go" else [tool, "-dumpversion"], cwd=directory).stdout + os.uname().machine
+        raise ClusterError(
+            f"`{tool}` is not on PATH: install it, or choose another cluster (CLUSTER=existing, CLUSTER=kind)"
+        )
+    return (
+        run([tool, "env", "GOVERSION"] if tool == "go" else [tool, "-dumpversion"], cwd=directory).stdout
+        + os.uname().machine
+    )

@@ -31,17 +31,28 @@ class Cluster:
     kubeconfig: Path
     audit_log: Path | None
     make_images: Callable[[Say], Images]
-    recycle_volumes: Callable[[], None]
+    recycle: Callable[["Cluster"], None]
 
-    def kubectl(self, *words: str | Path, input: str | None = None,  # noqa: A002
-                check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run kubectl against this cluster; with `check`, raise CommandFailed with what it printed when it fails."""
-        return run([kubectl_program(), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache() / 'kubectl'}", *words],
-                   input=input, check=check)
+    def kubectl(
+        self,
+        *words: str | Path,
+        input: str | None = None,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl against this cluster; with `check`, raise CommandError with what it printed when it fails."""
+        return run(
+            [kubectl_program(), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache() / 'kubectl'}", *words],
+            input=input,
+            check=check,
+        )
 
     def images(self, say: Say = print) -> Images:
-        """Make Upright's images from the checkout as it is, and give them to the cluster. Quick when nothing changed."""
+        """Make Upright's images from the checkout as it is, and give the cluster what it lacks of them."""
         return self.make_images(say)
+
+    def recycle_volumes(self) -> None:
+        """Empty the volumes whose claims are gone, and offer them again, where nobody else does that."""
+        self.recycle(self)
 
     def helm(self, *words: str | Path, check: bool = True, say: Say = print) -> subprocess.CompletedProcess[str]:
         """Run Helm against this cluster."""
@@ -51,7 +62,8 @@ class Cluster:
 class Provider(Protocol):
     """Somebody who can have a cluster."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def obstacle(self) -> str | None:
         """Why it cannot be had here, or None."""

@@ -1,7 +1,7 @@
 """Half a cluster for fast tests: a real control plane, and nodes and pods that kwok only plays.
 
-etcd, the API server, the controller manager, the scheduler and kwok, as plain processes on loopback ports. They die with the
-process that started them, however that dies, so nothing is left over; and they need no root.
+etcd, the API server, the controller manager, the scheduler and kwok, as plain processes on loopback ports. They die
+with the process that started them, however that dies, so nothing is left over; and they need no root.
 """
 
 import json
@@ -48,15 +48,35 @@ def control_plane(say: Say) -> Iterator[Cluster]:
         wait_until(lambda: answers(f"{plane.server}/readyz", plane.keys / "ca.crt"), 90, lambda: log("kube-apiserver"))
         start("kube-controller-manager", components.controller_manager(plane))
         start("kube-scheduler", components.scheduler(plane))
-        start("kwok", [binaries.program(binaries.KWOK), f"--kubeconfig={plane.kubeconfig}", f"--config={state / 'kwok.yaml'}",
-                       "--manage-all-nodes=true", "--node-ip=127.0.0.1", "--cidr=10.245.0.0/16",
-                       "--node-lease-duration-seconds=40"])
-        cluster = Cluster("control plane", plane.kubeconfig, plane.audit_log, _no_images, lambda: None)
+        start(
+            "kwok",
+            [
+                binaries.program(binaries.KWOK),
+                f"--kubeconfig={plane.kubeconfig}",
+                f"--config={state / 'kwok.yaml'}",
+                "--manage-all-nodes=true",
+                "--node-ip=127.0.0.1",
+                "--cidr=10.245.0.0/16",
+                "--node-lease-duration-seconds=40",
+            ],
+        )
+        cluster = Cluster("control plane", plane.kubeconfig, plane.audit_log, _no_images, lambda _: None)
         cluster.kubectl("create", "--filename=-", input=_list([_node(name) for name in NODES]))
-        wait_until(lambda: cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=1s",
-                                           check=False).returncode == 0, 30, lambda: log("kwok"))
-        wait_until(lambda: cluster.kubectl("get", "serviceaccount", "default", check=False).returncode == 0, 30,
-                   lambda: log("kube-controller-manager"))
+        wait_until(
+            lambda: (
+                cluster.kubectl(
+                    "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=1s", check=False
+                ).returncode
+                == 0
+            ),
+            30,
+            lambda: log("kwok"),
+        )
+        wait_until(
+            lambda: cluster.kubectl("get", "serviceaccount", "default", check=False).returncode == 0,
+            30,
+            lambda: log("kube-controller-manager"),
+        )
         say(f"the control plane is up: {plane.kubeconfig}")
         yield cluster
 
@@ -64,9 +84,16 @@ def control_plane(say: Say) -> Iterator[Cluster]:
 @contextmanager
 def _process(command: Sequence[str | Path], log: Path) -> Iterator[None]:
     """A process that ends with the block, and that the kernel kills when we die."""
-    with log.open("w") as output, subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)], stdin=subprocess.DEVNULL, stdout=output,
-        stderr=subprocess.STDOUT, start_new_session=True) as process:
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             yield
         finally:
@@ -84,19 +111,26 @@ def _free_ports(count: int) -> list[int]:
 def _stages() -> list[dict[str, Any]]:
     """kwok's own stages for nodes and pods, but that a Job's pods in manual namespaces do not end by themselves."""
     directory = binaries.kwok_stages()
-    paths = [directory / "node/fast/node-initialize.yaml", directory / "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
-             *sorted((directory / "pod/fast").glob("pod-*.yaml"))]
+    paths = [
+        directory / "node/fast/node-initialize.yaml",
+        directory / "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+        *sorted((directory / "pod/fast").glob("pod-*.yaml")),
+    ]
     stages: list[dict[str, Any]] = [yaml.safe_load(path.read_text()) for path in paths]
     for stage in stages:
         if stage["metadata"]["name"] == "pod-complete":
             stage["spec"]["selector"]["matchExpressions"].append(
-                {"key": f'.metadata.namespace | startswith("{MANUAL}")', "operator": "NotIn", "values": ["true"]})
+                {"key": f'.metadata.namespace | startswith("{MANUAL}")', "operator": "NotIn", "values": ["true"]}
+            )
     return stages
 
 
 def _node(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}},
+    }
 
 
 def _list(items: list[dict[str, Any]]) -> str:

@@ -43,8 +43,10 @@ class Authority:
         """A bare key and its public half: what ServiceAccount tokens are signed and checked with."""
         key = ec.generate_private_key(ec.SECP256R1())
         _write(self.directory / f"{name}.key", _private(key))
-        _write(self.directory / f"{name}.pub", key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+        _write(
+            self.directory / f"{name}.pub",
+            key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
+        )
 
     def server(self, name: str, user: str, hosts: Sequence[str], groups: Sequence[str] = ()) -> None:
         certificate, key = self._issue(user, groups, ExtendedKeyUsageOID.SERVER_AUTH, hosts)
@@ -59,36 +61,60 @@ class Authority:
     def kubeconfig(self, path: Path, server: str, user: str, groups: Sequence[str] = ()) -> None:
         certificate, key = self._issue(user, groups, ExtendedKeyUsageOID.CLIENT_AUTH)
         cluster = {"server": server, "certificate-authority-data": _base64(_pem(self.certificate))}
-        _write(path, yaml.safe_dump({
-            "apiVersion": "v1", "kind": "Config", "current-context": "upright",
-            "clusters": [{"name": "upright", "cluster": cluster}],
-            "users": [{"name": user, "user": {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)}}],
-            "contexts": [{"name": "upright", "context": {"cluster": "upright", "user": user}}],
-        }).encode())
+        _write(
+            path,
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "upright",
+                    "clusters": [{"name": "upright", "cluster": cluster}],
+                    "users": [
+                        {
+                            "name": user,
+                            "user": {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)},
+                        }
+                    ],
+                    "contexts": [{"name": "upright", "context": {"cluster": "upright", "user": user}}],
+                }
+            ).encode(),
+        )
 
-    def _issue(self, user: str, groups: Sequence[str], usage: x509.ObjectIdentifier,
-               hosts: Sequence[str] = ()) -> tuple[bytes, bytes]:
+    def _issue(
+        self, user: str, groups: Sequence[str], usage: x509.ObjectIdentifier, hosts: Sequence[str] = ()
+    ) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _certificate(_name(user, groups), self.certificate.subject, key.public_key()).add_extension(
-            x509.ExtendedKeyUsage([usage]), critical=False)
+            x509.ExtendedKeyUsage([usage]), critical=False
+        )
         if hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False
+            )
         return _pem(builder.sign(self.key, hashes.SHA256())), _private(key)
 
 
 def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5)).not_valid_after(now + _LIFETIME)
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + _LIFETIME)
     )
 
 
 def _name(user: str, groups: Sequence[str] = ()) -> x509.Name:
     """Kubernetes takes the common name for the user and each organization for a group."""
-    return x509.Name([*(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
-                      x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    return x509.Name(
+        [
+            *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
+            x509.NameAttribute(NameOID.COMMON_NAME, user),
+        ]
+    )
 
 
 def _host(host: str) -> x509.GeneralName:
@@ -103,7 +129,9 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _base64(content: bytes) -> str:

@@ -9,10 +9,22 @@ from tests.cluster.shell import ClusterError, Say, run
 
 # What must be there, as a command or a path, and the Debian package that has it.
 _NEEDED = {
-    "runc": "runc", "/usr/lib/cni/bridge": "containernetworking-plugins", "conntrack": "conntrack", "iptables": "iptables",
-    "nft": "nftables", "socat": "socat", "ip": "iproute2", "ipset": "ipset", "ebtables": "ebtables", "ethtool": "ethtool",
-    "modprobe": "kmod", "/bin/busybox": "busybox-static", "debootstrap": "debootstrap", "gcc": "gcc",
-    "/usr/include/signal.h": "libc6-dev", "sysctl": "procps",
+    "runc": "runc",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "conntrack": "conntrack",
+    "iptables": "iptables",
+    "nft": "nftables",
+    "socat": "socat",
+    "ip": "iproute2",
+    "ipset": "ipset",
+    "ebtables": "ebtables",
+    "ethtool": "ethtool",
+    "modprobe": "kmod",
+    "/bin/busybox": "busybox-static",
+    "debootstrap": "debootstrap",
+    "gcc": "gcc",
+    "/usr/include/signal.h": "libc6-dev",
+    "sysctl": "procps",
 }
 
 
@@ -35,12 +47,16 @@ def install_packages(say: Say) -> None:
     if not missing:
         return
     if shutil.which("apt-get") is None:
-        raise ClusterError(f"the local cluster needs what Debian has in these packages: {' '.join(missing)}. "
-                           "There is no apt-get here: install them in this system's way.")
+        raise ClusterError(
+            f"the local cluster needs what Debian has in these packages: {' '.join(missing)}. "
+            "There is no apt-get here: install them in this system's way."
+        )
     say(f"installing Debian packages: {' '.join(missing)}")
     run(["apt-get", "update", "--quiet"])
-    run(["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing],
-        env={"DEBIAN_FRONTEND": "noninteractive"})
+    run(
+        ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing],
+        env={"DEBIAN_FRONTEND": "noninteractive"},
+    )
 
 
 def _there(thing: str) -> bool:

@@ -1,4 +1,4 @@
-"""The images that run in a local cluster: pause, busybox, and Upright's own two, the same as images/*/Containerfile make."""
+"""The images in a local cluster: pause, busybox, and Upright's own two, the same as images/*/Containerfile make."""
 
 import hashlib
 import shutil
@@ -58,9 +58,17 @@ def _base(say: Say) -> oci.Layer:
 
     def fill(root: Path) -> None:
         debian = _debian(say)
-        unwanted = {debian / "dev", *(debian / directory for directory in _EMPTIED)}  # dev/full, read as a file, has no end
-        shutil.copytree(debian, root, symlinks=True, dirs_exist_ok=True,
-                        ignore=lambda directory, names: [name for name in names if Path(directory, name) in unwanted])
+        unwanted = {
+            debian / "dev",
+            *(debian / directory for directory in _EMPTIED),
+        }  # dev/full, read as a file, has no end
+        shutil.copytree(
+            debian,
+            root,
+            symlinks=True,
+            dirs_exist_ok=True,
+            ignore=lambda directory, names: [name for name in names if Path(directory, name) in unwanted],
+        )
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
         (root / "dev").mkdir()
 
@@ -74,16 +82,33 @@ def _debian(say: Say) -> Path:
         say(f"making the base of the images, Debian {versions.DEBIAN} with Python: once, about 1 minute")
         making = root.with_suffix(".making")
         shutil.rmtree(making, ignore_errors=True)
-        run_logged(["debootstrap", "--variant=minbase", "--include=python3", versions.DEBIAN, making],
-                   cache() / "logs" / "debootstrap.log", "making the base of the images", say)
+        run_logged(
+            ["debootstrap", "--variant=minbase", "--include=python3", versions.DEBIAN, making],
+            cache() / "logs" / "debootstrap.log",
+            "making the base of the images",
+            say,
+        )
         making.rename(root)
     return root
 
 
 def _requirements(extra: str, say: Say) -> oci.Layer:
     """The locked requirements of one of our extras."""
-    wanted = run([_uv(), "export", "--quiet", "--frozen", "--no-dev", "--extra", extra, "--no-emit-project", "--no-annotate",
-                  "--no-header"], cwd=REPOSITORY).stdout
+    wanted = run(
+        [
+            _uv(),
+            "export",
+            "--quiet",
+            "--frozen",
+            "--no-dev",
+            "--extra",
+            extra,
+            "--no-emit-project",
+            "--no-annotate",
+            "--no-header",
+        ],
+        cwd=REPOSITORY,
+    ).stdout
 
     def fill(root: Path) -> None:
         say(f"installing the locked requirements of the {extra} image: once for each uv.lock, about 1 minute")
@@ -91,13 +116,34 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
         packages.mkdir(parents=True)
         listed = packages / "requirements.txt"
         listed.write_text(wanted)
-        run_logged([_uv(), "pip", "install", "--target", packages, "--python-version", versions.DEBIAN_PYTHON, "--no-deps",
-                    "--only-binary", ":all:", "--link-mode", "copy", "--requirements", listed],
-                   cache() / "logs" / f"requirements-{extra}.log", f"installing the requirements of {extra}", say)
+        run_logged(
+            [
+                _uv(),
+                "pip",
+                "install",
+                "--target",
+                packages,
+                "--python-version",
+                versions.DEBIAN_PYTHON,
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--link-mode",
+                "copy",
+                "--requirements",
+                listed,
+            ],
+            cache() / "logs" / f"requirements-{extra}.log",
+            f"installing the requirements of {extra}",
+            say,
+        )
         listed.unlink()
+        for found in sorted(packages.rglob("tests"), reverse=True):  # the packages' own tests: a sixth of the whole
+            if found.is_dir():
+                shutil.rmtree(found)
         _compile(root, say)
 
-    return oci.layer(f"requirements-{extra}", f"2 {versions.DEBIAN} {wanted}", fill)
+    return oci.layer(f"requirements-{extra}", f"3 {versions.DEBIAN} {wanted}", fill)
 
 
 def _upright(say: Say) -> oci.Layer:
@@ -122,14 +168,32 @@ def _upright(say: Say) -> oci.Layer:
 
 
 def _compile(root: Path, say: Say) -> None:
-    """Compile what is under `root` with the image's own Python: a read-only container cannot, and would start slowly."""
+    """Compile what is under `root` with the image's own Python: a read-only container cannot, and would be slow."""
     debian = _debian(say)
     inside = debian / "layer"
     root.rename(inside)
     try:
         # Files of a package that are no Python of this version (templates, tests of old syntax) do not count: no check.
-        run(["chroot", debian, "python3", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash",
-             "-s", "/layer", "-p", "/", "/layer"], check=False)
+        run(
+            [
+                "chroot",
+                debian,
+                "python3",
+                "-m",
+                "compileall",
+                "-q",
+                "-j",
+                "0",
+                "--invalidation-mode",
+                "unchecked-hash",
+                "-s",
+                "/layer",
+                "-p",
+                "/",
+                "/layer",
+            ],
+            check=False,
+        )
     finally:
         inside.rename(root)
 

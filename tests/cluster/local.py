@@ -2,7 +2,10 @@
 
 import json
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.cluster import binaries, components, host, images, oci, volumes
@@ -11,8 +14,17 @@ from tests.cluster.node import Node
 from tests.cluster.shell import ClusterError, Say, answers, locked, wait_until
 
 _BUILDS = (binaries.PAUSE, binaries.ETCD, binaries.CONTAINERD, binaries.COREDNS, binaries.KUBERNETES)
-COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy",
-              "coredns")
+# In the order in which they start.
+COMPONENTS = (
+    "etcd",
+    "kube-apiserver",
+    "containerd",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "coredns",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Local:
             if fresh:
                 self._load(images.busybox())
                 self._complete.touch()
-            volumes.recycle(self.node, self._cluster().kubectl)
+            self._cluster().recycle_volumes()
         say(f"the cluster is up: export KUBECONFIG={self.plane.kubeconfig}")
         return self._cluster()
 
@@ -67,29 +79,41 @@ class Local:
         if not node.alive():
             return f"local cluster {self.index}: not there"
         runs = [f"  {name}: {' '.join(map(str, node.processes(name))) or 'DEAD'}" for name in COMPONENTS]
-        return "\n".join([f"local cluster {self.index}: up", *runs, f"  logs: {node.logs}",
-                          f"  audit log: {self.plane.audit_log}", f"  export KUBECONFIG={self.plane.kubeconfig}"])
+        return "\n".join(
+            [
+                f"local cluster {self.index}: up",
+                *runs,
+                f"  logs: {node.logs}",
+                f"  audit log: {self.plane.audit_log}",
+                f"  export KUBECONFIG={self.plane.kubeconfig}",
+            ]
+        )
 
     def _cluster(self) -> Cluster:
-        plane = self.plane
-
-        def recycle() -> None:
-            volumes.recycle(self.node, cluster.kubectl)
-
-        cluster = Cluster(self.name, plane.kubeconfig, plane.audit_log, self._images, recycle)
-        return cluster
+        kubeconfig = self.plane.kubeconfig
+        return Cluster(self.name, kubeconfig, self.plane.audit_log, self._images, partial(volumes.recycle, self.node))
 
     def _create(self, say: Say) -> None:
         node, plane = self.node, self.plane
         node.create(say)
         authority = components.make_credentials(plane)
         authority.server("kubelet-serving", f"system:node:{node.name}", [node.name, node.ip], ["system:nodes"])
-        authority.kubeconfig(plane.keys / "kubelet.kubeconfig", plane.server, f"system:node:{node.name}", ["system:nodes"])
+        authority.kubeconfig(
+            plane.keys / "kubelet.kubeconfig", plane.server, f"system:node:{node.name}", ["system:nodes"]
+        )
         authority.kubeconfig(plane.keys / "coredns.kubeconfig", plane.server, "coredns")
-        components.write_config(self._config, {
-            "NODE": node.name, "NODE_IP": node.ip, "POD_CIDR": node.pod_cidr, "KEYS": str(plane.keys),
-            "CONFIG": str(self._config), "PAUSE_IMAGE": images.pause().full_reference, "DNS_IP": self._dns_ip,
-        })
+        components.write_config(
+            self._config,
+            {
+                "NODE": node.name,
+                "NODE_IP": node.ip,
+                "POD_CIDR": node.pod_cidr,
+                "KEYS": str(plane.keys),
+                "CONFIG": str(self._config),
+                "PAUSE_IMAGE": images.pause().full_reference,
+                "DNS_IP": self._dns_ip,
+            },
+        )
         volumes.mount(node)
 
     def _start(self, say: Say) -> None:
@@ -98,13 +122,16 @@ class Local:
         node.start("kube-apiserver", components.api_server(plane))
         containerd = binaries.program(binaries.CONTAINERD)
         node.start("containerd", [containerd, "--config", config / "containerd.toml"], path=containerd.parent)
-        wait_until(self._containerd_answers, 30, lambda: self._not_ready("containerd"))
+        self._await("containerd", self._containerd_answers)
         self._load(images.pause())  # before the kubelet starts a pod
-        wait_until(self._api_ready, 90, lambda: self._not_ready("kube-apiserver"))
+        self._await("kube-apiserver", lambda: answers(f"{plane.server}/readyz", plane.keys / "ca.crt"))
         say("API server ready")
         node.start("kube-controller-manager", components.controller_manager(plane))
         node.start("kube-scheduler", components.scheduler(plane))
-        node.start("kubelet", components.kubelet(config / "kubelet.yaml", plane.keys / "kubelet.kubeconfig", node.name, node.ip))
+        node.start(
+            "kubelet",
+            components.kubelet(config / "kubelet.yaml", plane.keys / "kubelet.kubeconfig", node.name, node.ip),
+        )
         node.start("kube-proxy", components.kube_proxy(config / "kube-proxy.yaml"))
         node.start("coredns", [binaries.program(binaries.COREDNS), "-conf", config / "Corefile"])
 
@@ -112,28 +139,41 @@ class Local:
         """What a cluster has before anybody uses it: DNS, storage classes, volumes."""
         kubectl = self._cluster().kubectl
         kubectl("create", f"--filename={self._config / 'dns.yaml'}")
-        kubectl("create", "--filename=-",
-                input=json.dumps({"apiVersion": "v1", "kind": "List", "items": volumes.manifests(self.node)}))
+        kubectl(
+            "create",
+            "--filename=-",
+            input=json.dumps({"apiVersion": "v1", "kind": "List", "items": volumes.manifests(self.node)}),
+        )
 
     def _await_ready(self, say: Say) -> None:
-        ip = self.node.ip
         # The API server takes a killed kubelet's node for ready for a while yet: the kubelet's own word counts first.
-        for name, port, path in (("kubelet", 10248, "healthz"), ("kube-proxy", 10256, "healthz"), ("coredns", 8181, "ready")):
-            wait_until(lambda url=f"http://{ip}:{port}/{path}": answers(url), 60, lambda name=name: self._not_ready(name))
-        kubectl = self._cluster().kubectl
-        wait_until(lambda: kubectl("wait", "--for=condition=Ready", f"node/{self.node.name}", "--timeout=1s",
-                                   check=False).returncode == 0, 60, lambda: self._not_ready("kubelet"))
-        wait_until(lambda: kubectl("get", "serviceaccount", "default", check=False).returncode == 0, 30,
-                   lambda: self._not_ready("kube-controller-manager"))
-        for name in COMPONENTS:
-            if not self.node.processes(name):
-                raise ClusterError(self._not_ready(name))
+        for name, path in (("kubelet", ":10248/healthz"), ("kube-proxy", ":10256/healthz"), ("coredns", ":8181/ready")):
+            self._await(name, partial(answers, f"http://{self.node.ip}{path}"))
+
+        def succeeds(*words: str) -> bool:
+            return self._cluster().kubectl(*words, check=False).returncode == 0
+
+        self._await("kube-controller-manager", lambda: succeeds("get", "serviceaccount", "default"))
+        node = f"node/{self.node.name}"
+        self._await("coredns", lambda: succeeds("wait", "--for=condition=Ready", node, "--timeout=1s"))
         say("node ready")
+
+    def _await(self, name: str, condition: Callable[[], bool]) -> None:
+        """Wait for a component; fail with the right log as soon as it, or one that started before it, is dead."""
+        so_far = COMPONENTS[: COMPONENTS.index(name) + 1]
+
+        def holds() -> bool:
+            for component in so_far:
+                if not self.node.processes(component):
+                    raise ClusterError(f"{component} has died; {self.node.log_tail(component)}")
+            return condition()
+
+        wait_until(holds, 90, lambda: f"{name} did not become ready; {self.node.log_tail(name)}")
 
     def _images(self, say: Say) -> Images:
         made = {"operator": images.operator(say), "runtime": images.runtime(say)}
-        for image in made.values():
-            self._load(image, say)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(partial(self._load, say=say), made.values()))
         return Images(**{name: image.reference for name, image in made.items()})
 
     def _load(self, image: oci.Image, say: Say | None = None) -> None:
@@ -145,8 +185,13 @@ class Local:
             size = sum(layer.size for layer in image.layers if layer.digest not in present)
             say(f"importing {image.reference} ({size / 1e6:.1f} MB)")
         command = self.node.command(*self._ctr_words("images", "import", "-"))
-        with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT) as process:
+        with subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pipesize=1 << 20,
+        ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             with process.stdin as archive:
@@ -166,12 +211,6 @@ class Local:
             return bool(self._ctr("version"))
         except ClusterError:
             return False
-
-    def _api_ready(self) -> bool:
-        return answers(f"{self.plane.server}/readyz", self.plane.keys / "ca.crt")
-
-    def _not_ready(self, name: str) -> str:
-        return f"{name} did not become ready; the end of {self.node.logs / f'{name}.log'}:\n{self.node.log_tail(name)}"
 
     @property
     def _config(self) -> Path:

@@ -1,8 +1,8 @@
 """A machine inside the machine: namespaces, cgroups and a network link of its own, and the processes in them.
 
-PID 1 of the node is `pause`. When it dies the kernel ends every process of its PID namespace, and with the last of them go
-the mounts and interfaces. All of them are in the node's own cgroup, and that is how they are found: nothing on disk says what
-runs, so nothing on disk can be wrong.
+PID 1 of the node is `pause`. When it dies the kernel ends every process of its PID namespace, and with the last of them
+go the mounts and interfaces. All of them are in the node's own cgroup, and that is how they are found: nothing on disk
+says what runs, so nothing on disk can be wrong.
 """
 
 import os
@@ -71,9 +71,14 @@ class Node:
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (cgroup / file).write_text((cgroup.parent / file).read_text())
         with (self.logs / "pause.log").open("w") as log:
-            run(["setsid", "--fork", "unshare", *_NAMESPACES, "--fork", "--kill-child", self.pause], before=self._join,
-                output=log.fileno())
-        wait_until(self.alive, 10, lambda: "the node's first process did not start: are namespaces allowed here?", every=0.01)
+            run(
+                ["setsid", "--fork", "unshare", *_NAMESPACES, "--fork", "--kill-child", self.pause],
+                before=self._join,
+                output=log.fileno(),
+            )
+        wait_until(
+            self.alive, 10, lambda: "the node's first process did not start: are namespaces allowed here?", every=0.01
+        )
         self._mount()
         self._connect()
         say(f"node {self.name}: namespaces, cgroups and network")
@@ -94,22 +99,27 @@ class Node:
             run(["ip", "link", "delete", self.link], check=False)  # the kernel may have taken it along in the meantime
         wait_until(lambda: not self._linked(), 10, lambda: f"the interface {self.link} does not go away")
         wait_until(self._remove_cgroups, 10, lambda: f"the cgroups of {self.name} do not go away")
-        shutil.rmtree(self.state, ignore_errors=False) if self.state.exists() else None
+        if self.state.exists():
+            shutil.rmtree(self.state)
 
     def command(self, *words: str | Path) -> list[str | Path]:
         """The command that runs these words inside the node's namespaces."""
         return ["nsenter", "--target", str(self._init()), *_NAMESPACES, "--", *words]
 
-    def run(self, *words: str | Path, input: str | None = None, check: bool = True) -> str:  # noqa: A002
+    def run(self, *words: str | Path, input: str | None = None, check: bool = True) -> str:
         return run(self.command(*words), input=input, check=check, before=self._join).stdout
 
     def start(self, name: str, command: Sequence[str | Path], path: Path | None = None) -> None:
-        """Start a component unless it runs. Its parent is the node's first process; its output goes to logs/NAME.log."""
+        """Start a component unless it runs. The node's first process adopts it; its output goes to logs/NAME.log."""
         if self.processes(name):
             return
         search = f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"]
         with (self.logs / f"{name}.log").open("a") as log:
-            run(["setsid", "--fork", *self.command(*command)], env={"PATH": search}, before=self._join, output=log.fileno())
+            words = ["setsid", "--fork", *self.command(*command)]
+            run(words, env={"PATH": search}, before=self._join, output=log.fileno())
+        wait_until(
+            lambda: bool(self.processes(name)), 5, lambda: f"{name} did not start; {self.log_tail(name)}", every=0.01
+        )
 
     def processes(self, name: str) -> list[int]:
         """The process numbers, as seen from outside, of a component."""
@@ -120,7 +130,8 @@ class Node:
         return {pid: component_name(_command_line(pid)) for pid in _members(self._cgroups()[0])}
 
     def log_tail(self, name: str) -> str:
-        return tail(self.logs / f"{name}.log")
+        log = self.logs / f"{name}.log"
+        return f"the end of {log}:\n{tail(log)}"
 
     def _init(self) -> int | None:
         """The node's first process: the one of our cgroup that is number 1 exactly one PID namespace below ours."""
@@ -138,7 +149,7 @@ class Node:
             (cgroup / "cgroup.procs").write_text("0")
 
     def _mount(self) -> None:
-        """Give the node a /proc, /sys, /run, /var/lib and /var/log of its own, so that components keep their usual paths."""
+        """Give the node a /proc, /sys, /run, /var/lib and /var/log of its own: components keep their usual paths."""
         self.run("mount", "-t", "proc", "proc", "/proc")
         self.run("mount", "-t", "sysfs", "sysfs", "/sys")
         self.run("mount", "-t", "tmpfs", "-o", "mode=755", "cgroups", "/sys/fs/cgroup")

@@ -1,7 +1,7 @@
 """Container images without a container engine: layers as plain tar files, images as OCI archives.
 
-An image is JSON that names its layers by their digests. Layers are kept in the cache, uncompressed (they go no further than
-this machine), under the name of what they were made from; the same content gives the same bytes.
+An image is JSON that names its layers by their digests. Layers are kept in the cache, uncompressed (they go no further
+than this machine), under the name of what they were made from; the same content gives the same bytes.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from tests.cluster.shell import cache
 
 # The domain that Kubernetes puts before an image name without one; containerd knows images by the whole name only.
 _DEFAULT_DOMAIN = "docker.io"
+_CHUNK = 1 << 20
 _TYPE = "application/vnd.oci.image."
 
 
@@ -56,43 +57,60 @@ class Image:
         return _digest(self._manifest)
 
     def write(self, out: IO[bytes], present: Collection[str] = ()) -> None:
-        """Write the image as an OCI archive to a stream, without the layers whose digests are `present` at the other end."""
+        """Write an OCI archive of the image, without the layers whose digests are `present` at the other end."""
         index = {
             "schemaVersion": 2,
-            "manifests": [{**_descriptor("manifest.v1+json", self._manifest),
-                           "annotations": {"io.containerd.image.name": self.full_reference}}],
+            "manifests": [
+                {
+                    **_descriptor("manifest.v1+json", self._manifest),
+                    "annotations": {"io.containerd.image.name": self.full_reference},
+                }
+            ],
         }
         small = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": _json(index)}
         small |= {_blob_path(_digest(content)): content for content in (self._config, self._manifest)}
-        with tarfile.open(fileobj=out, mode="w|") as archive:
+        with tarfile.open(fileobj=out, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:
             for layer in self.layers:
                 if layer.digest not in present:
-                    with layer.path.open("rb") as content:
-                        archive.addfile(_entry(_blob_path(layer.digest), layer.size), content)
+                    with layer.path.open("rb") as blob:
+                        archive.addfile(_entry(_blob_path(layer.digest), layer.size), blob)
             for path, content in small.items():
                 archive.addfile(_entry(path, len(content)), io.BytesIO(content))
 
     @cached_property
     def _config(self) -> bytes:
         environment = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin", **self.environment}
-        return _json({
-            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine], "os": "linux",
-            "config": {"Entrypoint": list(self.entrypoint), "User": self.user, "WorkingDir": "/",
-                       "Env": [f"{name}={value}" for name, value in environment.items()]},
-            "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in self.layers]},
-        })
+        return _json(
+            {
+                "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
+                "os": "linux",
+                "config": {
+                    "Entrypoint": list(self.entrypoint),
+                    "User": self.user,
+                    "WorkingDir": "/",
+                    "Env": [f"{name}={value}" for name, value in environment.items()],
+                },
+                "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in self.layers]},
+            }
+        )
 
     @cached_property
     def _manifest(self) -> bytes:
-        return _json({
-            "schemaVersion": 2, "mediaType": _TYPE + "manifest.v1+json", "config": _descriptor("config.v1+json", self._config),
-            "layers": [{"mediaType": _TYPE + "layer.v1.tar", "digest": layer.digest, "size": layer.size}
-                       for layer in self.layers],
-        })
+        return _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": _TYPE + "manifest.v1+json",
+                "config": _descriptor("config.v1+json", self._config),
+                "layers": [
+                    {"mediaType": _TYPE + "layer.v1.tar", "digest": layer.digest, "size": layer.size}
+                    for layer in self.layers
+                ],
+            }
+        )
 
 
 def layer(name: str, made_from: str, fill: Callable[[Path], None]) -> Layer:
-    """The layer made from that: out of the cache, or of the directory that `fill` fills, whose times and owners do not count."""
+    """The layer made from that: the cache's, or else what `fill` puts into a directory, less times and owners."""
     directory = cache() / "layers"
     directory.mkdir(exist_ok=True)
     stem = f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"

@@ -20,4 +20,6 @@ def choose(index: int = 0) -> Provider:
     for name, obstacle in obstacles.items():
         if obstacle is None:
             return known[name]
-    raise ClusterError("no cluster can be had here:\n" + "\n".join(f"  {name}: {why}" for name, why in obstacles.items()))
+    raise ClusterError(
+        "no cluster can be had here:\n" + "\n".join(f"  {name}: {why}" for name, why in obstacles.items())
+    )

@@ -19,7 +19,7 @@ class ClusterError(Exception):
     """The cluster cannot do what was asked; the message says why and, where there is one, shows the end of the log."""
 
 
-class CommandFailed(ClusterError):
+class CommandError(ClusterError):
     """A command ended with another status than 0; the message holds what it printed."""
 
 
@@ -36,15 +36,17 @@ class Progress:
 def run(
     command: Sequence[str | Path],
     *,
-    input: str | None = None,  # noqa: A002  # the name that subprocess.run has given it
+    input: str | None = None,
     check: bool = True,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     before: Callable[[], None] | None = None,
     output: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. `env` is added to the environment; `before` runs in the new process, before the command;
-    `output` is a file descriptor that takes what it prints, which is captured otherwise.
+    """Run a command to its end.
+
+    `env` is added to the environment; `before` runs in the new process, before the command; `output` is a file
+    descriptor that takes what it prints, which is captured otherwise.
     """
     words = [str(word) for word in command]
     done = subprocess.run(
@@ -60,17 +62,32 @@ def run(
         preexec_fn=before,
     )
     if check and done.returncode != 0:
-        raise CommandFailed(f"`{' '.join(words)}` ended with {done.returncode}:\n{done.stdout or ''}{done.stderr or ''}".rstrip())
+        raise CommandError(
+            f"`{' '.join(words)}` ended with {done.returncode}:\n{done.stdout or ''}{done.stderr or ''}".rstrip()
+        )
     return done
 
 
-def run_logged(command: Sequence[str | Path], log: Path, what: str, say: Say, *, env: Mapping[str, str] | None = None,
-               cwd: Path | None = None) -> None:
+def run_logged(
+    command: Sequence[str | Path],
+    log: Path,
+    what: str,
+    say: Say,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> None:
     """Run a long command with its output in `log`; say every minute that it still runs."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
-        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output,
-                                   stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, cwd=cwd)
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+        )
         try:
             while True:
                 try:
@@ -83,7 +100,7 @@ def run_logged(command: Sequence[str | Path], log: Path, what: str, say: Say, *,
                 process.kill()
                 process.wait()
     if process.returncode != 0:
-        raise CommandFailed(f"{what} failed; the end of {log}:\n{tail(log)}")
+        raise CommandError(f"{what} failed; the end of {log}:\n{tail(log)}")
 
 
 def tail(log: Path, lines: int = 20) -> str:
@@ -92,7 +109,9 @@ def tail(log: Path, lines: int = 20) -> str:
     return "\n".join("    " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, failure: Callable[[], str], *, every: float = 0.05) -> None:
+def wait_until(
+    condition: Callable[[], bool], seconds: float, failure: Callable[[], str], *, every: float = 0.05
+) -> None:
     """Poll until the condition holds; after that many seconds raise a ClusterError with the failure's text."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,6 +1,6 @@
-"""Every version that the test cluster pins, in one place; those of etcd, CoreDNS and Kubernetes are in their go.mod too.
+"""Every version that the test cluster pins; those of etcd, CoreDNS and Kubernetes are in their go.mod too.
 
-A unit test compares the two (`tests/cluster/go/*/go.mod`), so that a bump cannot be half made.
+A test compares the two, so that a bump cannot be half made.
 """
 
 KUBERNETES = "v1.37.2"

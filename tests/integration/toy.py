@@ -90,7 +90,7 @@ def _service(toy: Manifest, name: str, port: int) -> Manifest:
             "labels": labels,
             "ownerReferences": [owner | {"controller": True}],
         },
-        "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
+        "spec": {"clusterIP": "None", "selector": {"app": name}, "ports": [{"port": port}]},
     }
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -240,12 +239,12 @@ class Policy(BaseModel):
             )
         return self
 
-    @cached_property
+    @property
     def planned_looks(self) -> int:
         """How many looks fit into the horizon."""
         return max(1, round(self.horizon / self.interval))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Names what an analysis depends on: everything but onInconclusive."""
         text = self.model_dump_json(exclude={"on_inconclusive"})

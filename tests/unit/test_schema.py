@@ -1,0 +1,121 @@
+"""From a pydantic model to a structural schema."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Literal
+
+import pytest
+from pydantic import Field
+
+from upright.api import crds
+from upright.api.common import AnyObject, Duration, Resource, format_duration, parse_duration
+from upright.api.schema import Rule, structural_schema
+
+
+class Inner(Resource):
+    """An inner thing."""
+
+    many_words: int = Field(3, ge=1, lt=10, description="A bounded number.")
+
+    rules: ClassVar[Sequence[Rule]] = (Rule("self.manyWords != 7", "manyWords must not be 7", field="manyWords"),)
+
+
+class Outer(Resource):
+    """An outer thing."""
+
+    needed: str = Field(description="Must be given.")
+    inner: Inner = Field(Inner(), description="Nested.")
+    maybe: Inner | None = Field(None, description="May be absent.")
+    several: list[Inner] = Field([], max_length=2, description="A list.")
+    mapped: dict[str, int] = Field({}, description="A map.")
+    free: AnyObject = Field({}, description="Anything.")
+    length: Duration = Field(timedelta(minutes=90), description="A duration.")
+    choice: Literal["A", "B"] = Field("A", description="One of two.")
+    only: Literal["X"] = Field("X", description="One of one.")
+
+
+def property_of(name: str) -> Any:
+    return structural_schema(Outer)["properties"][name]
+
+
+def test_names_are_camel_case_and_what_has_no_default_is_required() -> None:
+    assert structural_schema(Outer)["required"] == ["needed"]
+    assert "manyWords" in structural_schema(Inner)["properties"]
+
+
+def test_bounds_are_those_of_openapi_3_0() -> None:
+    number = structural_schema(Inner)["properties"]["manyWords"]
+    assert number == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 10,
+        "exclusiveMaximum": True,
+        "default": 3,
+        "description": "A bounded number.",
+    }
+
+
+def test_defaults_stand_as_a_user_would_write_them() -> None:
+    assert property_of("length")["default"] == "1h30m"
+    assert property_of("inner")["default"] == {}
+    assert "default" not in property_of("maybe")
+
+
+def test_nested_models_keep_their_rules_wherever_they_stand() -> None:
+    rules = [{"rule": "self.manyWords != 7", "message": "manyWords must not be 7", "fieldPath": ".manyWords"}]
+    assert property_of("inner")["x-kubernetes-validations"] == rules
+    assert property_of("maybe")["x-kubernetes-validations"] == rules
+    assert property_of("several")["items"]["x-kubernetes-validations"] == rules
+
+
+def test_a_choice_of_one_is_an_enumeration() -> None:
+    assert property_of("only")["enum"] == ["X"]
+    assert property_of("choice")["enum"] == ["A", "B"]
+
+
+def test_what_may_be_anything_is_preserved() -> None:
+    assert property_of("free")["x-kubernetes-preserve-unknown-fields"] is True
+    assert property_of("mapped")["additionalProperties"] == {"type": "integer"}
+
+
+def test_a_type_that_cannot_be_expressed_is_refused() -> None:
+    class Impossible(Resource):
+        either: Annotated[tuple[int, str], Field(description="Two types in one list.")]
+
+    with pytest.raises(ValueError, match="no structural schema"):
+        structural_schema(Impossible)
+
+
+def nodes(schema: Any) -> Any:
+    """Every node of a schema, with its path."""
+    yield schema
+    for inner in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")):
+        if isinstance(inner, dict):
+            yield from nodes(inner)
+
+
+@pytest.mark.parametrize("name", crds.manifests())
+def test_every_field_of_our_kinds_is_described_and_every_list_and_map_of_a_spec_is_bounded(name: str) -> None:
+    [version] = crds.manifests()[name]["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]["properties"]
+    for part in (schema["spec"], schema["status"]):
+        for node in nodes(part):
+            for field, inner in node.get("properties", {}).items():
+                assert inner.get("description"), f"{name}: {field}"
+    for node in nodes(schema["spec"]):
+        if node["type"] == "array":
+            assert "maxItems" in node, f"{name}: {node}"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("250ms", 0.25), ("1.5h", 5400), ("0s", 0)]
+)
+def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == timedelta(seconds=seconds)
+    assert parse_duration(format_duration(parse_duration(text))) == parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["7d", "", "10", "-1s", "1 h"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration such as 90s"):
+        parse_duration(text)

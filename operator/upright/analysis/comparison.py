@@ -42,7 +42,7 @@ class Comparison:
     log_inferiority: Floats  # (runs, channels, effects): ln of the evidence for non-inferiority
     totals: Floats  # (runs, channels, 4): n_c, e_c, n_s, e_s of the used looks
     strata: Floats  # (runs, channels, 3): sums of `interval.stratum`
-    guess: Floats  # (runs, channels, 2): the stable version's discounted bad events and events
+    guess: Floats  # (runs, channels, 2): the stable version's discounted events and bad events
 
 
 def shapes(metric: Metric, channels: int) -> dict[str, tuple[int, ...]]:
@@ -78,15 +78,15 @@ def seen(
         safest=np.where(usable, np.maximum(comparison.safest, floor), comparison.safest),
         log_wealth=onset.bet(comparison.log_wealth, llr / dispersion, comparison.used, policy.planned_looks, usable),
         log_inferiority=inferiority,
-        totals=comparison.totals + table.stacked(),
+        totals=comparison.totals + table.counts,
         strata=comparison.strata + interval.stratum(table),
-        guess=_learned(comparison.guess, table.stable_total, table.stable_bad),
+        guess=_learned(comparison.guess, table.counts[..., 2:]),
     )
 
 
-def with_history(comparison: Comparison, total: Floats, bad: Floats) -> Comparison:
-    """The comparison after the stable version alone was seen: nothing to compare, but its rate is better known."""
-    return replace(comparison, guess=_learned(comparison.guess, total, bad))
+def with_history(comparison: Comparison, stable: Floats) -> Comparison:
+    """The comparison after the stable version alone was seen, as (total, bad): only its rate is better known."""
+    return replace(comparison, guess=_learned(comparison.guess, stable))
 
 
 def channel_evidence(comparison: Comparison, policy: Policy) -> Floats:
@@ -132,7 +132,7 @@ def _evidence_of_look(comparison: Comparison, metric: Metric, policy: Policy, ta
         llr = ratio.compare(table, _bets(margins, *safe))
         worse = len(margins) * len(ratio.EFFECTS)
         return llr[..., :worse].reshape(*llr.shape[:2], len(margins), -1), llr[..., worse:]
-    bad, total = comparison.guess[..., 0], comparison.guess[..., 1]
+    total, bad = comparison.guess[..., 0], comparison.guess[..., 1]
     known = np.where(total > 0, (bad + 0.5) / (total + 1), np.nan)
     by_margin = [rates.compare(table, known, r0, epsilon) for r0, epsilon in margins]
     return np.stack(by_margin, axis=2), ratio.compare(table, _bets((), *safe))
@@ -160,5 +160,5 @@ def _inferiority_prior(metric: Metric) -> Floats:
     return np.array([0.5, 0.25, 0.25]) if _inferiority_margin(metric) else np.array([1.0])
 
 
-def _learned(guess: Floats, total: Floats, bad: Floats) -> Floats:
-    return np.where((total > 0)[..., None], MEMORY * guess + np.stack((bad, total), axis=-1), guess)
+def _learned(guess: Floats, stable: Floats) -> Floats:
+    return np.where(stable[..., :1] > 0, MEMORY * guess + stable, guess)

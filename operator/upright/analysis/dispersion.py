@@ -28,7 +28,17 @@ from upright.analysis.looks import (
     Moments,
     Table,
     above_edges,
-    as_runs,
+    checked,
+    tabulated,
+)
+    USABLE,
+    Counts,
+    Floats,
+    Histogram,
+    Look,
+    Moments,
+    Table,
+    above_edges,
     checked,
 )
 from upright.api.monitoring import MetricType, Policy
@@ -54,14 +64,10 @@ def estimate_dispersion(policy: Policy, looks: Iterable[Look]) -> dict[str, floa
         elif metric.type is MetricType.LATENCY:
             phi = _of_histograms([part for part in measured if isinstance(part, Histogram)])
         else:
-            phi = _of_tables([_table(part) for part in measured if isinstance(part, Counts)])
+            phi = _of_tables([tabulated(part) for part in measured if isinstance(part, Counts)])
         if phi is not None:
             estimates[metric.name] = SAFETY * max(1.0, phi)
     return estimates
-
-
-def _table(counts: Counts) -> Table:
-    return Table(*(as_runs(value)[:1, None] for value in (*counts.canary, *counts.stable)))
 
 
 def _of_tables(tables: list[Table]) -> float | None:
@@ -87,23 +93,21 @@ def _sums(tables: list[Table]) -> tuple[Floats, Floats]:
     scatter, expected = [], []
     for table in tables:
         used, reason = checked(table)
-        if reason[0] != USABLE:
-            continue
-        n1, e1, n2, e2 = used.stacked()[0].T
+        n1, e1, n2, e2 = np.moveaxis(used.counts[reason == USABLE], -1, 0)
         share, bad = n1 / (n1 + n2), e1 + e2
-        scatter.append((e1 - bad * share) ** 2 / (share * (1 - share)))
-        expected.append(bad * (1 - bad / (n1 + n2)))
+        scatter.append(((e1 - bad * share) ** 2 / (share * (1 - share))).sum(axis=0))
+        expected.append((bad * (1 - bad / (n1 + n2))).sum(axis=0))
     if not scatter:
         return np.zeros(0), np.zeros(0)
     return np.sum(scatter, axis=0), np.sum(expected, axis=0)
 
 
 def _of_means(moments: list[Moments]) -> float | None:
-    samples = [continuous.sampled(part)[:1] for part in moments]
-    samples = [sample for sample in samples if continuous.reasons(sample)[0] == USABLE]
-    if not samples:
+    samples = [continuous.sampled(part) for part in moments]
+    usable = [sample[continuous.reasons(sample) == USABLE] for sample in samples]
+    if not sum(len(sample) for sample in usable):
         return None
-    number, total, squares = np.moveaxis(np.concatenate(samples), -1, 0)
+    number, total, squares = np.moveaxis(np.concatenate(usable), -1, 0)
     within = (squares - total**2 / number).sum() / max(1.0, (number - 1).sum())
     difference = total[:, 0] / number[:, 0] - total[:, 1] / number[:, 1]
     expected = within * (1 / number).sum(axis=1)

@@ -31,8 +31,9 @@ from upright.analysis.looks import (
     Moments,
     Table,
     above_edges,
-    as_runs,
     checked,
+    stable_alone,
+    tabulated,
 )
 from upright.analysis.state import Analysis, State, Watched, dump, load
 from upright.api.monitoring import Metric, MetricType, Policy
@@ -92,9 +93,12 @@ def metric_evidence(watched: Watched, policy: Policy, runs: int) -> Floats:
 
 def weighted_evidence(analysis: Analysis, policy: Policy) -> Floats:
     """ln(a_m E_m), shape (runs, metrics)."""
-    weights = np.array([metric.weight for metric in policy.metrics])
-    by_metric = [metric_evidence(analysis.metrics[metric.name], policy, analysis.runs) for metric in policy.metrics]
-    return np.asarray(np.stack(by_metric, axis=-1) + np.log(weights / weights.sum()))
+    whole = sum(metric.weight for metric in policy.metrics)
+    shares = np.empty((analysis.runs, len(policy.metrics)))
+    for place, metric in enumerate(policy.metrics):
+        evidence = metric_evidence(analysis.metrics[metric.name], policy, analysis.runs)
+        shares[:, place] = evidence + math.log(metric.weight / whole)
+    return shares
 
 
 def combined_evidence(policy: Policy, state: Mapping[str, Any]) -> float:
@@ -165,7 +169,7 @@ def _watched(
     used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT)
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
-        used = Table(*(np.zeros_like(part) for part in vars(used).values()))
+        used = Table(np.zeros_like(used.counts))
     memory = comparison.seen(watched.memory, metric, policy, used, reason, watched.dispersion)
     return _skipped(replace(watched, memory=memory), reason)
 
@@ -190,8 +194,7 @@ def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None
     if metric.type is not MetricType.LATENCY:
         if not isinstance(measurement, Counts):
             return watched, None, KIND
-        arms = (*measurement.canary, *measurement.stable)
-        return watched, Table(*np.broadcast_arrays(*(as_runs(value)[:, None] for value in arms))), USABLE
+        return watched, tabulated(measurement), USABLE
     if not isinstance(measurement, Histogram):
         return watched, None, KIND
     edges = watched.edges or _chosen(measurement.edges)
@@ -231,10 +234,9 @@ def _remembering(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         watched, table, _ = _tabulated(metrics[metric.name], metric, measurement)
         if table is None or not isinstance(watched.memory, Comparison):
             continue
-        silent = np.zeros_like(table.stable_total)
-        stable, reason = checked(Table(table.stable_total, table.stable_bad, silent, silent), one_arm=True)
+        stable, reason = checked(stable_alone(table), one_arm=True)
         if (reason == USABLE).all():
-            memory = comparison.with_history(watched.memory, stable.canary_total, stable.canary_bad)
+            memory = comparison.with_history(watched.memory, stable.counts[..., :2])
             metrics[metric.name] = replace(watched, memory=memory)
     return replace(analysis, metrics=metrics)
 

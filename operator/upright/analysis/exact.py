@@ -20,7 +20,7 @@ import numpy as np
 from numpy.random import Generator
 
 from upright.analysis import onset, ratio
-from upright.analysis.looks import Counts, Floats, Table, as_runs
+from upright.analysis.looks import Counts, Floats, Table, as_runs, table_of
 
 
 def exact_crossing(
@@ -62,4 +62,4 @@ def _with_null_paths(counts: Counts, r0: float, rng: Generator, paths: int) -> T
     errors = e_c + e_s
     drawn: Floats = rng.binomial(int(errors), n_c * r0 / (n_c * r0 + n_s), paths).astype(np.float64)
     canary = np.concatenate(([e_c], drawn))[:, None]
-    return Table(np.full_like(canary, n_c), canary, np.full_like(canary, n_s), errors - canary)
+    return table_of((np.full_like(canary, n_c), canary), (np.full_like(canary, n_s), errors - canary))

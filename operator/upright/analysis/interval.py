@@ -19,7 +19,7 @@ BEST_AT = 25.0  # the information at which the interval is narrowest: a standard
 def stratum(table: Table) -> Floats:
     """One look's terms of the estimate and its variance, shape (runs, channels, 3)."""
     whole = table.canary_total + table.stable_total
-    share = np.divide(table.canary_total, whole, out=np.zeros_like(whole), where=whole > 0)
+    share = table.canary_total / np.maximum(whole, 1e-300)  # 0 where there was no traffic
     terms = np.empty((*whole.shape, 3))
     terms[..., 0] = table.canary_bad * (1 - share)
     terms[..., 1] = table.stable_bad * share

@@ -77,23 +77,51 @@ USABLE = -1
 
 @dataclass(frozen=True)
 class Table:
-    """Two-by-two tables: events and bad events of both versions, each of shape (runs, channels).
+    """Two-by-two tables: `counts` of shape (runs, channels, 4) holds n_c, e_c, n_s, e_s along its last axis.
 
     A Latency metric has a channel for each bucket edge, every other metric has one.
     """
 
-    canary_total: Floats
-    canary_bad: Floats
-    stable_total: Floats
-    stable_bad: Floats
+    counts: Floats
 
-    def stacked(self) -> Floats:
-        """The four parts along a new last axis."""
-        parts = (self.canary_total, self.canary_bad, self.stable_total, self.stable_bad)
-        stacked = np.empty((*self.canary_total.shape, 4))
-        for place, part in enumerate(parts):
-            stacked[..., place] = part
-        return stacked
+    @property
+    def canary_total(self) -> Floats:
+        """Events of the canary, shape (runs, channels)."""
+        return self.counts[..., 0]
+
+    @property
+    def canary_bad(self) -> Floats:
+        """Bad events of the canary, shape (runs, channels)."""
+        return self.counts[..., 1]
+
+    @property
+    def stable_total(self) -> Floats:
+        """Events of the stable version, shape (runs, channels)."""
+        return self.counts[..., 2]
+
+    @property
+    def stable_bad(self) -> Floats:
+        """Bad events of the stable version, shape (runs, channels)."""
+        return self.counts[..., 3]
+
+
+def table_of(canary: tuple[Floats, Floats], stable: tuple[Floats, Floats]) -> Table:
+    """The table of (total, bad) of both versions, each of shape (runs, channels)."""
+    counts = np.empty((*np.broadcast_shapes(*(part.shape for part in (*canary, *stable))), 4))
+    for place, part in enumerate((*canary, *stable)):
+        counts[..., place] = part
+    return Table(counts)
+
+
+def tabulated(counts: Counts) -> Table:
+    """The counts as a table with one channel."""
+    canary, stable = ((as_runs(total)[:, None], as_runs(bad)[:, None]) for total, bad in (counts.canary, counts.stable))
+    return table_of(canary, stable)
+
+
+def stable_alone(table: Table) -> Table:
+    """The stable version's counts in the place of the canary's, against nothing."""
+    return Table(np.concatenate((table.counts[..., 2:], np.zeros_like(table.counts[..., :2])), axis=-1))
 
 
 def as_runs(value: ArrayLike) -> Floats:
@@ -106,7 +134,7 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
 
     With `one_arm` only the canary needs traffic.
     """
-    parts = table.stacked()
+    parts = table.counts
     totals, bad = parts[..., ::2], parts[..., 1::2]
     silent = totals[..., :1] <= 0 if one_arm else totals <= 0
     with np.errstate(invalid="ignore"):
@@ -121,8 +149,7 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
             (NOT_FINITE, ~np.isfinite(parts)),
         ):
             reason[where.any(axis=(1, 2))] = why
-    kept = np.where(usable[:, None, None], parts, 0.0)
-    return Table(*np.moveaxis(kept, -1, 0)), reason
+    return Table(np.where(usable[:, None, None], parts, 0.0)), reason
 
 
 def above_edges(histogram: Histogram, wanted: Floats) -> Table | None:
@@ -140,4 +167,4 @@ def above_edges(histogram: Histogram, wanted: Floats) -> Table | None:
     # a negative bucket must be seen even where the sum above an edge is not negative
     for arm, counts in zip((canary, stable), above, strict=True):
         counts[np.any(arm < 0, axis=-1)] = -1.0
-    return Table(totals[0], above[0], totals[1], above[1])
+    return table_of((totals[0], above[0]), (totals[1], above[1]))

@@ -24,26 +24,17 @@ from upright.analysis.looks import Bools, Floats
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def onset_weight(used: Floats, planned: int) -> Floats:
-    """Capital put to work at the look after `used` looks, shape (runs,)."""
-    if planned == 1:
-        return np.where(used == 0, 1.0, 0.0)
-    return np.where(used == 0, 0.5, np.where(used < planned, 0.5 / (planned - 1), 0.0))
-
-
 def cash(used: Floats, planned: int) -> Floats:
     """Capital not yet at work after `used` looks, shape (runs,)."""
-    if planned == 1:
-        return np.where(used == 0, 1.0, 0.0)
-    return np.where(used == 0, 1.0, 0.5 * np.maximum(planned - used, 0) / (planned - 1))
+    return np.where(used == 0, 1.0, np.maximum(planned - used, 0.0) * (0.5 / max(planned - 1, 1)))
 
 
 def bet(log_wealth: Floats, llr: Floats, used: Floats, planned: int, usable: Bools) -> Floats:
     """The ln R after one more look, of shape (runs, ..., g) like `llr`; unusable runs stay as they are."""
-    weight = onset_weight(used, planned) / llr.shape[-1]
+    stake = (cash(used, planned) - cash(used + 1, planned)) / llr.shape[-1]
     with np.errstate(divide="ignore"):
-        stake = _over(np.log(weight), llr.ndim)
-    return np.where(_over(usable, llr.ndim), np.logaddexp(log_wealth, stake) + llr, log_wealth)
+        after = np.logaddexp(log_wealth, _over(np.log(stake), llr.ndim)) + llr
+    return after if usable.all() else np.where(_over(usable, llr.ndim), after, log_wealth)
 
 
 def log_evidence(log_wealth: Floats, used: Floats, planned: int) -> Floats:

@@ -55,7 +55,7 @@ def compare(table: Table, against: Bets) -> Floats:
     """The llr of each bet, shape (runs, channels, bets); 0 where a version had no traffic."""
     weighted = table.canary_total[..., None] * against.r0
     whole = weighted + table.stable_total[..., None]
-    q0 = np.divide(weighted, whole, out=np.zeros_like(whole), where=whole > 0)
+    q0 = weighted / np.maximum(whole, 1e-300)  # 0 where there was no traffic
     growth = q0 * (against.g - 1)
     events = (table.canary_bad + table.stable_bad)[..., None]
     llr = table.canary_bad[..., None] * np.log(against.g) - events * np.log1p(growth)

@@ -19,7 +19,18 @@ from typing import Any
 import numpy as np
 
 from upright.analysis import rates
-from upright.analysis.looks import USABLE, Counts, Floats, Histogram, Look, Table, above_edges, as_runs, checked
+from upright.analysis.looks import (
+    USABLE,
+    Counts,
+    Floats,
+    Histogram,
+    Look,
+    Table,
+    above_edges,
+    checked,
+    stable_alone,
+    tabulated,
+)
 from upright.analysis.state import State
 from upright.api.monitoring import Metric, MetricType, Policy
 
@@ -106,11 +117,10 @@ def _stable_table(metric: Metric, baseline: Look) -> tuple[list[float], Table | 
         edges = [float(edge) for edge in metric.buckets or measurement.edges if math.isfinite(edge)]
         table = above_edges(measurement, np.array(edges))
     elif isinstance(measurement, Counts):
-        table = Table(*(as_runs(value)[:1, None] for value in (*measurement.canary, *measurement.stable)))
+        table = tabulated(measurement)
     if table is None or metric.maximum is not None:
         return edges, None
-    silent = np.zeros_like(table.stable_total)
-    arm, reason = checked(Table(table.stable_total, table.stable_bad, silent, silent), one_arm=True)
+    arm, reason = checked(stable_alone(table), one_arm=True)
     return edges, arm if reason[0] == USABLE else None
 
 
@@ -133,7 +143,7 @@ def _seen(stored: Mapping[str, Any], measurement: Any) -> dict[str, Any]:
     if stored["edges"] and isinstance(measurement, Histogram):
         table = above_edges(measurement, np.array(stored["edges"]))
     elif not stored["edges"] and isinstance(measurement, Counts):
-        table = Table(*(as_runs(value)[:1, None] for value in (*measurement.canary, *measurement.stable)))
+        table = tabulated(measurement)
     if table is None:
         return dict(stored)
     arm, reason = checked(table, one_arm=True)

@@ -5,13 +5,13 @@ import pytest
 from numpy.typing import NDArray
 
 from upright.analysis import rates, ratio
-from upright.analysis.looks import Table
+from upright.analysis.looks import Table, table_of
 
 
 def outcomes(n_c: int, n_s: int) -> Table:
     """Every outcome of a look, one a run."""
     e_c, e_s = (grid.reshape(-1, 1).astype(float) for grid in np.mgrid[0 : n_c + 1, 0 : n_s + 1])
-    return Table(np.full_like(e_c, n_c), e_c, np.full_like(e_s, n_s), e_s)
+    return table_of((np.full_like(e_c, n_c), e_c), (np.full_like(e_s, n_s), e_s))
 
 
 def probability(total: int, bad: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
@@ -76,7 +76,7 @@ def test_the_bet_on_rates_is_the_likelihood_ratio_to_the_nearest_null_point(r0: 
         return np.asarray(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
 
     nearest = q[np.argmin(n_c * divergence(p_c1, r0 * q + epsilon) + n_s * divergence(p_s1, q))]
-    table = Table(*(np.array([[value]]) for value in (n_c, 12.0, n_s, 15.0)))
+    table = Table(np.array([[(n_c, 12.0, n_s, 15.0)]]))
 
     def log_likelihood(p_c: float, p_s: float) -> float:
         return float(12 * np.log(p_c) + 18 * np.log(1 - p_c) + 15 * np.log(p_s) + 55 * np.log(1 - p_s))
@@ -87,14 +87,14 @@ def test_the_bet_on_rates_is_the_likelihood_ratio_to_the_nearest_null_point(r0: 
 
 
 def test_a_rate_whose_tolerance_reaches_one_is_never_evidence() -> None:
-    table = Table(*(np.array([[value]]) for value in (100.0, 100.0, 100.0, 90.0)))
+    table = Table(np.array([[(100.0, 100.0, 100.0, 90.0)]]))
 
     assert not rates.compare(table, np.array([[0.9]]), 1.25, 0.0).any()
 
 
 @pytest.mark.parametrize("requests", [1e9, 1e12])
 def test_huge_counts_stay_finite(requests: float) -> None:
-    table = Table(*(np.array([[value]]) for value in (requests, requests, requests, 0.0)))
+    table = Table(np.array([[(requests, requests, requests, 0.0)]]))
 
     assert np.isfinite(ratio.compare(table, ratio.bets(ratio.EFFECTS, 1.25))).all()
     assert np.isfinite(rates.compare(table, np.array([[1e-9]]), 1.25, 0.0)).all()

@@ -31,16 +31,6 @@ from upright.analysis.looks import (
     checked,
     tabulated,
 )
-    USABLE,
-    Counts,
-    Floats,
-    Histogram,
-    Look,
-    Moments,
-    Table,
-    above_edges,
-    checked,
-)
 from upright.api.monitoring import MetricType, Policy
 
 SAFETY = 1.1

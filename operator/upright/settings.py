@@ -9,12 +9,12 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from upright import __version__
+from upright.api.artifact import ModelFormat
 
 PREFIX = "UPRIGHT_"
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-Format = Literal["skops", "joblib", "onnx", "bento", "custom"]
 
 
 class SettingsError(Exception):
@@ -34,10 +34,10 @@ class Settings(BaseSettings):
         f"upright/runtime:{__version__}", min_length=1, description="The image of data, publish and serve."
     )
     default_store: str | None = Field(
-        None, pattern=r"^(pvc|s3)://.+$", description="Where artifacts go when a TrainingJob does not say."
+        None, pattern=r"^pvc://.+$", description="Where artifacts go when a TrainingJob does not say."
     )
-    allowed_formats: Annotated[tuple[Format, ...], NoDecode] = Field(
-        ("skops", "onnx", "bento", "custom"), description="The formats of models that may be loaded."
+    allowed_formats: Annotated[tuple[ModelFormat, ...], NoDecode] = Field(
+        ("skops",), description="The formats of models that may be loaded."
     )
     lease_namespace: str = Field(
         default_factory=lambda: OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else "default",

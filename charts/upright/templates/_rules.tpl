@@ -12,11 +12,6 @@
 - apiGroups: [upright.dev]
   resources: [trainingjobs/status, modelversions/status, deployments/status]
   verbs: [patch]
-# No request of ours: clusters with the admission plug-in OwnerReferencesPermissionEnforcement ask for it of whoever makes
-# an object whose owner must not vanish before it.
-- apiGroups: [upright.dev]
-  resources: [trainingjobs/finalizers, modelversions/finalizers, deployments/finalizers]
-  verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]

@@ -59,7 +59,6 @@ def owner_reference(kind: str, owner: Metadata) -> dict[str, Any]:
         "name": owner.name,
         "uid": owner.uid,
         "controller": True,
-        "blockOwnerDeletion": True,
     }
 
 

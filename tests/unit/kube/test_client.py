@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
@@ -47,7 +46,7 @@ def requests() -> Counter:
     return Counter("requests", "", ("verb", "resource", "code"), registry=CollectorRegistry())
 
 
-@pytest_asyncio.fixture(loop_scope="function")
+@pytest.fixture
 async def connect(api: Api, requests: Counter) -> AsyncIterator[Callable[..., Client]]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api.answer)

@@ -32,6 +32,7 @@ from upright.analysis.looks import (
     Table,
     above_edges,
     checked,
+    inner_edges,
     stable_alone,
     tabulated,
 )
@@ -197,8 +198,8 @@ def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None
         return watched, tabulated(measurement), USABLE
     if not isinstance(measurement, Histogram):
         return watched, None, KIND
-    edges = watched.edges or _chosen(measurement.edges)
-    table = above_edges(measurement, np.array(edges)) if edges else None
+    edges = watched.edges or _chosen(measurement)
+    table = above_edges(measurement, np.array(edges))
     if table is None:
         return watched, None, EDGES
     if watched.memory is None:
@@ -207,13 +208,13 @@ def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None
     return watched, table, USABLE
 
 
-def _chosen(edges: Iterable[float]) -> tuple[float, ...]:
-    """The finite edges, thinned out evenly to the number of channels that a state has room for."""
-    finite = [float(edge) for edge in edges if np.isfinite(edge)]
-    if len(finite) <= MAX_CHANNELS:
-        return tuple(finite)
-    places = np.unique(np.linspace(0, len(finite) - 1, MAX_CHANNELS).round().astype(int))
-    return tuple(finite[place] for place in places)
+def _chosen(histogram: Histogram) -> tuple[float, ...]:
+    """The edges between the buckets, thinned out evenly to the number of channels that a state has room for."""
+    edges = inner_edges(histogram)
+    if edges is None:
+        return ()
+    wanted = min(len(edges), MAX_CHANNELS)
+    return tuple(edges[np.linspace(0, len(edges) - 1, wanted).round().astype(int)].tolist())
 
 
 def _skipped(watched: Watched, reason: Ints) -> Watched:

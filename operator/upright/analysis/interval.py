@@ -38,7 +38,9 @@ def ratio_interval(strata: Floats, totals: Floats, alpha: float, dispersion: flo
         variance = dispersion * (spread + 2 * half * mean_share * (1 - mean_share)) / (canary * stable)
         log_ratio = np.log(canary / stable)
         radius = _radius(1 / variance, alpha)
-        return np.exp(log_ratio), np.exp(log_ratio - radius), np.exp(log_ratio + radius)
+        # far out of the range of floats when next to nothing was seen
+        high = np.exp(np.minimum(log_ratio + radius, 690.0))
+        return np.exp(log_ratio), np.exp(log_ratio - radius), high
 
 
 def rate_interval(
@@ -49,7 +51,7 @@ def rate_interval(
         events = np.maximum(bad, 0.5)
         ratio = np.where(total > 0, events / (total * maximum), np.nan)
         radius = _radius(events / dispersion, alpha)
-        return ratio, ratio * np.exp(-radius), ratio * np.exp(radius)
+        return ratio, ratio * np.exp(-radius), ratio * np.exp(np.minimum(radius, 600.0))
 
 
 def _radius(information: Floats, alpha: float) -> Floats:

@@ -28,8 +28,9 @@ class Counts:
 class Histogram:
     """Durations of each version since the last look: a count for each bucket (not cumulative).
 
-    `edges` are the upper bounds of the buckets, rising; a last bucket without bound is expected after them, unless
-    the last edge is infinite. The last axis of `canary` and `stable` is the bucket.
+    The last axis of `canary` and `stable` is the bucket. `edges` rise; they are the bounds between the buckets, or the
+    upper bound of each (as Prometheus names its buckets, the last being infinite), or all bounds of all buckets (as
+    `numpy.histogram` returns them): their number tells which.
     """
 
     canary: ArrayLike
@@ -152,16 +153,26 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
     return Table(np.where(usable[:, None, None], parts, 0.0)), reason
 
 
+def inner_edges(histogram: Histogram) -> Floats | None:
+    """The bounds between the buckets; None when edges and counts do not fit together."""
+    edges = np.asarray(histogram.edges, dtype=np.float64)
+    buckets = {np.shape(arm)[-1] if np.ndim(arm) else 0 for arm in (histogram.canary, histogram.stable)}
+    forms = {len(edges) + 1: edges, len(edges): edges[:-1], len(edges) - 1: edges[1:-1]}
+    bounds = forms.get(buckets.pop()) if len(buckets) == 1 else None
+    if bounds is None or not np.all(np.isfinite(bounds)) or np.any(np.diff(bounds) <= 0):
+        return None
+    return bounds
+
+
 def above_edges(histogram: Histogram, wanted: Floats) -> Table | None:
     """How many durations were above each wanted edge; None when the edges or the shapes do not fit."""
-    edges = np.asarray(histogram.edges, dtype=np.float64)
-    bounds = edges[:-1] if len(edges) and np.isposinf(edges[-1]) else edges
-    canary, stable = (np.atleast_2d(np.asarray(arm, dtype=np.float64)) for arm in (histogram.canary, histogram.stable))
-    if canary.shape[-1] != len(bounds) + 1 or stable.shape[-1] != len(bounds) + 1 or np.any(np.diff(bounds) <= 0):
+    bounds = inner_edges(histogram)
+    if bounds is None or not len(wanted):
         return None
     places = np.searchsorted(bounds, wanted)
     if np.any(places >= len(bounds)) or not np.array_equal(bounds[places], wanted):
         return None
+    canary, stable = (np.atleast_2d(np.asarray(arm, dtype=np.float64)) for arm in (histogram.canary, histogram.stable))
     totals = [np.repeat(arm.sum(axis=-1, keepdims=True), len(wanted), axis=-1) for arm in (canary, stable)]
     above = [arm[..., ::-1].cumsum(axis=-1)[..., ::-1][..., places + 1] for arm in (canary, stable)]
     # a negative bucket must be seen even where the sum above an edge is not negative

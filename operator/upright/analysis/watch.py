@@ -28,6 +28,7 @@ from upright.analysis.looks import (
     Table,
     above_edges,
     checked,
+    inner_edges,
     stable_alone,
     tabulated,
 )
@@ -114,7 +115,8 @@ def _stable_table(metric: Metric, baseline: Look) -> tuple[list[float], Table | 
     edges: list[float] = []
     table = None
     if metric.type is MetricType.LATENCY and isinstance(measurement, Histogram):
-        edges = [float(edge) for edge in metric.buckets or measurement.edges if math.isfinite(edge)]
+        bounds = inner_edges(measurement)
+        edges = list(metric.buckets or (() if bounds is None else bounds.tolist()))
         table = above_edges(measurement, np.array(edges))
     elif isinstance(measurement, Counts):
         table = tabulated(measurement)

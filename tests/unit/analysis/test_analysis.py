@@ -214,6 +214,16 @@ def test_a_histogram_with_other_buckets_is_no_evidence(strange: Histogram) -> No
     assert sum(said.metrics[0].skipped.values()) == 1
 
 
+@pytest.mark.parametrize("edges", [[0.1, 0.2], [0.1, 0.2, math.inf], [0.1, 0.2, 5.0], [0.0, 0.1, 0.2, 5.0]])
+def test_edges_may_be_written_as_prometheus_or_numpy_do(edges: list[float]) -> None:
+    policy = a_policy(a_metric("Latency", "latency"))
+
+    said = verdict(policy, after(policy, Look(0.0, {"latency": Histogram([6, 3, 1], [60, 30, 10], edges)})))
+
+    assert said.metrics[0].looks == 1
+    assert said.metrics[0].edge in (0.1, 0.2)
+
+
 def test_looks_of_the_warm_up_are_no_evidence() -> None:
     policy = a_policy(warmUp="1m")
 

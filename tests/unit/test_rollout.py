@@ -317,8 +317,11 @@ def test_a_version_whose_pods_refuse_the_artifact_is_rejected_at_once(reason: st
     ],
 )
 def test_what_is_in_the_way_is_said_and_the_good_version_goes_on(wanted: Any, more: Any, reason: str) -> None:
-    made = plan(observed(serving_old(), wanted, pods=both(0), **more))
+    before = observed(serving_old(), wanted, pods=both(0), **more)
+    made = plan(before)
     assert "candidate" not in made.status
+    assert [(event.type, event.reason) for event in made.events] == [("Warning", reason)]
+    assert not plan(then(before, made)).events
     found = next(one for one in made.status["conditions"] if one["type"] == "Stalled")
     assert found["reason"] == reason
     assert not made.delete

@@ -43,6 +43,7 @@ def plan(observed: Observed) -> Plan:
     if draft.candidate:
         _judge(observed, draft, draft.candidate)
     draft.obstacle = obstacle(observed, wanted, draft)
+    _tell_obstacle(observed, draft)
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
     return Plan(
@@ -77,6 +78,15 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     draft.analysis = None
     place = f"beside {draft.stable.model_version}" if draft.stable else "as the first version"
     draft.say("Normal", "RolloutStarted", f"{version} (revision {wanted}) goes out {place}.")
+
+
+def _tell_obstacle(observed: Observed, draft: Draft) -> None:
+    """Once, when it appears. Not what lasts only a moment, nor a rejection that has just been told."""
+    known = {one.reason for one in draft.resource.status.conditions if one.type == "Stalled"}
+    new_version = observed.wanted is not None and observed.wanted.status.phase is None
+    just_rejected = any(event.reason == "RolledBack" for event in draft.events)
+    if draft.obstacle and draft.obstacle.reason not in known and not new_version and not just_rejected:
+        draft.say("Warning", draft.obstacle.reason, draft.obstacle.message)
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:

@@ -15,8 +15,8 @@ setup: .venv/synced ## Install everything that the project's Python needs into .
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3'; exit 1; }
 	@echo 'Installing the locked Python packages into .venv (half a minute) ...'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv --clear .venv && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(BIN)/uv sync --quiet --frozen --inexact --extra dev
 	@touch $@
 

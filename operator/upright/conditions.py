@@ -10,10 +10,11 @@ _LONGEST = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of an object: one word for programs, one sentence for people."""
+    """What is said of an object: one word for programs, a sentence for people, and what they can do about it."""
 
     reason: str
     message: str
+    remedy: str = ""
 
 
 def conditions(
@@ -24,12 +25,13 @@ def conditions(
     reconciling: bool = False,
     stalled: Finding | None = None,
 ) -> list[Condition]:
-    """Ready always; Reconciling and Stalled only when they hold, as kstatus asks."""
+    """Ready always; Reconciling and Stalled only when they hold, as kstatus asks. A remedy stands with Stalled alone."""
     found = [condition("Ready", ready, finding, generation)]
     if reconciling:
         found.append(condition("Reconciling", "True", finding, generation))
     if stalled:
-        found.append(condition("Stalled", "True", stalled, generation))
+        told = Finding(stalled.reason, f"{stalled.message} {stalled.remedy}")
+        found.append(condition("Stalled", "True", told, generation))
     return found
 
 

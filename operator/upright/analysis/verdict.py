@@ -236,7 +236,7 @@ def _rates(metric: Metric, worst: MetricVerdict) -> str:
         return f"{name} has mean {worst.canary:.4g} in the canary and {worst.stable:.4g} in stable"
     other = "the maximum of" if metric.type is MetricType.LIMIT else "stable"
     text = f"{name} is {_percent(worst.canary)} in the canary against {other} {_percent(worst.stable)}"
-    if worst.ratio is None or worst.interval is None:
+    if worst.ratio is None or worst.interval is None or worst.canary == worst.stable == 0:
         return text
     low, high = worst.interval
     text = f"{text}, ratio {worst.ratio:.3g}"

@@ -20,8 +20,8 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if rejection:
         return Finding(
             "VersionRejected",
-            f"{name} was rejected at {rejection.at:%Y-%m-%d %H:%M:%S} UTC: {rejection.message} "
-            f"Name another version, or try again: kubectl annotate --overwrite deployments.upright.dev "
+            f"{name} was rejected at {rejection.at:%Y-%m-%d %H:%M:%S} UTC: {rejection.message}",
+            "Name another version, or try again: kubectl annotate --overwrite deployments.upright.dev "
             f"{observed.resource.metadata.name} {names.RETRY}=$(date +%s)",
         )
     if version.status.phase is None:

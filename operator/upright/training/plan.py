@@ -201,7 +201,8 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     stalled = draft.stalled or (
         Finding(
             finding.reason,
-            f"{finding.message} Correct the cause and change the spec, or ask for another run: "
+            finding.message,
+            "Correct the cause and change the spec, or ask for another run: "
             f"kubectl annotate --overwrite trainingjob {resource.metadata.name} {names.RUN_REQUESTED}=$(date +%s)",
         )
         if failed and not resource.spec.suspend

@@ -25,7 +25,7 @@ def conditions(
     reconciling: bool = False,
     stalled: Finding | None = None,
 ) -> list[Condition]:
-    """Ready always; Reconciling and Stalled only when they hold, as kstatus asks. A remedy stands with Stalled alone."""
+    """Ready always; Reconciling and Stalled only when they hold, as kstatus asks. The remedy stands with Stalled."""
     found = [condition("Ready", ready, finding, generation)]
     if reconciling:
         found.append(condition("Reconciling", "True", finding, generation))

@@ -21,7 +21,6 @@ from tests.cluster.shell import cache
 
 # The domain that Kubernetes puts before an image name without one; containerd knows images by the whole name only.
 _DEFAULT_DOMAIN = "docker.io"
-_CHUNK = 1 << 20
 _TYPE = "application/vnd.oci.image."
 
 
@@ -69,7 +68,7 @@ class Image:
         }
         small = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": _json(index)}
         small |= {_blob_path(_digest(content)): content for content in (self._config, self._manifest)}
-        with tarfile.open(fileobj=out, mode="w|", bufsize=_CHUNK, copybufsize=_CHUNK) as archive:
+        with tarfile.open(fileobj=out, mode="w|", bufsize=1 << 20) as archive:
             for layer in self.layers:
                 if layer.digest not in present:
                     with layer.path.open("rb") as blob:

@@ -7,7 +7,13 @@ import pytest
 
 from tests.cluster.cluster import Cluster, Images
 from tests.conftest import fresh_namespace
-from tests.installed import Workspace, install
+from tests.e2e.objects import a_churn_training_job
+from tests.installed import ROOT, Workspace, install
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those last that look back on what the others have done."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 @pytest.fixture
@@ -36,3 +42,21 @@ def workspace(cluster: Cluster, images: Images) -> Iterator[Workspace]:
     with fresh_namespace(cluster) as name:
         cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
         yield Workspace(cluster, name, images)
+
+
+@pytest.fixture(scope="session")
+def churn(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
+    """The model of the example `churn`, in three versions trained once: old-1, good-1, and bad-1, which fails for one
+    customer in five.
+    """
+    example = ROOT / "examples" / "churn"
+    jobs = [
+        a_churn_training_job("old"),
+        a_churn_training_job("good", regularization=0.3),
+        a_churn_training_job("bad", minimum_tenure=12),
+    ]
+    with workspace(cluster, installed) as place:
+        place.apply(*(example / file for file in ("pvc.yaml", "data.yaml", "code.yaml")), *jobs)
+        for job in jobs:
+            place.until_phase("tj", job["metadata"]["name"], "Succeeded")
+        yield place

@@ -23,7 +23,7 @@ from tests.unit.builders import (
 )
 from upright.analysis import Counts, Look
 from upright.api.deployment import Deployment
-from upright.api.model_version import ModelVersion
+from upright.api.model_version import ModelVersion, ModelVersionStatus
 from upright.contract import Manifest, Plan
 from upright.rollout.manifests import revision_deployment, services
 from upright.rollout.observe import Observed
@@ -306,6 +306,15 @@ def test_a_version_whose_pods_refuse_the_artifact_is_rejected_at_once(reason: st
 
 
 # What is in the way
+
+
+def test_that_a_version_is_too_new_is_not_told_but_that_it_then_proves_unfit_is() -> None:
+    too_new = NEW.model_copy(update={"status": ModelVersionStatus()})
+    before = observed(serving_old(), too_new, pods=both(0))
+    made = plan(before)
+    assert not made.events
+    unfit = a_model_version("churn-2", phase="Corrupt", ready=False)
+    assert [event.reason for event in plan(then(before, made, wanted=unfit)).events] == ["VersionNotReady"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from upright.rollout import steps
 from upright.rollout.draft import Draft
 from upright.rollout.objects import objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import obstacle
+from upright.rollout.obstacle import UNCHECKED, obstacle
 from upright.rollout.revision import revision
 from upright.rollout.verdict import analyse
 
@@ -43,7 +43,7 @@ def plan(observed: Observed) -> Plan:
     if draft.candidate:
         _judge(observed, draft, draft.candidate)
     draft.obstacle = obstacle(observed, wanted, draft)
-    _tell_obstacle(observed, draft)
+    _tell_obstacle(draft)
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
     return Plan(
@@ -80,12 +80,11 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     draft.say("Normal", "RolloutStarted", f"{version} (revision {wanted}) goes out {place}.")
 
 
-def _tell_obstacle(observed: Observed, draft: Draft) -> None:
+def _tell_obstacle(draft: Draft) -> None:
     """Once, when it appears. Not what lasts only a moment, nor a rejection that has just been told."""
     known = {one.reason for one in draft.resource.status.conditions if one.type == "Stalled"}
-    new_version = observed.wanted is not None and observed.wanted.status.phase is None
     just_rejected = any(event.reason == "RolledBack" for event in draft.events)
-    if draft.obstacle and draft.obstacle.reason not in known and not new_version and not just_rejected:
+    if draft.obstacle and draft.obstacle.reason not in {*known, UNCHECKED} and not just_rejected:
         draft.say("Warning", draft.obstacle.reason, draft.obstacle.message)
 
 

@@ -71,17 +71,16 @@ def _error_rows() -> Iterable[tuple[Service, str, Decide]]:
 
 
 def _latency(runs: int, alternatives: int) -> Table:
-    title = "Latency: lognormal around 80 ms, the default buckets, no tolerance"
+    title = "Latency: lognormal around 80 ms, the default buckets, no tolerance, 30 minutes of history"
     table = _table(title, "rule", "false rollbacks", "1.25 times slower", "2 % on a slow path")
     healthy = lognormal_shares()
     cases = ((runs, healthy), (alternatives, lognormal_shares(median=0.1)), (alternatives, lognormal_shares(slow=0.02)))
     for service in track((Service(100, 0.05), Service(10, 0.05)), "latency", transient=True):
-        found = [
-            delays(
-                policy("Latency"), latencies(np.random.default_rng(3), size, service.requests, _shares(canary, healthy))
-            )
-            for size, canary in cases
-        ]
+        found = []
+        for runs_of_case, canary in cases:
+            before = latencies(np.random.default_rng(5), 1, service.requests, _shares(healthy, healthy))
+            looks = latencies(np.random.default_rng(3), runs_of_case, service.requests, _shares(canary, healthy))
+            found.append(delays(policy("Latency"), looks, history=before))
         table.add_row(_name(service), "Upright", str(share(found[0])), *(cell(part) for part in found[1:]))
     return table
 

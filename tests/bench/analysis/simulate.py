@@ -25,9 +25,15 @@ def policy(type: str = "ErrorRate", relative: float = 0.0, absolute: float = 0.0
     return Policy.model_validate({"falseRollbackProbability": ALPHA, "metrics": [metric], **fields})
 
 
-def delays(rule: Policy, looks: Iterable[Measurement], dispersion: Mapping[str, float] | None = None) -> Delays:
-    """When the analysis rolls each rollout back."""
-    state = begin(rule, dispersion=dispersion)
+def delays(
+    rule: Policy,
+    looks: Iterable[Measurement],
+    dispersion: Mapping[str, float] | None = None,
+    history: Iterable[Measurement] = (),
+) -> Delays:
+    """When the analysis rolls each rollout back; `history` is what the stable version counted before."""
+    before = [Look(-INTERVAL, {"m": measurement}) for measurement in history]
+    state = begin(rule, history=before, dispersion=dispersion)
     for look, measurement in enumerate(looks):
         state = update(rule, state, Look(INTERVAL * (look + 1), {"m": measurement}))
     crossed = load(rule, state).crossed

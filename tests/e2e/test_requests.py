@@ -76,7 +76,7 @@ def is_healthy(client: httpx.Client) -> None:
         pytest.param(PREDICT, b"", 400, "must be JSON", id="nothing"),
         pytest.param(PREDICT, b"[1, 2]", 400, "must be a JSON object", id="a list"),
         pytest.param(PREDICT, b'{"rows": []}', 400, "must have the field instances", id="a field of another name"),
-        pytest.param(PREDICT, instances([[1.0, 2.0]]), 400, "instances[0] must have 4 values", id="rows of the wrong length"),
+        pytest.param(PREDICT, instances([[1.0, 2.0]]), 400, "must have 4 values", id="rows of the wrong length"),
         pytest.param(PREDICT, instances([["a", "b", "c", "d"]]), 400, "must be a number", id="words for numbers"),
         pytest.param(PREDICT, instances([[[1.0] * 4]]), 400, "instances[0]", id="rows too deep"),
         pytest.param(PREDICT, b'{"instances": [[NaN, 1, 1, 1]]}', 400, "null", id="not a number"),

@@ -70,7 +70,7 @@ def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """The manifest with one field set, or removed when the value is None."""
     copy = deepcopy(manifest)
     *parents, last = path.split(".")
-    inner = copy
+    inner: Any = copy
     for parent in parents:
         inner = inner[int(parent)] if parent.isdigit() else inner.setdefault(parent, {})
     if value is None:

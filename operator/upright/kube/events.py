@@ -23,6 +23,8 @@ BURST = 25
 REFILL = 60.0
 """An object may have BURST events at once, and one more each REFILL seconds: whatever we do, it is never a flood."""
 REMEMBERED = 4096
+_FIGURE = re.compile(r"(?<![\w.-])\d+(\.\d+)?(?![\w-])")
+"""A number that stands for itself, and is no part of a name."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class _Allowance:
 
 
 class Recorder:
-    """Writes events.k8s.io/v1 Events. Those of one object, reason and wording (but for the numbers) are one series."""
+    """Writes events.k8s.io/v1 Events. Those of one object, reason and wording (but for figures) are one series."""
 
     def __init__(
         self, client: Client, instance: str, monotonic: Callable[[], float], clock: Callable[[], datetime]
@@ -68,7 +70,7 @@ class Recorder:
             self._complaint = str(error)
 
     async def _record(self, resource: Manifest, event: Event) -> None:
-        key = (uid_of(resource), event.reason, re.sub(r"\d+(\.\d+)?", "#", event.message))
+        key = (uid_of(resource), event.reason, _FIGURE.sub("#", event.message))
         series = self._series.get(key)
         if series is None:
             if self._allow(uid_of(resource)):
@@ -82,7 +84,7 @@ class Recorder:
             return
         seen = {"count": series.count, "lastObservedTime": _micro(self._clock())}
         try:
-            await self._client.merge(series.event, {"series": seen, "note": cut(event.message)})
+            await self._client.merge(series.event, {"series": seen})  # all else of an event is immutable
             series.written = self._monotonic()
         except NotFoundError:  # the API server drops events after an hour
             del self._series[key]

@@ -54,10 +54,16 @@ async def test_a_repetition_is_counted_and_not_told_again(recorder: Recorder, cl
     assert len(client.writes) == 3
 
 
-async def test_texts_that_differ_in_numbers_only_are_one_series(recorder: Recorder, client: FakeClient) -> None:
+async def test_texts_that_differ_in_figures_only_are_one_series(recorder: Recorder, client: FakeClient) -> None:
     await recorder.record(a_toy(), Event("Warning", "Slow", "Watch", "1.5 times slower after 20 looks."))
     await recorder.record(a_toy(), Event("Warning", "Slow", "Watch", "1.7 times slower after 21 looks."))
-    assert told(client) == [("1.7 times slower after 21 looks.", 2)]
+    assert told(client) == [("1.5 times slower after 20 looks.", 2)], "the API server takes no other note"
+
+
+async def test_texts_about_other_names_are_events_of_their_own(recorder: Recorder, client: FakeClient) -> None:
+    for name in ("churn-3", "churn-4", "churn-4b", "v1.2-churn"):
+        await recorder.record(a_toy(), Event("Warning", "RolledBack", "Rollout", f"{name} is rejected."))
+    assert [count for _, count in told(client)] == [1, 1, 1, 1]
 
 
 async def test_other_reasons_other_texts_and_other_objects_are_events_of_their_own(

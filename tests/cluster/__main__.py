@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: `up` goes on where this ended, `down` removes it", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -1,0 +1,133 @@
+"""Rollouts of real models with a client that never stops asking."""
+
+import json
+from datetime import datetime
+
+from tests.e2e.objects import (
+    a_claim,
+    a_deployment,
+    a_program,
+    a_training_job,
+    ask,
+    condition,
+    deployed,
+    serves,
+    stable,
+    stalled,
+    warned,
+)
+from tests.installed import Answer, Object, Workspace
+
+RATE = 20
+STEPS = [{"weight": 33, "for": "5s"}, {"weight": 67, "for": "5s"}]
+ROLLOUT = {"replicas": 2, "rollout": {"steps": STEPS}}
+PROXIES_FOLLOW = 2.0
+"""Seconds until no node sends requests to pods any more that a Service does not select."""
+SPOIL = """
+import pathlib, sys
+model = pathlib.Path("/store", sys.argv[1], "model.skops")
+model.chmod(0o644)
+content = bytearray(model.read_bytes())
+content[len(content) // 2] ^= 1
+model.write_bytes(content)
+"""
+
+
+def failures(answers: list[Answer]) -> list[Answer]:
+    return [answer for answer in answers if answer.failed]
+
+
+def rejections(deployment: Object) -> list[str]:
+    return [one["modelVersion"] for one in deployment["status"].get("rejected", [])]
+
+
+def is_observed(deployment: Object) -> bool:
+    """Whether the status is about the newest spec."""
+    return bool(deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"])
+
+
+def is_candidate(deployment: Object, version: str) -> bool:
+    return bool(deployment["status"].get("candidate", {}).get("modelVersion") == version)
+
+
+def test_a_good_version_replaces_another_and_no_request_fails(churn: Workspace) -> None:
+    with deployed(churn, "good", "old-1", **ROLLOUT), churn.traffic("good", rate=RATE) as client:
+        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
+        churn.patch("mdep", "good", {"spec": {"modelVersion": "good-1"}})
+        done = churn.until("mdep", "good", lambda one: serves(one, "good-1"), "promotion of good-1")
+        answers = client.until(
+            lambda all_: {answer.version for answer in all_[-2 * RATE :]} == {"good-1"}, "answers of good-1 only"
+        )
+        assert failures(answers) == []
+        assert {answer.version for answer in answers} == {"old-1", "good-1"}
+        assert condition(done, "Ready")[0] == "True"
+        assert [(one["modelVersion"], one["outcome"]) for one in done["status"]["history"]] == [
+            ("good-1", "Promoted"),
+            ("old-1", "Replaced"),
+        ]
+
+
+def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_otherwise(churn: Workspace) -> None:
+    with deployed(churn, "bad", "old-1", **ROLLOUT), churn.traffic("bad", rate=RATE) as client:
+        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
+        to_bad = a_deployment("bad", "bad-1", **ROLLOUT)
+        churn.apply(to_bad)
+        back = churn.until_phase("mdep", "bad", "RolledBack")
+
+        [rejection] = back["status"]["rejected"]
+        assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "errors")
+        assert serves(back, "old-1")
+        assert condition(back, "Ready")[0] == "True"
+        assert stalled(back, "VersionRejected")
+        warned(churn, "bad", "RolledBack")
+
+        assert "unchanged" in churn.kubectl(
+            "apply", "-f", "-", input=json.dumps(a_deployment("bad", "bad-1", **ROLLOUT))
+        )
+        again = a_deployment("bad", "bad-1", **ROLLOUT, monitoring={"interval": "2s"})
+        again["metadata"]["annotations"] = {"team": "growth"}
+        churn.apply(again)
+        seen = churn.until("mdep", "bad", is_observed, "the change observed")
+        assert seen["status"]["rejected"] == back["status"]["rejected"]
+        assert seen["status"]["history"] == back["status"]["history"]
+        assert stalled(seen, "VersionRejected")
+        assert serves(seen, "old-1")
+
+        churn.apply(a_deployment("bad", "good-1", **ROLLOUT))
+        good = churn.until("mdep", "bad", lambda one: serves(one, "good-1"), "promotion of good-1")
+        assert rejections(good) == ["bad-1"]
+        rolled_back = datetime.fromisoformat(rejection["at"]).timestamp() + PROXIES_FOLLOW
+        after = [answer for answer in client.answers() if answer.begun > rolled_back]
+        assert failures(after) == []
+        assert {answer.version for answer in after} == {"old-1", "good-1"}
+
+        churn.patch("mdep", "bad", {"spec": {"modelVersion": "bad-1"}})
+        refused = churn.until("mdep", "bad", is_observed, "the change observed")
+        assert stalled(refused, "VersionRejected")
+        assert serves(refused, "good-1")
+
+        churn.kubectl("annotate", "mdep/bad", "upright.dev/retry=1")
+        churn.until("mdep", "bad", lambda one: is_candidate(one, "bad-1"), "another try of bad-1")
+
+
+def test_a_version_whose_file_was_changed_in_the_store_is_corrupt_and_never_serves(place: Workspace) -> None:
+    place.apply(a_claim(), a_training_job("model"), a_deployment("model", "model-1"))
+    place.until("mdep", "model", lambda one: serves(one, "model-1"), "model-1 in production")
+    version = place.train("model", {"answer": 2}, "model-2")
+    folder = version["spec"]["artifact"]["uri"].removeprefix("pvc://models/")
+    place.apply(a_program("spoils", place.images.runtime, SPOIL, folder, claim="models"))
+    place.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/spoils", "--timeout=60s")
+
+    place.patch("mdep", "model", {"spec": {"modelVersion": "model-2"}})
+    back = place.until_phase("mdep", "model", "RolledBack")
+    [rejection] = back["status"]["rejected"]
+    assert rejection["modelVersion"] == "model-2"
+    assert "model.skops is not the file that was published" in rejection["message"]
+    assert condition(back, "Ready")[0] == "True"
+    warned(place, "model", "RolledBack")
+    corrupt = place.until_phase("mv", "model-2", "Corrupt")
+    assert condition(corrupt, "Verified")[:2] == ("False", "Corrupt")
+    warned(place, "model-2", "Corrupt")
+
+    assert stable(back) == "model-1"
+    assert ask(place, "model", "model") == [1]

@@ -19,8 +19,8 @@ from tests.e2e.objects import (
 from tests.installed import Answer, Object, Workspace
 
 RATE = 20
-STEPS = [{"weight": 33, "for": "5s"}, {"weight": 67, "for": "5s"}]
-ROLLOUT = {"replicas": 2, "rollout": {"steps": STEPS}}
+TWO_STEPS = {"steps": [{"weight": 33, "for": "5s"}, {"weight": 67, "for": "5s"}]}
+ONE_STEP = {"steps": [{"weight": 50, "for": "10s"}]}
 PROXIES_FOLLOW = 2.0
 """Seconds until no node sends requests to pods any more that a Service does not select."""
 SPOIL = """
@@ -51,7 +51,7 @@ def is_candidate(deployment: Object, version: str) -> bool:
 
 
 def test_a_good_version_replaces_another_and_no_request_fails(churn: Workspace) -> None:
-    with deployed(churn, "good", "old-1", **ROLLOUT), churn.traffic("good", rate=RATE) as client:
+    with deployed(churn, "good", "old-1", replicas=2, rollout=TWO_STEPS), churn.traffic("good", rate=RATE) as client:
         client.until(lambda answers: len(answers) > RATE, "answers of old-1")
         churn.patch("mdep", "good", {"spec": {"modelVersion": "good-1"}})
         done = churn.until("mdep", "good", lambda one: serves(one, "good-1"), "promotion of good-1")
@@ -68,9 +68,9 @@ def test_a_good_version_replaces_another_and_no_request_fails(churn: Workspace) 
 
 
 def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_otherwise(churn: Workspace) -> None:
-    with deployed(churn, "bad", "old-1", **ROLLOUT), churn.traffic("bad", rate=RATE) as client:
+    with deployed(churn, "bad", "old-1", rollout=ONE_STEP), churn.traffic("bad", rate=RATE) as client:
         client.until(lambda answers: len(answers) > RATE, "answers of old-1")
-        to_bad = a_deployment("bad", "bad-1", **ROLLOUT)
+        to_bad = a_deployment("bad", "bad-1", rollout=ONE_STEP)
         churn.apply(to_bad)
         back = churn.until_phase("mdep", "bad", "RolledBack")
 
@@ -82,9 +82,9 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
         warned(churn, "bad", "RolledBack")
 
         assert "unchanged" in churn.kubectl(
-            "apply", "-f", "-", input=json.dumps(a_deployment("bad", "bad-1", **ROLLOUT))
+            "apply", "-f", "-", input=json.dumps(a_deployment("bad", "bad-1", rollout=ONE_STEP))
         )
-        again = a_deployment("bad", "bad-1", **ROLLOUT, monitoring={"interval": "2s"})
+        again = a_deployment("bad", "bad-1", rollout=ONE_STEP, monitoring={"interval": "2s"})
         again["metadata"]["annotations"] = {"team": "growth"}
         churn.apply(again)
         seen = churn.until("mdep", "bad", is_observed, "the change observed")
@@ -93,7 +93,7 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
         assert stalled(seen, "VersionRejected")
         assert serves(seen, "old-1")
 
-        churn.apply(a_deployment("bad", "good-1", **ROLLOUT))
+        churn.apply(a_deployment("bad", "good-1", rollout=ONE_STEP))
         good = churn.until("mdep", "bad", lambda one: serves(one, "good-1"), "promotion of good-1")
         assert rejections(good) == ["bad-1"]
         rolled_back = datetime.fromisoformat(rejection["at"]).timestamp() + PROXIES_FOLLOW

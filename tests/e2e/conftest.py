@@ -60,3 +60,12 @@ def churn(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
         for job in jobs:
             place.until_phase("tj", job["metadata"]["name"], "Succeeded")
         yield place
+
+
+@pytest.fixture(scope="session")
+def iris(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
+    """The example `iris`, trained and served. Tests do not change it."""
+    with workspace(cluster, installed) as place:
+        place.apply(ROOT / "examples" / "iris")
+        place.until_phase("mdep", "iris", "Stable", 180)
+        yield place

@@ -10,23 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.cluster import Cluster, Images, kubectl_program
-from tests.e2e.conftest import workspace
-from tests.installed import ROOT, Workspace
+from tests.cluster.cluster import kubectl_program
+from tests.installed import Workspace
 
 PREDICT = "/v1/models/iris:predict"
 INFER = "/v2/models/iris/infer"
 FLOWERS = [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]
 MEGABYTE = 1024**2
-
-
-@pytest.fixture(scope="module")
-def iris(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
-    """The iris example, trained and served."""
-    with workspace(cluster, installed) as place:
-        place.apply(ROOT / "examples" / "iris")
-        place.until_phase("mdep", "iris", "Stable", 180)
-        yield place
 
 
 @pytest.fixture(scope="module")

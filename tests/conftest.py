@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
@@ -28,11 +28,10 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster]:
     """A real API server, controller manager and scheduler, with nodes and pods that are only played."""
-    with _or_skipped():
-        running = a_control_plane(print)
-        plane = running.__enter__()
-    yield plane
-    running.__exit__(None, None, None)
+    with ExitStack() as running:
+        with _or_skipped():
+            plane = running.enter_context(a_control_plane(print))
+        yield plane
 
 
 @contextmanager

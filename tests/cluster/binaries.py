@@ -54,7 +54,7 @@ def _module(name: str, version: str, minutes: float, flags: tuple[str, ...]) -> 
         ("go", "build", *flags, "-o", "{out}/" + name, "."),
         sources,
         directory,
-        {"CGO_ENABLED": "0"},
+        {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
     )
 
 

@@ -59,5 +59,13 @@ def install_packages(say: Say) -> None:
     )
 
 
+def load_modules() -> None:
+    """Load the kernel modules that the node cannot load from inside; where they are built in, they are there."""
+    if not Path("/proc/sys/net/bridge").exists():
+        run(["modprobe", "br_netfilter"])
+    if "\toverlay\n" not in Path("/proc/filesystems").read_text():
+        run(["modprobe", "overlay"])
+
+
 def _there(thing: str) -> bool:
     return Path(thing).exists() if thing.startswith("/") else shutil.which(thing) is not None

@@ -174,7 +174,7 @@ def _compile(root: Path, say: Say) -> None:
     root.rename(inside)
     try:
         # Files of a package that are no Python of this version (templates, tests of old syntax) do not count: no check.
-        run(
+        done = run(
             [
                 "chroot",
                 debian,
@@ -196,6 +196,8 @@ def _compile(root: Path, say: Say) -> None:
         )
     finally:
         inside.rename(root)
+    if not any(root.rglob("*.pyc")):
+        raise ClusterError(f"nothing was compiled for an image:\n{done.stdout}{done.stderr}")
 
 
 def _uv() -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,7 @@ class Local:
     def up(self, say: Say) -> Cluster:
         """Bring the node up, or start again whatever of it has died."""
         host.install_packages(say)
+        host.load_modules()
         binaries.ensure(_BUILDS, say)
         with locked(f"node-{self.index}", say):
             # A node whose making was cut off is made anew.
@@ -194,7 +196,7 @@ class Local:
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            with process.stdin as archive:
+            with suppress(BrokenPipeError), process.stdin as archive:  # ctr gave up: what it prints says why
                 image.write(archive, present)
             printed = process.stdout.read().decode()
         if process.returncode != 0:

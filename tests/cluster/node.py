@@ -139,9 +139,7 @@ class Node:
 
     def _cgroups(self) -> list[Path]:
         """Our directory in each cgroup v1 hierarchy."""
-        lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
-        names = [controllers.removeprefix("name=") for _, controllers, _ in lines if controllers]
-        return [Path("/sys/fs/cgroup") / name / self.name for name in names]
+        return [_mount_point(hierarchy) / self.name for hierarchy in _hierarchies()]
 
     def _join(self) -> None:
         """Runs in a new process before its command: nsenter joins namespaces, not cgroups."""
@@ -153,13 +151,10 @@ class Node:
         self.run("mount", "-t", "proc", "proc", "/proc")
         self.run("mount", "-t", "sysfs", "sysfs", "/sys")
         self.run("mount", "-t", "tmpfs", "-o", "mode=755", "cgroups", "/sys/fs/cgroup")
-        lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
-        for _, controllers, _ in lines:
-            if controllers:
-                target = f"/sys/fs/cgroup/{controllers.removeprefix('name=')}"
-                options = f"none,{controllers}" if controllers.startswith("name=") else controllers
-                self.run("mkdir", target)
-                self.run("mount", "-t", "cgroup", "-o", options, "cgroup", target)
+        for hierarchy in _hierarchies():
+            options = f"none,{hierarchy}" if hierarchy.startswith("name=") else hierarchy
+            self.run("mkdir", _mount_point(hierarchy))
+            self.run("mount", "-t", "cgroup", "-o", options, "cgroup", _mount_point(hierarchy))
         self.run("mount", "--bind", self.state / "var-lib", "/var/lib")
         self.run("mount", "--bind", self.state / "var-log", "/var/log")
         self.run("mkdir", "/var/lib/containerd")
@@ -201,13 +196,23 @@ def component_name(command_line: Sequence[str]) -> str:
     return command_line[1] if name == "kubernetes" and len(command_line) > 1 else name
 
 
+def _hierarchies() -> list[str]:
+    """The cgroup v1 hierarchies, each named by its controllers, as in `cpu,cpuacct`, or `name=NAME` without any."""
+    lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    return [controllers for _, controllers, _ in lines if controllers]
+
+
+def _mount_point(hierarchy: str) -> Path:
+    return Path("/sys/fs/cgroup") / hierarchy.removeprefix("name=")
+
+
 def _members(cgroup: Path, *, below: bool = False) -> list[int]:
     files = cgroup.glob("**/cgroup.procs") if below else [cgroup / "cgroup.procs"]
     pids: list[int] = []
     for file in files:
         try:
             pids += map(int, file.read_text().split())
-        except (FileNotFoundError, OSError):  # ENODEV: removed while we read
+        except OSError:  # the cgroup was removed before or while we read
             continue
     return pids
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import Node
+from tests.cluster.shell import locked
 
 COUNT = 24
 TINY = 4
@@ -44,6 +45,11 @@ def manifests(node: Node) -> list[dict[str, Any]]:
 
 def recycle(node: Node, cluster: Cluster) -> None:
     """Empty the volumes whose claims are gone, and offer them again."""
+    with locked(f"volumes-{node.index}", print):
+        _recycle(node, cluster)
+
+
+def _recycle(node: Node, cluster: Cluster) -> None:
     kubectl = cluster.kubectl
     volumes = json.loads(kubectl("get", "persistentvolumes", "--output=json").stdout)["items"]
     released = {volume["metadata"]["name"] for volume in volumes if volume["status"].get("phase") == "Released"}

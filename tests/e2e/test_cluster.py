@@ -53,6 +53,13 @@ def logs_of_job(cluster: Cluster, namespace: str, name: str) -> str:
     return cluster.kubectl("logs", inside, f"job/{name}").stdout
 
 
+def runs_a_job(cluster: Cluster, namespace: str) -> None:
+    """All components have a part in this."""
+    command = ["create", "job", "hello", "--image=upright/busybox:1", f"--namespace={namespace}", "--", "echo", "hello"]
+    cluster.kubectl(*command)
+    assert logs_of_job(cluster, namespace, "hello") == "hello\n"
+
+
 def test_a_pod_reaches_a_service_by_its_dns_name(up: Cluster, namespace: str) -> None:
     applied(up, namespace, "service.yaml")
     up.kubectl("rollout", "status", f"--namespace={namespace}", "deployment/web", "--timeout=60s")
@@ -121,8 +128,7 @@ def test_up_starts_again_what_was_killed(up: Cluster, second: Local, component: 
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: not second.node.processes(component), 10, lambda: f"{component} does not die")
         second.up(print)
-        applied(up, name, "chain.yaml")
-        logs_of_job(up, name, "chain")
+        runs_a_job(up, name)
 
 
 def test_up_makes_a_new_node_when_its_first_process_was_killed(up: Cluster, second: Local) -> None:
@@ -130,8 +136,7 @@ def test_up_makes_a_new_node_when_its_first_process_was_killed(up: Cluster, seco
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not second.node.alive(), 10, lambda: "the node does not die")
     with fresh_namespace(second.up(print)) as name:
-        applied(up, name, "chain.yaml")
-        logs_of_job(up, name, "chain")
+        runs_a_job(up, name)
 
 
 def test_two_at_once_make_one_cluster(second: Local) -> None:

@@ -85,6 +85,13 @@ class Metric(Resource):
     name: DnsLabel = Field(description="Names the metric in status, events and alerts.")
     type: Literal["ErrorRate"] = Field(description="ErrorRate: answers of 5xx per request.")
     tolerance: Tolerance = Field(Tolerance(), description="How much worse the candidate may be.")
+    dispersion: float = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="How much more the counts scatter than independent requests would, for instance because failed "
+        "ones are tried again at once; `upright backtest` estimates it. 1: not at all.",
+    )
 
 
 class Monitoring(Resource):

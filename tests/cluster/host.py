@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster.shell import ClusterError, Say, run
@@ -41,14 +42,14 @@ def obstacle() -> str | None:
     return None
 
 
-def install_packages(say: Say) -> None:
-    """Install the Debian packages that are missing."""
-    missing = sorted({package for thing, package in _NEEDED.items() if not _there(thing)})
+def install_packages(say: Say, needed: Mapping[str, str] = _NEEDED) -> None:
+    """Install the Debian packages that are missing: `needed` names the package of each command or path."""
+    missing = sorted({package for thing, package in needed.items() if not _there(thing)})
     if not missing:
         return
     if shutil.which("apt-get") is None:
         raise ClusterError(
-            f"the local cluster needs what Debian has in these packages: {' '.join(missing)}. "
+            f"What Debian has in these packages is needed: {' '.join(missing)}. "
             "There is no apt-get here: install them in this system's way."
         )
     say(f"installing Debian packages: {' '.join(missing)}")

@@ -12,7 +12,7 @@ from upright.contract import Event, Key, Kind, Manifest, Plan, ResourceType
 from upright.kube.actions import Actions
 from upright.kube.client import Client
 from upright.kube.conditions import differs, invalid, stalled, with_transition_times
-from upright.kube.errors import ApiError, ConflictError, NotFoundError, NotLeaderError
+from upright.kube.errors import ApiError, ConflictError, NotFoundError, NotLeaderError, TerminatingError
 from upright.kube.events import Recorder
 from upright.kube.objects import is_being_deleted, key_of, meta, type_of
 from upright.kube.queue import Queue
@@ -113,6 +113,8 @@ class _Loop:
             again = await self._with_fresh_data(key)
         except NotLeaderError:
             result = "not leader"  # the process is about to end
+        except TerminatingError as error:
+            result = error.reason  # the object is about to go: that will be its next turn
         except Exception as error:  # noqa: BLE001 - a mistake in one plan must not end the loop for all others
             result = error.reason if isinstance(error, ApiError) else "Error"
             await self._complain(key, error)

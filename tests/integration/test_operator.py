@@ -34,11 +34,11 @@ def a_training_job() -> dict[str, Any]:
     }
 
 
-def a_deployment() -> dict[str, Any]:
+def a_deployment(name: str = "churn") -> dict[str, Any]:
     return {
         "apiVersion": "upright.dev/v1alpha1",
         "kind": "Deployment",
-        "metadata": {"name": "churn"},
+        "metadata": {"name": name},
         "spec": {"modelVersion": "churn-1"},
     }
 
@@ -92,6 +92,20 @@ def test_objects_made_without_an_operator_wait_for_it(bare: Cluster, tmp_path: P
             until(lambda: condition(bare, namespace, "tj", "Stalled"), "it has seen the TrainingJob")
             until(lambda: condition(bare, namespace, "mdep", "Ready"), "it has seen the Deployment")
         assert "ModelVersion churn-1 does not exist" in condition(bare, namespace, "mdep", "Ready")["message"]
+
+
+def test_a_namespace_that_goes_with_all_that_is_in_it_is_nothing_to_complain_of(bare: Cluster, tmp_path: Path) -> None:
+    bare.kubectl("apply", "--filename", CRDS)
+    bare.kubectl("create", "namespace", "doomed")
+    elsewhere = {"UPRIGHT_LEASE_NAMESPACE": "default"}
+    with operator(bare, "doomed", tmp_path, "op", module="upright", environment=elsewhere) as running:
+        until(running.leads, "it leads")
+        apply(bare, "doomed", *(a_deployment(f"churn-{number}") for number in range(8)))
+        services = ("get", "services", "--namespace=doomed", "--output=name")
+        until(lambda: len(bare.kubectl(*services).stdout.split()) == 24, "each has its three Services")
+        running.settled()
+        bare.kubectl("delete", "namespace", "doomed", "--timeout=60s")
+        assert "WARNING" not in running.log
 
 
 def test_a_missing_permission_is_told_at_the_object_and_missed_no_longer_than_it_is_missing(

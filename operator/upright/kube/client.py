@@ -17,6 +17,7 @@ from upright.kube.errors import (
     NotFoundError,
     NotLeaderError,
     RefusedError,
+    TerminatingError,
     UnreachableError,
 )
 from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
@@ -157,6 +158,8 @@ class Client:
         if 200 <= status < 300:
             return answer
         message = str(answer.get("message") or "no reason given")
+        if TerminatingError.reason in _causes(answer):
+            raise TerminatingError(verb, target, status, message)
         if status == 403 and "User " in message:  # quotas and policies answer 403 too
             raise ForbiddenError(verb, _with_subresource(type, subresource), namespace, message)
         kind = {404: NotFoundError, 409: ConflictError}.get(status, RefusedError)
@@ -212,6 +215,12 @@ def _with_subresource(type: ResourceType, subresource: str) -> ResourceType:
 
 def _seconds(retry_after: str) -> float:
     return float(retry_after) if retry_after.isdecimal() and retry_after != "0" else 1.0
+
+
+def _causes(answer: Mapping[str, Any]) -> set[str]:
+    """The reasons that an answer gives in its details."""
+    details = answer.get("details") or {}
+    return {str(cause.get("reason")) for cause in details.get("causes") or []}
 
 
 def _json(text: bytes) -> dict[str, Any]:

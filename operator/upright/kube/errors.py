@@ -58,6 +58,16 @@ class ForbiddenError(RefusedError):
         return self._sentence
 
 
+class TerminatingError(RefusedError):
+    """The namespace is being deleted, and with it all that is in it: nothing can be made there, or need be."""
+
+    reason = "NamespaceTerminating"
+
+    def __init__(self, verb: str, target: str, status: int, message: str) -> None:
+        super().__init__(verb, target, status, message)
+        self.lasting = False  # the object that it would be told of goes, too
+
+
 class NameTakenError(ApiError):
     """An object of the wanted name exists and is not ours. It is left as it is."""
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from upright.contract import Event, Manifest, Reference, ResourceType
 from upright.kube.client import Client
 from upright.kube.conditions import cut
-from upright.kube.errors import ApiError, NotFoundError
+from upright.kube.errors import ApiError, NotFoundError, TerminatingError
 from upright.kube.objects import meta, name_of, namespace_of, uid_of
 
 EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
@@ -64,6 +64,8 @@ class Recorder:
         try:
             await self._record(resource, event)
             self._complaint = ""
+        except TerminatingError:
+            raise  # there is no use in going on
         except ApiError as error:
             if str(error) != self._complaint:
                 logger.warning("events are not written: %s", error)

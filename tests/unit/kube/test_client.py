@@ -14,7 +14,14 @@ from prometheus_client import CollectorRegistry, Counter
 
 from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
 from upright.kube.client import Client
-from upright.kube.errors import ConflictError, ForbiddenError, NotLeaderError, RefusedError, UnreachableError
+from upright.kube.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotLeaderError,
+    RefusedError,
+    TerminatingError,
+    UnreachableError,
+)
 
 Answer = tuple[int, Any, dict[str, str]]
 
@@ -118,6 +125,16 @@ async def test_a_full_quota_is_not_taken_for_missing_permission(api: Api, connec
         await connect().create(SERVICES, a_service("s"))
     assert not isinstance(caught.value, ForbiddenError)
     assert caught.value.lasting
+
+
+async def test_a_namespace_that_is_being_deleted_is_not_taken_for_missing_permission(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace shop is being terminated"}]
+    api.answers = [(403, {"message": "services is forbidden", "details": {"causes": causes}}, {})]
+    with pytest.raises(TerminatingError) as caught:
+        await connect().create(SERVICES, a_service("s"))
+    assert not caught.value.lasting
 
 
 async def test_the_whole_client_waits_when_the_api_server_says_so(

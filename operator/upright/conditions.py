@@ -15,6 +15,8 @@ class Finding:
     reason: str
     message: str
     remedy: str = ""
+    passing: bool = False
+    """It goes away by itself in a moment, so nobody need be called."""
 
 
 def conditions(

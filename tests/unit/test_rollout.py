@@ -337,6 +337,13 @@ def test_what_is_in_the_way_is_said_and_the_good_version_goes_on(wanted: Any, mo
     assert {one["metadata"]["name"] for one in made.apply} >= {"churn", "churn-stable"}
 
 
+def test_a_version_that_is_about_to_be_looked_at_calls_nobody() -> None:
+    made = plan(observed(serving_old(), NEW.model_copy(update={"status": ModelVersionStatus()}), pods=both(0)))
+    assert stalled(made) is None
+    assert condition(made, "Reconciling") == "True"
+    assert "candidate" not in made.status
+
+
 def test_nothing_is_rolled_out_without_replicas() -> None:
     made = plan(observed(a_deployment("churn-1", replicas=0), OLD))
     assert "scale up" in (stalled(made) or "")

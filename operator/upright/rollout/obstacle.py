@@ -5,9 +5,6 @@ from upright.conditions import Finding
 from upright.rollout.draft import Draft
 from upright.rollout.observe import Observed
 
-UNCHECKED = "VersionUnchecked"
-"""The reason that goes away by itself, in a moment."""
-
 
 def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | None:
     """What is in the way of the wanted revision, with what to do about it; None when nothing is."""
@@ -28,7 +25,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
             f"{observed.resource.metadata.name} {names.RETRY}=$(date +%s)",
         )
     if version.status.phase is None:
-        return Finding(UNCHECKED, f"ModelVersion {name} has not been looked at yet.")
+        return Finding("VersionUnchecked", f"ModelVersion {name} has not been looked at yet.", passing=True)
     said = next((one for one in version.status.conditions if one.type == "Ready"), None)
     if said and said.status != "True":
         return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said.message}")

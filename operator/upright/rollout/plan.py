@@ -14,7 +14,7 @@ from upright.rollout import steps
 from upright.rollout.draft import Draft
 from upright.rollout.objects import objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import UNCHECKED, obstacle
+from upright.rollout.obstacle import obstacle
 from upright.rollout.revision import revision
 from upright.rollout.verdict import analyse
 
@@ -84,8 +84,9 @@ def _tell_obstacle(draft: Draft) -> None:
     """Once, when it appears. Not what lasts only a moment, nor a rejection that has just been told."""
     known = {one.reason for one in draft.resource.status.conditions if one.type == "Stalled"}
     just_rejected = any(event.reason == "RolledBack" for event in draft.events)
-    if draft.obstacle and draft.obstacle.reason not in {*known, UNCHECKED} and not just_rejected:
-        draft.say("Warning", draft.obstacle.reason, draft.obstacle.message)
+    found = draft.obstacle
+    if found and not found.passing and found.reason not in known and not just_rejected:
+        draft.say("Warning", found.reason, found.message)
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:

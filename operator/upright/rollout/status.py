@@ -29,8 +29,10 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     weight = share(candidate_ready, stable_ready)
     phase, finding = _phase(observed, draft, stable_ready, weight)
     serving = draft.stable is not None and (stable_ready > 0 or resource.spec.replicas == 0)
-    stalled = draft.obstacle or (Finding("Inconclusive", draft.progress) if draft.held else None)
-    working = draft.candidate is not None or (draft.stable is not None and not serving)
+    passing = draft.obstacle is not None and draft.obstacle.passing
+    lasting = None if passing else draft.obstacle
+    stalled = lasting or (Finding("Inconclusive", draft.progress) if draft.held else None)
+    working = passing or draft.candidate is not None or (draft.stable is not None and not serving)
     return DeploymentStatus(
         observed_generation=generation,
         phase=phase,

@@ -68,13 +68,13 @@ class Image:
         }
         small = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": _json(index)}
         small |= {_blob_path(_digest(content)): content for content in (self._config, self._manifest)}
-        with tarfile.open(fileobj=out, mode="w|", bufsize=1 << 20) as archive:
-            for layer in self.layers:
-                if layer.digest not in present:
-                    with layer.path.open("rb") as blob:
-                        archive.addfile(_entry(_blob_path(layer.digest), layer.size), blob)
-            for path, content in small.items():
-                archive.addfile(_entry(path, len(content)), io.BytesIO(content))
+        for layer in self.layers:
+            if layer.digest not in present:
+                with layer.path.open("rb") as blob:
+                    _add(out, _blob_path(layer.digest), layer.size, blob)
+        for path, content in small.items():
+            _add(out, path, len(content), io.BytesIO(content))
+        out.write(bytes(2 * tarfile.BLOCKSIZE))
 
     @cached_property
     def _config(self) -> bytes:
@@ -165,7 +165,10 @@ def _blob_path(digest: str) -> str:
     return "blobs/" + digest.replace(":", "/")
 
 
-def _entry(path: str, size: int) -> tarfile.TarInfo:
+def _add(out: IO[bytes], path: str, size: int, content: IO[bytes]) -> None:
+    """Add a file to a tar stream; the tarfile module would copy it in small pieces, in twice the time."""
     entry = tarfile.TarInfo(path)
     entry.size = size
-    return entry
+    out.write(entry.tobuf())
+    shutil.copyfileobj(content, out, 1 << 20)
+    out.write(bytes(-size % tarfile.BLOCKSIZE))

@@ -16,7 +16,7 @@ from tests.cluster.shell import ClusterError, wait_until
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A whole cluster. One that ran before stays; a new one goes with the session, unless KEEP=1."""
-    with _or_skipped():
+    with or_skipped():
         provider = providers.choose()
         ran_before = provider.running()
         whole = provider.up(print)
@@ -29,13 +29,13 @@ def cluster() -> Iterator[Cluster]:
 def control_plane() -> Iterator[Cluster]:
     """A real API server, controller manager and scheduler, with nodes and pods that are only played."""
     with ExitStack() as running:
-        with _or_skipped():
+        with or_skipped():
             plane = running.enter_context(a_control_plane(print))
         yield plane
 
 
 @contextmanager
-def _or_skipped() -> Iterator[None]:
+def or_skipped() -> Iterator[None]:
     """Skip with the reason where no cluster can be had; fail where one is required."""
     try:
         yield

@@ -15,6 +15,7 @@ Promotion before the horizon needs evidence of non-inferiority: kernel A with ef
 that the canary was that much worse in every look; what begins later is the business of the watch after promotion.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -22,13 +23,14 @@ import numpy as np
 
 from upright.analysis import interval, onset, rates, ratio
 from upright.analysis.looks import USABLE, Floats, Ints, Table
-from upright.api.monitoring import Metric, MetricType, Policy
+from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
 
 MAX_CHANNELS = 14
 LATENCY_MARGIN = 0.01  # the absolute part of non-inferiority where the tolerance has none
 MEMORY = 0.95  # weight of the past in the guess of the stable rate, per look
 _COUNTED = (MetricType.ERROR_RATE, MetricType.RATIO)
-_LIMIT_SAFE: Floats = np.array([0.5, 0.9])
+_GUESSED = (MetricType.LATENCY, MetricType.QUALITY)
+_LIMIT_EFFECTS: Floats = np.concatenate((rates.EFFECTS, [0.5, 0.9]))  # the last two are of non-inferiority
 _ABSOLUTE_SAFE: Floats = np.array([0.1, 0.6])
 
 
@@ -38,21 +40,19 @@ class Comparison:
 
     used: Floats  # (runs,): looks that gave evidence
     safest: Floats  # (runs,): the highest ln evidence for non-inferiority so far
-    log_wealth: Floats  # (runs, channels, margins, effects): ln R of the onset mixture
-    log_inferiority: Floats  # (runs, channels, effects): ln of the evidence for non-inferiority
+    log_wealth: Floats  # (runs, channels, bets): ln R of each bet of `_Bets`
     totals: Floats  # (runs, channels, 4): n_c, e_c, n_s, e_s of the used looks
     strata: Floats  # (runs, channels, 3): sums of `interval.stratum`
-    guess: Floats  # (runs, channels, 2): the stable version's discounted events and bad events
+    guess: Floats  # (runs, channels, 2): the stable version's discounted events and bad events, for kernel B
 
 
-def shapes(metric: Metric, channels: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each array of a `Comparison` without its axis of runs, in the order in which a state keeps them."""
-    effects = len(ratio.EFFECTS if metric.type in _COUNTED else rates.EFFECTS)
+def shapes(type: MetricType, tolerance: Tolerance, channels: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of a `Comparison` without its axis of runs, in the order of its fields."""
+    bets = len(_margins(type, tolerance)) * len(_effects(type)) + len(_safe_prior(type, tolerance))
     return {
         "used": (),
         "safest": (),
-        "log_wealth": (channels, len(_margins(metric)), effects),
-        "log_inferiority": (channels, len(_inferiority_prior(metric))),
+        "log_wealth": (channels, bets),
         "totals": (channels, 4),
         "strata": (channels, 3),
         "guess": (channels, 2),
@@ -61,8 +61,8 @@ def shapes(metric: Metric, channels: int) -> dict[str, tuple[int, ...]]:
 
 def empty(metric: Metric, runs: int, channels: int) -> Comparison:
     """A comparison that has seen nothing."""
-    nothing = Comparison(**{name: np.zeros((runs, *shape)) for name, shape in shapes(metric, channels).items()})
-    return replace(nothing, log_wealth=np.full_like(nothing.log_wealth, -np.inf))
+    nothing = {name: np.zeros((runs, *shape)) for name, shape in shapes(metric.type, metric.margins, channels).items()}
+    return Comparison(**{**nothing, "log_wealth": np.full_like(nothing["log_wealth"], -np.inf)})
 
 
 def seen(
@@ -70,17 +70,18 @@ def seen(
 ) -> Comparison:
     """The comparison after one look; `table` is zero in the runs whose `reason` is not USABLE."""
     usable = reason == USABLE
-    llr, llr_safe = _evidence_of_look(comparison, metric, policy, table)
-    inferiority = comparison.log_inferiority + llr_safe / dispersion
-    floor = np.logaddexp.reduce(inferiority + np.log(_inferiority_prior(metric)), axis=-1).min(axis=-1)
+    planned = policy.planned_looks
+    bets = _bets(metric.type, metric.margins, policy.inferiority_ratio, planned)
+    llr = _evidence_of_look(comparison, metric, bets, table) / dispersion
+    wealth = onset.bet(comparison.log_wealth, llr, bets.stakes, comparison.used, planned, usable)
+    floor = np.logaddexp.reduce(wealth[..., bets.worse :], axis=-1).min(axis=-1)
     return Comparison(
         used=comparison.used + usable,
-        safest=np.where(usable, np.maximum(comparison.safest, floor), comparison.safest),
-        log_wealth=onset.bet(comparison.log_wealth, llr / dispersion, comparison.used, policy.planned_looks, usable),
-        log_inferiority=inferiority,
+        safest=np.maximum(comparison.safest, floor),
+        log_wealth=wealth,
         totals=comparison.totals + table.counts,
         strata=comparison.strata + interval.stratum(table),
-        guess=_learned(comparison.guess, table.counts[..., 2:]),
+        guess=_learned(comparison.guess, table.counts[..., 2:]) if metric.type in _GUESSED else comparison.guess,
     )
 
 
@@ -89,16 +90,19 @@ def with_history(comparison: Comparison, stable: Floats) -> Comparison:
     return replace(comparison, guess=_learned(comparison.guess, stable))
 
 
-def channel_evidence(comparison: Comparison, policy: Policy) -> Floats:
+def channel_evidence(comparison: Comparison, metric: Metric, policy: Policy) -> Floats:
     """The ln E of each channel, shape (runs, channels)."""
-    by_margin = onset.log_evidence(comparison.log_wealth, comparison.used, policy.planned_looks)
-    return np.asarray(by_margin.min(axis=-1))
+    planned = policy.planned_looks
+    bets = _bets(metric.type, metric.margins, policy.inferiority_ratio, planned)
+    wealth = comparison.log_wealth
+    by_margin = wealth[..., : bets.worse].reshape(*wealth.shape[:2], bets.margins, -1)
+    return np.asarray(onset.log_evidence(by_margin, comparison.used, planned).min(axis=-1))
 
 
-def evidence(comparison: Comparison, policy: Policy) -> Floats:
+def evidence(comparison: Comparison, metric: Metric, policy: Policy) -> Floats:
     """The ln E of the metric, shape (runs,)."""
-    by_channel = channel_evidence(comparison, policy)
-    return np.asarray(np.logaddexp.reduce(by_channel, axis=-1) - np.log(by_channel.shape[-1]))
+    by_channel = channel_evidence(comparison, metric, policy)
+    return np.asarray(np.logaddexp.reduce(by_channel, axis=-1) - math.log(by_channel.shape[-1]))
 
 
 def ratio_with_interval(
@@ -111,53 +115,64 @@ def ratio_with_interval(
     return interval.ratio_interval(comparison.strata, comparison.totals, alpha, dispersion)
 
 
-def _margins(metric: Metric) -> tuple[tuple[float, float], ...]:
+@dataclass(frozen=True)
+class _Bets:
+    """The bets on each look, for each margin those that the canary is worse, then those that it is not inferior."""
+
+    margins: int
+    worse: int  # how many bets are of the first kind
+    ratios: ratio.Bets  # those that kernel A evaluates
+    stakes: Floats  # (3, bets): see `onset.log_stakes`; non-inferiority gets all its capital at the first look
+
+
+@lru_cache(maxsize=256)
+def _bets(type: MetricType, tolerance: Tolerance, worst: float, planned: int) -> _Bets:
+    margins, safe = _margins(type, tolerance), _safe_prior(type, tolerance)
+    effects = _effects(type)
+    parts = [ratio.bets(effects, r0, epsilon) for r0, epsilon in margins] if type in _COUNTED else []
+    parts.append(ratio.bets(np.array([1 / worst]), r0=worst))
+    if len(safe) > 1:
+        parts.append(ratio.bets(_ABSOLUTE_SAFE, epsilon=worst * _inferior_margin(type, tolerance)))
+    once = np.full((3, len(safe)), -np.inf)
+    once[0] = np.log(safe)
+    stakes = np.concatenate([onset.log_stakes(planned, len(effects))] * len(margins) + [once], axis=1)
+    return _Bets(len(margins), len(margins) * len(effects), ratio.together(parts), stakes)
+
+
+def _evidence_of_look(comparison: Comparison, metric: Metric, bets: _Bets, table: Table) -> Floats:
+    """The llr of every bet, shape (runs, channels, bets)."""
+    if metric.maximum is not None:
+        return rates.against_limit(table.canary_total, table.canary_bad, metric.maximum, _LIMIT_EFFECTS)
+    safe_or_all = ratio.compare(table, bets.ratios)
+    if metric.type in _COUNTED:
+        return safe_or_all
+    total, bad = comparison.guess[..., 0], comparison.guess[..., 1]
+    known = np.where(total > 0, (bad + 0.5) / (total + 1), np.nan)
+    worse = [rates.compare(table, known, r0, epsilon) for r0, epsilon in _margins(metric.type, metric.margins)]
+    return np.concatenate([*worse, safe_or_all], axis=-1)
+
+
+def _effects(type: MetricType) -> Floats:
+    return ratio.EFFECTS if type in _COUNTED else rates.EFFECTS
+
+
+def _margins(type: MetricType, tolerance: Tolerance) -> tuple[tuple[float, float], ...]:
     """(r0, epsilon) of each margin that has to be exceeded."""
-    tolerance = metric.margins
     relative, absolute = (1 + tolerance.relative, 0.0), (1.0, tolerance.absolute)
-    if metric.type is MetricType.LIMIT or tolerance.absolute == 0:
+    if type is MetricType.LIMIT or tolerance.absolute == 0:
         return (relative,)
     return (absolute,) if tolerance.relative == 0 else (relative, absolute)
 
 
-def _evidence_of_look(comparison: Comparison, metric: Metric, policy: Policy, table: Table) -> tuple[Floats, Floats]:
-    """The llr that the canary is worse, (runs, channels, margins, effects), and that it is not, (..., effects)."""
-    if metric.maximum is not None:
-        effects = np.concatenate((rates.EFFECTS, _LIMIT_SAFE))
-        llr = rates.against_limit(table.canary_total, table.canary_bad, metric.maximum, effects)
-        return llr[:, :, None, : len(rates.EFFECTS)], llr[..., len(rates.EFFECTS) :]
-    margins = _margins(metric)
-    safe = (policy.inferiority_ratio, _inferiority_margin(metric))
-    if metric.type in _COUNTED:
-        llr = ratio.compare(table, _bets(margins, *safe))
-        worse = len(margins) * len(ratio.EFFECTS)
-        return llr[..., :worse].reshape(*llr.shape[:2], len(margins), -1), llr[..., worse:]
-    total, bad = comparison.guess[..., 0], comparison.guess[..., 1]
-    known = np.where(total > 0, (bad + 0.5) / (total + 1), np.nan)
-    by_margin = [rates.compare(table, known, r0, epsilon) for r0, epsilon in margins]
-    return np.stack(by_margin, axis=2), ratio.compare(table, _bets((), *safe))
+def _inferior_margin(type: MetricType, tolerance: Tolerance) -> float:
+    return max(tolerance.absolute, LATENCY_MARGIN if type is MetricType.LATENCY else 0.0)
 
 
-def _inferiority_margin(metric: Metric) -> float:
-    least = LATENCY_MARGIN if metric.type is MetricType.LATENCY else 0.0
-    return max(metric.margins.absolute, least)
-
-
-@lru_cache(maxsize=64)
-def _bets(margins: tuple[tuple[float, float], ...], worst: float, inferior_margin: float) -> ratio.Bets:
-    """Kernel A's bets that the canary is worse than each margin, then those that it is not inferior."""
-    parts = [ratio.bets(ratio.EFFECTS, r0, epsilon) for r0, epsilon in margins]
-    parts.append(ratio.bets(np.array([1 / worst]), r0=worst))
-    if inferior_margin:
-        parts.append(ratio.bets(_ABSOLUTE_SAFE, epsilon=worst * inferior_margin))
-    return ratio.together(parts)
-
-
-def _inferiority_prior(metric: Metric) -> Floats:
-    """Capital on each effect, in the order of the llr for non-inferiority."""
-    if metric.maximum is not None:
-        return np.array([0.5, 0.5])
-    return np.array([0.5, 0.25, 0.25]) if _inferiority_margin(metric) else np.array([1.0])
+def _safe_prior(type: MetricType, tolerance: Tolerance) -> tuple[float, ...]:
+    """Capital on each bet of non-inferiority."""
+    if type is MetricType.LIMIT:
+        return (0.5, 0.5)
+    return (0.5, 0.25, 0.25) if _inferior_margin(type, tolerance) else (1.0,)
 
 
 def _learned(guess: Floats, stable: Floats) -> Floats:

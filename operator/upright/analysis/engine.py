@@ -83,10 +83,10 @@ def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
     return dump(_seen(analysis, policy, look))
 
 
-def metric_evidence(watched: Watched, policy: Policy, runs: int) -> Floats:
+def metric_evidence(watched: Watched, metric: Metric, policy: Policy, runs: int) -> Floats:
     """The ln E of one metric, shape (runs,); 0 before its first usable look."""
     if isinstance(watched.memory, Comparison):
-        return comparison.evidence(watched.memory, policy)
+        return comparison.evidence(watched.memory, metric, policy)
     if isinstance(watched.memory, Drifting):
         return continuous.evidence(watched.memory, policy)
     return np.zeros(runs)
@@ -97,7 +97,7 @@ def weighted_evidence(analysis: Analysis, policy: Policy) -> Floats:
     whole = sum(metric.weight for metric in policy.metrics)
     shares = np.empty((analysis.runs, len(policy.metrics)))
     for place, metric in enumerate(policy.metrics):
-        evidence = metric_evidence(analysis.metrics[metric.name], policy, analysis.runs)
+        evidence = metric_evidence(analysis.metrics[metric.name], metric, policy, analysis.runs)
         shares[:, place] = evidence + math.log(metric.weight / whole)
     return shares
 
@@ -116,7 +116,7 @@ def _unseen(metric: Metric, estimated: float) -> Watched:
         memory = comparison.empty(metric, 1, 1)
     return Watched(
         memory=memory,
-        edges=tuple(metric.buckets or ()),
+        edges=(),
         dispersion=max(1.0, float(given)),
         skips=np.zeros((1, len(SKIPS))),
         last_skip=np.full(1, float(USABLE)),
@@ -198,7 +198,7 @@ def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None
         return watched, tabulated(measurement), USABLE
     if not isinstance(measurement, Histogram):
         return watched, None, KIND
-    edges = watched.edges or _chosen(measurement)
+    edges = watched.edges or tuple(metric.buckets or _chosen(measurement))
     table = above_edges(measurement, np.array(edges))
     if table is None:
         return watched, None, EDGES

@@ -38,12 +38,13 @@ def exact_crossing(
     """
     against = ratio.bets(ratio.EFFECTS, r0)
     wealth = np.full((paths + 1, 1, len(ratio.EFFECTS)), -np.inf)  # the observed path is the first
+    stakes = onset.log_stakes(planned, len(ratio.EFFECTS))
     alive = np.ones(paths, dtype=np.bool_)
     every = np.ones(paths + 1, dtype=np.bool_)
     for look, counts in enumerate(looks[:planned]):
         table = _with_null_paths(counts, r0, rng, paths)
         used = np.full(paths + 1, float(look))
-        wealth = onset.bet(wealth, ratio.compare(table, against), used, planned, every)
+        wealth = onset.bet(wealth, ratio.compare(table, against), stakes, used, planned, every)
         evidence = onset.log_evidence(wealth, used + 1, planned)[:, 0]
         budget = int(alpha * paths * np.sqrt((look + 1) / planned)) - int((~alive).sum())
         if budget < 1:

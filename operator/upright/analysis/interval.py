@@ -7,6 +7,8 @@ Guarantee: asymptotic only. The interval is a normal-mixture confidence sequence
 looks at once with probability about 1 - alpha once some tens of events were seen. The evidence holds exactly.
 Source: Greenland & Robins 1985 for the variance; Robbins' normal mixture (Howard & Ramdas, arXiv 1810.08240) for the
 sequence; Haldane's half event where a version has had no bad event.
+
+Where next to nothing was seen, the radius is beyond the range of floats: an end is then 0, very large or NaN.
 """
 
 import numpy as np
@@ -18,19 +20,20 @@ BEST_AT = 25.0  # the information at which the interval is narrowest: a standard
 
 def stratum(table: Table) -> Floats:
     """One look's terms of the estimate and its variance, shape (runs, channels, 3)."""
-    whole = table.canary_total + table.stable_total
-    share = table.canary_total / np.maximum(whole, 1e-300)  # 0 where there was no traffic
+    canary, stable = table.canary_total, table.stable_total
+    whole = np.maximum(canary + stable, 1e-300)  # the shares are 0 where there was no traffic
+    of_canary, of_stable = canary / whole, stable / whole
     terms = np.empty((*whole.shape, 3))
-    terms[..., 0] = table.canary_bad * (1 - share)
-    terms[..., 1] = table.stable_bad * share
-    terms[..., 2] = (table.canary_bad + table.stable_bad) * share * (1 - share)
+    terms[..., 0] = at_canary = table.canary_bad * of_stable
+    terms[..., 1] = at_stable = table.stable_bad * of_canary
+    terms[..., 2] = at_canary * of_canary + at_stable * of_stable
     return terms
 
 
 def ratio_interval(strata: Floats, totals: Floats, alpha: float, dispersion: float) -> tuple[Floats, Floats, Floats]:
     """(ratio, low, high), each of shape (runs, channels), from summed strata and totals; NaN where nothing was seen."""
     canary, stable, spread = np.moveaxis(strata, -1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean_share = totals[..., 0] / (totals[..., 0] + totals[..., 2])
         half = np.where((canary == 0) | (stable == 0), 0.5, 0.0)
         canary = canary + half * (1 - mean_share)
@@ -38,7 +41,6 @@ def ratio_interval(strata: Floats, totals: Floats, alpha: float, dispersion: flo
         variance = dispersion * (spread + 2 * half * mean_share * (1 - mean_share)) / (canary * stable)
         log_ratio = np.log(canary / stable)
         radius = _radius(1 / variance, alpha)
-        # far out of the range of floats when next to nothing was seen
         high = np.exp(np.minimum(log_ratio + radius, 690.0))
         return np.exp(log_ratio), np.exp(log_ratio - radius), high
 
@@ -47,7 +49,7 @@ def rate_interval(
     total: Floats, bad: Floats, maximum: float, alpha: float, dispersion: float
 ) -> tuple[Floats, Floats, Floats]:
     """(ratio of the rate to the maximum, low, high), each of shape (runs, channels); NaN where nothing was seen."""
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         events = np.maximum(bad, 0.5)
         ratio = np.where(total > 0, events / (total * maximum), np.nan)
         radius = _radius(events / dispersion, alpha)

@@ -116,8 +116,11 @@ def table_of(canary: tuple[Floats, Floats], stable: tuple[Floats, Floats]) -> Ta
 
 def tabulated(counts: Counts) -> Table:
     """The counts as a table with one channel."""
-    canary, stable = ((as_runs(total)[:, None], as_runs(bad)[:, None]) for total, bad in (counts.canary, counts.stable))
-    return table_of(canary, stable)
+    parts = (*counts.canary, *counts.stable)
+    table = np.empty((np.broadcast(*parts).size, 1, 4))
+    for place, part in enumerate(parts):
+        table[:, 0, place] = part
+    return Table(table)
 
 
 def stable_alone(table: Table) -> Table:
@@ -137,19 +140,18 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
     """
     parts = table.counts
     totals, bad = parts[..., ::2], parts[..., 1::2]
-    silent = totals[..., :1] <= 0 if one_arm else totals <= 0
-    with np.errstate(invalid="ignore"):
-        usable: Bools = np.all(~silent & (bad >= 0) & (bad <= totals) & (totals < np.inf), axis=(1, 2))
-        if usable.all():
-            return table, np.full(len(usable), USABLE)
-        reason = np.full(len(usable), USABLE)
-        for why, where in (
-            (NO_TRAFFIC, silent),
-            (EXCESS, bad > totals),
-            (BACKWARDS, parts < 0),
-            (NOT_FINITE, ~np.isfinite(parts)),
-        ):
-            reason[where.any(axis=(1, 2))] = why
+    needed = totals[..., :1] if one_arm else totals
+    usable: Bools = np.logical_and.reduce((needed > 0) & (bad >= 0) & (bad <= totals) & (totals < np.inf), axis=(1, 2))
+    reason = np.where(usable, USABLE, NOT_FINITE)
+    if usable.all():
+        return table, reason
+    for why, where in (
+        (NO_TRAFFIC, needed <= 0),
+        (EXCESS, bad > totals),
+        (BACKWARDS, parts < 0),
+        (NOT_FINITE, ~np.isfinite(parts)),
+    ):
+        reason[where.any(axis=(1, 2))] = why
     return Table(np.where(usable[:, None, None], parts, 0.0)), reason
 
 

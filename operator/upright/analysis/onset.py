@@ -14,36 +14,36 @@ Cost: ln 2 of evidence for a regression that is there from the start.
 Source: the mixture over onsets is Shin, Ramdas & Rinaldo, "E-detectors" (arXiv 2203.03532), with a finite budget.
 """
 
-from typing import TypeVar
+import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from upright.analysis.looks import Bools, Floats
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def cash(used: Floats, planned: int) -> Floats:
     """Capital not yet at work after `used` looks, shape (runs,)."""
-    return np.where(used == 0, 1.0, np.maximum(planned - used, 0.0) * (0.5 / max(planned - 1, 1)))
+    return np.asarray(np.interp(used, (0, 1, planned), (1, 0.5 if planned > 1 else 0, 0)))
 
 
-def bet(log_wealth: Floats, llr: Floats, used: Floats, planned: int, usable: Bools) -> Floats:
-    """The ln R after one more look, of shape (runs, ..., g) like `llr`; unusable runs stay as they are."""
-    stake = (cash(used, planned) - cash(used + 1, planned)) / llr.shape[-1]
+def log_stakes(planned: int, effects: int) -> Floats:
+    """The ln of the capital put on each effect: at the first look, at a later one, and at any after the last."""
+    first, later = (1.0, 0.0) if planned == 1 else (0.5, 0.5 / (planned - 1))
     with np.errstate(divide="ignore"):
-        after = np.logaddexp(log_wealth, _over(np.log(stake), llr.ndim)) + llr
-    return after if usable.all() else np.where(_over(usable, llr.ndim), after, log_wealth)
+        return np.repeat(np.log([[first], [later], [0.0]]) - math.log(effects), effects, axis=1)
+
+
+def bet(log_wealth: Floats, llr: Floats, stakes: Floats, used: Floats, planned: int, usable: Bools) -> Floats:
+    """The ln R after one more look, of shape (runs, channels, g) like `llr`; `stakes` as of `log_stakes`.
+
+    Unusable runs stay as they are: nothing is staked, and their llr must be 0.
+    """
+    stage = np.where(usable, np.array((1.0, planned)).searchsorted(used, side="right"), 2)
+    return np.asarray(np.logaddexp(log_wealth, stakes[stage][:, None]) + llr)
 
 
 def log_evidence(log_wealth: Floats, used: Floats, planned: int) -> Floats:
     """The ln E, the last axis of `log_wealth` summed away."""
-    with np.errstate(divide="ignore"):
-        idle = _over(np.log(cash(used, planned)), log_wealth.ndim - 1)
+    # 1e-300 for nothing keeps the logarithm finite
+    idle = np.log(np.maximum(cash(used, planned), 1e-300)).reshape(-1, *(1,) * (log_wealth.ndim - 2))
     return np.asarray(np.logaddexp(np.logaddexp.reduce(log_wealth, axis=-1), idle))
-
-
-def _over(values: NDArray[Scalar], ndim: int) -> NDArray[Scalar]:
-    """An array over runs, shaped to broadcast over `ndim` axes."""
-    return values.reshape(-1, *(1,) * (ndim - 1))

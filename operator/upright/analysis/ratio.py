@@ -18,10 +18,12 @@ most 1 exactly under the null when g > 1, and under p_c >= r0 p_s when g < 1: th
 
 Absolute. Take r0 = 1, so that n_c (a-1) = n_s (1-b) = (q1-q0)(n_c + n_s). The log mean is at most
 n_c p_c (a-1) - n_s p_s (1-b) = (q1-q0)(n_c + n_s)(p_c - p_s) <= epsilon (q1-q0)(n_c + n_s), whatever p_s is. Take that
-much off llr and the mean is at most 1; for g < 1 the sign turns and the null is p_c >= p_s + epsilon.
+much, which is epsilon n_s q0 (g-1) / (1 + q0 (g-1)), off llr and the mean is at most 1; for g < 1 the sign turns and
+the null is p_c >= p_s + epsilon.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,6 +40,21 @@ class Bets:
     r0: Floats
     epsilon: Floats
 
+    @cached_property
+    def log_g(self) -> Floats:
+        """The ln g."""
+        return np.log(self.g)
+
+    @cached_property
+    def gain(self) -> Floats:
+        """The g - 1."""
+        return self.g - 1
+
+    @cached_property
+    def absolute(self) -> bool:
+        """Whether any margin is absolute."""
+        return bool(self.epsilon.any())
+
 
 def bets(effects: Floats, r0: float = 1.0, epsilon: float = 0.0) -> Bets:
     """The effects, all against one margin."""
@@ -53,12 +70,10 @@ def together(parts: list[Bets]) -> Bets:
 
 def compare(table: Table, against: Bets) -> Floats:
     """The llr of each bet, shape (runs, channels, bets); 0 where a version had no traffic."""
-    weighted = table.canary_total[..., None] * against.r0
-    whole = weighted + table.stable_total[..., None]
-    q0 = weighted / np.maximum(whole, 1e-300)  # 0 where there was no traffic
-    growth = q0 * (against.g - 1)
-    events = (table.canary_bad + table.stable_bad)[..., None]
-    llr = table.canary_bad[..., None] * np.log(against.g) - events * np.log1p(growth)
-    if against.epsilon.any():
-        llr = llr - against.epsilon * whole * growth * (1 - q0) / (1 + growth)
+    n_c, e_c, n_s, e_s = (table.counts[..., place, None] for place in range(4))
+    weighted = n_c * against.r0
+    growth = weighted / np.maximum(weighted + n_s, 1e-300) * against.gain  # 0 where there was no traffic
+    llr = e_c * against.log_g - (e_c + e_s) * np.log1p(growth)
+    if against.absolute:
+        llr -= n_s * against.epsilon * growth / (1 + growth)
     return llr

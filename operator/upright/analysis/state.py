@@ -1,13 +1,13 @@
 """The state of an analysis as plain JSON: what a restart needs to go on with a bit-equal verdict.
 
 All numbers of a metric are one vector of 64-bit floats, written as base64 (exact, and half the size of decimal
-numbers). For the many runs of a simulation the vectors stay arrays with an axis of runs, and such a state is not JSON.
+numbers). For the many runs of a simulation the arrays stay as they are, and such a state is not JSON.
 """
 
 import base64
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,10 @@ from upright.analysis import comparison, continuous
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import SKIPS, Floats
-from upright.api.monitoring import Metric, MetricType, Policy
+from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
+
+_DECIDED: np.dtype[np.void] = np.dtype([("crossed", "<f8"), ("crossing", "<f8"), ("blamed", "<f8")])
+_SKIPPED = [("skips", "<f8", (len(SKIPS),)), ("last_skip", "<f8", ())]
 
 # A JSON object; pass it through json.dumps and json.loads as you like.
 State: TypeAlias = dict[str, Any]
@@ -26,8 +29,8 @@ State: TypeAlias = dict[str, Any]
 class Watched:
     """One metric: what is remembered of it, and which looks it skipped."""
 
-    memory: Comparison | Drifting | None  # None until the first look of a Latency metric names its edges
-    edges: tuple[float, ...]
+    memory: Comparison | Drifting | None  # None until the first look of a Latency metric settles its edges
+    edges: tuple[float, ...]  # of a Latency metric, none before that
     dispersion: float
     skips: Floats  # (runs, len(SKIPS)): how many looks were skipped for which reason
     last_skip: Floats  # (runs,): index into SKIPS, or USABLE
@@ -58,13 +61,12 @@ def dump(analysis: Analysis) -> State:
         "late": analysis.late,
         "first": analysis.first,
         "last": analysis.last,
-        "decided": _encode([analysis.crossed, analysis.crossing, analysis.blamed], analysis.runs),
+        "decided": _encode((analysis.crossed, analysis.crossing, analysis.blamed), analysis.runs),
         "metrics": {
             name: {
                 "edges": list(watched.edges),
                 "dispersion": watched.dispersion,
-                "skipped": _encode([watched.skips, watched.last_skip], analysis.runs),
-                "memory": _encode_memory(watched.memory, analysis.runs),
+                "seen": _encode((watched.skips, watched.last_skip, *_numbers(watched.memory)), analysis.runs),
             }
             for name, watched in analysis.metrics.items()
         },
@@ -85,7 +87,7 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
             "horizon were changed. Call begin(policy) and analyse the looks again."
         )
     runs = state["runs"]
-    crossed, crossing, blamed = _decode(state["decided"], runs).T
+    crossed, crossing, blamed = _decode(state["decided"], _DECIDED)
     return Analysis(
         policy=wanted,
         runs=runs,
@@ -96,48 +98,44 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
         crossed=crossed,
         crossing=crossing,
         blamed=blamed,
-        metrics={metric.name: _load_metric(metric, state["metrics"][metric.name], runs) for metric in policy.metrics},
+        metrics={metric.name: _load_metric(metric, state["metrics"][metric.name]) for metric in policy.metrics},
     )
 
 
-def _load_metric(metric: Metric, stored: Mapping[str, Any], runs: int) -> Watched:
-    skipped = _decode(stored["skipped"], runs)
+def _load_metric(metric: Metric, stored: Mapping[str, Any]) -> Watched:
     edges = tuple(stored["edges"])
+    layout = _layout(metric.type, metric.margins, len(edges))
+    skips, last_skip, *numbers = _decode(stored["seen"], layout)
     memory: Comparison | Drifting | None = None
-    if stored["memory"] is not None and metric.type is MetricType.MEAN:
-        memory = Drifting(**_split(stored["memory"], runs, continuous.SHAPES))
-    elif stored["memory"] is not None:
-        memory = Comparison(**_split(stored["memory"], runs, comparison.shapes(metric, len(edges) or 1)))
-    return Watched(
-        memory=memory,
-        edges=edges,
-        dispersion=stored["dispersion"],
-        skips=skipped[:, : len(SKIPS)],
-        last_skip=skipped[:, len(SKIPS)],
-    )
+    if numbers:
+        memory = Drifting(*numbers) if metric.type is MetricType.MEAN else Comparison(*numbers)
+    return Watched(memory, edges, stored["dispersion"], skips, last_skip)
 
 
-def _encode_memory(memory: Comparison | Drifting | None, runs: int) -> Any:
-    return None if memory is None else _encode([getattr(memory, field.name) for field in fields(memory)], runs)
+@lru_cache(maxsize=256)
+def _layout(type: MetricType, tolerance: Tolerance, edges: int) -> np.dtype[np.void]:
+    """One run of a metric as it lies in a state."""
+    if type is MetricType.LATENCY and not edges:
+        return np.dtype(_SKIPPED)
+    memory = continuous.SHAPES if type is MetricType.MEAN else comparison.shapes(type, tolerance, edges or 1)
+    return np.dtype([*_SKIPPED, *((name, "<f8", shape) for name, shape in memory.items())])
 
 
-def _encode(arrays: list[Floats], runs: int) -> Any:
-    """The arrays side by side: text for one run, an array of shape (runs, numbers) for many."""
-    flat = np.concatenate([array.reshape(runs, -1) for array in arrays], axis=1)
-    return flat if runs > 1 else base64.b64encode(flat.astype("<f8", copy=False).tobytes()).decode("ascii")
+def _numbers(memory: Comparison | Drifting | None) -> Iterable[Floats]:
+    """The arrays of the memory in the order of its fields, which is that of `_layout`."""
+    return () if memory is None else vars(memory).values()
 
 
-def _decode(stored: Any, runs: int) -> Floats:
-    if isinstance(stored, str):
-        return np.frombuffer(base64.b64decode(stored), dtype="<f8").reshape(runs, -1)
-    return np.asarray(stored, dtype=np.float64)
+def _encode(arrays: Sequence[Floats], runs: int) -> Any:
+    """The arrays one after the other as text for one run, as they are for many."""
+    if runs > 1:
+        return arrays
+    flat = np.concatenate(arrays, axis=None)
+    return base64.b64encode(flat.astype("<f8", copy=False).tobytes()).decode("ascii")
 
 
-def _split(stored: Any, runs: int, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Floats]:
-    flat = _decode(stored, runs)
-    arrays, start = {}, 0
-    for name, shape in shapes.items():
-        end = start + math.prod(shape)
-        arrays[name] = flat[:, start:end].reshape(runs, *shape)
-        start = end
-    return arrays
+def _decode(stored: Any, layout: np.dtype[np.void]) -> Sequence[Floats]:
+    if not isinstance(stored, str):
+        return tuple(stored)
+    record = np.frombuffer(base64.b64decode(stored), layout)
+    return [record[name] for name in layout.names or ()]

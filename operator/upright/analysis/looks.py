@@ -74,6 +74,7 @@ SKIPS = (
 )
 MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, NO_TRAFFIC, WARMING = range(len(SKIPS))
 USABLE = -1
+INFINITE = 1e100  # more than any service counts; squares of less are finite
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
     parts = table.counts
     totals, bad = parts[..., ::2], parts[..., 1::2]
     needed = totals[..., :1] if one_arm else totals
-    usable: Bools = np.logical_and.reduce((needed > 0) & (bad >= 0) & (bad <= totals) & (totals < np.inf), axis=(1, 2))
+    fits = (needed > 0) & (bad >= 0) & (bad <= totals) & (totals < INFINITE)
+    usable: Bools = np.logical_and.reduce(fits, axis=(1, 2))
     reason = np.where(usable, USABLE, NOT_FINITE)
     if usable.all():
         return table, reason
@@ -149,7 +151,7 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
         (NO_TRAFFIC, needed <= 0),
         (EXCESS, bad > totals),
         (BACKWARDS, parts < 0),
-        (NOT_FINITE, ~np.isfinite(parts)),
+        (NOT_FINITE, ~(np.abs(parts) < INFINITE)),
     ):
         reason[where.any(axis=(1, 2))] = why
     return Table(np.where(usable[:, None, None], parts, 0.0)), reason

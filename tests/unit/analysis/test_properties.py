@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ types = st.sampled_from(["ErrorRate", "Quality", "Ratio", "Limit"])
 
 @given(types, st.lists(st.tuples(rough_arm | arm, rough_arm | arm), max_size=15))
 @settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_evidence_is_a_finite_number_of_at_least_zero_whatever_is_reported(type: str, looks: list[Any]) -> None:
     policy = a_policy(a_metric(type, "m"))
     state = begin(policy)

@@ -3,6 +3,7 @@
 import hashlib
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -244,8 +245,21 @@ class Policy(BaseModel):
         """How many looks fit into the horizon."""
         return max(1, round(self.horizon / self.interval))
 
+    def __hash__(self) -> int:
+        """A part is enough to tell policies apart quickly, and equality compares the rest."""
+        return hash((self.false_rollback_probability, self.interval, self.horizon))
+
     @property
     def fingerprint(self) -> str:
-        """Names what an analysis depends on: everything but onInconclusive."""
-        text = self.model_dump_json(exclude={"on_inconclusive"})
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Names what an analysis depends on: everything but onInconclusive, and the layout of its state."""
+        return _fingerprint(self)
+
+
+_STATE_LAYOUT = 2
+"""Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(policy: Policy) -> str:
+    text = policy.model_dump_json(exclude={"on_inconclusive"})
+    return hashlib.sha256(f"{_STATE_LAYOUT} {text}".encode()).hexdigest()[:16]

@@ -26,9 +26,10 @@ def main() -> int:
         cluster.recycle_volumes()
         if remove:
             cluster.helm("uninstall", "upright", "--namespace", SYSTEM, "--ignore-not-found", "--wait", say=say)
-            cluster.kubectl("delete", "-f", ROOT / "crds", "--ignore-not-found", "--timeout=60s")
             cluster.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--timeout=120s")
-            say("the demo is removed")
+            say(
+                "the demo is removed; the CustomResourceDefinitions stay, because all objects of the kinds go with them"
+            )
             return 0
         say("installing Upright with Helm")
         images = install(cluster, say)
@@ -38,6 +39,9 @@ def main() -> int:
     except (ClusterError, CommandError, NotInTimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: `make demo` begins again, `make demo-down` removes what there is", file=sys.stderr)
+        return 130
     print(f"""
 Look around:
   export KUBECONFIG={cluster.kubeconfig}

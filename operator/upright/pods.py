@@ -21,6 +21,8 @@ CONTAINER_SECURITY: Manifest = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+HTTP_PORT = "http"
+"""Name of the port on which a serving pod answers, requests for predictions as well as for its metrics."""
 NO_CREDENTIALS: Manifest = {"automountServiceAccountToken": False, "enableServiceLinks": False}
 """A user's program has no business with the API server."""
 

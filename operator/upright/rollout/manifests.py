@@ -8,11 +8,10 @@ from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest
 from upright.defaults import Defaults
-from upright.pods import CONTAINER_SECURITY, NO_CREDENTIALS, POD_SECURITY, Location, environment, merge_pod
+from upright.pods import CONTAINER_SECURITY, HTTP_PORT, NO_CREDENTIALS, POD_SECURITY, Location, environment, merge_pod
 
 SERVE = "serve"
 """Name of the serving container."""
-METRICS_PORT = "http"
 
 _STORE = "/upright/store"
 _DRAIN_SECONDS = 5
@@ -55,7 +54,7 @@ def _service(owner: Deployment, name: str, revision: str | None) -> Manifest:
         },
         "spec": {
             "selector": selector,
-            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": METRICS_PORT}],
+            "ports": [{"name": HTTP_PORT, "protocol": "TCP", "port": 80, "targetPort": HTTP_PORT}],
         },
     }
 
@@ -117,7 +116,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "image": serving.image or defaults.runtime_image,
         **({} if serving.image else {"args": ["serve"]}),
         "env": [*environment(variables), *serving.env],
-        "ports": [{"name": METRICS_PORT, "containerPort": serving.port}],
+        "ports": [{"name": HTTP_PORT, "containerPort": serving.port}],
         "resources": serving.resources,
         "securityContext": CONTAINER_SECURITY,
         "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
@@ -139,11 +138,11 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
 def _probes(*, own_image: bool) -> Mapping[str, Any]:
     """Of our own runtime the routes are known; another server is asked only whether it listens."""
     if own_image:
-        asked: Mapping[str, Any] = {"tcpSocket": {"port": METRICS_PORT}}
+        asked: Mapping[str, Any] = {"tcpSocket": {"port": HTTP_PORT}}
         alive = asked
     else:
-        asked = {"httpGet": {"path": "/readyz", "port": METRICS_PORT}}
-        alive = {"httpGet": {"path": "/livez", "port": METRICS_PORT}}
+        asked = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}}
+        alive = {"httpGet": {"path": "/livez", "port": HTTP_PORT}}
     return {
         "startupProbe": {**asked, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": _STARTUP_PROBES},
         "readinessProbe": {**asked, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from upright.analysis import Counts, Look
 from upright.api.serving import ANSWERED, FAILED, REQUESTS
 from upright.contract import Key, Manifest
+from upright.pods import HTTP_PORT
 
 _TIMEOUT = aiohttp.ClientTimeout(total=2)
 _MAX_BYTES = 4 * 1024 * 1024
@@ -164,4 +165,4 @@ def reading(exposition: str) -> Reading | None:
 
 def _port(pod: Manifest) -> int:
     ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
-    return next((int(port["containerPort"]) for port in ports if port.get("name") == "http"), 80)
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == HTTP_PORT), 80)

@@ -53,9 +53,13 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Manifest]) -> Outcome
         return _produced(run, pods)
     if "Failed" in conditions:
         return _failed(run, conditions["Failed"], pods)
-    status = job.get("status", {})
-    attempts = sum(status.get(count, 0) for count in ("active", "succeeded", "failed"))
-    return Working(attempts, hindrance(pods[0]) if pods else None)
+    return Working(attempts_of(job), hindrance(pods[0]) if pods else None)
+
+
+def attempts_of(job: Manifest | None) -> int:
+    """How many pods a run's Job has started; 0 without a Job."""
+    status = job.get("status", {}) if job else {}
+    return sum(status.get(count, 0) for count in ("active", "succeeded", "failed"))
 
 
 def _produced(run: Run, pods: Sequence[Manifest]) -> Outcome:

@@ -11,7 +11,7 @@ from upright.contract import Count, Event, Manifest, Plan, Reference
 from upright.training.manifests import job as job_of
 from upright.training.manifests import model_version, run_name
 from upright.training.observe import Observed
-from upright.training.outcome import Ended, Produced, Working, outcome
+from upright.training.outcome import Ended, Produced, Working, attempts_of, outcome
 from upright.training.parameters import InvalidParametersError, as_environment
 
 _ASK_AGAIN = timedelta(seconds=5)
@@ -81,7 +81,7 @@ def _follow(observed: Observed, draft: _Draft) -> None:
                     observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}."
                 ).model_copy(
                     update={
-                        "attempts": _attempts(job),
+                        "attempts": attempts_of(job),
                         "model_version": run.name,
                         "metrics": told.get("metrics", {}),
                         "data": {source["name"]: source["digest"] for source in told.get("data", [])},
@@ -89,17 +89,12 @@ def _follow(observed: Observed, draft: _Draft) -> None:
                 )
             case Ended(phase, message):
                 draft.runs[index] = _finish(observed, draft, run, phase, message).model_copy(
-                    update={"attempts": _attempts(job)}
+                    update={"attempts": attempts_of(job)}
                 )
 
 
 def _runs(pod: Manifest, run: Run) -> bool:
     return bool(pod["metadata"]["labels"].get(names.RUN) == str(run.number))
-
-
-def _attempts(job: Manifest | None) -> int:
-    status = job.get("status", {}) if job else {}
-    return sum(status.get(count, 0) for count in ("active", "succeeded", "failed"))
 
 
 def _finish(observed: Observed, draft: _Draft, run: Run, phase: str, message: str) -> Run:

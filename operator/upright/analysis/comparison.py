@@ -10,18 +10,20 @@ the onset mixture accumulates it, and three choices are made here, each of which
 - Dispersion. llr / phi. By Jensen's inequality exp(llr / phi) has mean at most 1 whenever exp(llr) has, for phi >= 1.
   That phi also makes clustered events safe is the usual quasi-likelihood argument: measured, not proven.
 
-Promotion before the horizon needs evidence of non-inferiority: kernel A with effects below 1 against
+Promotion before the horizon needs evidence of non-inferiority: bets with effects below 1 against
 "p_c >= r_tol p_s and p_c >= p_s + r_tol epsilon", averaged over the two, and the least over the channels. Its null says
 that the canary was that much worse in every look; what begins later is the business of the watch after promotion.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from upright.analysis import interval, onset, rates, ratio
+from upright.analysis.bets import Bets, bets, together
 from upright.analysis.looks import USABLE, Floats, Ints, Table
 from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
 
@@ -30,17 +32,16 @@ LATENCY_MARGIN = 0.01  # the absolute part of non-inferiority where the toleranc
 MEMORY = 0.95  # weight of the past in the guess of the stable rate, per look
 _COUNTED = (MetricType.ERROR_RATE, MetricType.RATIO)
 _GUESSED = (MetricType.LATENCY, MetricType.QUALITY)
-_LIMIT_EFFECTS: Floats = np.concatenate((rates.EFFECTS, [0.5, 0.9]))  # the last two are of non-inferiority
 _ABSOLUTE_SAFE: Floats = np.array([0.1, 0.6])
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """The memory of one counted metric. The first axis of every array is the run, the second the channel."""
 
     used: Floats  # (runs,): looks that gave evidence
+    log_evidence: Floats  # (runs,): ln E
     safest: Floats  # (runs,): the highest ln evidence for non-inferiority so far
-    log_wealth: Floats  # (runs, channels, bets): ln R of each bet of `_Bets`
+    log_wealth: Floats  # (runs, channels, bets): ln R of each bet
     totals: Floats  # (runs, channels, 4): n_c, e_c, n_s, e_s of the used looks
     strata: Floats  # (runs, channels, 3): sums of `interval.stratum`
     guess: Floats  # (runs, channels, 2): the stable version's discounted events and bad events, for kernel B
@@ -48,11 +49,12 @@ class Comparison:
 
 def shapes(type: MetricType, tolerance: Tolerance, channels: int) -> dict[str, tuple[int, ...]]:
     """The shape of each array of a `Comparison` without its axis of runs, in the order of its fields."""
-    bets = len(_margins(type, tolerance)) * len(_effects(type)) + len(_safe_prior(type, tolerance))
+    wagers = len(_margins(type, tolerance)) * len(_effects(type)) + len(_safe_prior(type, tolerance))
     return {
         "used": (),
+        "log_evidence": (),
         "safest": (),
-        "log_wealth": (channels, bets),
+        "log_wealth": (channels, wagers),
         "totals": (channels, 4),
         "strata": (channels, 3),
         "guess": (channels, 2),
@@ -70,14 +72,15 @@ def seen(
 ) -> Comparison:
     """The comparison after one look; `table` is zero in the runs whose `reason` is not USABLE."""
     usable = reason == USABLE
-    planned = policy.planned_looks
-    bets = _bets(metric.type, metric.margins, policy.inferiority_ratio, planned)
-    llr = _evidence_of_look(comparison, metric, bets, table) / dispersion
-    wealth = onset.bet(comparison.log_wealth, llr, bets.stakes, comparison.used, planned, usable)
-    floor = np.logaddexp.reduce(wealth[..., bets.worse :], axis=-1).min(axis=-1)
+    used = comparison.used + usable
+    wagers = _wagers(metric.type, metric.margins, policy.inferiority_ratio, policy.planned_looks)
+    llr = _evidence_of_look(comparison, metric, wagers.bets, table) / dispersion
+    wealth = onset.bet(comparison.log_wealth, llr, wagers.stakes, comparison.used, wagers.planned, usable)
+    worse, safe = _by_channel(wealth, used, wagers)
     return Comparison(
-        used=comparison.used + usable,
-        safest=np.maximum(comparison.safest, floor),
+        used=used,
+        log_evidence=np.logaddexp.reduce(worse, axis=-1) - math.log(worse.shape[-1]),
+        safest=np.maximum(comparison.safest, np.minimum.reduce(safe, axis=-1)),
         log_wealth=wealth,
         totals=comparison.totals + table.counts,
         strata=comparison.strata + interval.stratum(table),
@@ -87,22 +90,13 @@ def seen(
 
 def with_history(comparison: Comparison, stable: Floats) -> Comparison:
     """The comparison after the stable version alone was seen, as (total, bad): only its rate is better known."""
-    return replace(comparison, guess=_learned(comparison.guess, stable))
+    return comparison._replace(guess=_learned(comparison.guess, stable))
 
 
-def channel_evidence(comparison: Comparison, metric: Metric, policy: Policy) -> Floats:
-    """The ln E of each channel, shape (runs, channels)."""
-    planned = policy.planned_looks
-    bets = _bets(metric.type, metric.margins, policy.inferiority_ratio, planned)
-    wealth = comparison.log_wealth
-    by_margin = wealth[..., : bets.worse].reshape(*wealth.shape[:2], bets.margins, -1)
-    return np.asarray(onset.log_evidence(by_margin, comparison.used, planned).min(axis=-1))
-
-
-def evidence(comparison: Comparison, metric: Metric, policy: Policy) -> Floats:
-    """The ln E of the metric, shape (runs,)."""
-    by_channel = channel_evidence(comparison, metric, policy)
-    return np.asarray(np.logaddexp.reduce(by_channel, axis=-1) - math.log(by_channel.shape[-1]))
+def blamed_channel(comparison: Comparison, metric: Metric, policy: Policy) -> Ints:
+    """The channel with the most evidence, shape (runs,)."""
+    wagers = _wagers(metric.type, metric.margins, policy.inferiority_ratio, policy.planned_looks)
+    return np.asarray(_by_channel(comparison.log_wealth, comparison.used, wagers)[0].argmax(axis=-1))
 
 
 def ratio_with_interval(
@@ -116,40 +110,47 @@ def ratio_with_interval(
 
 
 @dataclass(frozen=True)
-class _Bets:
-    """The bets on each look, for each margin those that the canary is worse, then those that it is not inferior."""
+class _Wagers:
+    """The bets and their stakes: for each margin those that the canary is worse, then those that it is not inferior."""
 
-    margins: int
-    worse: int  # how many bets are of the first kind
-    ratios: ratio.Bets  # those that kernel A evaluates
+    planned: int  # looks
+    bets: Bets
+    groups: Ints  # where the bets of each margin begin, and those of non-inferiority
     stakes: Floats  # (3, bets): see `onset.log_stakes`; non-inferiority gets all its capital at the first look
 
 
 @lru_cache(maxsize=256)
-def _bets(type: MetricType, tolerance: Tolerance, worst: float, planned: int) -> _Bets:
+def _wagers(type: MetricType, tolerance: Tolerance, worst: float, planned: int) -> _Wagers:
     margins, safe = _margins(type, tolerance), _safe_prior(type, tolerance)
     effects = _effects(type)
-    parts = [ratio.bets(effects, r0, epsilon) for r0, epsilon in margins] if type in _COUNTED else []
-    parts.append(ratio.bets(np.array([1 / worst]), r0=worst))
-    if len(safe) > 1:
-        parts.append(ratio.bets(_ABSOLUTE_SAFE, epsilon=worst * _inferior_margin(type, tolerance)))
+    parts = [bets(effects, r0, epsilon) for r0, epsilon in margins]
+    if type is MetricType.LIMIT:
+        parts.append(bets(np.array([0.5, 0.9])))
+    else:
+        parts.append(bets(np.array([1 / worst]), r0=worst))
+    if len(safe) > 2:
+        parts.append(bets(_ABSOLUTE_SAFE, epsilon=worst * _inferior_margin(type, tolerance)))
     once = np.full((3, len(safe)), -np.inf)
     once[0] = np.log(safe)
     stakes = np.concatenate([onset.log_stakes(planned, len(effects))] * len(margins) + [once], axis=1)
-    return _Bets(len(margins), len(margins) * len(effects), ratio.together(parts), stakes)
+    return _Wagers(planned, together(parts), np.arange(len(margins) + 1) * len(effects), stakes)
 
 
-def _evidence_of_look(comparison: Comparison, metric: Metric, bets: _Bets, table: Table) -> Floats:
+def _by_channel(wealth: Floats, used: Floats, wagers: _Wagers) -> tuple[Floats, Floats]:
+    """The ln E that the canary is worse, by the margin with the least, and that it is not; each (runs, channels)."""
+    by_group = np.logaddexp.reduceat(wealth, wagers.groups, axis=-1)
+    worse = np.minimum.reduce(by_group[..., :-1], axis=-1)
+    return np.logaddexp(worse, onset.log_idle(used, wagers.planned)[:, None]), by_group[..., -1]
+
+
+def _evidence_of_look(comparison: Comparison, metric: Metric, wagers: Bets, table: Table) -> Floats:
     """The llr of every bet, shape (runs, channels, bets)."""
     if metric.maximum is not None:
-        return rates.against_limit(table.canary_total, table.canary_bad, metric.maximum, _LIMIT_EFFECTS)
-    safe_or_all = ratio.compare(table, bets.ratios)
+        return rates.against_limit(table.canary_total, table.canary_bad, metric.maximum, wagers.g)
     if metric.type in _COUNTED:
-        return safe_or_all
+        return ratio.compare(table, wagers)
     total, bad = comparison.guess[..., 0], comparison.guess[..., 1]
-    known = np.where(total > 0, (bad + 0.5) / (total + 1), np.nan)
-    worse = [rates.compare(table, known, r0, epsilon) for r0, epsilon in _margins(metric.type, metric.margins)]
-    return np.concatenate([*worse, safe_or_all], axis=-1)
+    return rates.compare(table, (bad + 0.5) / (total + 0.25), wagers)  # the guess is 2 before anything was seen
 
 
 def _effects(type: MetricType) -> Floats:
@@ -176,4 +177,4 @@ def _safe_prior(type: MetricType, tolerance: Tolerance) -> tuple[float, ...]:
 
 
 def _learned(guess: Floats, stable: Floats) -> Floats:
-    return np.where(stable[..., :1] > 0, MEMORY * guess + stable, guess)
+    return guess * np.where(stable[..., :1] > 0, MEMORY, 1.0) + stable

@@ -15,19 +15,18 @@ Check: with S ~ lambda t a half-normal prior of precision rho on lambda > 0 give
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from upright.analysis.looks import BACKWARDS, NO_TRAFFIC, NOT_FINITE, USABLE, Floats, Ints, Moments, as_runs
+from upright.analysis.looks import BACKWARDS, INFINITE, NO_TRAFFIC, NOT_FINITE, USABLE, Floats, Ints, Moments
 from upright.api.monitoring import Metric, Policy
 
 INFLATION = 1.15
 LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used
 
 
-@dataclass(frozen=True)
-class Drifting:
+class Drifting(NamedTuple):
     """The memory of one continuous metric; the first axis of every array is the run."""
 
     used: Floats  # (runs,): looks seen
@@ -48,37 +47,44 @@ def empty(runs: int) -> Drifting:
 
 def sampled(moments: Moments) -> Floats:
     """The moments as an array of shape (runs, 2, 3): canary and stable; number, sum, sum of squares."""
-    parts = np.broadcast_arrays(*(as_runs(value) for value in (*moments.canary, *moments.stable)))
-    return np.stack(parts, axis=-1).reshape(-1, 2, 3)
+    parts = (*moments.canary, *moments.stable)
+    sample = np.empty((np.broadcast(*parts).size, len(parts)))
+    for place, part in enumerate(parts):
+        sample[:, place] = part
+    return sample.reshape(-1, 2, 3)
 
 
 def reasons(sample: Floats) -> Ints:
     """For each run `USABLE`, or why the sample is not."""
-    numbers = sample[..., 0]
-    with np.errstate(invalid="ignore"):
-        why = np.where((numbers <= 0).any(axis=-1), NO_TRAFFIC, USABLE)
-        why = np.where((numbers < 0).any(axis=-1) | (sample[..., 2] < 0).any(axis=-1), BACKWARDS, why)
-    return np.where(np.isfinite(sample).all(axis=(1, 2)), why, NOT_FINITE)
+    numbers, squares = sample[..., 0], sample[..., 2]
+    usable = ((numbers > 0) & (squares >= 0)).all(axis=-1) & (np.abs(sample) < INFINITE).all(axis=(1, 2))
+    if usable.all():
+        return np.full(len(sample), USABLE)
+    why = np.where(usable, USABLE, NO_TRAFFIC)
+    why[((numbers < 0) | (squares < 0)).any(axis=-1)] = BACKWARDS
+    why[~(np.abs(sample) < INFINITE).all(axis=(1, 2))] = NOT_FINITE
+    return why
 
 
 def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints, dispersion: float) -> Drifting:
     """The memory after one look."""
     usable = reason == USABLE
-    sample = np.where(usable[:, None, None], sample, 0.0)
+    if not usable.all():
+        sample = np.where(usable[:, None, None], sample, 0.0)
     sigma = _deviation(memory.arms, metric)
-    compares = usable & np.isfinite(sigma) & (sigma > 0)
-    number = np.where(compares[:, None], sample[..., 0], 1.0)
-    mean = np.where(compares[:, None], sample[..., 1], 0.0) / number
-    sigma = np.where(compares, sigma, 1.0)
-    worse = (mean[:, 0] - mean[:, 1]) * (1 if metric.worse == "Higher" else -1) / sigma
-    scale = np.sqrt(dispersion * INFLATION * (1 / number[:, 0] + 1 / number[:, 1]))
+    compares = usable & (sigma > 0)
+    number = sample[..., 0] + ~usable[:, None]  # 1 where nothing can be used, so that it divides
+    mean = sample[..., 1] / number
+    worse = (mean[:, 0] - mean[:, 1]) * (1 if metric.worse == "Higher" else -1) / np.where(compares, sigma, 1.0)
+    each = 1 / number
+    certainty = compares / np.sqrt(dispersion * INFLATION * (each[:, 0] + each[:, 1]))
     margin = metric.margins.absolute
     return Drifting(
         used=memory.used + usable,
         compared=memory.compared + compares,
-        total=memory.total + np.where(compares, (worse - margin) / scale, 0.0),
+        total=memory.total + (worse - margin) * certainty,
         arms=memory.arms + sample,
-        safe=memory.safe + np.where(compares, (_inferior(margin) - worse) / scale, 0.0),
+        safe=memory.safe + (_inferior(margin) - worse) * certainty,
     )
 
 
@@ -107,19 +113,18 @@ def _deviation(arms: Floats, metric: Metric) -> Floats:
     """Standard deviation of one value around its arm's mean, NaN while too few were seen."""
     if metric.deviation is not None:
         return np.full(len(arms), metric.deviation)
-    number, total, squares = np.moveaxis(arms, -1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        around = (squares - total**2 / number).sum(axis=-1)
-        values = number.sum(axis=-1) - 2
-        return np.where(values >= LEAST_VALUES, np.sqrt(np.maximum(around, 0.0) / values), np.nan)
+    number, total, squares = (arms[..., place] for place in range(3))
+    around = squares - total * total / np.maximum(number, 1.0)
+    values = number[:, 0] + number[:, 1] - 2
+    variance = np.maximum(around[:, 0] + around[:, 1], 0.0) / np.maximum(values, 1.0)
+    return np.where(values >= LEAST_VALUES, np.sqrt(variance), np.nan)
 
 
 def _log_mixture(total: Floats, looks: Floats, policy: Policy) -> Floats:
     rho = _precision(policy)
-    spread = np.sqrt(looks + rho)
-    return np.asarray(
-        0.5 * np.log(4 * rho / (looks + rho)) + total**2 / (2 * (looks + rho)) + _log_normal_cdf(total / spread)
-    )
+    time = looks + rho
+    half_square = total * total / (2 * time)
+    return np.asarray(0.5 * np.log(4 * rho / time) + half_square + _log_normal_cdf(total / np.sqrt(time)))
 
 
 def _precision(policy: Policy) -> float:
@@ -133,8 +138,12 @@ def _precision(policy: Policy) -> float:
 
 def _log_normal_cdf(x: Floats) -> Floats:
     """The ln Phi(x): from erfc, and from its asymptotic series far to the left."""
-    near = np.maximum(x, -30.0)
-    body = np.log(0.5 * np.vectorize(math.erfc, otypes=[np.float64])(-near / math.sqrt(2)))
+    body = np.log(0.5 * np.asarray(_erfc(np.maximum(x, -30.0) / -math.sqrt(2)), dtype=np.float64))
+    if not (x < -30.0).any():
+        return body
     far = np.minimum(x, -30.0)
     tail = -0.5 * far * far - np.log(-far) - 0.5 * math.log(2 * math.pi)
     return np.where(x < -30.0, tail, body)
+
+
+_erfc = np.frompyfunc(math.erfc, 1, 1)

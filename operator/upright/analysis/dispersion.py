@@ -68,7 +68,7 @@ def _of_tables(tables: list[Table]) -> float | None:
 
 def _of_histograms(histograms: list[Histogram]) -> float | None:
     """The largest estimate over the bucket edges with enough events, or that of the edge with most."""
-    edges = next((edges for histogram in histograms if (edges := inner_edges(histogram)) is not None), np.zeros(0))
+    edges = next((edges for histogram in histograms if (edges := inner_edges(histogram)) is not None), ())
     tables = [table for histogram in histograms if (table := above_edges(histogram, edges)) is not None]
     scatter, expected = _sums(tables)
     if not expected.size or expected.max() <= 0:

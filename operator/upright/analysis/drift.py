@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from upright.analysis import rates
+from upright.analysis.bets import CEILING
 from upright.analysis.looks import Bools, Floats
 from upright.analysis.state import State
 
@@ -154,7 +155,7 @@ def _evidence_of_batch(feature: Feature, counts: Floats) -> Floats:
         margin = WIDENING + 2 * math.sqrt(share * (1 - share) / rows)
         inside = counts[chosen].sum()
         for limit, bad in ((share + margin, inside), (1 - share + margin, total - inside)):
-            if limit < rates.CEILING:
+            if limit < CEILING:
                 llr = rates.against_limit(np.array([[total]]), np.array([[bad]]), limit, EFFECTS)
                 parts.append(llr[0, 0])
     return np.concatenate(parts) if parts else np.zeros(1)

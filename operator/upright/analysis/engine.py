@@ -7,7 +7,6 @@ probability at most alpha. The metric with the largest a_m E_m is blamed.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from upright.analysis.looks import (
     stable_alone,
     tabulated,
 )
-from upright.analysis.state import Analysis, State, Watched, dump, load
+from upright.analysis.state import Analysis, Crossing, State, Watched, dump, load
 from upright.api.monitoring import Metric, MetricType, Policy
 
 
@@ -57,9 +56,7 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
         late=0,
         first=None,
         last=None,
-        crossed=np.full(1, np.nan),
-        blamed=np.zeros(1),
-        crossing=np.full(1, -np.inf),
+        crossing=None,
         metrics={metric.name: _unseen(metric, known.get(metric.name, 1.0)) for metric in policy.metrics},
     )
     for look in history:
@@ -79,14 +76,14 @@ def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
     if not math.isfinite(look.time):
         raise ValueError(f"a look's time must be a finite number of seconds, found {look.time}")
     if analysis.last is not None and look.time <= analysis.last:
-        return dump(replace(analysis, late=analysis.late + (look.time != analysis.last)))
+        return dump(analysis._replace(late=analysis.late + (look.time != analysis.last)))
     return dump(_seen(analysis, policy, look))
 
 
-def metric_evidence(watched: Watched, metric: Metric, policy: Policy, runs: int) -> Floats:
+def metric_evidence(watched: Watched, policy: Policy, runs: int) -> Floats:
     """The ln E of one metric, shape (runs,); 0 before its first usable look."""
     if isinstance(watched.memory, Comparison):
-        return comparison.evidence(watched.memory, metric, policy)
+        return watched.memory.log_evidence
     if isinstance(watched.memory, Drifting):
         return continuous.evidence(watched.memory, policy)
     return np.zeros(runs)
@@ -97,7 +94,7 @@ def weighted_evidence(analysis: Analysis, policy: Policy) -> Floats:
     whole = sum(metric.weight for metric in policy.metrics)
     shares = np.empty((analysis.runs, len(policy.metrics)))
     for place, metric in enumerate(policy.metrics):
-        evidence = metric_evidence(analysis.metrics[metric.name], metric, policy, analysis.runs)
+        evidence = metric_evidence(analysis.metrics[metric.name], policy, analysis.runs)
         shares[:, place] = evidence + math.log(metric.weight / whole)
     return shares
 
@@ -135,25 +132,29 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
     runs = max(len(watched.last_skip) for watched in metrics.values())
     if runs > 1:
         metrics = {name: _for_runs(watched, runs) for name, watched in metrics.items()}
-        analysis = replace(
-            analysis,
-            runs=runs,
-            crossed=_spread(analysis.crossed, runs),
-            blamed=_spread(analysis.blamed, runs),
-            crossing=_spread(analysis.crossing, runs),
-        )
-    analysis = replace(analysis, looks=analysis.looks + 1, first=first, last=look.time, metrics=metrics)
-    shares = weighted_evidence(analysis, policy)
-    together = np.logaddexp.reduce(shares, axis=-1)
-    crosses = np.isnan(analysis.crossed) & (together >= -math.log(policy.false_rollback_probability))
-    if not crosses.any():
-        return analysis
-    return replace(
-        analysis,
-        crossed=np.where(crosses, look.time, analysis.crossed),
-        blamed=np.where(crosses, shares.argmax(axis=-1), analysis.blamed),
-        crossing=np.where(crosses, together, analysis.crossing),
+    after = Analysis(
+        policy=analysis.policy,
+        runs=runs,
+        looks=analysis.looks + 1,
+        late=analysis.late,
+        first=first,
+        last=look.time,
+        crossing=analysis.crossing,
+        metrics=metrics,
     )
+    shares = weighted_evidence(after, policy)
+    together = np.logaddexp.reduce(shares, axis=-1)
+    over = together >= -math.log(policy.false_rollback_probability)
+    if not over.any():
+        return after
+    now = over & np.isnan(after.crossed)
+    before = after.crossing or Crossing(after.crossed, after.crossed, after.crossed)
+    crossing = Crossing(
+        time=np.where(now, look.time, before.time),
+        evidence=np.where(now, together, before.evidence),
+        blamed=np.where(now, shares.argmax(axis=-1), before.blamed),
+    )
+    return after._replace(crossing=crossing)
 
 
 def _watched(
@@ -172,7 +173,7 @@ def _watched(
         reason = np.where(reason == USABLE, WARMING, reason)
         used = Table(np.zeros_like(used.counts))
     memory = comparison.seen(watched.memory, metric, policy, used, reason, watched.dispersion)
-    return _skipped(replace(watched, memory=memory), reason)
+    return _skipped(watched._replace(memory=memory), reason)
 
 
 def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | None, warming: bool) -> Watched:
@@ -185,7 +186,7 @@ def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | N
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
     memory = continuous.seen(watched.memory, metric, sample, reason, watched.dispersion)
-    return _skipped(replace(watched, memory=memory), reason)
+    return _skipped(watched._replace(memory=memory), reason)
 
 
 def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None) -> tuple[Watched, Table | None, int]:
@@ -199,12 +200,12 @@ def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None
     if not isinstance(measurement, Histogram):
         return watched, None, KIND
     edges = watched.edges or tuple(metric.buckets or _chosen(measurement))
-    table = above_edges(measurement, np.array(edges))
+    table = above_edges(measurement, edges)
     if table is None:
         return watched, None, EDGES
     if watched.memory is None:
         memory = comparison.empty(metric, len(watched.last_skip), len(edges))
-        watched = replace(watched, memory=memory, edges=edges)
+        watched = watched._replace(memory=memory, edges=edges)
     return watched, table, USABLE
 
 
@@ -214,7 +215,7 @@ def _chosen(histogram: Histogram) -> tuple[float, ...]:
     if edges is None:
         return ()
     wanted = min(len(edges), MAX_CHANNELS)
-    return tuple(edges[np.linspace(0, len(edges) - 1, wanted).round().astype(int)].tolist())
+    return tuple(edges[place] for place in np.linspace(0, len(edges) - 1, wanted).round().astype(int))
 
 
 def _skipped(watched: Watched, reason: Ints) -> Watched:
@@ -222,7 +223,7 @@ def _skipped(watched: Watched, reason: Ints) -> Watched:
         return watched
     watched = _for_runs(watched, len(reason))
     counted = watched.skips + (reason[:, None] == np.arange(len(SKIPS)))
-    return replace(watched, skips=counted, last_skip=np.where(reason == USABLE, watched.last_skip, reason))
+    return watched._replace(skips=counted, last_skip=np.where(reason == USABLE, watched.last_skip, reason))
 
 
 def _remembering(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
@@ -238,8 +239,8 @@ def _remembering(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         stable, reason = checked(stable_alone(table), one_arm=True)
         if (reason == USABLE).all():
             memory = comparison.with_history(watched.memory, stable.counts[..., :2])
-            metrics[metric.name] = replace(watched, memory=memory)
-    return replace(analysis, metrics=metrics)
+            metrics[metric.name] = watched._replace(memory=memory)
+    return analysis._replace(metrics=metrics)
 
 
 def _spread(array: Any, runs: int) -> Any:
@@ -256,8 +257,7 @@ def _for_runs(watched: Watched, runs: int) -> Watched:
         return watched
     memory = watched.memory
     if memory is not None:
-        parts = {field.name: _spread(getattr(memory, field.name), runs) for field in fields(memory)}
-        memory = replace(memory, **parts)
-    return replace(
-        watched, memory=memory, skips=_spread(watched.skips, runs), last_skip=_spread(watched.last_skip, runs)
+        memory = type(memory)(*(_spread(array, runs) for array in memory))
+    return watched._replace(
+        memory=memory, skips=_spread(watched.skips, runs), last_skip=_spread(watched.last_skip, runs)
     )

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.random import Generator
 
 from upright.analysis import onset, ratio
+from upright.analysis.bets import bets
 from upright.analysis.looks import Counts, Floats, Table, as_runs, table_of
 
 
@@ -36,7 +37,7 @@ def exact_crossing(
         rng: draws the null paths; the same generator and looks give the same answer.
         paths: how many null paths; at least 1/alpha, or there is no budget at all.
     """
-    against = ratio.bets(ratio.EFFECTS, r0)
+    against = bets(ratio.EFFECTS, r0)
     wealth = np.full((paths + 1, 1, len(ratio.EFFECTS)), -np.inf)  # the observed path is the first
     stakes = onset.log_stakes(planned, len(ratio.EFFECTS))
     alive = np.ones(paths, dtype=np.bool_)
@@ -45,7 +46,7 @@ def exact_crossing(
         table = _with_null_paths(counts, r0, rng, paths)
         used = np.full(paths + 1, float(look))
         wealth = onset.bet(wealth, ratio.compare(table, against), stakes, used, planned, every)
-        evidence = onset.log_evidence(wealth, used + 1, planned)[:, 0]
+        evidence = np.logaddexp(np.logaddexp.reduce(wealth[:, 0], axis=-1), onset.log_idle(used + 1, planned))
         budget = int(alpha * paths * np.sqrt((look + 1) / planned)) - int((~alive).sum())
         if budget < 1:
             continue

@@ -20,13 +20,13 @@ BEST_AT = 25.0  # the information at which the interval is narrowest: a standard
 
 def stratum(table: Table) -> Floats:
     """One look's terms of the estimate and its variance, shape (runs, channels, 3)."""
-    canary, stable = table.canary_total, table.stable_total
-    whole = np.maximum(canary + stable, 1e-300)  # the shares are 0 where there was no traffic
-    of_canary, of_stable = canary / whole, stable / whole
-    terms = np.empty((*whole.shape, 3))
-    terms[..., 0] = at_canary = table.canary_bad * of_stable
-    terms[..., 1] = at_stable = table.stable_bad * of_canary
-    terms[..., 2] = at_canary * of_canary + at_stable * of_stable
+    total, bad = table.counts[..., ::2], table.counts[..., 1::2]
+    whole = total[..., :1] + total[..., 1:]
+    share = total / np.maximum(whole, 1e-300)  # 0 where there was no traffic
+    terms = np.empty((*whole.shape[:-1], 3))
+    ratio = np.multiply(bad, share[..., ::-1], out=terms[..., :2])
+    spread = ratio * share
+    terms[..., 2] = spread[..., 0] + spread[..., 1]
     return terms
 
 

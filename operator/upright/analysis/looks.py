@@ -6,6 +6,7 @@ PromQL's `rate()` or `increase()`, which extrapolate to fractions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -142,11 +143,11 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
     parts = table.counts
     totals, bad = parts[..., ::2], parts[..., 1::2]
     needed = totals[..., :1] if one_arm else totals
-    fits = (needed > 0) & (bad >= 0) & (bad <= totals) & (totals < INFINITE)
+    fits = (bad >= 0) & (bad <= totals) & (totals < INFINITE) & (needed > 0)
+    if fits.all():
+        return table, np.full(len(parts), USABLE)
     usable: Bools = np.logical_and.reduce(fits, axis=(1, 2))
     reason = np.where(usable, USABLE, NOT_FINITE)
-    if usable.all():
-        return table, reason
     for why, where in (
         (NO_TRAFFIC, needed <= 0),
         (EXCESS, bad > totals),
@@ -157,29 +158,47 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
     return Table(np.where(usable[:, None, None], parts, 0.0)), reason
 
 
-def inner_edges(histogram: Histogram) -> Floats | None:
+def inner_edges(histogram: Histogram) -> tuple[float, ...] | None:
     """The bounds between the buckets; None when edges and counts do not fit together."""
-    edges = np.asarray(histogram.edges, dtype=np.float64)
-    buckets = {np.shape(arm)[-1] if np.ndim(arm) else 0 for arm in (histogram.canary, histogram.stable)}
+    canary, stable = np.shape(histogram.canary)[-1:], np.shape(histogram.stable)[-1:]
+    if not canary or canary != stable:
+        return None
+    return _between(tuple(np.asarray(histogram.edges, dtype=np.float64).tolist()), *canary)
+
+
+def above_edges(histogram: Histogram, wanted: tuple[float, ...]) -> Table | None:
+    """How many durations were above each wanted edge; None when the edges or the shapes do not fit."""
+    bounds = inner_edges(histogram)
+    summing = None if bounds is None else _summing(bounds, wanted)
+    if summing is None:
+        return None
+    shape = np.broadcast(histogram.canary, histogram.stable).shape
+    arms = np.empty((shape[0] if len(shape) > 1 else 1, 2, shape[-1]))
+    arms[:, 0] = histogram.canary
+    arms[:, 1] = histogram.stable
+    sums = arms @ summing
+    counts = np.empty((len(arms), len(wanted), 4))
+    counts[..., ::2] = sums[:, None, :, 0]
+    counts[..., 1::2] = sums[..., 1:].swapaxes(1, 2)
+    # a negative bucket must be seen even where the sum above an edge is not negative
+    if (arms < 0).any():
+        counts[..., 1::2][np.repeat((arms < 0).any(axis=-1, keepdims=True), len(wanted), axis=2).swapaxes(1, 2)] = -1.0
+    return Table(counts)
+
+
+@lru_cache(maxsize=256)
+def _between(edges: tuple[float, ...], buckets: int) -> tuple[float, ...] | None:
     forms = {len(edges) + 1: edges, len(edges): edges[:-1], len(edges) - 1: edges[1:-1]}
-    bounds = forms.get(buckets.pop()) if len(buckets) == 1 else None
+    bounds = forms.get(buckets)
     if bounds is None or not np.all(np.isfinite(bounds)) or np.any(np.diff(bounds) <= 0):
         return None
     return bounds
 
 
-def above_edges(histogram: Histogram, wanted: Floats) -> Table | None:
-    """How many durations were above each wanted edge; None when the edges or the shapes do not fit."""
-    bounds = inner_edges(histogram)
-    if bounds is None or not len(wanted):
+@lru_cache(maxsize=256)
+def _summing(bounds: tuple[float, ...], wanted: tuple[float, ...]) -> Floats | None:
+    """The matrix that takes counts per bucket to their sum and those above each edge; None when an edge is no bound."""
+    if not wanted or not set(wanted) <= set(bounds):
         return None
-    places = np.searchsorted(bounds, wanted)
-    if np.any(places >= len(bounds)) or not np.array_equal(bounds[places], wanted):
-        return None
-    canary, stable = (np.atleast_2d(np.asarray(arm, dtype=np.float64)) for arm in (histogram.canary, histogram.stable))
-    totals = [np.repeat(arm.sum(axis=-1, keepdims=True), len(wanted), axis=-1) for arm in (canary, stable)]
-    above = [arm[..., ::-1].cumsum(axis=-1)[..., ::-1][..., places + 1] for arm in (canary, stable)]
-    # a negative bucket must be seen even where the sum above an edge is not negative
-    for arm, counts in zip((canary, stable), above, strict=True):
-        counts[np.any(arm < 0, axis=-1)] = -1.0
-    return table_of((totals[0], above[0]), (totals[1], above[1]))
+    first = [0, *(bounds.index(edge) + 1 for edge in wanted)]
+    return np.array(np.arange(len(bounds) + 1)[:, None] >= first, dtype=np.float64)

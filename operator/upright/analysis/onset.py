@@ -21,11 +21,6 @@ import numpy as np
 from upright.analysis.looks import Bools, Floats
 
 
-def cash(used: Floats, planned: int) -> Floats:
-    """Capital not yet at work after `used` looks, shape (runs,)."""
-    return np.asarray(np.interp(used, (0, 1, planned), (1, 0.5 if planned > 1 else 0, 0)))
-
-
 def log_stakes(planned: int, effects: int) -> Floats:
     """The ln of the capital put on each effect: at the first look, at a later one, and at any after the last."""
     first, later = (1.0, 0.0) if planned == 1 else (0.5, 0.5 / (planned - 1))
@@ -38,12 +33,11 @@ def bet(log_wealth: Floats, llr: Floats, stakes: Floats, used: Floats, planned: 
 
     Unusable runs stay as they are: nothing is staked, and their llr must be 0.
     """
-    stage = np.where(usable, np.array((1.0, planned)).searchsorted(used, side="right"), 2)
+    stage = np.where(usable, (used >= 1).astype(np.intp) + (used >= planned), 2)
     return np.asarray(np.logaddexp(log_wealth, stakes[stage][:, None]) + llr)
 
 
-def log_evidence(log_wealth: Floats, used: Floats, planned: int) -> Floats:
-    """The ln E, the last axis of `log_wealth` summed away."""
-    # 1e-300 for nothing keeps the logarithm finite
-    idle = np.log(np.maximum(cash(used, planned), 1e-300)).reshape(-1, *(1,) * (log_wealth.ndim - 2))
-    return np.asarray(np.logaddexp(np.logaddexp.reduce(log_wealth, axis=-1), idle))
+def log_idle(used: Floats, planned: int) -> Floats:
+    """The ln of the capital not yet at work after so many used looks, shape (runs,)."""
+    later = np.maximum(planned - used, 0.0) * (0.5 / max(1, planned - 1))
+    return np.log(np.where(used < 1, 1.0, np.maximum(later, 1e-300)))  # finite where nothing is left

@@ -22,54 +22,19 @@ much, which is epsilon n_s q0 (g-1) / (1 + q0 (g-1)), off llr and the mean is at
 the null is p_c >= p_s + epsilon.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 
+from upright.analysis.bets import Bets
 from upright.analysis.looks import Floats, Table
 
 EFFECTS: Floats = np.array([1.1, 1.2, 1.35, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10, 20, 50, 100])
 
 
-@dataclass(frozen=True)
-class Bets:
-    """Alternatives g, each against its own margin: relative (r0, epsilon = 0) or absolute (r0 = 1, epsilon)."""
-
-    g: Floats
-    r0: Floats
-    epsilon: Floats
-
-    @cached_property
-    def log_g(self) -> Floats:
-        """The ln g."""
-        return np.log(self.g)
-
-    @cached_property
-    def gain(self) -> Floats:
-        """The g - 1."""
-        return self.g - 1
-
-    @cached_property
-    def absolute(self) -> bool:
-        """Whether any margin is absolute."""
-        return bool(self.epsilon.any())
-
-
-def bets(effects: Floats, r0: float = 1.0, epsilon: float = 0.0) -> Bets:
-    """The effects, all against one margin."""
-    return Bets(effects, np.full(len(effects), r0), np.full(len(effects), epsilon))
-
-
-def together(parts: list[Bets]) -> Bets:
-    """Several groups of bets, one after the other."""
-    return Bets(
-        *(np.concatenate([getattr(part, field) for part in parts]) for field in ("g", "r0", "epsilon")),
-    )
-
-
 def compare(table: Table, against: Bets) -> Floats:
-    """The llr of each bet, shape (runs, channels, bets); 0 where a version had no traffic."""
+    """The llr of each bet, shape (runs, channels, bets); 0 where a version had no traffic.
+
+    A margin is relative (epsilon = 0) or absolute (r0 = 1).
+    """
     n_c, e_c, n_s, e_s = (table.counts[..., place, None] for place in range(4))
     weighted = n_c * against.r0
     growth = weighted / np.maximum(weighted + n_s, 1e-300) * against.gain  # 0 where there was no traffic

@@ -5,10 +5,9 @@ numbers). For the many runs of a simulation the arrays stay as they are, and suc
 """
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,15 +17,14 @@ from upright.analysis.continuous import Drifting
 from upright.analysis.looks import SKIPS, Floats
 from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
 
-_DECIDED: np.dtype[np.void] = np.dtype([("crossed", "<f8"), ("crossing", "<f8"), ("blamed", "<f8")])
+_CROSSED: np.dtype[np.void] = np.dtype([("time", "<f8"), ("evidence", "<f8"), ("blamed", "<f8")])
 _SKIPPED = [("skips", "<f8", (len(SKIPS),)), ("last_skip", "<f8", ())]
 
 # A JSON object; pass it through json.dumps and json.loads as you like.
 State: TypeAlias = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Watched:
+class Watched(NamedTuple):
     """One metric: what is remembered of it, and which looks it skipped."""
 
     memory: Comparison | Drifting | None  # None until the first look of a Latency metric settles its edges
@@ -36,8 +34,15 @@ class Watched:
     last_skip: Floats  # (runs,): index into SKIPS, or USABLE
 
 
-@dataclass(frozen=True)
-class Analysis:
+class Crossing(NamedTuple):
+    """Where the evidence crossed the threshold, each of shape (runs,)."""
+
+    time: Floats  # of the look, NaN before
+    evidence: Floats  # ln E then
+    blamed: Floats  # index of the metric with the largest share of the evidence then
+
+
+class Analysis(NamedTuple):
     """A state with its arrays, as the functions of this package use it."""
 
     policy: str  # fingerprint
@@ -46,10 +51,13 @@ class Analysis:
     late: int
     first: float | None
     last: float | None
-    crossed: Floats  # (runs,): when the evidence crossed the threshold, NaN before
-    crossing: Floats  # (runs,): the ln of the evidence then
-    blamed: Floats  # (runs,): index of the metric with the largest share of the evidence then
+    crossing: Crossing | None  # None before any run crossed
     metrics: Mapping[str, Watched]
+
+    @property
+    def crossed(self) -> Floats:
+        """When each run's evidence crossed the threshold, NaN where it has not, shape (runs,)."""
+        return np.full(self.runs, np.nan) if self.crossing is None else self.crossing.time
 
 
 def dump(analysis: Analysis) -> State:
@@ -61,12 +69,12 @@ def dump(analysis: Analysis) -> State:
         "late": analysis.late,
         "first": analysis.first,
         "last": analysis.last,
-        "decided": _encode((analysis.crossed, analysis.crossing, analysis.blamed), analysis.runs),
+        "crossing": None if analysis.crossing is None else _encode(analysis.crossing, analysis.runs),
         "metrics": {
             name: {
                 "edges": list(watched.edges),
                 "dispersion": watched.dispersion,
-                "seen": _encode((watched.skips, watched.last_skip, *_numbers(watched.memory)), analysis.runs),
+                "seen": _encode((watched.skips, watched.last_skip, *(watched.memory or ())), analysis.runs),
             }
             for name, watched in analysis.metrics.items()
         },
@@ -86,18 +94,15 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
             f"the state belongs to policy {found!r}, not to this one ({wanted!r}): metrics, tolerances, interval or "
             "horizon were changed. Call begin(policy) and analyse the looks again."
         )
-    runs = state["runs"]
-    crossed, crossing, blamed = _decode(state["decided"], _DECIDED)
+    crossing = state["crossing"]
     return Analysis(
         policy=wanted,
-        runs=runs,
+        runs=state["runs"],
         looks=state["looks"],
         late=state["late"],
         first=state["first"],
         last=state["last"],
-        crossed=crossed,
-        crossing=crossing,
-        blamed=blamed,
+        crossing=None if crossing is None else Crossing(*_decode(crossing, _CROSSED)),
         metrics={metric.name: _load_metric(metric, state["metrics"][metric.name]) for metric in policy.metrics},
     )
 
@@ -119,11 +124,6 @@ def _layout(type: MetricType, tolerance: Tolerance, edges: int) -> np.dtype[np.v
         return np.dtype(_SKIPPED)
     memory = continuous.SHAPES if type is MetricType.MEAN else comparison.shapes(type, tolerance, edges or 1)
     return np.dtype([*_SKIPPED, *((name, "<f8", shape) for name, shape in memory.items())])
-
-
-def _numbers(memory: Comparison | Drifting | None) -> Iterable[Floats]:
-    """The arrays of the memory in the order of its fields, which is that of `_layout`."""
-    return () if memory is None else vars(memory).values()
 
 
 def _encode(arrays: Sequence[Floats], runs: int) -> Any:

@@ -89,8 +89,11 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
     analysis = load(policy, state)
     shares = weighted_evidence(analysis, policy)
     crossed = ~np.isnan(analysis.crossed)
-    blamed = np.where(crossed, analysis.blamed, shares.argmax(axis=-1)).astype(np.int64)
-    evidence = _shown(np.where(crossed, analysis.crossing, np.logaddexp.reduce(shares, axis=-1)))
+    logs, blamed = np.logaddexp.reduce(shares, axis=-1), shares.argmax(axis=-1)
+    if analysis.crossing is not None:
+        logs = np.where(crossed, analysis.crossing.evidence, logs)
+        blamed = np.where(crossed, analysis.crossing.blamed, blamed).astype(np.int64)
+    evidence = _shown(logs)
     decisions = _decisions(analysis, policy, crossed)
     threshold = 1 / policy.false_rollback_probability
     if analysis.runs > 1:
@@ -161,7 +164,7 @@ def _ratios(watched: Watched, metric: Metric, policy: Policy, runs: int) -> tupl
             return np.zeros(runs, dtype=np.int64), np.where(stable == 0, np.nan, canary / stable), nothing, nothing
     if memory is None:
         return np.zeros(runs, dtype=np.int64), nothing, nothing, nothing
-    channel = comparison.channel_evidence(memory, metric, policy).argmax(axis=-1)
+    channel = comparison.blamed_channel(memory, metric, policy)
     triple = comparison.ratio_with_interval(memory, metric, policy.false_rollback_probability, watched.dispersion)
     ratio, low, high = (np.take_along_axis(part, channel[:, None], axis=1)[:, 0] for part in triple)
     return channel, ratio, low, high
@@ -187,7 +190,7 @@ def _metric_verdict(analysis: Analysis, policy: Policy, metric: Metric) -> Metri
         stable=None if stable is None else float(stable),
         ratio=_known(ratio[0]),
         interval=(float(low[0]), float(high[0])) if bounded else None,
-        evidence=float(_shown(metric_evidence(watched, metric, policy, 1))[0]),
+        evidence=float(_shown(metric_evidence(watched, policy, 1))[0]),
         edge=watched.edges[channel[0]] if watched.edges and memory is not None else None,
         looks=0 if memory is None else int(memory.used[0]),
         skipped={why: int(count) for why, count in zip(SKIPS, watched.skips[0], strict=True) if count},

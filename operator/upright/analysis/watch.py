@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from upright.analysis import rates
+from upright.analysis.bets import CEILING
 from upright.analysis.looks import (
     USABLE,
     Counts,
@@ -116,8 +117,8 @@ def _stable_table(metric: Metric, baseline: Look) -> tuple[list[float], Table | 
     table = None
     if metric.type is MetricType.LATENCY and isinstance(measurement, Histogram):
         bounds = inner_edges(measurement)
-        edges = list(metric.buckets or (() if bounds is None else bounds.tolist()))
-        table = above_edges(measurement, np.array(edges))
+        edges = list(metric.buckets or (() if bounds is None else bounds))
+        table = above_edges(measurement, tuple(edges))
     elif isinstance(measurement, Counts):
         table = tabulated(measurement)
     if table is None or metric.maximum is not None:
@@ -143,7 +144,7 @@ def _seen(stored: Mapping[str, Any], measurement: Any) -> dict[str, Any]:
     """One metric after a look; as it was when the look cannot be used."""
     table = None
     if stored["edges"] and isinstance(measurement, Histogram):
-        table = above_edges(measurement, np.array(stored["edges"]))
+        table = above_edges(measurement, tuple(stored["edges"]))
     elif not stored["edges"] and isinstance(measurement, Counts):
         table = tabulated(measurement)
     if table is None:
@@ -153,7 +154,7 @@ def _seen(stored: Mapping[str, Any], measurement: Any) -> dict[str, Any]:
         return dict(stored)
     after = []
     for channel, (bound, row) in enumerate(zip(stored["bounds"], stored["log_r"], strict=True)):
-        if bound >= rates.CEILING:
+        if bound >= CEILING:
             after.append(row)
             continue
         log_r = np.array([-np.inf if value is None else value for value in row])

@@ -138,7 +138,7 @@ class Metric(BaseModel):
         le=1000,
         description="Share of the false rollback probability that this metric may use, relative to the others.",
     )
-    buckets: Annotated[list[float], Field(min_length=1, max_length=14)] | None = Field(
+    buckets: Annotated[tuple[float, ...], Field(min_length=1, max_length=14)] | None = Field(
         default=None,
         description="Latency only: the bucket edges (le, in the histogram's unit) to compare. Default: all, or 14 "
         "spread evenly when there are more.",
@@ -178,7 +178,9 @@ class Metric(BaseModel):
         if self.buckets is not None and any(
             high <= low for low, high in zip(self.buckets, self.buckets[1:], strict=False)
         ):
-            raise ValueError(f"metric {self.name!r}: buckets must rise from each to the next, found {self.buckets}")
+            raise ValueError(
+                f"metric {self.name!r}: buckets must rise from each to the next, found {list(self.buckets)}"
+            )
         return self
 
     @property
@@ -218,7 +220,7 @@ class Policy(BaseModel):
     on_inconclusive: Inconclusive = Field(
         default=Inconclusive.PROMOTE, description="What to do at the horizon without a verdict."
     )
-    metrics: list[Metric] = Field(min_length=1, max_length=16, description="What is watched.")
+    metrics: tuple[Metric, ...] = Field(min_length=1, max_length=16, description="What is watched.")
 
     @model_validator(mode="before")
     @classmethod
@@ -245,17 +247,13 @@ class Policy(BaseModel):
         """How many looks fit into the horizon."""
         return max(1, round(self.horizon / self.interval))
 
-    def __hash__(self) -> int:
-        """A part is enough to tell policies apart quickly, and equality compares the rest."""
-        return hash((self.false_rollback_probability, self.interval, self.horizon))
-
     @property
     def fingerprint(self) -> str:
         """Names what an analysis depends on: everything but onInconclusive, and the layout of its state."""
         return _fingerprint(self)
 
 
-_STATE_LAYOUT = 2
+_STATE_LAYOUT = 3
 """Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
 
 

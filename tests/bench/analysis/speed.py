@@ -34,8 +34,8 @@ def main() -> None:
 
 
 def _live() -> list[tuple[str, Policy, dict[str, Measurement]]]:
-    counts = Counts((100, 3), (1000, 10))
-    histogram = Histogram(np.arange(15), np.arange(10, 25), BUCKETS)
+    counts = Counts((100, 1), (1000, 10))
+    histogram = Histogram(np.arange(15), 10 * np.arange(15), BUCKETS)
     kinds: dict[str, Measurement] = {
         "ErrorRate": counts,
         "Quality": counts,

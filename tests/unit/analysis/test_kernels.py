@@ -1,10 +1,13 @@
 """The factor of one look has mean at most 1 under the null: computed exactly, by summing over all outcomes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from upright.analysis import rates, ratio
+from upright.analysis.bets import bets
 from upright.analysis.looks import Table, table_of
 
 
@@ -33,7 +36,7 @@ def test_errors_at_the_edge_of_the_tolerance_are_no_evidence(
     p_s: float, n_c: int, n_s: int, r0: float, epsilon: float
 ) -> None:
     table = outcomes(n_c, n_s)
-    against = ratio.bets(np.array([0.1, 0.5, 0.9, 1.1, 2.0, 10.0, 100.0]), r0, epsilon)
+    against = bets(np.array([0.1, 0.5, 0.9, 1.1, 2.0, 10.0, 100.0]), r0, epsilon)
 
     mean = mean_factor(ratio.compare(table, against), table, min(1.0, r0 * p_s + epsilon), p_s)
 
@@ -49,8 +52,10 @@ def test_rates_at_the_edge_of_the_tolerance_are_no_evidence_whatever_the_guess(
 ) -> None:
     table = outcomes(n_c, n_s)
 
+    against = bets(np.concatenate(([0.1, 0.5, 0.9], rates.EFFECTS)), r0, epsilon)
+
     mean = mean_factor(
-        rates.compare(table, np.full_like(table.canary_bad, guess), r0, epsilon), table, r0 * p_s + epsilon, p_s
+        rates.compare(table, np.full_like(table.canary_bad, guess), against), table, r0 * p_s + epsilon, p_s
     )
 
     assert np.all(mean <= 1 + 1e-9)
@@ -65,37 +70,41 @@ def test_a_rate_at_its_limit_is_no_evidence(maximum: float) -> None:
     assert mean == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("r0", "epsilon"), [(1.0, 0.0), (1.5, 0.0), (1.0, 0.03)])
-def test_the_bet_on_rates_is_the_likelihood_ratio_to_the_nearest_null_point(r0: float, epsilon: float) -> None:
-    n_c, n_s, p_s1, g = 30.0, 70.0, 0.2, 2.0
-    limit = r0 * p_s1 + epsilon
-    p_c1 = g * limit / (1 + (g - 1) * limit)
-    q = np.linspace(1e-4, (1 - epsilon) / r0 - 1e-4, 400_001)
+@pytest.mark.parametrize("p_s", [0.001, 0.02, 0.2, 0.6])
+@pytest.mark.parametrize(("n_c", "n_s"), [(50.0, 950.0), (500.0, 500.0), (900.0, 100.0)])
+@pytest.mark.parametrize(("r0", "epsilon"), [(1.0, 0.0), (1.25, 0.0), (1.0, 0.01), (1.1, 0.02)])
+def test_the_bet_on_rates_grows_nearly_as_the_likelihood_ratio_to_the_nearest_null_point(
+    p_s: float, n_c: float, n_s: float, r0: float, epsilon: float
+) -> None:
+    limit = r0 * p_s + epsilon
+    p_c = rates.EFFECTS * limit / (1 + (rates.EFFECTS - 1) * limit)
+    q = np.geomspace(p_s, p_c / r0, 100_001)  # of each bet
+    best = (n_c * divergence(p_c, r0 * q + epsilon) + n_s * divergence(p_s, q)).min(axis=0)
+    # the llr is linear in the events, so that of the expected events is the expected one
+    expected = np.array([(n_c, n_c * p, n_s, n_s * p_s) for p in p_c])
 
-    def divergence(p: float, q: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    llr = rates.compare(Table(expected[:, None]), np.full((len(p_c), 1), p_s), bets(rates.EFFECTS, r0, epsilon))
 
-    nearest = q[np.argmin(n_c * divergence(p_c1, r0 * q + epsilon) + n_s * divergence(p_s1, q))]
-    table = Table(np.array([[(n_c, 12.0, n_s, 15.0)]]))
+    assert np.all(np.diagonal(llr[:, 0]) >= 0.85 * best)
 
-    def log_likelihood(p_c: float, p_s: float) -> float:
-        return float(12 * np.log(p_c) + 18 * np.log(1 - p_c) + 15 * np.log(p_s) + 55 * np.log(1 - p_s))
 
-    llr = rates.compare(table, np.array([[p_s1]]), r0, epsilon, np.array([g]))[0, 0, 0]
-
-    assert llr == pytest.approx(log_likelihood(p_c1, p_s1) - log_likelihood(r0 * nearest + epsilon, nearest), abs=1e-3)
+def divergence(p: Any, q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kullback and Leibler's, of two events; infinite where q is no probability."""
+    inside = np.clip(q, 1e-12, 1 - 1e-12)
+    between = p * np.log(p / inside) + (1 - p) * np.log((1 - p) / (1 - inside))
+    return np.asarray(np.where(q < 1, between, np.inf))
 
 
 def test_a_rate_whose_tolerance_reaches_one_is_never_evidence() -> None:
     table = Table(np.array([[(100.0, 100.0, 100.0, 90.0)]]))
 
-    assert not rates.compare(table, np.array([[0.9]]), 1.25, 0.0).any()
+    assert not rates.compare(table, np.array([[0.9]]), bets(rates.EFFECTS, 1.25)).any()
 
 
 @pytest.mark.parametrize("requests", [1e9, 1e12])
 def test_huge_counts_stay_finite(requests: float) -> None:
     table = Table(np.array([[(requests, requests, requests, 0.0)]]))
 
-    assert np.isfinite(ratio.compare(table, ratio.bets(ratio.EFFECTS, 1.25))).all()
-    assert np.isfinite(rates.compare(table, np.array([[1e-9]]), 1.25, 0.0)).all()
-    assert np.isfinite(rates.compare(table, np.array([[1e-9]]), 1.0, 0.01)).all()
+    assert np.isfinite(ratio.compare(table, bets(ratio.EFFECTS, 1.25))).all()
+    assert np.isfinite(rates.compare(table, np.array([[1e-9]]), bets(rates.EFFECTS, 1.25))).all()
+    assert np.isfinite(rates.compare(table, np.array([[1e-9]]), bets(rates.EFFECTS, epsilon=0.01))).all()

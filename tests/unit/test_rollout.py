@@ -25,6 +25,7 @@ from upright.analysis import Counts, Look
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion, ModelVersionStatus
 from upright.contract import Manifest, Plan
+from upright.kube.objects import plain
 from upright.rollout.manifests import revision_deployment, services
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
@@ -39,7 +40,7 @@ OLD_REVISION, NEW_REVISION = (revision(version, a_deployment().spec.serving) for
 def observed(resource: Deployment, wanted: ModelVersion | None = NEW, **more: Any) -> Observed:
     """What there is beside a Deployment: nothing, but what is named."""
     versions = {version.metadata.name: version for version in (OLD, NEW, wanted) if version}
-    plain = Observed(
+    bare = Observed(
         now=NOW,
         defaults=DEFAULTS,
         resource=resource,
@@ -51,7 +52,7 @@ def observed(resource: Deployment, wanted: ModelVersion | None = NEW, **more: An
         looks=(),
         next_look=timedelta(seconds=15),
     )
-    return replace(plain, **more)
+    return replace(bare, **more)
 
 
 def pods(revision: str, count: int, **more: Any) -> list[Manifest]:
@@ -98,7 +99,7 @@ def looks(count: int, *, canary: tuple[int, int], stable: tuple[int, int]) -> li
 
 def then(before: Observed, made: Plan, **more: Any) -> Observed:
     """What is observed when the plan's status has been recorded."""
-    stored = {**as_stored(before.resource), "status": dict(made.status)}
+    stored = {**as_stored(before.resource), "status": plain(made.status)}
     return replace(before, resource=Deployment.model_validate(stored), **more)
 
 

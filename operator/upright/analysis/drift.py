@@ -23,6 +23,7 @@ from upright.analysis import rates
 from upright.analysis.bets import CEILING
 from upright.analysis.looks import Bools, Floats
 from upright.analysis.state import State
+from upright.analysis.watch import NOTHING, log_mean
 
 WIDENING = 0.02
 PSI_LIMIT = 0.2
@@ -93,10 +94,8 @@ def begin_drift(features: Mapping[str, Feature], between_false_alarms: float) ->
     """The state before the first batch; `between_false_alarms` is a mean number of batches."""
     return {
         "threshold": len(features) * between_false_alarms,
-        "last": None,
         "features": {
-            name: {"log_r": None, "recent": [0.0] * len(feature.reference), "alarmed": None}
-            for name, feature in features.items()
+            name: {"log_r": [NOTHING], "recent": [0.0] * len(feature.reference)} for name, feature in features.items()
         },
     }
 
@@ -108,7 +107,7 @@ def update_drift(
 
     A batch that is not newer than the last one changes nothing.
     """
-    if state["last"] is not None and time <= state["last"]:
+    if time <= state.get("last", -math.inf):
         return dict(state)
     after = {}
     for name, feature in features.items():
@@ -124,25 +123,24 @@ def drifts(features: Mapping[str, Feature], state: Mapping[str, Any]) -> tuple[D
     found = []
     for name, feature in features.items():
         stored = state["features"][name]
-        evidence = 0.0 if stored["log_r"] is None else float(np.exp(min(_log_mean(np.array(stored["log_r"])), 690.0)))
+        evidence = float(np.exp(min(log_mean(stored["log_r"]), 690.0)))
         enough = sum(stored["recent"]) > 0
         shown = effect(feature, stored["recent"]) if enough else None
-        found.append(Drift(name, evidence, state["threshold"], shown, stored["alarmed"]))
+        found.append(Drift(name, evidence, state["threshold"], shown, stored.get("alarmed")))
     return tuple(found)
 
 
 def _seen(feature: Feature, stored: Mapping[str, Any], counts: Floats, time: float, threshold: float) -> dict[str, Any]:
     llr = _evidence_of_batch(feature, counts)
-    before = np.full_like(llr, -np.inf) if stored["log_r"] is None else np.array(stored["log_r"])
-    log_r = np.logaddexp(before, 0.0) + llr
+    log_r = np.logaddexp(stored["log_r"], 0.0) + llr
     keep = max(0.0, 1 - counts.sum() / RECENT_ROWS)
     recent = keep * np.array(stored["recent"]) + counts
-    alarmed = stored["alarmed"]
-    if alarmed is None and recent.sum() >= LEAST_ROWS and _log_mean(log_r) >= math.log(threshold):
+    after = {**stored, "log_r": log_r.tolist(), "recent": recent.tolist()}
+    if "alarmed" not in stored and recent.sum() >= LEAST_ROWS and log_mean(log_r) >= math.log(threshold):
         size = effect(feature, recent.tolist())
         if size.psi >= PSI_LIMIT or (size.wasserstein or 0.0) >= WASSERSTEIN_LIMIT:
-            alarmed = time
-    return {"log_r": log_r.tolist(), "recent": recent.tolist(), "alarmed": alarmed}
+            after["alarmed"] = time
+    return after
 
 
 def _evidence_of_batch(feature: Feature, counts: Floats) -> Floats:
@@ -184,7 +182,3 @@ def _wasserstein(p: Floats, q: Floats, positions: Floats) -> float:
 def _relative_entropy(p: Floats, q: Floats) -> float:
     some = p > 0
     return float((p[some] * np.log(p[some] / q[some])).sum())
-
-
-def _log_mean(log_r: Floats) -> float:
-    return float(np.logaddexp.reduce(log_r, axis=None) - math.log(log_r.size))

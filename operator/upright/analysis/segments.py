@@ -46,7 +46,6 @@ def begin_segments(policy: Policy, segments: Sequence[str], dispersion: Mapping[
     return {
         "whole": begin(policy, dispersion=dispersion),
         "segments": {name: begin(policy, dispersion=dispersion) for name in sorted(set(segments))},
-        "crossed": None,
     }
 
 
@@ -60,22 +59,22 @@ def update_segments(policy: Policy, state: Mapping[str, Any], whole: Look, by_se
     if unknown:
         raise ValueError(f"segment {unknown[0]!r} was not named when the analysis began; begin again with it")
     after: State = {
+        **state,
         "whole": update(policy, state["whole"], whole),
         "segments": {
             name: update(policy, stored, by_segment.get(name, Look(whole.time, {})))
             for name, stored in state["segments"].items()
         },
-        "crossed": state["crossed"],
     }
     evidence = _mixture(policy, after)
-    if after["crossed"] is None and evidence >= -np.log(policy.false_rollback_probability):
+    if "crossed" not in after and evidence >= -np.log(policy.false_rollback_probability):
         after["crossed"] = {"time": whole.time, "evidence": float(np.exp(min(evidence, LARGEST)))}
     return after
 
 
 def segmented_verdict(policy: Policy, state: Mapping[str, Any]) -> SegmentedVerdict:
     """What the state says."""
-    crossed = state["crossed"]
+    crossed = state.get("crossed")
     names = list(state["segments"])
     logs = np.array([combined_evidence(policy, stored) for stored in state["segments"].values()])
     worst = names[int(logs.argmax())] if names and logs.max() > combined_evidence(policy, state["whole"]) else None

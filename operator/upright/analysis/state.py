@@ -2,6 +2,7 @@
 
 All numbers of a metric are one vector of 64-bit floats, written as base64 (exact, and half the size of decimal
 numbers). For the many runs of a simulation the arrays stay as they are, and such a state is not JSON.
+What is not there yet has no field: Kubernetes drops one that is null.
 """
 
 import base64
@@ -62,14 +63,11 @@ class Analysis(NamedTuple):
 
 def dump(analysis: Analysis) -> State:
     """The analysis as a state."""
-    return {
+    state = {
         "policy": analysis.policy,
         "runs": analysis.runs,
         "looks": analysis.looks,
         "late": analysis.late,
-        "first": analysis.first,
-        "last": analysis.last,
-        "crossing": None if analysis.crossing is None else _encode(analysis.crossing, analysis.runs),
         "metrics": {
             name: {
                 "edges": list(watched.edges),
@@ -79,6 +77,11 @@ def dump(analysis: Analysis) -> State:
             for name, watched in analysis.metrics.items()
         },
     }
+    if analysis.last is not None:
+        state |= {"first": analysis.first, "last": analysis.last}
+    if analysis.crossing is not None:
+        state["crossing"] = _encode(analysis.crossing, analysis.runs)
+    return state
 
 
 def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
@@ -94,14 +97,14 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
             f"the state belongs to policy {found!r}, not to this one ({wanted!r}): metrics, tolerances, interval or "
             "horizon were changed. Call begin(policy) and analyse the looks again."
         )
-    crossing = state["crossing"]
+    crossing = state.get("crossing")
     return Analysis(
         policy=wanted,
         runs=state["runs"],
         looks=state["looks"],
         late=state["late"],
-        first=state["first"],
-        last=state["last"],
+        first=state.get("first"),
+        last=state.get("last"),
         crossing=None if crossing is None else Crossing(*_decode(crossing, _CROSSED)),
         metrics={metric.name: _load_metric(metric, state["metrics"][metric.name]) for metric in policy.metrics},
     )

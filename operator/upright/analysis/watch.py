@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from upright.analysis import rates
 from upright.analysis.bets import CEILING
 from upright.analysis.looks import (
     USABLE,
     Counts,
-    Floats,
     Histogram,
     Look,
     Table,
@@ -35,6 +35,8 @@ from upright.analysis.looks import (
 )
 from upright.analysis.state import State
 from upright.api.monitoring import Metric, MetricType, Policy
+
+NOTHING = -1e300  # ln of R = 0 as JSON knows no infinity; 1 is added to R before anything else is done with it
 
 
 @dataclass(frozen=True)
@@ -70,35 +72,33 @@ def begin_watch(
             "dispersion": (dispersion or {}).get(metric.name, 1.0)
             if metric.dispersion == "auto"
             else metric.dispersion,
-            "log_r": [[None] * len(rates.EFFECTS) for _ in bounds],
+            "log_r": [[NOTHING] * len(rates.EFFECTS) for _ in bounds],
         }
     return {
         "looks": between_false_alarms / policy.interval.total_seconds(),
-        "last": None,
-        "alarm": None,
         "metrics": metrics,
     }
 
 
 def update_watch(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
     """The state after one more look of the only version, as `canary`. An alarm stays until the watch is begun anew."""
-    if state["last"] is not None and look.time <= state["last"]:
+    if look.time <= state.get("last", -math.inf):
         return dict(state)
     watched = {metric.name: metric for metric in policy.metrics if metric.name in state["metrics"]}
     metrics = {name: _seen(state["metrics"][name], look.measurements.get(name)) for name in watched}
     after: State = {**state, "last": look.time, "metrics": metrics}
     weights = {name: metric.weight for name, metric in watched.items()}
     shares = {
-        name: _log_mean(metrics[name]["log_r"]) + math.log(weights[name] / sum(weights.values())) for name in metrics
+        name: log_mean(metrics[name]["log_r"]) + math.log(weights[name] / sum(weights.values())) for name in metrics
     }
-    if after["alarm"] is None and shares and np.logaddexp.reduce(list(shares.values())) >= math.log(state["looks"]):
+    if "alarm" not in after and shares and np.logaddexp.reduce(list(shares.values())) >= math.log(state["looks"]):
         after["alarm"] = {"metric": max(shares, key=lambda name: shares[name]), "time": look.time}
     return after
 
 
 def alarm(policy: Policy, state: Mapping[str, Any]) -> Alarm | None:
     """The alarm, if there was one."""
-    raised = state["alarm"]
+    raised = state.get("alarm")
     if raised is None:
         return None
     length = state["looks"] * policy.interval.total_seconds() / 3600
@@ -157,13 +157,12 @@ def _seen(stored: Mapping[str, Any], measurement: Any) -> dict[str, Any]:
         if bound >= CEILING:
             after.append(row)
             continue
-        log_r = np.array([-np.inf if value is None else value for value in row])
         total, bad = arm.canary_total[:, channel, None], arm.canary_bad[:, channel, None]
         llr = rates.against_limit(total, bad, bound)[0, 0] / stored["dispersion"]
-        after.append([float(value) for value in np.logaddexp(log_r, 0.0) + llr])
+        after.append([float(value) for value in np.logaddexp(row, 0.0) + llr])
     return {**stored, "log_r": after}
 
 
-def _log_mean(rows: list[list[float | None]]) -> float:
-    logs: Floats = np.array([[-np.inf if value is None else value for value in row] for row in rows])
-    return float(np.logaddexp.reduce(logs, axis=None) - math.log(logs.size))
+def log_mean(log_r: ArrayLike) -> float:
+    """The ln of the mean R."""
+    return float(np.logaddexp.reduce(log_r, axis=None) - math.log(np.size(log_r)))

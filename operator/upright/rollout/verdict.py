@@ -51,7 +51,7 @@ def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]
     said = verdict_of(promise, state)
     return Analysis(
         looks=state["looks"],
-        at=state["last"],
+        at=state.get("last"),
         evidence=_shown(said.evidence),
         threshold=_shown(said.threshold),
         metrics=[

@@ -1,11 +1,14 @@
 """Policies and looks for the tests of the analysis; each builder takes only what a test is about."""
 
+import json
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
 from upright.analysis import Counts, Histogram, Look, Moments, Policy
+from upright.analysis.state import State
+from upright.kube.objects import plain
 
 EDGES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -17,6 +20,11 @@ def a_metric(type: str = "ErrorRate", name: str = "errors", **fields: Any) -> di
 
 def a_policy(*metrics: dict[str, Any], **fields: Any) -> Policy:
     return Policy.model_validate({"metrics": list(metrics) or [a_metric()], **fields})
+
+
+def stored(state: State) -> State:
+    """The state as the status of an object gives it back."""
+    return dict(json.loads(json.dumps(plain(state), allow_nan=False)))
 
 
 def errors(time: float, canary: tuple[Any, Any], stable: tuple[Any, Any], name: str = "errors") -> Look:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.unit.analysis.builders import EDGES, a_metric, a_policy, counted, errors, measured
+from tests.unit.analysis.builders import EDGES, a_metric, a_policy, counted, errors, measured, stored
 from upright.analysis import Counts, Decision, Histogram, Look, Policy, State, begin, update, verdict
 
 TYPES = ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")
@@ -19,10 +19,6 @@ def after(policy: Policy, *looks: Look) -> State:
     for look in looks:
         state = update(policy, state, look)
     return state
-
-
-def reload(state: State) -> State:
-    return dict(json.loads(json.dumps(state)))
 
 
 def test_the_policy_of_the_documentation_is_understood() -> None:
@@ -138,9 +134,9 @@ def test_a_restart_after_every_look_changes_no_bit(type: str) -> None:
     straight = restarted = begin(policy)
     for k in range(40):
         look = Look(15.0 * k, {"m": measured(type, rng, 1.3)})
-        straight, restarted = update(policy, straight, look), update(policy, reload(restarted), look)
-        assert verdict(policy, straight) == verdict(policy, reload(restarted))
-    assert reload(straight) == restarted
+        straight, restarted = update(policy, straight, look), update(policy, stored(restarted), look)
+        assert verdict(policy, straight) == verdict(policy, stored(restarted))
+    assert stored(straight) == restarted
 
 
 @pytest.mark.parametrize("type", TYPES)

@@ -1,12 +1,11 @@
 """Inputs that move are found, inputs that stay are not, and effect sizes are those of the textbooks."""
 
-import json
-
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
+from tests.unit.analysis.builders import stored
 from upright.analysis.drift import Feature, begin_drift, drifts, effect, update_drift
 
 NUMERIC = Feature(tuple([500.0] * 20), tuple(np.linspace(-2, 2, 20)))
@@ -52,7 +51,7 @@ def test_only_the_feature_that_moved_is_alarmed_and_only_after_it_moved() -> Non
             "tenure": rng.multinomial(500, np.full(20, 0.05)).tolist(),
             "plan": rng.multinomial(500, np.array(CATEGORIES.reference) / 10_000).tolist(),
         }
-        state = json.loads(json.dumps(update_drift(features, state, float(k), batch)))
+        state = stored(update_drift(features, state, float(k), batch))
 
     standing = {drift.feature: drift for drift in drifts(features, state)}
 

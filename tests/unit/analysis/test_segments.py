@@ -1,11 +1,9 @@
 """One segment that fails while the whole looks well; and many hypotheses at once."""
 
-import json
-
 import numpy as np
 import pytest
 
-from tests.unit.analysis.builders import a_policy, counted
+from tests.unit.analysis.builders import a_policy, counted, stored
 from upright.analysis import Counts, Look
 from upright.analysis.discoveries import discoveries, log_e_value
 from upright.analysis.segments import begin_segments, segmented_verdict, update_segments
@@ -24,7 +22,7 @@ def test_a_segment_that_fails_is_found_and_named_while_the_whole_is_within_toler
             *(tuple(np.sum([getattr(part, arm) for part in parts.values()], axis=0)) for arm in ("canary", "stable"))
         )
         looks = {name: Look(15.0 * k, {"errors": part}) for name, part in parts.items()}
-        state = json.loads(json.dumps(update_segments(policy, state, Look(15.0 * k, {"errors": whole}), looks)))
+        state = stored(update_segments(policy, state, Look(15.0 * k, {"errors": whole}), looks))
 
     said = segmented_verdict(policy, state)
 

@@ -1,11 +1,9 @@
 """After promotion: a rise is found, and false alarms are as rare as promised."""
 
-import json
-
 import numpy as np
 import pytest
 
-from tests.unit.analysis.builders import EDGES, a_metric, a_policy, counted, measured
+from tests.unit.analysis.builders import EDGES, a_metric, a_policy, counted, measured, stored
 from upright.analysis import Counts, Histogram, Look
 from upright.analysis.watch import alarm, begin_watch, update_watch
 
@@ -20,7 +18,7 @@ def test_a_rise_after_an_hour_of_health_is_found_within_minutes() -> None:
     policy, rng = a_policy(), np.random.default_rng(1)
     state = begin_watch(policy, BASELINE, between_false_alarms=30 * 86400)
     for k in range(240):
-        state = json.loads(json.dumps(update_watch(policy, state, alone(15.0 * k, *counted(rng, 0.01, 1500)))))
+        state = stored(update_watch(policy, state, alone(15.0 * k, *counted(rng, 0.01, 1500))))
     assert alarm(policy, state) is None
     for k in range(240, 260):
         state = update_watch(policy, state, alone(15.0 * k, *counted(rng, 0.03, 1500)))

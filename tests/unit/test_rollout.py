@@ -22,7 +22,7 @@ from tests.unit.builders import (
     waiting,
 )
 from upright.analysis import Counts, Look
-from upright.api.deployment import Deployment
+from upright.api.deployment import Analysis, Deployment
 from upright.api.model_version import ModelVersion, ModelVersionStatus
 from upright.contract import Manifest, Plan
 from upright.kube.objects import plain
@@ -31,6 +31,7 @@ from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
 from upright.rollout.traffic import Replicas, split
+from upright.rollout.verdict import worth_recording
 
 STEPS = [{"weight": 25, "for": "1m"}, {"weight": 50, "for": "1m"}]
 OLD, NEW = a_model_version("churn-1"), a_model_version("churn-2")
@@ -263,6 +264,24 @@ def test_a_look_that_says_little_is_not_worth_a_write() -> None:
     recorded = plan(settled)
     second = plan(then(settled, recorded, looks=all_looks[1:2]))
     assert second.status == recorded.status
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "seconds", "worth"),
+    [
+        (0.1, "Continue", 15, False),  # below 1 a canary only looks ever better
+        (1.9, "Continue", 15, False),
+        (2.1, "Continue", 15, True),
+        (0.8, "Promote", 15, True),
+        (0.8, "Continue", 60, True),
+    ],
+)
+def test_a_look_is_recorded_when_losing_it_would_matter(
+    evidence: float, verdict: Any, seconds: float, worth: bool
+) -> None:
+    recorded = Analysis(at=0, evidence=0.8, threshold=100)
+    now = Analysis(at=seconds, evidence=evidence, threshold=100, verdict=verdict)
+    assert worth_recording(recorded, now) is worth
 
 
 def test_evidence_recorded_and_continued_equals_evidence_in_one_go() -> None:

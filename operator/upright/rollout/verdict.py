@@ -82,10 +82,10 @@ def _known(value: float | None) -> float | None:
 
 def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence has doubled
-    or halved, or a minute has gone by.
+    or halved above 1 (below it a canary only looks ever better), or a minute has gone by.
     """
     if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
         return True
     if (now.at or 0) - (recorded.at or 0) >= _KEPT_FOR:
         return True
-    return abs(math.log(max(now.evidence, 1e-300) / max(recorded.evidence, 1e-300))) > math.log(2)
+    return abs(math.log(max(now.evidence, 1) / max(recorded.evidence, 1))) > math.log(2)

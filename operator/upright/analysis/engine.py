@@ -2,7 +2,8 @@
 
 Several metrics: the weights a_m sum to 1, and the rollout is rolled back when sum_m a_m E_m >= 1/alpha. The sum is an
 e-process under any dependence between the metrics, so by Ville's inequality a healthy canary is ever rolled back with
-probability at most alpha. The metric with the largest a_m E_m is blamed.
+probability at most alpha. The metric with the largest a_m E_m is blamed. A metric with boundary Exact has its a_m alpha
+to itself: it rolls back alone, and the others by the sum of theirs.
 """
 
 import math
@@ -11,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from upright.analysis import comparison, continuous
+from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import MAX_CHANNELS, Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import (
     EDGES,
+    FRACTION,
     KIND,
     MISSING,
     SKIPS,
@@ -36,7 +38,7 @@ from upright.analysis.looks import (
     tabulated,
 )
 from upright.analysis.state import Analysis, Crossing, State, Watched, dump, load
-from upright.api.monitoring import Metric, MetricType, Policy
+from upright.api.monitoring import Boundary, Metric, MetricType, Policy
 
 
 def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str, float] | None = None) -> State:
@@ -80,10 +82,11 @@ def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
     return dump(_seen(analysis, policy, look))
 
 
-def metric_evidence(watched: Watched, policy: Policy, runs: int) -> Floats:
+def metric_evidence(watched: Watched, metric: Metric, policy: Policy, runs: int) -> Floats:
     """The ln E of one metric, shape (runs,); 0 before its first usable look."""
     if isinstance(watched.memory, Comparison):
-        return watched.memory.log_evidence
+        mixture = watched.memory.log_evidence
+        return mixture if watched.exact is None else exact.evidence(watched.exact, mixture, policy.share(metric))
     if isinstance(watched.memory, Drifting):
         return continuous.evidence(watched.memory, policy)
     return np.zeros(runs)
@@ -94,14 +97,23 @@ def weighted_evidence(analysis: Analysis, policy: Policy) -> Floats:
     whole = sum(metric.weight for metric in policy.metrics)
     shares = np.empty((analysis.runs, len(policy.metrics)))
     for place, metric in enumerate(policy.metrics):
-        evidence = metric_evidence(analysis.metrics[metric.name], policy, analysis.runs)
+        evidence = metric_evidence(analysis.metrics[metric.name], metric, policy, analysis.runs)
         shares[:, place] = evidence + math.log(metric.weight / whole)
     return shares
 
 
+def together(shares: Floats, policy: Policy) -> Floats:
+    """The ln of the evidence of all metrics, shape (runs,), from `weighted_evidence`."""
+    alone = np.array([metric.boundary is Boundary.EXACT for metric in policy.metrics])
+    if not alone.any():
+        return np.asarray(np.logaddexp.reduce(shares, axis=-1))
+    summed = np.logaddexp.reduce(shares[:, ~alone], axis=-1)  # minus infinity where there is none
+    return np.asarray(np.maximum(summed, shares[:, alone].max(axis=-1)))
+
+
 def combined_evidence(policy: Policy, state: Mapping[str, Any]) -> float:
     """The ln of the evidence of all metrics of one rollout as it is now, even if it was higher at a crossing."""
-    return float(np.logaddexp.reduce(weighted_evidence(load(policy, state), policy)[0]))
+    return float(together(weighted_evidence(load(policy, state), policy), policy)[0])
 
 
 def _unseen(metric: Metric, estimated: float) -> Watched:
@@ -113,6 +125,7 @@ def _unseen(metric: Metric, estimated: float) -> Watched:
         memory = comparison.empty(metric, 1, 1)
     return Watched(
         memory=memory,
+        exact=exact.empty(1) if metric.boundary is Boundary.EXACT else None,
         edges=(),
         dispersion=max(1.0, float(given)),
         skips=np.zeros((1, len(SKIPS))),
@@ -143,15 +156,15 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         metrics=metrics,
     )
     shares = weighted_evidence(after, policy)
-    together = np.logaddexp.reduce(shares, axis=-1)
-    over = together >= -math.log(policy.false_rollback_probability)
+    evidence = together(shares, policy)
+    over = evidence >= -math.log(policy.false_rollback_probability)
     if not over.any():
         return after
     now = over & np.isnan(after.crossed)
     before = after.crossing or Crossing(after.crossed, after.crossed, after.crossed)
     crossing = Crossing(
         time=np.where(now, look.time, before.time),
-        evidence=np.where(now, together, before.evidence),
+        evidence=np.where(now, evidence, before.evidence),
         blamed=np.where(now, shares.argmax(axis=-1), before.blamed),
     )
     return after._replace(crossing=crossing)
@@ -169,11 +182,19 @@ def _watched(
     watched = _for_runs(watched, len(table.canary_total))
     assert isinstance(watched.memory, Comparison)
     used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT)
+    if watched.exact is not None:
+        reason = np.where((reason == USABLE) & (used.counts % 1 != 0).any(axis=(1, 2)), FRACTION, reason)
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
-        used = Table(np.zeros_like(used.counts))
+    if not (reason == USABLE).all():
+        used = Table(np.where((reason == USABLE)[:, None, None], used.counts, 0.0))
     memory = comparison.seen(watched.memory, metric, policy, used, reason, watched.dispersion)
-    return _skipped(watched._replace(memory=memory), reason)
+    boundary = watched.exact
+    if boundary is not None:
+        elapsed = memory.used / policy.planned_looks
+        r0 = 1 + metric.margins.relative
+        boundary = exact.seen(boundary, used, reason == USABLE, r0, policy.share(metric), elapsed)
+    return _skipped(watched._replace(memory=memory, exact=boundary), reason)
 
 
 def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | None, warming: bool) -> Watched:
@@ -255,9 +276,14 @@ def _spread(array: Any, runs: int) -> Any:
 def _for_runs(watched: Watched, runs: int) -> Watched:
     if len(watched.last_skip) == runs or (runs == 1 and len(watched.last_skip) > 1):
         return watched
-    memory = watched.memory
+    memory, boundary = watched.memory, watched.exact
     if memory is not None:
         memory = type(memory)(*(_spread(array, runs) for array in memory))
+    if boundary is not None:
+        boundary = type(boundary)(*(_spread(array, runs) for array in boundary))
     return watched._replace(
-        memory=memory, skips=_spread(watched.skips, runs), last_skip=_spread(watched.last_skip, runs)
+        memory=memory,
+        exact=boundary,
+        skips=_spread(watched.skips, runs),
+        last_skip=_spread(watched.last_skip, runs),
     )

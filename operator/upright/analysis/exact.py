@@ -1,67 +1,124 @@
 """The exact boundary: when so few errors are expected that 1/alpha is too far away.
 
-What it tests: kernel A's null, p_c <= r0 p_s, for independent events over a horizon that is known beforehand.
-Guarantee: a healthy canary is ever rolled back with probability at most alpha paths / (paths + 1), up to the
-approximation that, given the errors of a look, the canary's are Binomial(e, q(r0)): exact for Poisson events; for
-Bernoulli events the true law is narrower.
-Method: draw null paths e*_c ~ Bin(e_k, q_k(r0)) for the very errors and splits that were seen, and put them through
-the same evidence. Under the null the observed path is one more such path. At look t the total budget is
-floor(alpha paths sqrt(t / planned)) paths; those with the highest evidence among the living are retired until it is
-used up, and the rollout is rolled back when its evidence strictly beats the last one to be retired. The observed path
-is then among the `budget` highest of paths + 1 exchangeable ones, so over the horizon it is caught with probability at
-most alpha paths / (paths + 1). Evidence rises with e_c, so p_c < r0 p_s only makes it smaller. Strictly: with ties
-counted as wins the promise breaks.
-Source: group-sequential alpha spending (Lan & DeMets 1983) with a Monte Carlo test (Besag & Clifford 1989).
+What it tests: kernel A's relative null, p_c <= r0 p_s, by the number of the canary's bad events.
+Null hypothesis: given the e_k bad events of look k, the canary's are Binomial(e_k, q_k), q_k = n_c r0 / (n_c r0 + n_s).
+That is exact for Poisson events at the edge of the tolerance; below the edge fewer are the canary's, and for Bernoulli
+events the law is narrower. The number of all the canary's bad events is then the sufficient statistic for the ratio.
+Guarantee: a healthy canary is ever rolled back with probability at most alpha, with equality but for discreteness:
+nothing is simulated and no bound is used. It needs independent events (dispersion 1), counts that are whole numbers,
+and a horizon that is known beforehand; there is no slack that would forgive a violation.
+Method: the law of the sum, among paths that were not yet rolled back, is kept as an array and convolved with the
+binomial law of each look. After t of T looks at most alpha sqrt(t/T) may have been spent: the boundary is the lowest
+sum whose tail fits into what is left, and the tail from it on is spent. What one look leaves unspent, later ones have.
+Few events only: the sum forgets when an event happened, so once `FEW` of the canary's are expected, the onset mixture
+takes over and gets what is left of alpha. When that happens depends on the e_k and the traffic alone, which the null
+law is conditioned on, so the two parts add up to alpha.
+Source: alpha spending (Lan & DeMets 1983), here with the exact law by recursion (Armitage, McPherson & Rowe 1969).
+
+The design document simulates 3,000 null paths instead; the recursion needs no random numbers and fits into a state.
 """
 
-from collections.abc import Sequence
+import math
+from typing import NamedTuple
 
 import numpy as np
-from numpy.random import Generator
 
-from upright.analysis import onset, ratio
-from upright.analysis.bets import bets
-from upright.analysis.looks import Counts, Floats, Table, as_runs, table_of
+from upright.analysis.looks import Bools, Floats, Table
+
+FEW = 25.0  # expected bad events of the canary
+CELLS = 96  # sums from here on are not told apart: beyond FEW by 14 standard deviations
+_BAD: Floats = np.arange(float(CELLS))
 
 
-def exact_crossing(
-    looks: Sequence[Counts], planned: int, alpha: float, r0: float, rng: Generator, paths: int = 3000
-) -> int | None:
-    """The first look (counted from 0) at which the canary is worse by the exact boundary, None if there is none.
+class Exact(NamedTuple):
+    """The memory of one metric's exact boundary. The first axis of every array is the run."""
+
+    expected: Floats  # (runs,): bad events of a canary at the edge of the tolerance, beyond FEW for ever once it was
+    bad: Floats  # (runs,): those that the canary had
+    spent: Floats  # (runs,): probability with which a canary at the edge was rolled back so far
+    alive: Floats  # (runs, CELLS): probability that it was not, by its number of bad events
+    log_evidence: Floats  # (runs,): ln of 1/alpha times what may be spent over the probability of so many or more
+
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "expected": (),
+    "bad": (),
+    "spent": (),
+    "alive": (CELLS,),
+    "log_evidence": (),
+}
+
+
+def empty(runs: int) -> Exact:
+    """A boundary before the first look."""
+    nothing = np.zeros(runs)
+    return Exact(nothing, nothing, nothing, np.repeat([np.eye(1, CELLS)[0]], runs, axis=0), nothing)
+
+
+def seen(memory: Exact, table: Table, usable: Bools, r0: float, alpha: float, elapsed: Floats) -> Exact:
+    """The memory after one look.
 
     Args:
-        looks: of one rollout so far, in order, all usable.
-        planned: looks in the horizon; later ones are not tested.
-        alpha: the probability of a false rollback.
+        memory: before it.
+        table: of one channel.
+        usable: which runs to look at, shape (runs,); their counts are whole numbers.
         r0: 1 plus the tolerated relative increase.
-        rng: draws the null paths; the same generator and looks give the same answer.
-        paths: how many null paths; at least 1/alpha, or there is no budget at all.
+        alpha: the probability of a false rollback by this metric.
+        elapsed: the share of the planned looks that is over with this one, shape (runs,).
     """
-    against = bets(ratio.EFFECTS, r0)
-    wealth = np.full((paths + 1, 1, len(ratio.EFFECTS)), -np.inf)  # the observed path is the first
-    stakes = onset.log_stakes(planned, len(ratio.EFFECTS))
-    alive = np.ones(paths, dtype=np.bool_)
-    every = np.ones(paths + 1, dtype=np.bool_)
-    for look, counts in enumerate(looks[:planned]):
-        table = _with_null_paths(counts, r0, rng, paths)
-        used = np.full(paths + 1, float(look))
-        wealth = onset.bet(wealth, ratio.compare(table, against), stakes, used, planned, every)
-        evidence = np.logaddexp(np.logaddexp.reduce(wealth[:, 0], axis=-1), onset.log_idle(used + 1, planned))
-        budget = int(alpha * paths * np.sqrt((look + 1) / planned)) - int((~alive).sum())
-        if budget < 1:
-            continue
-        living = np.flatnonzero(alive)
-        highest = living[np.argsort(-evidence[1:][living], kind="stable")[:budget]]
-        if evidence[0] > evidence[1:][highest[-1]]:
-            return look
-        alive[highest] = False
-    return None
+    n_c, e_c, n_s, e_s = np.where(usable[:, None], table.counts[:, 0], 1.0).T
+    share = n_c * r0 / (n_c * r0 + n_s)
+    events = e_c + e_s
+    expected = memory.expected + np.where(usable, events * share, 0.0)
+    few = np.flatnonzero(usable & (expected <= FEW) & (events > 0))  # a look without events tells nothing
+    if not few.size:
+        return memory._replace(expected=expected)
+    law = _binomial(events[few], share[few])
+    alive = _added(memory.alive[few], law)
+    tail = np.minimum(alive[:, ::-1].cumsum(axis=1)[:, ::-1], 1.0)
+    budget = alpha * np.sqrt(np.minimum(elapsed[few], 1.0)) - memory.spent[few]
+    beyond = tail <= budget[:, None]
+    bad = memory.bad.copy()
+    bad[few] += e_c[few]
+    of_so_many = np.take_along_axis(tail, np.minimum(bad[few], CELLS - 1).astype(np.intp)[:, None], axis=1)[:, 0]
+    spent, living, evidence = memory.spent.copy(), memory.alive.copy(), memory.log_evidence.copy()
+    spent[few] += np.where(beyond, tail, 0.0).max(axis=1)
+    living[few] = np.where(beyond, 0.0, alive)
+    evidence[few] = np.log(np.maximum(budget, 1e-300) / np.maximum(of_so_many, 1e-300)) - math.log(alpha)
+    return Exact(expected, bad, spent, living, evidence)
 
 
-def _with_null_paths(counts: Counts, r0: float, rng: Generator, paths: int) -> Table:
-    """The observed table and then `paths` tables with as many errors, split as the null says."""
-    n_c, e_c, n_s, e_s = (float(as_runs(value)[0]) for value in (*counts.canary, *counts.stable))
-    errors = e_c + e_s
-    drawn: Floats = rng.binomial(int(errors), n_c * r0 / (n_c * r0 + n_s), paths).astype(np.float64)
-    canary = np.concatenate(([e_c], drawn))[:, None]
-    return table_of((np.full_like(canary, n_c), canary), (np.full_like(canary, n_s), errors - canary))
+def evidence(memory: Exact, log_mixture: Floats, alpha: float) -> Floats:
+    """The ln of the evidence, shape (runs,): at 1/alpha the canary is rolled back.
+
+    While events are few it says how much of what may be spent the canary's number of bad events would take, later it is
+    the evidence of the mixture, scaled to what is left of alpha.
+    """
+    left = log_mixture + np.log1p(-memory.spent / alpha)
+    return np.asarray(np.where(memory.expected <= FEW, memory.log_evidence, left))
+
+
+def boundary(memory: Exact) -> int | None:
+    """From how many bad events on a single run was rolled back at its last look; None while that is out of reach."""
+    if memory.expected[0] > FEW or memory.alive[0, -1] > 0:
+        return None
+    return int(np.flatnonzero(memory.alive[0])[-1]) + 1
+
+
+def _binomial(number: Floats, share: Floats) -> Floats:
+    """The probabilities of 0, 1, ... bad events of the canary, shape (runs, as many as can be, CELLS at most)."""
+    most = min(int(number.max()), CELLS - 1)
+    odds = (share / (1 - share))[:, None]
+    steps = np.log(np.maximum(number[:, None] - _BAD[:most], 1e-300) / _BAD[1 : most + 1] * odds)
+    logs = np.concatenate(((number * np.log1p(-share))[:, None], steps), axis=1).cumsum(axis=1)
+    return np.asarray(np.exp(logs))
+
+
+def _added(alive: Floats, law: Floats) -> Floats:
+    """The law of the sum; its last cell holds all that is beyond."""
+    reach = law.shape[1]
+    padded = np.concatenate((np.zeros((len(alive), reach - 1)), alive), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=1)
+    after = np.einsum("rsj,rj->rs", windows, law[:, ::-1])
+    after[:, -1] = np.maximum(after[:, -1], alive.sum(axis=1) - after[:, :-1].sum(axis=1))
+    return np.asarray(after)

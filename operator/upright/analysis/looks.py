@@ -72,8 +72,9 @@ SKIPS = (
     "there are more bad events than events",
     "there was no traffic to one of the versions",
     "the version was still warming up",
+    "a count is not a whole number, as the exact boundary needs",
 )
-MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, NO_TRAFFIC, WARMING = range(len(SKIPS))
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, NO_TRAFFIC, WARMING, FRACTION = range(len(SKIPS))
 USABLE = -1
 INFINITE = 1e100  # more than any service counts; squares of less are finite
 

@@ -35,7 +35,7 @@ import numpy as np
 from upright.analysis.bets import LOWEST, Bets
 from upright.analysis.looks import Floats, Table
 
-EFFECTS: Floats = np.array([1.2, 1.5, 2.0, 3.5, 8.0, 30.0])
+EFFECTS: Floats = np.array([1.25, 1.6, 2.5, 5.0, 20.0, 100.0])
 
 
 def compare(table: Table, stable_rate: Floats, against: Bets) -> Floats:

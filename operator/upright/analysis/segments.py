@@ -18,7 +18,7 @@ from upright.analysis.discoveries import discoveries
 from upright.analysis.engine import begin, combined_evidence, update
 from upright.analysis.looks import Look
 from upright.analysis.state import State
-from upright.api.monitoring import Policy
+from upright.api.monitoring import Boundary, Policy
 
 LARGEST = 690.0
 
@@ -42,7 +42,14 @@ class SegmentedVerdict:
 
 
 def begin_segments(policy: Policy, segments: Sequence[str], dispersion: Mapping[str, float] | None = None) -> State:
-    """The state before the first look; the segments are fixed now, as their shares of the promise depend on them."""
+    """The state before the first look; the segments are fixed now, as their shares of the promise depend on them.
+
+    Raises:
+        ValueError: a metric has boundary Exact, whose evidence cannot be averaged over segments.
+    """
+    exact = [metric.name for metric in policy.metrics if metric.boundary is Boundary.EXACT]
+    if exact:
+        raise ValueError(f"metric {exact[0]!r} has boundary Exact, which is not for segments: use Mixture")
     return {
         "whole": begin(policy, dispersion=dispersion),
         "segments": {name: begin(policy, dispersion=dispersion) for name in sorted(set(segments))},

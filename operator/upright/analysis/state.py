@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from upright.analysis import comparison, continuous
+from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
+from upright.analysis.exact import Exact
 from upright.analysis.looks import SKIPS, Floats
-from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
+from upright.api.monitoring import Boundary, Metric, MetricType, Policy, Tolerance
 
 _CROSSED: np.dtype[np.void] = np.dtype([("time", "<f8"), ("evidence", "<f8"), ("blamed", "<f8")])
 _SKIPPED = [("skips", "<f8", (len(SKIPS),)), ("last_skip", "<f8", ())]
@@ -29,6 +30,7 @@ class Watched(NamedTuple):
     """One metric: what is remembered of it, and which looks it skipped."""
 
     memory: Comparison | Drifting | None  # None until the first look of a Latency metric settles its edges
+    exact: Exact | None  # only with boundary Exact
     edges: tuple[float, ...]  # of a Latency metric, none before that
     dispersion: float
     skips: Floats  # (runs, len(SKIPS)): how many looks were skipped for which reason
@@ -72,7 +74,9 @@ def dump(analysis: Analysis) -> State:
             name: {
                 "edges": list(watched.edges),
                 "dispersion": watched.dispersion,
-                "seen": _encode((watched.skips, watched.last_skip, *(watched.memory or ())), analysis.runs),
+                "seen": _encode(
+                    (watched.skips, watched.last_skip, *(watched.memory or ()), *(watched.exact or ())), analysis.runs
+                ),
             }
             for name, watched in analysis.metrics.items()
         },
@@ -112,21 +116,27 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
 
 def _load_metric(metric: Metric, stored: Mapping[str, Any]) -> Watched:
     edges = tuple(stored["edges"])
-    layout = _layout(metric.type, metric.margins, len(edges))
+    layout = _layout(metric.type, metric.margins, metric.boundary, len(edges))
     skips, last_skip, *numbers = _decode(stored["seen"], layout)
     memory: Comparison | Drifting | None = None
+    boundary: Exact | None = None
+    if metric.boundary is Boundary.EXACT:
+        boundary = Exact(*numbers[-len(exact.SHAPES) :])
+        numbers = numbers[: -len(exact.SHAPES)]
     if numbers:
         memory = Drifting(*numbers) if metric.type is MetricType.MEAN else Comparison(*numbers)
-    return Watched(memory, edges, stored["dispersion"], skips, last_skip)
+    return Watched(memory, boundary, edges, stored["dispersion"], skips, last_skip)
 
 
 @lru_cache(maxsize=256)
-def _layout(type: MetricType, tolerance: Tolerance, edges: int) -> np.dtype[np.void]:
+def _layout(type: MetricType, tolerance: Tolerance, boundary: Boundary, edges: int) -> np.dtype[np.void]:
     """One run of a metric as it lies in a state."""
     if type is MetricType.LATENCY and not edges:
         return np.dtype(_SKIPPED)
-    memory = continuous.SHAPES if type is MetricType.MEAN else comparison.shapes(type, tolerance, edges or 1)
-    return np.dtype([*_SKIPPED, *((name, "<f8", shape) for name, shape in memory.items())])
+    shapes = continuous.SHAPES if type is MetricType.MEAN else comparison.shapes(type, tolerance, edges or 1)
+    if boundary is Boundary.EXACT:
+        shapes = shapes | {f"exact_{name}": shape for name, shape in exact.SHAPES.items()}
+    return np.dtype([*_SKIPPED, *((name, "<f8", shape) for name, shape in shapes.items())])
 
 
 def _encode(arrays: Sequence[Floats], runs: int) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from upright.analysis import comparison, continuous
+from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
-from upright.analysis.engine import metric_evidence, weighted_evidence
+from upright.analysis.engine import metric_evidence, together, weighted_evidence
 from upright.analysis.looks import SKIPS, USABLE, Bools, Floats
 from upright.analysis.state import Analysis, Watched, load
 from upright.api.common import format_duration
@@ -89,7 +89,7 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
     analysis = load(policy, state)
     shares = weighted_evidence(analysis, policy)
     crossed = ~np.isnan(analysis.crossed)
-    logs, blamed = np.logaddexp.reduce(shares, axis=-1), shares.argmax(axis=-1)
+    logs, blamed = together(shares, policy), shares.argmax(axis=-1)
     if analysis.crossing is not None:
         logs = np.where(crossed, analysis.crossing.evidence, logs)
         blamed = np.where(crossed, analysis.crossing.blamed, blamed).astype(np.int64)
@@ -190,7 +190,7 @@ def _metric_verdict(analysis: Analysis, policy: Policy, metric: Metric) -> Metri
         stable=None if stable is None else float(stable),
         ratio=_known(ratio[0]),
         interval=(float(low[0]), float(high[0])) if bounded else None,
-        evidence=float(_shown(metric_evidence(watched, policy, 1))[0]),
+        evidence=float(_shown(metric_evidence(watched, metric, policy, 1))[0]),
         edge=watched.edges[channel[0]] if watched.edges and memory is not None else None,
         looks=0 if memory is None else int(memory.used[0]),
         skipped={why: int(count) for why, count in zip(SKIPS, watched.skips[0], strict=True) if count},
@@ -205,7 +205,8 @@ def _message(
     analysis: Analysis, policy: Policy, decision: Decision, worst: MetricVerdict, evidence: float, threshold: float
 ) -> str:
     metric = next(metric for metric in policy.metrics if metric.name == worst.name)
-    parts = [_opening(analysis, policy, decision), f"{_rates(metric, worst)}; {_weight(evidence, threshold)}."]
+    few = _few(analysis.metrics[worst.name])
+    parts = [_opening(analysis, policy, decision), f"{_rates(metric, worst)}{few}; {_weight(evidence, threshold)}."]
     for name, watched in analysis.metrics.items():
         skipped = int(watched.skips.sum())
         if skipped:
@@ -244,6 +245,13 @@ def _rates(metric: Metric, worst: MetricVerdict) -> str:
     low, high = worst.interval
     text = f"{text}, ratio {worst.ratio:.3g}"
     return f"{text} ({low:.3g} to {high:.3g})" if high < _TELLING * low else text
+
+
+def _few(watched: Watched) -> str:
+    boundary = None if watched.exact is None or not watched.exact.expected[0] else exact.boundary(watched.exact)
+    if watched.exact is None or boundary is None:
+        return ""
+    return f" ({watched.exact.bad[0]:.0f} in all, too many from {boundary} on)"
 
 
 _TELLING = 100

@@ -92,6 +92,25 @@ class Metric(Resource):
         description="How much more the counts scatter than independent requests would, for instance because failed "
         "ones are tried again at once; `upright backtest` estimates it. 1: not at all.",
     )
+    boundary: Literal["Mixture", "Exact"] = Field(
+        "Mixture",
+        description="When the evidence is enough. Mixture: finds regressions of any size that begin at any time. "
+        "Exact: for services with few errors, where it finds more of the regressions; it uses the whole "
+        "falseRollbackProbability, so it needs errors that are known to be independent, and tolerance.absolute 0.",
+    )
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "self.boundary != 'Exact' || self.tolerance.absolute == 0.0",
+            "boundary Exact needs a tolerance that is only relative: write tolerance: {relative: 0.25, absolute: 0}",
+            field="tolerance",
+        ),
+        Rule(
+            "self.boundary != 'Exact' || self.dispersion == 1.0",
+            "boundary Exact holds for independent errors only: remove dispersion, or write boundary: Mixture",
+            field="boundary",
+        ),
+    )
 
 
 class Monitoring(Resource):

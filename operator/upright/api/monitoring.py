@@ -23,6 +23,13 @@ class MetricType(StrEnum):
     MEAN = "Mean"
 
 
+class Boundary(StrEnum):
+    """When a metric's evidence is enough."""
+
+    MIXTURE = "Mixture"
+    EXACT = "Exact"
+
+
 class Inconclusive(StrEnum):
     """What to do when the horizon ends without a verdict."""
 
@@ -143,6 +150,13 @@ class Metric(BaseModel):
         description="Latency only: the bucket edges (le, in the histogram's unit) to compare. Default: all, or 14 "
         "spread evenly when there are more.",
     )
+    boundary: Boundary = Field(
+        default=Boundary.MIXTURE,
+        description="When the evidence is enough. Mixture: finds regressions of any size that begin at any time. "
+        "Exact: for ErrorRate and Ratio with few bad events, where it finds more of the regressions; it uses the whole "
+        "false rollback probability, and so needs events that are known to be independent (dispersion: 1) and a "
+        "tolerance that is only relative.",
+    )
     worse: Literal["Higher", "Lower"] = Field(
         default="Higher", description="Mean only: whether a higher or a lower mean is the bad direction."
     )
@@ -175,6 +189,8 @@ class Metric(BaseModel):
             raise ValueError(f"metric {self.name!r} has type Latency, for which total names the buckets; remove bad")
         if self.dispersion != "auto" and not self.dispersion >= 1:
             raise ValueError(f"metric {self.name!r}: dispersion must be at least 1 or auto, found {self.dispersion}")
+        if self.boundary is Boundary.EXACT:
+            self._fits_the_exact_boundary()
         if self.buckets is not None and any(
             high <= low for low, high in zip(self.buckets, self.buckets[1:], strict=False)
         ):
@@ -182,6 +198,21 @@ class Metric(BaseModel):
                 f"metric {self.name!r}: buckets must rise from each to the next, found {list(self.buckets)}"
             )
         return self
+
+    def _fits_the_exact_boundary(self) -> None:
+        if self.type not in (MetricType.ERROR_RATE, MetricType.RATIO):
+            raise ValueError(f"metric {self.name!r} has type {self.type}; boundary Exact is for ErrorRate and Ratio")
+        if self.dispersion != 1:
+            raise ValueError(
+                f"metric {self.name!r}: boundary Exact holds for independent events only; say dispersion: 1 if they "
+                f"are, or remove boundary (found dispersion {self.dispersion})"
+            )
+        if self.margins.absolute:
+            raise ValueError(
+                f"metric {self.name!r}: boundary Exact needs a tolerance that is only relative, "
+                f"for example tolerance: {{relative: {self.margins.relative:g}}} "
+                f"(found absolute {self.margins.absolute:g})"
+            )
 
     @property
     def margins(self) -> Tolerance:
@@ -247,13 +278,17 @@ class Policy(BaseModel):
         """How many looks fit into the horizon."""
         return max(1, round(self.horizon / self.interval))
 
+    def share(self, metric: Metric) -> float:
+        """The part of the false rollback probability that a metric may use."""
+        return self.false_rollback_probability * metric.weight / sum(other.weight for other in self.metrics)
+
     @property
     def fingerprint(self) -> str:
         """Names what an analysis depends on: everything but onInconclusive, and the layout of its state."""
         return _fingerprint(self)
 
 
-_STATE_LAYOUT = 3
+_STATE_LAYOUT = 4
 """Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
 
 

@@ -30,6 +30,7 @@ def policy(spec: DeploymentSpec) -> Policy:
                     "type": metric.type,
                     "tolerance": {"relative": metric.tolerance.relative, "absolute": metric.tolerance.absolute},
                     "dispersion": metric.dispersion,
+                    "boundary": metric.boundary,
                 }
                 for metric in monitoring.metrics
             ],

@@ -29,7 +29,14 @@ from tests.bench.analysis.traffic import (
 from upright.analysis import Counts, Policy
 
 ALTERNATIVES = (0.02, 0.05, 0.20)
-SERVICES = (Service(100, 0.05), Service(100, 0.2), Service(10, 0.5), Service(1000, 0.2), Service(10, 0.05))
+SERVICES = (
+    Service(100, 0.05),
+    Service(100, 0.2),
+    Service(10, 0.5),
+    Service(1000, 0.2),
+    Service(10, 0.05),
+    Service(1, 0.1),
+)
 Decide = Callable[[Iterable[Counts]], Delays]
 
 
@@ -66,6 +73,7 @@ def _error_rows() -> Iterable[tuple[Service, str, Decide]]:
     yield first, "Kayenta model: Mann-Whitney each 5 min", _kayenta
     for service in SERVICES:
         yield service, "Upright, no tolerance", _upright(policy())
+        yield service, "Upright, no tolerance, exact boundary", _upright(policy(boundary="Exact"))
     yield first, "Upright, tolerance 25 %", _upright(policy(relative=0.25))
     yield first, "Upright, tolerance 25 % and 0.1 points", _upright(policy(relative=0.25, absolute=0.001))
 

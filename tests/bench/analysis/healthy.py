@@ -18,6 +18,7 @@ from scipy.stats import norm
 from tests.bench.analysis.simulate import Delays, delays, policy, share
 from tests.bench.analysis.traffic import (
     BUCKETS,
+    INTERVAL,
     LOOKS,
     Array,
     Service,
@@ -56,17 +57,27 @@ def daily_cycle(rng: Generator, runs: int) -> Delays:
     return delays(policy(), errors(rng, runs, requests, lambda look: (0.01 * wave(look), 0.01 * wave(look))))
 
 
-def ramp(rng: Generator, runs: int) -> Delays:
+def ramp(rng: Generator, runs: int, boundary: str = "Mixture", rps: float = 100) -> Delays:
     """The canary's share rises in steps while everybody's errors rise."""
 
     def requests(look: int) -> tuple[float, float]:
-        canary = 1500 * (0.05, 0.2, 0.5)[look // (LOOKS // 3)]
-        return canary, 1500 - canary
+        canary = INTERVAL * rps * (0.05, 0.2, 0.5)[look // (LOOKS // 3)]
+        return canary, INTERVAL * rps - canary
 
     def rates(look: int) -> tuple[float, float]:
         return 0.01 + 0.03 * look / LOOKS, 0.01 + 0.03 * look / LOOKS
 
-    return delays(policy(), errors(rng, runs, requests, rates))
+    return delays(policy(boundary=boundary), errors(rng, runs, requests, rates))
+
+
+def ramp_by_the_exact_boundary(rng: Generator, runs: int) -> Delays:
+    """The same at a hundredth of the traffic."""
+    return ramp(rng, runs, "Exact", rps=1)
+
+
+def few_errors_by_the_exact_boundary(rng: Generator, runs: int) -> Delays:
+    """About nine errors of the canary in all."""
+    return delays(policy(boundary="Exact"), errors(rng, runs, Service(10, 0.05).requests, constant(0.01)))
 
 
 def outage(rng: Generator, runs: int) -> Delays:
@@ -159,6 +170,8 @@ def _with_estimated_dispersion(
 CASES: dict[str, Callable[[Generator, int], Delays]] = {
     "daily cycle: traffic and errors swing by 80 %": daily_cycle,
     "steps 5, 20, 50 % while the base rate rises from 1 to 4 %": ramp,
+    "the same at 1/s, by the exact boundary": ramp_by_the_exact_boundary,
+    "about 9 errors of the canary, by the exact boundary": few_errors_by_the_exact_boundary,
     "outage shared by both versions: 10 points for 5 min": outage,
     "base rate of 4 %": base_of_four_percent,
     "one request in 10 s": low_traffic,

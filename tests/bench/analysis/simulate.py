@@ -19,9 +19,14 @@ Delays = NDArray[
 ]  # seconds from the beginning to the rollback of each rollout, infinite where there was none
 
 
-def policy(type: str = "ErrorRate", relative: float = 0.0, absolute: float = 0.0, **fields: Any) -> Policy:
+def policy(
+    type: str = "ErrorRate", relative: float = 0.0, absolute: float = 0.0, boundary: str = "Mixture", **fields: Any
+) -> Policy:
     """A policy with one metric, `m`."""
-    metric = {"name": "m", "type": type, "tolerance": {"relative": relative, "absolute": absolute}}
+    tolerance = {"relative": relative, "absolute": absolute}
+    metric: dict[str, Any] = {"name": "m", "type": type, "tolerance": tolerance}
+    if boundary == "Exact":
+        metric |= {"boundary": boundary, "dispersion": 1}
     return Policy.model_validate({"falseRollbackProbability": ALPHA, "metrics": [metric], **fields})
 
 

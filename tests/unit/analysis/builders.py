@@ -11,6 +11,7 @@ from upright.analysis.state import State
 from upright.kube.objects import plain
 
 EDGES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+EXACT: dict[str, Any] = {"boundary": "Exact", "dispersion": 1, "tolerance": {"relative": 0.25}}
 
 
 def a_metric(type: str = "ErrorRate", name: str = "errors", **fields: Any) -> dict[str, Any]:

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.unit.analysis.builders import EDGES, a_metric, a_policy, counted, errors, measured, stored
+from tests.unit.analysis.builders import EDGES, EXACT, a_metric, a_policy, counted, errors, measured, stored
 from upright.analysis import Counts, Decision, Histogram, Look, Policy, State, begin, update, verdict
 
-TYPES = ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")
+METRICS = [
+    *(a_metric(kind, "m") for kind in ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")),
+    a_metric(name="m", **EXACT),
+]
+of_every_kind = pytest.mark.parametrize("metric", METRICS, ids=lambda m: f"{m['type']}{m.get('boundary', '')}")
 
 
 def after(policy: Policy, *looks: Look) -> State:
@@ -59,6 +63,12 @@ def test_the_policy_of_the_documentation_is_understood() -> None:
         ({"metrics": [a_metric()], "interval": "1 day"}, "not a duration"),
         ({"metrics": [a_metric()], "falseRollbackProbability": float("nan")}, "finite"),
         ({"metrics": []}, "at least 1 item"),
+        ({"metrics": [a_metric("Quality", boundary="Exact")]}, "boundary Exact is for ErrorRate and Ratio"),
+        ({"metrics": [a_metric(boundary="Exact")]}, "say dispersion: 1 if they are"),
+        (
+            {"metrics": [a_metric(boundary="Exact", dispersion=1)]},
+            r"for example tolerance: {relative: 0.25} \(found absolute 0.001\)",
+        ),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_with_a_sentence(fields: dict[str, Any], says: str) -> None:
@@ -114,38 +124,38 @@ def test_the_horizon_without_a_verdict_ends_as_the_policy_says(says: str) -> Non
     assert "ended without a verdict" in at_the_end.message
 
 
-@pytest.mark.parametrize("type", TYPES)
-def test_every_type_of_metric_finds_a_bad_canary_and_keeps_a_healthy_one(type: str) -> None:
-    policy = a_policy(a_metric(type, "m"))
+@of_every_kind
+def test_every_kind_of_metric_finds_a_bad_canary_and_keeps_a_healthy_one(metric: dict[str, Any]) -> None:
+    policy = a_policy(metric)
     decisions = {}
     for worse in (1.0, 6.0):
         rng = np.random.default_rng(3)
-        state = after(policy, *(Look(15.0 * k, {"m": measured(type, rng, worse)}) for k in range(30)))
+        state = after(policy, *(Look(15.0 * k, {"m": measured(metric["type"], rng, worse)}) for k in range(30)))
         decisions[worse] = verdict(policy, state)
 
     assert decisions[6.0].decision is Decision.ROLLBACK, decisions[6.0]
     assert decisions[1.0].decision is not Decision.ROLLBACK, decisions[1.0]
 
 
-@pytest.mark.parametrize("type", TYPES)
-def test_a_restart_after_every_look_changes_no_bit(type: str) -> None:
-    policy = a_policy(a_metric(type, "m"))
+@of_every_kind
+def test_a_restart_after_every_look_changes_no_bit(metric: dict[str, Any]) -> None:
+    policy = a_policy(metric)
     rng = np.random.default_rng(11)
     straight = restarted = begin(policy)
     for k in range(40):
-        look = Look(15.0 * k, {"m": measured(type, rng, 1.3)})
+        look = Look(15.0 * k, {"m": measured(metric["type"], rng, 1.3)})
         straight, restarted = update(policy, straight, look), update(policy, stored(restarted), look)
         assert verdict(policy, straight) == verdict(policy, stored(restarted))
     assert stored(straight) == restarted
 
 
-@pytest.mark.parametrize("type", TYPES)
-def test_a_state_is_small(type: str) -> None:
-    policy = a_policy(a_metric(type, "m", tolerance={"relative": 0.25, "absolute": 0.01}))
+@of_every_kind
+def test_a_state_is_small(metric: dict[str, Any]) -> None:
+    policy = a_policy({"tolerance": {"relative": 0.25, "absolute": 0.01}, **metric})
     edges = np.geomspace(0.001, 60, 40).tolist()
-    measurement = (
-        Histogram([3] * 41, [30] * 41, edges) if type == "Latency" else measured(type, np.random.default_rng(1))
-    )
+    measurement = measured(metric["type"], np.random.default_rng(1))
+    if metric["type"] == "Latency":
+        measurement = Histogram([3] * 41, [30] * 41, edges)
 
     state = after(policy, *(Look(15.0 * k, {"m": measurement}) for k in range(100)))
 
@@ -256,9 +266,9 @@ def test_weights_divide_the_promise_and_the_worst_metric_is_blamed() -> None:
     assert said.metric == "b"
 
 
-@pytest.mark.parametrize("type", ["ErrorRate", "Quality"])
-def test_many_runs_at_once_give_what_each_gives_alone(type: str) -> None:
-    policy = a_policy(a_metric(type, "m"))
+@pytest.mark.parametrize("metric", [a_metric(name="m"), a_metric("Quality", "m"), a_metric(name="m", **EXACT)])
+def test_many_runs_at_once_give_what_each_gives_alone(metric: dict[str, Any]) -> None:
+    policy = a_policy(metric)
     rng = np.random.default_rng(5)
     rates = np.array([0.01, 0.03, 0.2])
     together = begin(policy)

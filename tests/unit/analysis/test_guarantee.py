@@ -12,7 +12,6 @@ import pytest
 
 from tests.unit.analysis.builders import a_metric, a_policy, counted
 from upright.analysis import Counts, Histogram, Look, begin, update, verdict
-from upright.analysis.exact import exact_crossing
 
 RUNS = 2000
 ALPHA = 0.05
@@ -94,29 +93,3 @@ def test_a_canary_twice_as_bad_is_seldom_promoted_before_the_horizon() -> None:
     promoted = (np.asarray(verdict(policy, state).decision) == "Promote").mean()
 
     assert promoted <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
-
-
-def test_the_exact_boundary_keeps_its_promise_where_errors_are_few() -> None:
-    rng = np.random.default_rng(7)
-    runs, caught = 300, 0
-    for run in range(runs):
-        looks = [Counts(counted(rng, 0.01, 20), counted(rng, 0.01, 80)) for _ in range(12)]
-        caught += exact_crossing(looks, 12, 0.1, 1.0, np.random.default_rng(run), paths=400) is not None
-
-    assert caught / runs <= 0.1 + 3 * math.sqrt(0.1 * 0.9 / runs)
-
-
-def test_the_exact_boundary_finds_a_regression_that_the_mixture_finds_later() -> None:
-    rng = np.random.default_rng(8)
-    looks = [Counts(counted(rng, 0.12, 10), counted(rng, 0.01, 90)) for _ in range(40)]
-    policy = a_policy(a_metric(tolerance={"relative": 0.0}), horizon="10m")
-    state = begin(policy)
-    for k, look in enumerate(looks):
-        state = update(policy, state, Look(15.0 * k, {"errors": look}))
-        if verdict(policy, state).decision == "Rollback":
-            break
-
-    exact = exact_crossing(looks, 40, 0.01, 1.0, np.random.default_rng(9))
-
-    assert exact is not None
-    assert exact <= k

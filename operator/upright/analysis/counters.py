@@ -11,6 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from upright.analysis.looks import INFINITE
+
+LONGEST_GAP = 4
+"""Looks between two samples of a pod beyond which they are not compared."""
+
 NEW = "it was not there before"
 GONE = "it is not there any more"
 GAP = "too long ago was it seen before"
@@ -64,7 +69,7 @@ def increase(before: Mapping[str, Sample], now: Mapping[str, Sample], longest_ga
 
 
 def _distrust(before: Sample | None, now: Sample, longest_gap: float) -> str | None:
-    if not all(math.isfinite(value) and value >= 0 for value in now.counters):
+    if _is_strange(now) or (before is not None and _is_strange(before)):
         return STRANGE
     if before is None:
         return NEW
@@ -75,9 +80,12 @@ def _distrust(before: Sample | None, now: Sample, longest_gap: float) -> str | N
     return GAP if now.time - before.time > longest_gap else None
 
 
+def _is_strange(sample: Sample) -> bool:
+    return not all(0 <= value < INFINITE for value in sample.counters)
+
+
 def _delta(before: Sequence[float], now: Sequence[float]) -> list[float] | None:
-    """The increase; None when only a part of the counters fell although the count of all events did not."""
-    if now[0] < before[0]:
-        return list(now)
-    delta = [new - old for old, new in zip(before, now, strict=True)]
-    return None if min(delta) < 0 or any(part > delta[0] for part in delta) else delta
+    """The increase; None when a part of the counters fell alone, or grew by more than the count of all events."""
+    began_again = now[0] < before[0]
+    delta = list(now) if began_again else [new - old for old, new in zip(before, now, strict=True)]
+    return None if min(delta) < 0 or max(delta) > delta[0] else delta

@@ -5,7 +5,7 @@ PromQL's `rate()` or `increase()`, which extrapolate to fractions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -55,11 +55,14 @@ class Look:
     """What was measured in one interval.
 
     `time` is the end of the interval in seconds, from any fixed origin (Unix time will do). `measurements` holds what
-    was measured by the metric's name; a metric that is not there was not measured.
+    was measured by the metric's name; a metric that is not there was not measured. `left_out` names the pods whose
+    counters could not be used for this look, and why (a sentence such as those in `upright.analysis.counters`); it is
+    never evidence.
     """
 
     time: float
     measurements: Mapping[str, Measurement]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 # Why a metric skipped a look, in the order in which it is checked. The place in this tuple is what a state stores.

@@ -1,4 +1,4 @@
-"""Looks taken at the serving pods themselves: raw counters from /metrics, as deltas summed over a version's pods.
+"""Looks taken at the serving pods themselves: raw counters from /metrics, as increases summed over a version's pods.
 
 Counters are read as they are, never as rates: `rate()` and its like extrapolate to fractions, and the tests of
 `upright.analysis` want whole requests.
@@ -6,65 +6,38 @@ Counters are read as they are, never as rates: `rate()` and its like extrapolate
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from upright.analysis import Counts, Look
+from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
 from upright.api.serving import ANSWERED, FAILED, REQUESTS
 from upright.contract import Key, Manifest
 from upright.pods import HTTP_PORT
 
-_TIMEOUT = aiohttp.ClientTimeout(total=2)
+SILENT = "it does not answer"
+
+_PATIENCE = timedelta(seconds=2)
+"""How long a pod may take to answer. A look that waits for one makes the next so much later."""
 _MAX_BYTES = 4 * 1024 * 1024
 _CHUNK = 64 * 1024
 _EARLY = timedelta(milliseconds=100)
 """A look this little before its time is taken at once: timers are not exact."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Reading:
-    """A pod's counters since its process began: requests that the model answered or failed, and those it failed."""
-
-    total: float
-    bad: float
-
-    def since(self, earlier: "Reading") -> "Reading":
-        """What was added. A counter that went back began anew, so all of it was added."""
-        if self.total < earlier.total or self.bad < earlier.bad:
-            return self
-        return Reading(self.total - earlier.total, self.bad - earlier.bad)
-
-
-_NOTHING = Reading(0, 0)
-
-
-@dataclass
-class _Memory:
-    """What has been read in one rollout."""
-
-    rollout: str
-    fresh: bool
-    """No evidence has been recorded before: all that the candidate's pods ever answered belongs to this rollout."""
-    readings: dict[str, Reading] = field(default_factory=dict)
-    """By pod, the last one."""
-    last: datetime | None = None
-    looks: list[Look] = field(default_factory=list)
-
-    def added(self, pod: str, reading: Reading, *, counts_from_start: bool) -> Reading | None:
-        """What a pod has counted since its last reading; None for the first one, which only tells where to begin."""
-        earlier = self.readings.get(pod, _NOTHING if counts_from_start and self.fresh else None)
-        self.readings[pod] = reading
-        return None if earlier is None else reading.since(earlier)
+Counters = tuple[float, float]
+"""Of one pod since its process began: requests that the model answered or failed, and those it failed."""
 
 
 class PodLooks:
-    """Remembers, for each Deployment, the last reading of each pod and the looks that no status contains yet."""
+    """Remembers, for each Deployment, the last sample of each pod and the looks that no status contains yet."""
 
     def __init__(self) -> None:
         self._memories: dict[Key, _Memory] = {}
@@ -79,55 +52,115 @@ class PodLooks:
         after: float | None,
         now: datetime,
     ) -> tuple[Sequence[Look], timedelta]:
-        """See `upright.rollout.observe.Looks`. A pod that does not answer is left out of the look; a look in which no
-        pod of a version answers is not taken.
+        """See `upright.rollout.observe.Looks`. A pod that does not answer, or whose counters make no sense, is left out
+        of the look; a look for which no pod of a version is left is not taken.
         """
         memory = self._memories.get(key)
         if memory is None or memory.rollout != rollout:
-            memory = self._memories[key] = _Memory(rollout, fresh=after is None)
-        if memory.last is None or now - memory.last >= interval - _EARLY:
-            memory.last = now
-            await self._look(memory, pods, metrics, now.timestamp())
+            memory = self._memories[key] = _Memory(rollout, after is None, -math.inf if after is None else after)
+        if memory.is_due(now, interval):
+            memory.begin(now, interval)
+            memory.take(await _read_all(pods), metrics, interval)
         memory.looks = [look for look in memory.looks if after is None or look.time > after]
-        return tuple(memory.looks), memory.last + interval - now
+        return tuple(memory.looks), memory.read + interval - now
 
-    async def _look(
-        self, memory: _Memory, pods: Mapping[str, Sequence[Manifest]], metrics: Sequence[str], time: float
+
+@dataclass
+class _Memory:
+    """What has been read in one rollout. Pods go by name: a new one of the same name is the old one restarted."""
+
+    rollout: str
+    fresh: bool
+    """No evidence has been recorded before: all that the candidate's pods ever answered belongs to this rollout."""
+    time: float
+    """Of the last look, in Unix seconds. It only goes forward, as the analysis does."""
+    read: datetime = _NEVER
+    """When the pods were last read, as the clock said then."""
+    samples: dict[str, Sample] = field(default_factory=dict)
+    """By pod, the one to compare the next with."""
+    looks: list[Look] = field(default_factory=list)
+
+    def is_due(self, now: datetime, interval: timedelta) -> bool:
+        """Whether to look. A clock that was put back does not tell for how long not to."""
+        return not timedelta(0) <= now - self.read < interval - _EARLY
+
+    def begin(self, now: datetime, interval: timedelta) -> None:
+        """A look begins: at the clock's time, but after the last look although the clock was put back."""
+        self.read = now
+        self.time = now.timestamp() if now.timestamp() > self.time else self.time + interval.total_seconds()
+
+    def take(
+        self, pages: Mapping[str, Mapping[str, Counters | None]], metrics: Sequence[str], interval: timedelta
     ) -> None:
-        arms, known = {}, set(memory.readings)
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-            for arm, members in pods.items():
-                found = await asyncio.gather(*(_read(session, pod) for pod in members))
-                arms[arm] = [
-                    delta
-                    for pod, read in zip(members, found, strict=True)
-                    if read and (delta := memory.added(pod["metadata"]["uid"], read, counts_from_start=arm == "canary"))
-                ]
-        if all(arms.values()):
-            summed = {
-                arm: (sum(delta.total for delta in deltas), sum(delta.bad for delta in deltas))
-                for arm, deltas in arms.items()
-            }
-            counts = Counts(canary=summed["canary"], stable=summed["stable"])
-            memory.looks.append(Look(time, dict.fromkeys(metrics, counts)))
-        elif memory.fresh:  # what a new pod has counted so far is kept for the first look that can be taken
-            for pod in pods.get("canary", ()):
-                if pod["metadata"]["uid"] not in known:
-                    memory.readings.pop(pod["metadata"]["uid"], None)
+        """Take the look that has begun, if there is something of both versions to compare. If not, what the pods have
+        counted is kept for the next one.
+
+        Args:
+            pages: by arm and pod, what it counts; None when it does not answer.
+            metrics: the names under which the look is told.
+            interval: between looks.
+        """
+        samples = {
+            arm: {pod: Sample(self.time, page) for pod, page in members.items() if page is not None}
+            for arm, members in pages.items()
+        }
+        if self.fresh:
+            start = Sample(self.time - interval.total_seconds(), (0.0, 0.0))
+            self.samples = dict.fromkeys(samples["canary"], start) | self.samples
+        added = {arm: self._added(members, interval) for arm, members in samples.items()}
+        taken = all(arm.pods for arm in added.values())
+        for arm, members in samples.items():
+            for pod, sample in members.items():
+                why = added[arm].left_out.get(pod)
+                # what is no number is nothing to begin again from
+                if why != STRANGE and (taken or why is not None):
+                    self.samples[pod] = sample
+        if taken:
+            (canary, canary_bad), (stable, stable_bad) = added["canary"].counts, added["stable"].counts
+            counts = Counts(canary=(canary, canary_bad), stable=(stable, stable_bad))
+            self.looks.append(Look(self.time, dict.fromkeys(metrics, counts), _worth_telling(pages, added)))
+
+    def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
+        """What the pods of a version have counted since the samples that are remembered."""
+        before = {pod: self.samples[pod] for pod in samples if pod in self.samples}
+        return increase(before, samples, LONGEST_GAP * (interval + _PATIENCE).total_seconds())
 
 
-async def _read(session: aiohttp.ClientSession, pod: Manifest) -> Reading | None:
+def _worth_telling(
+    pages: Mapping[str, Mapping[str, Counters | None]], added: Mapping[str, Increase]
+) -> Mapping[str, str]:
+    """The pods that were left out, and why; that some are new is normal."""
+    left_out = {pod: SILENT for members in pages.values() for pod, page in members.items() if page is None}
+    for arm in added.values():
+        left_out |= {pod: why for pod, why in arm.left_out.items() if why != NEW}
+    return dict(sorted(left_out.items()))
+
+
+async def _read_all(pods: Mapping[str, Sequence[Manifest]]) -> Mapping[str, Mapping[str, Counters | None]]:
+    """By arm and pod, what it counts now; None when it does not answer. All at once, so that both arms are alike."""
+    asked = [(arm, pod) for arm, members in pods.items() for pod in members if _is_running(pod)]
+    timeout = aiohttp.ClientTimeout(total=_PATIENCE.total_seconds())
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        found = await asyncio.gather(*(_read(session, pod) for _, pod in asked))
+    pages: dict[str, dict[str, Counters | None]] = {arm: {} for arm in pods}
+    for (arm, pod), page in zip(asked, found, strict=True):
+        if page is not None or not pod["metadata"].get("deletionTimestamp"):  # one that ends need not answer
+            pages[arm][pod["metadata"]["name"]] = page
+    return pages
+
+
+async def _read(session: aiohttp.ClientSession, pod: Manifest) -> Counters | None:
     """What a pod counts now; None when it does not answer, or counts nothing of ours."""
-    address = pod.get("status", {}).get("podIP")
-    if not address or pod["status"].get("phase") != "Running":
+    address = pod["status"].get("podIP")
+    if not address:
         return None
     host = f"[{address}]" if ":" in address else address
     url = f"http://{host}:{_port(pod)}/metrics"
     try:
         async with session.get(url) as response:
             response.raise_for_status()
-            return reading(await _page(response))
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            return counters(await _page(response))
+    except (aiohttp.ClientError, TimeoutError, ValueError, IndexError) as error:
         logger.debug("%s of pod %s cannot be read: %s", url, pod["metadata"]["name"], error)
         return None
 
@@ -142,10 +175,10 @@ async def _page(response: aiohttp.ClientResponse) -> str:
     return page.decode()
 
 
-def reading(exposition: str) -> Reading | None:
-    """The counters in a page of metrics; None when it has none of ours.
+def counters(exposition: str) -> Counters | None:
+    """The counters in a page of metrics; None when it has none of ours. NaN where a part of a sum is no count.
 
-    Raises ValueError for a text that is no metrics.
+    Raises ValueError for a text that is no metrics, IndexError for one that ends within a label.
     """
     answered: dict[str, float] = {}
     known = False
@@ -156,11 +189,16 @@ def reading(exposition: str) -> Reading | None:
         for sample in family.samples:
             if sample.name == REQUESTS:
                 code = sample.labels.get("code", "")
-                answered[code] = answered.get(code, 0) + sample.value
+                # a negative part must be seen even where the sum is not negative
+                answered[code] = answered.get(code, 0) + (sample.value if sample.value >= 0 else math.nan)
     if not known:
         return None
     bad = answered.get(FAILED, 0)
-    return Reading(answered.get(ANSWERED, 0) + bad, bad)
+    return answered.get(ANSWERED, 0) + bad, bad
+
+
+def _is_running(pod: Manifest) -> bool:
+    return bool(pod.get("status", {}).get("phase") == "Running")
 
 
 def _port(pod: Manifest) -> int:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from upright.analysis.counters import Sample, increase
+from upright.analysis.counters import LONGEST_GAP, Sample, increase
 
-LONGEST_GAP = 4  # looks
 POINTS = 10_000  # Prometheus refuses more than 11,000 points of a series in one answer
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
 

@@ -28,9 +28,13 @@ def test_a_pod_that_began_again_counts_from_zero() -> None:
         (Sample(20.0, (10, 1)), Sample(15.0, (20, 1)), counters.LATE),
         (Sample(0.0, (10, 1)), Sample(15.0, (math.nan, 1)), counters.STRANGE),
         (Sample(0.0, (10, 1)), Sample(15.0, (20, -1)), counters.STRANGE),
+        (Sample(0.0, (10, 1)), Sample(15.0, (1e308, 1)), counters.STRANGE),
+        (Sample(0.0, (math.nan, 1)), Sample(15.0, (20, 1)), counters.STRANGE),
+        (Sample(0.0, (-10, 0)), Sample(15.0, (20, 1)), counters.STRANGE),
         (Sample(0.0, (10, 1)), Sample(15.0, (20, 1, 3)), counters.SHAPE),
         (Sample(0.0, (10, 5)), Sample(15.0, (20, 1)), counters.TORN),
         (Sample(0.0, (10, 1)), Sample(15.0, (20, 19)), counters.TORN),
+        (Sample(0.0, (10, 1)), Sample(15.0, (5, 6)), counters.TORN),
     ],
 )
 def test_one_pod_among_many_that_misreports_is_left_out_alone(

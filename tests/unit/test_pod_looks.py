@@ -65,7 +65,7 @@ async def look(
 
 
 def counts(looks: Sequence[Look]) -> list[object]:
-    return [look.measurements["errors"] for look in looks]
+    return [look.measurements.get("errors") for look in looks]
 
 
 async def test_a_look_is_what_was_added_since_the_last_one(pods: dict[str, APod]) -> None:
@@ -93,10 +93,19 @@ async def test_between_two_looks_nothing_is_read(pods: dict[str, APod]) -> None:
     assert await look(source, [canary], [stable], 9) == first
 
 
-async def test_without_one_of_the_versions_there_is_no_look(pods: dict[str, APod]) -> None:
+async def test_without_one_of_the_versions_there_are_no_counts_but_a_reason(pods: dict[str, APod]) -> None:
     source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
     await look(source, [canary], [stable], 0)
     stable.counters = None
+    [taken] = await look(source, [canary], [stable], 5)
+    assert (taken.measurements, taken.left_out) == ({}, {"stable": SILENT})
+
+
+async def test_a_pod_that_is_not_ready_need_not_answer(pods: dict[str, APod]) -> None:
+    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    canary.counters = None
+    canary.manifest["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+    await look(source, [canary], [stable], 0)
     assert not await look(source, [canary], [stable], 5)
 
 
@@ -105,10 +114,21 @@ async def test_what_both_versions_counted_waits_for_a_look_that_can_be_taken(pod
     await look(source, [canary], [stable], 0)
     await look(source, [canary], [stable], 5)
     canary.counters, stable.counters = {"2xx": 7, "5xx": 1}, None
-    assert len(await look(source, [canary], [stable], 10)) == 1
+    assert not (await look(source, [canary], [stable], 10))[-1].measurements
     canary.counters, stable.counters = {"2xx": 14, "5xx": 1}, {"2xx": 140, "5xx": 2}
     taken = await look(source, [canary], [stable], 15)
     assert counts(taken)[-1] == Counts(canary=(15, 1), stable=(142, 2))
+
+
+async def test_what_the_stable_version_counted_before_there_was_a_canary_is_not_compared_with_it(
+    pods: dict[str, APod],
+) -> None:
+    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    for number in range(4):
+        stable.counters = {"2xx": 100 * number}
+        await look(source, [], [stable], 5 * number)
+    stable.counters, canary.counters = {"2xx": 310, "5xx": 5}, {"2xx": 1, "5xx": 1}
+    assert counts(await look(source, [canary], [stable], 20)) == [Counts(canary=(2, 1), stable=(15, 5))]
 
 
 async def test_what_a_new_canary_counted_waits_for_the_first_look(pods: dict[str, APod]) -> None:
@@ -232,10 +252,11 @@ async def test_after_an_hour_without_looks_one_is_skipped(pods: dict[str, APod])
     source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
     await look(source, [canary], [stable], 0)
     canary.counters = {"2xx": 500, "5xx": 400}
-    assert not await look(source, [canary], [stable], 3600)
+    [skipped] = await look(source, [canary], [stable], 3600)
+    assert (skipped.measurements, skipped.left_out) == ({}, {"canary": GAP, "stable": GAP})
     canary.counters = {"2xx": 504, "5xx": 401}
-    taken = await look(source, [canary], [stable], 3605)
-    assert counts(taken) == [Counts(canary=(5, 1), stable=(0, 0))]
+    [_, taken] = await look(source, [canary], [stable], 3605)
+    assert counts([taken]) == [Counts(canary=(5, 1), stable=(0, 0))]
 
 
 async def test_looks_go_on_when_the_clock_is_put_back(pods: dict[str, APod]) -> None:

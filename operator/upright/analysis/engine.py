@@ -37,7 +37,7 @@ from upright.analysis.looks import (
     stable_alone,
     tabulated,
 )
-from upright.analysis.state import Analysis, Crossing, State, Watched, dump, load
+from upright.analysis.state import NAMED, Analysis, Crossing, LeftOut, State, Watched, dump, load
 from upright.api.monitoring import Boundary, Metric, MetricType, Policy
 
 
@@ -56,6 +56,7 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
         runs=1,
         looks=0,
         late=0,
+        left_out=None,
         first=None,
         last=None,
         crossing=None,
@@ -150,6 +151,7 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         runs=runs,
         looks=analysis.looks + 1,
         late=analysis.late,
+        left_out=_left_out(analysis.left_out, look),
         first=first,
         last=look.time,
         crossing=analysis.crossing,
@@ -168,6 +170,13 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         blamed=np.where(now, shares.argmax(axis=-1), before.blamed),
     )
     return after._replace(crossing=crossing)
+
+
+def _left_out(before: LeftOut | None, look: Look) -> LeftOut | None:
+    if not look.left_out:
+        return before
+    named = sorted(look.left_out.items())[:NAMED]
+    return LeftOut((before.looks if before else 0) + 1, dict(named))
 
 
 def _watched(

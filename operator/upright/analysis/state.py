@@ -45,6 +45,16 @@ class Crossing(NamedTuple):
     blamed: Floats  # index of the metric with the largest share of the evidence then
 
 
+class LeftOut(NamedTuple):
+    """Pods that were left out of looks."""
+
+    looks: int  # how many had some
+    pods: Mapping[str, str]  # of the last such look, at most NAMED of them: by name, why
+
+
+NAMED = 5
+
+
 class Analysis(NamedTuple):
     """A state with its arrays, as the functions of this package use it."""
 
@@ -52,6 +62,7 @@ class Analysis(NamedTuple):
     runs: int
     looks: int
     late: int
+    left_out: LeftOut | None  # None before any was
     first: float | None
     last: float | None
     crossing: Crossing | None  # None before any run crossed
@@ -81,6 +92,8 @@ def dump(analysis: Analysis) -> State:
             for name, watched in analysis.metrics.items()
         },
     }
+    if analysis.left_out is not None:
+        state["leftOut"] = {"looks": analysis.left_out.looks, "pods": dict(analysis.left_out.pods)}
     if analysis.last is not None:
         state |= {"first": analysis.first, "last": analysis.last}
     if analysis.crossing is not None:
@@ -107,6 +120,7 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
         runs=state["runs"],
         looks=state["looks"],
         late=state["late"],
+        left_out=LeftOut(**state["leftOut"]) if "leftOut" in state else None,
         first=state.get("first"),
         last=state.get("last"),
         crossing=None if crossing is None else Crossing(*_decode(crossing, _CROSSED)),

@@ -213,13 +213,16 @@ def _message(
             last = int(watched.last_skip[0])
             why = SKIPS[last] if last != USABLE else ""
             parts.append(f"{name}: {skipped} of {analysis.looks} looks were not used, the last because {why}.")
+    if analysis.left_out:
+        pods = ", ".join(f"{pod} ({why})" for pod, why in analysis.left_out.pods.items())
+        parts.append(f"Pods were left out of {_looks(analysis.left_out.looks)}, the last time {pods}.")
     if analysis.late:
         parts.append(f"Looks that came out of order and were not used: {analysis.late}.")
     return " ".join(parts)
 
 
 def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
-    looks = f"{analysis.looks} looks" if analysis.looks != 1 else "1 look"
+    looks = _looks(analysis.looks)
     if not np.isnan(analysis.crossed[0]):
         return "The canary is worse than the tolerance allows:"
     if decision is Decision.CONTINUE:
@@ -230,6 +233,10 @@ def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
     return (
         f"The horizon of {format_duration(policy.horizon)} ended without a verdict, and onInconclusive says {decision}:"
     )
+
+
+def _looks(number: int) -> str:
+    return "1 look" if number == 1 else f"{number} looks"
 
 
 def _rates(metric: Metric, worst: MetricVerdict) -> str:

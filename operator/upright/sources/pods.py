@@ -18,7 +18,7 @@ from upright.analysis import Counts, Look
 from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
 from upright.api.serving import ANSWERED, FAILED, REQUESTS
 from upright.contract import Key, Manifest
-from upright.pods import HTTP_PORT
+from upright.pods import HTTP_PORT, is_ready
 
 SILENT = "it does not answer"
 
@@ -53,7 +53,7 @@ class PodLooks:
         now: datetime,
     ) -> tuple[Sequence[Look], timedelta]:
         """See `upright.rollout.observe.Looks`. A pod that does not answer, or whose counters make no sense, is left out
-        of the look; a look for which no pod of a version is left is not taken.
+        of the look and named in it; a look for which no pod of a version is left has no counts.
         """
         memory = self._memories.get(key)
         if memory is None or memory.rollout != rollout:
@@ -92,8 +92,8 @@ class _Memory:
     def take(
         self, pages: Mapping[str, Mapping[str, Counters | None]], metrics: Sequence[str], interval: timedelta
     ) -> None:
-        """Take the look that has begun, if there is something of both versions to compare. If not, what the pods have
-        counted is kept for the next one.
+        """Take the look that has begun, if there is something of both versions to compare. If not, what they have
+        counted since they were last compared waits, and a look without counts tells which pods were left out, if any.
 
         Args:
             pages: by arm and pod, what it counts; None when it does not answer.
@@ -109,16 +109,21 @@ class _Memory:
             self.samples = dict.fromkeys(samples["canary"], start) | self.samples
         added = {arm: self._added(members, interval) for arm, members in samples.items()}
         taken = all(arm.pods for arm in added.values())
+        # before the first canary pod there is nothing that the stable version's counts could wait for
+        waits = not taken and any(pod in self.samples for pod in pages["canary"])
         for arm, members in samples.items():
             for pod, sample in members.items():
                 why = added[arm].left_out.get(pod)
                 # what is no number is nothing to begin again from
-                if why != STRANGE and (taken or why is not None):
+                if why != STRANGE and not (waits and why is None):
                     self.samples[pod] = sample
+        left_out = _worth_telling(pages, added)
         if taken:
             (canary, canary_bad), (stable, stable_bad) = added["canary"].counts, added["stable"].counts
             counts = Counts(canary=(canary, canary_bad), stable=(stable, stable_bad))
-            self.looks.append(Look(self.time, dict.fromkeys(metrics, counts), _worth_telling(pages, added)))
+            self.looks.append(Look(self.time, dict.fromkeys(metrics, counts), left_out))
+        elif left_out:
+            self.looks.append(Look(self.time, {}, left_out))
 
     def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
         """What the pods of a version have counted since the samples that are remembered."""
@@ -144,7 +149,7 @@ async def _read_all(pods: Mapping[str, Sequence[Manifest]]) -> Mapping[str, Mapp
         found = await asyncio.gather(*(_read(session, pod) for _, pod in asked))
     pages: dict[str, dict[str, Counters | None]] = {arm: {} for arm in pods}
     for (arm, pod), page in zip(asked, found, strict=True):
-        if page is not None or not pod["metadata"].get("deletionTimestamp"):  # one that ends need not answer
+        if page is not None or is_ready(pod):  # one that starts or ends need not answer
             pages[arm][pod["metadata"]["name"]] = page
     return pages
 

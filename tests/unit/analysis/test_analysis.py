@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,19 @@ def test_a_look_that_arrives_twice_counts_once_and_a_late_one_not_at_all() -> No
     assert again == once
     assert verdict(policy, late).evidence == verdict(policy, once).evidence
     assert "came out of order and were not used: 1" in verdict(policy, late).message
+
+
+def test_pods_that_were_left_out_of_a_look_are_named_until_others_are() -> None:
+    policy = a_policy()
+    fine = errors(0.0, (100, 5), (1000, 10))
+    looks = [fine, *(replace(fine, time=15.0 * k, left_out={"pod-b": "torn", "pod-a": "NaN"}) for k in (1, 2))]
+
+    state = stored(after(policy, *looks, replace(fine, time=45.0)))
+    many = replace(fine, time=60.0, left_out={f"pod-{number}": "silent" for number in range(9)})
+
+    assert "left out of 2 looks, the last time pod-a (NaN), pod-b (torn)." in verdict(policy, state).message
+    assert verdict(policy, state).metrics[0].looks == 4
+    assert list(update(policy, state, many)["leftOut"]["pods"]) == [f"pod-{number}" for number in range(5)]
 
 
 UNUSABLE = [

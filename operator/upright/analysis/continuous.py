@@ -19,11 +19,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from upright.analysis.looks import BACKWARDS, INFINITE, NO_TRAFFIC, NOT_FINITE, USABLE, Floats, Ints, Moments
+from upright.analysis.looks import (
+    BACKWARDS,
+    IMPOSSIBLE,
+    INFINITE,
+    NO_TRAFFIC,
+    NOT_FINITE,
+    USABLE,
+    Floats,
+    Ints,
+    Moments,
+)
 from upright.api.monitoring import Metric, Policy
 
 INFLATION = 1.15
 LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used
+_NOTHING = (0.0, 0.0, 0.0)
+_ROUNDING = 1 - 1e-9
 
 
 class Drifting(NamedTuple):
@@ -47,7 +59,7 @@ def empty(runs: int) -> Drifting:
 
 def sampled(moments: Moments) -> Floats:
     """The moments as an array of shape (runs, 2, 3): canary and stable; number, sum, sum of squares."""
-    parts = (*moments.canary, *moments.stable)
+    parts = (*(moments.canary or _NOTHING), *(moments.stable or _NOTHING))
     sample = np.empty((np.broadcast(*parts).size, len(parts)))
     for place, part in enumerate(parts):
         sample[:, place] = part
@@ -56,13 +68,19 @@ def sampled(moments: Moments) -> Floats:
 
 def reasons(sample: Floats) -> Ints:
     """For each run `USABLE`, or why the sample is not."""
-    numbers, squares = sample[..., 0], sample[..., 2]
-    usable = ((numbers > 0) & (squares >= 0)).all(axis=-1) & (np.abs(sample) < INFINITE).all(axis=(1, 2))
-    if usable.all():
+    finite = np.logical_and.reduce(np.abs(sample) < INFINITE, axis=(1, 2))
+    numbers, sums, squares = np.moveaxis(np.where(finite[:, None, None], sample, 0.0), -1, 0)
+    possible = sums * sums * _ROUNDING <= numbers * squares  # Cauchy and Schwarz
+    if (finite & ((numbers >= 1) & possible).all(axis=-1)).all():
         return np.full(len(sample), USABLE)
-    why = np.where(usable, USABLE, NO_TRAFFIC)
-    why[((numbers < 0) | (squares < 0)).any(axis=-1)] = BACKWARDS
-    why[~(np.abs(sample) < INFINITE).all(axis=(1, 2))] = NOT_FINITE
+    why = np.full(len(sample), USABLE)
+    for reason, where in (
+        (NO_TRAFFIC, numbers < 1),
+        (IMPOSSIBLE, ~possible),
+        (BACKWARDS, (numbers < 0) | (squares < 0)),
+        (NOT_FINITE, ~finite[:, None]),
+    ):
+        why[where.any(axis=-1)] = reason
     return why
 
 

@@ -19,32 +19,51 @@ Ints: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Counts:
-    """Events of each version since the last look, as (total, bad)."""
+    """Events of each version since the last look, as (total, bad); None for one that was not measured.
 
-    canary: tuple[ArrayLike, ArrayLike]
-    stable: tuple[ArrayLike, ArrayLike]
+    Raises ValueError when there are not two of them.
+    """
+
+    canary: tuple[ArrayLike, ArrayLike] | None
+    stable: tuple[ArrayLike, ArrayLike] | None
+
+    def __post_init__(self) -> None:
+        _check("(total, bad)", self.canary, self.stable)
 
 
 @dataclass(frozen=True)
 class Histogram:
     """Durations of each version since the last look: a count for each bucket (not cumulative).
 
-    The last axis of `canary` and `stable` is the bucket. `edges` rise; they are the bounds between the buckets, or the
-    upper bound of each (as Prometheus names its buckets, the last being infinite), or all bounds of all buckets (as
-    `numpy.histogram` returns them): their number tells which.
+    The last axis of `canary` and `stable` is the bucket; None for a version that was not measured. `edges` rise; they
+    are the bounds between the buckets, or the upper bound of each (as Prometheus names its buckets, the last being
+    infinite), or all bounds of all buckets (as `numpy.histogram` returns them): their number tells which.
     """
 
-    canary: ArrayLike
-    stable: ArrayLike
+    canary: ArrayLike | None
+    stable: ArrayLike | None
     edges: Sequence[float]
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Values of each version since the last look, as (number, sum, sum of squares)."""
+    """Values of each version since the last look, as (number, sum, sum of squares); None for one without.
 
-    canary: tuple[ArrayLike, ArrayLike, ArrayLike]
-    stable: tuple[ArrayLike, ArrayLike, ArrayLike]
+    Raises ValueError when there are not three of them.
+    """
+
+    canary: tuple[ArrayLike, ArrayLike, ArrayLike] | None
+    stable: tuple[ArrayLike, ArrayLike, ArrayLike] | None
+
+    def __post_init__(self) -> None:
+        _check("(number, sum, sum of squares)", self.canary, self.stable)
+
+
+def _check(names: str, *arms: Sequence[ArrayLike] | None) -> None:
+    wanted = names.count(",") + 1
+    for arm in arms:
+        if arm is not None and len(arm) != wanted:
+            raise ValueError(f"expected {names} of a version, found {len(arm)} numbers")
 
 
 Measurement: TypeAlias = Counts | Histogram | Moments
@@ -76,8 +95,9 @@ SKIPS = (
     "there was no traffic to one of the versions",
     "the version was still warming up",
     "a count is not a whole number, as the exact boundary needs",
+    "no values have such a sum and sum of squares",
 )
-MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, NO_TRAFFIC, WARMING, FRACTION = range(len(SKIPS))
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, NO_TRAFFIC, WARMING, FRACTION, IMPOSSIBLE = range(len(SKIPS))
 USABLE = -1
 INFINITE = 1e100  # more than any service counts; squares of less are finite
 
@@ -120,9 +140,12 @@ def table_of(canary: tuple[Floats, Floats], stable: tuple[Floats, Floats]) -> Ta
     return Table(counts)
 
 
+_NOTHING = (0.0, 0.0)
+
+
 def tabulated(counts: Counts) -> Table:
     """The counts as a table with one channel."""
-    parts = (*counts.canary, *counts.stable)
+    parts = (*(counts.canary or _NOTHING), *(counts.stable or _NOTHING))
     table = np.empty((np.broadcast(*parts).size, 1, 4))
     for place, part in enumerate(parts):
         table[:, 0, place] = part
@@ -164,7 +187,7 @@ def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
 
 def inner_edges(histogram: Histogram) -> tuple[float, ...] | None:
     """The bounds between the buckets; None when edges and counts do not fit together."""
-    canary, stable = np.shape(histogram.canary)[-1:], np.shape(histogram.stable)[-1:]
+    canary, stable = (np.shape(arm)[-1:] for arm in _both(histogram))
     if not canary or canary != stable:
         return None
     return _between(tuple(np.asarray(histogram.edges, dtype=np.float64).tolist()), *canary)
@@ -176,11 +199,13 @@ def above_edges(histogram: Histogram, wanted: tuple[float, ...]) -> Table | None
     summing = None if bounds is None else _summing(bounds, wanted)
     if summing is None:
         return None
-    shape = np.broadcast(histogram.canary, histogram.stable).shape
+    canary, stable = _both(histogram)
+    shape = np.broadcast(canary, stable).shape
     arms = np.empty((shape[0] if len(shape) > 1 else 1, 2, shape[-1]))
-    arms[:, 0] = histogram.canary
-    arms[:, 1] = histogram.stable
-    sums = arms @ summing
+    arms[:, 0] = canary
+    arms[:, 1] = stable
+    with np.errstate(invalid="ignore", over="ignore"):  # the sum of all tells `checked` what is no finite number
+        sums = arms @ summing
     counts = np.empty((len(arms), len(wanted), 4))
     counts[..., ::2] = sums[:, None, :, 0]
     counts[..., 1::2] = sums[..., 1:].swapaxes(1, 2)
@@ -188,6 +213,14 @@ def above_edges(histogram: Histogram, wanted: tuple[float, ...]) -> Table | None
     if (arms < 0).any():
         counts[..., 1::2][np.repeat((arms < 0).any(axis=-1, keepdims=True), len(wanted), axis=2).swapaxes(1, 2)] = -1.0
     return Table(counts)
+
+
+def _both(histogram: Histogram) -> tuple[ArrayLike, ArrayLike]:
+    """The counts of both versions, with empty buckets for the one that was not measured."""
+    canary, stable = histogram.canary, histogram.stable
+    if canary is None:
+        canary = 0.0 if stable is None else np.zeros(np.shape(stable))
+    return canary, np.zeros(np.shape(canary)) if stable is None else stable
 
 
 @lru_cache(maxsize=256)

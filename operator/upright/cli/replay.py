@@ -208,9 +208,10 @@ def _random_parts(rng: Generator, runs: int, units: int) -> Floats:
 
 def _has_canary(look: Look) -> bool:
     for found in look.measurements.values():
-        arm = found.canary if isinstance(found, Histogram) else found.canary[0]
-        if np.sum(np.asarray(arm)) > 0:
-            return True
+        if found.canary is not None:
+            arm = found.canary if isinstance(found, Histogram) else found.canary[0]
+            if np.sum(np.asarray(arm)) > 0:
+                return True
     return False
 
 

@@ -143,7 +143,7 @@ def _kayenta(looks: Iterable[Counts]) -> Delays:
 
 def _stacked(looks: Iterable[Counts]) -> tuple[Array, Array, Array, Array]:
     """Canary's events and bad events, stable's likewise, each of shape (looks, runs)."""
-    columns = zip(*((*look.canary, *look.stable) for look in looks), strict=True)
+    columns = zip(*((*(look.canary or ()), *(look.stable or ())) for look in looks), strict=True)
     a, b, c, d = (np.stack([np.asarray(part, dtype=np.float64) for part in column]) for column in columns)
     return a, b, c, d
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.unit.analysis.builders import EDGES, EXACT, a_metric, a_policy, counted, errors, measured, stored
-from upright.analysis import Counts, Decision, Histogram, Look, Policy, State, begin, update, verdict
+from upright.analysis import Counts, Decision, Histogram, Look, Moments, Policy, State, begin, update, verdict
 
 METRICS = [
     *(a_metric(kind, "m") for kind in ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")),
@@ -193,6 +193,7 @@ UNUSABLE = [
     ({}, "not measured"),
     ({"errors": Histogram([1], [1], [])}, "another kind"),
     ({"errors": Counts((0, 0), (100, 1))}, "no traffic"),
+    ({"errors": Counts(None, (100, 1))}, "no traffic"),
     ({"errors": Counts((100, 50), (0, 0))}, "no traffic"),
     ({"errors": Counts((math.nan, 1), (100, 1))}, "not a finite number"),
     ({"errors": Counts((math.inf, 1), (100, 1))}, "not a finite number"),
@@ -216,8 +217,37 @@ def test_what_cannot_be_used_is_named_and_is_no_evidence(measurements: Any, why:
 
 
 @pytest.mark.parametrize(
+    ("canary", "why"),
+    [
+        (None, "no traffic"),
+        ((0, 0, 0), "no traffic"),
+        ((10, math.nan, 1), "not a finite number"),
+        ((-10, 1, 1), "went backwards"),
+        ((10, 100, 5), "no values have such a sum"),
+    ],
+)
+def test_sums_that_cannot_be_used_are_named_and_are_no_evidence(canary: Any, why: str) -> None:
+    policy = a_policy(a_metric("Mean", "m"))
+    before = after(policy, *(Look(15.0 * k, {"m": Moments((50, 50, 90), (50, 40, 80))}) for k in range(3)))
+
+    said = verdict(policy, update(policy, before, Look(60.0, {"m": Moments(canary, (50, 40, 80))})))
+
+    assert said.evidence == verdict(policy, before).evidence
+    assert why in said.message
+
+
+def test_a_measurement_with_too_few_numbers_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected \(total, bad\) of a version, found 1 numbers"):
+        Counts((100, 1), (100,))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"expected \(number, sum, sum of squares\) of a version, found 2 numbers"):
+        Moments((100, 1), (100, 1, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     "strange",
     [
+        Histogram(None, [5] * 8, EDGES),
+        Histogram(None, None, EDGES),
         Histogram([5] * 3, [5] * 3, [0.1, 0.2]),
         Histogram([5] * 8, [5] * 8, [edge * 2 for edge in EDGES]),
         Histogram([5] * 7, [5] * 8, EDGES),

@@ -1,6 +1,7 @@
 """What holds for all looks: sampled by Hypothesis."""
 
 import math
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -9,24 +10,50 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.analysis.builders import a_metric, a_policy, counted, errors
-from upright.analysis import Counts, Decision, Look, begin, update, verdict
+from tests.unit.analysis.builders import EXACT, a_metric, a_policy, counted, errors
+from upright.analysis import Counts, Decision, Histogram, Look, Moments, begin, update, verdict
 from upright.analysis.counters import Sample, increase
+from upright.analysis.looks import Measurement
 
 arm = st.integers(0, 10**6).flatmap(lambda total: st.tuples(st.just(total), st.integers(0, total)))
 anything = st.one_of(st.integers(-(10**10), 10**10), st.floats(allow_nan=True, allow_infinity=True))
 rough_arm = st.tuples(anything, anything)
-types = st.sampled_from(["ErrorRate", "Quality", "Ratio", "Limit"])
+COUNTED = [*(a_metric(kind, "m") for kind in ("ErrorRate", "Quality", "Ratio", "Limit")), a_metric(name="m", **EXACT)]
 
 
-@given(types, st.lists(st.tuples(rough_arm | arm, rough_arm | arm), max_size=15))
+@given(st.sampled_from(COUNTED), st.lists(st.tuples(rough_arm | arm, rough_arm | arm), max_size=15))
 @settings(max_examples=150, deadline=None)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_evidence_is_a_finite_number_of_at_least_zero_whatever_is_reported(type: str, looks: list[Any]) -> None:
-    policy = a_policy(a_metric(type, "m"))
+def test_evidence_is_a_finite_number_of_at_least_zero_whatever_is_counted(
+    metric: dict[str, Any], looks: list[Any]
+) -> None:
+    assert_evidence_is_a_number(metric, [Counts(canary, stable) for canary, stable in looks])
+
+
+bucket = st.lists(anything, min_size=3, max_size=3)
+moment = st.tuples(anything, anything, anything)
+
+
+@given(st.lists(st.tuples(bucket, bucket), max_size=15))
+@settings(max_examples=100, deadline=None)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_evidence_is_a_finite_number_of_at_least_zero_whatever_took_how_long(looks: list[Any]) -> None:
+    measurements = [Histogram(canary, stable, [0.1, 1.0]) for canary, stable in looks]
+    assert_evidence_is_a_number(a_metric("Latency", "m"), measurements)
+
+
+@given(st.lists(st.tuples(moment, moment), max_size=15))
+@settings(max_examples=100, deadline=None)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_evidence_is_a_finite_number_of_at_least_zero_whatever_the_values_are(looks: list[Any]) -> None:
+    assert_evidence_is_a_number(a_metric("Mean", "m"), [Moments(canary, stable) for canary, stable in looks])
+
+
+def assert_evidence_is_a_number(metric: dict[str, Any], measurements: Sequence[Measurement]) -> None:
+    policy = a_policy(metric)
     state = begin(policy)
-    for time, (canary, stable) in enumerate(looks):
-        state = update(policy, state, Look(float(time), {"m": Counts(canary, stable)}))
+    for time, measurement in enumerate(measurements):
+        state = update(policy, state, Look(float(time), {"m": measurement}))
 
     said = verdict(policy, state)
 
@@ -61,27 +88,30 @@ def test_splitting_a_look_over_pods_makes_no_difference(parts: list[tuple[int, i
     assert split.counts == whole.counts
 
 
-@given(arm, arm, st.integers(1, 30))
+@given(st.sampled_from(["ErrorRate", "Quality", "Exact"]), arm, arm, st.integers(1, 30))
 @settings(deadline=None)
-def test_swapped_arms_are_never_both_worse(first: tuple[int, int], second: tuple[int, int], looks: int) -> None:
-    policy = a_policy(a_metric(tolerance={"relative": 0.0}))
+def test_swapped_arms_are_never_both_worse(
+    kind: str, first: tuple[int, int], second: tuple[int, int], looks: int
+) -> None:
+    metric = a_metric(name="m", **EXACT) if kind == "Exact" else a_metric(kind, "m")
+    policy = a_policy({**metric, "tolerance": {"relative": 0.0}})
     crossed = []
     for canary, stable in ((first, second), (second, first)):
         state = begin(policy)
         for k in range(looks):
-            state = update(policy, state, errors(float(k), canary, stable))
+            state = update(policy, state, errors(float(k), canary, stable, "m"))
         crossed.append(verdict(policy, state).decision is Decision.ROLLBACK)
 
     assert not all(crossed)
 
 
-@given(st.integers(0, 2**32), st.sampled_from([0.02, 0.03, 0.05]))
-@settings(max_examples=10, deadline=None)
-def test_more_traffic_under_a_regression_never_lowers_the_median_evidence(seed: int, rate: float) -> None:
+@given(st.sampled_from(["ErrorRate", "Quality"]), st.integers(0, 2**32), st.sampled_from([0.02, 0.03, 0.05]))
+@settings(max_examples=20, deadline=None)
+def test_more_traffic_under_a_regression_never_lowers_the_median_evidence(kind: str, seed: int, rate: float) -> None:
     medians = []
     for requests in (50, 500, 5000):
         rng = np.random.default_rng(seed)
-        policy = a_policy(falseRollbackProbability=1e-6)
+        policy = a_policy(a_metric(kind, tolerance={"relative": 0.25}), falseRollbackProbability=1e-6)
         state = begin(policy)
         for k in range(10):
             state = update(

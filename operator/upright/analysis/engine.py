@@ -202,7 +202,7 @@ def _watched(
     if boundary is not None:
         elapsed = memory.used / policy.planned_looks
         r0 = 1 + metric.margins.relative
-        boundary = exact.seen(boundary, used, reason == USABLE, r0, policy.share(metric), elapsed)
+        boundary = exact.seen(boundary, used, r0, policy.share(metric), elapsed)
     return _skipped(watched._replace(memory=memory, exact=boundary), reason)
 
 

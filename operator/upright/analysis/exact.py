@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from upright.analysis.looks import Bools, Floats, Table
+from upright.analysis.looks import Floats, Table
 
 FEW = 25.0  # expected bad events of the canary
 CELLS = 96  # sums from here on are not told apart: beyond FEW by 14 standard deviations
@@ -55,37 +55,36 @@ def empty(runs: int) -> Exact:
     return Exact(nothing, nothing, nothing, np.repeat([np.eye(1, CELLS)[0]], runs, axis=0), nothing)
 
 
-def seen(memory: Exact, table: Table, usable: Bools, r0: float, alpha: float, elapsed: Floats) -> Exact:
+def seen(memory: Exact, table: Table, r0: float, alpha: float, elapsed: Floats) -> Exact:
     """The memory after one look.
 
     Args:
         memory: before it.
-        table: of one channel.
-        usable: which runs to look at, shape (runs,); their counts are whole numbers.
+        table: of one channel, with whole numbers; zero in the runs that have nothing to look at.
         r0: 1 plus the tolerated relative increase.
         alpha: the probability of a false rollback by this metric.
         elapsed: the share of the planned looks that is over with this one, shape (runs,).
     """
-    n_c, e_c, n_s, e_s = np.where(usable[:, None], table.counts[:, 0], 1.0).T
-    share = n_c * r0 / (n_c * r0 + n_s)
+    n_c, e_c, n_s, e_s = (table.counts[:, 0, place] for place in range(4))
     events = e_c + e_s
-    expected = memory.expected + np.where(usable, events * share, 0.0)
-    few = np.flatnonzero(usable & (expected <= FEW) & (events > 0))  # a look without events tells nothing
+    share = n_c * r0 / np.maximum(n_c * r0 + n_s, 1e-300)
+    expected = memory.expected + events * share
+    # a look without events tells nothing
+    few = np.flatnonzero((expected <= FEW) & (events > 0))
     if not few.size:
         return memory._replace(expected=expected)
-    law = _binomial(events[few], share[few])
+    e_c, law = e_c[few], _binomial(events[few], share[few])
     alive = _added(memory.alive[few], law)
-    tail = np.minimum(alive[:, ::-1].cumsum(axis=1)[:, ::-1], 1.0)
+    tail = np.add.accumulate(alive[:, ::-1], axis=1)[:, ::-1]
     budget = alpha * np.sqrt(np.minimum(elapsed[few], 1.0)) - memory.spent[few]
     beyond = tail <= budget[:, None]
-    bad = memory.bad.copy()
-    bad[few] += e_c[few]
-    of_so_many = np.take_along_axis(tail, np.minimum(bad[few], CELLS - 1).astype(np.intp)[:, None], axis=1)[:, 0]
-    spent, living, evidence = memory.spent.copy(), memory.alive.copy(), memory.log_evidence.copy()
-    spent[few] += np.where(beyond, tail, 0.0).max(axis=1)
+    bad, spent, living, log_evidence = (array.copy() for array in memory[1:])
+    bad[few] += e_c
+    of_so_many = tail[np.arange(few.size), np.minimum(bad[few], CELLS - 1).astype(np.intp)]
+    spent[few] += np.maximum.reduce(np.where(beyond, tail, 0.0), axis=1)
     living[few] = np.where(beyond, 0.0, alive)
-    evidence[few] = np.log(np.maximum(budget, 1e-300) / np.maximum(of_so_many, 1e-300)) - math.log(alpha)
-    return Exact(expected, bad, spent, living, evidence)
+    log_evidence[few] = np.log(np.maximum(budget, 1e-300) / np.maximum(of_so_many, 1e-300)) - math.log(alpha)
+    return Exact(expected, bad, spent, living, log_evidence)
 
 
 def evidence(memory: Exact, log_mixture: Floats, alpha: float) -> Floats:
@@ -117,8 +116,9 @@ def _binomial(number: Floats, share: Floats) -> Floats:
 def _added(alive: Floats, law: Floats) -> Floats:
     """The law of the sum; its last cell holds all that is beyond."""
     reach = law.shape[1]
-    padded = np.concatenate((np.zeros((len(alive), reach - 1)), alive), axis=1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=1)
-    after = np.einsum("rsj,rj->rs", windows, law[:, ::-1])
-    after[:, -1] = np.maximum(after[:, -1], alive.sum(axis=1) - after[:, :-1].sum(axis=1))
-    return np.asarray(after)
+    after = np.zeros((len(alive), CELLS + reach - 1))
+    for bad in range(reach):
+        after[:, bad : bad + CELLS] += alive * law[:, bad, None]
+    within = after[:, :CELLS]
+    within[:, -1] = np.maximum(within[:, -1], alive.sum(axis=1) - within[:, :-1].sum(axis=1))
+    return within

@@ -28,7 +28,7 @@ def test_a_canary_at_the_edge_is_rolled_back_exactly_as_often_as_was_spent(alpha
         likely *= binom.pmf(e_c, events, n_c * r0 / (n_c * r0 + n_s))
         table = tabulated(Counts((n_c, e_c), (n_s, events - e_c)))
         elapsed = np.full(len(paths), (place + 1) / len(looks))
-        memory = boundary.seen(memory, table, crossed >= 0, r0, alpha, elapsed)
+        memory = boundary.seen(memory, table, r0, alpha, elapsed)
         crossed |= boundary.evidence(memory, np.zeros(len(paths)), alpha) >= math.log(1 / alpha)
 
     assert likely.sum() == pytest.approx(1.0)

@@ -38,7 +38,7 @@ class MetricVerdict:
         stable: likewise; for Limit the maximum.
         ratio: canary to stable, each look its own stratum; for Mean the ratio of the means.
         interval: of the ratio, valid at every look at once, at level 1 - falseRollbackProbability.
-        evidence: E of this metric alone.
+        evidence: E of this metric alone; with boundary Exact, as `exact.evidence` has it.
         edge: for Latency the bucket edge with the most evidence.
         looks: how many looks gave evidence.
         skipped: how many looks could not be used, by reason.
@@ -62,7 +62,8 @@ class Verdict:
     Attributes:
         decision: what to do.
         metric: the metric with the most evidence; after a crossing, the one that was blamed.
-        evidence: weighted sum over the metrics of E; after a crossing, as it was then.
+        evidence: weighted sum over the metrics of E, or that of a metric with boundary Exact when it is larger; after a
+            crossing, as it was then.
         threshold: 1 / falseRollbackProbability.
         ratio: of the rates of `metric`, None while unknown (NaN in arrays).
         interval: (low, high) of the ratio, None while unknown.

@@ -49,6 +49,7 @@ DEPLOYMENT: dict[str, Any] = {
     },
 }
 VALID = (TRAINING_JOB, MODEL_VERSION, DEPLOYMENT)
+EXACT = {"name": "errors", "type": "ErrorRate", "boundary": "Exact"}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,11 @@ def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("manifest", VALID, ids=lambda manifest: str(manifest["kind"]))
 def test_what_is_right_is_taken(api: Cluster, namespace: str, manifest: dict[str, Any]) -> None:
     assert not apply(api, namespace, manifest)
+
+
+def test_an_exact_boundary_is_taken_with_a_relative_tolerance(api: Cluster, namespace: str) -> None:
+    metrics = [EXACT | {"tolerance": {"relative": 0.25, "absolute": 0}}]
+    assert not apply(api, namespace, changed(DEPLOYMENT, "spec.monitoring.metrics", metrics))
 
 
 INVALID = [
@@ -135,6 +141,13 @@ INVALID = [
     (DEPLOYMENT, "spec.monitoring.metrics", [], "spec.monitoring.metrics"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
     (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.relative", -1, "tolerance.relative"),
+    (DEPLOYMENT, "spec.monitoring.metrics", [EXACT], "write tolerance: {relative: 0.25, absolute: 0}"),
+    (
+        DEPLOYMENT,
+        "spec.monitoring.metrics",
+        [EXACT | {"dispersion": 2, "tolerance": {"absolute": 0}}],
+        "remove dispersion, or write boundary: Mixture",
+    ),
     (DEPLOYMENT, "spec.serving.port", 70000, "spec.serving.port"),
 ]
 

@@ -216,6 +216,14 @@ def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_eviden
     assert any(event.reason == "RolledBack" for event in made.events)
 
 
+def test_by_the_exact_boundary_it_is_said_how_many_errors_were_too_many() -> None:
+    metric = {"name": "errors", "type": "ErrorRate", "boundary": "Exact", "tolerance": {"absolute": 0}}
+    few = looks(2, canary=(10, 2), stable=(190, 1))
+    made = plan(observed(in_canary(monitoring={"metrics": [metric]}), pods=both(), looks=few, now=after(seconds=31)))
+    [rejection] = made.status["rejected"]
+    assert "too many from" in rejection["message"]
+
+
 def test_a_rejected_version_stays_rejected_when_everything_is_planned_again() -> None:
     before = observed(
         in_canary(), pods=both(), looks=looks(2, canary=(100, 20), stable=(900, 9)), now=after(seconds=31)

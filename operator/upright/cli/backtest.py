@@ -120,7 +120,8 @@ def _policy(path: Path) -> Policy:
     if "kind" in given:
         raise Unusable(
             f"{path}: expected the fields of a policy, found a whole {given['kind']}. Paste what stands under the "
-            "Deployment's spec.monitoring, without source, and add horizon: the length of all its steps together."
+            "Deployment's spec.monitoring, without source, and add horizon (the length of all its steps together) and, "
+            "where it names none, metrics: [{name: errors, type: ErrorRate, dispersion: 1}]."
         )
     for field in ("interval", "horizon", "warmUp"):
         if not isinstance(given.get(field, ""), str):

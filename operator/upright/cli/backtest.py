@@ -12,9 +12,10 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from upright.analysis import Decision, Policy
+from upright.api.common import format_duration
 from upright.cli.fitting import fitted
 from upright.cli.picture import sketch, svg
 from upright.cli.problems import UNUSABLE, Unusable, sentences
@@ -220,8 +221,7 @@ def _show(replayed: Replay, split: NullSplits | None, asked: Policy, recording: 
         if recorded.kind is Kind.HISTOGRAM:
             how = "cumulative, as they never fall with le" if recorded.cumulative else "counts per bucket"
             console.print(f"The buckets of {name} were read as {how}.")
-    interval = replayed.policy.interval.total_seconds()
-    table = Table("metric", "canary", "stable", "ratio", "interval", "evidence", "crossed")
+    table = Table(Column("metric", overflow="fold"), "canary", "stable", "ratio", "interval", "evidence", "crossed")
     for place, metric in enumerate(replayed.last.metrics):
         crossed = _crossed(replayed, place)
         table.add_row(
@@ -231,12 +231,13 @@ def _show(replayed: Replay, split: NullSplits | None, asked: Policy, recording: 
             _number(metric.ratio),
             "-" if metric.interval is None else f"{metric.interval[0]:.3g} to {metric.interval[1]:.3g}",
             f"{metric.evidence:.4g}",
-            "never" if crossed is None else f"after {crossed - replayed.times[0] + interval:.0f} s",
+            "never" if crossed is None else f"after {format_duration(replayed.after(crossed))}",
         )
     console.print(table)
-    for place, watched in enumerate(replayed.policy.metrics):
-        values = [said.metrics[place].evidence for said in replayed.verdicts]
-        console.print(f"{watched.name:>12} {sketch(values, replayed.last.threshold)}", highlight=False)
+    longest = max(len(name) for name in replayed.evidence)
+    for name, values in replayed.evidence.items():
+        drawn = sketch(values, replayed.last.threshold)
+        console.print(f"{name:>{longest}} {drawn}", highlight=False, soft_wrap=True)
     console.print(f"{replayed.last.decision}: {replayed.last.message}", highlight=False, soft_wrap=True)
     if split is not None:
         _show_null(console, replayed, split)
@@ -256,4 +257,4 @@ def _show_null(console: Console, replayed: Replay, split: NullSplits) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value:.3g}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from upright.analysis.looks import Floats, Ints
 from upright.cli.recording import Recorded, Recording, looks
 
 Item = TypeVar("Item")
+TOGETHER = "all together"
 BATCH = 1000  # splits at once, for which 14 bucket edges take some tens of megabytes
 
 
@@ -50,6 +52,23 @@ class Replay:
     def last(self) -> Verdict:
         """The verdict that counts: the first decision, or how it stands at the end."""
         return self.verdicts[-1 if self.decided is None else self.decided]
+
+    def after(self, time: float) -> timedelta:
+        """How long the canary had had traffic at the end of a look."""
+        return timedelta(seconds=time - self.times[0]) + self.policy.interval
+
+    @property
+    def evidence(self) -> dict[str, list[float]]:
+        """The evidence at each look by metric and, of several metrics, of all together, which is what decides."""
+        metrics = self.policy.metrics
+        found = {
+            metric.name: [said.metrics[place].evidence for said in self.verdicts]
+            for place, metric in enumerate(metrics)
+        }
+        if len(metrics) > 1:
+            weights = np.array([metric.weight for metric in metrics])
+            found[TOGETHER] = (weights @ np.array(list(found.values())) / weights.sum()).tolist()
+        return found
 
 
 @dataclass(frozen=True)

@@ -187,11 +187,12 @@ def _column(values: Any) -> _Column:
 
 @dataclass(frozen=True)
 class _Values:
-    """What the rows say; the first axis of every array is the row."""
+    """What the rows say; the first axis of every array but `pods` is the row."""
 
     times: Floats
     canary: Bools
-    pods: NDArray[np.str_]
+    pods: NDArray[np.str_]  # all of them
+    pod: Ints  # place in pods
     kinds: Ints  # place in Kind
     numbers: Mapping[str, Floats]  # by column, NaN where there is nothing
 
@@ -203,7 +204,7 @@ def _recording(rows: _Rows) -> Recording:
     rows.refuse((metrics == "")[metric], "metric", "a word")
     pods, pod = rows.words("pod")
     kinds = _kinds(rows)
-    values = _Values(_times(rows), (arms == "canary")[arm], pods[pod], kinds, _numbers(rows, kinds))
+    values = _Values(_times(rows), (arms == "canary")[arm], pods, pod, kinds, _numbers(rows, kinds))
     found = ((str(name), np.flatnonzero(metric == place)) for place, name in enumerate(metrics))
     return Recording({name: _recorded(rows, values, chosen) for name, chosen in found if chosen.size})
 
@@ -250,7 +251,8 @@ def _numbers(rows: _Rows, kinds: Ints) -> dict[str, Floats]:
     rows.refuse(excess, "bad", f"at most total ({numbers['total'][excess.argmax()]:g})")
     number, total, squares = (numbers[name] for name in Kind.MOMENTS.value)
     rows.refuse((number == 0) & (total != 0), "sum", "0, because number is 0")
-    least = total * (total / np.maximum(number, np.finfo(np.float64).tiny))
+    with np.errstate(over="ignore"):
+        least = total * (total / np.maximum(number, np.finfo(np.float64).tiny))
     few = squares < least * (1 - _ROUNDING)
     rows.refuse(few, "sumsq", f"at least sum * sum / number ({least[few.argmax()]:.6g}), below which no values have it")
     return numbers
@@ -268,8 +270,7 @@ def _recorded(rows: _Rows, values: _Values, chosen: Ints) -> Recorded:
         )
     kind = list(Kind)[kinds[0]]
     _, time = np.unique(values.times[chosen], return_inverse=True)
-    pods, pod = np.unique(values.pods[chosen], return_inverse=True)
-    keys = (2 * time + values.canary[chosen]) * len(pods) + pod
+    keys = (2 * time + values.canary[chosen]) * len(values.pods) + values.pod[chosen]
     _, first, cell = np.unique(keys, return_index=True, return_inverse=True)
     of = chosen[first]  # a row of each cell
     edges: tuple[float, ...] = ()
@@ -281,7 +282,8 @@ def _recorded(rows: _Rows, values: _Values, chosen: Ints) -> Recorded:
         if len(of) < len(chosen):
             again = np.setdiff1d(chosen, of)[0]
             raise rows.unusable(again, ": the same time, arm, metric and pod stand twice")
-    return Recorded(kind, edges, values.times[of], values.canary[of], values.pods[of], counts, cumulative)
+    pods = values.pods[values.pod[of]]
+    return Recorded(kind, edges, values.times[of], values.canary[of], pods, counts, cumulative)
 
 
 def _histograms(rows: _Rows, values: _Values, chosen: Ints, cell: Ints) -> tuple[Floats, tuple[float, ...], bool]:
@@ -318,8 +320,8 @@ def _per_bucket(rows: _Rows, counts: Floats, chosen: Ints, cell: Ints) -> tuple[
     if falls.sum() < _FEW * counts.any(axis=1).sum():
         raise rows.unusable(
             chosen[(cell == falls.argmax()).argmax()],
-            f", column count: expected counts that rise with le, as {(~falls).mean():.1%} of this metric's do, found "
-            "some that fall at this time. Cumulative counts must never fall; write counts per bucket cumulatively too "
-            "if nearly all are in the last bucket.",
+            f", column count: expected counts that rise with le, as {100 * (~falls).mean():.4g} % of this metric's do, "
+            "found some that fall at this time. Cumulative counts must never fall; if these are counts per bucket, of "
+            "which nearly all are in the last, write them cumulatively.",
         )
     return counts, False

@@ -62,6 +62,42 @@ def test_a_parquet_file_says_the_same_as_a_csv_file(tmp_path: Path, capsys: pyte
     assert as_json(capsys) == from_csv
 
 
+def test_a_parquet_file_may_have_times_categories_and_nan_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nan = float("nan")
+    rows = [
+        (1_790_000_000 + 15 * look, arm, metric, *values)
+        for look in range(20)
+        for arm in ("canary", "stable")
+        for metric, values in (
+            ("errors", (100.0, 1.0, nan, nan)),
+            ("latency", (nan, nan, 0.1, 90.0)),
+            ("latency", (nan, nan, float("inf"), 10.0)),
+        )
+    ]
+    columns = {name: pa.array([row[place] for row in rows]) for place, name in enumerate(COLUMNS[:-1])}
+    columns["time"] = pa.array([10**9 * row[0] + 1 for row in rows], pa.timestamp("ns", "Europe/Berlin"))
+    columns["arm"] = columns["arm"].dictionary_encode()
+    pq.write_table(pa.table(columns), tmp_path / "looks.parquet")
+    policy = a_policy_file(tmp_path, {"name": "errors", "type": "ErrorRate"}, {"name": "latency", "type": "Latency"})
+
+    assert backtest(policy, tmp_path / "looks.parquet", "--json") == 0
+
+    found = as_json(capsys)
+    assert found["series"][0]["time"] == 1_790_000_000
+    assert [metric["canary"] for metric in found["metrics"]] == [0.01, 0.1]
+
+
+def test_a_limit_needs_no_stable_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = a_policy_file(tmp_path, {"name": "errors", "type": "Limit", "maximum": 0.02})
+    looks = a_csv(tmp_path, [row for row in rows_of_errors(0.1) if row[1] == "canary"])
+
+    assert backtest(policy, looks) == 3
+    assert backtest(policy, looks, "--null") == 2
+    assert "--null needs at least two looks of the stable version" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cumulative", [True, False])
 def test_histograms_are_read_with_counts_per_bucket_or_cumulative(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], *, cumulative: bool

@@ -129,7 +129,7 @@ def test_the_last_bucket_has_many_names(capsys: pytest.CaptureFixture[str], infi
         (histogram(("1", 5), ("+Inf", 9)) + "9999,canary,errors,1,3\n", "row 402, column le: expected all buckets"),
         (
             histogram(("1", 5), ("+Inf", 9)) + "9999,canary,errors,1,3\n9999,canary,errors,inf,2\n",
-            "row 402, column count: expected counts that rise with le, as 99.5% of this metric's do",
+            "row 402, column count: expected counts that rise with le, as 99.5 % of this metric's do",
         ),
     ],
 )

@@ -255,6 +255,7 @@ def _numbers(rows: _Rows, kinds: Ints) -> dict[str, Floats]:
         least = total * (total / np.maximum(number, np.finfo(np.float64).tiny))
     few = squares < least * (1 - _ROUNDING)
     rows.refuse(few, "sumsq", f"at least sum * sum / number ({least[few.argmax()]:.6g}), below which no values have it")
+    numbers["sumsq"] = np.maximum(squares, least)  # the analysis forgives less rounding
     return numbers
 
 

@@ -19,6 +19,7 @@ from upright.analysis import (
     update,
     verdict,
 )
+from upright.analysis.engine import together
 from upright.analysis.looks import Floats, Ints
 from upright.cli.recording import Recorded, Recording, looks
 
@@ -67,7 +68,8 @@ class Replay:
         }
         if len(metrics) > 1:
             weights = np.array([metric.weight for metric in metrics])
-            found[TOGETHER] = (weights @ np.array(list(found.values())) / weights.sum()).tolist()
+            logs = np.log(np.maximum(np.transpose(list(found.values())), 1e-300)) + np.log(weights / weights.sum())
+            found[TOGETHER] = np.exp(together(logs, self.policy)).tolist()
         return found
 
 

@@ -1,6 +1,6 @@
 """Prints whether an analysis that is saved and loaded after every look says the same, to the last bit.
 
-    python -m tests.bench.analysis.restart [--looks 480]
+python -m tests.bench.analysis.restart [--looks 480]
 """
 
 import argparse

@@ -201,10 +201,11 @@ def test_values_that_no_values_have_are_refused(
     assert says in capsys.readouterr().err
 
 
-def test_equal_values_whose_squares_were_rounded_are_not_refused(tmp_path: Path) -> None:
-    rows = [(0, arm, "revenue", 3, 0.3, 0.0299999999, "") for arm in ("canary", "stable")]
+def test_equal_values_whose_squares_were_rounded_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(0, arm, "revenue", 3, 0.3, 0.02999999, "") for arm in ("canary", "stable")]
 
-    assert backtest(a_policy_file(tmp_path, REVENUE), a_csv(tmp_path, rows, MEANS)) == 0
+    assert backtest(a_policy_file(tmp_path, REVENUE), a_csv(tmp_path, rows, MEANS), "--json") == 0
+    assert as_json(capsys)["metrics"][0]["skipped"] == {}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import json
-import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,21 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from upright.analysis import Decision, Policy
+from upright.api.common import format_duration
+from upright.cli.fitting import fitted
 from upright.cli.picture import sketch, svg
 from upright.cli.problems import UNUSABLE, Unusable, sentences
-from upright.cli.recording import Recording, parsed_time, read
-from upright.cli.replay import Each, NullSplits, Replay, null_splits, replay, with_recorded_interval
+from upright.cli.reading import A_TIME, parsed_time, read
+from upright.cli.recording import Kind, Recording
+from upright.cli.replay import Each, NullSplits, Replay, null_splits, replay
 from upright.cli.scraped import scraped
 from upright.sources.prometheus import Range
 
 KEEP, ROLL_BACK = 0, 3
+MOST_SPLITS = 100_000  # which tell a share of 1 % to 0.1 points
 
 DESCRIPTION = f"""Replay a policy on recorded metrics: where it would have rolled back, and why.
 
@@ -64,30 +68,44 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         Unusable: the policy or the looks make no sense.
     """
-    if options.picture.suffix != ".svg":
-        raise Unusable(f"--picture writes SVG: expected a name that ends in .svg, found {str(options.picture)!r}")
-    if options.null < 0:
-        raise Unusable(f"--null: expected a number of splits, found {options.null}")
-    policy = _policy(options.policy)
-    recording = _recording(options, policy)
-    _check_metrics(policy, recording)
-    fitted = with_recorded_interval(policy, recording)
-    each = _progress(quiet=options.json)
-    replayed = replay(fitted, recording, each)
+    _check_options(options)
+    console = Console(stderr=True)
+    asked = _policy(options.policy)
+    with console.status(f"reading {options.looks}") if console.is_terminal else nullcontext():
+        policy, recording = fitted(asked, _recording(options, asked))
+    replayed = replay(policy, recording, _progress(console, "replaying"))
     if not replayed.verdicts:
         raise Unusable(f"{options.looks}: expected looks with traffic to the canary, found none")
     split = None
     if options.null:
         rng = np.random.default_rng(options.seed)
-        split = null_splits(fitted, recording, replayed.dispersion, options.null, rng, each)
+        each = _progress(console, "splitting the stable version")
+        split = null_splits(policy, recording, replayed.dispersion, options.null, rng, each)
         if split is None:
             raise Unusable(f"{options.looks}: --null needs at least two looks of the stable version that can be split")
-    options.picture.write_text(svg(replayed), encoding="utf-8")
+    try:
+        options.picture.write_text(svg(replayed), encoding="utf-8")
+    except OSError as problem:
+        raise Unusable(f"--picture {options.picture}: {problem.strerror}") from problem
     if options.json:
         print(json.dumps(_document(replayed, split), indent=2))
     else:
-        _show(replayed, split, policy, options.picture)
+        _show(replayed, split, asked, recording, options.picture)
     return ROLL_BACK if replayed.last.decision is Decision.ROLLBACK else KEEP
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """What can be refused before anything was waited for."""
+    if options.picture.suffix != ".svg":
+        raise Unusable(f"--picture writes SVG: expected a name that ends in .svg, found {str(options.picture)!r}")
+    if not options.picture.parent.is_dir():
+        raise Unusable(
+            f"--picture {options.picture}: there is no folder {str(options.picture.parent)!r}; make it first"
+        )
+    if not 0 <= options.null <= MOST_SPLITS:
+        raise Unusable(f"--null: expected a number of splits from 1 to {MOST_SPLITS}, found {options.null}")
+    if options.seed < 0:
+        raise Unusable(f"--seed: expected a number of at least 0, found {options.seed}")
 
 
 def _policy(path: Path) -> Policy:
@@ -97,6 +115,18 @@ def _policy(path: Path) -> Policy:
         raise Unusable(f"{path}: {problem.strerror}") from problem
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise Unusable(f"{path}: expected YAML or JSON: {problem}") from problem
+    if not isinstance(given, dict):
+        found = "nothing" if given is None else f"a {type(given).__name__}"
+        raise Unusable(f"{path}: expected the fields of a policy, such as interval and metrics, found {found}")
+    if "kind" in given:
+        raise Unusable(
+            f"{path}: expected the fields of a policy, found a whole {given['kind']}. Paste what stands under the "
+            "Deployment's spec.monitoring, without source, and add horizon (the length of all its steps together) and, "
+            "where it names none, metrics: [{name: errors, type: ErrorRate, dispersion: 1}]."
+        )
+    for field in ("interval", "horizon", "warmUp"):
+        if not isinstance(given.get(field, ""), str):
+            raise Unusable(f"{path}: {field}: expected a duration such as 15s or 1h30m, found {given[field]!r}")
     try:
         return Policy.model_validate(given)
     except ValidationError as problem:
@@ -115,9 +145,7 @@ def _recording(options: argparse.Namespace, policy: Policy) -> Recording:
         try:
             ends.append(parsed_time(text))
         except ValueError:
-            raise Unusable(
-                f"{name}: expected Unix seconds or ISO 8601 such as 2026-11-22T22:15:00Z, found {text!r}"
-            ) from None
+            raise Unusable(f"{name}: expected {A_TIME}, found {text!r}") from None
     over = Range(ends[0], ends[1], policy.interval.total_seconds())
     if over.end <= over.start:
         raise Unusable(f"--to must be later than --from, found {options.start} to {options.end}")
@@ -125,21 +153,9 @@ def _recording(options: argparse.Namespace, policy: Policy) -> Recording:
     return asyncio.run(scraped(options.looks, policy, arms, over))
 
 
-def _check_metrics(policy: Policy, recording: Recording) -> None:
-    recorded = recording.metrics()
-    missing = [metric.name for metric in policy.metrics if metric.name not in recorded]
-    if missing:
-        raise Unusable(
-            f"the policy's metric {missing[0]!r} was not recorded; the looks have {', '.join(recorded)}. "
-            "Correct the name, or take the metric out of the policy."
-        )
-
-
-def _progress(*, quiet: bool) -> Each:
-    console = Console(stderr=True, quiet=quiet)
-
+def _progress(console: Console, doing: str) -> Each:
     def each(items: Any) -> Any:
-        return track(items, "analysing", console=console, transient=True, disable=quiet or not sys.stderr.isatty())
+        return track(items, doing, console=console, transient=True, disable=not console.is_terminal)
 
     return each
 
@@ -194,15 +210,18 @@ def _crossed(replayed: Replay, place: int) -> float | None:
     return next((time for time, said in pairs if said.metrics[place].evidence >= said.threshold), None)
 
 
-def _show(replayed: Replay, split: NullSplits | None, policy: Policy, picture: Path) -> None:
+def _show(replayed: Replay, split: NullSplits | None, asked: Policy, recording: Recording, picture: Path) -> None:
     console = Console()
-    if replayed.policy.interval != policy.interval:
+    if replayed.policy.interval != asked.interval:
         console.print(
             f"The looks were recorded every {replayed.policy.interval.total_seconds():g} s, not every "
-            f"{policy.interval.total_seconds():g} s as the policy says: analysed as recorded."
+            f"{asked.interval.total_seconds():g} s as the policy says: analysed as recorded."
         )
-    interval = replayed.policy.interval.total_seconds()
-    table = Table("metric", "canary", "stable", "ratio", "interval", "evidence", "crossed")
+    for name, recorded in recording.metrics.items():
+        if recorded.kind is Kind.HISTOGRAM:
+            how = "cumulative, as they never fall with le" if recorded.cumulative else "counts per bucket"
+            console.print(f"The buckets of {name} were read as {how}.")
+    table = Table(Column("metric", overflow="fold"), "canary", "stable", "ratio", "interval", "evidence", "crossed")
     for place, metric in enumerate(replayed.last.metrics):
         crossed = _crossed(replayed, place)
         table.add_row(
@@ -212,12 +231,13 @@ def _show(replayed: Replay, split: NullSplits | None, policy: Policy, picture: P
             _number(metric.ratio),
             "-" if metric.interval is None else f"{metric.interval[0]:.3g} to {metric.interval[1]:.3g}",
             f"{metric.evidence:.4g}",
-            "never" if crossed is None else f"after {crossed - replayed.times[0] + interval:.0f} s",
+            "never" if crossed is None else f"after {format_duration(replayed.after(crossed))}",
         )
     console.print(table)
-    for place, watched in enumerate(replayed.policy.metrics):
-        values = [said.metrics[place].evidence for said in replayed.verdicts]
-        console.print(f"{watched.name:>12} {sketch(values, replayed.last.threshold)}", highlight=False)
+    longest = max(len(name) for name in replayed.evidence)
+    for name, values in replayed.evidence.items():
+        drawn = sketch(values, replayed.last.threshold)
+        console.print(f"{name:>{longest}} {drawn}", highlight=False, soft_wrap=True)
     console.print(f"{replayed.last.decision}: {replayed.last.message}", highlight=False, soft_wrap=True)
     if split is not None:
         _show_null(console, replayed, split)

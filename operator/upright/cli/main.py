@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from upright.cli.backtest import add_to
 from upright.cli.problems import UNUSABLE, Unusable
 
+INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the exit status."""
@@ -19,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unusable as problem:
         print(f"{parser.prog} {options.command}: {problem}", file=sys.stderr)
         return UNUSABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return status
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.random import Generator
 
 from upright.analysis import (
-    Counts,
     Decision,
     Histogram,
     Look,
@@ -20,10 +19,13 @@ from upright.analysis import (
     update,
     verdict,
 )
-from upright.analysis.looks import Floats, Measurement
-from upright.cli.recording import WHOLE, Cell, Recording
+from upright.analysis.engine import together
+from upright.analysis.looks import Floats, Ints
+from upright.cli.recording import Recorded, Recording, looks
 
 Item = TypeVar("Item")
+TOGETHER = "all together"
+BATCH = 1000  # splits at once, for which 14 bucket edges take some tens of megabytes
 
 
 class Each(Protocol):
@@ -52,6 +54,24 @@ class Replay:
         """The verdict that counts: the first decision, or how it stands at the end."""
         return self.verdicts[-1 if self.decided is None else self.decided]
 
+    def after(self, time: float) -> timedelta:
+        """How long the canary had had traffic at the end of a look."""
+        return timedelta(seconds=time - self.times[0]) + self.policy.interval
+
+    @property
+    def evidence(self) -> dict[str, list[float]]:
+        """The evidence at each look by metric and, of several metrics, of all together, which is what decides."""
+        metrics = self.policy.metrics
+        found = {
+            metric.name: [said.metrics[place].evidence for said in self.verdicts]
+            for place, metric in enumerate(metrics)
+        }
+        if len(metrics) > 1:
+            weights = np.array([metric.weight for metric in metrics])
+            logs = np.log(np.maximum(np.transpose(list(found.values())), 1e-300)) + np.log(weights / weights.sum())
+            found[TOGETHER] = np.exp(together(logs, self.policy)).tolist()
+        return found
+
 
 @dataclass(frozen=True)
 class NullSplits:
@@ -68,39 +88,28 @@ class NullSplits:
     by: str
 
 
-def with_recorded_interval(policy: Policy, recording: Recording) -> Policy:
-    """The policy with the interval at which the looks were recorded, where it is another."""
-    gaps = np.diff(recording.times)
-    if not gaps.size:
-        return policy
-    recorded = float(np.median(gaps))
-    if abs(recorded - policy.interval.total_seconds()) <= 0.05 * recorded:
-        return policy
-    horizon = max(policy.horizon, timedelta(seconds=recorded))
-    return policy.model_copy(update={"interval": timedelta(seconds=recorded), "horizon": horizon})
-
-
 def replay(policy: Policy, recording: Recording, each: Each) -> Replay:
     """Replay the policy. Looks before the canary's first traffic are history."""
     dispersion = estimate_dispersion(policy, self_comparison(recording))
-    looks = list(recording.looks())
-    start = next((place for place, look in enumerate(looks) if _has_canary(look)), len(looks))
-    state = begin(policy, history=looks[:start], dispersion=dispersion)
+    recorded = list(recording.looks())
+    start = next((place for place, look in enumerate(recorded) if _has_canary(look)), len(recorded))
+    state = begin(policy, history=recorded[:start], dispersion=dispersion)
     verdicts = []
-    for look in each(looks[start:]):
+    for look in each(recorded[start:]):
         state = update(policy, state, look)
         verdicts.append(verdict(policy, state))
     decided = next((place for place, said in enumerate(verdicts) if said.decision is not Decision.CONTINUE), None)
-    return Replay(policy, dispersion, tuple(look.time for look in looks[start:]), tuple(verdicts), decided)
+    return Replay(policy, dispersion, tuple(look.time for look in recorded[start:]), tuple(verdicts), decided)
 
 
 def self_comparison(recording: Recording) -> Iterator[Look]:
     """Looks that compare one half of the stable pods with the other; without pods, each look with the next."""
-    names, units = _stable_units(recording)
-    for time, cells in units:
-        first = {name: [cell for place, cell in column if place % 2 == 0] for name, column in cells.items()}
-        second = {name: [cell for place, cell in column if place % 2 == 1] for name, column in cells.items()}
-        yield Look(time, _compared(names, first, second))
+    units = _stable_units(recording)
+    measured = {
+        name: cells.measurements(units.look[name], units.unit[name] % 2 == 0, len(units.times))
+        for name, cells in units.cells.items()
+    }
+    return looks(units.times, measured)
 
 
 def null_splits(
@@ -112,92 +121,77 @@ def null_splits(
     With pods, each split is a set of pods that stays a whole run. Without, each look is compared with the one after it,
     and which of the two plays the canary is drawn anew for every pair, so that bursts stay whole.
     """
-    names, found = _stable_units(recording)
-    units = list(found)
-    pods = recording.pods("stable")
-    if len(units) < 2:
+    units = _stable_units(recording)
+    if len(units.times) < 2:
         return None
-    length = min(policy.planned_looks, len(units))
-    windows = [units[start : start + length] for start in range(0, len(units) - length + 1, length)]
-    runs = max(2, splits // len(windows))
+    length = min(policy.planned_looks, len(units.times))
+    starts = range(0, len(units.times) - length + 1, length)
+    runs = max(2, splits // len(starts))
+    parts = [(start, size) for start in starts for size in _batches(runs)]
     hits = 0
-    for window in each(windows):
+    for start, size in each(parts):
         state = begin(policy, dispersion=dispersion)
-        chosen = _random_parts(rng, runs, len(pods)) if len(pods) > 1 else None
-        for time, cells in window:
-            parts = _random_parts(rng, runs, 2) if chosen is None else chosen
-            split = {name: part for name in names if (part := _split(cells[name], parts)) is not None}
-            state = update(policy, state, Look(time, split))
+        chosen = _random_parts(rng, size, units.pods) if units.pods > 1 else None
+        for look in range(start, start + length):
+            canary = _random_parts(rng, size, 2) if chosen is None else chosen
+            state = update(policy, state, _split(units, look, canary))
         hits += int((np.asarray(verdict(policy, state).decision) == str(Decision.ROLLBACK)).sum())
-    runs *= len(windows)
+    runs *= len(starts)
     low, high = _wilson(hits, runs)
-    return NullSplits(hits, runs, low, high, length, f"{len(pods)} pods" if len(pods) > 1 else "pairs of looks")
+    return NullSplits(hits, runs, low, high, length, f"{units.pods} pods" if units.pods > 1 else "pairs of looks")
 
 
-Column = Sequence[tuple[int, Cell]]  # the unit's place, and what it counted
+@dataclass(frozen=True)
+class _Units:
+    """The stable version's cells, to be compared with each other: those of one look, unit against unit.
+
+    Attributes:
+        times: of the looks.
+        pods: how many there are; each is a unit. With one pod the units are two looks, taken for one.
+        cells: by metric, in the order of the looks.
+        look: by metric, the look of each cell.
+        unit: by metric, the unit of each cell.
+    """
+
+    times: Floats
+    pods: int
+    cells: Mapping[str, Recorded]
+    look: Mapping[str, Ints]
+    unit: Mapping[str, Ints]
 
 
-def _stable_units(recording: Recording) -> tuple[list[str], Iterator[tuple[float, dict[str, Column]]]]:
-    """The metrics, and for each comparison its time and by metric the cells of its units."""
-    names, pods = recording.metrics(), recording.pods("stable")
+def _stable_units(recording: Recording) -> _Units:
+    stable = {name: recorded.only(~recorded.canary) for name, recorded in recording.metrics.items()}
+    times = np.unique(np.concatenate([cells.times for cells in stable.values()]))
+    pods = np.unique(np.concatenate([cells.pods for cells in stable.values()]))
+    if len(pods) <= 1:
+        paired = times[: len(times) // 2 * 2]
+        stable = {name: cells.only(np.isin(cells.times, paired)) for name, cells in stable.items()}
+    stable = {name: cells.only(cells.times.argsort(kind="stable")) for name, cells in stable.items()}
+    look = {name: np.searchsorted(times, cells.times) for name, cells in stable.items()}
     if len(pods) > 1:
-        return names, (
-            (
-                time,
-                {
-                    name: [
-                        (place, recording.cells[key])
-                        for place, pod in enumerate(pods)
-                        if (key := (time, "stable", name, pod)) in recording.cells
-                    ]
-                    for name in names
-                },
-            )
-            for time in recording.times
-        )
-    pod = pods[0] if pods else WHOLE
-    times = [time for time in recording.times if any((time, "stable", name, pod) in recording.cells for name in names)]
-    return names, (
-        (
-            pair[1],
-            {
-                name: [
-                    (place, recording.cells[key])
-                    for place, time in enumerate(pair)
-                    if (key := (time, "stable", name, pod)) in recording.cells
-                ]
-                for name in names
-            },
-        )
-        for pair in zip(times[::2], times[1::2], strict=False)
-    )
+        unit = {name: np.searchsorted(pods, cells.pods) for name, cells in stable.items()}
+        return _Units(times, len(pods), stable, look, unit)
+    halves = {name: places // 2 for name, places in look.items()}
+    return _Units(paired[1::2], 1, stable, halves, {name: places % 2 for name, places in look.items()})
 
 
-def _compared(
-    names: Sequence[str], first: Mapping[str, Sequence[Cell]], second: Mapping[str, Sequence[Cell]]
-) -> dict[str, Measurement]:
+def _split(units: _Units, look: int, canary: Floats) -> Look:
+    """One look split: `canary` of shape (runs, units) is 1 where a unit plays the canary."""
     found = {}
-    for name in names:
-        ones = np.ones((1, 1))
-        column = [(0, cell) for cell in first[name]] + [(1, cell) for cell in second[name]]
-        split = _split(column, np.concatenate((ones, 0 * ones), axis=1)) if column else None
-        if split is not None:
-            found[name] = split
-    return found
+    for name, cells in units.cells.items():
+        first, last = np.searchsorted(units.look[name], (look, look + 1))
+        if first < last:
+            counts = cells.counts[first:last]
+            of_canary = canary[:, units.unit[name][first:last]]
+            found[name] = cells.measurement(of_canary @ counts, (1 - of_canary) @ counts)
+    return Look(float(units.times[look]), found)
 
 
-def _split(column: Column, parts: Floats) -> Measurement | None:
-    """The cells split: `parts` of shape (runs, units) is 1 where a unit plays the canary."""
-    kinds = {cell.edges for _, cell in column}
-    if len(kinds) != 1:
-        return None
-    (edges,) = kinds
-    counts = np.stack([cell.counts for _, cell in column])
-    canary = parts[:, [place for place, _ in column]] @ counts
-    stable = counts.sum(axis=0) - canary
-    if edges is not None:
-        return Histogram(canary, stable, edges)
-    return Counts((canary[:, 0], canary[:, 1]), (stable[:, 0], stable[:, 1]))
+def _batches(runs: int) -> list[int]:
+    """The runs in parts that fit into memory, and none of which is a single run, whose state is another."""
+    parts = -(-runs // BATCH)
+    return [runs // parts + (place < runs % parts) for place in range(parts)]
 
 
 def _random_parts(rng: Generator, runs: int, units: int) -> Floats:

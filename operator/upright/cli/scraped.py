@@ -1,14 +1,16 @@
 """A recording from a Prometheus server: what each version counted between looks."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
 from upright.cli.problems import Unusable
-from upright.cli.recording import WHOLE, Cell, Recording
+from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.prometheus import Labels, PrometheusError, Range, increases, matching, read_series
+
+Place = tuple[float, bool, str]  # time, whether it is the canary's, pod
 
 
 async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range) -> Recording:
@@ -21,37 +23,77 @@ async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range
         over: the looks.
 
     Raises:
-        Unusable: a metric has no selectors, the server cannot be asked, or nothing was found.
+        Unusable: a metric cannot be read from Prometheus, the server cannot be asked, or nothing was found.
     """
-    cells: dict[tuple[float, str, str, str], Cell] = {}
     for metric in policy.metrics:
-        if metric.total is None:
+        _check_selectors(metric)
+    metrics = {}
+    for metric in policy.metrics:
+        try:
+            metrics[metric.name] = await _recorded(url, metric, arms, over)
+        except PrometheusError as problem:
+            raise Unusable(str(problem)) from problem
+    return Recording(metrics)
+
+
+def _check_selectors(metric: Metric) -> None:
+    if metric.type is MetricType.MEAN:
+        raise Unusable(
+            f"metric {metric.name!r} has type Mean, which Prometheus cannot tell: it has no sums of squares. "
+            "Take the metric out of the policy, or record its number, sum and sumsq in a file."
+        )
+    if metric.total is None:
+        raise Unusable(
+            f"metric {metric.name!r} has no selectors: to read it from Prometheus give it total and bad, "
+            "of a Latency only total, the selector of its buckets (such as http_request_duration_seconds_bucket)"
+        )
+
+
+async def _recorded(url: str, metric: Metric, arms: Mapping[str, str], over: Range) -> Recorded:
+    cells: dict[Place, Sequence[float]] = {}
+    buckets: dict[Place, dict[float, float]] = defaultdict(lambda: defaultdict(float))
+    for arm, matchers in arms.items():
+        asked = matching(metric.total or "", matchers)
+        total = increases(await read_series(url, asked, over), over)
+        if not any(total.values()) and not (metric.type is MetricType.LIMIT and arm == "stable"):
             raise Unusable(
-                f"metric {metric.name!r} has no selectors: to read it from Prometheus give it total and bad, "
-                "of a Latency only total, the selector of its buckets (such as http_request_duration_seconds_bucket)"
+                f"metric {metric.name!r}: {url} has no values for {asked!r} between {over.start:.0f} and {over.end:.0f}"
             )
-        for arm, matchers in arms.items():
-            try:
-                found = await _cells(url, metric, matchers, over)
-            except PrometheusError as problem:
-                raise Unusable(str(problem)) from problem
-            cells.update({(time, arm, metric.name, pod): cell for (time, pod), cell in found.items()})
-    if not cells:
-        asked = matching(policy.metrics[0].total or "", arms["stable"])
-        raise Unusable(f"{url} has no values for {asked!r} between {over.start:.0f} and {over.end:.0f}")
-    return Recording(tuple(sorted({key[0] for key in cells})), cells)
+        if metric.type is MetricType.LATENCY:
+            for time, parts in total.items():
+                for labels, count in parts.items():
+                    buckets[time, arm == "canary", _pod(labels)][_edge(labels, metric)] += count
+        else:
+            bad = increases(await read_series(url, matching(metric.bad or "", matchers), over), over)
+            for time, parts in total.items():
+                bads = _by_pod(bad[time])
+                for pod, count in _by_pod(parts).items():
+                    cells[time, arm == "canary", pod] = (count, bads.get(pod, 0.0))
+    if metric.type is not MetricType.LATENCY:
+        return _of_cells(Kind.COUNTS, (), cells)
+    return _histograms(metric, buckets)
 
 
-async def _cells(url: str, metric: Metric, matchers: str, over: Range) -> dict[tuple[float, str], Cell]:
-    total = increases(await read_series(url, matching(metric.total or "", matchers), over), over)
-    if metric.type is MetricType.LATENCY:
-        return _histograms(total)
-    bad = increases(await read_series(url, matching(metric.bad or "", matchers), over), over)
-    cells = {}
-    for time, parts in total.items():
-        totals, bads = _by_pod(parts), _by_pod(bad.get(time, {}))
-        cells.update({(time, pod): Cell(np.array([count, bads.get(pod, 0.0)]), None) for pod, count in totals.items()})
-    return cells
+def _histograms(metric: Metric, buckets: Mapping[Place, Mapping[float, float]]) -> Recorded:
+    """Of the pods and times that have every bucket; of the others some counter could not be trusted."""
+    edges = sorted({edge for row in buckets.values() for edge in row})
+    cells = {
+        place: np.diff([row[edge] for edge in edges], prepend=0.0).tolist()
+        for place, row in buckets.items()
+        if len(row) == len(edges)
+    }
+    if {canary for _, canary, _ in cells} != {canary for _, canary, _ in buckets}:
+        raise Unusable(
+            f"metric {metric.name!r}: the buckets of canary and stable differ, together they are "
+            f"{', '.join(f'{edge:g}' for edge in edges)}; only equal buckets can be compared"
+        )
+    return _of_cells(Kind.HISTOGRAM, tuple(edges[:-1]), cells)
+
+
+def _of_cells(kind: Kind, edges: tuple[float, ...], cells: Mapping[Place, Sequence[float]]) -> Recorded:
+    times, canary, pods = zip(*cells, strict=True)
+    counts = np.array(list(cells.values()))
+    return Recorded(kind, edges, np.array(times), np.array(canary), np.array(pods), counts)
 
 
 def _by_pod(parts: Mapping[Labels, float]) -> dict[str, float]:
@@ -61,17 +103,14 @@ def _by_pod(parts: Mapping[Labels, float]) -> dict[str, float]:
     return counts
 
 
-def _histograms(by_time: Mapping[float, Mapping[Labels, float]]) -> dict[tuple[float, str], Cell]:
-    cells = {}
-    for time, parts in by_time.items():
-        buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
-        for labels, count in parts.items():
-            buckets[_pod(labels)][float(dict(labels)["le"])] += count
-        for pod, row in buckets.items():
-            edges = sorted(row)
-            counts = np.diff([row[edge] for edge in edges], prepend=0.0)
-            cells[time, pod] = Cell(counts, tuple(edges[:-1]))
-    return cells
+def _edge(labels: Labels, metric: Metric) -> float:
+    edge = dict(labels).get("le")
+    if edge is None:
+        raise Unusable(
+            f"metric {metric.name!r} has type Latency: expected total to select the buckets of a histogram (such as "
+            f"http_request_duration_seconds_bucket), found {metric.total!r}, whose series have no label le"
+        )
+    return float(edge)
 
 
 def _pod(labels: Labels) -> str:

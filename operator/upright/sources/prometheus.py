@@ -97,17 +97,23 @@ async def _query_range(
     asked = {"query": selector, "start": repr(times[0]), "end": repr(times[-1]), "step": repr(step)}
     try:
         async with session.post(f"{url.rstrip('/')}/api/v1/query_range", data=asked) as response:
-            answer = json.loads(await response.text())
+            text = await response.text(errors="replace")
+            answer = json.loads(text)
     except (aiohttp.ClientError, TimeoutError) as problem:
         raise PrometheusError(f"{url} does not answer: {problem}") from problem
     except ValueError as problem:
-        raise PrometheusError(f"{url} answered {selector!r} with something else than JSON") from problem
-    if answer.get("status") != "success":
-        raise PrometheusError(f"{url} refused {selector!r}: {answer.get('error', 'no reason given')}")
+        raise PrometheusError(f"{url} answered {selector!r} with something else than JSON: {text[:100]!r}") from problem
+    if isinstance(answer, dict) and answer.get("status") == "error":
+        raise PrometheusError(f"{url} refused {selector!r}: {answer.get('error')}")
     found = []
-    for one in answer["data"]["result"]:
-        labels = tuple(sorted(one["metric"].items()))
-        # the server's times differ from ours in the last bits
-        values = {times[round((at - times[0]) / step)]: float(value) for at, value in one["values"]}
-        found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))
+    try:
+        for one in answer["data"]["result"]:
+            labels = tuple(sorted(one["metric"].items()))
+            # the server's times differ from ours in the last bits
+            values = {times[round((at - times[0]) / step)]: float(value) for at, value in one["values"]}
+            found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        raise PrometheusError(
+            f"{url} answered {selector!r} in another way than Prometheus: {text[:100]!r}"
+        ) from problem
     return found

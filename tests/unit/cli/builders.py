@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 COLUMNS = ("time", "arm", "metric", "total", "bad", "le", "count", "pod")
+MEANS = ("time", "arm", "metric", "number", "sum", "sumsq", "pod")
 Row = Sequence[Any]
 
 
@@ -32,6 +33,20 @@ def rows_of_errors(
             total = int(rng.poisson(150))
             bad = min(total, cluster * int(rng.poisson(total * rate / cluster)))
             rows.append((15 * look, arm, "errors", total, bad, "", "", pod))
+    return rows
+
+
+def rows_of_values(canary_mean: float, looks: int = 60, history: int = 40, pods: int = 4, seed: int = 1) -> list[Row]:
+    """As `rows_of_errors`, with 150 values a look, such as revenues, of mean 10 and deviation 2 in stable."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for look in range(looks):
+        names = [("stable", f"stable-{pod}", 10.0) for pod in range(pods)]
+        if look >= history:
+            names.append(("canary", "canary-0", canary_mean))
+        for arm, pod, mean in names:
+            values = rng.normal(mean, 2.0, 150)
+            rows.append((15 * look, arm, "revenue", 150, values.sum(), (values**2).sum(), pod))
     return rows
 
 

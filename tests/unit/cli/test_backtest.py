@@ -1,15 +1,17 @@
 """upright backtest on files, called as a user calls it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.cli.builders import COLUMNS, a_csv, a_policy_file, rows_of_errors
+from tests.unit.cli.builders import COLUMNS, MEANS, a_csv, a_policy_file, rows_of_errors, rows_of_values
 from upright.cli.main import main
 
 
@@ -60,6 +62,42 @@ def test_a_parquet_file_says_the_same_as_a_csv_file(tmp_path: Path, capsys: pyte
     assert as_json(capsys) == from_csv
 
 
+def test_a_parquet_file_may_have_times_categories_and_nan_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nan = float("nan")
+    rows = [
+        (1_790_000_000 + 15 * look, arm, metric, *values)
+        for look in range(20)
+        for arm in ("canary", "stable")
+        for metric, values in (
+            ("errors", (100.0, 1.0, nan, nan)),
+            ("latency", (nan, nan, 0.1, 90.0)),
+            ("latency", (nan, nan, float("inf"), 10.0)),
+        )
+    ]
+    columns = {name: pa.array([row[place] for row in rows]) for place, name in enumerate(COLUMNS[:-1])}
+    columns["time"] = pa.array([10**9 * row[0] + 1 for row in rows], pa.timestamp("ns", "Europe/Berlin"))
+    columns["arm"] = columns["arm"].dictionary_encode()
+    pq.write_table(pa.table(columns), tmp_path / "looks.parquet")
+    policy = a_policy_file(tmp_path, {"name": "errors", "type": "ErrorRate"}, {"name": "latency", "type": "Latency"})
+
+    assert backtest(policy, tmp_path / "looks.parquet", "--json") == 0
+
+    found = as_json(capsys)
+    assert found["series"][0]["time"] == 1_790_000_000
+    assert [metric["canary"] for metric in found["metrics"]] == [0.01, 0.1]
+
+
+def test_a_limit_needs_no_stable_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = a_policy_file(tmp_path, {"name": "errors", "type": "Limit", "maximum": 0.02})
+    looks = a_csv(tmp_path, [row for row in rows_of_errors(0.1) if row[1] == "canary"])
+
+    assert backtest(policy, looks) == 3
+    assert backtest(policy, looks, "--null") == 2
+    assert "--null needs at least two looks of the stable version" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cumulative", [True, False])
 def test_histograms_are_read_with_counts_per_bucket_or_cumulative(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], *, cumulative: bool
@@ -80,6 +118,112 @@ def test_histograms_are_read_with_counts_per_bucket_or_cumulative(
     assert found["canary"] in (pytest.approx(30 / 120), pytest.approx(90 / 120), pytest.approx(110 / 120))
 
 
+REVENUE = {"name": "revenue", "type": "Mean", "worse": "Lower"}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_canary_with_a_worse_mean_would_have_been_rolled_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    rows = rows_of_values(9.0)
+    looks = a_csv(tmp_path, rows, MEANS)
+    if suffix == ".parquet":
+        looks = tmp_path / "looks.parquet"
+        pq.write_table(pa.table({name: [row[place] for row in rows] for place, name in enumerate(MEANS)}), looks)
+
+    status = backtest(a_policy_file(tmp_path, REVENUE), looks, "--json")
+
+    found = as_json(capsys)["metrics"][0]
+    assert status == 3
+    assert found["canary"] == pytest.approx(9.0, abs=0.2)
+    assert found["stable"] == pytest.approx(10.0, abs=0.1)
+    assert found["skipped"] == {}
+
+
+def test_the_table_shows_the_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(15 * look, arm, "revenue", 4, 40, 500, "") for look in range(9) for arm in ("canary", "stable")]
+
+    assert backtest(a_policy_file(tmp_path, REVENUE), a_csv(tmp_path, rows, MEANS)) == 0
+
+    assert "│ revenue │ 10     │ 10     │ 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pods", [4, 1])
+def test_random_splits_of_healthy_values_are_seldom_rolled_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pods: int
+) -> None:
+    looks = a_csv(tmp_path, rows_of_values(10.0, looks=240, history=220, pods=pods), MEANS)
+
+    backtest(a_policy_file(tmp_path, REVENUE), looks, "--null", "400", "--json")
+
+    found = as_json(capsys)
+    assert found["null"]["share"] <= 0.02
+    assert found["dispersion"]["revenue"] == pytest.approx(1.1, abs=0.3)
+
+
+def test_all_kinds_of_metrics_may_stand_in_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = [(*row[:3], "", "", "", "", *row[3:]) for row in rows_of_values(10.0)]
+    errors = [(*row[:7], "", "", "", row[7]) for row in rows_of_errors(0.01)]
+    buckets = [
+        (row[0], row[1], "latency", "", "", le, 50, "", "", "", row[10]) for row in errors for le in ("1", "+Inf")
+    ]
+    errors_and_latency = [{"name": "errors", "type": "ErrorRate"}, {"name": "latency", "type": "Latency"}]
+    columns = (*COLUMNS[:-1], *MEANS[3:])
+
+    backtest(
+        a_policy_file(tmp_path, *errors_and_latency, REVENUE),
+        a_csv(tmp_path, values + errors + buckets, columns),
+        "--json",
+    )
+
+    found = as_json(capsys)["metrics"]
+    assert [metric["name"] for metric in found] == ["errors", "latency", "revenue"]
+    assert all(metric["skipped"] == {} and metric["stable"] is not None for metric in found)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ((-1, 10, 100), "row 2, column number: expected a count of at least 0, found '-1'"),
+        ((1, "inf", 100), "row 2, column sum: expected a finite number, found 'inf'"),
+        ((1, 10, ""), "row 2, column sumsq: expected a number, found nothing"),
+        ((1, 10, -100), "row 2, column sumsq: expected a sum of squares of at least 0, found '-100'"),
+        ((4, 10, 24), "row 2, column sumsq: expected at least sum * sum / number (25)"),
+        ((0, 10, 100), "row 2, column sum: expected 0, because number is 0, found '10'"),
+    ],
+)
+def test_values_that_no_values_have_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: Sequence[Any], says: str
+) -> None:
+    looks = a_csv(tmp_path, [(0, "canary", "revenue", *values, "")], MEANS)
+
+    assert backtest(a_policy_file(tmp_path, REVENUE), looks) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_equal_values_whose_squares_were_rounded_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(0, arm, "revenue", 3, 0.3, 0.02999999, "") for arm in ("canary", "stable")]
+
+    assert backtest(a_policy_file(tmp_path, REVENUE), a_csv(tmp_path, rows, MEANS), "--json") == 0
+    assert as_json(capsys)["metrics"][0]["skipped"] == {}
+
+
+@pytest.mark.parametrize(
+    ("metric", "says"),
+    [
+        ({"type": "Latency"}, "has type Latency in the policy, which needs le and count; the looks have total and bad"),
+        ({"type": "Mean"}, "has type Mean in the policy, which needs number, sum and sumsq; the looks have total and"),
+    ],
+)
+def test_a_metric_that_was_recorded_as_another_kind_than_its_type_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: dict[str, Any], says: str
+) -> None:
+    policy = a_policy_file(tmp_path, {"name": "errors", **metric})
+
+    assert backtest(policy, a_csv(tmp_path, rows_of_errors(0.1))) == 2
+    assert f"metric 'errors' {says}" in capsys.readouterr().err
+
+
 def test_the_picture_is_an_svg_with_a_line_for_each_metric(tmp_path: Path) -> None:
     looks = a_csv(tmp_path, rows_of_errors(0.1))
 
@@ -87,7 +231,25 @@ def test_the_picture_is_an_svg_with_a_line_for_each_metric(tmp_path: Path) -> No
 
     lines = ElementTree.parse(tmp_path / "evidence.svg").getroot().findall("{*}polyline")
     assert len(lines) == 1
-    assert len(lines[0].attrib["points"].split()) == 20
+    assert len(lines[0].attrib["points"].split()) == 1 + 20
+
+
+def test_no_label_of_the_picture_lies_upon_another(tmp_path: Path) -> None:
+    names = [f"errors-{place}" for place in range(16)]
+    rows = [(*row[:2], name, *row[3:]) for row in rows_of_errors(0.5) for name in names]
+    policy = a_policy_file(tmp_path, *({"name": name, "type": "ErrorRate"} for name in names))
+
+    backtest(policy, a_csv(tmp_path, rows))
+
+    picture = ElementTree.parse(tmp_path / "backtest.svg").getroot()
+    texts = [(text.text or "", float(text.attrib["x"]), float(text.attrib["y"])) for text in picture.findall("{*}text")]
+    right = max(x for _, x, _ in texts)
+    named = [name for name, x, _ in texts if x == right]
+    heights = sorted(y for _, x, y in texts if x == right)
+    assert len(named) == 16 + len(["all together", "roll back at 100"])
+    assert all(", up to 10" in name for name in named if name != "roll back at 100")
+    assert min(np.diff(heights)) >= 14
+    assert float(picture.attrib["height"]) > heights[-1]
 
 
 @pytest.mark.parametrize("pods", [4, 1])
@@ -130,7 +292,7 @@ GOOD = (0, "canary", "errors", 10, 1, "", "", "")
             [(15, "canary", "errors", 10, -1, "", "", "")],
             "row 2, column bad: expected a count of at least 0, found",
         ),
-        ([(15, "canary", "errors", 10, 11, "", "", "")], "row 2, column bad: expected at most total (10), found 11"),
+        ([(15, "canary", "errors", 10, 11, "", "", "")], "row 2, column bad: expected at most total (10), found '11'"),
         ([("soon", "canary", "errors", 10, 1, "", "", "")], "row 2, column time: expected seconds or ISO 8601"),
         ([(15, "canary", "", 10, 1, "", "", "")], "row 2, column metric: expected a word"),
         ([GOOD, GOOD], "row 3: the same time, arm, metric and pod stand twice"),

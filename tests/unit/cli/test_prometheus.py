@@ -112,6 +112,8 @@ def test_a_bad_canary_is_found_in_prometheus(server: str, tmp_path: Path, capsys
     ("metric", "says"),
     [
         ({"name": "errors", "type": "ErrorRate"}, "has no selectors"),
+        ({"name": "revenue", "type": "Mean"}, "'revenue' has type Mean, which Prometheus cannot tell"),
+        ({**LATENCY, "total": "http_requests_total"}, "found 'http_requests_total', whose series have no label le"),
         ({**ERRORS, "total": "nothing_total", "bad": "nothing_total"}, "has no values for 'nothing_total{version="),
         ({**ERRORS, "total": "http requests"}, "refused 'http requests{"),
     ],

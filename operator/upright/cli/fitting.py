@@ -1,0 +1,87 @@
+"""Does a recording fit the policy that is to be replayed on it?"""
+
+from datetime import timedelta
+
+import numpy as np
+
+from upright.analysis import Metric, MetricType, Policy
+from upright.cli.problems import Unusable
+from upright.cli.recording import Kind, Recorded, Recording
+
+_SHORTEST = 0.1  # seconds between looks
+
+
+def fitted(policy: Policy, recording: Recording) -> tuple[Policy, Recording]:
+    """The policy with the interval at which the looks were recorded, and what was recorded of its metrics.
+
+    Raises:
+        Unusable: a metric was not recorded, or not in a way in which it can be compared.
+    """
+    missing = [metric.name for metric in policy.metrics if metric.name not in recording.metrics]
+    if missing:
+        raise Unusable(
+            f"the policy's metric {missing[0]!r} was not recorded; the looks have {', '.join(recording.metrics)}. "
+            "Correct the name, or take the metric out of the policy."
+        )
+    for metric in policy.metrics:
+        _check_kind(metric, recording.metrics[metric.name])
+        _check_arms(metric, recording.metrics[metric.name])
+    watched = Recording({metric.name: recording.metrics[metric.name] for metric in policy.metrics})
+    return _with_recorded_interval(policy, watched), watched
+
+
+def _check_kind(metric: Metric, recorded: Recorded) -> None:
+    kinds = {MetricType.LATENCY: Kind.HISTOGRAM, MetricType.MEAN: Kind.MOMENTS}
+    wanted = kinds.get(metric.type, Kind.COUNTS)
+    if recorded.kind is not wanted:
+        raise Unusable(
+            f"metric {metric.name!r} has type {metric.type} in the policy, which needs {wanted}; the looks have "
+            f"{recorded.kind} for it. Change its type, or record {wanted}."
+        )
+    if metric.type is MetricType.LATENCY:
+        edges = ", ".join(f"{edge:g}" for edge in recorded.edges)
+        if not edges:
+            raise Unusable(f"metric {metric.name!r}: expected at least one bucket with a finite le, found only +Inf")
+        unknown = sorted(set(metric.buckets or ()) - set(recorded.edges))
+        if unknown:
+            raise Unusable(
+                f"metric {metric.name!r} compares at the bucket edge {unknown[0]:g}, which was not recorded; the looks "
+                f"have {edges}. Correct its buckets in the policy."
+            )
+
+
+def _check_arms(metric: Metric, recorded: Recorded) -> None:
+    canary, stable = recorded.only(recorded.canary), recorded.only(~recorded.canary)
+    if not canary.times.size:
+        raise Unusable(f"metric {metric.name!r}: expected looks with traffic to the canary, found none")
+    if metric.type is MetricType.LIMIT:
+        return
+    if not stable.times.size:
+        raise Unusable(
+            f"metric {metric.name!r}: expected rows of the stable version to compare with, found only canary"
+        )
+    if not np.intersect1d(canary.times, stable.times).size:
+        raise Unusable(
+            f"metric {metric.name!r}: expected times that have rows of both versions, found none: the canary's are "
+            f"{_span(canary)}, those of stable {_span(stable)}. What belongs to one look must have the same time."
+        )
+
+
+def _span(recorded: Recorded) -> str:
+    return f"{recorded.times.min():.15g} to {recorded.times.max():.15g}"
+
+
+def _with_recorded_interval(policy: Policy, recording: Recording) -> Policy:
+    gaps = np.diff(recording.times)
+    if not gaps.size:
+        return policy
+    recorded = float(np.median(gaps))
+    if recorded < _SHORTEST:
+        raise Unusable(
+            f"the looks are {recorded:.3g} s apart (median): expected one time for all that belongs to one look, and "
+            f"at least {_SHORTEST:g} s to the next"
+        )
+    if abs(recorded - policy.interval.total_seconds()) <= 0.05 * recorded:
+        return policy
+    horizon = max(policy.horizon, timedelta(seconds=recorded))
+    return policy.model_copy(update={"interval": timedelta(seconds=recorded), "horizon": horizon})

@@ -27,14 +27,14 @@ _DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
-def parse_duration(text: str | timedelta) -> timedelta:
+def parse_duration(text: object) -> timedelta:
     """Read a duration written as Go writes it, for instance `1h30m` or `250ms`.
 
     Raises ValueError for anything else, days included.
     """
     if isinstance(text, timedelta):
         return text
-    if not re.fullmatch(_DURATION_PATTERN, text):
+    if not isinstance(text, str) or not re.fullmatch(_DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h30m")
     return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text)))
 

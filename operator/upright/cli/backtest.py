@@ -15,7 +15,8 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from upright.analysis import Decision, Policy
-from upright.api.common import format_duration
+from upright.api.common import GROUP, format_duration
+from upright.api.deployment import DeploymentSpec
 from upright.cli.fitting import fitted
 from upright.cli.picture import sketch, svg
 from upright.cli.problems import UNUSABLE, Unusable, sentences
@@ -23,6 +24,7 @@ from upright.cli.reading import A_TIME, parsed_time, read
 from upright.cli.recording import Kind, Recording
 from upright.cli.replay import Each, NullSplits, Replay, null_splits, replay
 from upright.cli.scraped import scraped
+from upright.rollout.verdict import policy as of_deployment
 from upright.sources.prometheus import Range
 
 KEEP, ROLL_BACK = 0, 3
@@ -42,7 +44,9 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, command="backtest")
-    parser.add_argument("--policy", type=Path, required=True, help="YAML or JSON: metrics, interval, horizon, ...")
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="YAML or JSON: metrics, interval, horizon, ...; or a Deployment"
+    )
     parser.add_argument("--looks", required=True, help="a .csv or .parquet file, or the URL of a Prometheus server")
     parser.add_argument("--canary", help='Prometheus: label matchers of the canary, such as version="v2"')
     parser.add_argument("--stable", help='Prometheus: label matchers of the stable version, such as version="v1"')
@@ -72,15 +76,15 @@ def run(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     asked = _policy(options.policy)
     with console.status(f"reading {options.looks}") if console.is_terminal else nullcontext():
-        policy, recording = fitted(asked, _recording(options, asked))
-    replayed = replay(policy, recording, _progress(console, "replaying"))
+        watched, recording = fitted(asked, _recording(options, asked))
+    replayed = replay(watched, recording, _progress(console, "replaying"))
     if not replayed.verdicts:
         raise Unusable(f"{options.looks}: expected looks with traffic to the canary, found none")
     split = None
     if options.null:
         rng = np.random.default_rng(options.seed)
         each = _progress(console, "splitting the stable version")
-        split = null_splits(policy, recording, replayed.dispersion, options.null, rng, each)
+        split = null_splits(watched, recording, replayed.dispersion, options.null, rng, each)
         if split is None:
             raise Unusable(f"{options.looks}: --null needs at least two looks of the stable version that can be split")
     try:
@@ -110,27 +114,29 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _policy(path: Path) -> Policy:
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        documents = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one is not None]
     except OSError as problem:
         raise Unusable(f"{path}: {problem.strerror}") from problem
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise Unusable(f"{path}: expected YAML or JSON: {problem}") from problem
-    if not isinstance(given, dict):
-        found = "nothing" if given is None else f"a {type(given).__name__}"
-        raise Unusable(f"{path}: expected the fields of a policy, such as interval and metrics, found {found}")
-    if "kind" in given:
-        raise Unusable(
-            f"{path}: expected the fields of a policy, found a whole {given['kind']}. Paste what stands under the "
-            "Deployment's spec.monitoring, without source, and add horizon (the length of all its steps together) and, "
-            "where it names none, metrics: [{name: errors, type: ErrorRate, dispersion: 1}]."
-        )
-    for field in ("interval", "horizon", "warmUp"):
-        if not isinstance(given.get(field, ""), str):
-            raise Unusable(f"{path}: {field}: expected a duration such as 15s or 1h30m, found {given[field]!r}")
+    kinds = [f"a {one['kind']}" if _is_object(one) else f"a {type(one).__name__}" for one in documents]
+    ours = [one for one in documents if _is_object(one) and str(one.get("apiVersion", "")).startswith(f"{GROUP}/")]
+    deployments = [one for one in ours if one["kind"] == "Deployment"]
     try:
-        return Policy.model_validate(given)
+        if len(deployments) == 1:
+            return of_deployment(DeploymentSpec.model_validate(deployments[0].get("spec")))
+        if len(documents) == 1 and isinstance(documents[0], dict) and not _is_object(documents[0]):
+            return Policy.model_validate(documents[0])
     except ValidationError as problem:
         raise Unusable(f"{path}: {sentences(problem)}") from problem
+    raise Unusable(
+        f"{path}: expected the fields of a policy, such as interval and metrics, or one Deployment of {GROUP}, "
+        f"found {', '.join(kinds) or 'nothing'}"
+    )
+
+
+def _is_object(document: object) -> bool:
+    return isinstance(document, dict) and "kind" in document
 
 
 def _recording(options: argparse.Namespace, policy: Policy) -> Recording:

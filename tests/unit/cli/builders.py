@@ -11,6 +11,15 @@ import yaml
 COLUMNS = ("time", "arm", "metric", "total", "bad", "le", "count", "pod")
 MEANS = ("time", "arm", "metric", "number", "sum", "sumsq", "pod")
 Row = Sequence[Any]
+A_DEPLOYMENT = """
+apiVersion: upright.dev/v1alpha1
+kind: Deployment
+metadata: {name: churn}
+spec:
+  modelVersion: churn-2
+  rollout: {steps: [{weight: 25, for: 5m}, {weight: 50, for: 10m}]}
+  monitoring: {interval: 30s, metrics: [{name: errors, type: ErrorRate}]}
+"""
 
 
 def a_policy_file(folder: Path, *metrics: dict[str, Any], **fields: Any) -> Path:

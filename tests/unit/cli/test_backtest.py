@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.cli.builders import COLUMNS, MEANS, a_csv, a_policy_file, rows_of_errors, rows_of_values
+from tests.unit.cli.builders import A_DEPLOYMENT, COLUMNS, MEANS, a_csv, a_policy_file, rows_of_errors, rows_of_values
 from upright.cli.main import main
 
 
@@ -36,6 +36,19 @@ def test_a_bad_canary_would_have_been_rolled_back(tmp_path: Path, capsys: pytest
     assert "Rollback:" in said
     assert "errors" in said
     assert "backtest.svg" in said
+
+
+def test_the_policy_of_a_deployment_is_taken_from_its_manifest_whatever_else_stands_in_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifests = tmp_path / "churn.yaml"
+    manifests.write_text(f"kind: ConfigMap\napiVersion: v1\n---{A_DEPLOYMENT}---\n")
+
+    status = backtest(manifests, a_csv(tmp_path, rows_of_errors(0.01, looks=50, history=20)))
+
+    said = capsys.readouterr().out
+    assert status == 0
+    assert "every 15 s, not every 30 s as the policy says" in said
 
 
 def test_a_good_canary_would_have_been_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

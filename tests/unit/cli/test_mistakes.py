@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.builders import a_policy_file
+from tests.unit.cli.builders import A_DEPLOYMENT, a_policy_file
 from upright.cli import backtest as command
 from upright.cli.main import main
 from upright.sources.prometheus import PrometheusError, Range, read_series
@@ -150,11 +150,19 @@ def test_a_bucket_edge_that_was_not_recorded_is_refused(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("policy", "says"),
     [
-        ("", "policy.yaml: expected the fields of a policy, such as interval and metrics, found nothing"),
+        ("", "such as interval and metrics, or one Deployment of upright.dev, found nothing"),
         ("- 1", "found a list"),
         ("errors", "found a str"),
-        ("kind: Deployment\nspec: {}", "found a whole Deployment. Paste what stands under the Deployment's spec.mon"),
-        ("interval: 15\nmetrics: []", "interval: expected a duration such as 15s or 1h30m, found 15"),
+        ("kind: Deployment\napiVersion: apps/v1", "or one Deployment of upright.dev, found a Deployment"),
+        (f"{A_DEPLOYMENT}---\n{A_DEPLOYMENT}", "found a Deployment, a Deployment"),
+        (
+            A_DEPLOYMENT.replace("25", "0"),
+            "rollout.steps.0.weight: Input should be greater than or equal to 1, found 0",
+        ),
+        (
+            "interval: 15\nmetrics: [{name: e, type: ErrorRate}]",
+            "interval: 15 is not a duration such as 90s, 10m or 1h30m, found 15",
+        ),
         ("metrics: 5", "policy.yaml: metrics: expected a list, found 5\n"),
         ("metrics: [{name: errors, type: Mode}]", "metrics.0.type: Input should be 'ErrorRate', "),
     ],

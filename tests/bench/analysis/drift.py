@@ -2,8 +2,10 @@
 
     python -m tests.bench.analysis.drift
 
-NannyML's synthetic car loans (the change starts at row 25,000 of the analysis period), and river's image segments,
-whose second half is given other classes. River's Elec2 is not in its wheel (river fetches it when it is first used).
+NannyML's synthetic car loans (the change starts at row 25,000 of the analysis period); the employment of people in
+Massachusetts by the US census, which NannyML's wheel holds too (a model of 2015, people of 2016 to 2018; the file of
+2017 ends and that of 2018 begins with all who live in dormitories, homes and prisons, mixed in before); and river's
+image segments, whose second half is given other classes. River's Elec2 is not in its wheel (river fetches it).
 """
 
 import zipfile
@@ -28,19 +30,38 @@ def main() -> None:
     """Print the tables."""
     console = Console(width=120)
     reference, analysis, target = (_car_loans(part) for part in ("reference", "analysis", "analysis_target"))
-    columns = [name for name in reference if name not in ("id", "timestamp", "repaid", "y_pred")]
+    columns = _features(reference, "timestamp", "repaid", "y_pred")
     title = "Car loans: alarms in batches of 500 rows; the change is at row 25,000"
     console.print(_alarms(title, reference[columns], analysis[columns], batch=500, change=25_000))
     calm = analysis[columns].iloc[:25_000]
     title = "Car loans: the 25,000 rows before the change, three times over"
     console.print(_alarms(title, reference[columns], pd.concat([calm] * 3), batch=500, change=75_000))
-    console.print(_performance(reference, analysis, target))
+    console.print(_performance("Car loans", reference, analysis, target, "repaid", chunk=5000))
+    reference, analysis, target = (_employment(part) for part in ("reference", "analysis", "analysis_target"))
+    columns = _features(reference, "year", "employed", "y_pred")
+    change = _first_in_a_block(analysis["RELP"].astype(str).isin(("16", "17")))
+    title = f"Employment: alarms in batches of 500 rows; the block begins at row {change}"
+    console.print(_alarms(title, reference[columns], analysis[columns], batch=500, change=change))
+    console.print(_performance("Employment", reference, analysis, target, "employed", chunk=10_000))
     known, stream, change = _segments()
     console.print(_alarms("Image segments: other classes from the change on", known, stream, batch=50, change=change))
 
 
 def _car_loans(part: str) -> pd.DataFrame:
     return pd.read_csv(from_wheel("nannyml", f"{CAR_LOANS}{part}.csv"))
+
+
+def _employment(part: str) -> pd.DataFrame:
+    rows = pd.read_parquet(from_wheel("nannyml", f"nannyml/datasets/data/employment_MA_{part}.pq"))
+    return rows.rename(columns={"prediction": "y_pred", "predicted_probability": "y_pred_proba"})
+
+
+def _first_in_a_block(chosen: pd.Series, length: int = 1000) -> int:
+    return int(np.flatnonzero(chosen.rolling(length).sum() == length)[0]) - length + 1
+
+
+def _features(rows: pd.DataFrame, *others: str) -> list[str]:
+    return [str(name) for name in rows if name not in ("id", *others)]
 
 
 def _segments() -> tuple[pd.DataFrame, pd.DataFrame, int]:
@@ -99,13 +120,15 @@ def _counts(values: pd.Series, cuts: Cuts) -> NDArray[np.int64]:
     return np.array([int(seen.get(category, 0)) for category in cuts])
 
 
-def _performance(reference: pd.DataFrame, analysis: pd.DataFrame, target: pd.DataFrame, chunk: int = 5000) -> Table:
-    calibration = calibrated(reference["y_pred_proba"], reference["repaid"])
-    title = "Car loans: performance estimated without labels (CBPE) and realised, by chunk"
+def _performance(
+    name: str, reference: pd.DataFrame, analysis: pd.DataFrame, target: pd.DataFrame, label: str, chunk: int
+) -> Table:
+    calibration = calibrated(reference["y_pred_proba"], reference[label])
+    title = f"{name}: performance estimated without labels (CBPE) and realised, by chunk"
     table = Table("rows", "AUC estimated", "AUC realised", "accuracy estimated", "accuracy realised", title=title)
     for start in range(0, len(analysis), chunk):
         rows = analysis.iloc[start : start + chunk]
-        labels = target["repaid"].iloc[start : start + chunk]
+        labels = target[label].iloc[start : start + chunk]
         without = estimated(calibration, rows["y_pred_proba"], rows["y_pred"])
         known = realised(rows["y_pred_proba"], rows["y_pred"], labels)
         pairs = ((without.auc, known.auc), (without.accuracy, known.accuracy))

@@ -60,7 +60,8 @@ def add_to(commands: Any) -> None:
         const=2000,
         default=0,
         metavar="SPLITS",
-        help="compare random parts of the stable version with the rest (default 2000) and count false rollbacks",
+        help="compare parts of the stable version with the rest, in so many ways if there are (default 2000): how "
+        "often is it rolled back?",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random splits")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -253,7 +254,7 @@ def _show(replayed: Replay, split: NullSplits | None, asked: Policy, recording: 
 def _show_null(console: Console, replayed: Replay, split: NullSplits) -> None:
     estimated = ", ".join(f"{name} {phi:.3g}" for name, phi in replayed.dispersion.items())
     console.print(
-        f"Healthy by construction: {split.rolled_back} of {split.splits} random splits of the stable version "
+        f"Healthy by construction: {split.rolled_back} of {split.splits} splits of the stable version "
         f"({split.by}, {split.looks} looks each) were rolled back: {100 * split.rolled_back / split.splits:.2f} % "
         f"({100 * split.low:.2f} to {100 * split.high:.2f}), promised at most "
         f"{100 * replayed.policy.false_rollback_probability:g} %. Estimated dispersion: {estimated or 'none'}.",

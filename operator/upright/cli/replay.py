@@ -1,5 +1,7 @@
-"""A policy replayed on recorded looks, and on random splits of the stable version's own history. Pure."""
+"""A policy replayed on recorded looks, and on splits of the stable version's own history. Pure."""
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -115,11 +117,12 @@ def self_comparison(recording: Recording) -> Iterator[Look]:
 def null_splits(
     policy: Policy, recording: Recording, dispersion: Mapping[str, float], splits: int, rng: Generator, each: Each
 ) -> NullSplits | None:
-    """Compare random parts of the stable version with the rest; None when fewer than two looks can be split.
+    """Compare parts of the stable version with the rest; None when fewer than two looks can be split.
 
     The stable version's history is cut into windows as long as a rollout, and each gets its share of the splits.
-    With pods, each split is a set of pods that stays a whole run. Without, each look is compared with the one after it,
-    and which of the two plays the canary is drawn anew for every pair, so that bursts stay whole.
+    With pods, each split is a set of pods that stays a whole run: a random one or, where there are no more, each once.
+    Without, each look is compared with the one after it, and which of the two plays the canary is drawn anew for every
+    pair, so that bursts stay whole.
     """
     units = _stable_units(recording)
     if len(units.times) < 2:
@@ -127,18 +130,23 @@ def null_splits(
     length = min(policy.planned_looks, len(units.times))
     starts = range(0, len(units.times) - length + 1, length)
     runs = max(2, splits // len(starts))
-    parts = [(start, size) for start in starts for size in _batches(runs)]
+    every = _every_part(units.pods) if 1 < math.comb(units.pods, units.pods // 2) <= runs else None
+    if every is not None:
+        runs = len(every)
+    parts = [(start, batch) for start in starts for batch in _batches(runs)]
     hits = 0
-    for start, size in each(parts):
+    for start, batch in each(parts):
+        size = batch.stop - batch.start
         state = begin(policy, dispersion=dispersion)
-        chosen = _random_parts(rng, size, units.pods) if units.pods > 1 else None
+        chosen = _random_parts(rng, size, units.pods) if every is None else every[batch]
         for look in range(start, start + length):
-            canary = _random_parts(rng, size, 2) if chosen is None else chosen
+            canary = _random_parts(rng, size, 2) if units.pods == 1 else chosen
             state = update(policy, state, _split(units, look, canary))
         hits += int((np.asarray(verdict(policy, state).decision) == str(Decision.ROLLBACK)).sum())
     runs *= len(starts)
     low, high = _wilson(hits, runs)
-    return NullSplits(hits, runs, low, high, length, f"{units.pods} pods" if units.pods > 1 else "pairs of looks")
+    by = "pairs of looks" if units.pods == 1 else f"{'random' if every is None else 'all'} halves of {units.pods} pods"
+    return NullSplits(hits, runs, low, high, length, by)
 
 
 @dataclass(frozen=True)
@@ -188,10 +196,16 @@ def _split(units: _Units, look: int, canary: Floats) -> Look:
     return Look(float(units.times[look]), found)
 
 
-def _batches(runs: int) -> list[int]:
+def _batches(runs: int) -> list[slice]:
     """The runs in parts that fit into memory, and none of which is a single run, whose state is another."""
-    parts = -(-runs // BATCH)
-    return [runs // parts + (place < runs % parts) for place in range(parts)]
+    ends = np.linspace(0, runs, -(-runs // BATCH) + 1).round().astype(int).tolist()
+    return [slice(*pair) for pair in itertools.pairwise(ends)]
+
+
+def _every_part(units: int) -> Floats:
+    """Every half of the units, rounded down."""
+    places = np.array(list(itertools.combinations(range(units), units // 2)))
+    return np.asarray((places[:, :, None] == np.arange(units)).any(axis=1), dtype=np.float64)
 
 
 def _random_parts(rng: Generator, runs: int, units: int) -> Floats:

@@ -105,7 +105,7 @@ def test_a_bad_canary_is_found_in_prometheus(server: str, tmp_path: Path, capsys
     assert found["metric"] == "errors"
     assert errors["canary"] == pytest.approx(0.1, abs=0.05)
     assert latency["crossed"] is None
-    assert found["null"]["by"] == "3 pods"
+    assert found["null"]["by"] == "all halves of 3 pods"
 
 
 @pytest.mark.parametrize(

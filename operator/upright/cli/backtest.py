@@ -18,7 +18,7 @@ from upright.analysis import Decision, Policy
 from upright.api.common import GROUP, format_duration
 from upright.api.deployment import DeploymentSpec
 from upright.cli.fitting import fitted
-from upright.cli.picture import sketch, svg
+from upright.cli.picture import FORMATS, draw, sketch
 from upright.cli.problems import UNUSABLE, Unusable, sentences
 from upright.cli.reading import A_TIME, parsed_time, read
 from upright.cli.recording import Kind, Recording
@@ -52,7 +52,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--stable", help='Prometheus: label matchers of the stable version, such as version="v1"')
     parser.add_argument("--from", dest="start", help="Prometheus: first look, Unix seconds or ISO 8601")
     parser.add_argument("--to", dest="end", help="Prometheus: last look, Unix seconds or ISO 8601")
-    parser.add_argument("--picture", type=Path, default=Path("backtest.svg"), help="where to write the SVG")
+    parser.add_argument(
+        "--picture", type=Path, default=Path("backtest.svg"), help="where to write the picture, .svg or .png"
+    )
     parser.add_argument(
         "--null",
         type=int,
@@ -89,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         if split is None:
             raise Unusable(f"{options.looks}: --null needs at least two looks of the stable version that can be split")
     try:
-        options.picture.write_text(svg(replayed), encoding="utf-8")
+        draw(replayed, options.picture)
     except OSError as problem:
         raise Unusable(f"--picture {options.picture}: {problem.strerror}") from problem
     if options.json:
@@ -101,8 +103,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     """What can be refused before anything was waited for."""
-    if options.picture.suffix != ".svg":
-        raise Unusable(f"--picture writes SVG: expected a name that ends in .svg, found {str(options.picture)!r}")
+    if options.picture.suffix not in FORMATS:
+        raise Unusable(
+            f"--picture: expected a name that ends in {' or '.join(FORMATS)}, found {str(options.picture)!r}"
+        )
     if not options.picture.parent.is_dir():
         raise Unusable(
             f"--picture {options.picture}: there is no folder {str(options.picture.parent)!r}; make it first"

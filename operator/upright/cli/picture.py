@@ -1,80 +1,56 @@
-"""Evidence over time as an SVG: one line for each metric, the boundary, and where the rollout was decided.
-
-Written by hand because it is a page long: a plotting library would be the largest dependency of the whole project.
-"""
+"""Evidence over time as a picture: one line for each metric, the boundary, and where the rollout was decided."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from xml.sax.saxutils import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from upright.api.common import format_duration
 from upright.cli.replay import TOGETHER, Replay
 
-LEFT, TOP, PLOT, HIGH, BOTTOM = 70, 52, 580, 280, 46  # the area of the lines is PLOT wide and HIGH high
-LABEL = 16  # height of a label
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = (".svg", ".png")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # told apart without seeing colours
-DASHES = ("none", "7 3", "2 3")  # told apart where there are more metrics than colours
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))  # told apart where there are more metrics than colours
 BARS = "▁▂▃▄▅▆▇█"
-LEAST = -3.0  # log10 of the least evidence that is shown
-BEYOND = 3.0  # evidence is shown up to this power of the threshold
+LEAST = 1e-3  # the least evidence that is shown
+BEYOND = 3  # evidence is shown up to this power of the threshold
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_STEPS = [timedelta(seconds=step) for step in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)]
-_STEPS += [timedelta(hours=step) for step in (1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 672, 1344, 2688, 5376, 10752)]
+_UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": "#dddddd",
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "upright",  # the same ids in every run
+}
 
 
-def svg(replayed: Replay) -> str:
-    """The picture."""
-    boundary = math.log10(1 / replayed.policy.false_rollback_probability)
-    lines = {
-        name: [0.0, *(max(math.log10(max(value, 1e-300)), LEAST) for value in values)]
-        for name, values in replayed.evidence.items()
-    }
-    values = [value for line in lines.values() for value in line]
-    low, high = math.floor(min(values)), math.ceil(min(max(boundary * 1.3, *values), max(boundary * BEYOND, 2.0)))
-    elapsed = [0.0, *(replayed.after(time).total_seconds() for time in replayed.times)]
-    labels = {name: name if max(line) <= high else f"{name}, up to {_power(max(line))}" for name, line in lines.items()}
-    at_boundary = f"roll back at {1 / replayed.policy.false_rollback_probability:g}"
-    right = 34 + 7 * max(len(label) for label in (*labels.values(), at_boundary))
-    width, height = LEFT + PLOT + right, TOP + HIGH + BOTTOM
+def draw(replayed: Replay, path: Path) -> None:
+    """Write the picture, in the format that the name's ending says. The same evidence gives the same bytes.
 
-    def x(time: float) -> float:
-        return LEFT + PLOT * time / elapsed[-1]
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure  # here, because it takes a second to import
+    from matplotlib.style import context
 
-    def y(value: float) -> float:
-        return TOP + HIGH * (high - min(value, high)) / (high - low)
-
-    ends = {name: y(line[-1]) for name, line in lines.items()} | {at_boundary: y(boundary)}
-    places = _apart(ends)
-    size = f'width="{width}" height="{height}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} font-family="sans-serif">',
-        f"<title>{escape(replayed.last.message)}</title>",
-        f'<rect {size} fill="white"/>',
-        *_grid(low, high, y, cut=max(values) > high),
-        *_clock(elapsed[-1], x),
-        _text(LEFT, 18, "evidence that the canary is worse than the tolerance allows"),
-        _text(LEFT + PLOT / 2, height - 8, "time since the canary's first traffic", anchor="middle"),
-        _line(LEFT, y(boundary), LEFT + PLOT, y(boundary), "#b00020", "6 3"),
-        *_label(at_boundary, y(boundary), places[at_boundary], "#b00020"),
-    ]
-    for place, (name, line) in enumerate(lines.items()):
-        colour, dashes = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
-        thickness = 2.0
-        if name == TOGETHER:
-            colour, dashes, thickness = "#000000", "none", 3.0
-        points = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in zip(elapsed, line, strict=True))
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{thickness:g}" '
-            f'stroke-dasharray="{dashes}" stroke-linejoin="round"/>'
-        )
-        parts += _label(labels[name], ends[name], places[name], colour)
-    if replayed.decided is not None:
-        after = elapsed[replayed.decided + 1]
-        parts.append(_line(x(after), TOP - 8, x(after), TOP + HIGH, "#444444", "2 3"))
-        said = f"{replayed.last.decision} after {format_duration(timedelta(seconds=after))}"
-        parts.append(_text(x(after), TOP - 12, said, anchor="start" if 2 * after < elapsed[-1] else "end"))
-    return "\n".join([*parts, "</svg>\n"])
+    described = {"Title": replayed.last.message} | ({"Date": None} if path.suffix == ".svg" else {})
+    with context(_STYLE, after_reset=True):  # whatever a matplotlibrc says
+        figure = Figure(figsize=(8, 4.5))
+        axes = figure.add_subplot(yscale="log")
+        axes.set_title("evidence that the canary is worse than the tolerance allows", pad=22)
+        _draw_evidence(axes, replayed)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, frameon=False)
+        figure.savefig(path, dpi=150, bbox_inches="tight", metadata=described)
 
 
 def sketch(values: Sequence[float], threshold: float, width: int = 40) -> str:
@@ -88,54 +64,35 @@ def sketch(values: Sequence[float], threshold: float, width: int = 40) -> str:
     return "".join(BARS[int(height * (len(BARS) - 1))] for height in heights)
 
 
-def _apart(wanted: dict[str, float]) -> dict[str, float]:
-    """Where each label stands: near its line's end, but not upon another and not below the plot."""
-    places: dict[str, float] = {}
-    lowest = -math.inf
-    for name in sorted(wanted, key=lambda name: wanted[name]):
-        lowest = places[name] = max(wanted[name], lowest + LABEL)
-    highest = TOP + HIGH + LABEL / 2
-    for name in reversed(places):
-        highest = places[name] = min(places[name], highest)
-        highest -= LABEL
-    return places
+def _draw_evidence(axes: "Axes", replayed: Replay) -> None:
+    from cycler import cycler
+    from matplotlib.ticker import MaxNLocator, NullFormatter
+
+    threshold = replayed.last.threshold
+    most = min(threshold, 1e60) ** BEYOND
+    seconds = [0.0, *(replayed.after(time).total_seconds() for time in replayed.times)]
+    unit = next((unit for unit, size in _UNITS.items() if seconds[-1] >= 3 * size), "s")
+    elapsed = np.array(seconds) / _UNITS[unit]
+    axes.set(xlim=(0, elapsed[-1]), xlabel=f"time since the canary's first traffic, in {unit}")
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 3, 5, 6, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: _named(value))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_prop_cycle(cycler(linestyle=DASHES) * cycler(color=COLOURS))
+    for name, values in replayed.evidence.items():
+        highest = max(values)
+        label = name if highest <= most else f"{name}, up to {_named(highest)}"
+        (line,) = axes.plot(elapsed, np.clip([1.0, *values], LEAST, most), label=label)
+        if name == TOGETHER:
+            line.set(color="black", linestyle="-", linewidth=2.5)
+    axes.axhline(min(threshold, most), color="#b00020", linestyle="--", label=f"roll back at {threshold:g}")
+    if replayed.decided is not None:
+        after = elapsed[replayed.decided + 1]
+        said = f"{replayed.last.decision} after {format_duration(timedelta(seconds=seconds[replayed.decided + 1]))}"
+        axes.axvline(after, color="#444444", linestyle=":", clip_on=False)
+        side = "left" if 2 * after < elapsed[-1] else "right"
+        axes.text(after, 1.02, said, transform=axes.get_xaxis_transform(), horizontalalignment=side)
 
 
-def _label(text: str, end: float, place: float, colour: str) -> list[str]:
-    """A label on the right, with a line to what it names."""
-    start = LEFT + PLOT
-    return [_line(start, end, start + 20, place, colour), _text(start + 24, place + 4, text)]
-
-
-def _grid(low: int, high: int, y: Callable[[float], float], *, cut: bool) -> list[str]:
-    """Lines at powers of ten, down from the highest; `cut` says that there would be more above."""
-    parts = []
-    for power in range(high, low - 1, -math.ceil((high - low) / 8)):
-        named = f"{10.0**power:g}" if abs(power) < 4 else _power(power)
-        parts.append(_line(LEFT, y(power), LEFT + PLOT, y(power), "#dddddd"))
-        parts.append(_text(LEFT - 6, y(power) + 4, f"≥ {named}" if cut and power == high else named, anchor="end"))
-    return parts
-
-
-def _clock(length: float, x: Callable[[float], float]) -> list[str]:
-    step = next(step for step in _STEPS if 8 * step.total_seconds() >= length or step == _STEPS[-1])
-    parts = []
-    for tick in range(int(length / step.total_seconds()) + 1):
-        at = x(tick * step.total_seconds())
-        parts.append(_line(at, TOP + HIGH, at, TOP + HIGH + 5, "#888888"))
-        parts.append(_text(at, TOP + HIGH + 18, format_duration(tick * step), anchor="middle"))
-    return parts
-
-
-def _power(log: float) -> str:
-    return f"10{str(round(log)).translate(_SUPERSCRIPTS)}"
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dashes: str = "none") -> str:
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-dasharray="{dashes}"/>'
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" fill="#222222" font-size="12" text-anchor="{anchor}">{escape(text)}</text>'
+def _named(value: float) -> str:
+    """A power of ten as plain text, which a reader of SVG shows in any font."""
+    return f"{value:g}" if 1e-4 < value < 1e4 else f"10{f'{math.log10(value):.0f}'.translate(_SUPERSCRIPTS)}"

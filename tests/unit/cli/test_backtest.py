@@ -4,9 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -237,34 +235,6 @@ def test_a_metric_that_was_recorded_as_another_kind_than_its_type_is_refused(
     assert f"metric 'errors' {says}" in capsys.readouterr().err
 
 
-def test_the_picture_is_an_svg_with_a_line_for_each_metric(tmp_path: Path) -> None:
-    looks = a_csv(tmp_path, rows_of_errors(0.1))
-
-    backtest(a_policy_file(tmp_path), looks, "--picture", "evidence.svg", "--json")
-
-    lines = ElementTree.parse(tmp_path / "evidence.svg").getroot().findall("{*}polyline")
-    assert len(lines) == 1
-    assert len(lines[0].attrib["points"].split()) == 1 + 20
-
-
-def test_no_label_of_the_picture_lies_upon_another(tmp_path: Path) -> None:
-    names = [f"errors-{place}" for place in range(16)]
-    rows = [(*row[:2], name, *row[3:]) for row in rows_of_errors(0.5) for name in names]
-    policy = a_policy_file(tmp_path, *({"name": name, "type": "ErrorRate"} for name in names))
-
-    backtest(policy, a_csv(tmp_path, rows))
-
-    picture = ElementTree.parse(tmp_path / "backtest.svg").getroot()
-    texts = [(text.text or "", float(text.attrib["x"]), float(text.attrib["y"])) for text in picture.findall("{*}text")]
-    right = max(x for _, x, _ in texts)
-    named = [name for name, x, _ in texts if x == right]
-    heights = sorted(y for _, x, y in texts if x == right)
-    assert len(named) == 16 + len(["all together", "roll back at 100"])
-    assert all(", up to 10" in name for name in named if name != "roll back at 100")
-    assert min(np.diff(heights)) >= 14
-    assert float(picture.attrib["height"]) > heights[-1]
-
-
 @pytest.mark.parametrize("pods", [4, 1])
 def test_random_splits_of_a_healthy_history_are_seldom_rolled_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], pods: int
@@ -335,7 +305,7 @@ def test_files_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.Cap
         ((policy, tmp_path / "broken.parquet"), "not a Parquet file"),
         ((tmp_path / "none.yaml", looks), "No such file"),
         ((tmp_path / "broken.yaml", looks), "expected YAML or JSON"),
-        ((policy, looks, "--picture", "evidence.png"), "ends in .svg"),
+        ((policy, looks, "--picture", "evidence.pdf"), "ends in .svg or .png, found 'evidence.pdf'"),
         ((policy, looks, "--null", "-1"), "expected a number of splits"),
         ((policy, "http://127.0.0.1:9"), "also needs --canary, --stable, --from, --to"),
     ]

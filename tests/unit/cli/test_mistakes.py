@@ -183,6 +183,7 @@ def test_a_file_that_is_no_policy_is_refused(capsys: pytest.CaptureFixture[str],
         (["--looks", "folder.csv"], "folder.csv: Is a directory"),
         (["--policy", "folder.csv"], "folder.csv: Is a directory"),
         (["--picture", "folder.svg"], "--picture folder.svg: Is a directory"),
+        (["--picture", "folder.png"], "--picture folder.png: Is a directory"),
         (
             ["--looks", "http://x", "--canary", "a", "--stable", "b", "--from", "20", "--to", "10"],
             "--to must be later than --from, found 20 to 10",
@@ -194,6 +195,7 @@ def test_options_that_make_no_sense_are_refused(
 ) -> None:
     Path("folder.csv").mkdir()
     Path("folder.svg").mkdir()
+    Path("folder.png").mkdir()
 
     assert backtest(TWO_LOOKS, *arguments) == 2
     assert says in capsys.readouterr().err

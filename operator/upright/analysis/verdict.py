@@ -230,7 +230,11 @@ def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
         return f"No verdict after {looks}:"
     proven = all(_is_safe(watched, policy, 1)[0] for watched in analysis.metrics.values())
     if proven:
-        return f"The canary is proven to be no worse than {policy.inferiority_ratio:g} times stable after {looks}:"
+        wrong = f"{100 * policy.false_promotion_probability:g} %"
+        return (
+            f"The canary is shown to be less than {policy.inferiority_ratio:g} times as bad as stable after {looks} "
+            f"(wrong with probability {wrong} at most):"
+        )
     return (
         f"The horizon of {format_duration(policy.horizon)} ended without a verdict, and onInconclusive says {decision}:"
     )

@@ -41,8 +41,9 @@ class Each(Protocol):
 class Replay:
     """What a policy would have done.
 
-    `verdicts` has one for every look of the rollout, also after the decision; `decided` is the place of the first that
-    is not Continue.
+    `verdicts` has one for every look, also after the decision. `decided` is the place of the rollback, when there is
+    one before the horizon ends, and else of the first verdict that is not Continue: a Deployment goes through all its
+    steps, also when its candidate is shown to be good in the first.
     """
 
     policy: Policy
@@ -100,8 +101,17 @@ def replay(policy: Policy, recording: Recording, each: Each) -> Replay:
     for look in each(recorded[start:]):
         state = update(policy, state, look)
         verdicts.append(verdict(policy, state))
-    decided = next((place for place, said in enumerate(verdicts) if said.decision is not Decision.CONTINUE), None)
-    return Replay(policy, dispersion, tuple(look.time for look in recorded[start:]), tuple(verdicts), decided)
+    times = tuple(look.time for look in recorded[start:])
+    return Replay(policy, dispersion, times, tuple(verdicts), _decided(policy, times, verdicts))
+
+
+def _decided(policy: Policy, times: Sequence[float], verdicts: Sequence[Verdict]) -> int | None:
+    ends = [place for place, said in enumerate(verdicts) if said.decision is not Decision.CONTINUE]
+    rollout = (policy.horizon - policy.interval / 2).total_seconds()  # its last look is one interval before the horizon
+    backs = [
+        place for place in ends if verdicts[place].decision is Decision.ROLLBACK and times[place] - times[0] < rollout
+    ]
+    return min(backs or ends, default=None)
 
 
 def self_comparison(recording: Recording) -> Iterator[Look]:

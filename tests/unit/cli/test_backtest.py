@@ -49,6 +49,21 @@ def test_the_policy_of_a_deployment_is_taken_from_its_manifest_whatever_else_sta
     assert "every 15 s, not every 30 s as the policy says" in said
 
 
+def test_a_canary_that_is_proven_good_and_then_gets_bad_would_have_been_rolled_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = rows_of_errors(0.01, looks=140, history=40)
+    bad = rows_of_errors(0.2, looks=160, history=40)
+    rows = [*good, *(row for row in bad if row[0] >= 15 * 140)]
+
+    statuses = {}
+    for horizon in ("20m", "30m"):
+        statuses[horizon] = backtest(a_policy_file(tmp_path, horizon=horizon), a_csv(tmp_path, rows), "--json")
+        assert as_json(capsys)["decision"] == ("Promote" if horizon == "20m" else "Rollback")
+
+    assert statuses == {"20m": 0, "30m": 3}
+
+
 def test_a_good_canary_would_have_been_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows_of_errors(0.01)), "--json")
 

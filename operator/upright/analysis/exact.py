@@ -18,7 +18,6 @@ Source: alpha spending (Lan & DeMets 1983), here with the exact law by recursion
 The design document simulates 3,000 null paths instead; the recursion needs no random numbers and fits into a state.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +25,9 @@ import numpy as np
 from upright.analysis.looks import Floats, Table
 
 FEW = 25.0  # expected bad events of the canary
-CELLS = 96  # sums from here on are not told apart: beyond FEW by 14 standard deviations
+CELLS = 64  # sums from here on are not told apart: beyond FEW by nearly 8 standard deviations
 _BAD: Floats = np.arange(float(CELLS))
+_ALL = 1 - 1e-12  # a share of the traffic whose odds are finite
 
 
 class Exact(NamedTuple):
@@ -65,26 +65,28 @@ def seen(memory: Exact, table: Table, r0: float, alpha: float, elapsed: Floats) 
         alpha: the probability of a false rollback by this metric.
         elapsed: the share of the planned looks that is over with this one, shape (runs,).
     """
-    n_c, e_c, n_s, e_s = (table.counts[:, 0, place] for place in range(4))
+    n_c, e_c, n_s, e_s = table.counts[:, 0].T
     events = e_c + e_s
-    share = n_c * r0 / np.maximum(n_c * r0 + n_s, 1e-300)
+    weighted = n_c * r0
+    share = np.minimum(weighted / np.maximum(weighted + n_s, 1e-300), _ALL)
     expected = memory.expected + events * share
-    # a look without events tells nothing
-    few = np.flatnonzero((expected <= FEW) & (events > 0))
-    if not few.size:
+    few = (expected <= FEW) & (events > 0)  # a look without events tells nothing
+    if not few.any():
         return memory._replace(expected=expected)
-    e_c, law = e_c[few], _binomial(events[few], share[few])
-    alive = _added(memory.alive[few], law)
+    alive = _added(memory.alive, _binomial(events * few, share))
     tail = np.add.accumulate(alive[:, ::-1], axis=1)[:, ::-1]
-    budget = alpha * np.sqrt(np.minimum(elapsed[few], 1.0)) - memory.spent[few]
+    budget = np.where(few, alpha * np.sqrt(np.minimum(elapsed, 1.0)) - memory.spent, -1.0)
     beyond = tail <= budget[:, None]
-    bad, spent, living, log_evidence = (array.copy() for array in memory[1:])
-    bad[few] += e_c
-    of_so_many = tail[np.arange(few.size), np.minimum(bad[few], CELLS - 1).astype(np.intp)]
-    spent[few] += np.maximum.reduce(np.where(beyond, tail, 0.0), axis=1)
-    living[few] = np.where(beyond, 0.0, alive)
-    log_evidence[few] = np.log(np.maximum(budget, 1e-300) / np.maximum(of_so_many, 1e-300)) - math.log(alpha)
-    return Exact(expected, bad, spent, living, log_evidence)
+    bad = memory.bad + e_c * few
+    of_so_many = tail[np.arange(len(bad)), np.minimum(bad, CELLS - 1).astype(np.intp)]
+    log_evidence = np.log(np.maximum(budget, 1e-300) / np.maximum(of_so_many * alpha, 1e-300))
+    return Exact(
+        expected=expected,
+        bad=bad,
+        spent=memory.spent + np.maximum.reduce(np.where(beyond, tail, 0.0), axis=1),
+        alive=np.where(beyond, 0.0, alive),
+        log_evidence=np.where(few, log_evidence, memory.log_evidence),
+    )
 
 
 def evidence(memory: Exact, log_mixture: Floats, alpha: float) -> Floats:
@@ -108,7 +110,7 @@ def _binomial(number: Floats, share: Floats) -> Floats:
     """The probabilities of 0, 1, ... bad events of the canary, shape (runs, as many as can be, CELLS at most)."""
     most = min(int(number.max()), CELLS - 1)
     odds = (share / (1 - share))[:, None]
-    steps = np.log(np.maximum(number[:, None] - _BAD[:most], 1e-300) / _BAD[1 : most + 1] * odds)
+    steps = np.log(np.maximum((number[:, None] - _BAD[:most]) / _BAD[1 : most + 1] * odds, 1e-300))
     logs = np.concatenate(((number * np.log1p(-share))[:, None], steps), axis=1).cumsum(axis=1)
     return np.asarray(np.exp(logs))
 

@@ -1,6 +1,7 @@
 """Rollouts of real models with a client that never stops asking."""
 
 import json
+import re
 from datetime import datetime
 
 from tests.e2e.objects import (
@@ -108,6 +109,27 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
 
         churn.kubectl("annotate", "mdep/bad", "upright.dev/retry=1")
         churn.until("mdep", "bad", lambda one: is_candidate(one, "bad-1"), "another try of bad-1")
+
+
+def test_by_the_exact_boundary_the_errors_are_counted_that_were_too_many(churn: Workspace) -> None:
+    metric = {
+        "name": "errors",
+        "type": "ErrorRate",
+        "boundary": "Exact",
+        "tolerance": {"relative": 0.25, "absolute": 0},
+    }
+    monitoring = {"interval": "1s", "metrics": [metric]}
+    with (
+        deployed(churn, "few", "old-1", rollout=ONE_STEP, monitoring=monitoring),
+        churn.traffic("few", rate=RATE) as client,
+    ):
+        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
+        churn.patch("mdep", "few", {"spec": {"modelVersion": "bad-1"}})
+        back = churn.until_phase("mdep", "few", "RolledBack")
+
+        [rejection] = back["status"]["rejected"]
+        assert re.search(r"\([0-9]+ in all, too many from [0-9]+ on\)", rejection["message"])
+        assert serves(back, "old-1")
 
 
 def test_a_version_whose_file_was_changed_in_the_store_is_corrupt_and_never_serves(place: Workspace) -> None:

@@ -59,7 +59,7 @@ def empty(runs: int) -> Drifting:
 
 def sampled(moments: Moments) -> Floats:
     """The moments as an array of shape (runs, 2, 3): canary and stable; number, sum, sum of squares."""
-    parts = (*(moments.canary or _NOTHING), *(moments.stable or _NOTHING))
+    parts = [part for arm in (moments.canary, moments.stable) for part in (_NOTHING if arm is None else arm)]
     sample = np.empty((np.broadcast(*parts).size, len(parts)))
     for place, part in enumerate(parts):
         sample[:, place] = part

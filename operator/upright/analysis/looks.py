@@ -28,7 +28,7 @@ class Counts:
     stable: tuple[ArrayLike, ArrayLike] | None
 
     def __post_init__(self) -> None:
-        _check("(total, bad)", self.canary, self.stable)
+        _check(("total", "bad"), self.canary, self.stable)
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,13 @@ class Moments:
     stable: tuple[ArrayLike, ArrayLike, ArrayLike] | None
 
     def __post_init__(self) -> None:
-        _check("(number, sum, sum of squares)", self.canary, self.stable)
+        _check(("number", "sum", "sum of squares"), self.canary, self.stable)
 
 
-def _check(names: str, *arms: Sequence[ArrayLike] | None) -> None:
-    wanted = names.count(",") + 1
+def _check(parts: Sequence[str], *arms: Sequence[ArrayLike] | None) -> None:
     for arm in arms:
-        if arm is not None and len(arm) != wanted:
-            raise ValueError(f"expected {names} of a version, found {len(arm)} numbers")
+        if arm is not None and len(arm) != len(parts):
+            raise ValueError(f"expected ({', '.join(parts)}) of a version, found {len(arm)} numbers")
 
 
 Measurement: TypeAlias = Counts | Histogram | Moments
@@ -145,7 +144,7 @@ _NOTHING = (0.0, 0.0)
 
 def tabulated(counts: Counts) -> Table:
     """The counts as a table with one channel."""
-    parts = (*(counts.canary or _NOTHING), *(counts.stable or _NOTHING))
+    parts = [part for arm in (counts.canary, counts.stable) for part in (_NOTHING if arm is None else arm)]
     table = np.empty((np.broadcast(*parts).size, 1, 4))
     for place, part in enumerate(parts):
         table[:, 0, place] = part

@@ -260,10 +260,11 @@ def _rates(metric: Metric, worst: MetricVerdict) -> str:
 
 
 def _few(watched: Watched) -> str:
-    boundary = None if watched.exact is None or not watched.exact.expected[0] else exact.boundary(watched.exact)
-    if watched.exact is None or boundary is None:
+    """How many bad events the canary had and how many are too many, where that is what decides."""
+    if watched.exact is None or not watched.exact.expected[0]:
         return ""
-    return f" ({watched.exact.bad[0]:.0f} in all, too many from {boundary} on)"
+    most = exact.boundary(watched.exact)
+    return "" if most is None else f" ({watched.exact.bad[0]:.0f} in all, too many from {most} on)"
 
 
 _TELLING = 100

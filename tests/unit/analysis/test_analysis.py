@@ -331,6 +331,15 @@ def test_many_runs_at_once_give_what_each_gives_alone(metric: dict[str, Any]) ->
     np.testing.assert_allclose(np.asarray(many.ratio), np.array([one.ratio for one in single], dtype=float), rtol=1e-9)
 
 
+def test_counts_may_be_rows_of_an_array() -> None:
+    policy = a_policy()
+    total, bad = np.array([100, 200]), np.array([1, 50])
+
+    state = update(policy, begin(policy), Look(0.0, {"errors": Counts(np.array([total, bad]), (total, bad))}))  # type: ignore[arg-type]
+
+    assert state["runs"] == 2
+
+
 def test_a_million_planned_looks_and_a_billion_requests_stay_finite() -> None:
     policy = a_policy(interval="1s", horizon="1000000s")
     state = after(policy, *(errors(float(k), (10**9, 10**7 * (1 + k % 2)), (10**9, 10**7)) for k in range(50)))

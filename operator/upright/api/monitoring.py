@@ -122,8 +122,8 @@ class Metric(BaseModel):
         default=None,
         min_length=1,
         max_length=1024,
-        description="Selector of the counter of all events, bad ones included. For Ratio and Limit. In a backtest from "
-        "Prometheus for every metric; of a Latency the selector of the histogram's buckets.",
+        description="Selector of the counter of all events, bad ones included; of a Latency that of the histogram's "
+        "buckets. Default for ErrorRate and Latency: those of the pods that Upright serves.",
     )
     maximum: float | None = Field(
         default=None, gt=0, lt=1, description="Limit only: the highest rate that is acceptable, whatever stable does."

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
+from upright.api.serving import ANSWERED, FAILED, REQUEST_DURATION, REQUESTS
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.prometheus import Labels, PrometheusError, Range, increases, matching, read_series
@@ -18,17 +19,16 @@ async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range
 
     Args:
         url: of the server.
-        policy: its metrics' `total` and `bad` are the selectors.
+        policy: its metrics' `total` and `bad` are the selectors; an ErrorRate or a Latency without them is that of the
+            pods that Upright serves.
         arms: label matchers for `canary` and `stable`.
         over: the looks.
 
     Raises:
         Unusable: a metric cannot be read from Prometheus, the server cannot be asked, or nothing was found.
     """
-    for metric in policy.metrics:
-        _check_selectors(metric)
     metrics = {}
-    for metric in policy.metrics:
+    for metric in [_selected(metric) for metric in policy.metrics]:
         try:
             metrics[metric.name] = await _recorded(url, metric, arms, over)
         except PrometheusError as problem:
@@ -36,17 +36,26 @@ async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range
     return Recording(metrics)
 
 
-def _check_selectors(metric: Metric) -> None:
+_SERVED: Mapping[MetricType, Mapping[str, str]] = {
+    MetricType.ERROR_RATE: {
+        "total": f'{REQUESTS}{{code=~"{ANSWERED}|{FAILED}"}}',
+        "bad": f'{REQUESTS}{{code="{FAILED}"}}',
+    },
+    MetricType.LATENCY: {"total": f"{REQUEST_DURATION}_bucket"},
+}
+
+
+def _selected(metric: Metric) -> Metric:
     if metric.type is MetricType.MEAN:
         raise Unusable(
             f"metric {metric.name!r} has type Mean, which Prometheus cannot tell: it has no sums of squares. "
             "Take the metric out of the policy, or record its number, sum and sumsq in a file."
         )
-    if metric.total is None:
-        raise Unusable(
-            f"metric {metric.name!r} has no selectors: to read it from Prometheus give it total and bad, "
-            "of a Latency only total, the selector of its buckets (such as http_request_duration_seconds_bucket)"
-        )
+    if metric.total is not None:
+        return metric
+    if metric.type not in _SERVED:
+        raise Unusable(f"metric {metric.name!r} has no selectors: to read it from Prometheus give it total and bad")
+    return metric.model_copy(update=_SERVED[metric.type])
 
 
 async def _recorded(url: str, metric: Metric, arms: Mapping[str, str], over: Range) -> Recorded:

@@ -58,10 +58,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def openmetrics() -> str:
-    """Counters of three stable pods and a canary pod whose errors begin as a new series; one stable pod restarts."""
+    """Counters of three stable pods and a canary pod whose errors begin as a new series; one stable pod restarts.
+
+    Once under names as others have them, and once under ours.
+    """
     rng = np.random.default_rng(1)
     pods = [("v1", f"stable-{pod}", 0.01, 0.05) for pod in range(3)] + [("v2", "canary-0", 0.1, 0.05)]
-    requests, durations = [], []
+    requests, ours, durations = [], [], []
     for version, pod, rate, slow in pods:
         labels = f'version="{version}",pod="{pod}",instance="{pod}:3000"'
         good = bad = 0
@@ -71,8 +74,11 @@ def openmetrics() -> str:
                 good = bad = 0
             time = START + 15 * look
             requests.append(f'http_requests_total{{code="200",{labels}}} {good} {time}')
+            ours.append(f'upright_requests_total{{code="2xx",{labels}}} {good} {time}')
+            ours.append(f'upright_requests_total{{code="4xx",{labels}}} {7 * look} {time}')
             if bad or version == "v1":
                 requests.append(f'http_requests_total{{code="500",{labels}}} {bad} {time}')
+                ours.append(f'upright_requests_total{{code="5xx",{labels}}} {bad} {time}')
             cumulative = buckets.cumsum()
             for bound, count in zip(BOUNDS, cumulative, strict=True):
                 durations.append(f'duration_seconds_bucket{{le="{bound}",{labels}}} {count} {time}')
@@ -80,9 +86,10 @@ def openmetrics() -> str:
             failed = int(rng.binomial(150, rate))
             good, bad = good + 150 - failed, bad + failed
             buckets = buckets + rng.multinomial(150, [0.7 - slow, 0.3, slow])
-    return "\n".join(
-        ["# TYPE http_requests counter", *requests, "# TYPE duration_seconds histogram", *durations, "# EOF\n"]
-    )
+    families = {"http_requests counter": requests, "upright_requests counter": ours}
+    for name in ("duration_seconds", "upright_request_duration_seconds"):
+        families[f"{name} histogram"] = [line.replace("duration_seconds", name, 1) for line in durations]
+    return "\n".join([*(line for name, lines in families.items() for line in (f"# TYPE {name}", *lines)), "# EOF\n"])
 
 
 FAILED = 'http_requests_total{code="500"}'
@@ -96,8 +103,13 @@ def backtest(policy: Path, url: str, *more: str) -> int:
     return main(["backtest", "--policy", str(policy), "--looks", url, *where, *when, *more])
 
 
-def test_a_bad_canary_is_found_in_prometheus(server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = backtest(a_policy_file(tmp_path, ERRORS, LATENCY), server, "--json", "--null", "200")
+@pytest.mark.parametrize("selectors", [True, False])
+def test_a_bad_canary_is_found_in_prometheus_by_the_selectors_of_its_metrics_or_ours(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, selectors: bool
+) -> None:
+    metrics = [ERRORS, LATENCY] if selectors else [{k: m[k] for k in ("name", "type")} for m in (ERRORS, LATENCY)]
+
+    status = backtest(a_policy_file(tmp_path, *metrics), server, "--json", "--null", "200")
 
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     errors, latency = found["metrics"]
@@ -111,7 +123,7 @@ def test_a_bad_canary_is_found_in_prometheus(server: str, tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("metric", "says"),
     [
-        ({"name": "errors", "type": "ErrorRate"}, "has no selectors"),
+        ({"name": "refunds", "type": "Ratio"}, "'refunds' has no selectors: to read it from Prometheus give it total"),
         ({"name": "revenue", "type": "Mean"}, "'revenue' has type Mean, which Prometheus cannot tell"),
         ({**LATENCY, "total": "http_requests_total"}, "found 'http_requests_total', whose series have no label le"),
         ({**ERRORS, "total": "nothing_total", "bad": "nothing_total"}, "has no values for 'nothing_total{version="),

@@ -98,11 +98,14 @@ class Workspace:
         return items
 
     def until(self, kind: str, name: str, holds: Callable[[Object], object], what: str, seconds: float = 120) -> Object:
-        """Wait until something holds of an object; raises NotInTimeError with all that could explain it."""
+        """Wait until something holds of an object, whose status is empty until the operator has seen it.
+
+        Raises NotInTimeError with all that could explain it.
+        """
         end = time.monotonic() + seconds
         while True:
             found = self.find(kind, name)
-            if found is not None and holds(found):
+            if found is not None and holds({"status": {}} | found):
                 return found
             if time.monotonic() > end:
                 raise NotInTimeError(f"{kind} {name}: {what}: not within {seconds} s.\n{self.explain(kind, name)}")
@@ -117,9 +120,7 @@ class Workspace:
 
     def until_phase(self, kind: str, name: str, phase: str, seconds: float = 120) -> Object:
         """Wait until the status says so."""
-        return self.until(
-            kind, name, lambda one: one.get("status", {}).get("phase") == phase, f"phase {phase}", seconds
-        )
+        return self.until(kind, name, lambda one: one["status"].get("phase") == phase, f"phase {phase}", seconds)
 
     def train(self, name: str, parameters: Object, version: str, seconds: float = 120) -> Object:
         """Change the parameters of a TrainingJob and wait for the version that the run gives."""

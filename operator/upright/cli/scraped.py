@@ -63,7 +63,8 @@ async def _recorded(url: str, metric: Metric, arms: Mapping[str, str], over: Ran
     buckets: dict[Place, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     for arm, matchers in arms.items():
         asked = matching(metric.total or "", matchers)
-        total = increases(await read_series(url, asked, over), over)
+        canary = arm == "canary"
+        total = increases(await read_series(url, asked, over), over, from_start=canary)
         if not any(total.values()) and not (metric.type is MetricType.LIMIT and arm == "stable"):
             raise Unusable(
                 f"metric {metric.name!r}: {url} has no values for {asked!r} between {over.start:.0f} and {over.end:.0f}"
@@ -71,13 +72,14 @@ async def _recorded(url: str, metric: Metric, arms: Mapping[str, str], over: Ran
         if metric.type is MetricType.LATENCY:
             for time, parts in total.items():
                 for labels, count in parts.items():
-                    buckets[time, arm == "canary", _pod(labels)][_edge(labels, metric)] += count
+                    buckets[time, canary, _pod(labels)][_edge(labels, metric)] += count
         else:
-            bad = increases(await read_series(url, matching(metric.bad or "", matchers), over), over)
+            asked = matching(metric.bad or "", matchers)
+            bad = increases(await read_series(url, asked, over), over, from_start=canary)
             for time, parts in total.items():
                 bads = _by_pod(bad[time])
                 for pod, count in _by_pod(parts).items():
-                    cells[time, arm == "canary", pod] = (count, bads.get(pod, 0.0))
+                    cells[time, canary, pod] = (count, bads.get(pod, 0.0))
     if metric.type is not MetricType.LATENCY:
         return _of_cells(Kind.COUNTS, (), cells)
     return _histograms(metric, buckets)

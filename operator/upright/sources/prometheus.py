@@ -64,8 +64,12 @@ async def read_series(url: str, selector: str, over: Range) -> Series:
     return found
 
 
-def increases(series: Series, over: Range) -> dict[float, dict[Labels, float]]:
-    """By look, what each series counted since the look before; series that cannot be trusted then are left out."""
+def increases(series: Series, over: Range, *, from_start: bool = False) -> dict[float, dict[Labels, float]]:
+    """By look, what each series counted since the look before; series that cannot be trusted then are left out.
+
+    `from_start` says that a target which is not there at the first look starts when it appears, so that all it ever
+    counted is counted, as of a candidate's pods.
+    """
     targets: set[str] = set()
     before: dict[str, Sample] = {}
     by_name = {json.dumps(labels): labels for labels in series}
@@ -75,7 +79,7 @@ def increases(series: Series, over: Range) -> dict[float, dict[Labels, float]]:
             name: Sample(time, (series[labels][time],)) for name, labels in by_name.items() if time in series[labels]
         }
         for name in now.keys() - before.keys():
-            if _target(by_name[name]) in targets:
+            if _target(by_name[name]) in targets or (from_start and time > over.start):
                 before[name] = Sample(time - over.step, (0.0,))
         added[time] = {}
         for name in now.keys() & before.keys():

@@ -15,7 +15,7 @@ import pytest
 from tests.cluster import host
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
-from upright.sources.prometheus import Range, increases, matching
+from upright.sources.prometheus import Range, Series, increases, matching
 
 START = 1_790_000_000
 LOOKS = 60
@@ -165,6 +165,17 @@ def test_increases_survive_a_restart_and_count_a_series_that_is_new_on_a_known_t
         15.0: {one: 50.0},
         30.0: {one: 20.0, errors: 2.0},
         45.0: {one: 10.0, errors: 3.0},
+    }
+
+
+def test_a_candidate_that_starts_after_the_first_look_counts_from_zero() -> None:
+    old, new = (("instance", "a"),), (("instance", "b"),)
+    series: Series = {old: {0.0: 100.0, 15.0: 150.0}, new: {15.0: 20.0, 30.0: 25.0}}
+
+    assert increases(series, Range(0.0, 30.0, 15.0), from_start=True) == {
+        0.0: {},
+        15.0: {old: 50.0, new: 20.0},
+        30.0: {new: 5.0},
     }
 
 

@@ -26,8 +26,7 @@ from upright.analysis.looks import Floats, Table
 
 FEW = 25.0  # expected bad events of the canary
 CELLS = 64  # sums from here on are not told apart: beyond FEW by nearly 8 standard deviations
-_BAD: Floats = np.arange(float(CELLS))
-_ALL = 1 - 1e-12  # a share of the traffic whose odds are finite
+_NUMBERS: Floats = np.arange(float(CELLS))  # of bad events
 
 
 class Exact(NamedTuple):
@@ -67,13 +66,12 @@ def seen(memory: Exact, table: Table, r0: float, alpha: float, elapsed: Floats) 
     """
     n_c, e_c, n_s, e_s = table.counts[:, 0].T
     events = e_c + e_s
-    weighted = n_c * r0
-    share = np.minimum(weighted / np.maximum(weighted + n_s, 1e-300), _ALL)
-    expected = memory.expected + events * share
+    odds = n_c * r0 / np.maximum(n_s, 1e-300)
+    expected = memory.expected + events * odds / (1 + odds)
     few = (expected <= FEW) & (events > 0)  # a look without events tells nothing
     if not few.any():
         return memory._replace(expected=expected)
-    alive = _added(memory.alive, _binomial(events * few, share))
+    alive = _added(memory.alive, _binomial(events * few, odds))
     tail = np.add.accumulate(alive[:, ::-1], axis=1)[:, ::-1]
     budget = np.where(few, alpha * np.sqrt(np.minimum(elapsed, 1.0)) - memory.spent, -1.0)
     beyond = tail <= budget[:, None]
@@ -106,13 +104,13 @@ def boundary(memory: Exact) -> int | None:
     return int(np.flatnonzero(memory.alive[0])[-1]) + 1
 
 
-def _binomial(number: Floats, share: Floats) -> Floats:
+def _binomial(number: Floats, odds: Floats) -> Floats:
     """The probabilities of 0, 1, ... bad events of the canary, shape (runs, as many as can be, CELLS at most)."""
     most = min(int(number.max()), CELLS - 1)
-    odds = (share / (1 - share))[:, None]
-    steps = np.log(np.maximum((number[:, None] - _BAD[:most]) / _BAD[1 : most + 1] * odds, 1e-300))
-    logs = np.concatenate(((number * np.log1p(-share))[:, None], steps), axis=1).cumsum(axis=1)
-    return np.asarray(np.exp(logs))
+    law = np.empty((len(number), most + 1))
+    law[:, 0] = (1 + odds) ** -number
+    law[:, 1:] = (number[:, None] - _NUMBERS[:most]) * odds[:, None] / _NUMBERS[1 : most + 1]  # by the one before
+    return np.asarray(np.multiply.accumulate(law, axis=1))
 
 
 def _added(alive: Floats, law: Floats) -> Floats:

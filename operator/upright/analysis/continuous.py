@@ -29,12 +29,13 @@ from upright.analysis.looks import (
     Floats,
     Ints,
     Moments,
+    reasons,
+    rows,
 )
 from upright.api.monitoring import Metric, Policy
 
 INFLATION = 1.15
 LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used
-_NOTHING = (0.0, 0.0, 0.0)
 _ROUNDING = 1 - 1e-9
 
 
@@ -59,29 +60,23 @@ def empty(runs: int) -> Drifting:
 
 def sampled(moments: Moments) -> Floats:
     """The moments as an array of shape (runs, 2, 3): canary and stable; number, sum, sum of squares."""
-    parts = [part for arm in (moments.canary, moments.stable) for part in (_NOTHING if arm is None else arm)]
-    sample = np.empty((np.broadcast(*parts).size, len(parts)))
-    for place, part in enumerate(parts):
-        sample[:, place] = part
-    return sample.reshape(-1, 2, 3)
+    return rows(moments, 3).reshape(-1, 2, 3)
 
 
-def reasons(sample: Floats) -> Ints:
+def checked(sample: Floats) -> Ints:
     """For each run `USABLE`, or why the sample is not."""
     finite = np.logical_and.reduce(np.abs(sample) < INFINITE, axis=(1, 2))
     numbers, sums, squares = np.moveaxis(np.where(finite[:, None, None], sample, 0.0), -1, 0)
     possible = sums * sums * _ROUNDING <= numbers * squares  # Cauchy and Schwarz
     if (finite & ((numbers >= 1) & possible).all(axis=-1)).all():
         return np.full(len(sample), USABLE)
-    why = np.full(len(sample), USABLE)
-    for reason, where in (
+    return reasons(
+        len(sample),
         (NO_TRAFFIC, numbers < 1),
         (IMPOSSIBLE, ~possible),
         (BACKWARDS, (numbers < 0) | (squares < 0)),
-        (NOT_FINITE, ~finite[:, None]),
-    ):
-        why[where.any(axis=-1)] = reason
-    return why
+        (NOT_FINITE, ~finite),
+    )
 
 
 def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints, dispersion: float) -> Drifting:

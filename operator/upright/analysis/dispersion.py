@@ -93,7 +93,7 @@ def _sums(tables: list[Table]) -> tuple[Floats, Floats]:
 
 def _of_means(moments: list[Moments]) -> float | None:
     samples = [continuous.sampled(part) for part in moments]
-    usable = [sample[continuous.reasons(sample) == USABLE] for sample in samples]
+    usable = [sample[continuous.checked(sample) == USABLE] for sample in samples]
     if not sum(len(sample) for sample in usable):
         return None
     number, total, squares = np.moveaxis(np.concatenate(usable), -1, 0)

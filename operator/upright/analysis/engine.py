@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import MAX_CHANNELS, Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import (
     EDGES,
-    FRACTION,
     KIND,
     MISSING,
     SKIPS,
@@ -39,6 +39,8 @@ from upright.analysis.looks import (
 )
 from upright.analysis.state import NAMED, Analysis, Crossing, LeftOut, State, Watched, dump, load
 from upright.api.monitoring import Boundary, Metric, MetricType, Policy
+
+LARGEST = 690.0  # ln of the largest evidence that is told
 
 
 def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str, float] | None = None) -> State:
@@ -95,21 +97,25 @@ def metric_evidence(watched: Watched, metric: Metric, policy: Policy, runs: int)
 
 def weighted_evidence(analysis: Analysis, policy: Policy) -> Floats:
     """ln(a_m E_m), shape (runs, metrics)."""
-    whole = sum(metric.weight for metric in policy.metrics)
     shares = np.empty((analysis.runs, len(policy.metrics)))
     for place, metric in enumerate(policy.metrics):
         evidence = metric_evidence(analysis.metrics[metric.name], metric, policy, analysis.runs)
-        shares[:, place] = evidence + math.log(metric.weight / whole)
+        shares[:, place] = evidence + math.log(policy.share(metric) / policy.false_rollback_probability)
     return shares
 
 
 def together(shares: Floats, policy: Policy) -> Floats:
     """The ln of the evidence of all metrics, shape (runs,), from `weighted_evidence`."""
-    alone = np.array([metric.boundary is Boundary.EXACT for metric in policy.metrics])
-    if not alone.any():
+    mixed = [metric.boundary is Boundary.MIXTURE for metric in policy.metrics]
+    if all(mixed):
         return np.asarray(np.logaddexp.reduce(shares, axis=-1))
-    summed = np.logaddexp.reduce(shares[:, ~alone], axis=-1)  # minus infinity where there is none
-    return np.asarray(np.maximum(summed, shares[:, alone].max(axis=-1)))
+    summed = np.logaddexp.reduce(shares[:, mixed], axis=-1)  # minus infinity where there is none
+    return np.asarray(np.maximum(summed, shares[:, np.logical_not(mixed)].max(axis=-1)))
+
+
+def reported(log_evidence: ArrayLike) -> Floats:
+    """The evidence, from its ln, as it is told: a finite number."""
+    return np.asarray(np.exp(np.minimum(log_evidence, LARGEST)))
 
 
 def combined_evidence(policy: Policy, state: Mapping[str, Any]) -> float:
@@ -190,13 +196,10 @@ def _watched(
         return _skipped(watched, np.full(len(watched.last_skip), why))
     watched = _for_runs(watched, len(table.canary_total))
     assert isinstance(watched.memory, Comparison)
-    used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT)
-    if watched.exact is not None:
-        reason = np.where((reason == USABLE) & (used.counts % 1 != 0).any(axis=(1, 2)), FRACTION, reason)
+    used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT, whole=watched.exact is not None)
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
-    if not (reason == USABLE).all():
-        used = Table(np.where((reason == USABLE)[:, None, None], used.counts, 0.0))
+        used = Table(np.zeros_like(used.counts))
     memory = comparison.seen(watched.memory, metric, policy, used, reason, watched.dispersion)
     boundary = watched.exact
     if boundary is not None:
@@ -212,7 +215,7 @@ def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | N
     sample = continuous.sampled(measurement)
     watched = _for_runs(watched, sample.shape[0])
     assert isinstance(watched.memory, Drifting)
-    reason = continuous.reasons(sample)
+    reason = continuous.checked(sample)
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
     memory = continuous.seen(watched.memory, metric, sample, reason, watched.dispersion)
@@ -282,17 +285,17 @@ def _spread(array: Any, runs: int) -> Any:
     return np.repeat(array, runs, axis=0)
 
 
+def _spread_all(memory: Any, runs: int) -> Any:
+    """A memory whose arrays have so many runs; None where there is none."""
+    return None if memory is None else type(memory)(*(_spread(array, runs) for array in memory))
+
+
 def _for_runs(watched: Watched, runs: int) -> Watched:
     if len(watched.last_skip) == runs or (runs == 1 and len(watched.last_skip) > 1):
         return watched
-    memory, boundary = watched.memory, watched.exact
-    if memory is not None:
-        memory = type(memory)(*(_spread(array, runs) for array in memory))
-    if boundary is not None:
-        boundary = type(boundary)(*(_spread(array, runs) for array in boundary))
     return watched._replace(
-        memory=memory,
-        exact=boundary,
+        memory=_spread_all(watched.memory, runs),
+        exact=_spread_all(watched.exact, runs),
         skips=_spread(watched.skips, runs),
         last_skip=_spread(watched.last_skip, runs),
     )

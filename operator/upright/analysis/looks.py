@@ -91,12 +91,12 @@ SKIPS = (
     "a count is not a finite number",
     "a count went backwards",
     "there are more bad events than events",
-    "there was no traffic to one of the versions",
-    "the version was still warming up",
-    "a count is not a whole number, as the exact boundary needs",
     "no values have such a sum and sum of squares",
+    "there was no traffic to one of the versions",
+    "a count is not a whole number, as the exact boundary needs",
+    "the version was still warming up",
 )
-MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, NO_TRAFFIC, WARMING, FRACTION, IMPOSSIBLE = range(len(SKIPS))
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING = range(len(SKIPS))
 USABLE = -1
 INFINITE = 1e100  # more than any service counts; squares of less are finite
 
@@ -131,24 +131,19 @@ class Table:
         return self.counts[..., 3]
 
 
-def table_of(canary: tuple[Floats, Floats], stable: tuple[Floats, Floats]) -> Table:
-    """The table of (total, bad) of both versions, each of shape (runs, channels)."""
-    counts = np.empty((*np.broadcast_shapes(*(part.shape for part in (*canary, *stable))), 4))
-    for place, part in enumerate((*canary, *stable)):
-        counts[..., place] = part
-    return Table(counts)
-
-
-_NOTHING = (0.0, 0.0)
+def rows(measurement: Counts | Moments, size: int) -> Floats:
+    """The `size` parts of the canary and then those of stable, shape (runs, 2 size); 0 for what was not measured."""
+    arms = (measurement.canary, measurement.stable)
+    parts = [part for arm in arms for part in ((0.0,) * size if arm is None else arm)]
+    row = np.empty((np.broadcast(*parts).size, len(parts)))
+    for place, part in enumerate(parts):
+        row[:, place] = part
+    return row
 
 
 def tabulated(counts: Counts) -> Table:
     """The counts as a table with one channel."""
-    parts = [part for arm in (counts.canary, counts.stable) for part in (_NOTHING if arm is None else arm)]
-    table = np.empty((np.broadcast(*parts).size, 1, 4))
-    for place, part in enumerate(parts):
-        table[:, 0, place] = part
-    return Table(table)
+    return Table(rows(counts, 2)[:, None])
 
 
 def stable_alone(table: Table) -> Table:
@@ -156,32 +151,35 @@ def stable_alone(table: Table) -> Table:
     return Table(np.concatenate((table.counts[..., 2:], np.zeros_like(table.counts[..., :2])), axis=-1))
 
 
-def as_runs(value: ArrayLike) -> Floats:
-    """A number or an array over runs, as an array of shape (runs,)."""
-    return np.atleast_1d(np.asarray(value, dtype=np.float64))
+def reasons(runs: int, *causes: tuple[int, Bools]) -> Ints:
+    """For each run `USABLE`, or the last of the reasons that hold anywhere in it; the first axis of each is the run."""
+    reason = np.full(runs, USABLE)
+    for why, where in causes:
+        reason[where.reshape(runs, -1).any(axis=1)] = why
+    return reason
 
 
-def checked(table: Table, one_arm: bool = False) -> tuple[Table, Ints]:
+def checked(table: Table, one_arm: bool = False, whole: bool = False) -> tuple[Table, Ints]:
     """The table with its unusable runs set to zero, and for each run `USABLE` or why it cannot be used.
 
-    With `one_arm` only the canary needs traffic.
+    With `one_arm` only the canary needs traffic, with `whole` a count must be a whole number.
     """
     parts = table.counts
     totals, bad = parts[..., ::2], parts[..., 1::2]
     needed = totals[..., :1] if one_arm else totals
     fits = (bad >= 0) & (bad <= totals) & (totals < INFINITE) & (needed > 0)
-    if fits.all():
+    if fits.all() and not (whole and (parts % 1).any()):
         return table, np.full(len(parts), USABLE)
-    usable: Bools = np.logical_and.reduce(fits, axis=(1, 2))
-    reason = np.where(usable, USABLE, NOT_FINITE)
-    for why, where in (
+    finite = np.abs(parts) < INFINITE
+    reason = reasons(
+        len(parts),
+        (FRACTION, (np.where(finite, parts, 0.0) % 1 > 0) & whole),
         (NO_TRAFFIC, needed <= 0),
         (EXCESS, bad > totals),
         (BACKWARDS, parts < 0),
-        (NOT_FINITE, ~(np.abs(parts) < INFINITE)),
-    ):
-        reason[where.any(axis=(1, 2))] = why
-    return Table(np.where(usable[:, None, None], parts, 0.0)), reason
+        (NOT_FINITE, ~finite),
+    )
+    return Table(np.where((reason == USABLE)[:, None, None], parts, 0.0)), reason
 
 
 def inner_edges(histogram: Histogram) -> tuple[float, ...] | None:

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from upright.analysis.discoveries import discoveries
-from upright.analysis.engine import begin, combined_evidence, update
+from upright.analysis.engine import begin, combined_evidence, reported, update
 from upright.analysis.looks import Look
 from upright.analysis.state import State
 from upright.api.monitoring import Boundary, Policy
-
-LARGEST = 690.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def update_segments(policy: Policy, state: Mapping[str, Any], whole: Look, by_se
     }
     evidence = _mixture(policy, after)
     if "crossed" not in after and evidence >= -np.log(policy.false_rollback_probability):
-        after["crossed"] = {"time": whole.time, "evidence": float(np.exp(min(evidence, LARGEST)))}
+        after["crossed"] = {"time": whole.time, "evidence": float(reported(evidence))}
     return after
 
 
@@ -85,7 +83,7 @@ def segmented_verdict(policy: Policy, state: Mapping[str, Any]) -> SegmentedVerd
     names = list(state["segments"])
     logs = np.array([combined_evidence(policy, stored) for stored in state["segments"].values()])
     worst = names[int(logs.argmax())] if names and logs.max() > combined_evidence(policy, state["whole"]) else None
-    now = float(np.exp(min(_mixture(policy, state), LARGEST)))
+    now = float(reported(_mixture(policy, state)))
     found = discoveries(logs, policy.false_rollback_probability)
     return SegmentedVerdict(
         rollback=crossed is not None,

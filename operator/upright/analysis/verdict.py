@@ -10,13 +10,11 @@ import numpy as np
 from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
-from upright.analysis.engine import metric_evidence, together, weighted_evidence
+from upright.analysis.engine import metric_evidence, reported, together, weighted_evidence
 from upright.analysis.looks import SKIPS, USABLE, Bools, Floats
 from upright.analysis.state import Analysis, Watched, load
 from upright.api.common import format_duration
 from upright.api.monitoring import Metric, MetricType, Policy
-
-LARGEST = 690.0  # ln of the largest evidence that is reported
 
 
 class Decision(StrEnum):
@@ -94,7 +92,7 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
     if analysis.crossing is not None:
         logs = np.where(crossed, analysis.crossing.evidence, logs)
         blamed = np.where(crossed, analysis.crossing.blamed, blamed).astype(np.int64)
-    evidence = _shown(logs)
+    evidence = reported(logs)
     decisions = _decisions(analysis, policy, crossed)
     threshold = 1 / policy.false_rollback_probability
     if analysis.runs > 1:
@@ -131,10 +129,6 @@ def _is_safe(watched: Watched, policy: Policy, runs: int) -> Bools:
     if isinstance(watched.memory, Drifting):
         return np.asarray(continuous.non_inferiority(watched.memory, policy) >= wanted)
     return np.zeros(runs, dtype=np.bool_)
-
-
-def _shown(logs: Floats) -> Floats:
-    return np.asarray(np.exp(np.minimum(logs, LARGEST)))
 
 
 def _of_many(analysis: Analysis, policy: Policy, decisions: Any, blamed: Any, evidence: Any) -> Verdict:
@@ -191,7 +185,7 @@ def _metric_verdict(analysis: Analysis, policy: Policy, metric: Metric) -> Metri
         stable=None if stable is None else float(stable),
         ratio=_known(ratio[0]),
         interval=(float(low[0]), float(high[0])) if bounded else None,
-        evidence=float(_shown(metric_evidence(watched, metric, policy, 1))[0]),
+        evidence=float(reported(metric_evidence(watched, metric, policy, 1))[0]),
         edge=watched.edges[channel[0]] if watched.edges and memory is not None else None,
         looks=0 if memory is None else int(memory.used[0]),
         skipped={why: int(count) for why, count in zip(SKIPS, watched.skips[0], strict=True) if count},

@@ -124,24 +124,22 @@ def _policy(path: Path) -> Policy:
         raise Unusable(f"{path}: {problem.strerror}") from problem
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise Unusable(f"{path}: expected YAML or JSON: {problem}") from problem
-    kinds = [f"a {one['kind']}" if _is_object(one) else f"a {type(one).__name__}" for one in documents]
-    ours = [one for one in documents if _is_object(one) and str(one.get("apiVersion", "")).startswith(f"{GROUP}/")]
-    deployments = [one for one in ours if one["kind"] == "Deployment"]
+    objects = [one for one in documents if isinstance(one, dict) and "kind" in one]
+    deployments = [
+        one for one in objects if one["kind"] == "Deployment" and str(one.get("apiVersion", "")).startswith(f"{GROUP}/")
+    ]
     try:
         if len(deployments) == 1:
             return of_deployment(DeploymentSpec.model_validate(deployments[0].get("spec")))
-        if len(documents) == 1 and isinstance(documents[0], dict) and not _is_object(documents[0]):
+        if len(documents) == 1 and isinstance(documents[0], dict) and not objects:
             return Policy.model_validate(documents[0])
     except ValidationError as problem:
         raise Unusable(f"{path}: {sentences(problem)}") from problem
+    kinds = [f"a {one['kind'] if one in objects else type(one).__name__}" for one in documents]
     raise Unusable(
         f"{path}: expected the fields of a policy, such as interval and metrics, or one Deployment of {GROUP}, "
         f"found {', '.join(kinds) or 'nothing'}"
     )
-
-
-def _is_object(document: object) -> bool:
-    return isinstance(document, dict) and "kind" in document
 
 
 def _recording(options: argparse.Namespace, policy: Policy) -> Recording:

@@ -21,7 +21,7 @@ from upright.analysis import (
     update,
     verdict,
 )
-from upright.analysis.engine import together
+from upright.analysis.engine import combined_evidence, reported
 from upright.analysis.looks import Floats, Ints
 from upright.cli.recording import Recorded, Recording, looks
 
@@ -41,15 +41,17 @@ class Each(Protocol):
 class Replay:
     """What a policy would have done.
 
-    `verdicts` has one for every look, also after the decision. `decided` is the place of the rollback, when there is
-    one before the horizon ends, and else of the first verdict that is not Continue: a Deployment goes through all its
-    steps, also when its candidate is shown to be good in the first.
+    `verdicts` has one for every look, also after the decision, and `combined` the evidence of all metrics then.
+    `decided` is the place of the rollback, when there is one before the horizon ends, and else of the first verdict
+    that is not Continue: a Deployment goes through all its steps, also when its candidate is shown to be good in the
+    first.
     """
 
     policy: Policy
     dispersion: Mapping[str, float]
     times: tuple[float, ...]
     verdicts: tuple[Verdict, ...]
+    combined: tuple[float, ...]
     decided: int | None
 
     @property
@@ -69,11 +71,7 @@ class Replay:
             metric.name: [said.metrics[place].evidence for said in self.verdicts]
             for place, metric in enumerate(metrics)
         }
-        if len(metrics) > 1:
-            weights = np.array([metric.weight for metric in metrics])
-            logs = np.log(np.maximum(np.transpose(list(found.values())), 1e-300)) + np.log(weights / weights.sum())
-            found[TOGETHER] = np.exp(together(logs, self.policy)).tolist()
-        return found
+        return found | {TOGETHER: list(self.combined)} if len(metrics) > 1 else found
 
 
 @dataclass(frozen=True)
@@ -97,12 +95,13 @@ def replay(policy: Policy, recording: Recording, each: Each) -> Replay:
     recorded = list(recording.looks())
     start = next((place for place, look in enumerate(recorded) if _has_canary(look)), len(recorded))
     state = begin(policy, history=recorded[:start], dispersion=dispersion)
-    verdicts = []
+    verdicts, combined = [], []
     for look in each(recorded[start:]):
         state = update(policy, state, look)
         verdicts.append(verdict(policy, state))
+        combined.append(float(reported(combined_evidence(policy, state))))
     times = tuple(look.time for look in recorded[start:])
-    return Replay(policy, dispersion, times, tuple(verdicts), _decided(policy, times, verdicts))
+    return Replay(policy, dispersion, times, tuple(verdicts), tuple(combined), _decided(policy, times, verdicts))
 
 
 def _decided(policy: Policy, times: Sequence[float], verdicts: Sequence[Verdict]) -> int | None:
@@ -148,9 +147,9 @@ def null_splits(
     for start, batch in each(parts):
         size = batch.stop - batch.start
         state = begin(policy, dispersion=dispersion)
-        chosen = _random_parts(rng, size, units.pods) if every is None else every[batch]
+        chosen = None if units.pods == 1 else _random_parts(rng, size, units.pods) if every is None else every[batch]
         for look in range(start, start + length):
-            canary = _random_parts(rng, size, 2) if units.pods == 1 else chosen
+            canary = _random_parts(rng, size, 2) if chosen is None else chosen
             state = update(policy, state, _split(units, look, canary))
         hits += int((np.asarray(verdict(policy, state).decision) == str(Decision.ROLLBACK)).sum())
     runs *= len(starts)

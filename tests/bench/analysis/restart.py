@@ -10,10 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.unit.analysis.builders import EXACT, a_metric, a_policy, measured, stored
+from tests.unit.analysis.builders import a_policy, every_metric, measured, stored, title
 from upright.analysis import Look, begin, update, verdict
-
-KINDS = ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")
 
 
 def main() -> None:
@@ -22,8 +20,7 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=480, help="looks of each rollout")
     looks = parser.parse_args().looks
     table = Table("metric", "looks", "verdicts that differ", "largest state, bytes", title="A restart after every look")
-    metrics = [(kind, a_metric(kind, "m")) for kind in KINDS]
-    for name, metric in [*metrics, ("ErrorRate, exact boundary", a_metric(name="m", **EXACT))]:
+    for metric in every_metric():
         policy, rng, differ, largest = a_policy(metric), np.random.default_rng(1), 0, 0
         straight = restarted = begin(policy)
         for k in range(looks):
@@ -31,7 +28,7 @@ def main() -> None:
             straight, restarted = update(policy, straight, look), stored(update(policy, restarted, look))
             differ += verdict(policy, straight) != verdict(policy, restarted)
             largest = max(largest, len(json.dumps(restarted["metrics"]["m"])))
-        table.add_row(name, str(looks), str(differ), str(largest))
+        table.add_row(title(metric), str(looks), str(differ), str(largest))
     Console(width=100).print(table)
 
 

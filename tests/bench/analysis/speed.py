@@ -46,9 +46,8 @@ def _live() -> list[tuple[str, Policy, dict[str, Measurement]]]:
         (kind, Policy.model_validate({"metrics": [{"name": "m", "type": kind}]}), {"m": measured})
         for kind, measured in kinds.items()
     ]
-    exact = {"name": "m", "type": "ErrorRate", "boundary": "Exact", "dispersion": 1, "tolerance": {"relative": 0.25}}
-    few = Counts((10, 1), (100, 0))
-    single.append(("ErrorRate, exact boundary", Policy.model_validate({"metrics": [exact]}), {"m": few}))
+    few: dict[str, Measurement] = {"m": Counts((10, 1), (100, 0))}
+    single.append(("ErrorRate, exact boundary", policy(relative=0.25, boundary="Exact"), few))
     every = Policy.model_validate({"metrics": [{"name": kind, "type": kind} for kind in kinds]})
     return [*single, ("all four", every, kinds)]
 

@@ -19,6 +19,16 @@ def a_metric(type: str = "ErrorRate", name: str = "errors", **fields: Any) -> di
     return {"name": name, "type": type, **required, **fields}
 
 
+def every_metric() -> list[dict[str, Any]]:
+    """One of every kind, named m."""
+    kinds = ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")
+    return [*(a_metric(kind, "m") for kind in kinds), a_metric(name="m", **EXACT)]
+
+
+def title(metric: dict[str, Any]) -> str:
+    return " ".join(metric[field] for field in ("type", "boundary") if field in metric)
+
+
 def a_policy(*metrics: dict[str, Any], **fields: Any) -> Policy:
     return Policy.model_validate({"metrics": list(metrics) or [a_metric()], **fields})
 

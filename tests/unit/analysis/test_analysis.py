@@ -9,14 +9,21 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.unit.analysis.builders import EDGES, EXACT, a_metric, a_policy, counted, errors, measured, stored
+from tests.unit.analysis.builders import (
+    EDGES,
+    EXACT,
+    a_metric,
+    a_policy,
+    counted,
+    errors,
+    every_metric,
+    measured,
+    stored,
+    title,
+)
 from upright.analysis import Counts, Decision, Histogram, Look, Moments, Policy, State, begin, update, verdict
 
-METRICS = [
-    *(a_metric(kind, "m") for kind in ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")),
-    a_metric(name="m", **EXACT),
-]
-of_every_kind = pytest.mark.parametrize("metric", METRICS, ids=lambda m: f"{m['type']}{m.get('boundary', '')}")
+of_every_kind = pytest.mark.parametrize("metric", every_metric(), ids=title)
 
 
 def after(policy: Policy, *looks: Look) -> State:

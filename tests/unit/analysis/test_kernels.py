@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from upright.analysis import rates, ratio
+from upright.analysis import Counts, rates, ratio
 from upright.analysis.bets import bets
-from upright.analysis.looks import Table, table_of
+from upright.analysis.looks import Table, tabulated
 
 
 def outcomes(n_c: int, n_s: int) -> Table:
     """Every outcome of a look, one a run."""
-    e_c, e_s = (grid.reshape(-1, 1).astype(float) for grid in np.mgrid[0 : n_c + 1, 0 : n_s + 1])
-    return table_of((np.full_like(e_c, n_c), e_c), (np.full_like(e_s, n_s), e_s))
+    e_c, e_s = (grid.reshape(-1).astype(float) for grid in np.mgrid[0 : n_c + 1, 0 : n_s + 1])
+    return tabulated(Counts((n_c, e_c), (n_s, e_s)))
 
 
 def probability(total: int, bad: NDArray[np.float64], rate: float) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Recordings and policies as files."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,11 @@ def rows_of_errors(
     """One canary pod from look `history` on and some stable pods, 150 requests each a look."""
     rng = np.random.default_rng(seed)
     rows: list[Row] = []
-    for look in range(looks):
-        names = [("stable", f"stable-{pod}", 0.01) for pod in range(pods)]
-        if look >= history:
-            names.append(("canary", "canary-0", canary_rate))
-        for arm, pod, rate in names:
-            total = int(rng.poisson(150))
-            bad = min(total, cluster * int(rng.poisson(total * rate / cluster)))
-            rows.append((15 * look, arm, "errors", total, bad, "", "", pod))
+    for time, arm, pod in looks_of_pods(looks, history, pods):
+        rate = canary_rate if arm == "canary" else 0.01
+        total = int(rng.poisson(150))
+        bad = min(total, cluster * int(rng.poisson(total * rate / cluster)))
+        rows.append((time, arm, "errors", total, bad, "", "", pod))
     return rows
 
 
@@ -49,14 +46,19 @@ def rows_of_values(canary_mean: float, looks: int = 60, history: int = 40, pods:
     """As `rows_of_errors`, with 150 values a look, such as revenues, of mean 10 and deviation 2 in stable."""
     rng = np.random.default_rng(seed)
     rows: list[Row] = []
-    for look in range(looks):
-        names = [("stable", f"stable-{pod}", 10.0) for pod in range(pods)]
-        if look >= history:
-            names.append(("canary", "canary-0", canary_mean))
-        for arm, pod, mean in names:
-            values = rng.normal(mean, 2.0, 150)
-            rows.append((15 * look, arm, "revenue", 150, values.sum(), (values**2).sum(), pod))
+    for time, arm, pod in looks_of_pods(looks, history, pods):
+        values = rng.normal(canary_mean if arm == "canary" else 10.0, 2.0, 150)
+        rows.append((time, arm, "revenue", 150, values.sum(), (values**2).sum(), pod))
     return rows
+
+
+def looks_of_pods(looks: int, history: int, pods: int) -> Iterator[tuple[int, str, str]]:
+    """Time, arm and name of each pod in each look: the canary's is there from look `history` on."""
+    for look in range(looks):
+        for pod in range(pods):
+            yield 15 * look, "stable", f"stable-{pod}"
+        if look >= history:
+            yield 15 * look, "canary", "canary-0"
 
 
 def a_csv(folder: Path, rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> Path:

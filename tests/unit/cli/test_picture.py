@@ -47,7 +47,8 @@ def a_replay(
         for values in zip(*evidence, strict=True)
     )
     times = tuple(every.total_seconds() * look for look in range(len(verdicts)))
-    return Replay(policy, {}, times, verdicts, rolled_back_at)
+    combined = tuple(sum(values) / len(values) for values in zip(*evidence, strict=True))
+    return Replay(policy, {}, times, verdicts, combined, rolled_back_at)
 
 
 def drawn(replayed: Replay) -> Element:

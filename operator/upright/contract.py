@@ -60,6 +60,16 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """Set one part of an object that exists to just this value: what somebody has added there goes, too."""
+
+    target: Reference
+    path: str
+    """A JSON pointer, for instance /spec/selector."""
+    value: Any
+
+
+@dataclass(frozen=True)
 class Event:
     """Something a person should be able to read in `kubectl describe`, on the object that was planned."""
 
@@ -67,6 +77,9 @@ class Event:
     reason: str
     action: str
     message: str
+    at: datetime | None = None
+    """When what it tells was decided, as the status records it. Such an event is planned again and again while it is
+    news, and told once: a process that ends between recording and telling leaves it to the next one."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,7 @@ class Plan:
     apply: Sequence[Manifest] = ()
     """Whole owned objects, by server-side apply; whatever else of the same types we own by label is deleted."""
     scale: Sequence[Scale] = ()
+    correct: Sequence[Correction] = ()
     delete: Sequence[Reference] = ()
     events: Sequence[Event] = ()
     counts: Sequence[Count] = ()
@@ -100,6 +114,18 @@ class Plan:
     """The samples, per metric, that this object contributes to the operator's /metrics; replaces its earlier ones."""
     again: timedelta | None = None
     """Look again after this long even if nothing happens."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """A question about the objects of a type that is answered without looking at all of them."""
+
+    type: ResourceType
+    name: str
+    values: Callable[[Manifest], Iterable[str]]
+    """Under which values an object is found; none when it is not to be found."""
+    order: Callable[[Manifest], Any] = lambda manifest: str(manifest["metadata"]["name"])
+    """Objects of one value come in this order, and then by name."""
 
 
 class World(Protocol):
@@ -126,6 +152,12 @@ class World(Protocol):
         """Objects of a type in a namespace, by name."""
         ...
 
+    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
+        """Objects of a namespace that the index has under a value, in its order; read from either end, each costs the
+        same however many there are. The index must be one that a kind has named.
+        """
+        ...
+
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
         ...
@@ -137,6 +169,11 @@ class Watch:
 
     type: ResourceType
     wakes: Callable[[Manifest, World], Iterable[Key]]
+    fields: Sequence[str] = ()
+    """What is read of an object beside its apiVersion, kind and metadata, as paths such as `spec.replicas`: the stores
+    keep no more than some kind reads. None given: the whole object."""
+    metadata: bool = False
+    """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them."""
 
 
 Observed = TypeVar("Observed")
@@ -154,6 +191,19 @@ class Kind(Protocol[Observed]):
     @property
     def applies(self) -> Sequence[ResourceType]:
         """The types of objects that plans `apply`: the shell prunes among these."""
+        ...
+
+    @property
+    def indexes(self) -> Sequence[Index]:
+        """The indexes that `observe` and `wakes` ask."""
+        ...
+
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Called once, before the first turn. `wake` gives a key a turn for something that no watch tells of."""
+        ...
+
+    def forget(self, key: Key) -> None:
+        """The object is no more, or about to be: drop whatever is remembered of it."""
         ...
 
     async def observe(self, resource: Manifest, world: World) -> Observed:

@@ -5,7 +5,7 @@ A Toy owns the Services in `spec.applied` (name to port) and, made once and neve
 
 import asyncio
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,13 @@ class Toys:
     type = TOYS
     watches = (Watch(SERVICES, lambda service, world: _owner(service)),)
     applies = (SERVICES,)
+    indexes = ()
+
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Nothing but the watches wakes it."""
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered."""
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
         return Observed(resource, world.owned(SERVICES, resource["metadata"]["uid"]))

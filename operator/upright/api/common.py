@@ -99,6 +99,27 @@ class Problem(Resource):
     risk_tier: Literal["Low", "Medium", "High"] = Field("Low", description="How bad a wrong answer is.")
 
 
+Labels = Annotated[
+    dict[str, str],
+    WithJsonSchema(
+        {"type": "object", "maxProperties": 64, "additionalProperties": {"type": "string", "maxLength": 63}}
+    ),
+]
+Annotations = Annotated[
+    dict[str, str],
+    WithJsonSchema(
+        {"type": "object", "maxProperties": 64, "additionalProperties": {"type": "string", "maxLength": 4096}}
+    ),
+]
+
+
+class AddedMetadata(Resource):
+    """Labels and annotations of the user on what Upright makes: queues, meshes, autoscalers and cost reports act on them."""
+
+    labels: Labels = Field({}, description="Labels. Those that Upright sets itself win.")
+    annotations: Annotations = Field({}, description="Annotations. Those that Upright sets itself win.")
+
+
 class Metadata(Resource):
     """The part of an object's metadata that decisions read."""
 

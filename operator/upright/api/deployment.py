@@ -6,7 +6,17 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from upright.api.common import AnyList, AnyObject, Conditions, DnsLabel, Duration, Metadata, Resource, Text
+from upright.api.common import (
+    AddedMetadata,
+    AnyList,
+    AnyObject,
+    Conditions,
+    DnsLabel,
+    Duration,
+    Metadata,
+    Resource,
+    Text,
+)
 from upright.api.schema import Column, Definition, Rule
 
 
@@ -25,6 +35,20 @@ class Serving(Resource):
     env: AnyList = Field([], description="Environment (core/v1 EnvVar).")
     pod: AnyObject = Field(
         {}, description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins."
+    )
+    metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the pods and the Services.")
+    timeout: Duration = Field(
+        timedelta(seconds=30),
+        description="The longest that one request may take, at least 1s: then it is answered by 504 and counts "
+        "as failed.",
+    )
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "!has(self.timeout) || duration(self.timeout) >= duration('1s')",
+            "timeout must be at least 1s",
+            field="timeout",
+        ),
     )
 
 
@@ -65,10 +89,32 @@ class Rollout(Resource):
         "Replicas", description="How traffic is split: by the ratio of ready replicas behind one Service."
     )
     startup_deadline: Duration = Field(
-        timedelta(minutes=10), description="A version that is not ready to serve by then is rejected."
+        timedelta(minutes=10),
+        description="A candidate whose pods are not all ready for so long, in any step, is rejected.",
+    )
+    restarts: int = Field(
+        3,
+        ge=1,
+        le=1000,
+        description="A candidate whose containers have failed so often since it went out is rejected, unless those of "
+        "the stable version fail as often.",
+    )
+    no_data_deadline: Duration = Field(
+        timedelta(minutes=10),
+        description="When nothing could be measured for so long, onInconclusive decides; but see whenUnmeasured.",
     )
     on_inconclusive: Literal["Promote", "Hold", "Rollback"] = Field(
         "Promote", description="What happens at the end of the steps without a verdict."
+    )
+    when_unmeasured: Literal["Hold", "Promote"] = Field(
+        "Hold",
+        description="What onInconclusive: Promote means when nothing could be measured. Hold: a person decides. "
+        "Promote: the candidate goes on unseen.",
+    )
+    contract: Literal["Compatible", "Any"] = Field(
+        "Compatible",
+        description="Compatible: a version that wants other inputs or gives other outputs than the stable one, so that "
+        "today's clients could break, does not go out. Any: it does.",
     )
 
 
@@ -83,7 +129,9 @@ class Metric(Resource):
     """One measure on which the candidate is compared with the stable version."""
 
     name: DnsLabel = Field(description="Names the metric in status, events and alerts.")
-    type: Literal["ErrorRate"] = Field(description="ErrorRate: answers of 5xx per request.")
+    type: Literal["ErrorRate", "RefusalRate"] = Field(
+        description="ErrorRate: answers of 5xx among those of 2xx and 5xx. RefusalRate: answers of 4xx among all."
+    )
     tolerance: Tolerance = Field(Tolerance(), description="How much worse the candidate may be.")
     dispersion: float = Field(
         1,
@@ -125,7 +173,10 @@ class Monitoring(Resource):
         description="The probability that a healthy version is ever rolled back in one rollout.",
     )
     metrics: list[Metric] = Field(
-        [Metric(name="errors", type="ErrorRate")],
+        [
+            Metric(name="errors", type="ErrorRate"),
+            Metric(name="refusals", type="RefusalRate", tolerance=Tolerance(relative=0.25, absolute=0.01)),
+        ],
         min_length=1,
         max_length=10,
         description="What is compared.",
@@ -175,7 +226,20 @@ class Arm(Resource):
     since: datetime = Field(description="When it took this place.")
     step: int | None = Field(None, description="Candidate only: the index of the step it is in.")
     step_since: datetime | None = Field(
-        None, description="Candidate only: when the step began; empty until it is ready."
+        None, description="Candidate only: since when the step's clock runs; empty while pods are missing."
+    )
+    step_spent: Duration | None = Field(
+        None, description="Candidate only: what the step's clock had counted when it stood still for want of pods."
+    )
+    finishing: bool | None = Field(
+        None, description="Candidate only: all steps are done, and it gets the pods for all the traffic."
+    )
+    unready_since: datetime | None = Field(None, description="Candidate only: since when pods have been missing.")
+    unmeasured_since: datetime | None = Field(
+        None, description="Candidate only: since when nothing could be measured of one of the versions."
+    )
+    stable_failures: int | None = Field(
+        None, description="Candidate only: how often the stable version's containers had failed when it went out."
     )
 
 
@@ -213,16 +277,25 @@ class Rejection(Resource):
     at: datetime = Field(description="When it was rejected.")
     metric: str = Field("", description="The metric that condemned it; empty when it never served.")
     message: Text = Field(description="Why, in a sentence.")
+    retried: datetime | None = Field(
+        None, description="When somebody asked for another try: from then on the rejection counts no more."
+    )
 
 
 class Episode(Resource):
     """A time in which a version had traffic."""
 
     model_version: str = Field(description="The ModelVersion.")
+    revision: str = Field("", description="The revision.")
     from_: datetime = Field(alias="from", description="Since when.")
     to: datetime = Field(description="Until when.")
-    outcome: Literal["Promoted", "RolledBack", "Replaced"] = Field(
-        description="Promoted: was a candidate and became stable. RolledBack: was a candidate. Replaced: was stable."
+    outcome: Literal["Promoted", "RolledBack", "Aborted", "Replaced"] = Field(
+        description="Promoted: was a candidate and became stable. RolledBack: was a candidate and rejected. Aborted: "
+        "was a candidate, and another version was wanted. Replaced: was stable."
+    )
+    reason: Text = Field("", description="Why it ended, in a sentence.")
+    by: str = Field(
+        "", max_length=128, description="Who brought that about: upright, or the field manager that changed the spec."
     )
 
 

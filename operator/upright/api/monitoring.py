@@ -16,6 +16,7 @@ class MetricType(StrEnum):
     """What a metric counts, and so which test compares it."""
 
     ERROR_RATE = "ErrorRate"
+    REFUSAL_RATE = "RefusalRate"
     LATENCY = "Latency"
     QUALITY = "Quality"
     RATIO = "Ratio"
@@ -84,6 +85,7 @@ class Tolerance(BaseModel):
 
 DEFAULT_TOLERANCES: dict[MetricType, Tolerance] = {
     MetricType.ERROR_RATE: Tolerance(relative=0.25, absolute=0.001),
+    MetricType.REFUSAL_RATE: Tolerance(relative=0.25, absolute=0.01),
     MetricType.LATENCY: Tolerance(relative=0.25),
     MetricType.QUALITY: Tolerance(absolute=0.01),
     MetricType.RATIO: Tolerance(relative=0.25),

@@ -159,7 +159,8 @@ class _Generator(GenerateJsonSchema):
 
 _KEPT = frozenset({
     "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems",
-    "maxItems", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+    "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
     "x-kubernetes-validations",
 })  # fmt: skip
 _DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})

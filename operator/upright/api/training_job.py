@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from upright.api.common import (
+    AddedMetadata,
     AnyList,
     AnyObject,
     Conditions,
@@ -80,6 +81,7 @@ class Train(Resource):
         description="Further fields of the pod's spec (core/v1 PodSpec), for instance nodeSelector or tolerations. "
         "What Upright itself sets wins.",
     )
+    metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the Job and of its pods.")
 
 
 class Output(Resource):

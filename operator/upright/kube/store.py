@@ -4,7 +4,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from upright.contract import Key, Manifest, ResourceType
+from upright.contract import Index, Key, Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.objects import (
     PREFIX,
@@ -125,6 +125,10 @@ class Stores:
 
     def all(self, type: ResourceType, namespace: str) -> Sequence[Manifest]:
         return self._stores[type].all(namespace)
+
+    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
+        found = [one for one in self.all(index.type, namespace) if value in index.values(one)]
+        return sorted(found, key=lambda one: (index.order(one), name_of(one)))
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)

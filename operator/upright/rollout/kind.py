@@ -1,10 +1,10 @@
 """Deployment as one of the kinds that the controller runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.contract import Key, Manifest, Plan, ResourceType, Watch, World
+from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.rollout.observe import Looks, Observed, observe
 from upright.rollout.plan import plan
@@ -40,6 +40,14 @@ class Deployments:
         Watch(names.MODEL_VERSIONS, _interested),
     )
     applies: Sequence[ResourceType] = (names.SERVICES,)
+
+    indexes: Sequence[Index] = ()
+
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Nothing but the watches wakes it."""
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered."""
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
         return await observe(resource, world, self.defaults, self.looks)

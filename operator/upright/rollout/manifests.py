@@ -8,7 +8,15 @@ from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest
 from upright.defaults import Defaults
-from upright.pods import CONTAINER_SECURITY, HTTP_PORT, NO_CREDENTIALS, POD_SECURITY, Location, environment, merge_pod
+from upright.pods.build import (
+    CONTAINER_SECURITY,
+    HTTP_PORT,
+    NO_CREDENTIALS,
+    POD_SECURITY,
+    Location,
+    environment,
+    merge_pod,
+)
 
 SERVE = "serve"
 """Name of the serving container."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from upright.api import names
 from upright.api.deployment import Arm, DeploymentStatus
 from upright.conditions import Finding, conditions
-from upright.pods import is_ready
+from upright.pods.reading import is_ready
 from upright.rollout.draft import Draft
 from upright.rollout.manifests import selector, url
 from upright.rollout.observe import Observed

@@ -10,7 +10,7 @@ from upright.api.artifact import Refusal
 from upright.api.common import format_duration
 from upright.api.deployment import Analysis, Arm, DeploymentSpec
 from upright.contract import Manifest
-from upright.pods import hindrance, termination
+from upright.pods.reading import hindrance, termination
 from upright.rollout.manifests import SERVE
 from upright.rollout.traffic import Replicas, split
 

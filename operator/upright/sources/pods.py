@@ -18,7 +18,8 @@ from upright.analysis import Counts, Look
 from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
 from upright.api.serving import ANSWERED, FAILED, REQUESTS
 from upright.contract import Key, Manifest
-from upright.pods import HTTP_PORT, is_ready
+from upright.pods.build import HTTP_PORT
+from upright.pods.reading import is_ready
 
 SILENT = "it does not answer"
 

@@ -1,10 +1,10 @@
 """TrainingJob as one of the kinds that the controller runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.contract import Key, Manifest, Plan, ResourceType, Watch, World
+from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.training.observe import Observed, observe
 from upright.training.plan import plan
@@ -26,6 +26,14 @@ class TrainingJobs:
         Watch(watched, _training_job) for watched in (names.JOBS, names.PODS, names.MODEL_VERSIONS)
     )
     applies: Sequence[ResourceType] = ()
+
+    indexes: Sequence[Index] = ()
+
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Nothing but the watches wakes it."""
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered."""
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
         return await observe(resource, world, self.defaults)

@@ -9,15 +9,8 @@ from upright.api.common import API_VERSION, GROUP
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest
 from upright.defaults import Defaults
-from upright.pods import (
-    CONTAINER_SECURITY,
-    NO_CREDENTIALS,
-    POD_SECURITY,
-    Location,
-    container_statuses,
-    environment,
-    merge_pod,
-)
+from upright.pods.build import CONTAINER_SECURITY, NO_CREDENTIALS, POD_SECURITY, Location, environment, merge_pod
+from upright.pods.reading import container_statuses
 from upright.training.parameters import as_environment, as_json
 
 _PARAMETERS = f"{GROUP}/parameters"

@@ -8,7 +8,7 @@ from upright.api import names
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest, World
 from upright.defaults import Defaults
-from upright.pods import Location
+from upright.pods.build import Location
 from upright.training.manifests import run_labels, run_name
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from upright.api.artifact import REFUSED, PublishReport, Refusal
 from upright.api.training_job import Run
 from upright.contract import Manifest
-from upright.pods import container_statuses, hindrance, termination
+from upright.pods.reading import container_statuses, hindrance, termination
 
 
 @dataclass(frozen=True)

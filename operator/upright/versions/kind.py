@@ -1,11 +1,11 @@
 """ModelVersion as one of the kinds that the controller runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
 from upright.api.deployment import DeploymentStatus
-from upright.contract import Key, Manifest, Plan, ResourceType, Watch, World
+from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.versions.observe import Observed, observe
 from upright.versions.plan import plan
@@ -33,6 +33,14 @@ class ModelVersions:
     type: ResourceType = names.MODEL_VERSIONS
     watches: Sequence[Watch] = (Watch(names.PODS, _served), Watch(names.DEPLOYMENTS, _used))
     applies: Sequence[ResourceType] = ()
+
+    indexes: Sequence[Index] = ()
+
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Nothing but the watches wakes it."""
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered."""
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
         return await observe(resource, world, self.defaults)

@@ -9,7 +9,7 @@ from upright.api.artifact import Refusal
 from upright.api.model_version import ModelVersionStatus
 from upright.conditions import Finding, condition, conditions
 from upright.contract import Event, Plan
-from upright.pods import is_ready, termination
+from upright.pods.reading import is_ready, termination
 from upright.versions.observe import Observed
 
 SERVING_CONTAINER = "serve"

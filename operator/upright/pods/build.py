@@ -1,6 +1,6 @@
-"""What all pods that Upright makes have in common, and what can be read from a pod's status."""
+"""What all pods that Upright makes have in common."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,53 +83,3 @@ def _merge_lists(theirs: Sequence[Any], ours: Sequence[Any]) -> list[Any]:
         extra = named.pop(item["name"], None) if isinstance(item, Mapping) and "name" in item else None
         merged.append(merge_pod(extra, item) if extra else item)
     return merged + [item for item in theirs if not isinstance(item, Mapping) or item.get("name", "") in {"", *named}]
-
-
-def container_statuses(pod: Manifest) -> Iterable[Manifest]:
-    """The status of each container in the order in which they run."""
-    status = pod.get("status", {})
-    yield from status.get("initContainerStatuses", [])
-    yield from status.get("containerStatuses", [])
-
-
-def termination(pod: Manifest, container: str) -> Manifest | None:
-    """How a container ended, last time when it runs again: exitCode, reason, message."""
-    for status in container_statuses(pod):
-        if status["name"] == container:
-            ended: Manifest | None = status.get("state", {}).get("terminated") or status.get("lastState", {}).get(
-                "terminated"
-            )
-            return ended
-    return None
-
-
-def hindrance(pod: Manifest) -> str | None:
-    """Why a pod that should be starting is not, in a sentence; None when nothing is known to be in its way."""
-    name = pod["metadata"]["name"]
-    for status in container_statuses(pod):
-        waiting = status.get("state", {}).get("waiting", {})
-        reason = waiting.get("reason", "")
-        if reason in {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}:
-            return (
-                f"Image {status['image']!r} of container {status['name']!r} in pod {name} cannot be pulled ({reason}): "
-                f"{waiting.get('message', 'no reason given')}. Correct the image's name, or make it available"
-            )
-        if reason in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
-            return (
-                f"Container {status['name']!r} of pod {name} cannot be started ({reason}): "
-                f"{waiting.get('message', 'no reason given')}"
-            )
-    for condition in pod.get("status", {}).get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"Pod {name} has no node to run on: {condition.get('message', condition.get('reason', ''))}"
-    return None
-
-
-def is_ready(pod: Manifest) -> bool:
-    """Whether the pod answers and is not going away."""
-    if pod["metadata"].get("deletionTimestamp"):
-        return False
-    return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for condition in pod.get("status", {}).get("conditions", [])
-    )

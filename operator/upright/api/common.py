@@ -114,7 +114,7 @@ Annotations = Annotated[
 
 
 class AddedMetadata(Resource):
-    """Labels and annotations of the user on what Upright makes: queues, meshes, autoscalers and cost reports act on them."""
+    """Labels and annotations on what Upright makes: queues, meshes, autoscalers and cost reports act on them."""
 
     labels: Labels = Field({}, description="Labels. Those that Upright sets itself win.")
     annotations: Annotations = Field({}, description="Annotations. Those that Upright sets itself win.")

@@ -1,6 +1,7 @@
 """ModelVersion: one immutable, verified, traceable model."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -77,7 +78,11 @@ class ModelVersionSpec(Resource):
     """What the version is. Immutable."""
 
     model: DnsLabel = Field(description="The model that this is a version of.")
-    number: int = Field(1, ge=1, description="Newer versions have higher numbers.")
+    number: int = Field(1, ge=1, description="Newer versions of one TrainingJob have higher numbers.")
+    produced_at: datetime | None = Field(
+        None,
+        description="When the model was made; what follows the model takes the newest. Default: when this object was.",
+    )
     artifact: Artifact = Field(description="Where the model is, and what it is.")
     framework: Framework | None = Field(None, description="What the model was trained with.")
     signature: Signature | None = Field(None, description="The model's inputs and outputs.")
@@ -91,6 +96,19 @@ class ModelVersionSpec(Resource):
     )
 
 
+class Verdict(Resource):
+    """What became of the version in a Deployment. It outlives the Deployment."""
+
+    deployment: str = Field(description="The Deployment's name, in the version's namespace.")
+    revision: str = Field(description="Hash over what its pods were made of.")
+    outcome: Literal["Stable", "Rejected"] = Field(
+        description="Stable: it had all the traffic. Rejected: it was given up."
+    )
+    at: datetime = Field(description="Since when.")
+    metric: str = Field("", description="The metric that condemned it.")
+    message: Text = Field("", description="Why it was rejected.")
+
+
 class ModelVersionStatus(Resource):
     """What is known of it."""
 
@@ -98,6 +116,9 @@ class ModelVersionStatus(Resource):
     phase: Literal["Ready", "Corrupt", "Missing"] | None = Field(None, description="Whether it can be served.")
     retry: str | None = Field(None, description="The value of the annotation upright.dev/retry that was answered last.")
     used_by: list[str] = Field([], max_length=64, description="The Deployments that serve it now, as NAMESPACE/NAME.")
+    verdicts: list[Verdict] = Field(
+        [], max_length=64, description="What became of it in Deployments, also in those that are no more. Newest first."
+    )
     conditions: Conditions = Field([], description="Ready, Verified, Reconciling, Stalled.")
 
 
@@ -107,6 +128,11 @@ class ModelVersion(Resource):
     metadata: Metadata
     spec: ModelVersionSpec
     status: ModelVersionStatus = ModelVersionStatus()
+
+    @property
+    def made(self) -> tuple[datetime, int]:
+        """Orders the versions of a model: the newest is the greatest."""
+        return self.spec.produced_at or self.metadata.creation_timestamp, self.spec.number
 
 
 DEFINITION = Definition(

@@ -6,6 +6,9 @@ VERSION_HEADER = "upright-model-version"
 REQUESTS = "upright_requests_total"
 """Counter {model, version, code}: requests for predictions by status class, not probes, metadata or unknown paths."""
 
+IN_PROGRESS = "upright_requests_in_progress"
+"""Gauge {model, version}: requests for predictions that are there to their last byte and have no answer yet."""
+
 REQUEST_DURATION = "upright_request_duration_seconds"
 """Histogram {model, version}: duration of the requests for predictions that ended in 2xx or 5xx."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from upright.api import names
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
-from upright.rollout.observe import Looks, Observed, observe
+from upright.rollout.measuring import Source
+from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 
 
@@ -31,7 +32,7 @@ class Deployments:
     """The kind."""
 
     defaults: Defaults
-    looks: Looks
+    source: Source
     type: ResourceType = names.DEPLOYMENTS
     watches: Sequence[Watch] = (
         Watch(names.APPS_DEPLOYMENTS, _owner),
@@ -44,13 +45,15 @@ class Deployments:
     indexes: Sequence[Index] = ()
 
     def begin(self, wake: Callable[[Key], None]) -> None:
-        """Nothing but the watches wakes it."""
+        """The source of measurements wakes it, beside the watches."""
+        self.source.begin(wake)
 
     def forget(self, key: Key) -> None:
-        """Nothing is remembered."""
+        """No comparison is under way any more."""
+        self.source.forget(key)
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        return await observe(resource, world, self.defaults, self.looks)
+        return await observe(resource, world, self.defaults, self.source)
 
     def plan(self, observed: Observed) -> Plan:
         return plan(observed)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from upright.analysis import Look
 from upright.api import names
@@ -11,7 +10,9 @@ from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.contract import Key, Manifest, World
 from upright.defaults import Defaults
+from upright.pods.reading import read
 from upright.rollout.manifests import service_names
+from upright.rollout.measuring import Asked, Source
 from upright.rollout.revision import revision
 
 
@@ -38,28 +39,7 @@ class Observed:
     """How long until the next look is due."""
 
 
-class Looks(Protocol):
-    """Where measurements come from."""
-
-    async def since(
-        self,
-        key: Key,
-        rollout: str,
-        pods: Mapping[str, Sequence[Manifest]],
-        metrics: Sequence[str],
-        interval: timedelta,
-        after: float | None,
-        now: datetime,
-    ) -> tuple[Sequence[Look], timedelta]:
-        """Take a look when one is due; return those later than `after` (Unix seconds), and how long until the next.
-
-        `rollout` names the comparison: another one begins from nothing. `pods` are those of the arms `canary` and
-        `stable`. With `after` None no evidence of this rollout has been recorded yet.
-        """
-        ...
-
-
-async def observe(manifest: Manifest, world: World, defaults: Defaults, source: Looks) -> Observed:
+async def observe(manifest: Manifest, world: World, defaults: Defaults, source: Source) -> Observed:
     """Gather it. Measures while there is a candidate; asks the API server only for Services that we do not have.
 
     Raises pydantic.ValidationError for an object that this schema would not accept.
@@ -78,21 +58,23 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     pods: dict[str, list[Manifest]] = {name: [] for name in revisions}
     for pod in world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name):
         pods.setdefault(str(pod["metadata"]["labels"].get(names.REVISION)), []).append(pod)
+    key = Key(meta.namespace, meta.name)
     looks: Sequence[Look] = ()
-    next_look = resource.spec.monitoring.interval
     if status.stable and status.candidate:
-        looks, next_look = await source.since(
-            Key(meta.namespace, meta.name),
-            f"{status.stable.revision}-{status.candidate.revision}-{status.candidate.since.timestamp()}",
-            {
-                "canary": pods.get(status.candidate.revision, ()),
-                "stable": pods.get(status.stable.revision, ()),
+        monitoring = resource.spec.monitoring
+        asked = Asked(
+            comparison=f"{status.stable.revision}-{status.candidate.revision}-{status.candidate.since.timestamp()}",
+            pods={
+                "canary": [read(pod) for pod in pods.get(status.candidate.revision, ())],
+                "stable": [read(pod) for pod in pods.get(status.stable.revision, ())],
             },
-            [metric.name for metric in resource.spec.monitoring.metrics],
-            resource.spec.monitoring.interval,
-            status.analysis.at if status.analysis else None,
-            world.now,
+            metrics={metric.name: metric.type for metric in monitoring.metrics},
+            interval=monitoring.interval,
+            after=status.analysis.at if status.analysis else None,
         )
+        looks = source.read(key, asked).looks
+    else:
+        source.forget(key)
     return Observed(
         now=world.now,
         defaults=defaults,
@@ -103,7 +85,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         pods=pods,
         taken=[name for name in service_names(meta.name) if await _is_foreign(world, meta.namespace, name, meta.uid)],
         looks=looks,
-        next_look=next_look,
+        next_look=resource.spec.monitoring.interval,
     )
 
 

@@ -57,7 +57,7 @@ def errors(rng: Generator, runs: int, requests: Split, rates: Rates, cluster: in
 def answers(
     rng: Generator, runs: int, requests: Split, rates: Rates, refusals: Rates
 ) -> Iterator[dict[str, Measurement]]:
-    """Looks of a Deployment's default metrics: independent errors among what was not refused, and refusals among all."""
+    """Looks of a Deployment's default metrics: independent errors among what was not refused, refusals among all."""
     for look in range(LOOKS):
         failed, refused = [], []
         for expected, rate, refusal in zip(requests(look), rates(look), refusals(look), strict=True):

@@ -57,6 +57,8 @@ class Scale:
 
     target: Reference
     replicas: int
+    event: "Event | None" = None
+    """Told when it has changed something."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Correction:
     path: str
     """A JSON pointer, for instance /spec/selector."""
     value: Any
+    event: "Event | None" = None
+    """Told when it has changed something."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ class Watch:
     fields: Sequence[str] = ()
     """What is read of an object beside its apiVersion, kind and metadata, as paths such as `spec.replicas`: the stores
     keep no more than some kind reads. None given: the whole object."""
+    digests: Sequence[str] = ()
+    """Paths of which the stores keep only a digest (`upright.api.names.short_hash`) of what is there."""
     metadata: bool = False
     """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them."""
 

@@ -234,7 +234,12 @@ class Arm(Resource):
     finishing: bool | None = Field(
         None, description="Candidate only: all steps are done, and it gets the pods for all the traffic."
     )
-    unready_since: datetime | None = Field(None, description="Candidate only: since when pods have been missing.")
+    leaving: bool | None = Field(
+        None, description="Candidate only: it was given up, and goes as the stable version's pods come back."
+    )
+    unready_since: datetime | None = Field(
+        None, description="Since when pods of the candidate, or all pods of the stable version, have not been ready."
+    )
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )

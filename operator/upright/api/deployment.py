@@ -8,7 +8,6 @@ from pydantic import Field
 
 from upright.api.common import (
     AddedMetadata,
-    AnyList,
     AnyObject,
     Conditions,
     DnsLabel,
@@ -17,6 +16,7 @@ from upright.api.common import (
     Resource,
     Text,
 )
+from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.schema import Column, Definition, Rule
 
 
@@ -32,9 +32,13 @@ class Serving(Resource):
     image: str = Field("", max_length=512, description="The image; empty: the operator's runtime image.")
     port: int = Field(3000, ge=1, le=65535, description="The port that the container listens on.")
     resources: AnyObject = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
-    env: AnyList = Field([], description="Environment (core/v1 EnvVar).")
-    pod: AnyObject = Field(
-        {}, description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins."
+    env: Environment = Field(
+        [], description="Environment (core/v1 EnvVar). Names that start with UPRIGHT_ are reserved."
+    )
+    pod: PodOverrides = Field(
+        {},
+        description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins; the host's "
+        "namespaces, credentials, and the names of Upright's own volumes are reserved.",
     )
     metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the pods and the Services.")
     timeout: Duration = Field(

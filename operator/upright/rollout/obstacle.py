@@ -6,7 +6,6 @@ from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.observe import Observed
 
-
 MOMENTARY = frozenset({"VersionUnchecked", "OldPodsGoing"})
 """Reasons that nobody need be told of."""
 

@@ -70,7 +70,7 @@ def a_workload(
 
 def a_record_of(owned: Manifest, *, owned_by_us: bool = True) -> dict[str, Any]:
     made = dict(record(serving_old(), OLD_REVISION, owned["spec"]["template"]))
-    nobody = {} if owned_by_us else {"ownerReferences": []}
+    nobody: dict[str, Any] = {} if owned_by_us else {"ownerReferences": []}
     return {**made, "metadata": {**made["metadata"], "uid": "uid-of-record", **nobody}}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
+from upright.api.pod_fields import RESERVED_VARIABLES
 from upright.contract import Manifest
 from upright.defaults import Defaults
 from upright.pods.build import (
@@ -91,7 +92,11 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "name": SERVE,
         "image": serving.image or defaults.runtime_image,
         **({} if serving.image else {"args": ["serve"]}),
-        "env": [*environment(variables), *serving.env],
+        # The schema refuses reserved names; what was stored before it did has none of them either.
+        "env": [
+            *environment(variables),
+            *(one for one in serving.env if not str(one.get("name")).startswith(RESERVED_VARIABLES)),
+        ],
         "ports": [{"name": HTTP_PORT, "containerPort": serving.port}],
         "resources": serving.resources,
         "securityContext": CONTAINER_SECURITY,

@@ -16,7 +16,7 @@
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services]

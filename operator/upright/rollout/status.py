@@ -144,9 +144,9 @@ def _measured(observed: Observed, draft: Draft) -> list[Condition]:
     generation = observed.resource.metadata.generation
     if draft.unmeasured:
         return [condition("Measured", "False", Finding("Unmeasured", draft.unmeasured), generation)]
-    quiet = all(arm.state == "NoRequests" for arm in observed.reading.arms.values())
-    finding = Finding("NoRequests", "No requests come in.") if quiet else Finding("Counted", "Requests are counted.")
-    return [condition("Measured", "True", finding, generation)]
+    if observed.reading.quiet:
+        return [condition("Measured", "True", Finding("NoRequests", "No requests have come in."), generation)]
+    return [condition("Measured", "True", Finding("Counted", "Requests are counted."), generation)]
 
 
 def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: int) -> tuple[Phase, Finding]:

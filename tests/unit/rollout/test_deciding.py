@@ -179,7 +179,7 @@ def test_the_step_goes_on_when_it_can_be_measured_again_with_the_time_that_was_l
 def test_that_nobody_asks_is_no_verdict_and_is_said() -> None:
     before = observed(in_canary(1), pods=both(3), reading=measured(QUIET, QUIET), now=after(seconds=30))
     made = plan(before)
-    assert "No requests come in" in condition(made, "Ready")["message"]
+    assert "No requests have come in" in condition(made, "Ready")["message"]
     assert condition(made, "Measured")["reason"] == "NoRequests"
     assert plans(replace(before, now=after(minutes=1))).status["stable"]["modelVersion"] == "churn-2"
 
@@ -210,6 +210,7 @@ OUTPUTS = [{"name": "prediction", "type": "INT64", "shape": [-1]}]
         (INPUTS, [{"name": "prediction", "type": "FP64"}], "output 'prediction' has the type FP64"),
         (INPUTS, [{"name": "score", "type": "INT64"}], "gives no output 'prediction'"),
         ([*INPUTS, {"name": "plan", "type": "BYTES", "missing": True}], [*OUTPUTS, {"name": "score"}], ""),
+        ([{"name": "age", "type": "INT64"}], OUTPUTS, ""),
     ],
 )
 def test_a_version_that_breaks_clients_is_held_before_it_goes_out(inputs: Any, outputs: Any, said: str) -> None:

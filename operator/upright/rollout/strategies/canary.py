@@ -252,10 +252,9 @@ def _without_measurements(facts: Facts, arm: Arm, place: str, why: str) -> Decis
 
 def _quiet(facts: Facts) -> str:
     """That nobody asks either version: no verdict, and nothing that time could change."""
-    arms = facts.reading.arms.values()
-    if not arms or any(arm.state != "NoRequests" for arm in arms):
+    if not facts.reading.quiet:
         return ""
-    return " No requests come in, so that nothing is compared."
+    return " No requests have come in, so that nothing is compared."
 
 
 def _standing(arm: Arm, now: datetime) -> Arm:

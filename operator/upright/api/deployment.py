@@ -43,16 +43,9 @@ class Serving(Resource):
     metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the pods and the Services.")
     timeout: Duration = Field(
         timedelta(seconds=30),
+        ge=timedelta(seconds=1),
         description="The longest that one request may take, at least 1s: then it is answered by 504 and counts "
         "as failed.",
-    )
-
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule(
-            "!has(self.timeout) || duration(self.timeout) >= duration('1s')",
-            "timeout must be at least 1s",
-            field="timeout",
-        ),
     )
 
 
@@ -60,11 +53,7 @@ class Step(Resource):
     """One step of a rollout."""
 
     weight: int = Field(ge=1, le=99, description="The candidate's share of the traffic, in percent.")
-    for_: Duration = Field(alias="for", description="How long the step lasts.")
-
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule("duration(self.__for__) > duration('0s')", "for must be longer than 0s, for instance 10m"),
-    )
+    for_: Duration = Field(alias="for", gt=timedelta(0), description="How long the step lasts.")
 
 
 class Rollout(Resource):
@@ -169,7 +158,9 @@ class Monitoring(Resource):
     """What is watched, and how sure we must be."""
 
     source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the serving pods' /metrics.")
-    interval: Duration = Field(timedelta(seconds=15), description="The time between looks, at least 1s.")
+    interval: Duration = Field(
+        timedelta(seconds=15), ge=timedelta(seconds=1), description="The time between looks, at least 1s."
+    )
     false_rollback_probability: float = Field(
         0.01,
         ge=0.000001,
@@ -185,14 +176,6 @@ class Monitoring(Resource):
         max_length=10,
         description="What is compared.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-    )
-
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule(
-            "!has(self.interval) || duration(self.interval) >= duration('1s')",
-            "interval must be at least 1s",
-            field="interval",
-        ),
     )
 
 

@@ -43,10 +43,10 @@ def condition(type: str, status: Literal["True", "False", "Unknown"], finding: F
     )
 
 
-def cut(message: str) -> str:
+def cut(message: str, longest: int = _LONGEST) -> str:
     """A text that fits a status field: a long one loses its middle, since the cause often stands at the end."""
     message = " ".join(message.split())
-    if len(message) <= _LONGEST:
+    if len(message) <= longest:
         return message
-    half = (_LONGEST - 5) // 2
+    half = (longest - 5) // 2
     return f"{message[:half]} ... {message[-half:]}"

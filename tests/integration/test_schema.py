@@ -262,6 +262,37 @@ def test_every_number_is_taken_within_its_bounds_and_refused_outside_of_them(api
     assert [what for name, what in wanted.items() if (name in taken) != what[2]] == []
 
 
+def test_common_labels_of_kustomize_pass_strict_validation(api: Cluster, namespace: str, tmp_path: Path) -> None:
+    """It takes whatever is called Deployment for one of apps/v1."""
+    names = [f"{manifest['kind'].lower()}.yaml" for manifest in VALID]
+    for name, manifest in zip(names, VALID, strict=True):
+        (tmp_path / name).write_text(yaml.safe_dump(manifest))
+    labels = [{"pairs": {"team": "growth"}, "includeSelectors": True, "includeTemplates": True}]
+    whole = {"resources": names, "labels": labels, "commonAnnotations": {"cost": "shop"}, "namePrefix": "eu-"}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(whole))
+    api.kubectl("apply", "--validate=strict", "-n", namespace, "-k", tmp_path)
+    found = api.kubectl("get", "mlops", "-n", namespace, "-l", "team=growth", "-o", "name").stdout
+    assert len(found.split()) == len(VALID)
+
+
+def test_a_version_says_at_a_glance_what_is_the_matter(api: Cluster, namespace: str) -> None:
+    apply(api, namespace, MODEL_VERSION)
+    status = {
+        "phase": "Corrupt",
+        "usedBy": ["shop/churn", "shop/other"],
+        "conditions": [
+            {"type": "Ready", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},
+            {"type": "Verified", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},
+        ],
+    }
+    patch = json.dumps({"status": status})
+    api.kubectl("patch", "mv", "churn-1", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+    head, row = api.kubectl("get", "mv", "-o", "wide", "-n", namespace).stdout.splitlines()
+    assert head.split() == ["NAME", "MODEL", "PHASE", "VERIFIED", "FORMAT", "DIGEST", "USED-BY", "MESSAGE", "AGE"]
+    for said in ("Corrupt", "False", "skops", DIGEST, "shop/churn", "shop/other", "model.skops is not what it was."):
+        assert said in row
+
+
 def test_a_version_is_immutable(api: Cluster, namespace: str) -> None:
     assert not apply(api, namespace, MODEL_VERSION)
     said = apply(api, namespace, changed(MODEL_VERSION, "spec.model", "other"))

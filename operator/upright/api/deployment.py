@@ -179,6 +179,9 @@ class Monitoring(Resource):
     )
 
 
+_KUSTOMIZE = "Ignored: kustomize writes common labels here, into whatever is called Deployment."
+
+
 class DeploymentSpec(Resource):
     """What is wanted."""
 
@@ -189,6 +192,8 @@ class DeploymentSpec(Resource):
     serving: Serving = Field(Serving(), description="The container that answers.")
     rollout: Rollout = Field(Rollout(), description="How a new version goes out.")
     monitoring: Monitoring = Field(Monitoring(), description="What is watched while it goes out.")
+    selector: AnyObject | None = Field(None, description=f"{_KUSTOMIZE} Pods are selected by labels of their own.")
+    template: AnyObject | None = Field(None, description=f"{_KUSTOMIZE} For labels of pods see serving.metadata.")
     paused: bool = Field(
         False,
         description="Start no rollout and take no further step. A version that proves worse is still rolled back.",

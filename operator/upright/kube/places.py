@@ -32,5 +32,5 @@ def places(kinds: Sequence[Kind[Any]], namespaces: Iterable[str]) -> list[Place]
     return [
         Place(each, namespace, f"{MANAGED_BY}={OURS}" if each in whole and each not in own else "", each in partial)
         for each in dict.fromkeys([*whole, *partial])
-        for namespace in tuple(namespaces) or ("",)
+        for namespace in dict.fromkeys(namespaces) or ("",)
     ]

@@ -24,9 +24,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# Listed and watched by metadata alone, to know when one appears or changes; contents are read one at a time, by name.
 - apiGroups: [""]
   resources: [persistentvolumeclaims, configmaps]
-  verbs: [get]
+  verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -157,6 +157,16 @@ class Client:
         where = (target.namespace, target.name)
         return await self._send("patch", "PATCH", target.type, *where, query=query, body=body, content=MERGE_PATCH)
 
+    async def correct(self, target: Reference, parts: Mapping[str, Any]) -> Manifest:
+        """Set parts (JSON pointers) of an object that exists to just these values; `ConflictError` as for `merge`."""
+        patch = [
+            {"op": "replace", "path": "/metadata/uid", "value": target.uid},
+            *({"op": "add", "path": path, "value": value} for path, value in parts.items()),
+        ]
+        query = {"fieldManager": FIELD_MANAGER}
+        where = (target.namespace, target.name)
+        return await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
+
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Write the whole object; `ConflictError` if it is no longer the version that the manifest names."""
         return await self._send("update", "PUT", type, namespace_of(manifest), name_of(manifest), body=manifest)

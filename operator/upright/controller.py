@@ -276,7 +276,7 @@ class _Loop:
                 acted |= await self._actions.delete(target)
         return acted
 
-    async def _told(self, resource: Manifest, event: Event | None, acted: bool) -> bool:  # noqa: FBT001
+    async def _told(self, resource: Manifest, event: Event | None, acted: bool) -> bool:
         """Tell of an act that has changed something."""
         if acted and event:
             await self._recorder.record(resource, event)

@@ -7,6 +7,18 @@ from datetime import datetime
 from upright.contract import Manifest
 from upright.pods.build import HTTP_PORT
 
+FIELDS = (
+    *(f"spec.{field}" for field in ("hostNetwork", "containers.ports")),
+    *(f"status.{field}" for field in ("phase", "podIP")),
+    *(f"status.conditions.{field}" for field in ("type", "status", "reason", "message", "lastTransitionTime")),
+    *(
+        f"status.{containers}.{field}"
+        for containers in ("initContainerStatuses", "containerStatuses")
+        for field in ("name", "image", "imageID", "restartCount", "state", "lastState")
+    ),
+)
+"""All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
+
 _UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 

@@ -36,7 +36,10 @@ def parse_duration(text: object) -> timedelta:
         return text
     if not isinstance(text, str) or not re.fullmatch(_DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h30m")
-    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text)))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text)))
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is longer than {timedelta.max.days} days") from error
 
 
 def format_duration(duration: timedelta) -> str:

@@ -219,14 +219,16 @@ def _seconds(retry_after: str) -> float:
 
 def _causes(answer: Mapping[str, Any]) -> set[str]:
     """The reasons that an answer gives in its details."""
-    details = answer.get("details") or {}
-    return {str(cause.get("reason")) for cause in details.get("causes") or []}
+    details = answer.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    listed = causes if isinstance(causes, list) else []
+    return {str(cause.get("reason")) for cause in listed if isinstance(cause, dict)}
 
 
 def _json(text: bytes) -> dict[str, Any]:
     """The answer as JSON; a proxy between us and the API server may say something else."""
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     return answer if isinstance(answer, dict) else {"message": text[:200].decode(errors="replace")}

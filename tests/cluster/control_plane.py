@@ -23,7 +23,8 @@ from tests.cluster.shell import ClusterError, Say, answers, tail, wait_until
 NODES = ("node-0", "node-1")
 # In a namespace whose name begins like this, a Job's pods run until the test ends them by a patch of their status.
 MANUAL = "manual-"
-_BUILDS = (binaries.ETCD, binaries.KUBERNETES, binaries.KWOK)
+# Helm too: a test that uses it should not have to wait until it is built.
+_BUILDS = (binaries.ETCD, binaries.KUBERNETES, binaries.KWOK, binaries.HELM)
 
 
 @contextmanager

@@ -17,7 +17,12 @@ HERE = Path(__file__).parent
 SHARE = pytest.StashKey[float]()
 
 settings.register_profile(
-    "fuzz", deadline=None, derandomize=False, print_blob=True, suppress_health_check=list(HealthCheck)
+    "fuzz",
+    max_examples=25,  # in one try, of as many as there is time for
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("fuzz")
 

@@ -111,7 +111,7 @@ ANSWERS = st.one_of(
 )
 
 
-@given(st.lists(ANSWERS, min_size=1, max_size=10))
+@given(st.lists(ANSWERS, min_size=1, max_size=5))
 def test_what_a_server_answers_is_series_or_refused(answers: list[bytes | str]) -> None:
     asyncio.run(asked_of_a_server(answers))
 

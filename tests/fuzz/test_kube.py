@@ -24,7 +24,7 @@ BODIES = st.binary() | JSON.map(lambda body: json.dumps(body).encode())
 SERVICE: Manifest = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "shop"}}
 
 
-@given(st.lists(st.tuples(STATUSES, BODIES), min_size=1, max_size=10))
+@given(st.lists(st.tuples(STATUSES, BODIES), min_size=1, max_size=5))
 def test_an_answer_is_an_object_or_an_error_of_the_api(answers: list[tuple[int, bytes]]) -> None:
     asyncio.run(asked_of_a_server(answers))
 

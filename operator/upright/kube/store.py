@@ -4,7 +4,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from upright.contract import Index, Key, Manifest, ResourceType
+from upright.contract import Index, Key, Manifest, Reference, ResourceType
 from upright.kube.client import Client
 from upright.kube.objects import (
     PREFIX,
@@ -132,6 +132,9 @@ class Stores:
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)
+
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        return await self._client.warnings(of)
 
 
 def _indexes(manifest: Manifest) -> Iterable[tuple[str, ...]]:

@@ -173,6 +173,12 @@ class World(Protocol):
         """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
         ...
 
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        """Ask the API server for the Warning events (events.k8s.io) of an object, whoever told them. Never in the
+        steady path: only while something that others should do for us does not happen.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Watch:

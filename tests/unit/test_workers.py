@@ -10,7 +10,8 @@ from tests.workers import Stage, Turns, one_for_all
 
 
 def test_the_first_makes_what_all_use_and_the_last_removes_it(tmp_path: Path) -> None:
-    made, removed: list[str] = [], []
+    made: list[str] = []
+    removed: list[list[str]] = []
 
     def make() -> list[str]:
         made.append("cluster")
@@ -21,9 +22,9 @@ def test_the_first_makes_what_all_use_and_the_last_removes_it(tmp_path: Path) ->
         other = second.enter_context(one_for_all(tmp_path, "cluster", make, removed.append))
         assert one == other == ["it", "is", "there"]
         first.close()
-        assert removed: list[str] == []
+        assert removed == []
     assert made == ["cluster"]
-    assert removed: list[str] == [["it", "is", "there"]]
+    assert removed == [["it", "is", "there"]]
 
 
 def test_what_could_not_be_made_is_tried_by_the_next(tmp_path: Path) -> None:

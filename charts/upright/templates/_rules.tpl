@@ -26,9 +26,16 @@
   verbs: [list, watch]
 # Listed and watched by metadata alone, to know when one appears or changes; contents are read one at a time, by name.
 - apiGroups: [""]
-  resources: [persistentvolumeclaims, configmaps]
+  resources: [persistentvolumeclaims]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [configmaps]
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [get, create, patch]
+  verbs: [get, list, create, patch]
+# What is owned goes before its owner (blockOwnerDeletion): some clusters want this right of who says so.
+- apiGroups: [upright.dev]
+  resources: [trainingjobs/finalizers, deployments/finalizers]
+  verbs: [update]
 {{- end }}

@@ -21,6 +21,11 @@ REVISION = f"{GROUP}/revision"
 RUN_REQUESTED = f"{GROUP}/run-requested"
 RETRY = f"{GROUP}/retry"
 
+RUN_RECORD = f"{GROUP}/run-record"
+"""Annotation on a run's Job: why it was started and from what."""
+PARAMETERS = f"{GROUP}/parameters"
+"""Annotation on a run's pods: its parameters, which become a file."""
+
 TRAINING_JOBS = ResourceType(GROUP, "v1alpha1", "trainingjobs", "TrainingJob")
 MODEL_VERSIONS = ResourceType(GROUP, "v1alpha1", "modelversions", "ModelVersion")
 DEPLOYMENTS = ResourceType(GROUP, "v1alpha1", "deployments", "Deployment")
@@ -30,6 +35,7 @@ SERVICES = ResourceType("", "v1", "services", "Service")
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 CLAIMS = ResourceType("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "ControllerRevision")
+EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 APPS_DEPLOYMENTS = ResourceType("apps", "v1", "deployments", "Deployment")
 
 _LONGEST = 63
@@ -55,13 +61,14 @@ def labels(model: str, version: str | None = None) -> dict[str, str]:
 
 
 def owner_reference(kind: str, owner: Metadata) -> dict[str, Any]:
-    """So that what is owned goes with its owner."""
+    """So that what is owned goes with its owner, and before it when that is deleted in the foreground."""
     return {
         "apiVersion": API_VERSION,
         "kind": kind,
         "name": owner.name,
         "uid": owner.uid,
         "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -140,6 +140,10 @@ class Run(Resource):
     request: str | None = Field(
         None, description="The value of the annotation upright.dev/run-requested that it answers."
     )
+    sources: Annotated[
+        dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
+    ] = Field({}, description="The digest of what each ConfigMap that it reads held when it was started, by URI.")
+    job: str | None = Field(None, description="The UID of its Job, once there is one.")
     started_at: datetime | None = Field(None, description="When it was started.")
     finished_at: datetime | None = Field(None, description="When it ended.")
     attempts: int = Field(0, description="How many pods have been started for it.")
@@ -175,13 +179,6 @@ class TrainingJob(Resource):
     @property
     def model(self) -> str:
         return self.spec.model or self.metadata.name
-
-
-def outcome_fields(spec: TrainingJobSpec) -> dict[str, Any]:
-    """The fields that decide what a run produces: a change of theirs starts a new run."""
-    return spec.model_dump(
-        mode="json", by_alias=True, include={"model", "data", "code", "parameters", "train", "output"}
-    )
 
 
 DEFINITION = Definition(

@@ -12,6 +12,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import Counter
 
+from upright.api import names
 from upright.contract import Manifest, Reference, ResourceType
 from upright.kube.connection import seconds_to_wait
 from upright.kube.errors import (
@@ -128,6 +129,12 @@ class Client:
         if status:
             self._is_closed_by(response)
             raise refusal("watch", type, namespace, "", "", status, answer)
+
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        """Some of the Warning events of an object, whoever told them."""
+        query = {"fieldSelector": f"regarding.uid={of.uid},type=Warning", "limit": str(PAGE)}
+        page = await self._send("list", "GET", names.EVENTS, of.namespace, query=query, limit=LIST_TIMEOUT)
+        return list(page["items"])
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""

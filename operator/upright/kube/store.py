@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast, overload
 
-from upright.contract import Index, Key, Kind, Manifest, ResourceType
+from upright.contract import Index, Key, Kind, Manifest, Reference, ResourceType
 from upright.kube.client import Client
 from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
 from upright.kube.memory import Memory
@@ -260,6 +260,9 @@ class Stores:
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)
+
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        return await self._client.warnings(of)
 
 
 def watched_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:

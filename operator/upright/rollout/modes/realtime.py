@@ -9,14 +9,14 @@ from upright.api.model_version import ModelVersion
 from upright.api.pod_fields import RESERVED_VARIABLES
 from upright.contract import Manifest
 from upright.defaults import Defaults
+from upright.locations import locate
 from upright.pods.build import (
     CONTAINER_SECURITY,
     HTTP_PORT,
     NO_CREDENTIALS,
-    POD_SECURITY,
-    Location,
     environment,
     merge_pod,
+    pod_security,
 )
 
 SERVE = "serve"
@@ -77,7 +77,7 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
 
 def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:
     serving, artifact = owner.spec.serving, version.spec.artifact
-    place = Location.parse(artifact.uri)
+    place = locate(artifact.uri)
     variables = {
         "UPRIGHT_ARTIFACT": f"{_STORE}/{place.path}",
         "UPRIGHT_DIGEST": artifact.digest,
@@ -109,10 +109,10 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
     }
     return {
         **NO_CREDENTIALS,
-        "securityContext": POD_SECURITY,
+        "securityContext": pod_security(fixed_ids=defaults.fixed_ids),
         "terminationGracePeriodSeconds": _STOP_SECONDS,
         "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, Location(place.scheme, place.name, "").volume("store")],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, place.volume("store")],
     }
 
 

@@ -17,5 +17,6 @@ def kinds(settings: Settings) -> Kinds:
         runtime_image=settings.runtime_image,
         store=settings.default_store,
         allowed_formats=settings.allowed_formats,
+        fixed_ids=settings.fixed_ids,
     )
     return TrainingJobs(defaults), ModelVersions(defaults), Deployments(defaults, Schedule(PodPages()))

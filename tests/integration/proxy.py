@@ -144,7 +144,7 @@ def proxied(cluster: Cluster, folder: Path, token: str) -> Iterator[tuple[Proxy,
     described = config["clusters"][0]["cluster"]
     proxy = Proxy(described["server"], _trust(described))
     started, stop = threading.Event(), asyncio.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(started, stop)))
+    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(started, stop)), daemon=True)
     thread.start()
     assert started.wait(10)
     config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{proxy.port}"}

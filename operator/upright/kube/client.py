@@ -112,8 +112,10 @@ class Client:
                 async with response:
                     if response.status != 200:
                         status, answer = response.status, _json(await response.read())
-                    while status == 0 and (line := await response.content.readline()):
+                    while status == 0:
                         patience.reschedule(asyncio.get_running_loop().time() + SILENCE)
+                        if not (line := await response.content.readline()):
+                            break
                         event = json.loads(line)
                         if event["type"] == "ERROR":
                             status, answer = event["object"]["code"], event["object"]

@@ -116,12 +116,12 @@ class Client:
                         patience.reschedule(asyncio.get_running_loop().time() + SILENCE)
                         if not (line := await response.content.readline()):
                             break
-                        event = json.loads(line)
-                        if event["type"] == "ERROR":
-                            status, answer = event["object"]["code"], event["object"]
+                        event, item = _event(line)
+                        if event == "ERROR":
+                            status, answer = int(item.get("code") or 500), item
                         else:
-                            deliver(event["type"], _identity(type, event["object"]))
-        except (TimeoutError, OSError, aiohttp.ClientError, ValueError, LookupError) as error:
+                            deliver(event, _identity(type, item))
+        except (TimeoutError, OSError, aiohttp.ClientError) as error:
             target = f"{type} {namespace}".strip()
             cause = f"nothing heard for {SILENCE:.0f} s" if isinstance(error, TimeoutError) else str(error)
             raise UnreachableError(f"cannot watch {target}: {cause or repr(error)}") from error
@@ -305,6 +305,14 @@ def _kind(type: ResourceType) -> dict[str, Any]:
 def _identity(type: ResourceType, item: Manifest) -> dict[str, Any]:
     """Which object it is, in which version; nothing of what is in it."""
     return {**_kind(type), "metadata": {name: meta(item)[name] for name in IDENTITY if name in meta(item)}}
+
+
+def _event(line: bytes) -> tuple[str, dict[str, Any]]:
+    """A line of a watch."""
+    event = _json(line)
+    if not isinstance(event.get("object"), dict):
+        raise UnreachableError(f"what answers a watch is no API server: {event}")
+    return str(event.get("type")), event["object"]
 
 
 def _json(text: bytes) -> dict[str, Any]:

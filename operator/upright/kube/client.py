@@ -98,12 +98,12 @@ class Client:
     ) -> None:
         """Deliver what changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and of which object.
 
-        Ends when the API server has had enough, every few minutes. Raises ApiError; `ExpiredError` when the version is
-        too old to go on from.
+        Ends when the API server has had enough, every few minutes, or the connection breaks. Raises ApiError, and
+        `ExpiredError` when the version is too old to go on from.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(version)}
         query["timeoutSeconds"] = str(WATCH_SECONDS)
-        status, answer = 0, dict[str, Any]()
+        status, answer, began = 0, dict[str, Any](), False
         await self._until_open()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT) as patience, self._lent() as session:
@@ -113,6 +113,7 @@ class Client:
                     if response.status != 200:
                         status, answer = response.status, _json(await response.read())
                     while status == 0:
+                        began = True
                         patience.reschedule(asyncio.get_running_loop().time() + SILENCE)
                         if not (line := await response.content.readline()):
                             break
@@ -122,6 +123,8 @@ class Client:
                         else:
                             deliver(event, _identity(type, item))
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
+            if began and not isinstance(error, TimeoutError):
+                return
             target = f"{type} {namespace}".strip()
             cause = f"nothing heard for {SILENCE:.0f} s" if isinstance(error, TimeoutError) else str(error)
             raise UnreachableError(f"cannot watch {target}: {cause or repr(error)}") from error

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from upright.api.artifact import REFUSED, PublishReport, Refusal
+from upright.api.artifact import REFUSED, PublishReport, Refusal, read_report
 from upright.api.training_job import Run
 from upright.contract import Manifest
 from upright.pods import container_statuses, hindrance, termination
@@ -67,7 +67,7 @@ def _produced(run: Run, pods: Sequence[Manifest]) -> Outcome:
         ended = termination(pod, "publish")
         if ended and ended["exitCode"] == 0:
             try:
-                return Produced(PublishReport.model_validate_json(ended.get("message", "")), pod)
+                return Produced(read_report(ended.get("message", "")), pod)
             except ValidationError as error:
                 return Ended("Failed", f"Run {run.name} published, but its report cannot be read: {error}")
     return Ended(

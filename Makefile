@@ -26,8 +26,10 @@ demo: setup ## Train, serve, roll a bad version out and see it rolled back, on a
 demo-down: setup ## Remove what the demo made, and leave the cluster
 	@$(BIN)/python -m tests.demo --remove
 
+WORKERS ?= 4
+
 test: setup ## Run every test that this machine can run
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses=$(WORKERS)
 
 lint: setup ## Check style, types, the one-way imports, and that generated files are up to date
 	@$(BIN)/ruff check .

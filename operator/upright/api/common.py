@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from upright.api.schema import Rule
+from upright.api.schema import LONGEST, NOT_TOO_LONG, Rule
 
 GROUP = "upright.dev"
 VERSION = "v1alpha1"
@@ -33,18 +33,20 @@ _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 def parse_duration(text: object) -> timedelta:
     """Read a duration written as Go writes it, for instance `1h30m` or `250ms`.
 
+    One that is longer than the schema takes counts as the longest: it was stored before there was one.
+
     Raises ValueError for anything else, days included.
     """
     if isinstance(text, timedelta):
         return text
     if not isinstance(text, str) or not re.fullmatch(_DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h30m")
-    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text)))
+    return timedelta(seconds=min(_seconds(text), _seconds(LONGEST)))
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration in whole units, largest first: `1h30m`; below a second in milliseconds."""
-    milliseconds = round(duration / timedelta(milliseconds=1))
+    """Write a duration in whole units, largest first: `1h30m`; below a second in milliseconds. None is negative."""
+    milliseconds = max(0, round(duration / timedelta(milliseconds=1)))
     parts = []
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, milliseconds = divmod(milliseconds, size)
@@ -53,11 +55,22 @@ def format_duration(duration: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
+def _seconds(text: str) -> float:
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text))
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "maxLength": 32}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": _DURATION_PATTERN,
+            "maxLength": 32,
+            "x-kubernetes-validations": [NOT_TOO_LONG.manifest()],
+        }
+    ),
 ]
 
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]

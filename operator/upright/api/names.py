@@ -14,6 +14,8 @@ TRAINING_JOB = f"{GROUP}/training-job"
 TRAINING_JOB_UID = f"{GROUP}/training-job-uid"
 RUN = f"{GROUP}/run"
 DEPLOYMENT = f"{GROUP}/deployment"
+DEPLOYMENT_UID = f"{GROUP}/deployment-uid"
+"""Label of pods and annotation of their workload: for which Deployment they were made. A namesake's are not its own."""
 REVISION = f"{GROUP}/revision"
 
 RUN_REQUESTED = f"{GROUP}/run-requested"
@@ -33,6 +35,7 @@ SERVICES = ResourceType("", "v1", "services", "Service")
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 CLAIMS = ResourceType("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
+CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "ControllerRevision")
 APPS_DEPLOYMENTS = ResourceType("apps", "v1", "deployments", "Deployment")
 
 _LONGEST = 63
@@ -73,6 +76,11 @@ def controlled_by(manifest: Mapping[str, Any], uid: str) -> bool:
     """Whether the object's controller is the owner with this UID."""
     references = manifest["metadata"].get("ownerReferences", [])
     return any(reference.get("controller") and reference["uid"] == uid for reference in references)
+
+
+def has_no_controller(manifest: Mapping[str, Any]) -> bool:
+    """Whether nobody owns the object: it was orphaned, or restored from a backup, and may be taken up."""
+    return not any(reference.get("controller") for reference in manifest["metadata"].get("ownerReferences", []))
 
 
 def short_hash(content: Any) -> str:

@@ -116,13 +116,13 @@ class TrainingJobSpec(Resource):
     output: Output = Field(Output(), description="Where the result goes.")
     suspend: bool = Field(False, description="Start no further run; a run under way is not stopped.")
     retries: int = Field(3, ge=0, le=100, description="How often a failing run is tried again (Job backoffLimit).")
-    deadline: Duration = Field(timedelta(hours=6), description="The longest that one run may take, retries included.")
+    deadline: Duration = Field(
+        timedelta(hours=6),
+        ge=timedelta(seconds=1),
+        description="The longest that one run may take, retries included.",
+    )
     history: int = Field(10, ge=1, le=50, description="How many finished runs are kept in status, with their Jobs.")
     ttl: Duration = Field(timedelta(hours=24), description="How long a finished run's Job and pods are kept.")
-
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule("duration(self.deadline) >= duration('1s')", "deadline must be at least 1s", field="deadline"),
-    )
 
 
 Trigger = Literal["Created", "SpecChanged", "Requested"]

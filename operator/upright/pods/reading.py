@@ -36,6 +36,8 @@ class Container:
     """Reason and message, while it waits to be started."""
     ended: Termination | None
     """How it ended: now, or the last time when it has been started again or waits to be."""
+    started: datetime | None
+    """Since when it has been running; None when it does not run."""
     down: bool
     """It does not run now, and did before."""
 
@@ -171,6 +173,7 @@ def _container(status: Manifest) -> Container:
             if ended
             else None
         ),
+        started=_time(running["startedAt"]) if (running := state.get("running") or {}).get("startedAt") else None,
         down=bool(ended) and "running" not in state,
     )
 

@@ -53,7 +53,12 @@ def plan(observed: Observed) -> Plan:
         status=_status(observed, draft).model_dump(mode="json", by_alias=True, exclude_none=True),
         create=draft.create,
         correct=[
-            Correction(job, "/metadata/ownerReferences", [names.owner_reference("TrainingJob", resource.metadata)])
+            Correction(
+                job,
+                "/metadata/ownerReferences",
+                [names.owner_reference("TrainingJob", resource.metadata)],
+                Event("Normal", "JobAdopted", "Run", f"Took up Job {job.name}, which had lost its owner."),
+            )
             for job in observed.orphans
         ],
         delete=removals,

@@ -510,9 +510,12 @@ async def test_a_request_that_was_answered_before_is_not_answered_again() -> Non
     del cluster.objects[names.JOBS, "churn-1"]
     await again(cluster).settle()
     assert len(cluster.runs) == 1
-    cluster.annotate(run_requested="tuesday")
+    cluster.annotate(run_requested="tuesday" * 1000)
     await cluster.settle()
     assert cluster.runs[0]["name"] == "churn-2"
+    await cluster.publish("churn-2")
+    assert len(cluster.version("churn-2")["lineage"]["trainingJob"]["request"]) == 1024
+    assert len(cluster.runs) == 2
 
 
 async def test_a_job_that_has_lost_its_owner_is_taken_up_and_its_version_is_made() -> None:

@@ -32,8 +32,8 @@ class Stage(IntEnum):
     """On a control plane of the worker's own."""
     ALONE = 2
     """Alone on the cluster, when all others of it are done: it kills or replaces the operator, or looks back."""
-    LOCAL = 3
-    """Needs no cluster."""
+    APART = 3
+    """Needs nothing of that cluster."""
 
     @classmethod
     def of(cls, test: str) -> "Stage":
@@ -42,7 +42,7 @@ class Stage(IntEnum):
             return cls.ALONE
         if test.startswith("tests/e2e/"):
             return cls.BESIDE
-        return cls.PLAYED if test.startswith("tests/integration/") else cls.LOCAL
+        return cls.PLAYED if test.startswith("tests/integration/") else cls.APART
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
@@ -75,7 +75,7 @@ class Turns:
             return
         self._stage = stage
         fcntl.flock(self._lock, fcntl.LOCK_EX if stage is Stage.ALONE else fcntl.LOCK_UN)
-        if stage is Stage.LOCAL:
+        if stage is Stage.APART:
             os.nice(10)  # a cluster that waits for the processor misses its deadlines; a computation is only later
 
 

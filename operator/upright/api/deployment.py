@@ -254,6 +254,8 @@ class Analysis(Resource):
     """The comparison of the candidate with the stable version."""
 
     looks: int = Field(0, description="How many looks have been taken.")
+    used: int = Field(0, description="How many of them could be compared.")
+    unused: str = Field("", max_length=512, description="Why the last one that could not be compared was not.")
     at: float | None = Field(None, description="Time of the last look that this state contains, in Unix seconds.")
     evidence: float = Field(1, description="The e-value over all metrics.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")

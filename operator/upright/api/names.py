@@ -34,8 +34,8 @@ PODS = ResourceType("", "v1", "pods", "Pod")
 SERVICES = ResourceType("", "v1", "services", "Service")
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 CLAIMS = ResourceType("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
-EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "ControllerRevision")
+EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 APPS_DEPLOYMENTS = ResourceType("apps", "v1", "deployments", "Deployment")
 
 _LONGEST = 63

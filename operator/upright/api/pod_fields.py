@@ -103,7 +103,7 @@ def _pod(volumes: str, containers: _Schema) -> _Schema:
 def _containers(*rules: _Schema) -> _Schema:
     """The schema of a list of containers, with rules for those that are ours."""
     objects: _Schema = {"type": "array", "maxItems": 256, "items": _PRESERVED}
-    words: _Schema = {"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 131072}}
+    words: _Schema = {"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 65536}}
     fields: dict[str, _Schema] = {
         "image": {"type": "string", "maxLength": 512},
         "command": words,

@@ -326,6 +326,6 @@ def _json(text: bytes) -> dict[str, Any]:
     """The answer as JSON; a proxy between us and the API server may say something else."""
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     return answer if isinstance(answer, dict) else {"message": text[:200].decode(errors="replace")}

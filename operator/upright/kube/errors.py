@@ -144,5 +144,7 @@ def refusal(
 
 def _causes(answer: Mapping[str, Any]) -> set[str]:
     """The reasons that an answer gives in its details."""
-    details = answer.get("details") or {}
-    return {str(cause.get("reason")) for cause in details.get("causes") or []}
+    details = answer.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    listed = causes if isinstance(causes, list) else []
+    return {str(cause.get("reason")) for cause in listed if isinstance(cause, dict)}

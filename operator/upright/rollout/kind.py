@@ -7,6 +7,7 @@ from upright.api import names
 from upright.api.indexes import DEPLOYMENTS_BY_MODEL, DEPLOYMENTS_BY_VERSION, READY_VERSIONS_BY_MODEL
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
+from upright.pods.reading import FIELDS
 from upright.rollout.measuring import Source
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
@@ -44,7 +45,7 @@ class Deployments:
             digests=DIGESTED,
         ),
         Watch(names.CONTROLLER_REVISIONS, _owner, fields=("revision",)),
-        Watch(names.PODS, _owner),
+        Watch(names.PODS, _owner, fields=FIELDS),
         Watch(names.SERVICES, _owner, fields=("spec.clusterIP", "spec.selector", "spec.ports")),
         Watch(names.MODEL_VERSIONS, _interested),
     )

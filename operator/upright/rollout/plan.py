@@ -142,7 +142,11 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     recorded = observed.resource.status.candidate
     looks = observed.reading.looks
     if draft.stable and recorded and recorded.since == candidate.since and looks and not candidate.leaving:
-        draft.analysis = analyse(spec, draft.analysis, looks)
+        draft.analysis, anew = analyse(spec, draft.analysis, looks)
+        if anew:
+            draft.say(
+                "Normal", "EvidenceBegunAnew", f"The evidence about {candidate.model_version} begins anew: {anew}."
+            )
     facts = _facts(observed, draft, candidate)
     if draft.stable and facts.stable:
         draft.stable = _watched(facts.stable, observed.now)

@@ -188,5 +188,7 @@ def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> 
         said += f" The step asks for {steps[step].weight} %; whole pods give {weight} %."
     if draft.analysis:
         analysis = draft.analysis
-        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {analysis.looks} looks."
+        some = analysis.used < analysis.looks
+        unused = f", of which {analysis.used} could be compared ({analysis.unused})" if some else ""
+        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {analysis.looks} looks{unused}."
     return said

@@ -317,6 +317,23 @@ async def test_a_config_map_that_is_gone_starts_nothing() -> None:
     assert len(cluster.runs) == 1
 
 
+async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before_it_is_missed() -> None:
+    class Late(AWorld):
+        def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+            return None if type in (names.CLAIMS, names.CONFIG_MAPS) else super().get(type, namespace, name)
+
+        async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+            return super().get(type, namespace, name)
+
+    there = [
+        (names.CLAIMS, {"metadata": metadata("models")}),
+        (names.CONFIG_MAPS, {"metadata": metadata("code", resourceVersion="1"), "data": {"a": "1"}}),
+    ]
+    seen = await TrainingJobs(DEFAULTS).observe(as_stored(a_training_job(**CODE)), Late(*there))
+    assert seen.obstacles == []
+    assert seen.inputs.sources.keys() == {"configmap://code"}
+
+
 async def test_a_config_map_is_asked_for_once_for_each_version_of_it() -> None:
     cluster = await trained(**CODE)
     assert cluster.fetched == 1

@@ -139,7 +139,7 @@ class Client:
         """Some of the Warning events of an object, whoever told them."""
         query = {"fieldSelector": f"regarding.uid={of.uid},type=Warning", "limit": str(PAGE)}
         page = await self._send("list", "GET", names.EVENTS, of.namespace, query=query, limit=LIST_TIMEOUT)
-        return list(page["items"])
+        return list(page.get("items") or ())
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""

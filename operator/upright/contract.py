@@ -181,8 +181,8 @@ class Watch:
     item of a list, `spec.containers.name`: the stores keep no more than some kind reads. None given: the whole object.
     Of what is applied, only what is kept is compared with what is there."""
     metadata: bool = False
-    """Only namespace, name, UID, resourceVersion and owners are known, of all objects of the type, whoever made them.
-    `World.get` finds them; the other questions are about what another Watch of the type delivers."""
+    """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them. Of a
+    type that some kind wants more of, only what we made is watched."""
 
 
 Observed = TypeVar("Observed")

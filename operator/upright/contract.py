@@ -57,6 +57,8 @@ class Scale:
 
     target: Reference
     replicas: int
+    event: "Event | None" = None
+    """Told when it has changed something."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Correction:
     path: str
     """A JSON pointer, for instance /spec/selector."""
     value: Any
+    event: "Event | None" = None
+    """Told when it has changed something."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Plan:
     """Whole owned objects, by server-side apply; whatever else of the same types the object controls is deleted."""
     scale: Sequence[Scale] = ()
     correct: Sequence[Correction] = ()
-    """For parts of an object that is not applied. Whether somebody had changed them is the plan's to tell."""
+    """For parts of an object that is not applied."""
     delete: Sequence[Reference] = ()
     events: Sequence[Event] = ()
     counts: Sequence[Count] = ()
@@ -169,6 +173,12 @@ class World(Protocol):
         """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
         ...
 
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        """Ask the API server for the Warning events (events.k8s.io) of an object, whoever told them. Never in the
+        steady path: only while something that others should do for us does not happen.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -180,6 +190,8 @@ class Watch:
     """What is read of an object beside its apiVersion, kind and metadata, as paths such as `spec.replicas` or, of each
     item of a list, `spec.containers.name`: the stores keep no more than some kind reads. None given: the whole object.
     Of what is applied, only what is kept is compared with what is there."""
+    digests: Sequence[str] = ()
+    """Paths of which the stores keep only a digest (`upright.api.names.short_hash`) of what is there."""
     metadata: bool = False
     """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them. Of a
     type that some kind wants more of, only what we made is watched."""

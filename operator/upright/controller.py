@@ -255,18 +255,24 @@ class _Loop:
                     await self._recorder.record(resource, Event("Warning", "Restored", "Apply", message))
         for correction in plan.correct:
             with failures.of(leads=True):
-                acted |= await self._actions.correct(correction)
+                acted |= await self._told(resource, correction.event, await self._actions.correct(correction))
         for manifest in plan.create:
             with failures.of():
                 acted |= await self._actions.create(type_of(manifest, known), manifest)
         for scale in plan.scale:
             with failures.of():
-                acted |= await self._actions.scale(scale)
+                acted |= await self._told(resource, scale.event, await self._actions.scale(scale))
         if failures.leads:
             return acted
         for target in (*plan.delete, *self._actions.superfluous(resource, self._kind.applies, kept)):
             with failures.of():
                 acted |= await self._actions.delete(target)
+        return acted
+
+    async def _told(self, resource: Manifest, event: Event | None, acted: bool) -> bool:
+        """Tell of an act that has changed something."""
+        if acted and event:
+            await self._recorder.record(resource, event)
         return acted
 
     def _exists(self, type: ResourceType, manifest: Manifest) -> bool:

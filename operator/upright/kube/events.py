@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from upright.contract import Event, Manifest, Reference, ResourceType
+from upright.api.names import EVENTS
+from upright.contract import Event, Manifest, Reference
 from upright.kube.client import Client
 from upright.kube.conditions import cut
 from upright.kube.errors import ApiError, ConflictError, NotFoundError, NotLeaderError, TerminatingError
 from upright.kube.memory import Memory
 from upright.kube.objects import meta, name_of, namespace_of, uid_of
 
-EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 CONTROLLER = "upright.dev/operator"
 QUIET = 60.0
 """Seconds between two writes of one series."""

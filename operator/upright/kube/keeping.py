@@ -1,14 +1,24 @@
 """What a store keeps of an object: what some kind reads, and no more. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from upright.api.names import short_hash
 from upright.contract import Manifest
 from upright.kube.objects import meta
 
-Shape: TypeAlias = Mapping[str, "Shape | None"]
-"""Which fields of an object are kept; of one that is None, everything."""
+
+class Whole(Enum):
+    """How much is kept of a field that is not gone into."""
+
+    CONTENT = auto()
+    DIGEST = auto()
+
+
+Shape: TypeAlias = Mapping[str, "Shape | Whole"]
+"""Which fields of an object are kept."""
 
 _METADATA = (
     "name",
@@ -29,29 +39,29 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl notes it for itself."""
 
 
-def shape(paths: Iterable[str]) -> Shape | None:
-    """The shape of these paths; that of the whole object when there is none."""
+def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
+    """The shape of these paths, and of those of which a digest will do; None, the whole object, when there is none."""
     found: dict[str, Any] = {}
-    for path in paths:
-        place = found
+    for path, how in (*((path, Whole.DIGEST) for path in digests), *((path, Whole.CONTENT) for path in paths)):
+        place: Any = found
         *parents, last = path.split(".")
         for name in parents:
             place = place.setdefault(name, {})
-            if place is None:  # the whole of it is kept already
+            if isinstance(place, Whole):  # the whole of it is kept already
                 break
         else:
-            place[last] = None
+            place[last] = how
     return found or None
 
 
 def kept(manifest: Manifest, fields: Shape | None) -> Manifest:
-    """What is kept of an object beside who it is."""
+    """What is kept of an object beside who it is; None: everything."""
     rest = {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
     return {
         "apiVersion": manifest.get("apiVersion"),
         "kind": manifest.get("kind"),
         "metadata": _identity(manifest, _METADATA),
-        **_shared(rest if fields is None else _reduced(rest, fields)),
+        **_shared(_reduced(rest, Whole.CONTENT if fields is None else fields)),
     }
 
 
@@ -82,9 +92,9 @@ def _identity(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _reduced(value: Any, fields: Shape | None) -> Any:
-    if fields is None:
-        return value
+def _reduced(value: Any, fields: Shape | Whole) -> Any:
+    if isinstance(fields, Whole):
+        return value if fields is Whole.CONTENT else short_hash(value)
     if isinstance(value, Mapping):
         return {name: _reduced(value[name], inner) for name, inner in fields.items() if name in value}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast, overload
 
-from upright.contract import Index, Key, Kind, Manifest, ResourceType
+from upright.contract import Index, Key, Kind, Manifest, Reference, ResourceType
 from upright.kube.client import Client
 from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
 from upright.kube.memory import Memory
@@ -256,6 +256,9 @@ class Stores:
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)
 
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        return await self._client.warnings(of)
+
 
 def watched_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:
     """Every resource that some kind needs to know about, in a stable order."""
@@ -267,8 +270,10 @@ def _keeper(type: ResourceType, kinds: Sequence[Kind[Any]]) -> Callable[[Manifes
     """What is kept of the objects of a resource: what some kind reads."""
     if type in [kind.type for kind in kinds]:
         return kept_with_writers
-    wanted = [watch.fields for kind in kinds for watch in kind.watches if watch.type == type and not watch.metadata]
+    wanted = [watch for kind in kinds for watch in kind.watches if watch.type == type and not watch.metadata]
     if not wanted and not any(type in kind.applies for kind in kinds):
         return kept_name
-    fields = shape(path for paths in wanted for path in paths) if all(wanted) else None
+    paths = [path for watch in wanted for path in watch.fields]
+    digests = [path for watch in wanted for path in watch.digests]
+    fields = shape(paths, digests) if all(watch.fields for watch in wanted) else None
     return lambda manifest: kept(manifest, fields)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.unit.kube.fakes import NOON, SERVICES, TOYS, Clock, FakeClient, a_service, a_toy
+from upright.api.names import EVENTS
 from upright.contract import (
     Correction,
     Count,
@@ -27,7 +28,7 @@ from upright.contract import (
 )
 from upright.controller import Controller
 from upright.kube.errors import RefusedError, UnreachableError
-from upright.kube.events import EVENTS, Recorder
+from upright.kube.events import Recorder
 from upright.kube.store import Stores
 from upright.metrics import Metrics
 

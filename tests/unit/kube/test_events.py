@@ -7,9 +7,10 @@ from datetime import timedelta, timezone
 import pytest
 
 from tests.unit.kube.fakes import NOON, Clock, FakeClient, a_toy
+from upright.api.names import EVENTS
 from upright.contract import Event
 from upright.kube.errors import UnreachableError
-from upright.kube.events import BURST, EVENTS, Recorder
+from upright.kube.events import BURST, Recorder
 from upright.kube.memory import Memory
 
 STARTED = Event("Normal", "Started", "Start", "Run 7 has started.")

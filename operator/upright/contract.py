@@ -193,8 +193,8 @@ class Watch:
     digests: Sequence[str] = ()
     """Paths of which the stores keep only a digest (`upright.api.names.short_hash`) of what is there."""
     metadata: bool = False
-    """Only namespace, name, UID, resourceVersion and owners are known, of all objects of the type, whoever made them.
-    `World.get` finds them; the other questions are about what another Watch of the type delivers."""
+    """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them. Of a
+    type that some kind wants more of, only what we made is watched."""
 
 
 Observed = TypeVar("Observed")

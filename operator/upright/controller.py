@@ -72,24 +72,18 @@ class Controller:
         actions = Actions(client, stores, self.seen, self.gone)
         self._loops = [_Loop(kind, stores, actions, client, recorder, metrics, self.seen) for kind in kinds]
 
-    def seen(self, type: ResourceType, manifest: Manifest, *, metadata: bool = False) -> None:
-        """A version of an object: from a watch, a list, or in answer to a write of ours.
+    def seen(self, type: ResourceType, manifest: Manifest) -> None:
+        """A version of an object: from a watch, a list, or in answer to a write of ours."""
+        versions = self._stores.of(type).put(manifest)
+        self._wake(type, versions, changed=_has_changed(versions))
 
-        `metadata` says that it is of a watch of metadata only.
-        """
-        versions = self._stores.of(type, metadata=metadata).put(manifest)
-        self._wake(type, versions, metadata=metadata, changed=_has_changed(versions))
-
-    def gone(self, type: ResourceType, manifest: Manifest, *, metadata: bool = False) -> None:
+    def gone(self, type: ResourceType, manifest: Manifest) -> None:
         """The object with this UID is no more."""
-        self._wake(type, self._stores.of(type, metadata=metadata).remove(manifest), metadata=metadata)
+        self._wake(type, self._stores.of(type).remove(manifest))
 
-    def listed(
-        self, type: ResourceType, namespace: str, manifests: Iterable[Manifest], version: int, *, metadata: bool = False
-    ) -> None:
+    def listed(self, type: ResourceType, namespace: str, manifests: Iterable[Manifest], version: int) -> None:
         """All objects of a namespace (or of all), as of a version: what is not among them is no more."""
-        store = self._stores.of(type, metadata=metadata)
-        self._wake(type, store.replace(manifests, version, namespace), metadata=metadata)
+        self._wake(type, self._stores.of(type).replace(manifests, version, namespace))
 
     def start(self) -> None:
         """Begin to work. Only once everything has been listed: a plan made from half of the world would be wrong."""
@@ -104,11 +98,10 @@ class Controller:
         """Wait for a loop to fail, which is a mistake in this program, and raise what it failed with."""
         await asyncio.gather(*(loop.queue.join() for loop in self._loops))
 
-    def _wake(self, type: ResourceType, manifests: Iterable[Manifest], *, metadata: bool, changed: bool = True) -> None:
-        metadata = metadata or type not in self._stores.types
+    def _wake(self, type: ResourceType, manifests: Iterable[Manifest], *, changed: bool = True) -> None:
         for manifest in manifests:
             for loop in self._loops:
-                loop.wake(type, manifest, metadata=metadata, changed=changed)
+                loop.wake(type, manifest, changed=changed)
 
 
 class _Loop:
@@ -141,12 +134,12 @@ class _Loop:
         self._kind.begin(self.queue.add)
         self.queue.start(self.work, WORKERS)
 
-    def wake(self, type: ResourceType, manifest: Manifest, *, metadata: bool, changed: bool) -> None:
+    def wake(self, type: ResourceType, manifest: Manifest, *, changed: bool) -> None:
         """Give a turn to whomever an object concerns. `changed` says that it is not only its status that is new."""
-        if type == self._kind.type and not metadata:
+        if type == self._kind.type:
             self.queue.add(key_of(manifest), rested=changed)
         for watch in self._kind.watches:
-            if watch.type == type and watch.metadata == metadata:
+            if watch.type == type:
                 try:
                     keys = list(watch.wakes(manifest, self._stores))
                 except Exception as error:  # noqa: BLE001 - an object that cannot be read must not end the watch of all

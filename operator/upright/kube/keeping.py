@@ -33,7 +33,8 @@ _METADATA = (
     "ownerReferences",
     "finalizers",
 )
-_NAME = ("name", "namespace", "uid", "resourceVersion", "ownerReferences")
+_NAME = ("name", "namespace", "uid", "resourceVersion")
+_SHORT = 64
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl notes it for itself."""
 
@@ -76,8 +77,12 @@ def kept_with_writers(manifest: Manifest) -> Manifest:
 
 
 def kept_name(manifest: Manifest) -> Manifest:
-    """Which object it is, in which version, and whose."""
-    return {"metadata": _identity(manifest, _NAME)}
+    """Which object it is, in which version."""
+    return {
+        "apiVersion": manifest.get("apiVersion"),
+        "kind": manifest.get("kind"),
+        "metadata": _identity(manifest, _NAME),
+    }
 
 
 def _identity(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
@@ -98,7 +103,9 @@ def _reduced(value: Any, fields: Shape | Whole) -> Any:
 
 
 def _shared(value: Any) -> Any:
-    """The same, with one string for all the fields of one name: each answer of the API server brings its own."""
+    """The same, with one string wherever the same words stand: each answer of the API server brings its own."""
+    if isinstance(value, str):
+        return _one(value) if len(value) <= _SHORT else value
     if isinstance(value, Mapping):
         return {_one(name): _shared(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -106,6 +113,6 @@ def _shared(value: Any) -> Any:
     return value
 
 
-@lru_cache(4096)
-def _one(name: str) -> str:
-    return name
+@lru_cache(16384)
+def _one(words: str) -> str:
+    return words

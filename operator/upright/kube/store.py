@@ -224,7 +224,6 @@ class Stores:
             each: Store(_keeper(each, kinds), [index for index in indexes if index.type == each])
             for each in watched_types(kinds)
         }
-        self._named = {each: Store(kept_name) for each in named_types(kinds)}
         self._client = client
         self._clock = clock
 
@@ -234,17 +233,13 @@ class Stores:
 
     @property
     def types(self) -> Sequence[ResourceType]:
-        """The resources of which the stores keep more than names."""
         return tuple(self._stores)
 
-    def of(self, type: ResourceType, *, metadata: bool = False) -> Store:
-        """The store of a resource, or of what is known of all of its objects, by whomever they are."""
-        return self._named[type] if metadata or type not in self._stores else self._stores[type]
+    def of(self, type: ResourceType) -> Store:
+        return self._stores[type]
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
-        key = Key(namespace, name)
-        stores = (each[type] for each in (self._stores, self._named) if type in each)
-        return next((found for store in stores if (found := store.get(key))), None)
+        return self.of(type).get(Key(namespace, name))
 
     def owned(self, type: ResourceType, owner_uid: str) -> Sequence[Manifest]:
         return self.of(type).owned(owner_uid)
@@ -266,18 +261,9 @@ class Stores:
 
 
 def watched_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:
-    """Every resource of which some kind needs more than names, in a stable order."""
-    wanted = [
-        each
-        for kind in kinds
-        for each in (kind.type, *(watch.type for watch in kind.watches if not watch.metadata), *kind.applies)
-    ]
+    """Every resource that some kind needs to know about, in a stable order."""
+    wanted = [each for kind in kinds for each in (kind.type, *(watch.type for watch in kind.watches), *kind.applies)]
     return list(dict.fromkeys(wanted))
-
-
-def named_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:
-    """Every resource of which some kind needs to know which objects there are, whoever made them."""
-    return list(dict.fromkeys(watch.type for kind in kinds for watch in kind.watches if watch.metadata))
 
 
 def _keeper(type: ResourceType, kinds: Sequence[Kind[Any]]) -> Callable[[Manifest], Manifest]:
@@ -285,6 +271,8 @@ def _keeper(type: ResourceType, kinds: Sequence[Kind[Any]]) -> Callable[[Manifes
     if type in [kind.type for kind in kinds]:
         return kept_with_writers
     wanted = [watch for kind in kinds for watch in kind.watches if watch.type == type and not watch.metadata]
+    if not wanted and not any(type in kind.applies for kind in kinds):
+        return kept_name
     paths = [path for watch in wanted for path in watch.fields]
     digests = [path for watch in wanted for path in watch.digests]
     fields = shape(paths, digests) if all(watch.fields for watch in wanted) else None

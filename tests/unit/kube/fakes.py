@@ -73,7 +73,7 @@ class FakeClient:
             return self.put(type, manifest)
         if not force or uid_of(manifest) != uid_of(old):
             raise ConflictError("patch", str(type), 409, "another object")
-        return self.put(type, {**old, **manifest})
+        return self.put(type, _merged(old, manifest))
 
     async def patch_status(self, type: ResourceType, resource: Manifest, status: Mapping[str, Any]) -> Manifest:
         await self._write("status", type, resource)
@@ -132,6 +132,13 @@ class FakeClient:
         await asyncio.sleep(0)
         if self.unreachable:
             raise UnreachableError("no connection")
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """What server-side apply makes of it: what others have added to a map stays."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return {**old, **{name: _merged(old.get(name), value) for name, value in new.items()}}
+    return new
 
 
 def a_toy(name: str = "bear", *, uid: str = "uid-bear", version: int = 1, **rest: Any) -> dict[str, Any]:

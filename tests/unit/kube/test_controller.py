@@ -177,22 +177,6 @@ async def test_of_what_is_watched_by_name_only_every_object_wakes_whoever_made_i
     assert shop.stores.get(CLAIMS, "shop", "models") is None
 
 
-async def test_a_type_can_be_watched_whole_and_by_name_at_once() -> None:
-    by_name = Watch(SERVICES, lambda service, _: [DOLL], metadata=True)
-    shop = Shop(Toys(watches=(*Toys.watches, by_name)))
-    ours, theirs = a_service("ours", a_toy()), {"metadata": {"name": "theirs", "namespace": "shop"}}
-    for number, each in enumerate((ours, theirs), start=3):
-        each["metadata"] |= {"uid": str(number), "resourceVersion": str(number)}
-        shop.controller.seen(SERVICES, {"metadata": each["metadata"]}, metadata=True)
-    shop.controller.seen(SERVICES, ours)
-    shop.controller.listed(SERVICES, "", [ours], 9)
-    found = shop.stores.get(SERVICES, "shop", "ours")
-    assert found is not None
-    assert found["spec"]["ports"] == [{"port": 80}]
-    assert shop.stores.get(SERVICES, "shop", "theirs") is not None, "a list of what is ours says nothing of it"
-    assert [one["metadata"]["name"] for one in shop.stores.all(SERVICES, "shop")] == ["ours"]
-
-
 # Acting
 
 

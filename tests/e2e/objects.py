@@ -9,7 +9,7 @@ import yaml
 
 from tests.cluster.shell import wait_until
 from tests.installed import ROOT, Object, Workspace
-from upright.pods import CONTAINER_SECURITY, POD_SECURITY
+from upright.pods.build import CONTAINER_SECURITY, POD_SECURITY
 
 ANSWERS = """
 from sklearn.dummy import DummyClassifier

@@ -6,8 +6,8 @@ The second is the object that is planned. The rest is what else there is, as the
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import yaml
 from tests.unit.builders import DEFAULTS, AWorld
 from upright.analysis import Counts, Look
 from upright.api import names
-from upright.contract import Kind, Manifest, Plan, ResourceType
+from upright.contract import Key, Kind, Manifest, Plan, ResourceType
 from upright.kube.objects import plain
 from upright.rollout.kind import Deployments
+from upright.rollout.measuring import Asked, Reading
 from upright.training.kind import TrainingJobs
 from upright.versions.kind import ModelVersions
 
@@ -34,8 +35,14 @@ class Measured:
             Look(look["time"], {"errors": Counts(tuple(look["canary"]), tuple(look["stable"]))}) for look in looks
         ]
 
-    async def since(self, *_: object) -> tuple[Sequence[Look], timedelta]:
-        return self._looks, timedelta(seconds=15)
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Nothing wakes."""
+
+    def read(self, key: Key, asked: Asked) -> Reading:
+        return Reading(self._looks)
+
+    def forget(self, key: Key) -> None:
+        """Nothing is kept."""
 
 
 def plan_of(now: datetime, planned: Manifest, others: Sequence[Manifest], looks: Sequence[Mapping[str, Any]]) -> Plan:
@@ -63,6 +70,7 @@ def as_yaml(plan: Plan) -> str:
         "create": plan.create,
         "apply": plan.apply,
         "scale": [f"{scale.target.type.kind} {scale.target.name} to {scale.replicas}" for scale in plan.scale],
+        "correct": [f"{one.path} of {one.target.type.kind} {one.target.name}" for one in plan.correct],
         "delete": [f"{target.type.kind} {target.name}" for target in plan.delete],
         "events": [f"{event.type} {event.reason}: {event.message}" for event in plan.events],
         "counts": [{count.metric: dict(count.labels)} for count in plan.counts],

@@ -10,7 +10,8 @@ from tests.workers import Stage, Turns, one_for_all
 
 
 def test_the_first_makes_what_all_use_and_the_last_removes_it(tmp_path: Path) -> None:
-    made, removed = [], []
+    made: list[str] = []
+    removed: list[list[str]] = []
 
     def make() -> list[str]:
         made.append("cluster")

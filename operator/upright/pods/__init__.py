@@ -1,0 +1,1 @@
+"""Pods: what all that Upright makes have in common (`build`), and what can be read from one (`reading`)."""

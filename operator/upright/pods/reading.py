@@ -1,0 +1,199 @@
+"""A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from upright.contract import Manifest
+from upright.pods.build import HTTP_PORT
+
+FIELDS = (
+    *(f"spec.{field}" for field in ("hostNetwork", "containers.ports")),
+    *(f"status.{field}" for field in ("phase", "podIP")),
+    *(f"status.conditions.{field}" for field in ("type", "status", "reason", "message", "lastTransitionTime")),
+    *(
+        f"status.{containers}.{field}"
+        for containers in ("initContainerStatuses", "containerStatuses")
+        for field in ("name", "image", "imageID", "restartCount", "state", "lastState")
+    ),
+)
+"""All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
+
+_UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+@dataclass(frozen=True)
+class Termination:
+    """How a container's process ended."""
+
+    exit_code: int
+    reason: str
+    """The kubelet's word, for instance OOMKilled, Error or Completed."""
+    message: str
+    """What the process left in its termination message."""
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of a pod, as its status tells."""
+
+    name: str
+    image: str
+    image_id: str
+    restarts: int
+    """How often the kubelet has started it again."""
+    waiting: tuple[str, str] | None
+    """Reason and message, while it waits to be started."""
+    ended: Termination | None
+    """How it ended: now, or the last time when it has been started again or waits to be."""
+    started: datetime | None
+    """Since when it has been running; None when it does not run."""
+    down: bool
+    """It does not run now, and did before."""
+
+    @property
+    def failures(self) -> int:
+        """How often its process has ended otherwise than well, as far as the kubelet still tells."""
+        if self.ended is None or (self.ended.exit_code == 0 and self.restarts == 0):
+            return 0
+        return self.restarts + (1 if self.down and self.ended.exit_code != 0 else 0)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One pod."""
+
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    created: datetime
+    phase: str
+    going: bool
+    """It is being deleted."""
+    ready_since: datetime | None
+    """Since when it has answered without interruption; None when it does not, or is being deleted."""
+    address: str
+    """Its IP, of either family; empty until it has one."""
+    host_network: bool
+    port: int
+    """Where it answers requests and is asked for metrics."""
+    containers: tuple[Container, ...]
+    """Init containers first, in the order in which they run."""
+    unscheduled: str
+    """Why no node takes it; empty when one does, or none has been looked for."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers and is not going away."""
+        return self.ready_since is not None
+
+    @property
+    def failures(self) -> int:
+        """How often containers of it have ended otherwise than well."""
+        return sum(container.failures for container in self.containers)
+
+    def ended(self, container: str) -> Termination | None:
+        """How a container ended, last time when it runs again."""
+        return next((one.ended for one in self.containers if one.name == container), None)
+
+    @property
+    def hindrance(self) -> str | None:
+        """Why it is not starting although it should be, in a sentence without its full stop; None when nothing is known
+        to be in its way.
+        """
+        for container in self.containers:
+            reason, message = container.waiting or ("", "")
+            if reason in _UNPULLABLE:
+                return (
+                    f"Image {container.image!r} of container {container.name!r} in pod {self.name} cannot be pulled "
+                    f"({reason}): {message or 'no reason given'}. Correct the image's name, or make it available"
+                )
+            if reason in _UNSTARTABLE:
+                return (
+                    f"Container {container.name!r} of pod {self.name} cannot be started ({reason}): "
+                    f"{message or 'no reason given'}"
+                )
+        return f"Pod {self.name} has no node to run on: {self.unscheduled}" if self.unscheduled else None
+
+    @property
+    def crash(self) -> str | None:
+        """What the container that ended last otherwise than well died of, in a sentence without its full stop."""
+        ended = [(one, one.ended) for one in self.containers if one.ended and one.ended.exit_code != 0]
+        if not ended:
+            return None
+        container, last = max(ended, key=lambda pair: pair[1].at.timestamp() if pair[1].at else 0.0)
+        times = f" {container.failures} times" if container.failures > 1 else ""
+        said = last.message.strip()
+        return (
+            f"Container {container.name!r} of pod {self.name} has ended{times}, last with exit code {last.exit_code} "
+            f"({last.reason or 'Error'}){f': {said}' if said else ''}"
+        )
+
+
+def read(manifest: Manifest) -> Pod:
+    """Read a pod's manifest."""
+    meta, spec, status = manifest["metadata"], manifest.get("spec", {}), manifest.get("status", {})
+    going = bool(meta.get("deletionTimestamp"))
+    conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
+    ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
+    created = _time(meta["creationTimestamp"])
+    return Pod(
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        labels=meta.get("labels") or {},
+        created=created,
+        phase=status.get("phase", ""),
+        going=going,
+        ready_since=(
+            _time(ready.get("lastTransitionTime") or meta["creationTimestamp"])
+            if ready.get("status") == "True" and not going
+            else None
+        ),
+        address=status.get("podIP", ""),
+        host_network=bool(spec.get("hostNetwork")),
+        port=_port(spec),
+        containers=tuple(
+            _container(one) for one in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+        ),
+        unscheduled=(
+            scheduled.get("message") or scheduled.get("reason") or "no reason given"
+            if scheduled.get("status") == "False"
+            else ""
+        ),
+    )
+
+
+def _container(status: Manifest) -> Container:
+    state = status.get("state") or {}
+    waiting = state.get("waiting")
+    ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
+    return Container(
+        name=status["name"],
+        image=status.get("image", ""),
+        image_id=status.get("imageID", ""),
+        restarts=status.get("restartCount", 0),
+        waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,
+        ended=(
+            Termination(
+                exit_code=ended["exitCode"],
+                reason=ended.get("reason", ""),
+                message=ended.get("message", ""),
+                at=_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
+            )
+            if ended
+            else None
+        ),
+        started=_time(running["startedAt"]) if (running := state.get("running") or {}).get("startedAt") else None,
+        down=bool(ended) and "running" not in state,
+    )
+
+
+def _port(spec: Manifest) -> int:
+    ports = [port for container in spec.get("containers", ()) for port in container.get("ports", ())]
+    return next((int(port["containerPort"]) for port in ports if port.get("name") == HTTP_PORT), 80)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

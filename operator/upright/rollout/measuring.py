@@ -1,0 +1,75 @@
+"""What a rollout asks of a source of measurements, and what it is told."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, Protocol
+
+from upright.analysis import Look
+from upright.contract import Key
+from upright.pods.reading import Pod
+
+ArmName = Literal["canary", "stable"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A comparison that is under way."""
+
+    comparison: str
+    """Names it: another one begins from nothing."""
+    pods: Mapping[ArmName, Sequence[Pod]]
+    metrics: Mapping[str, str]
+    """The type (api/monitoring.py, MetricType) of each metric, by name."""
+    interval: timedelta
+    """Between looks."""
+    after: float | None
+    """Time (Unix seconds) of the last look that the status contains; None when no evidence has been recorded yet."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the newest look found of one arm."""
+
+    state: Literal["Counted", "NoRequests", "Unreadable", "Stuck"]
+    """Counted: requests were counted. NoRequests: counters can be read, and nobody asks. Unreadable: no pod's counters
+    can be read. Stuck: requests go in and do not come out."""
+    message: str = ""
+    """Of the last two: which pod, why, and what to do, in sentences."""
+    requests: float = 0
+    """That were answered (2xx, 4xx, 5xx) since the comparison began or this process did."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known now."""
+
+    looks: Sequence[Look] = ()
+    """Those later than `after`, oldest first."""
+    arms: Mapping[ArmName, Measurement] = field(default_factory=dict)
+    """By arm, as of the newest look; empty before the first one."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it is known that nobody has asked either version since the comparison began."""
+        return bool(self.arms) and not any(arm.requests for arm in self.arms.values())
+
+
+class Source(Protocol):
+    """Where measurements come from. It takes its looks by itself, beside the turns, and gives the key a turn after each
+    that has something new to say.
+    """
+
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Called once, before anything is asked."""
+        ...
+
+    def read(self, key: Key, asked: Asked) -> Reading:
+        """What is known of a comparison; looks go on being taken until another is asked for, or the key is forgotten.
+        Never waits. A look is handed out again and again until `after` says that it has been recorded.
+        """
+        ...
+
+    def forget(self, key: Key) -> None:
+        """No comparison is under way any more."""
+        ...

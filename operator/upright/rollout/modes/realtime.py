@@ -1,0 +1,131 @@
+"""An HTTP API: each revision is an apps/v1 Deployment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from upright.api import names
+from upright.api.deployment import Deployment
+from upright.api.model_version import ModelVersion
+from upright.api.pod_fields import RESERVED_VARIABLES
+from upright.contract import Manifest
+from upright.defaults import Defaults
+from upright.locations import locate
+from upright.pods.build import (
+    CONTAINER_SECURITY,
+    HTTP_PORT,
+    NO_CREDENTIALS,
+    environment,
+    merge_pod,
+    pod_security,
+)
+
+SERVE = "serve"
+"""Name of the serving container."""
+
+_STORE = "/upright/store"
+_DRAIN_SECONDS = 5
+"""A stopping pod goes on answering for so long, until no proxy sends it requests any more."""
+_STOP_SECONDS = 30
+_STARTUP_PROBES = 600
+"""Of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
+
+
+def workload(owner: Deployment, revision: str, template: Manifest, replicas: int) -> Manifest:
+    """The apps/v1 Deployment of a revision. Made once: later only its replicas change."""
+    labels = template["metadata"]["labels"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": names.fit(owner.metadata.name, f"-{revision}"),
+            "namespace": owner.metadata.namespace,
+            "labels": {label: value for label, value in labels.items() if label != names.DEPLOYMENT_UID},
+            "annotations": {
+                **owner.spec.serving.metadata.annotations,
+                names.DEPLOYMENT_UID: labels[names.DEPLOYMENT_UID],
+            },
+            "ownerReferences": [names.owner_reference("Deployment", owner.metadata)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 0,
+            "selector": {
+                "matchLabels": {names.DEPLOYMENT: owner.metadata.name, names.REVISION: revision},
+            },
+            "template": template,
+        },
+    }
+
+
+def template(owner: Deployment, version: ModelVersion, revision: str, defaults: Defaults) -> Manifest:
+    """What the pods of a revision are made of."""
+    serving = owner.spec.serving
+    return {
+        "metadata": {
+            "labels": {
+                **serving.metadata.labels,
+                **names.labels(version.spec.model, version.metadata.name),
+                names.DEPLOYMENT: owner.metadata.name,
+                names.DEPLOYMENT_UID: owner.metadata.uid,
+                names.REVISION: revision,
+            },
+            "annotations": {**serving.metadata.annotations, "kubectl.kubernetes.io/default-container": SERVE},
+        },
+        "spec": merge_pod(serving.pod, _pod(owner, version, defaults)),
+    }
+
+
+def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:
+    serving, artifact = owner.spec.serving, version.spec.artifact
+    place = locate(artifact.uri)
+    variables = {
+        "UPRIGHT_ARTIFACT": f"{_STORE}/{place.path}",
+        "UPRIGHT_DIGEST": artifact.digest,
+        "UPRIGHT_MODEL": version.spec.model,
+        "UPRIGHT_MODEL_VERSION": version.metadata.name,
+        "UPRIGHT_PORT": str(serving.port),
+        "UPRIGHT_ALLOWED_FORMATS": ",".join(defaults.allowed_formats),
+        "UPRIGHT_TIMEOUT": f"{serving.timeout.total_seconds():g}",
+        "HOME": "/tmp",  # noqa: S108 - a path in the pod
+    }
+    container = {
+        "name": SERVE,
+        "image": serving.image or defaults.runtime_image,
+        **({} if serving.image else {"args": ["serve"]}),
+        # The schema refuses reserved names; what was stored before it did has none of them either.
+        "env": [
+            *environment(variables),
+            *(one for one in serving.env if not str(one.get("name")).startswith(RESERVED_VARIABLES)),
+        ],
+        "ports": [{"name": HTTP_PORT, "containerPort": serving.port}],
+        "resources": serving.resources,
+        "securityContext": CONTAINER_SECURITY,
+        "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
+        **_probes(own_image=bool(serving.image)),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path in the pod
+            {"name": "store", "mountPath": _STORE, "readOnly": True},
+        ],
+    }
+    return {
+        **NO_CREDENTIALS,
+        "securityContext": pod_security(fixed_ids=defaults.fixed_ids),
+        "terminationGracePeriodSeconds": _STOP_SECONDS,
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, place.volume("store")],
+    }
+
+
+def _probes(*, own_image: bool) -> Mapping[str, Any]:
+    """Of our own runtime the routes are known; another server is asked only whether it listens."""
+    if own_image:
+        asked: Mapping[str, Any] = {"tcpSocket": {"port": HTTP_PORT}}
+        alive = asked
+    else:
+        asked = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}}
+        alive = {"httpGet": {"path": "/livez", "port": HTTP_PORT}}
+    return {
+        "startupProbe": {**asked, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": _STARTUP_PROBES},
+        "readinessProbe": {**asked, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {**alive, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+    }

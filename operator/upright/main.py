@@ -88,9 +88,9 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
         stack.push_async_callback(lease_client.close)
         await stack.enter_async_context(serving(metrics.registry, settings.metrics_port, health))
         logger.info("Upright %s; metrics and probes on port %d", __version__, settings.metrics_port)
+        stack.push_async_callback(lease.release)
         if not await _unless(stop, _become_leader(lister, lease)):
             return 0
-        stack.push_async_callback(lease.release)
         logger.info("leading as %s", settings.identity)
         return await _lead(_work(lister, controller, signs, watching), lease, health, stop)
 

@@ -1,23 +1,17 @@
-"""Pages of metrics from pods that may send anything: counters or a declared error, in time that grows with the bytes.
-
-More examples than CI has time for: UPRIGHT_FUZZ=100000 pytest tests/fuzz
-"""
+"""Pages of metrics from pods that may send anything: counters or a declared error, in time linear in the bytes."""
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from upright.api.serving import IN_PROGRESS, REQUESTS
 from upright.sources.page import MAX_BYTES, MAX_LINE, MAX_LINES, Counters, NoCountersError, PageError, Scan, counters
-
-often = settings(max_examples=int(os.environ.get("UPRIGHT_FUZZ", "500")), deadline=None)
 
 pieces = st.sampled_from(
     [
@@ -69,7 +63,6 @@ def same(one: Counters | str, other: Counters | str) -> bool:
 @example(b"upright_requests_total{")
 @example(b'upright_requests_total{code="2xx\\')
 @example(b"upright_requests_total 1 2 3")
-@often
 def test_any_bytes_are_counters_or_a_declared_error(page: bytes) -> None:
     found = read(page)
     if isinstance(found, Counters):
@@ -80,7 +73,6 @@ def test_any_bytes_are_counters_or_a_declared_error(page: bytes) -> None:
 
 
 @given(pages, st.lists(st.integers(0, 400), max_size=6))
-@often
 def test_how_the_bytes_arrive_changes_nothing(page: bytes, cuts: list[int]) -> None:
     ends = [0, *sorted(min(cut, len(page)) for cut in cuts), len(page)]
     assert same(read(page), read(*(page[start:end] for start, end in itertools.pairwise(ends))))
@@ -140,7 +132,6 @@ def by_prometheus_client(page: str) -> Counters | None:
 
 
 @given(st.lists(lines, max_size=8))
-@often
 def test_a_well_formed_page_is_read_as_prometheus_client_reads_it(found: list[str]) -> None:
     page = "\n".join([*found, ""])
     try:
@@ -204,10 +195,10 @@ def test_twice_the_page_takes_at_most_two_and_a_half_times_the_time(
     def seconds(size: int) -> float:
         page, best = of_size(size), math.inf
         parts = [page[start : start + chunk] for start in range(0, len(page), chunk)]
-        for _ in range(25):
-            began = time.process_time()
+        for _ in range(9):
+            began = time.thread_time()
             read(*parts)
-            best = min(best, time.process_time() - began)
+            best = min(best, time.thread_time() - began)
         return best
 
     assert seconds(MAX_BYTES - 100) <= 2.5 * seconds(MAX_BYTES // 2 - 50)

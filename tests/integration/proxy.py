@@ -55,7 +55,7 @@ class Proxy:
     written: list[tuple[str, str]] = field(default_factory=list)
     """The path of each write that was carried out, and the object and version that came of it."""
     _first: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    _watches: set[web.Request] = field(default_factory=set)
+    _watches: list[web.Request] = field(default_factory=list)
     _loop: asyncio.AbstractEventLoop | None = None
 
     def cut_watches(self) -> None:
@@ -64,7 +64,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._cut)
 
     def _cut(self) -> None:
-        for request in self._watches:
+        for request in list(self._watches):
             _break(request)
 
     async def serve(self, started: threading.Event, stop: asyncio.Event) -> None:
@@ -125,7 +125,7 @@ class Proxy:
         stream = web.StreamResponse(status=response.status)
         stream.content_type = response.content_type
         await stream.prepare(request)
-        self._watches.add(request)
+        self._watches.append(request)
         try:
             async with asyncio.timeout(seconds or None):
                 async for chunk in response.content.iter_any():
@@ -133,7 +133,7 @@ class Proxy:
         except (TimeoutError, ConnectionError, aiohttp.ClientError):
             _break(request)
         finally:
-            self._watches.discard(request)
+            self._watches.remove(request)
         return stream
 
 
@@ -144,7 +144,7 @@ def proxied(cluster: Cluster, folder: Path, token: str) -> Iterator[tuple[Proxy,
     described = config["clusters"][0]["cluster"]
     proxy = Proxy(described["server"], _trust(described))
     started, stop = threading.Event(), asyncio.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(started, stop)))
+    thread = threading.Thread(target=lambda: asyncio.run(proxy.serve(started, stop)), daemon=True)
     thread.start()
     assert started.wait(10)
     config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{proxy.port}"}

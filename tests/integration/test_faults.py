@@ -91,7 +91,7 @@ def test_whatever_fails_the_end_is_right_and_nothing_was_written_twice(
         proxied(control_plane, tmp_path, token) as (proxy, kubeconfig),
         operator(control_plane, namespace, tmp_path, "op", environment={"KUBECONFIG": str(kubeconfig)}) as running,
     ):
-        until(running.leads, "it leads")
+        until(running.leads, "it leads", 60)
         proxy.fault = chaos
         proxy.cut_watches()
         for version in range(ROUNDS):

@@ -77,7 +77,7 @@ def place(control_plane: Cluster, namespace: str, tmp_path: Path) -> Iterator[Pl
 @pytest.fixture
 def running(place: Place) -> Iterator[Operator]:
     with place.run() as first:
-        until(first.leads, "it leads")
+        until(first.leads, "it leads", 60)
         place.toy("before")
         until(lambda: place.handled("before"), "it works")
         yield first
@@ -188,7 +188,7 @@ def test_a_list_that_takes_longer_than_the_lease_does_not_lose_it(place: Place) 
             until(lambda: answers(slow, "/readyz", 200), "it waits")
             place.proxy.fault = matching(r"/toys\?limit", Fault(seconds=12))
             assert other.stop() == 0
-            until(slow.leads, "it leads")
+            until(slow.leads, "it leads", 60)
             place.toy("late")
             until(lambda: place.handled("late"), "it works", 40)
             assert slow.process.poll() is None

@@ -305,7 +305,7 @@ def test_defaults_are_filled_in(api: Cluster, namespace: str) -> None:
     spec = yaml.safe_load(done.stdout)["spec"]
     assert [step["weight"] for step in spec["rollout"]["steps"]] == [5, 25, 50]
     assert spec["monitoring"]["falseRollbackProbability"] == 0.01
-    assert spec["monitoring"]["metrics"][0]["tolerance"] == {"relative": 0.5, "absolute": 0.001}
+    assert spec["monitoring"]["metrics"][0]["tolerance"] == {"relative": 0.5}
 
 
 def test_a_deployment_can_be_scaled_by_name_like_any_other(api: Cluster, namespace: str) -> None:

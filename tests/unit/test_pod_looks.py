@@ -470,8 +470,9 @@ def test_pods_that_answer_are_read_before_those_that_did_not_and_both_arms_by_tu
     count = ACount()
     canary: dict[str, Counters | Unread] = {"c-1": SILENT, "c-2": HEALTHY}
     stable: dict[str, Counters | Unread] = {"s-1": HEALTHY, "s-2": SILENT, "s-3": HEALTHY}
-    count.take(canary, stable)
-    asked = count._asked({"canary": canary, "stable": stable}, frozenset())
+    starting = frozenset({"c-1"})
+    count.take(canary, stable, unready=starting)
+    asked = count._asked({"canary": canary, "stable": stable}, starting)
     assert [pod.name for pod in count.comparison.to_read(asked)] == ["s-1", "c-2", "s-3", "c-1", "s-2"]
 
 

@@ -1,6 +1,7 @@
 """TrainingJob: what starts a run, what a version says of it, and what is taken up of an earlier object of the name."""
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,23 @@ async def test_a_config_map_that_is_gone_starts_nothing() -> None:
     assert len(cluster.runs) == 1
 
 
+async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before_it_is_missed() -> None:
+    class Late(AWorld):
+        def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+            return None if type in (names.CLAIMS, names.CONFIG_MAPS) else super().get(type, namespace, name)
+
+        async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+            return super().get(type, namespace, name)
+
+    there = [
+        (names.CLAIMS, {"metadata": metadata("models")}),
+        (names.CONFIG_MAPS, {"metadata": metadata("code", resourceVersion="1"), "data": {"a": "1"}}),
+    ]
+    seen = await TrainingJobs(DEFAULTS).observe(as_stored(a_training_job(**CODE)), Late(*there))
+    assert seen.obstacles == []
+    assert seen.inputs.sources.keys() == {"configmap://code"}
+
+
 async def test_a_config_map_is_asked_for_once_for_each_version_of_it() -> None:
     cluster = await trained(**CODE)
     assert cluster.fetched == 1
@@ -509,9 +527,12 @@ async def test_a_request_that_was_answered_before_is_not_answered_again() -> Non
     del cluster.objects[names.JOBS, "churn-1"]
     await again(cluster).settle()
     assert len(cluster.runs) == 1
-    cluster.annotate(run_requested="tuesday")
+    cluster.annotate(run_requested="tuesday" * 1000)
     await cluster.settle()
     assert cluster.runs[0]["name"] == "churn-2"
+    await cluster.publish("churn-2")
+    assert len(cluster.version("churn-2")["lineage"]["trainingJob"]["request"]) == 1024
+    assert len(cluster.runs) == 2
 
 
 async def test_a_job_that_has_lost_its_owner_is_taken_up_and_its_version_is_made() -> None:
@@ -523,7 +544,8 @@ async def test_a_job_that_has_lost_its_owner_is_taken_up_and_its_version_is_made
     plan = await cluster.turn()
     target = Reference(names.JOBS, "shop", "churn-1", "uid-of-churn-1")
     owner = names.owner_reference("TrainingJob", TrainingJob.model_validate(cluster.manifest).metadata)
-    assert plan.correct == [Correction(target, "/metadata/ownerReferences", [owner])]
+    [correction] = plan.correct
+    assert replace(correction, event=None) == Correction(target, "/metadata/ownerReferences", [owner])
     assert not plan.create
     assert [run["phase"] for run in cluster.runs] == ["Running"]
     job["metadata"] = {**job["metadata"], "ownerReferences": [owner]}

@@ -26,10 +26,7 @@
   verbs: [list, watch]
 # Listed and watched by metadata alone, to know when one appears or changes; contents are read one at a time, by name.
 - apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [list, watch]
-- apiGroups: [""]
-  resources: [configmaps]
+  resources: [persistentvolumeclaims, configmaps]
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -16,6 +16,8 @@ from upright.api.common import (
     Resource,
     Text,
 )
+from upright.api.monitoring import DEFAULT_TOLERANCES, MetricType
+from upright.api.monitoring import Tolerance as Margins
 from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.schema import Column, Definition, Rule
 
@@ -114,8 +116,12 @@ class Rollout(Resource):
 class Tolerance(Resource):
     """How much worse the candidate may be. A version is rolled back when it is worse than both margins allow."""
 
-    relative: float = Field(0.25, ge=0, le=10, description="As a share of the stable version's rate.")
-    absolute: float = Field(0.001, ge=0, lt=1, description="In units of the rate.")
+    relative: float | None = Field(
+        None, ge=0, le=10, description="As a share of the stable version's rate. Default: 0.25."
+    )
+    absolute: float | None = Field(
+        None, ge=0, lt=1, description="In units of the rate. Default: 0.001 for an ErrorRate, 0.01 for a RefusalRate."
+    )
 
 
 class Metric(Resource):
@@ -142,7 +148,7 @@ class Metric(Resource):
 
     rules: ClassVar[Sequence[Rule]] = (
         Rule(
-            "self.boundary != 'Exact' || self.tolerance.absolute == 0.0",
+            "self.boundary != 'Exact' || (has(self.tolerance.absolute) && self.tolerance.absolute == 0.0)",
             "boundary Exact needs a tolerance that is only relative: write tolerance: {relative: 0.25, absolute: 0}",
             field="tolerance",
         ),
@@ -152,6 +158,16 @@ class Metric(Resource):
             field="boundary",
         ),
     )
+
+    @property
+    def margins(self) -> Margins:
+        """The tolerance, with the defaults of the metric's type for what is left out."""
+        usual = DEFAULT_TOLERANCES[MetricType(self.type)]
+        relative, absolute = self.tolerance.relative, self.tolerance.absolute
+        return Margins(
+            relative=usual.relative if relative is None else relative,
+            absolute=usual.absolute if absolute is None else absolute,
+        )
 
 
 class Monitoring(Resource):
@@ -169,7 +185,7 @@ class Monitoring(Resource):
     )
     metrics: list[Metric] = Field(
         [
-            Metric(name="errors", type="ErrorRate"),
+            Metric(name="errors", type="ErrorRate", tolerance=Tolerance(relative=0.25, absolute=0.001)),
             Metric(name="refusals", type="RefusalRate", tolerance=Tolerance(relative=0.25, absolute=0.01)),
         ],
         min_length=1,

@@ -99,12 +99,12 @@ class Client:
     ) -> None:
         """Deliver what changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and of which object.
 
-        Ends when the API server has had enough, every few minutes. Raises ApiError; `ExpiredError` when the version is
-        too old to go on from.
+        Ends when the API server has had enough, every few minutes, or the connection breaks. Raises ApiError, and
+        `ExpiredError` when the version is too old to go on from.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(version)}
         query["timeoutSeconds"] = str(WATCH_SECONDS)
-        status, answer = 0, dict[str, Any]()
+        status, answer, began = 0, dict[str, Any](), False
         await self._until_open()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT) as patience, self._lent() as session:
@@ -113,14 +113,19 @@ class Client:
                 async with response:
                     if response.status != 200:
                         status, answer = response.status, _json(await response.read())
-                    while status == 0 and (line := await response.content.readline()):
+                    while status == 0:
+                        began = True
                         patience.reschedule(asyncio.get_running_loop().time() + SILENCE)
-                        event = json.loads(line)
-                        if event["type"] == "ERROR":
-                            status, answer = event["object"]["code"], event["object"]
+                        if not (line := await response.content.readline()):
+                            break
+                        event, item = _event(line)
+                        if event == "ERROR":
+                            status, answer = int(item.get("code") or 500), item
                         else:
-                            deliver(event["type"], _identity(type, event["object"]))
-        except (TimeoutError, OSError, aiohttp.ClientError, ValueError, LookupError) as error:
+                            deliver(event, _identity(type, item))
+        except (TimeoutError, OSError, aiohttp.ClientError) as error:
+            if began and not isinstance(error, TimeoutError):
+                return
             target = f"{type} {namespace}".strip()
             cause = f"nothing heard for {SILENCE:.0f} s" if isinstance(error, TimeoutError) else str(error)
             raise UnreachableError(f"cannot watch {target}: {cause or repr(error)}") from error
@@ -134,7 +139,7 @@ class Client:
         """Some of the Warning events of an object, whoever told them."""
         query = {"fieldSelector": f"regarding.uid={of.uid},type=Warning", "limit": str(PAGE)}
         page = await self._send("list", "GET", names.EVENTS, of.namespace, query=query, limit=LIST_TIMEOUT)
-        return list(page["items"])
+        return list(page.get("items") or ())
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""
@@ -320,6 +325,14 @@ def _kind(type: ResourceType) -> dict[str, Any]:
 def _identity(type: ResourceType, item: Manifest) -> dict[str, Any]:
     """Which object it is, in which version; nothing of what is in it."""
     return {**_kind(type), "metadata": {name: meta(item)[name] for name in IDENTITY if name in meta(item)}}
+
+
+def _event(line: bytes) -> tuple[str, dict[str, Any]]:
+    """A line of a watch."""
+    event = _json(line)
+    if not isinstance(event.get("object"), dict):
+        raise UnreachableError(f"what answers a watch is no API server: {event}")
+    return str(event.get("type")), event["object"]
 
 
 def _json(text: bytes) -> dict[str, Any]:

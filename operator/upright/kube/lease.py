@@ -63,6 +63,7 @@ class Lease:
         self._clock = clock
         self._seen: tuple[str, float] = ("", 0.0)  # the newest version of the Lease, and when we first saw it
         self._renewed: float | None = None  # when our last successful renewal was sent
+        self._may_be_ours = False  # also when no answer has come
 
     @property
     def held(self) -> bool:
@@ -111,9 +112,10 @@ class Lease:
         sent = self._monotonic()
         async with _bounded(min(self._times.attempt, self._until_deadline() if self.held else math.inf)):
             found = await self._client.get(LEASES, self._namespace, self._name)
+            self._may_be_ours = found is None or self._may_take(found)
             if found is None:
                 await self._client.create(LEASES, self._manifest({}, {}))
-            elif self._may_take(found):
+            elif self._may_be_ours:
                 await self._client.replace(LEASES, self._manifest(meta(found), found["spec"]))
             else:
                 return False
@@ -122,7 +124,7 @@ class Lease:
 
     async def release(self) -> None:
         """Give the lease back, so that another need not wait for its end."""
-        if not self.held:
+        if not self._may_be_ours:
             return
         self._renewed = None
         try:

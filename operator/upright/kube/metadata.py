@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable
 
 from upright.contract import Manifest, ResourceType
 from upright.kube.client import Client
+from upright.kube.connection import LONGEST_WAIT
 from upright.kube.errors import ApiError, ExpiredError
 from upright.kube.listing import Listed
 from upright.kube.objects import version_of
 from upright.kube.patience import Signs, delays
 from upright.kube.places import Place
-
-PAUSE = 0.1
-"""Seconds between a watch that the API server has ended and the next one."""
 
 Told = Callable[[ResourceType, Manifest], None]
 
@@ -40,6 +38,7 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Told, gone: T
 
     while True:
         signs.asks(place)
+        began = asyncio.get_running_loop().time()
         try:
             if not version:
                 manifests, version = await client.list(place.type, place.namespace, place.selector, metadata=True)
@@ -48,9 +47,8 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Told, gone: T
             await client.watch_metadata(place.type, place.namespace, version, deliver)
         except ExpiredError:
             version = 0
-            await asyncio.sleep(next(waits))
         except ApiError as error:
             signs.troubled(place, f"{error}.")
-            await asyncio.sleep(next(waits))
-        else:
-            await asyncio.sleep(PAUSE)
+        if asyncio.get_running_loop().time() > began + LONGEST_WAIT:
+            waits = delays()
+        await asyncio.sleep(next(waits))

@@ -29,7 +29,7 @@ def policy(spec: DeploymentSpec) -> Policy:
                 {
                     "name": metric.name,
                     "type": metric.type,
-                    "tolerance": {"relative": metric.tolerance.relative, "absolute": metric.tolerance.absolute},
+                    "tolerance": metric.margins,
                     "dispersion": metric.dispersion,
                     "boundary": metric.boundary,
                 }

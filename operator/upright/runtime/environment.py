@@ -13,6 +13,7 @@ from upright.runtime.outcome import RefusedError
 
 _MAX_ARTIFACT_BYTES = 2 * 1024**3
 _ALLOWED_FORMATS = "skops"
+_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ def folder_of(environment: Mapping[str, str], name: str) -> Path:
 def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
     """A positive whole number. Raises RefusedError."""
     value = environment.get(name, str(default))
-    if not value.isascii() or not value.isdigit() or int(value) < 1:
+    if not value.isascii() or not value.isdigit() or len(value) > _DIGITS or int(value) < 1:
         raise RefusedError(
-            "InvalidEnvironment", f"The environment variable {name} must be a positive whole number; it is {value!r}"
+            "InvalidEnvironment",
+            f"The environment variable {name} must be a positive whole number; it is {value[:80]!r}",
         )
     return int(value)
 

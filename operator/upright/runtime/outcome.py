@@ -53,7 +53,11 @@ def report(outcome: PublishReport | Refusal) -> None:
 
 def _message(outcome: PublishReport | Refusal) -> str:
     given = os.environ.get("UPRIGHT_TERMINATION_LIMIT", "")
-    limit = min(int(given), TERMINATION_LIMIT) if given.isascii() and given.isdigit() else TERMINATION_LIMIT
+    limit = (
+        min(int(given), TERMINATION_LIMIT)
+        if given.isascii() and given.isdigit() and len(given) < 10
+        else TERMINATION_LIMIT
+    )
     try:
         return termination_message(outcome, limit)
     except ReportTooLongError as error:

@@ -104,7 +104,7 @@ class Comparison:
             for arm in _ARMS
         }
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
-        self._silent = {name for pods in found.values() for name, page in pods.items() if isinstance(page, Unread)}
+        self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         before = {arm: measured.state for arm, measured in self.arms.items()}
         self.arms = {arm: self._measured(arm, asked, found[arm]) for arm in _ARMS}
         look = self._look(asked, found)

@@ -70,11 +70,10 @@ class Contents:
         before, now = self._known.get(key, {}), dict[str, tuple[str, str | None, str | None]]()
         for uri in uris:
             location = locate(uri)
-            there = world.get(location.type, key.namespace, location.name) if location.counted else None
-            if there is None:
+            if not location.counted:
                 continue
-            version = there["metadata"]["resourceVersion"]
-            if uri in before and before[uri][0] == version:
+            there = world.get(location.type, key.namespace, location.name)
+            if there and uri in before and before[uri][0] == there["metadata"]["resourceVersion"]:
                 now[uri] = before[uri]
             elif content := await world.fetch(location.type, key.namespace, location.name):
                 lacks = location.lacks(content)
@@ -85,7 +84,8 @@ class Contents:
 
 
 async def observe(manifest: Manifest, world: World, defaults: Defaults, contents: Contents) -> Observed:
-    """Gather it. Asks the API server only for a ConfigMap that has changed, and while a Job gets no pod.
+    """Gather it. Asks the API server only for a ConfigMap that has changed, for what seems to be missing, and why a Job
+    gets no pod.
 
     Raises pydantic.ValidationError for an object that the schema of this version would not accept.
     """
@@ -125,7 +125,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, contents
         next_number=_next_number(
             resource, [run for run in runs if not is_waiting(run, jobs)], labelled, versions, world
         ),
-        obstacles=_obstacles(resource, {uri: lacks for uri, (lacks, _) in found.items()}, world, defaults)
+        obstacles=await _obstacles(resource, {uri: lacks for uri, (lacks, _) in found.items()}, world, defaults)
         if idle
         else (),
         refusals={
@@ -196,16 +196,20 @@ def _next_number(
     return number
 
 
-def _obstacles(
+async def _obstacles(
     resource: TrainingJob, lacks: Mapping[str, str | None], world: World, defaults: Defaults
 ) -> Sequence[str]:
-    """A Job whose volumes do not exist would wait without a word."""
+    """A Job whose volumes do not exist would wait without a word.
+
+    What the watches do not know of is asked for: they may be late.
+    """
     namespace = resource.metadata.namespace
     store = resource.spec.output.store or defaults.store
     found = []
     for named, uri in {**uris_of(resource.spec), **({"spec.output.store": store} if store else {})}.items():
         location = locate(uri)
-        if world.get(location.type, namespace, location.name) is None:
+        known = uri in lacks or world.get(location.type, namespace, location.name)
+        if not known and (location.counted or not await world.fetch(location.type, namespace, location.name)):
             found.append(
                 f"{location.type.kind} {location.name} of {named} does not exist in namespace {namespace}: create it, "
                 "and the run starts by itself"

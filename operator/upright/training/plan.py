@@ -14,7 +14,7 @@ from upright.training.manifests import model_version, run_name
 from upright.training.observe import PATIENCE, Observed, is_waiting
 from upright.training.outcome import Ended, Held, Produced, Working, attempts_of, has_ended, outcome, published
 from upright.training.parameters import InvalidParametersError, as_environment
-from upright.training.triggers import agree, due, with_baseline
+from upright.training.triggers import agree, due, requested, with_baseline
 
 _LONGEST_WAIT = timedelta(minutes=5)
 _LINGER = timedelta(seconds=30)
@@ -53,7 +53,12 @@ def plan(observed: Observed) -> Plan:
         status=_status(observed, draft).model_dump(mode="json", by_alias=True, exclude_none=True),
         create=draft.create,
         correct=[
-            Correction(job, "/metadata/ownerReferences", [names.owner_reference("TrainingJob", resource.metadata)])
+            Correction(
+                job,
+                "/metadata/ownerReferences",
+                [names.owner_reference("TrainingJob", resource.metadata)],
+                Event("Normal", "JobAdopted", "Run", f"Took up Job {job.name}, which had lost its owner."),
+            )
             for job in observed.orphans
         ],
         delete=removals,
@@ -162,7 +167,7 @@ def _begin(observed: Observed, draft: _Draft) -> None:
         phase="Pending",
         inputs=observed.inputs.spec,
         sources=dict(observed.inputs.sources),
-        request=resource.metadata.annotations.get(names.RUN_REQUESTED),
+        request=requested(resource),
         started_at=waiting.started_at if waiting else observed.now,
     )
     before = draft.runs[0] if draft.runs else None

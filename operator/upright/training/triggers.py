@@ -6,6 +6,8 @@ from upright.api import names
 from upright.api.training_job import Run, TrainingJob, Trigger
 from upright.training.inputs import Inputs
 
+_KEPT = 1024
+
 
 def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, kept: Collection[str]) -> Trigger | Run | None:
     """Why a run should start now, when none is under way. None: nothing asks for one, or it is suspended. A Run: the
@@ -15,7 +17,7 @@ def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, kept: Collec
     """
     if resource.spec.suspend:
         return None
-    request = resource.metadata.annotations.get(names.RUN_REQUESTED)
+    request = requested(resource)
     latest = runs[0] if runs else None
     if latest and latest.inputs == inputs.spec and agree(latest.sources, inputs.sources):
         return "Requested" if request not in (None, latest.request) else None
@@ -24,6 +26,12 @@ def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, kept: Collec
     if answer:
         return "Requested" if asked else answer
     return "SpecChanged" if runs else "Created"
+
+
+def requested(resource: TrainingJob) -> str | None:
+    """What asks for a run: as much of the annotation's value as is kept."""
+    value = resource.metadata.annotations.get(names.RUN_REQUESTED)
+    return None if value is None else value[:_KEPT]
 
 
 def agree(sources: Mapping[str, str], today: Mapping[str, str]) -> bool:

@@ -117,6 +117,17 @@ def test_a_bad_canary_is_found_in_prometheus_by_the_selectors_of_its_metrics_or_
     assert found["null"]["by"] == "all halves of 3 pods"
 
 
+def test_refusals_are_read_from_prometheus_by_the_metrics_of_our_pods(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = backtest(a_policy_file(tmp_path, {"name": "refusals", "type": "RefusalRate"}), server, "--json")
+
+    [refusals] = json.loads(capsys.readouterr().out)["metrics"]
+    assert status == 0
+    assert refusals["canary"] == pytest.approx(7 / 157, abs=0.001)
+    assert refusals["stable"] == pytest.approx(7 / 157, abs=0.001)
+
+
 @pytest.mark.parametrize(
     ("metric", "says"),
     [

@@ -1,4 +1,4 @@
-"""A small API server that lists and watches, and fails as told."""
+"""A small API server in memory, that fails as told."""
 
 import asyncio
 import contextlib
@@ -41,6 +41,9 @@ class ApiServer:
         configuration.api_key = {"BearerToken": f"Bearer {self.token}"}
         return configuration
 
+    def get(self, type: ResourceType, namespace: str, name: str) -> Manifest:
+        return self._objects.get((str(type), f"{namespace}/{name}"), {})
+
     def put(self, type: ResourceType, manifest: Manifest) -> None:
         """As if somebody had written it."""
         key = (str(type), f"{namespace_of(manifest)}/{name_of(manifest)}")
@@ -74,7 +77,7 @@ class ApiServer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["ApiServer"]:
         app = web.Application()
-        app.router.add_route("GET", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port)
@@ -95,13 +98,40 @@ class ApiServer:
             return refused(401, "Unauthorized")
         if (described := self._discovery(request.path)) is not None:
             return web.json_response(described)
-        asked = next(each for each in self.types if request.path.endswith(f"/{each.plural}"))
-        namespace = request.path.split("/namespaces/")[1].split("/")[0] if "/namespaces/" in request.path else ""
-        assert request.path == path_of(asked, namespace)
+        parts = request.path.split("/")
+        asked = next(each for each in self.types if each.plural in parts)
+        namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
+        name, *subresource = [*parts[parts.index(asked.plural) + 1 :], ""]
+        assert request.path == path_of(asked, namespace, name, "/".join(filter(None, subresource)))
+        if request.method != "GET":
+            return self._write(asked, namespace, name, request.method, await request.json())
+        if name:
+            found = self._objects.get((str(asked), f"{namespace}/{name}"))
+            return refused(404, f"{name} not found") if found is None else web.json_response(found)
         if "watch" in request.query:
             return await self._watch(request, asked, namespace)
         items = [one for (kind, _), one in self._objects.items() if kind == str(asked) and _in(one, namespace)]
         return web.json_response({"metadata": {"resourceVersion": str(next(self._versions))}, "items": items})
+
+    def _write(self, type: ResourceType, namespace: str, name: str, method: str, body: Any) -> web.Response:
+        """As much of writing as the operator needs; an apply replaces the whole object."""
+        key = (str(type), f"{namespace}/{name or name_of(body)}")
+        old = self._objects.get(key)
+        if method == "POST" and old is not None:
+            return refused(409, "it exists")
+        if method in ("PUT", "DELETE") and old is None:
+            return refused(404, "not found")
+        if method == "DELETE":
+            self.delete(type, namespace, name)
+            return web.json_response({"kind": "Status", "status": "Success"})
+        if isinstance(body, list):  # the patch of a status
+            if old is None or body[0]["value"] != meta(old)["resourceVersion"]:
+                return refused(409, "the object has been modified")
+            body = {**old, "status": body[1]["value"]}
+        elif method == "PUT" and old is not None and meta(old)["resourceVersion"] != meta(body)["resourceVersion"]:
+            return refused(409, "the object has been modified")
+        self.put(type, body)
+        return web.json_response(self._objects[key])
 
     async def _watch(self, request: web.Request, type: ResourceType, namespace: str) -> web.StreamResponse:
         stream = web.StreamResponse()

@@ -133,6 +133,27 @@ async def test_a_released_lease_is_free_at_once() -> None:
     assert await second.attempt()
 
 
+async def test_a_lease_that_was_taken_though_no_answer_came_is_given_back() -> None:
+    """A stop while the request is under way."""
+
+    class Unanswered(FakeClient):
+        async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
+            await super().create(type, manifest)
+            await asyncio.Event().wait()
+            return manifest
+
+    client, clock = Unanswered(), Clock()
+    first, second = a_lease(client, clock, "first"), a_lease(client, clock, "second")
+    taking = asyncio.create_task(first.attempt())
+    while not client.objects:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    assert not first.held
+    await first.release()
+    assert await second.attempt()
+
+
 async def test_only_the_holder_releases() -> None:
     client, clock = FakeClient(), Clock()
     first, second = a_lease(client, clock, "first"), a_lease(client, clock, "second")

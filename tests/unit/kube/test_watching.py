@@ -297,3 +297,12 @@ async def test_a_metadata_watch_that_falls_silent_is_begun_anew(
         await until(lambda: signs.missing == "cannot watch configmaps: nothing heard for 0 s.", "it is missed")
         api.put(CONFIG_MAPS, a_config_map("more"))
         await until(lambda: ("seen", "more") in told.events, "and goes on")
+
+
+async def test_a_metadata_watch_in_which_nothing_happens_is_not_taken_for_a_hung_request(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upright.kube.client.REQUEST_TIMEOUT", 0.2)
+    async with metadata_watched(api, told) as signs:
+        await asyncio.sleep(0.5)
+        assert not signs.missing

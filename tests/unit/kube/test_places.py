@@ -1,0 +1,40 @@
+"""What is watched, where, and how much of it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from tests.unit.kube.fakes import SERVICES, TOYS
+from upright.contract import ResourceType, Watch
+from upright.kube.places import Place, places
+
+CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
+JOBS = ResourceType("batch", "v1", "jobs", "Job")
+OURS = "app.kubernetes.io/managed-by=upright"
+
+
+def a_kind(type: ResourceType, *watches: Watch, applies: tuple[ResourceType, ...] = ()) -> Any:
+    return SimpleNamespace(type=type, watches=watches, applies=applies)
+
+
+def a_watch(type: ResourceType, *, metadata: bool = False) -> Watch:
+    return Watch(type, lambda manifest, world: (), metadata=metadata)
+
+
+def test_all_of_our_kinds_what_we_made_of_others_and_the_metadata_of_what_anybody_made() -> None:
+    kind = a_kind(TOYS, a_watch(JOBS), a_watch(CONFIG_MAPS, metadata=True), applies=(SERVICES,))
+    assert places([kind], ()) == [
+        Place(TOYS, ""),
+        Place(JOBS, "", OURS),
+        Place(SERVICES, "", OURS),
+        Place(CONFIG_MAPS, "", metadata=True),
+    ]
+
+
+def test_each_namespace_once() -> None:
+    found = places([a_kind(TOYS, a_watch(JOBS))], ("a", "b", "a"))
+    assert [(place.type, place.namespace) for place in found] == [(TOYS, "a"), (TOYS, "b"), (JOBS, "a"), (JOBS, "b")]
+
+
+def test_a_resource_that_some_kind_needs_whole_is_watched_once_and_whole() -> None:
+    one, another = a_kind(TOYS, a_watch(JOBS, metadata=True)), a_kind(SERVICES, a_watch(JOBS))
+    assert [place for place in places([one, another], ()) if place.type == JOBS] == [Place(JOBS, "", OURS)]

@@ -1,0 +1,200 @@
+"""The operator as a process, against an API server in memory: how it ends, and what it says of itself meanwhile."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.integration.toy import CONFIG_MAPS, SERVICES, TOYS, Toys
+from tests.unit.kube.api_server import ApiServer, refused
+from tests.unit.kube.fakes import a_toy
+from upright import main
+from upright.contract import ResourceType
+from upright.kube import connection, patience, watching
+from upright.kube.lease import LEASES, LeaseTimes
+from upright.settings import Settings
+
+EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
+
+
+@dataclass
+class Running:
+    """One operator in this process, and its API server."""
+
+    api: ApiServer
+    task: "asyncio.Task[int]"
+    port: int
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as session:
+            try:
+                async with session.get(f"http://127.0.0.1:{self.port}{path}") as answer:
+                    return answer.status, await answer.text()
+            except aiohttp.ClientConnectionError:
+                return 0, ""
+
+    async def until_it_says(self, path: str, status: int, text: str = "") -> None:
+        async with asyncio.timeout(20):
+            while not ((answer := await self.get(path))[0] == status and text in answer[1]):
+                assert not self.task.done(), self.task.result()
+                await asyncio.sleep(0.02)
+
+    async def until(self, question: Callable[[], Any]) -> None:
+        async with asyncio.timeout(20):
+            while not question():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    def status(self, name: str) -> Any:
+        return self.api.get(TOYS, "shop", name).get("status")
+
+    def holder(self) -> str:
+        return str(self.api.get(LEASES, "shop", "upright-operator").get("spec", {}).get("holderIdentity", ""))
+
+    async def ends(self) -> int:
+        async with asyncio.timeout(20):
+            return await self.task
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(connection, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(watching, "LOOK", 0.05)
+    monkeypatch.setattr("upright.kube.listing.RETRY", 0.05)
+
+
+@contextlib.asynccontextmanager
+async def operator(api: ApiServer, monkeypatch: pytest.MonkeyPatch, identity: str = "me") -> AsyncIterator[Running]:
+    monkeypatch.setattr(main, "login", api.login)
+    with socket.create_server(("", 0)) as free:
+        port = int(free.getsockname()[1])
+    settings = Settings(
+        namespaces=("shop",),
+        lease_namespace="shop",
+        identity=identity,
+        metrics_port=port,
+        lease_name="upright-operator",
+    )
+    task = asyncio.create_task(main.run(settings, [Toys()], LeaseTimes(3, 2, 0.2)))
+    try:
+        yield Running(api, task, port)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    async with ApiServer((TOYS, SERVICES, CONFIG_MAPS, LEASES, EVENTS)).running() as server:
+        yield server
+
+
+@pytest.fixture
+async def running(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    async with operator(api, monkeypatch) as one:
+        await one.until(lambda: one.holder() == "me" and api.watches() == 3)
+        api.put(TOYS, a_toy())
+        await one.until(lambda: one.status("bear"))
+        yield one
+
+
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def only(path: str, status: int) -> Callable[[Any], Any]:
+    return lambda request: refused(status, "no") if re.search(path, request.path_qs) else None
+
+
+async def test_a_stop_gives_the_lease_back(running: Running) -> None:
+    assert await running.get("/readyz") == (200, "ok\n")
+    stop()
+    assert await running.ends() == 0
+    assert running.holder() == ""
+    await running.until(lambda: running.api.watches() == 0)
+
+
+async def test_a_resource_that_is_gone_for_a_while_costs_nothing_but_that_while(running: Running) -> None:
+    running.api.fault = only("/toys", 404)
+    running.api.cut()
+    await running.until_it_says("/readyz", 503, "toys.upright.test")
+    assert (await running.get("/healthz"))[0] == 200, "a restart would not help"
+    running.api.put(TOYS, a_toy("doll", uid="doll"))
+    running.api.fault = lambda _: None
+    await running.until(lambda: running.status("doll"))
+    await running.until_it_says("/readyz", 200)
+    assert running.holder() == "me"
+
+
+@pytest.mark.parametrize("watched", ["toys", "services"])
+async def test_a_watch_that_dies_ends_the_process_which_gives_its_lease_back(running: Running, watched: str) -> None:
+    running.api.fault = only(f"/{watched}.*watch", 400)
+    running.api.cut()
+    assert await running.ends() == 1
+    assert running.holder() == ""
+
+
+async def test_a_mistake_in_what_watches_metadata_ends_the_process_too(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise KeyError("metadata")
+
+    monkeypatch.setattr("upright.kube.metadata.version_of", broken)
+    running.api.put(CONFIG_MAPS, {"metadata": {"name": "code", "namespace": "shop"}})
+    assert await running.ends() == 1
+    assert running.holder() == ""
+
+
+async def test_an_api_server_that_is_gone_costs_the_lease(running: Running) -> None:
+    running.api.fault = only("", 500)
+    running.api.cut()
+    assert await running.ends() == 1
+
+
+@pytest.mark.parametrize("status", [0, 401, 403, 404, 429, 500, "hangs"])
+async def test_a_stop_ends_it_in_each_state(running: Running, status: Any) -> None:
+    if status == "hangs":
+        running.api.hangs = lambda _: True
+    elif status:
+        running.api.fault = only("/(toys|services|configmaps)", status)
+    running.api.cut()
+    running.api.put(TOYS, a_toy("doll", uid="doll"))
+    await asyncio.sleep(0.5)  # into the trouble, before the Lease is lost
+    stop()
+    assert await running.ends() == 0
+    assert running.holder() == ("me" if status == "hangs" else "")
+
+
+async def test_a_stop_ends_it_while_it_waits_for_what_is_missing(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.fault = only("/toys", 404)
+    async with operator(api, monkeypatch) as early:
+        await early.until_it_says("/readyz", 503, "install its CustomResourceDefinition")
+        stop()
+        assert await early.ends() == 0
+
+
+async def test_a_list_that_takes_longer_than_the_lease_does_not_lose_it(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with operator(api, monkeypatch) as one:
+        await one.until(lambda: one.holder() == "me")
+        api.hangs = lambda request: "/toys" in request.path
+        await asyncio.sleep(4)
+        api.hangs = lambda _: False
+        api.put(TOYS, a_toy())
+        await one.until(lambda: one.status("bear"))
+        assert not one.task.done()

@@ -181,6 +181,17 @@ async def test_a_run_that_waits_starts_with_the_newest_spec_and_says_so() -> Non
     assert cluster.version("churn-1")["lineage"]["trainingJob"]["inputs"] == cluster.runs[0]["inputs"]
 
 
+async def test_what_a_run_starts_with_is_recorded_before_it_starts() -> None:
+    cluster = Cluster(parameters={"depth": 4})
+    await cluster.turn()
+    cluster.change(parameters={"depth": 9})
+    plan = await cluster.turn()
+    assert not plan.create
+    recorded = cluster.runs[0]["inputs"]
+    [job] = (await cluster.turn()).create
+    assert f'"inputs":"{recorded}"' in job["metadata"]["annotations"][names.RUN_RECORD]
+
+
 async def test_parameters_made_invalid_while_a_run_waits_are_said_and_mended() -> None:
     cluster = Cluster(output={"store": "pvc://later"})
     await cluster.settle()
@@ -664,13 +675,13 @@ async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: boo
     cluster.job("churn-1")["metadata"]["creationTimestamp"] = NOW.isoformat()
     assert said(await cluster.turn(), "Reconciling") == "Run churn-1 is under way (Created)."
     waits = []
-    for seconds in (5, 10, 20, 3600):
+    for seconds in (10, 20, 40, 3600):
         cluster.now = after(seconds=seconds)
         plan = await cluster.turn()
         assert told in (said(plan, "Reconciling" if passing else "Stalled") or "")
         assert "churn-1-" not in (run_of(plan)["message"])
         waits.append(plan.again.total_seconds() if plan.again else None)
-    assert waits == [5, 10, 20, 300]
+    assert waits == [10, 20, 40, 300]
     cluster.pod("churn-1", {"train": {"running": {}}})
     assert stalled(await cluster.turn()) is None
 
@@ -678,7 +689,10 @@ async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: boo
 async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> None:
     cluster = Cluster()
     await cluster.settle()
-    cluster.now = after(hours=3)
+    cluster.job("churn-1")["metadata"]["creationTimestamp"] = NOW.isoformat()
+    cluster.now = after(seconds=59)
+    assert run_of(await cluster.turn())["message"] == ""
+    cluster.now = after(seconds=60)
     plan = await cluster.turn()
     assert "has no pod yet: `kubectl describe job churn-1`" in (said(plan, "Reconciling") or "")
     assert not plan.events

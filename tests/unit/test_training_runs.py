@@ -22,7 +22,7 @@ from tests.unit.builders import (
 )
 from tests.unit.test_training import REPORT, run_of, said, stalled
 from upright.api import names
-from upright.api.artifact import digest_of_files
+from upright.api.artifact import PublishReport, digest_of_files, termination_message
 from upright.api.training_job import TrainingJob
 from upright.contract import Correction, Key, Manifest, Plan, Reference, ResourceType
 from upright.locations import locate
@@ -580,6 +580,16 @@ async def test_a_job_of_an_earlier_object_that_is_on_its_way_out_is_neither_coun
     await cluster.settle()
     await again(cluster).settle()
     assert [run["name"] for run in cluster.runs] == ["churn-2"]
+
+
+async def test_a_report_that_the_kubelet_cut_makes_a_version_all_the_same() -> None:
+    report = PublishReport.model_validate_json(REPORT)
+    whole = termination_message(report)
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": exited(0, whole[: len(whole) - 20])}, phase="Succeeded")
+    await cluster.settle()
+    assert cluster.version("churn-1")["artifact"]["digest"] == report.digest
 
 
 # What holds a run up

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from upright.api.artifact import REFUSED, PublishReport, Refusal
+from upright.api.artifact import REFUSED, PublishReport, Refusal, read_report
 from upright.api.training_job import Run
 from upright.conditions import Finding
 from upright.contract import Manifest
@@ -107,8 +107,8 @@ def published(pod: Pod) -> bool:
 def _report(run: Run, pod: Pod) -> Outcome:
     ended = pod.ended("publish")
     try:
-        return Produced(PublishReport.model_validate_json(ended.message if ended else ""), pod)
-    except ValidationError as error:
+        return Produced(read_report(ended.message if ended else ""), pod)
+    except ValueError as error:
         return Ended("Failed", f"Run {run.name} published, but its report cannot be read: {error}")
 
 

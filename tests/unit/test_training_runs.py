@@ -481,6 +481,11 @@ def test_the_hashes_of_older_operators_are_recognised(spec: Any, hash: str) -> N
     assert inputs_of(a_training_job(**described), {}).older == hash
 
 
+def test_a_hash_is_over_what_somebody_has_written_so_that_a_new_field_of_ours_changes_none() -> None:
+    written = {"model": "churn", "train": {"command": ["python", "train.py"]}}
+    assert inputs_of(a_training_job(), {}).spec == names.short_hash(written)
+
+
 async def test_the_kind_is_woken_for_whoever_uses_a_name_or_waits_for_it() -> None:
     kind = TrainingJobs(DEFAULTS)
     jobs = [

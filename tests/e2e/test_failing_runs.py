@@ -214,6 +214,21 @@ def test_a_full_quota_is_named_and_the_run_goes_on_when_there_is_room(cluster: C
         place.until_phase("tj", "full", "Succeeded", 240)
 
 
+def test_a_run_goes_on_when_its_object_is_deleted_without_it_and_made_again(
+    cluster: Cluster, installed: Images
+) -> None:
+    with workspace(cluster, installed) as place:
+        again = a_training_job("again", f"import time; time.sleep(15)\n{ANSWERS}")
+        place.apply(a_claim(), again)
+        place.until_phase("tj", "again", "Running")
+        place.kubectl("delete", "tj", "again", "--cascade=orphan")
+        place.apply(again)
+        trained = place.until_phase("tj", "again", "Succeeded")
+        assert [run["name"] for run in trained["status"]["runs"]] == ["again-1"]
+        [job] = place.items("jobs", "upright.dev/training-job=again")
+        assert [owner["uid"] for owner in job["metadata"]["ownerReferences"]] == [trained["metadata"]["uid"]]
+
+
 def test_a_service_of_somebody_else_is_never_overwritten(place: Workspace) -> None:
     assert "Service taken exists" in hindered(place, "mdep", "taken", "ServiceNameTaken")
     service = place.find("service", "taken")

@@ -22,7 +22,7 @@ from tests.unit.builders import (
 )
 from tests.unit.test_training import REPORT, run_of, said, stalled
 from upright.api import names
-from upright.api.artifact import digest_of_files
+from upright.api.artifact import PublishReport, digest_of_files, termination_message
 from upright.api.training_job import TrainingJob
 from upright.contract import Correction, Key, Manifest, Plan, Reference, ResourceType
 from upright.locations import locate
@@ -179,6 +179,17 @@ async def test_a_run_that_waits_starts_with_the_newest_spec_and_says_so() -> Non
     await cluster.publish("churn-1")
     assert cluster.version("churn-1")["parameters"] == {"depth": 9}
     assert cluster.version("churn-1")["lineage"]["trainingJob"]["inputs"] == cluster.runs[0]["inputs"]
+
+
+async def test_what_a_run_starts_with_is_recorded_before_it_starts() -> None:
+    cluster = Cluster(parameters={"depth": 4})
+    await cluster.turn()
+    cluster.change(parameters={"depth": 9})
+    plan = await cluster.turn()
+    assert not plan.create
+    recorded = cluster.runs[0]["inputs"]
+    [job] = (await cluster.turn()).create
+    assert f'"inputs":"{recorded}"' in job["metadata"]["annotations"][names.RUN_RECORD]
 
 
 async def test_parameters_made_invalid_while_a_run_waits_are_said_and_mended() -> None:
@@ -470,6 +481,11 @@ def test_the_hashes_of_older_operators_are_recognised(spec: Any, hash: str) -> N
     assert inputs_of(a_training_job(**described), {}).older == hash
 
 
+def test_a_hash_is_over_what_somebody_has_written_so_that_a_new_field_of_ours_changes_none() -> None:
+    written = {"model": "churn", "train": {"command": ["python", "train.py"]}}
+    assert inputs_of(a_training_job(), {}).spec == names.short_hash(written)
+
+
 async def test_the_kind_is_woken_for_whoever_uses_a_name_or_waits_for_it() -> None:
     kind = TrainingJobs(DEFAULTS)
     jobs = [
@@ -571,6 +587,16 @@ async def test_a_job_of_an_earlier_object_that_is_on_its_way_out_is_neither_coun
     assert [run["name"] for run in cluster.runs] == ["churn-2"]
 
 
+async def test_a_report_that_the_kubelet_cut_makes_a_version_all_the_same() -> None:
+    report = PublishReport.model_validate_json(REPORT)
+    whole = termination_message(report)
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": exited(0, whole[: len(whole) - 20])}, phase="Succeeded")
+    await cluster.settle()
+    assert cluster.version("churn-1")["artifact"]["digest"] == report.digest
+
+
 # What holds a run up
 
 
@@ -664,13 +690,13 @@ async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: boo
     cluster.job("churn-1")["metadata"]["creationTimestamp"] = NOW.isoformat()
     assert said(await cluster.turn(), "Reconciling") == "Run churn-1 is under way (Created)."
     waits = []
-    for seconds in (5, 10, 20, 3600):
+    for seconds in (10, 20, 40, 3600):
         cluster.now = after(seconds=seconds)
         plan = await cluster.turn()
         assert told in (said(plan, "Reconciling" if passing else "Stalled") or "")
         assert "churn-1-" not in (run_of(plan)["message"])
         waits.append(plan.again.total_seconds() if plan.again else None)
-    assert waits == [5, 10, 20, 300]
+    assert waits == [10, 20, 40, 300]
     cluster.pod("churn-1", {"train": {"running": {}}})
     assert stalled(await cluster.turn()) is None
 
@@ -678,7 +704,10 @@ async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: boo
 async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> None:
     cluster = Cluster()
     await cluster.settle()
-    cluster.now = after(hours=3)
+    cluster.job("churn-1")["metadata"]["creationTimestamp"] = NOW.isoformat()
+    cluster.now = after(seconds=59)
+    assert run_of(await cluster.turn())["message"] == ""
+    cluster.now = after(seconds=60)
     plan = await cluster.turn()
     assert "has no pod yet: `kubectl describe job churn-1`" in (said(plan, "Reconciling") or "")
     assert not plan.events

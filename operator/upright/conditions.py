@@ -16,7 +16,9 @@ class Finding:
     message: str
     remedy: str = ""
     passing: bool = False
-    """It goes away by itself in a moment, so nobody need be called."""
+    """It goes away by itself, in a moment or when what is waited for is there, so nobody need be called."""
+    waits: bool = False
+    """Somebody wanted it so, and need not be told."""
 
 
 def conditions(

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,15 +15,19 @@ from pythonjsonlogger.json import JsonFormatter
 
 from upright import __version__
 from upright.contract import Kind
-from upright.controller import Controller, watched_types
+from upright.controller import Controller
 from upright.kinds import kinds
 from upright.kube.client import Client
 from upright.kube.connection import login
 from upright.kube.events import Recorder
-from upright.kube.http import serving
-from upright.kube.lease import Lease, Terms
+from upright.kube.http import Health, PortError, serving
+from upright.kube.lease import Lease, LeaseTimes
+from upright.kube.listing import Lister
+from upright.kube.metadata import watch_metadata
+from upright.kube.patience import Signs
+from upright.kube.places import places
 from upright.kube.store import Stores
-from upright.kube.watching import Lister, selectors, watch
+from upright.kube.watching import WatchesEndedError, watch
 from upright.metrics import Metrics
 from upright.settings import Settings, SettingsError, read_settings
 
@@ -41,11 +45,15 @@ def main() -> None:
         sys.exit(_refusal(error))
     log_to_stderr(settings)
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    sys.exit(asyncio.run(run(settings, kinds(settings))))
+    try:
+        sys.exit(asyncio.run(run(settings, kinds(settings))))
+    except PortError as error:
+        sys.exit(_refusal(error))
 
 
-async def run(settings: Settings, kinds: Sequence[Kind[Any]], terms: Terms | None = None) -> int:
+async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes | None = None) -> int:
     """Run the operator for these kinds; returns the exit code of the process."""
+    stop = _stop_at_signals()
     metrics = Metrics()
     lease_client = Client(login, metrics.requests)  # its own connections: a renewal never waits for other requests
     lease = Lease(
@@ -53,71 +61,74 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], terms: Terms | Non
         settings.lease_namespace,
         settings.lease_name,
         settings.identity,
-        terms=terms or Terms(),
+        times=times or LeaseTimes(),
         monotonic=time.monotonic,
         clock=_utc_now,
     )
     client = Client(login, metrics.requests, fence=lease.remaining)
-    stores = Stores(watched_types(kinds), client, _utc_now)
+    stores = Stores(kinds, client, _utc_now)
     recorder = Recorder(client, settings.identity, time.monotonic, _utc_now)
     controller = Controller(kinds, stores, client, recorder, metrics)
-    wanted = selectors(stores.types, [kind.type for kind in kinds])
-    lister = Lister(client, wanted, settings.namespaces, controller.listed)
+    wanted = places(kinds, settings.namespaces)
+    lister = Lister(client, wanted, controller.listed)
+    signs = Signs(wanted)
+    health = Health(lambda: lister.missing or signs.missing)
     metrics.leader.set_function(lambda: float(lease.held))
+
+    def watching() -> list[Coroutine[Any, Any, None]]:
+        told = {"seen": controller.seen, "gone": controller.gone}
+        whole, partial = ([each for each in wanted if each.metadata is metadata] for metadata in (False, True))
+        kopf = watch(
+            whole, settings.namespaces, signs, login=login, began=lister.again, identity=settings.identity, **told
+        )
+        return [kopf, *([watch_metadata(client, partial, signs, listed=controller.listed, **told)] if partial else [])]
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
         stack.push_async_callback(lease_client.close)
-        await stack.enter_async_context(serving(metrics.registry, settings.metrics_port, lambda: lister.missing))
+        await stack.enter_async_context(serving(metrics.registry, settings.metrics_port, health))
         logger.info("Upright %s; metrics and probes on port %d", __version__, settings.metrics_port)
-        stop = _stop_at_signals()
         if not await _unless(stop, _become_leader(lister, lease)):
             return 0
         stack.push_async_callback(lease.release)
         logger.info("leading as %s", settings.identity)
-        watching = watch(
-            wanted,
-            settings.namespaces,
-            login=login,
-            seen=controller.seen,
-            gone=controller.gone,
-            stop=stop,
-            stopping=lambda: controller.stop(GRACE),
-            identity=settings.identity,
-        )
-        return await _lead(watching, lister, lease, controller, stop)
+        return await _lead(_work(lister, controller, signs, watching), lease, health, stop)
 
 
 async def _become_leader(lister: Lister, lease: Lease) -> None:
     """A process that waits for the Lease is ready, too: it could begin, and a rolling update waits for it."""
     await lister.until_complete()
     await lease.acquire()
-    await lister.until_complete()  # what has changed while another led
 
 
-async def _lead(
-    watching: Coroutine[Any, Any, None], lister: Lister, lease: Lease, controller: Controller, stop: asyncio.Event
-) -> int:
+async def _lead(work: Coroutine[Any, Any, None], lease: Lease, health: Health, stop: asyncio.Event) -> int:
     """Work until told to stop, or until something without which there is no use in going on has ended."""
+    async with _tasks(lease.keep(), _wait(stop)) as (keeping, stopping), _tasks(work) as (working,):
+        await asyncio.wait((keeping, stopping, working), return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            logger.info("stopping")
+            return 0
+        error = None if keeping.done() else working.exception()
+        reason = "the Lease is lost: another process may lead now" if keeping.done() else error or "the work has ended"
+        health.ended = f"{reason}. This process ends, and is to be started again"
+        logger.error("%s", health.ended, exc_info=None if isinstance(error, WatchesEndedError) else error)
+        return 1
+
+
+async def _work(
+    lister: Lister, controller: Controller, signs: Signs, watching: Callable[[], Sequence[Coroutine[Any, Any, None]]]
+) -> None:
+    """Work until cancelled, or until some part of it fails. What has been begun then is carried out."""
+    await lister.until_complete()  # what has changed while another led
+    signs.begin()
     controller.start()
-    async with _tasks(lease.keep(), controller.failed(), lister.now_and_then()) as (keeping, failing, listing):
-        watched = asyncio.create_task(watching, name="watches")
-        await asyncio.wait((keeping, failing, listing, watched), return_when=asyncio.FIRST_COMPLETED)
-        lost = keeping.done()
-        broken = [task for task in (failing, listing) if task.done() and task.exception()]
-        stop.set()
-        try:
-            await watched
-        except Exception as error:  # noqa: BLE001 - whatever ended the watches, the process ends with it and says so
-            logger.error("the watches have ended: %s. Exiting; the next start says what is missing.", error)  # noqa: TRY400
-            await controller.stop(GRACE)
-            return 1
-        for task in broken:
-            task.result()
-        logger.info("stopped")
-        if lost:
-            logger.error("the Lease is lost: another process may lead now, so this one ends")
-        return 1 if lost or broken else 0
+    try:
+        async with _tasks(controller.failed(), lister.now_and_then(), *watching()) as parts:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+    finally:
+        await controller.stop(GRACE)
 
 
 @contextlib.asynccontextmanager
@@ -146,7 +157,7 @@ async def _wait(event: asyncio.Event) -> None:
 
 
 def _stop_at_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set. While Kopf runs, they end Kopf, and with it the rest."""
+    """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -163,7 +174,7 @@ def log_to_stderr(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[stderr], force=True)
 
 
-def _refusal(error: SettingsError) -> int:
+def _refusal(error: Exception) -> int:
     sys.stderr.write(f"upright: {error}\n")
     return 2
 

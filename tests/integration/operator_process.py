@@ -70,6 +70,11 @@ class Operator:
         """Its requests that write, but for those of leader election."""
         return {key: n for key, n in self.requests().items() if key[0] in WRITES and not key[1].startswith("leases")}
 
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        return next(sample.value for family in families for sample in family.samples if sample.name == name)
+
     def settled(self) -> None:
         """Wait until it has asked for nothing new for a while."""
         seen = [self.writes()]
@@ -99,13 +104,13 @@ def operator(
     module: str = "tests.integration.toy",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Operator]:
-    """An operator for one namespace, with its Lease there."""
+    """An operator for one namespace (or several, with commas between), with its Lease in the first."""
     with socket.create_server(("", 0)) as free:
         port = int(free.getsockname()[1])
     variables = {
         "KUBECONFIG": str(cluster.kubeconfig),
         "UPRIGHT_NAMESPACES": namespace,
-        "UPRIGHT_LEASE_NAMESPACE": namespace,
+        "UPRIGHT_LEASE_NAMESPACE": namespace.split(",")[0],
         "UPRIGHT_IDENTITY": name,
         "UPRIGHT_METRICS_PORT": str(port),
     }

@@ -1,6 +1,7 @@
 """An operator with one small kind, to try the shell: `python -m tests.integration.toy` runs it.
 
 A Toy owns the Services in `spec.applied` (name to port) and, made once and never changed, those in `spec.created`.
+Of the ConfigMap `spec.waitsFor` its status says whether it exists.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from upright.settings import read_settings
 
 TOYS = ResourceType("upright.test", "v1", "toys", "Toy")
 SERVICES = ResourceType("", "v1", "services", "Service")
+CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 
 _ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _SCHEMA = {"type": "object", "properties": {"spec": _ANYTHING, "status": _ANYTHING}}
@@ -45,11 +47,15 @@ CRD: dict[str, Any] = {
 class Observed:
     toy: Manifest
     services: Sequence[Manifest]
+    found: bool
 
 
 class Toys:
     type = TOYS
-    watches = (Watch(SERVICES, lambda service, world: _owner(service)),)
+    watches = (
+        Watch(SERVICES, lambda service, world: _owner(service)),
+        Watch(CONFIG_MAPS, lambda config_map, world: _waiting(config_map, world), metadata=True),
+    )
     applies = (SERVICES,)
     indexes = ()
 
@@ -60,7 +66,9 @@ class Toys:
         """Nothing is remembered."""
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        return Observed(resource, world.owned(SERVICES, resource["metadata"]["uid"]))
+        namespace, wanted = resource["metadata"]["namespace"], resource["spec"].get("waitsFor", "")
+        found = world.get(CONFIG_MAPS, namespace, wanted) is not None
+        return Observed(resource, world.owned(SERVICES, resource["metadata"]["uid"]), found)
 
     def plan(self, observed: Observed) -> Plan:
         applied: Mapping[str, int] = observed.toy["spec"].get("applied", {})
@@ -73,7 +81,7 @@ class Toys:
             "message": f"{len(observed.services)} there.",
         }
         return Plan(
-            status={"conditions": [condition], "services": len(observed.services)},
+            status={"conditions": [condition], "services": len(observed.services), "found": observed.found},
             apply=[_service(observed.toy, name, port) for name, port in applied.items()],
             create=[_service(observed.toy, name, port) for name, port in created.items()],
             events=[Event("Normal", "Counted", "Count", f"Counted {len(observed.services)}.")],
@@ -105,6 +113,13 @@ def _owner(service: Manifest) -> Iterable[Key]:
     for owner in service["metadata"].get("ownerReferences", ()):
         if owner["kind"] == "Toy":
             yield Key(service["metadata"]["namespace"], owner["name"])
+
+
+def _waiting(config_map: Manifest, world: World) -> Iterable[Key]:
+    metadata = config_map["metadata"]
+    for toy in world.all(TOYS, metadata["namespace"]):
+        if toy["spec"].get("waitsFor") == metadata["name"]:
+            yield Key(metadata["namespace"], toy["metadata"]["name"])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Types that the three kinds share: durations, conditions, names, pod pieces."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from upright.api.schema import LONGEST, NOT_TOO_LONG
+from upright.api.schema import LONGEST, NOT_TOO_LONG, Rule
 
 GROUP = "upright.dev"
 VERSION = "v1alpha1"
@@ -131,8 +132,29 @@ Annotations = Annotated[
 class AddedMetadata(Resource):
     """Labels and annotations on what Upright makes: queues, meshes, autoscalers and cost reports act on them."""
 
-    labels: Labels = Field({}, description="Labels. Those that Upright sets itself win.")
-    annotations: Annotations = Field({}, description="Annotations. Those that Upright sets itself win.")
+    labels: Labels = Field(
+        {},
+        description="Labels. Reserved: upright.dev/*, app.kubernetes.io/managed-by and part-of, and those by which "
+        "Kubernetes' own controllers know their pods.",
+    )
+    annotations: Annotations = Field({}, description="Annotations. Reserved: upright.dev/*.")
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "!has(self.labels) || self.labels.all(label, !label.startsWith('upright.dev/') && "
+            "!label.startsWith('batch.kubernetes.io/') && !(label in ['app.kubernetes.io/managed-by', "
+            "'app.kubernetes.io/part-of', 'job-name', 'controller-uid', 'pod-template-hash']))",
+            "labels has one that is set by Upright or by Kubernetes: upright.dev/*, batch.kubernetes.io/*, "
+            "app.kubernetes.io/managed-by, app.kubernetes.io/part-of, job-name, controller-uid or pod-template-hash. "
+            "Remove it",
+            field="labels",
+        ),
+        Rule(
+            "!has(self.annotations) || self.annotations.all(annotation, !annotation.startsWith('upright.dev/'))",
+            "annotations has one of upright.dev/, which are set by Upright: remove it",
+            field="annotations",
+        ),
+    )
 
 
 class Metadata(Resource):

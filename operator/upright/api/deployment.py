@@ -8,7 +8,6 @@ from pydantic import Field
 
 from upright.api.common import (
     AddedMetadata,
-    AnyList,
     AnyObject,
     Conditions,
     DnsLabel,
@@ -17,6 +16,7 @@ from upright.api.common import (
     Resource,
     Text,
 )
+from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.schema import Column, Definition, Rule
 
 
@@ -32,9 +32,13 @@ class Serving(Resource):
     image: str = Field("", max_length=512, description="The image; empty: the operator's runtime image.")
     port: int = Field(3000, ge=1, le=65535, description="The port that the container listens on.")
     resources: AnyObject = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
-    env: AnyList = Field([], description="Environment (core/v1 EnvVar).")
-    pod: AnyObject = Field(
-        {}, description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins."
+    env: Environment = Field(
+        [], description="Environment (core/v1 EnvVar). Names that start with UPRIGHT_ are reserved."
+    )
+    pod: PodOverrides = Field(
+        {},
+        description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins; the host's "
+        "namespaces, credentials, and the names of Upright's own volumes are reserved.",
     )
     metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the pods and the Services.")
     timeout: Duration = Field(
@@ -222,7 +226,12 @@ class Arm(Resource):
     finishing: bool | None = Field(
         None, description="Candidate only: all steps are done, and it gets the pods for all the traffic."
     )
-    unready_since: datetime | None = Field(None, description="Candidate only: since when pods have been missing.")
+    leaving: bool | None = Field(
+        None, description="Candidate only: it was given up, and goes as the stable version's pods come back."
+    )
+    unready_since: datetime | None = Field(
+        None, description="Since when pods of the candidate, or all pods of the stable version, have not been ready."
+    )
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )
@@ -245,6 +254,8 @@ class Analysis(Resource):
     """The comparison of the candidate with the stable version."""
 
     looks: int = Field(0, description="How many looks have been taken.")
+    used: int = Field(0, description="How many of them could be compared.")
+    unused: str = Field("", max_length=512, description="Why the last one that could not be compared was not.")
     at: float | None = Field(None, description="Time of the last look that this state contains, in Unix seconds.")
     evidence: float = Field(1, description="The e-value over all metrics.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")

@@ -62,6 +62,10 @@ class Producer(Resource):
     uid: str = Field(max_length=128, description="Its UID.")
     run: int = Field(description="The number of the run.")
     trigger: Trigger = Field(description="Why the run was started.")
+    inputs: str = Field("", max_length=64, description="Hash of the fields of the spec that decided the outcome.")
+    request: str | None = Field(
+        None, description="The value of the annotation upright.dev/run-requested that the run answered."
+    )
 
 
 class UsedData(Resource):

@@ -196,7 +196,7 @@ _BOUNDS = {
 _KEPT = frozenset({
     "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems",
     "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-map-keys", "required",
     "x-kubernetes-validations",
 })  # fmt: skip
 _DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})
@@ -220,6 +220,8 @@ def _structural(node: Schema, definitions: Schema) -> Schema:
     unknown = node.keys() - _KEPT - _DROPPED - _BOUNDS.keys()
     if unknown or "type" not in node:
         raise ValueError(f"no structural schema for {node}: {sorted(unknown) or 'no type'}")
+    if "properties" in node:
+        schema["properties"] = {name: _structural(each, definitions) for name, each in node["properties"].items()}
     if "items" in node:
         schema["items"] = _structural(node["items"], definitions)
     if isinstance(node.get("additionalProperties"), dict) and "x-kubernetes-preserve-unknown-fields" not in node:

@@ -1,24 +1,26 @@
 """The API client: JSON in, JSON out, for any resource; bounded in time, fenced by the Lease, and it waits when told."""
 
 import asyncio
+import contextlib
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import Counter
 
+from upright.api import names
 from upright.contract import Manifest, Reference, ResourceType
+from upright.kube.connection import seconds_to_wait
 from upright.kube.errors import (
     ConflictError,
-    ForbiddenError,
     NotFoundError,
     NotLeaderError,
-    RefusedError,
-    TerminatingError,
     UnreachableError,
+    refusal,
 )
 from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
 
@@ -28,10 +30,19 @@ LIST_TIMEOUT = 60.0
 PAGE = 500
 ATTEMPTS = 5
 """How often a request is sent that is answered by 429, each time after the wait that the API server asked for."""
+WATCH_SECONDS = 240
+"""After which the API server ends a watch."""
+SILENCE = 90.0
+"""Seconds without a line after which a watch is taken for dead: a bookmark comes every minute."""
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+
+JSON = "application/json"
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+IDENTITY = ("namespace", "name", "uid", "resourceVersion")
+METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class Client:
@@ -50,13 +61,13 @@ class Client:
         self._login = login
         self._requests = requests
         self._fence = fence
-        self._api: ApiClient | None = None
+        self._session: _Session | None = None
         self._logging_in = asyncio.Lock()
         self._open_at = 0.0  # loop time before which the API server wants no request of ours
 
     async def close(self) -> None:
-        if self._api is not None:
-            await self._api.close()  # type: ignore[no-untyped-call]
+        if self._session is not None:
+            await self._session.api.close()  # type: ignore[no-untyped-call]
 
     async def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         try:
@@ -64,16 +75,66 @@ class Client:
         except NotFoundError:
             return None
 
-    async def list(self, type: ResourceType, namespace: str, selector: str) -> tuple[Sequence[Manifest], int]:
-        """All objects of a namespace (or of all, if it is empty) and the resourceVersion that the list is as of."""
+    async def list(
+        self, type: ResourceType, namespace: str, selector: str = "", *, metadata: bool = False
+    ) -> tuple[Sequence[Manifest], int]:
+        """All objects of a namespace (or of all, if it is empty) and the resourceVersion that the list is as of.
+
+        With `metadata`, of each only what says which object it is: namespace, name, UID and version.
+        """
         items: list[Manifest] = []
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        accept = METADATA_LIST if metadata else JSON
         while True:
-            page = await self._send("list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT)
-            items.extend({"apiVersion": type.api_version, "kind": type.kind, **item} for item in page["items"])
+            page = await self._send("list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept)
+            items.extend(
+                _identity(type, item) if metadata else {**_kind(type), **item} for item in page.get("items") or ()
+            )
             if not (following := meta(page).get("continue")):
                 return items, int(meta(page)["resourceVersion"])
             query["continue"] = following
+
+    async def watch_metadata(
+        self, type: ResourceType, namespace: str, version: int, deliver: Callable[[str, Manifest], None]
+    ) -> None:
+        """Deliver what changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and of which object.
+
+        Ends when the API server has had enough, every few minutes. Raises ApiError; `ExpiredError` when the version is
+        too old to go on from.
+        """
+        query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(version)}
+        query["timeoutSeconds"] = str(WATCH_SECONDS)
+        status, answer = 0, dict[str, Any]()
+        await self._until_open()
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT) as patience, self._lent() as session:
+                response = await self._ask(session, "GET", path_of(type, namespace), query, accept=METADATA)
+                self._requests.labels(verb="watch", resource=str(type), code=str(response.status)).inc()
+                async with response:
+                    if response.status != 200:
+                        status, answer = response.status, _json(await response.read())
+                    while status == 0 and (line := await response.content.readline()):
+                        patience.reschedule(asyncio.get_running_loop().time() + SILENCE)
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            status, answer = event["object"]["code"], event["object"]
+                        else:
+                            deliver(event["type"], _identity(type, event["object"]))
+        except (TimeoutError, OSError, aiohttp.ClientError, ValueError, LookupError) as error:
+            target = f"{type} {namespace}".strip()
+            cause = f"nothing heard for {SILENCE:.0f} s" if isinstance(error, TimeoutError) else str(error)
+            raise UnreachableError(f"cannot watch {target}: {cause or repr(error)}") from error
+        if status == 401:
+            await self._log_in(session)
+        if status:
+            self._is_closed_by(response)
+            raise refusal("watch", type, namespace, "", "", status, answer)
+
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        """Some of the Warning events of an object, whoever told them."""
+        query = {"fieldSelector": f"regarding.uid={of.uid},type=Warning", "limit": str(PAGE)}
+        page = await self._send("list", "GET", names.EVENTS, of.namespace, query=query, limit=LIST_TIMEOUT)
+        return list(page["items"])
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""
@@ -103,6 +164,16 @@ class Client:
         where = (target.namespace, target.name)
         return await self._send("patch", "PATCH", target.type, *where, query=query, body=body, content=MERGE_PATCH)
 
+    async def correct(self, target: Reference, parts: Mapping[str, Any]) -> Manifest:
+        """Set parts (JSON pointers) of an object that exists to just these values; `ConflictError` as for `merge`."""
+        patch = [
+            {"op": "replace", "path": "/metadata/uid", "value": target.uid},
+            *({"op": "add", "path": path, "value": value} for path, value in parts.items()),
+        ]
+        query = {"fieldManager": FIELD_MANAGER}
+        where = (target.namespace, target.name)
+        return await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
+
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Write the whole object; `ConflictError` if it is no longer the version that the manifest names."""
         return await self._send("update", "PUT", type, namespace_of(manifest), name_of(manifest), body=manifest)
@@ -130,103 +201,131 @@ class Client:
         *,
         query: Mapping[str, str] | None = None,
         body: Any = None,
-        content: str = "application/json",
+        content: str = JSON,
+        accept: str = JSON,
         limit: float = REQUEST_TIMEOUT,
     ) -> dict[str, Any]:
-        path = _path(type, namespace, name, subresource)
+        path = path_of(type, namespace, name, subresource)
         counted = f"{type}/{subresource}" if subresource else str(type)
         target = " ".join(filter(None, (counted, f"{namespace}/{name}".strip("/"))))
-        status, answer = 0, dict[str, Any]()
+        status, answer, logged_in = 0, dict[str, Any](), False
         for _ in range(ATTEMPTS):
             await self._until_open()
             if method != "GET" and (limit := min(limit, self._fence())) <= 0:
                 raise NotLeaderError(f"did not {verb} {target}: this process no longer holds the Lease")
             try:
-                async with asyncio.timeout(limit):
-                    status, answer, wait = await self._exchange(method, path, query, body, content)
+                async with asyncio.timeout(limit), self._lent() as session:
+                    response = await self._ask(session, method, path, query, body, content, accept)
+                    status, answer = response.status, _json(await response.read())
             except (TimeoutError, OSError, aiohttp.ClientError) as error:
                 self._requests.labels(verb=verb, resource=counted, code="none").inc()
                 cause = f"no answer within {limit:.0f} s" if isinstance(error, TimeoutError) else str(error)
-                raise UnreachableError(f"cannot {verb} {target}: {cause or error!r}") from error
+                raise UnreachableError(f"cannot {verb} {target}: {cause or repr(error)}") from error
             self._requests.labels(verb=verb, resource=counted, code=str(status)).inc()
-            if status == 401:
-                await self._log_in_again()
-            elif wait:
-                self._open_at = max(self._open_at, asyncio.get_running_loop().time() + wait)
-            else:
+            if status == 401 and not logged_in:
+                await self._log_in(session)
+                logged_in = True
+            elif not self._is_closed_by(response):
                 break
         if 200 <= status < 300:
+            if "metadata" not in answer and answer.get("kind") != "Status":
+                raise UnreachableError(f"cannot {verb} {target}: what answers is no API server: {answer}")
             return answer
-        message = str(answer.get("message") or "no reason given")
-        if TerminatingError.reason in _causes(answer):
-            raise TerminatingError(verb, target, status, message)
-        if status == 403 and "User " in message:  # quotas and policies answer 403 too
-            raise ForbiddenError(verb, _with_subresource(type, subresource), namespace, message)
-        kind = {404: NotFoundError, 409: ConflictError}.get(status, RefusedError)
-        raise kind(verb, target, status, message)
+        raise refusal(verb, type, namespace, name, subresource, status, answer)
 
-    async def _exchange(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, content: str
-    ) -> tuple[int, dict[str, Any], float]:
-        """One request and its answer: the HTTP status, the JSON, and for how many seconds to wait before another."""
-        if self._api is None:
-            await self._log_in_again()
-        assert self._api is not None
-        request = await self._api.param_serialize(
+    async def _ask(
+        self,
+        session: "_Session",
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any = None,
+        content: str = JSON,
+        accept: str = JSON,
+    ) -> aiohttp.ClientResponse:
+        request = await session.api.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content},
+            header_params={"Accept": accept, "Content-Type": content},
             body=plain(body),
             auth_settings=["BearerToken"],
         )
-        response = await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout(total=None))
-        text = await response.read()  # type: ignore[no-untyped-call]
-        wait = 0.0
-        if response.status == 429 or (response.status == 503 and "Retry-After" in response.headers):
-            wait = _seconds(response.headers.get("Retry-After", ""))
-        return response.status, _json(text), wait
+        answer = await session.api.call_api(*request, _request_timeout=aiohttp.ClientTimeout(total=None))
+        response: aiohttp.ClientResponse = answer.response
+        return response
 
     async def _until_open(self) -> None:
         await asyncio.sleep(max(0.0, self._open_at - asyncio.get_running_loop().time()))
 
-    async def _log_in_again(self) -> None:
-        """The first time, and whenever a token is no longer taken: tokens are short-lived and their files change."""
-        before = self._api
+    def _is_closed_by(self, response: aiohttp.ClientResponse) -> bool:
+        """Whether the API server wants no request of ours for a while: none is sent then."""
+        wait = seconds_to_wait(response.status, response.headers.get("Retry-After"))
+        if wait is None:
+            return False
+        self._open_at = max(self._open_at, asyncio.get_running_loop().time() + wait)
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _lent(self) -> AsyncIterator["_Session"]:
+        """The session to send a request on. It stays open until the request is over, whoever logs in meanwhile."""
+        if self._session is None:
+            await self._log_in(None)
+        session = self._session
+        assert session is not None
+        session.users += 1
+        try:
+            yield session
+        finally:
+            session.users -= 1
+            await self._close_unless_used(session)
+
+    async def _log_in(self, refused: "_Session | None") -> None:
+        """The first time, and when a token is no longer taken: tokens are short-lived and their files change.
+
+        A refusal that comes late, when another request has logged in anew already, changes nothing.
+        """
         async with self._logging_in:
-            if self._api is before:
-                self._api = ApiClient(await self._login())
-                self._api.user_agent = "upright"
-                if before is not None:
-                    await before.close()  # type: ignore[no-untyped-call]
+            if self._session is not refused:
+                return
+            api = ApiClient(await self._login())
+            api.user_agent = "upright"
+            self._session = _Session(api)
+        if refused is not None:
+            await self._close_unless_used(refused)
+
+    async def _close_unless_used(self, session: "_Session") -> None:
+        if session is not self._session and session.users == 0:
+            await session.api.close()  # type: ignore[no-untyped-call]
 
 
-def _path(type: ResourceType, namespace: str, name: str, subresource: str) -> str:
+@dataclass
+class _Session:
+    """One login, its connections, and how many requests are under way on them."""
+
+    api: ApiClient
+    users: int = 0
+
+
+def path_of(type: ResourceType, namespace: str, name: str = "", subresource: str = "") -> str:
     root = f"/apis/{type.group}/{type.version}" if type.group else f"/api/{type.version}"
     parts = [root, f"namespaces/{namespace}" if namespace else "", type.plural, name, subresource]
     return "/".join(filter(None, parts))
 
 
-def _with_subresource(type: ResourceType, subresource: str) -> ResourceType:
-    if not subresource:
-        return type
-    return ResourceType(type.group, type.version, f"{type.plural}/{subresource}", type.kind)
+def _kind(type: ResourceType) -> dict[str, Any]:
+    return {"apiVersion": type.api_version, "kind": type.kind}
 
 
-def _seconds(retry_after: str) -> float:
-    return float(retry_after) if retry_after.isdecimal() and retry_after != "0" else 1.0
-
-
-def _causes(answer: Mapping[str, Any]) -> set[str]:
-    """The reasons that an answer gives in its details."""
-    details = answer.get("details") or {}
-    return {str(cause.get("reason")) for cause in details.get("causes") or []}
+def _identity(type: ResourceType, item: Manifest) -> dict[str, Any]:
+    """Which object it is, in which version; nothing of what is in it."""
+    return {**_kind(type), "metadata": {name: meta(item)[name] for name in IDENTITY if name in meta(item)}}
 
 
 def _json(text: bytes) -> dict[str, Any]:
     """The answer as JSON; a proxy between us and the API server may say something else."""
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     return answer if isinstance(answer, dict) else {"message": text[:200].decode(errors="replace")}

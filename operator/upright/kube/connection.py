@@ -1,6 +1,7 @@
-"""Logging in to the API server, once for our client and for Kopf's watches."""
+"""Logging in to the API server, once for our client and for the watches."""
 
 import os
+from collections.abc import Sequence
 
 import aiohttp
 from kubernetes.aio import config
@@ -9,7 +10,8 @@ from kubernetes.aio.client.rest import RESTClientObject
 
 from upright.kube.errors import ApiError
 
-CONNECTIONS = 20
+LONGEST_WAIT = 30.0
+"""Seconds to wait at most before asking again, whatever `Retry-After` says: a broken proxy may say ten years."""
 
 
 async def login() -> Configuration:
@@ -25,13 +27,26 @@ async def login() -> Configuration:
             f"cannot log in to a cluster: {error}. Run inside a pod with a ServiceAccount, or name a kubeconfig "
             f"in the environment variable KUBECONFIG (`kubectl config view` shows the one in use)."
         ) from error
-    configuration.connection_pool_maxsize = CONNECTIONS
+    # No limit: each watch holds a connection for as long as it lasts, and other requests are bounded by who sends them.
+    configuration.connection_pool_maxsize = 0
     return configuration
 
 
-async def session_for_watches(configuration: Configuration) -> aiohttp.ClientSession:
-    """A session for Kopf, whose own has no limit to its connections."""
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=RESTClientObject(configuration).ssl_context)
+def session(configuration: Configuration, middlewares: Sequence[aiohttp.ClientMiddlewareType]) -> aiohttp.ClientSession:
+    """A session for Kopf's watches, to which a middleware adds who we are."""
+    connector = aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(configuration).ssl_context)
+    return aiohttp.ClientSession(connector=connector, trust_env=True, middlewares=middlewares)
+
+
+async def authorization(configuration: Configuration) -> dict[str, str]:
+    """The header that says who we are; none where a certificate does."""
     token = await configuration.get_api_key_with_prefix("BearerToken")
-    headers = {"Authorization": token} if token else {}
-    return aiohttp.ClientSession(connector=connector, headers=headers, trust_env=True)
+    return {"Authorization": token} if token else {}
+
+
+def seconds_to_wait(status: int, retry_after: str | None) -> float | None:
+    """For how long the API server wants no request after this answer; None when it does not ask for that."""
+    if status != 429 and not (status == 503 and retry_after is not None):
+        return None
+    asked = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
+    return min(max(1.0, asked), LONGEST_WAIT)

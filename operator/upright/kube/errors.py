@@ -1,5 +1,8 @@
 """What can go wrong between the operator and the API server, in sentences that say what to do."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from upright.contract import ResourceType
 
 
@@ -25,7 +28,7 @@ class RefusedError(ApiError):
     def __init__(self, verb: str, target: str, status: int, message: str) -> None:
         super().__init__(f"cannot {verb} {target}: {message} (HTTP {status})")
         self.status = status
-        self.lasting = 400 <= status < 500 and status not in (404, 409, 429)
+        self.lasting = 400 <= status < 500 and status not in (401, 404, 408, 409, 410, 429)
 
 
 class NotFoundError(RefusedError):
@@ -38,6 +41,12 @@ class ConflictError(RefusedError):
     """The object has changed since it was read, or belongs to somebody else, or exists already."""
 
     reason = "Conflict"
+
+
+class ExpiredError(RefusedError):
+    """The version to go on from is too old: list again."""
+
+    reason = "Expired"
 
 
 class ForbiddenError(RefusedError):
@@ -81,7 +90,61 @@ class NameTakenError(ApiError):
         )
 
 
+class LeavingError(ApiError):
+    """An object of the wanted name is on its way out, and will be made again when it is gone: no fault of anybody's."""
+
+    reason = "WaitingForDeletion"
+
+    def __init__(self, type: ResourceType, namespace: str, name: str, finalizers: Sequence[str]) -> None:
+        held = (
+            f"held by {', '.join(finalizers)}: whoever set that must take it off"
+            if finalizers
+            else "the garbage collector will take it"
+        )
+        super().__init__(f"{type.kind} {namespace}/{name} is being deleted ({held}); it is made again when it is gone.")
+
+
+class ContestedError(ApiError):
+    """Somebody changes what we put back, again and again."""
+
+    reason = "Contested"
+    lasting = True
+
+    def __init__(self, type: ResourceType, namespace: str, name: str, changed: str, writer: str) -> None:
+        by = f" It was {writer} that wrote to it last." if writer else ""
+        super().__init__(
+            f"{type.kind} {namespace}/{name} belongs to this object, and somebody changes it again and again: it had "
+            f"{changed}.{by} It is put back ever more rarely. Stop what changes it; `kubectl get {type} {name} "
+            f"--namespace={namespace} --output=yaml --show-managed-fields` names all who write to it."
+        )
+
+
 class NotLeaderError(ApiError):
     """A write was not sent, because this process no longer holds the Lease."""
 
     reason = "NotLeader"
+
+
+def refusal(
+    verb: str, type: ResourceType, namespace: str, name: str, subresource: str, status: int, answer: Mapping[str, Any]
+) -> RefusedError:
+    """What an answer other than success means: `status` is the HTTP status, `answer` the API server's JSON."""
+    plural = f"{type.plural}/{subresource}" if subresource else type.plural
+    asked = ResourceType(type.group, type.version, plural, type.kind)
+    counted = f"{type}/{subresource}" if subresource else str(type)
+    target = " ".join(filter(None, (counted, f"{namespace}/{name}".strip("/"))))
+    message = str(answer.get("message") or "no reason given")
+    if TerminatingError.reason in _causes(answer):
+        return TerminatingError(verb, target, status, message)
+    if status == 403 and "User " in message:  # quotas and policies answer 403 too
+        return ForbiddenError(verb, asked, namespace, message)
+    kind = {404: NotFoundError, 409: ConflictError, 410: ExpiredError}.get(status, RefusedError)
+    return kind(verb, target, status, message)
+
+
+def _causes(answer: Mapping[str, Any]) -> set[str]:
+    """The reasons that an answer gives in its details."""
+    details = answer.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    listed = causes if isinstance(causes, list) else []
+    return {str(cause.get("reason")) for cause in listed if isinstance(cause, dict)}

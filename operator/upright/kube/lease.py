@@ -8,6 +8,7 @@ back on a graceful stop. What remains without these parts is the exchange of one
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,12 +25,19 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Terms:
-    """In seconds. Another takes over after `duration` without a renewal; the holder stops writing after `deadline`."""
+class LeaseTimes:
+    """In seconds. Another takes over after `duration` without a renewal; the holder stops writing before that."""
 
     duration: float = 10.0
-    deadline: float = 7.0
-    period: float = 2.0
+    renew_deadline: float = 7.0
+    """After a renewal: the holder begins no write after it, and ends."""
+    retry_period: float = 2.0
+    """From one attempt to take or to renew the lease to the next one."""
+
+    @property
+    def attempt(self) -> float:
+        """How long an attempt may take: it must be over before the lease could be."""
+        return self.duration - self.renew_deadline
 
 
 class Lease:
@@ -42,7 +50,7 @@ class Lease:
         name: str,
         identity: str,
         *,
-        terms: Terms,
+        times: LeaseTimes,
         monotonic: Callable[[], float],
         clock: Callable[[], datetime],
     ) -> None:
@@ -50,7 +58,7 @@ class Lease:
         self._namespace = namespace
         self._name = name
         self._identity = identity
-        self._terms = terms
+        self._times = times
         self._monotonic = monotonic
         self._clock = clock
         self._seen: tuple[str, float] = ("", 0.0)  # the newest version of the Lease, and when we first saw it
@@ -62,9 +70,13 @@ class Lease:
 
     def remaining(self) -> float:
         """For how many seconds from now a write may be under way; not positive when none may begin."""
-        if self._renewed is None or self._monotonic() >= self._renewed + self._terms.deadline:
+        if self._until_deadline() <= 0:
             return 0.0
-        return self._renewed + self._terms.duration - self._monotonic()
+        return self._until_deadline() + self._times.attempt
+
+    def _until_deadline(self) -> float:
+        """Seconds until the lease is lost unless it is renewed; not positive when it is not ours."""
+        return 0.0 if self._renewed is None else self._renewed + self._times.renew_deadline - self._monotonic()
 
     async def acquire(self) -> None:
         """Wait until the lease is ours."""
@@ -78,12 +90,16 @@ class Lease:
                 if str(error) != complaint:
                     logger.warning("leader election: %s", error)
                 complaint = str(error)
-            await asyncio.sleep(self._terms.period)
+            await asyncio.sleep(self._times.retry_period)
 
     async def keep(self) -> None:
-        """Renew the lease until it is lost."""
-        while self.held:
-            await asyncio.sleep(self._terms.period)
+        """Renew the lease until it is lost. Once it is, no renewal brings it back: something may have been left out."""
+        next_attempt = self._monotonic() + self._times.retry_period
+        while True:
+            await asyncio.sleep(max(0.0, next_attempt - self._monotonic()))
+            if not self.held:
+                return
+            next_attempt = self._monotonic() + self._times.retry_period
             try:
                 if not await self.attempt():
                     self._renewed = None
@@ -93,7 +109,7 @@ class Lease:
     async def attempt(self) -> bool:
         """Take or renew the lease, unless another holds it. Raises ApiError when that cannot be told or done."""
         sent = self._monotonic()
-        async with _bounded(self._terms):
+        async with _bounded(min(self._times.attempt, self._until_deadline() if self.held else math.inf)):
             found = await self._client.get(LEASES, self._namespace, self._name)
             if found is None:
                 await self._client.create(LEASES, self._manifest({}, {}))
@@ -110,7 +126,7 @@ class Lease:
             return
         self._renewed = None
         try:
-            async with _bounded(self._terms):
+            async with _bounded(self._times.attempt):
                 found = await self._client.get(LEASES, self._namespace, self._name)
                 if found is not None and found["spec"].get("holderIdentity") == self._identity:
                     released = self._manifest(meta(found), found["spec"])
@@ -124,7 +140,7 @@ class Lease:
         if version != self._seen[0]:
             self._seen = (version, self._monotonic())
         lapsed = self._monotonic() >= self._seen[1] + (
-            found["spec"].get("leaseDurationSeconds") or self._terms.duration
+            found["spec"].get("leaseDurationSeconds") or self._times.duration
         )
         return not holder or holder == self._identity or lapsed
 
@@ -137,7 +153,7 @@ class Lease:
             "metadata": {"name": self._name, "namespace": self._namespace, **metadata},
             "spec": {
                 "holderIdentity": self._identity,
-                "leaseDurationSeconds": max(1, round(self._terms.duration)),
+                "leaseDurationSeconds": max(1, round(self._times.duration)),
                 "acquireTime": now if changed else before.get("acquireTime", now),
                 "renewTime": now,
                 "leaseTransitions": before.get("leaseTransitions", 0) + (1 if changed and before else 0),
@@ -146,10 +162,9 @@ class Lease:
 
 
 @contextlib.asynccontextmanager
-async def _bounded(terms: Terms) -> AsyncIterator[None]:
-    """One attempt must be over before the lease could be, whatever becomes of its requests."""
+async def _bounded(seconds: float) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(terms.duration - terms.deadline):
+        async with asyncio.timeout(seconds):
             yield
     except TimeoutError as timeout:
         raise ApiError("the API server did not answer in time") from timeout

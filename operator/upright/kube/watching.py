@@ -1,134 +1,127 @@
-"""Listing and watching. Kopf watches; lists of our own begin each watch and mend, now and then, what a watch missed."""
+"""Kopf lists and watches, in a thread of its own, and hands over what it sees.
+
+Kopf expects to own its process: it takes the signals, cancels whatever tasks it finds when it stops, and after the
+failure of one watch it may wait for ever for the others. In a thread none of that touches the rest of the operator,
+and when it has ended, or gives no sign of life, the process can end without it.
+"""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import kopf
 from kubernetes.aio.client import Configuration
 
 from upright.contract import Manifest, ResourceType
-from upright.kube.client import Client
-from upright.kube.connection import session_for_watches
-from upright.kube.errors import ApiError, NotFoundError
-from upright.kube.objects import MANAGED_BY, OURS
+from upright.kube.connection import session
+from upright.kube.patience import Patience, Signs
+from upright.kube.places import Place
 
-RETRY = 5.0
-FIRST_RELIST = 30.0
-RELIST = 600.0
+WATCH_SECONDS = 240
+"""After which the API server ends a watch; it is begun anew where it has ended."""
+LOOK = 5.0
+"""Seconds between two looks at the signs of life."""
+STOPPING = 3.0
+"""Seconds that Kopf has to end when it is told to. It only reads, so nothing is lost when it does not."""
 
-Listed = Callable[[ResourceType, str, Iterable[Manifest], int], None]
+Told = Callable[[ResourceType, Manifest], None]
 
 logger = logging.getLogger(__name__)
 
 
-class Lister:
-    """Lists everything that is watched, in one namespace after the other."""
-
-    def __init__(
-        self, client: Client, selectors: Mapping[ResourceType, str], namespaces: Sequence[str], listed: Listed
-    ) -> None:
-        self._client = client
-        self._selectors = selectors
-        self._namespaces = tuple(namespaces) or ("",)
-        self._listed = listed
-        self.missing = "nothing has been listed yet"
-        """What stands in the way of listing everything, in a sentence; empty once it has been done."""
-
-    async def until_complete(self) -> None:
-        """List everything once, waiting for whatever is missing: resources, permissions, the API server itself."""
-        while True:
-            before, self.missing = self.missing, " ".join(await self._everything())
-            if not self.missing:
-                return
-            if self.missing != before:
-                logger.warning("not ready: %s Waiting; nothing needs to be restarted.", self.missing)
-            await asyncio.sleep(RETRY)
-
-    async def now_and_then(self) -> None:
-        """List again for ever. After a watch had to begin anew, an object that vanished meanwhile gives no event."""
-        await asyncio.sleep(FIRST_RELIST)  # what vanished between our list and Kopf's first one
-        while True:
-            for complaint in await self._everything():
-                logger.warning("relisting: %s", complaint)
-            await asyncio.sleep(RELIST)
-
-    async def _everything(self) -> list[str]:
-        complaints = []
-        for listed, selector in self._selectors.items():
-            for namespace in self._namespaces:
-                try:
-                    manifests, version = await self._client.list(listed, namespace, selector)
-                except NotFoundError:
-                    complaints.append(_crd_missing(listed))
-                    break
-                except ApiError as error:
-                    complaints.append(f"{error}.")
-                    break
-                self._listed(listed, namespace, manifests, version)
-        return complaints
-
-
-def selectors(watched: Sequence[ResourceType], own: Sequence[ResourceType]) -> dict[ResourceType, str]:
-    """Which objects of each resource are of interest: all of our own kinds, and of others those that we made."""
-    return {each: "" if each in own else f"{MANAGED_BY}={OURS}" for each in watched}
+class WatchesEndedError(Exception):
+    """Nothing would be noticed any more."""
 
 
 async def watch(
-    selectors: Mapping[ResourceType, str],
+    places: Sequence[Place],
     namespaces: Sequence[str],
+    signs: Signs,
     *,
     login: Callable[[], Awaitable[Configuration]],
-    seen: Callable[[ResourceType, Manifest], None],
-    gone: Callable[[ResourceType, Manifest], None],
-    stop: asyncio.Event,
-    stopping: Callable[[], Awaitable[None]],
+    seen: Told,
+    gone: Told,
+    began: Callable[[Place], None],
     identity: str,
 ) -> None:
-    """Run Kopf until it is told to stop by `stop` or a signal; `stopping` is awaited when it no longer watches."""
-    if not logger.isEnabledFor(logging.DEBUG):
-        logging.getLogger("kopf").setLevel(logging.WARNING)  # it has a line for each event of each object
+    """Watch until cancelled; raises WatchesEndedError. `began` is told of each list with which Kopf begins a watch."""
+    home, kopfs = asyncio.get_running_loop(), asyncio.new_event_loop()
+    stop, ended = asyncio.Event(), asyncio.Event()  # one for Kopf's loop, one for ours
+
+    def tell(callback: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the process has ended meanwhile
+            home.call_soon_threadsafe(callback, *arguments)
+
+    patience = Patience(places, signs, login, lambda place: tell(began, place))
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        _configure(settings, selectors)
+        _configure(settings, places)
 
     @kopf.on.login(registry=registry)
     async def log_in(**_: Any) -> kopf.AiohttpSession:
         configuration = await login()
-        return kopf.AiohttpSession(server=configuration.host, aiohttp_session=await session_for_watches(configuration))
+        return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session(configuration, [patience]))
 
     @kopf.on.cleanup(registry=registry)
     async def clean_up(**_: Any) -> None:
-        await stopping()
+        tell(ended.set)  # it may never come to its end, but from here on it does not watch
 
-    for watched in selectors:
-        _deliver(registry, watched, seen, gone)
+    for watched in dict.fromkeys(place.type for place in places):
+        _deliver(registry, watched, lambda *event: tell(seen, *event), lambda *event: tell(gone, *event))
 
-    await kopf.operator(
-        registry=registry,
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
-        identity=cast(Any, identity),  # else it asks for the user's name, and a pod's user has none
-    )
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: kopfs) as runner:
+            try:
+                runner.run(
+                    kopf.operator(
+                        registry=registry,
+                        standalone=True,
+                        clusterwide=not namespaces,
+                        namespaces=namespaces,
+                        stop_flag=stop,
+                        identity=cast(Any, identity),  # else it asks for the user's name, and a pod's user has none
+                    )
+                )
+            except Exception:
+                logger.exception("Kopf has failed")
+            finally:
+                tell(ended.set)
+
+    _quieten()
+    threading.Thread(target=run, name="watches", daemon=True).start()
+    try:
+        await _until(ended, signs)
+    finally:
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            kopfs.call_soon_threadsafe(stop.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOPPING):
+                await ended.wait()
 
 
-def _deliver(
-    registry: kopf.OperatorRegistry,
-    type: ResourceType,
-    seen: Callable[[ResourceType, Manifest], None],
-    gone: Callable[[ResourceType, Manifest], None],
-) -> None:
+async def _until(ended: asyncio.Event, signs: Signs) -> None:
+    """Raise WatchesEndedError once the watches have ended, whether Kopf says so or they have fallen silent."""
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK):
+                await ended.wait()
+        if dead := signs.silent(2 * WATCH_SECONDS):
+            raise WatchesEndedError(f"nothing has been heard of the watch of {dead[0]} for too long")
+    raise WatchesEndedError("Kopf has ended; its last lines say why")
+
+
+def _deliver(registry: kopf.OperatorRegistry, type: ResourceType, seen: Told, gone: Told) -> None:
     @kopf.on.event(group=type.group, version=type.version, plural=type.plural, registry=registry, id=str(type))
     async def deliver(event: kopf.RawEvent, **_: Any) -> None:
         (gone if event["type"] == "DELETED" else seen)(type, event["object"])
 
 
-def _configure(settings: kopf.OperatorSettings, selectors: Mapping[ResourceType, str]) -> None:
+def _configure(settings: kopf.OperatorSettings, places: Sequence[Place]) -> None:
     # Kopf removes its finalizer where no handler of its own needs it: this one is on nothing.
     settings.persistence.finalizer = "kopf.upright.dev/unused"
     settings.posting.enabled = False
@@ -138,13 +131,14 @@ def _configure(settings: kopf.OperatorSettings, selectors: Mapping[ResourceType,
     settings.scanning.disabled = True
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
-    for watched, selector in selectors.items():
-        if selector:
-            settings.watching.label_selectors[watched.group, watched.version, watched.plural] = selector
+    settings.watching.server_timeout = WATCH_SECONDS
+    for place in places:
+        if place.selector:
+            where = (place.type.group, place.type.version, place.type.plural)
+            settings.watching.label_selectors[where] = place.selector
 
 
-def _crd_missing(type: ResourceType) -> str:
-    return (
-        f"the cluster does not know {type} in version {type.version}: install its CustomResourceDefinition "
-        f"(`helm upgrade --install` with the chart does; `kubectl get crd {type}` shows it)."
-    )
+def _quieten() -> None:
+    if not logger.isEnabledFor(logging.DEBUG):
+        logging.getLogger("kopf").setLevel(logging.WARNING)  # it has a line for each event of each object
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # that it does not take the signals

@@ -1,7 +1,9 @@
 """What a container is told, read once from the environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -56,6 +58,27 @@ def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
             "InvalidEnvironment", f"The environment variable {name} must be a positive whole number; it is {value!r}"
         )
     return int(value)
+
+
+def seconds_of(environment: Mapping[str, str], name: str, default: float) -> float:
+    """A positive decimal number of seconds. Raises RefusedError."""
+    value = environment.get(name, str(default))
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not isfinite(seconds) or seconds <= 0:
+        raise RefusedError(
+            "InvalidEnvironment",
+            f"The environment variable {name} must be a positive number of seconds; it is {value!r}",
+        )
+    return seconds
+
+
+def this_user() -> str:
+    """Whom the container runs as: namespaces assign ids of their own, and volumes know some ids only."""
+    groups = sorted({os.getgid(), *os.getgroups()})
+    return f"user {os.getuid()} with group{'s' * (len(groups) > 1)} {', '.join(map(str, groups))}"
 
 
 def text_of(environment: Mapping[str, str], name: str) -> str:

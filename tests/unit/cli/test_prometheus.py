@@ -1,8 +1,6 @@
 """upright backtest against a real Prometheus server, filled with backfilled blocks."""
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cluster import host
+from tests.conftest import or_skipped
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
 from upright.sources.prometheus import Range, Series, increases, matching
@@ -25,10 +24,8 @@ BOUNDS = ("0.1", "0.5", "+Inf")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that holds an hour's quarter of two versions' counters."""
-    if os.environ.get("CI") == "true":
+    with or_skipped():
         host.install_packages(print, {"prometheus": "prometheus", "promtool": "prometheus"})
-    if not (shutil.which("prometheus") and shutil.which("promtool")):
-        pytest.skip("prometheus and promtool (Debian's package prometheus) are not installed")
     folder = tmp_path_factory.mktemp("prometheus")
     (folder / "metrics.txt").write_text(openmetrics())
     (folder / "prometheus.yml").write_text("{}")

@@ -40,6 +40,10 @@ class FakeClient:
     writes: list[tuple[str, ResourceType, str]] = field(default_factory=list)
     unreachable: bool = False
     refusal: Exception | None = None
+    refused: dict[tuple[ResourceType, str], Exception] = field(default_factory=dict)
+    """What is raised instead of a write to an object of a type and name."""
+    filled_in: Mapping[str, Any] = field(default_factory=dict)
+    """What the API server adds to each item of a list that is corrected."""
     versions: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def put(self, type: ResourceType, manifest: Manifest) -> Manifest:
@@ -87,6 +91,20 @@ class FakeClient:
         }
         return self.put(target.type, {**old, **merged})
 
+    async def correct(self, target: Reference, parts: Mapping[str, Any]) -> Manifest:
+        key = Key(target.namespace, target.name)
+        await self._write("correct", target.type, {"metadata": {"name": target.name}})
+        corrected = plain(self._existing(target.type, key))
+        if uid_of(corrected) != target.uid:
+            raise ConflictError("patch", str(target.type), 409, "another object")
+        for pointer, value in parts.items():
+            *parents, last = pointer.strip("/").split("/")
+            place = corrected
+            for name in parents:
+                place = place[name]
+            place[last] = [{**item, **self.filled_in} for item in value] if isinstance(value, list) else plain(value)
+        return self.put(target.type, corrected)
+
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         await self._write("replace", type, manifest)
         if meta(self._existing(type, key_of(manifest)))["resourceVersion"] != meta(manifest)["resourceVersion"]:
@@ -106,6 +124,8 @@ class FakeClient:
         await self._arrive()
         if self.refusal is not None and verb != "status":
             raise self.refusal
+        if error := self.refused.get((type, str(meta(manifest)["name"]))):
+            raise error
         self.writes.append((verb, type, str(meta(manifest)["name"])))
 
     async def _arrive(self) -> None:

@@ -1,5 +1,6 @@
 """The API client against a small server that answers as told."""
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +34,11 @@ class Api:
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     logins: int = 0
+    arrived: set[str] = field(default_factory=set)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        self.arrived.add(request.path.rsplit("/", 1)[1])
+        return await self.answer(request)
 
     async def answer(self, request: web.Request) -> web.Response:
         text = await request.text()
@@ -56,7 +62,7 @@ def requests() -> Counter:
 @pytest.fixture
 async def connect(api: Api, requests: Counter) -> AsyncIterator[Callable[..., Client]]:
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api.answer)
+    app.router.add_route("*", "/{path:.*}", api.receive)
     server = TestServer(app)
     await server.start_server()
     clients: list[Client] = []
@@ -73,6 +79,12 @@ async def connect(api: Api, requests: Counter) -> AsyncIterator[Callable[..., Cl
     for client in clients:
         await client.close()
     await server.close()
+
+
+async def until(question: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not question():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_an_object_that_is_not_there_is_none(api: Api, connect: Callable[..., Client]) -> None:
@@ -178,10 +190,72 @@ async def test_a_token_that_is_no_longer_taken_is_fetched_anew(api: Api, connect
     assert api.logins == 2
 
 
+async def test_a_token_that_is_never_taken_is_not_fetched_for_ever(api: Api, connect: Callable[..., Client]) -> None:
+    api.answers = [(401, {"message": "Unauthorized"}, {})] * 2
+    with pytest.raises(RefusedError, match="Unauthorized") as caught:
+        await connect().get(TOYS, "shop", "bear")
+    assert api.logins == 2
+    assert not caught.value.lasting, "it is no fault of the object"
+
+
+async def test_a_refusal_that_comes_late_disturbs_no_other_request(api: Api, connect: Callable[..., Client]) -> None:
+    """Three requests on an old token: one is answered, one refused, and a third refused when all have moved on."""
+    held = {name: asyncio.Event() for name in ("slow", "late", "later")}
+    refused = {"early", "late"}
+
+    async def answer(request: web.Request) -> web.Response:
+        name = request.path.rsplit("/", 1)[1]
+        if name in held:
+            await held[name].wait()
+        if name in refused:
+            refused.discard(name)
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        return web.json_response(a_toy(name))
+
+    api.answer = answer  # type: ignore[method-assign]
+    client = connect()
+    slow, late = (asyncio.create_task(client.get(TOYS, "shop", name)) for name in ("slow", "late"))
+    await until(lambda: api.arrived == {"slow", "late"})
+    assert await client.get(TOYS, "shop", "early") == a_toy("early")
+    later = asyncio.create_task(client.get(TOYS, "shop", "later"))
+    await until(lambda: "later" in api.arrived)
+    for name in ("late", "slow", "later"):
+        held[name].set()
+    assert [await task for task in (slow, late, later)] == [a_toy("slow"), a_toy("late"), a_toy("later")]
+    assert api.logins == 2, "the late refusal is of a token that is no longer used"
+
+
+@pytest.mark.parametrize("asked", ["315360000", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "-1", "nan", "inf", ""])
+async def test_nobody_can_make_it_wait_for_long(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
+    api.answers = [(429, {"message": "busy"}, {"Retry-After": asked}), (200, a_toy(), {})]
+    assert await connect().get(TOYS, "shop", "bear") is not None
+    assert 0.5 < max(waits) <= 30
+
+
 async def test_what_is_no_json_is_quoted(api: Api, connect: Callable[..., Client]) -> None:
     api.answers = [(502, "<html>Bad Gateway</html>", {})]
     with pytest.raises(RefusedError, match=r"Bad Gateway.*HTTP 502"):
         await connect().get(TOYS, "shop", "bear")
+
+
+@pytest.mark.parametrize("page", ["<html>Welcome</html>", "[]", '"yes"', ""])
+async def test_what_answers_for_the_api_server_is_not_believed(
+    api: Api, connect: Callable[..., Client], page: str
+) -> None:
+    api.answers = [(200, page, {})] * 2
+    client = connect()
+    with pytest.raises(UnreachableError, match="what answers is no API server"):
+        await client.get(TOYS, "shop", "bear")
+    with pytest.raises(UnreachableError, match="what answers is no API server"):
+        await client.list(TOYS, "shop")
 
 
 async def test_every_request_is_counted(api: Api, connect: Callable[..., Client], requests: Counter) -> None:

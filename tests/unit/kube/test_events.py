@@ -5,9 +5,10 @@ import logging
 import pytest
 
 from tests.unit.kube.fakes import Clock, FakeClient, a_toy
+from upright.api.names import EVENTS
 from upright.contract import Event
 from upright.kube.errors import UnreachableError
-from upright.kube.events import BURST, EVENTS, Recorder
+from upright.kube.events import BURST, Recorder
 
 STARTED = Event("Normal", "Started", "Start", "Run 7 has started.")
 

@@ -1,15 +1,17 @@
 """Leader election, with a clock that only moves when told."""
 
 import asyncio
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.unit.kube.fakes import Clock, FakeClient
-from upright.contract import Key
+from upright.contract import Key, Manifest, ResourceType
 from upright.kube.errors import ApiError
-from upright.kube.lease import LEASES, Lease, Terms
+from upright.kube.lease import LEASES, Lease, LeaseTimes
 
-TERMS = Terms(duration=10, deadline=7, period=2)
+TIMES = LeaseTimes(duration=10, renew_deadline=7, retry_period=2)
 
 
 def a_lease(client: FakeClient, clock: Clock, identity: str) -> Lease:
@@ -18,7 +20,7 @@ def a_lease(client: FakeClient, clock: Clock, identity: str) -> Lease:
         "upright",
         "operator",
         identity,
-        terms=TERMS,
+        times=TIMES,
         monotonic=clock.monotonic,
         clock=clock.now,
     )
@@ -149,3 +151,71 @@ async def test_changes_of_the_holder_are_counted_for_people() -> None:
     spec = client.objects[LEASES, Key("upright", "operator")]["spec"]
     assert spec["leaseTransitions"] == 1
     assert spec["holderIdentity"] == "second"
+
+
+@dataclass
+class Answers:
+    """An API server that takes its time, by a clock that moves while somebody waits for it."""
+
+    client: FakeClient
+    delays: list[float]
+
+    async def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        await asyncio.sleep(self.delays.pop(0) if self.delays else 0)
+        return await self.client.get(type, namespace, name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+
+class Quick(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to what is due next, instead of waiting for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._select = self._selector.select  # type: ignore[attr-defined]
+        self._selector.select = self._jump  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self._now
+
+    def _jump(self, timeout: float | None) -> Any:
+        self._now += timeout or 0.0
+        return self._select(0)
+
+
+def was_held(delays: list[float]) -> list[bool]:
+    """Whether the lease is held, ten times a second for half a minute, when the API server takes so long to answer."""
+
+    async def keep() -> list[bool]:
+        api, clock = Answers(FakeClient(), []), asyncio.get_running_loop()
+        lease = Lease(api, "upright", "operator", "me", times=TIMES, monotonic=clock.time, clock=Clock().now)  # type: ignore[arg-type]
+        await lease.attempt()
+        api.delays = delays
+        keeping, held = asyncio.create_task(lease.keep()), list[bool]()
+        for _ in range(300):
+            await asyncio.sleep(0.1)
+            held.append(lease.held)
+        assert keeping.done() is not held[-1]
+        keeping.cancel()
+        return held
+
+    with asyncio.Runner(loop_factory=Quick) as runner:
+        return runner.run(keep())
+
+
+HUNG = 1000.0
+
+
+@pytest.mark.parametrize("delays", [[HUNG], [HUNG, 1.9, HUNG, 1.9], [2.9] * 9, [0.0, HUNG, 0.0, HUNG]], ids=str)
+def test_one_hung_renewal_or_many_slow_ones_do_not_lose_the_lease(delays: list[float]) -> None:
+    assert all(was_held(delays))
+
+
+@pytest.mark.parametrize("delays", [[HUNG] * 9, [HUNG, 2.1], [3.1] * 9], ids=str)
+def test_a_lease_that_was_not_held_for_a_moment_is_lost_for_good(delays: list[float]) -> None:
+    """What was to be written in that moment has been left out: only a new beginning makes up for it."""
+    held = was_held(delays)
+    assert 60 <= held.index(False) <= 70, "it was held until its deadline"
+    assert not any(held[held.index(False) :])

@@ -1,0 +1,141 @@
+"""Patience for Kopf's watches: a request is sent until it is answered, and what stands in its way is known.
+
+In Kopf a watch ends, and all others with it, when its resource is gone for a moment (a CustomResourceDefinition that is
+replaced) or a server fails for longer than a minute, and `Retry-After` makes it sleep for as long as anybody says. A
+watch has nothing better to do than to try again: this middleware stands between Kopf and its connections.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+import aiohttp
+from kubernetes.aio.client import Configuration
+
+from upright.kube.client import path_of
+from upright.kube.connection import LONGEST_WAIT, authorization, seconds_to_wait
+from upright.kube.errors import ApiError, refusal
+from upright.kube.places import Place
+
+FIRST_DELAY = 0.5
+ANSWER_TIMEOUT = 60.0
+"""Seconds until an answer begins. That of a watch does at once, even if nothing happens."""
+UNHEARD_OF = 300.0
+"""A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
+
+logger = logging.getLogger(__name__)
+
+
+class Signs:
+    """Signs of life of the watches. They are written where the watches run, and read by the probes."""
+
+    def __init__(self, places: Iterable[Place], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._troubles = dict.fromkeys(places, "")
+        self._asked = dict[Place, float]()
+
+    @property
+    def missing(self) -> str:
+        """What keeps watches from telling of changes, in sentences; empty when nothing does."""
+        silent = [f"nothing has been heard of the watch of {place}." for place in self.silent(UNHEARD_OF)]
+        return " ".join(dict.fromkeys([*filter(None, self._troubles.values()), *silent]))
+
+    def begin(self) -> None:
+        """From now on each watch is expected to be heard of."""
+        self._asked = dict.fromkeys(self._troubles, self._monotonic())
+
+    def asks(self, place: Place) -> None:
+        self._asked[place] = self._monotonic()
+
+    def well(self, place: Place) -> None:
+        if self._troubles[place]:
+            logger.warning("watching again: %s", place)
+        self._troubles[place] = ""
+
+    def troubled(self, place: Place, trouble: str) -> None:
+        if trouble != self._troubles[place]:
+            logger.warning("not watching: %s", trouble)
+        self._troubles[place] = trouble
+
+    def silent(self, longest: float) -> list[Place]:
+        """Watches that have not been heard of for longer than `longest` seconds."""
+        return [place for place, asked in self._asked.items() if self._monotonic() - asked > longest]
+
+
+class Patience:
+    """A middleware of aiohttp, for requests that only read."""
+
+    def __init__(
+        self,
+        places: Iterable[Place],
+        signs: Signs,
+        login: Callable[[], Awaitable[Configuration]],
+        listed: Callable[[Place], None],
+    ) -> None:
+        self._places = {path_of(place.type, place.namespace): place for place in places}
+        self._signs = signs
+        self._login = login
+        self._listed = listed
+        self._configuration: Configuration | None = None
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """The answer that says something about what was asked, be it that it cannot be had."""
+        place = self._places.get(request.url.path)
+        for delay in delays():
+            trouble, wait = "", delay
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    if self._configuration is None:
+                        self._configuration = await self._login()
+                    request.headers.update(await authorization(self._configuration))
+                    if place is not None:
+                        self._signs.asks(place)
+                    response = await handler(request)
+            except (TimeoutError, OSError, aiohttp.ClientError, ApiError) as error:
+                if place is None:
+                    raise
+                trouble = f"cannot watch {place}: {error or 'no answer'}."
+            else:
+                if not _to_be_repeated(response.status, place):
+                    break
+                async with response:
+                    if response.status == 401:
+                        self._configuration = None
+                    wait = max(delay, seconds_to_wait(response.status, response.headers.get("Retry-After")) or 0.0)
+                    trouble = await _refusal(response, place)
+            if place is not None:
+                self._signs.troubled(place, trouble)
+            await asyncio.sleep(wait)
+        if place is not None and response.ok:
+            self._signs.well(place)
+            if "watch" not in request.url.query and "continue" not in request.url.query:
+                self._listed(place)
+        return response
+
+
+def delays() -> Iterator[float]:
+    """Seconds to wait before each next attempt: longer and longer, up to a bound, each with jitter."""
+    for attempt in itertools.count():
+        yield min(FIRST_DELAY * 2.0 ** min(attempt, 16), LONGEST_WAIT) * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def _to_be_repeated(status: int, place: Place | None) -> bool:
+    """Kopf asks about resources, too, and a 404 is an answer to that."""
+    return status in (401, 403, 408, 429) or status >= 500 or (status == 404 and place is not None)
+
+
+async def _refusal(response: aiohttp.ClientResponse, place: Place | None) -> str:
+    if place is None:
+        return ""
+    text = await response.text()
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = {"message": text[:200]}
+    return f"{refusal('watch', place.type, place.namespace, '', '', response.status, answer)}."

@@ -1,0 +1,36 @@
+"""What is watched: each resource, in each namespace that is looked after."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from upright.contract import Kind, ResourceType
+from upright.kube.objects import MANAGED_BY, OURS
+
+
+@dataclass(frozen=True)
+class Place:
+    """One resource in one namespace, or in all of them when `namespace` is empty: one list, and one watch."""
+
+    type: ResourceType
+    namespace: str
+    selector: str = ""
+    metadata: bool = False
+    """Only the metadata of the objects is asked for."""
+
+    def __str__(self) -> str:
+        return f"{self.type} in {f'namespace {self.namespace}' if self.namespace else 'all namespaces'}"
+
+
+def places(kinds: Sequence[Kind[Any]], namespaces: Iterable[str]) -> list[Place]:
+    """Of our own kinds and of what is watched by metadata all objects; of other resources those that we made."""
+    own = [kind.type for kind in kinds]
+    watched = [watch for kind in kinds for watch in kind.watches]
+    whole = [*own, *(watch.type for watch in watched if not watch.metadata)]
+    whole += [applied for kind in kinds for applied in kind.applies]
+    partial = [watch.type for watch in watched if watch.metadata and watch.type not in whole]
+    return [
+        Place(each, namespace, f"{MANAGED_BY}={OURS}" if each in whole and each not in own else "", each in partial)
+        for each in dict.fromkeys([*whole, *partial])
+        for namespace in dict.fromkeys(namespaces) or ("",)
+    ]

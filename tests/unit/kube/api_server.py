@@ -1,0 +1,156 @@
+"""A small API server that lists and watches, and fails as told."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from kubernetes.aio.client import Configuration
+
+from upright.contract import Manifest, ResourceType
+from upright.kube.client import path_of
+from upright.kube.objects import meta, name_of, namespace_of
+
+Fault = Callable[[web.Request], web.StreamResponse | None]
+
+
+@dataclass
+class ApiServer:
+    """Objects, and what has happened to them. `fault` answers a request in its place, or lets it pass."""
+
+    types: tuple[ResourceType, ...]
+    fault: Fault = lambda _: None
+    hangs: Callable[[web.Request], bool] = lambda _: False
+    token: str = ""
+    asked: list[web.Request] = field(default_factory=list)
+    logins: int = 0
+    port: int = 0
+    _objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    _events: list[tuple[int, str, str, dict[str, Any]]] = field(default_factory=list)
+    _versions: "itertools.count[int]" = field(default_factory=lambda: itertools.count(10))
+    _streams: set[web.StreamResponse] = field(default_factory=set)
+    _oldest: int = 0
+
+    async def login(self) -> Configuration:
+        self.logins += 1
+        configuration = Configuration(host=f"http://127.0.0.1:{self.port}")
+        configuration.api_key = {"BearerToken": f"Bearer {self.token}"}
+        return configuration
+
+    def put(self, type: ResourceType, manifest: Manifest) -> None:
+        """As if somebody had written it."""
+        key = (str(type), f"{namespace_of(manifest)}/{name_of(manifest)}")
+        event = "MODIFIED" if key in self._objects else "ADDED"
+        version = next(self._versions)
+        metadata = {"uid": f"uid-{name_of(manifest)}", **meta(manifest), "resourceVersion": str(version)}
+        self._objects[key] = {"apiVersion": type.api_version, "kind": type.kind, **manifest, "metadata": metadata}
+        self._events.append((version, event, str(type), self._objects[key]))
+
+    def delete(self, type: ResourceType, namespace: str, name: str, *, told: bool = True) -> None:
+        """As if somebody had deleted it; nobody is `told` when that has been forgotten before anybody watched."""
+        gone = self._objects.pop((str(type), f"{namespace}/{name}"))
+        version = next(self._versions)
+        if told:
+            metadata = {**meta(gone), "resourceVersion": str(version)}
+            self._events.append((version, "DELETED", str(type), {**gone, "metadata": metadata}))
+
+    def forget(self) -> None:
+        """Earlier versions are too old to go on from, and the connections of all watches are cut."""
+        self._oldest = next(self._versions)
+        self.cut()
+
+    def cut(self) -> None:
+        for stream in self._streams:
+            if stream._req is not None and stream._req.transport is not None:
+                stream._req.transport.abort()
+
+    def watches(self) -> int:
+        return len(self._streams)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["ApiServer"]:
+        app = web.Application()
+        app.router.add_route("GET", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = int(runner.addresses[0][1])
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        while self.hangs(request):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        if (failed := self.fault(request)) is not None:
+            return failed
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return refused(401, "Unauthorized")
+        if (described := self._discovery(request.path)) is not None:
+            return web.json_response(described)
+        asked = next(each for each in self.types if request.path.endswith(f"/{each.plural}"))
+        namespace = request.path.split("/namespaces/")[1].split("/")[0] if "/namespaces/" in request.path else ""
+        assert request.path == path_of(asked, namespace)
+        if "watch" in request.query:
+            return await self._watch(request, asked, namespace)
+        items = [one for (kind, _), one in self._objects.items() if kind == str(asked) and _in(one, namespace)]
+        return web.json_response({"metadata": {"resourceVersion": str(next(self._versions))}, "items": items})
+
+    async def _watch(self, request: web.Request, type: ResourceType, namespace: str) -> web.StreamResponse:
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        since = int(request.query["resourceVersion"])
+        self._streams.add(stream)
+        try:
+            if since < self._oldest:
+                await _send(stream, "ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"})
+                return stream
+            while request.transport is not None and not request.transport.is_closing():
+                for version, event, kind, manifest in self._events:
+                    if version > since and kind == str(type) and _in(manifest, namespace):
+                        await _send(stream, event, manifest)
+                        since = version
+                await asyncio.sleep(0.01)
+            return stream
+        finally:
+            self._streams.discard(stream)
+
+    def _discovery(self, path: str) -> dict[str, Any] | None:
+        groups = {each.group: each.version for each in self.types if each.group}
+        if path == "/api":
+            return {"versions": ["v1"]}
+        if path == "/apis":
+            versions = [(group, {"version": version}) for group, version in groups.items()]
+            return {"groups": [{"name": g, "preferredVersion": v, "versions": [v]} for g, v in versions]}
+        found = [each for each in self.types if path == path_of(each, "").rsplit("/", 1)[0]]
+        if not found and path != "/api/v1":
+            return None
+        named = [(each.plural, each.kind) for each in found] + (
+            [("namespaces", "Namespace")] if path == "/api/v1" else []
+        )
+        return {
+            "resources": [
+                {"name": plural, "kind": kind, "singularName": kind.lower(), "namespaced": kind != "Namespace"}
+                | {"verbs": ["list", "watch", "patch"]}
+                for plural, kind in named
+            ]
+        }
+
+
+def refused(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"kind": "Status", "code": status, "message": message}, status=status, headers=headers)
+
+
+async def _send(stream: web.StreamResponse, event: str, manifest: Manifest) -> None:
+    await stream.write(json.dumps({"type": event, "object": manifest}).encode() + b"\n")
+
+
+def _in(manifest: Manifest, namespace: str) -> bool:
+    return namespace in ("", namespace_of(manifest))

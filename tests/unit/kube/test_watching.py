@@ -1,0 +1,299 @@
+"""The watches, Kopf's and those of metadata alone, against a small API server that fails as told."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter
+
+from tests.unit.kube.api_server import ApiServer, Fault, refused
+from tests.unit.kube.fakes import SERVICES, TOYS, Clock, a_service, a_toy
+from upright.contract import Manifest, ResourceType
+from upright.kube import connection, patience, watching
+from upright.kube.client import Client
+from upright.kube.metadata import watch_metadata
+from upright.kube.objects import name_of
+from upright.kube.patience import Signs
+from upright.kube.places import Place
+from upright.kube.watching import WatchesEndedError, watch
+
+CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
+
+
+@dataclass
+class Told:
+    """What the watches have told."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+    manifests: list[Manifest] = field(default_factory=list)
+    listed_again: list[Place] = field(default_factory=list)
+
+    def seen(self, type: ResourceType, manifest: Manifest) -> None:
+        self.events.append(("seen", name_of(manifest)))
+        self.manifests.append(manifest)
+
+    def gone(self, type: ResourceType, manifest: Manifest) -> None:
+        self.events.append(("gone", name_of(manifest)))
+
+    def listed(self, type: ResourceType, namespace: str, manifests: Iterable[Manifest], version: int) -> None:
+        for manifest in manifests:
+            self.seen(type, manifest)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(connection, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(patience, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(watching, "LOOK", 0.05)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    async with ApiServer((TOYS, SERVICES, CONFIG_MAPS)).running() as server:
+        yield server
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+async def until(question: Callable[[], Any], what: str, running: "asyncio.Task[None] | None" = None) -> None:
+    async with asyncio.timeout(20):
+        while not question():
+            if running is not None and running.done():
+                running.result()
+            await asyncio.sleep(0.01)
+
+
+PLACES = (Place(TOYS, ""), Place(SERVICES, "", "app.kubernetes.io/managed-by=upright"))
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    api: ApiServer, told: Told, places: tuple[Place, ...] = PLACES
+) -> AsyncIterator[tuple["asyncio.Task[None]", Signs]]:
+    signs = Signs(places)
+    signs.begin()
+    namespaces = [place.namespace for place in places if place.namespace]
+    task = asyncio.create_task(
+        watch(
+            places,
+            list(dict.fromkeys(namespaces)),
+            signs,
+            login=api.login,
+            seen=told.seen,
+            gone=told.gone,
+            began=told.listed_again.append,
+            identity="test",
+        )
+    )
+    try:
+        await until(lambda: api.watches() == len(places), "all watches have begun", task)
+        yield task, signs
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_happens_is_told(api: ApiServer, told: Told) -> None:
+    api.put(TOYS, a_toy("before"))
+    async with watched(api, told):
+        api.put(TOYS, a_toy("bear"))
+        api.delete(TOYS, "shop", "bear")
+        await until(lambda: len(told.events) == 3, "all is told")
+    assert told.events == [("seen", "before"), ("seen", "bear"), ("gone", "bear")]
+
+
+def only(path: str, answer: Callable[[], web.StreamResponse]) -> Fault:
+    return lambda request: answer() if re.search(path, request.path_qs) else None
+
+
+FAULTS: dict[str, Callable[[], web.StreamResponse]] = {
+    "the resource is gone": lambda: refused(404, "the server could not find the requested resource"),
+    "the permission is taken away": lambda: refused(403, 'toys is forbidden: User "op" cannot watch resource "toys"'),
+    "the token is taken no more": lambda: refused(401, "Unauthorized"),
+    "the server fails": lambda: refused(500, "etcd is away"),
+    "the server is overloaded": lambda: refused(503, "try later", {"Retry-After": "1"}),
+    "a broken proxy says to come back in ten years": lambda: refused(429, "busy", {"Retry-After": "315360000"}),
+    "a broken proxy says to come back on a date": lambda: refused(
+        429, "b", {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}
+    ),
+    "a proxy answers for the server": lambda: web.Response(status=502, text="<html>Bad Gateway</html>"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_watch_that_cannot_go_on_says_so_and_goes_on_when_it_can(
+    api: ApiServer, told: Told, fault: str
+) -> None:
+    async with watched(api, told) as (task, signs):
+        api.fault = only("/toys", FAULTS[fault])
+        api.cut()
+        await until(lambda: "toys.upright.test" in signs.missing, "it says so", task)
+        assert "services" not in signs.missing
+        api.put(SERVICES, a_service("meanwhile"))
+        await until(lambda: ("seen", "meanwhile") in told.events, "other watches go on", task)
+        api.put(TOYS, a_toy("missed"))
+        api.fault = lambda _: None
+        await until(lambda: ("seen", "missed") in told.events, "nothing is lost", task)
+        assert signs.missing == ""
+
+
+async def test_a_new_token_is_fetched_when_the_old_one_is_taken_no_more(api: ApiServer, told: Told) -> None:
+    async with watched(api, told) as (task, _):
+        logins, api.token = api.logins, "new"
+        api.cut()
+        api.put(TOYS, a_toy())
+        await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
+        assert api.logins > logins
+
+
+async def test_a_server_that_does_not_answer_is_asked_again(api: ApiServer, told: Told) -> None:
+    async with watched(api, told) as (task, signs):
+        api.hangs = lambda request: "/toys" in request.path
+        api.cut()
+        api.put(TOYS, a_toy())
+        await until(lambda: "toys.upright.test" in signs.missing, "it says so", task)
+        api.hangs = lambda _: False
+        await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
+
+
+async def test_a_list_of_ours_follows_each_of_kopfs_which_tells_nothing_of_what_vanished_before(
+    api: ApiServer, told: Told
+) -> None:
+    async with watched(api, told) as (task, _):
+        assert set(told.listed_again) == set(PLACES)
+        told.listed_again.clear()
+        api.forget()
+        await until(lambda: set(told.listed_again) == set(PLACES), "after a 410, too", task)
+
+
+async def test_a_watch_that_dies_is_told(api: ApiServer, told: Told) -> None:
+    async with watched(api, told) as (task, _):
+        api.fault = only("/toys.*watch", lambda: refused(400, "what is a watch?"))
+        api.cut()
+        with pytest.raises(WatchesEndedError):
+            async with asyncio.timeout(20):
+                await task
+
+
+async def test_a_watch_that_falls_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    signs = Signs(PLACES, clock.monotonic)
+    signs.begin()
+    clock.forward(watching.WATCH_SECONDS)
+    assert signs.silent(watching.WATCH_SECONDS) == [], "a watch is begun anew so often"
+    clock.forward(watching.WATCH_SECONDS)
+    signs.asks(PLACES[1])
+    assert str(signs.missing) == "nothing has been heard of the watch of toys.upright.test in all namespaces."
+    clock.forward(1)
+    with pytest.raises(WatchesEndedError, match=r"nothing has been heard of the watch of toys\.upright\.test"):
+        await watching._until(asyncio.Event(), signs)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_it_stops_in_each_state(api: ApiServer, told: Told, fault: str) -> None:
+    async with watched(api, told) as (task, signs):
+        api.fault = only("/toys", FAULTS[fault])
+        api.cut()
+        await until(lambda: signs.missing, "it is in trouble", task)
+        async with asyncio.timeout(2 * watching.STOPPING):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: api.watches() == 0, "nothing is left behind")
+
+
+async def test_thirty_namespaces_have_thirty_times_the_watches(api: ApiServer, told: Told) -> None:
+    places = tuple(Place(each, f"team-{n}") for each in (TOYS, SERVICES) for n in range(30))
+    async with watched(api, told, places) as (task, _):
+        last = a_toy()
+        last["metadata"]["namespace"] = "team-29"
+        api.put(TOYS, last)
+        await until(lambda: told.events == [("seen", "bear")], "the last is heard, too", task)
+
+
+@contextlib.asynccontextmanager
+async def metadata_watched(api: ApiServer, told: Told, namespace: str = "") -> AsyncIterator[Signs]:
+    place = Place(CONFIG_MAPS, namespace, metadata=True)
+    signs = Signs([place])
+    client = Client(api.login, Counter("r", "", ("verb", "resource", "code"), registry=CollectorRegistry()))
+    task = asyncio.create_task(
+        watch_metadata(client, [place], signs, seen=told.seen, gone=told.gone, listed=told.listed)
+    )
+    try:
+        await until(lambda: api.watches(), "the watch has begun", task)
+        yield signs
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await client.close()
+
+
+def a_config_map(name: str, namespace: str = "shop") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, "labels": {"team": "a"}, "annotations": {"last": "x" * 1000}}
+    return {"metadata": metadata, "data": {"train.py": "print()" * 1000}}
+
+
+async def test_of_metadata_only_which_object_it_is_is_told(api: ApiServer, told: Told) -> None:
+    api.put(CONFIG_MAPS, a_config_map("before"))
+    async with metadata_watched(api, told):
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        api.delete(CONFIG_MAPS, "shop", "code")
+        await until(lambda: len(told.events) == 4, "all is told")
+    assert told.events == [("seen", "before"), ("seen", "code"), ("seen", "code"), ("gone", "code")]
+    identity = {"namespace": "shop", "name": "code", "uid": "uid-code", "resourceVersion": "12"}
+    assert told.manifests[1] == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": identity}
+    accepted = {request.headers["Accept"].split(";")[1] for request in api.asked}
+    assert accepted == {"as=PartialObjectMetadata", "as=PartialObjectMetadataList"}
+
+
+async def test_metadata_is_watched_in_the_namespaces_that_are_looked_after(api: ApiServer, told: Told) -> None:
+    async with metadata_watched(api, told, "shop"):
+        api.put(CONFIG_MAPS, a_config_map("code", "elsewhere"))
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        await until(lambda: told.events, "it is told")
+    assert [manifest["metadata"]["namespace"] for manifest in told.manifests] == ["shop"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_metadata_watch_that_cannot_go_on_says_so_and_goes_on_where_it_was(
+    api: ApiServer, told: Told, fault: str
+) -> None:
+    async with metadata_watched(api, told) as signs:
+        api.fault = only("/configmaps", FAULTS[fault])
+        api.cut()
+        await until(lambda: "configmaps" in signs.missing, "it says so")
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        api.delete(CONFIG_MAPS, "shop", "code")
+        api.fault = lambda _: None
+        await until(lambda: told.events == [("seen", "code"), ("gone", "code")], "nothing is lost")
+        assert signs.missing == ""
+    assert sum("watch" not in request.query for request in api.asked) == 1, "it did not have to list again"
+
+
+async def test_a_metadata_watch_that_cannot_go_on_where_it_was_lists_again(api: ApiServer, told: Told) -> None:
+    async with metadata_watched(api, told):
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        await until(lambda: told.events, "it is told")
+        api.forget()
+        await until(lambda: told.events == [("seen", "code"), ("seen", "code")], "it has listed again")
+
+
+async def test_a_metadata_watch_that_falls_silent_is_begun_anew(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upright.kube.client.SILENCE", 0.2)
+    async with metadata_watched(api, told) as signs:
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        await until(lambda: signs.missing == "cannot watch configmaps: nothing heard for 0 s.", "it is missed")
+        api.put(CONFIG_MAPS, a_config_map("more"))
+        await until(lambda: ("seen", "more") in told.events, "and goes on")

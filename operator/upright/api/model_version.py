@@ -64,7 +64,9 @@ class Producer(Resource):
     trigger: Trigger = Field(description="Why the run was started.")
     inputs: str = Field("", max_length=64, description="Hash of the fields of the spec that decided the outcome.")
     request: str | None = Field(
-        None, description="The value of the annotation upright.dev/run-requested that the run answered."
+        None,
+        max_length=262144,  # all annotations of an object together: nothing that could be asked for is refused here
+        description="The value of the annotation upright.dev/run-requested that the run answered.",
     )
 
 

@@ -2,9 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 export UV_PROJECT_ENVIRONMENT := .venv
+# Processes that run tests, on two cores or more: those of real pods mostly wait.
+WORKERS ?= 4
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint crds cluster-up cluster-down cluster-status images bench
+.PHONY: help setup demo demo-down test fuzz lint crds golden cluster-up cluster-down cluster-status images bench
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +30,10 @@ demo-down: setup ## Remove what the demo made, and leave the cluster
 	@$(BIN)/python -m tests.demo --remove
 
 test: setup ## Run every test that this machine can run
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses=$(WORKERS)
+
+fuzz: setup ## Feed nonsense to everything that reads what others wrote, for SECONDS (60)
+	@UPRIGHT_FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest tests/fuzz
 
 lint: setup ## Check style, types, the one-way imports, and that generated files are up to date
 	@$(BIN)/ruff check .
@@ -37,7 +43,10 @@ lint: setup ## Check style, types, the one-way imports, and that generated files
 	@$(BIN)/python -m tests.generated
 
 crds: setup ## Generate the CustomResourceDefinitions again
-	@$(BIN)/python -m tests.generated --write
+	@$(BIN)/python -m tests.generated --write crds
+
+golden: setup ## Write what the golden cases plan anew: read the difference before you commit it
+	@$(BIN)/python -m tests.generated --write golden
 
 cluster-up: setup ## Have a cluster for tests and demo (the first time builds Kubernetes: about 15 minutes)
 	@$(BIN)/python -m tests.cluster up

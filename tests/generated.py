@@ -1,10 +1,11 @@
-"""Whether generated files are what the code would generate: `python -m tests.generated [--write]`."""
+"""Whether generated files are what the code would generate: `python -m tests.generated [--write crds|golden]`."""
 
 import argparse
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.golden import cases
 from upright.api import crds
 
 FOLDER = Path(__file__).parents[1] / "crds"
@@ -12,10 +13,18 @@ FOLDER = Path(__file__).parents[1] / "crds"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="generate them again")
-    if parser.parse_args().write:
-        crds.write(FOLDER)
-        return 0
+    parser.add_argument(
+        "--write",
+        choices=("crds", "golden"),
+        help="generate them again; what the golden cases plan is compared by a test",
+    )
+    match parser.parse_args().write:
+        case "crds":
+            crds.write(FOLDER)
+            return 0
+        case "golden":
+            cases.write()
+            return 0
     with tempfile.TemporaryDirectory() as fresh:
         crds.write(Path(fresh))
         stale = [

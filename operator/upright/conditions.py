@@ -16,7 +16,9 @@ class Finding:
     message: str
     remedy: str = ""
     passing: bool = False
-    """It goes away by itself in a moment, so nobody need be called."""
+    """It goes away by itself, in a moment or when what is waited for is there, so nobody need be called."""
+    waits: bool = False
+    """Somebody wanted it so, and need not be told."""
 
 
 def conditions(
@@ -43,10 +45,10 @@ def condition(type: str, status: Literal["True", "False", "Unknown"], finding: F
     )
 
 
-def cut(message: str) -> str:
+def cut(message: str, longest: int = _LONGEST) -> str:
     """A text that fits a status field: a long one loses its middle, since the cause often stands at the end."""
     message = " ".join(message.split())
-    if len(message) <= _LONGEST:
+    if len(message) <= longest:
         return message
-    half = (_LONGEST - 5) // 2
+    half = (longest - 5) // 2
     return f"{message[:half]} ... {message[-half:]}"

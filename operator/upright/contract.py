@@ -30,7 +30,7 @@ class ResourceType:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """Names one object of a kind: the unit of the queue."""
 
@@ -57,6 +57,8 @@ class Scale:
 
     target: Reference
     replicas: int
+    event: "Event | None" = None
+    """Told when it has changed something."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Correction:
     path: str
     """A JSON pointer, for instance /spec/selector."""
     value: Any
+    event: "Event | None" = None
+    """Told when it has changed something."""
 
 
 @dataclass(frozen=True)
@@ -92,21 +96,27 @@ class Count:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in the order in which the shell does it: record first, then act, then tell.
+    """What to do: record first, then act, then tell.
 
     When the status cannot be written because the object has changed meanwhile, nothing of the plan is carried out
     and a new plan is made from fresh data: so what the status records is never acted on before it is recorded.
+
+    The shell acts in this order: `apply` and `correct` (where requests go), `create` and `scale` (capacity, and a
+    rejected version's pods away), and at last `delete` and the pruning. An act that fails keeps no other from being
+    tried, but for one: while something that is there and leads requests could not be changed, nothing is deleted, for
+    it may lead to just that. Then the turn fails with what went wrong, and is taken again.
     """
 
     status: Mapping[str, Any]
     """The whole new status. Conditions come without `lastTransitionTime`: the shell carries it over."""
     create: Sequence[Manifest] = ()
     """Made once and never written again (Jobs, versions, a revision's Deployment). One that exists already is fine when
-    its labels of `upright.dev/` are those of the manifest; another one is an error."""
+    it is ours, and is taken up when nobody controls it and it bears our labels; another one is an error."""
     apply: Sequence[Manifest] = ()
-    """Whole owned objects, by server-side apply; whatever else of the same types we own by label is deleted."""
+    """Whole owned objects, by server-side apply; whatever else of the same types the object controls is deleted."""
     scale: Sequence[Scale] = ()
     correct: Sequence[Correction] = ()
+    """For parts of an object that is not applied."""
     delete: Sequence[Reference] = ()
     events: Sequence[Event] = ()
     counts: Sequence[Count] = ()
@@ -125,7 +135,8 @@ class Index:
     values: Callable[[Manifest], Iterable[str]]
     """Under which values an object is found; none when it is not to be found."""
     order: Callable[[Manifest], Any] = lambda manifest: str(manifest["metadata"]["name"])
-    """Objects of one value come in this order, and then by name."""
+    """Objects of one value come in this order, and then by name. An object of which either function raises is found
+    nowhere, and the log says so."""
 
 
 class World(Protocol):
@@ -162,6 +173,12 @@ class World(Protocol):
         """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
         ...
 
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        """Ask the API server for the Warning events (events.k8s.io) of an object, whoever told them. Never in the
+        steady path: only while something that others should do for us does not happen.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -170,10 +187,14 @@ class Watch:
     type: ResourceType
     wakes: Callable[[Manifest, World], Iterable[Key]]
     fields: Sequence[str] = ()
-    """What is read of an object beside its apiVersion, kind and metadata, as paths such as `spec.replicas`: the stores
-    keep no more than some kind reads. None given: the whole object."""
+    """What is read of an object beside its apiVersion, kind and metadata, as paths such as `spec.replicas` or, of each
+    item of a list, `spec.containers.name`: the stores keep no more than some kind reads. None given: the whole object.
+    Of what is applied, only what is kept is compared with what is there."""
+    digests: Sequence[str] = ()
+    """Paths of which the stores keep only a digest (`upright.api.names.short_hash`) of what is there."""
     metadata: bool = False
-    """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them."""
+    """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them. Of a
+    type that some kind wants more of, only what we made is watched."""
 
 
 Observed = TypeVar("Observed")

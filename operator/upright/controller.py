@@ -3,25 +3,61 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
 
+from upright import __version__
 from upright.contract import Event, Key, Kind, Manifest, Plan, ResourceType
 from upright.kube.actions import Actions
 from upright.kube.client import Client
-from upright.kube.conditions import differs, invalid, stalled, with_transition_times
-from upright.kube.errors import ApiError, ConflictError, NotFoundError, NotLeaderError, TerminatingError
+from upright.kube.conditions import (
+    INTERNAL_ERROR,
+    cut,
+    differs,
+    halted,
+    invalid,
+    mistake,
+    recorded,
+    stalled,
+    told,
+    with_transition_times,
+)
+from upright.kube.errors import (
+    ApiError,
+    ConflictError,
+    ContestedError,
+    ForbiddenError,
+    LeavingError,
+    NameTakenError,
+    NotFoundError,
+    NotLeaderError,
+    RefusedError,
+    TerminatingError,
+)
 from upright.kube.events import Recorder
-from upright.kube.objects import is_being_deleted, key_of, meta, type_of
+from upright.kube.memory import Memory
+from upright.kube.objects import is_being_deleted, key_of, meta, type_of, uid_of
 from upright.kube.queue import Queue
 from upright.kube.store import Stores
 from upright.metrics import Metrics
 
 WORKERS = 8
-"""Of each kind: a plan may wait for pods that are slow to answer, and others should not wait with it."""
+"""Of each kind: a plan may wait for an API server that is slow to answer, and others should not wait with it."""
 IMMEDIATE_RETRIES = 5
+UNTOLD = 30.0
+"""Seconds until an event that could not be told is tried again."""
+LEAVING = 5.0
+"""Seconds after which an object that is on its way out is looked at again, should nobody tell that it is gone."""
+REMEMBERED_COMPLAINTS = 1024
+
+OBSTACLES = frozenset(
+    {each.reason for each in (RefusedError, ForbiddenError, NameTakenError, ContestedError, LeavingError)}
+    | {INTERNAL_ERROR}
+)
+"""The reasons that the shell, and not a plan, gives for an object's standing still."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +74,8 @@ class Controller:
 
     def seen(self, type: ResourceType, manifest: Manifest) -> None:
         """A version of an object: from a watch, a list, or in answer to a write of ours."""
-        self._wake(type, self._stores.of(type).put(manifest))
+        versions = self._stores.of(type).put(manifest)
+        self._wake(type, versions, changed=_has_changed(versions))
 
     def gone(self, type: ResourceType, manifest: Manifest) -> None:
         """The object with this UID is no more."""
@@ -51,7 +88,7 @@ class Controller:
     def start(self) -> None:
         """Begin to work. Only once everything has been listed: a plan made from half of the world would be wrong."""
         for loop in self._loops:
-            loop.queue.start(loop.work, WORKERS)
+            loop.start()
 
     async def stop(self, grace: float) -> None:
         """Carry out what has been begun, and begin nothing more."""
@@ -61,16 +98,10 @@ class Controller:
         """Wait for a loop to fail, which is a mistake in this program, and raise what it failed with."""
         await asyncio.gather(*(loop.queue.join() for loop in self._loops))
 
-    def _wake(self, type: ResourceType, manifests: Iterable[Manifest]) -> None:
+    def _wake(self, type: ResourceType, manifests: Iterable[Manifest], *, changed: bool = True) -> None:
         for manifest in manifests:
             for loop in self._loops:
-                loop.wake(type, manifest)
-
-
-def watched_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:
-    """Every resource that some kind needs to know about, in a stable order."""
-    wanted = [each for kind in kinds for each in (kind.type, *(watch.type for watch in kind.watches), *kind.applies)]
-    return list(dict.fromkeys(wanted))
+                loop.wake(type, manifest, changed=changed)
 
 
 class _Loop:
@@ -94,17 +125,28 @@ class _Loop:
         self._recorder = recorder
         self._metrics = metrics
         self._seen = seen
+        self._uids: dict[Key, str] = {}
         self._complaints: dict[Key, str] = {}
-        self._obstacles: dict[Key, ApiError] = {}
+        self._unreadable: Memory[tuple[ResourceType, str], str] = Memory(REMEMBERED_COMPLAINTS)
         metrics.depth.labels(kind=kind.type.kind).set_function(lambda: self.queue.depth)
 
-    def wake(self, type: ResourceType, manifest: Manifest) -> None:
+    def start(self) -> None:
+        self._kind.begin(self.queue.add)
+        self.queue.start(self.work, WORKERS)
+
+    def wake(self, type: ResourceType, manifest: Manifest, *, changed: bool) -> None:
+        """Give a turn to whomever an object concerns. `changed` says that it is not only its status that is new."""
         if type == self._kind.type:
-            self.queue.add(key_of(manifest))
+            self.queue.add(key_of(manifest), rested=changed)
         for watch in self._kind.watches:
             if watch.type == type:
-                for key in watch.wakes(manifest, self._stores):
-                    self.queue.add(key)
+                try:
+                    keys = list(watch.wakes(manifest, self._stores))
+                except Exception as error:  # noqa: BLE001 - an object that cannot be read must not end the watch of all
+                    self._cannot_read(type, manifest, error)
+                else:
+                    for key in keys:
+                        self.queue.add(key)
 
     async def work(self, key: Key) -> None:
         """One turn of a key. Whatever goes wrong is counted, said once, and tried again later."""
@@ -116,8 +158,11 @@ class _Loop:
         except TerminatingError as error:
             result = error.reason  # the object is about to go: that will be its next turn
         except Exception as error:  # noqa: BLE001 - a mistake in one plan must not end the loop for all others
-            result = error.reason if isinstance(error, ApiError) else "Error"
-            await self._complain(key, error)
+            result = error.reason if isinstance(error, ApiError) else INTERNAL_ERROR
+            if isinstance(error, LeavingError) and not error.lasting:
+                self.queue.add_later(key, LEAVING)
+            else:
+                self._complain(key, error)
         else:
             result = "ok"
             self.queue.succeeded(key)
@@ -142,44 +187,51 @@ class _Loop:
         if resource is None or is_being_deleted(resource):
             self._forget(key)
             return None
+        if self._uids.setdefault(key, uid_of(resource)) != uid_of(resource):  # a namesake: the one before is no more
+            self._forget(key)
+            self._uids[key] = uid_of(resource)
         try:
-            observed = await self._kind.observe(resource, self._stores)
+            plan = self._kind.plan(await self._kind.observe(resource, self._stores))
         except ValidationError as error:
+            if error.title != self._kind.type.kind:
+                await self._halt(resource, error)
+                raise
             await self._refuse(resource, error)
             return None
-        plan = self._kind.plan(observed)
-        await self._carry_out(key, resource, plan)
-        return None if plan.again is None else max(0.0, plan.again.total_seconds())
-
-    async def _carry_out(self, key: Key, resource: Manifest, plan: Plan) -> None:
-        obstacle = self._obstacles.get(key)
-        status = plan.status if obstacle is None else _hindered(plan.status, obstacle, resource)
-        try:
-            recorded = await self._record(resource, status)
-            if recorded:
-                for count in plan.counts:
-                    self._metrics.count(count)
-            self._metrics.contribute(self._kind.type, key, plan.gauges)
-            acted = await self._act(resource, plan)
-        except ApiError as error:
-            if not error.lasting:
-                raise
-            self._obstacles[key] = error
-            if str(obstacle) != str(error):
-                await self._recorder.record(resource, Event("Warning", error.reason, "Reconcile", str(error)))
-                await self._record(self._newest(resource), _hindered(plan.status, error, resource))
+        except Exception as error:
+            await self._halt(resource, error)
             raise
-        if obstacle is not None:
-            del self._obstacles[key]
-            await self._record(self._newest(resource), plan.status)
+        again = None if plan.again is None else max(0.0, plan.again.total_seconds())
+        return again if await self._carry_out(key, resource, plan) else min(again or UNTOLD, UNTOLD)
+
+    async def _carry_out(self, key: Key, resource: Manifest, plan: Plan) -> bool:
+        """Record, act, tell. Returns whether everything that must be told has been."""
+        obstacle = told(resource, OBSTACLES)  # until acting has shown that it is gone
+        wrote = await self._record(resource, _hindered(plan.status, obstacle, resource))
+        if wrote:
+            for count in plan.counts:
+                self._metrics.count(self._kind.type, key, count)
+        self._metrics.contribute(self._kind.type, key, plan.gauges)
+        failures = _Failures()
+        acted = await self._act(resource, plan, failures)
+        found = failures.worst()
         # A plan that changed nothing has nothing to tell: its events were told when it did, maybe by another process.
-        if recorded or acted:
-            for event in plan.events:
-                await self._recorder.record(resource, event)
+        # Only those that say when they were decided are told until they are known to be.
+        news = (wrote or acted) and found is None
+        complete = True
+        for event in plan.events:
+            if event.at is not None or news:
+                complete = await self._recorder.record(resource, event) and complete
+        if found is not None:
+            await self._hinder(resource, plan, obstacle, found)
+            raise found
+        if obstacle is not None:
+            await self._record(self._newest(resource), plan.status)
+        return complete
 
     async def _record(self, resource: Manifest, status: Mapping[str, Any]) -> bool:
         """Write the status, unless it says nothing new. It is that of this very version of the object."""
-        old = resource.get("status") or {}
+        old = recorded(resource)
         if not differs(status, old):
             return False
         dated = with_transition_times(status, old, self._stores.now)
@@ -187,46 +239,157 @@ class _Loop:
         self._seen(self._kind.type, answer)
         return True
 
-    async def _act(self, resource: Manifest, plan: Plan) -> bool:
+    async def _act(self, resource: Manifest, plan: Plan, failures: "_Failures") -> bool:
+        """Carry the plan out, in the order that `Plan` promises. Returns whether anything was done."""
         known = [self._kind.type, *(watch.type for watch in self._kind.watches), *self._kind.applies]
         kept: dict[ResourceType, set[Key]] = {}
         for manifest in (*plan.create, *plan.apply):
             kept.setdefault(type_of(manifest, known), set()).add(key_of(manifest))
-        acted = [await self._actions.create(type_of(manifest, known), manifest) for manifest in plan.create]
-        acted += [await self._actions.apply(type_of(manifest, known), manifest) for manifest in plan.apply]
-        acted += [await self._actions.scale(scale) for scale in plan.scale]
-        superfluous = self._actions.superfluous(resource, self._kind.applies, kept)
-        acted += [await self._actions.delete(target) for target in (*plan.delete, *superfluous)]
-        return any(acted)
+        acted = False
+        for manifest in plan.apply:
+            with failures.of(leads=self._exists(type_of(manifest, known), manifest)):
+                outcome = await self._actions.apply(type_of(manifest, known), manifest)
+                acted |= outcome.wrote
+                if outcome.restored:
+                    message = f"Put back what somebody changed: {outcome.restored}."
+                    await self._recorder.record(resource, Event("Warning", "Restored", "Apply", message))
+        for correction in plan.correct:
+            with failures.of(leads=True):
+                acted |= await self._told(resource, correction.event, await self._actions.correct(correction))
+        for manifest in plan.create:
+            with failures.of():
+                acted |= await self._actions.create(type_of(manifest, known), manifest)
+        for scale in plan.scale:
+            with failures.of():
+                acted |= await self._told(resource, scale.event, await self._actions.scale(scale))
+        if failures.leads:
+            return acted
+        for target in (*plan.delete, *self._actions.superfluous(resource, self._kind.applies, kept)):
+            with failures.of():
+                acted |= await self._actions.delete(target)
+        return acted
+
+    async def _told(self, resource: Manifest, event: Event | None, acted: bool) -> bool:
+        """Tell of an act that has changed something."""
+        if acted and event:
+            await self._recorder.record(resource, event)
+        return acted
+
+    def _exists(self, type: ResourceType, manifest: Manifest) -> bool:
+        return self._stores.of(type).get(key_of(manifest)) is not None
 
     async def _refuse(self, resource: Manifest, error: ValidationError) -> None:
         """The object makes no sense, and no retry will change that: say which field, and wait for a change."""
         status = invalid(resource, error)
         if await self._record(resource, status):
-            message = status["conditions"][0]["message"]
-            await self._recorder.record(resource, Event("Warning", "InvalidSpec", "Reconcile", message))
+            condition = status["conditions"][0]
+            await self._recorder.record(
+                resource, Event("Warning", condition["reason"], "Reconcile", condition["message"])
+            )
 
-    async def _complain(self, key: Key, error: Exception) -> None:
-        delay = self.queue.back_off(key)
-        complaint = f"{type(error).__name__}: {error}"
+    async def _halt(self, resource: Manifest, error: Exception) -> None:
+        """No plan could be made: say why on the object, if that stays so until somebody does something about it."""
+        reason = self._lasting(resource, error)
+        if reason and await self._record(resource, halted(resource, *reason)):
+            await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
+
+    async def _hinder(self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception) -> None:
+        """The plan could not be carried out: say why on the object, if that stays so."""
+        reason = self._lasting(resource, error)
+        if reason and reason != obstacle:
+            await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
+            await self._record(self._newest(resource), _hindered(plan.status, reason, resource))
+
+    def _lasting(self, resource: Manifest, error: Exception) -> tuple[str, str] | None:
+        """Reason and sentence of what stays so until somebody does something about it."""
+        if isinstance(error, ApiError):
+            return (error.reason, cut(str(error))) if error.lasting else None
+        before = told(resource, {INTERNAL_ERROR})
+        if before and self._complaints.get(key_of(resource)) == _complaint(error):
+            return before  # its words may have a figure in them that changes each time
+        return INTERNAL_ERROR, mistake(error, __version__)
+
+    def _complain(self, key: Key, error: Exception) -> None:
+        delay, complaint = self.queue.back_off(key), _complaint(error)
         if self._complaints.get(key) == complaint:
             return
         self._complaints[key] = complaint
         said = "%s %s: %s; trying again in %.0f s and then ever more rarely"
         # A traceback is for a mistake of ours; what the cluster does is said in a sentence.
         ours = None if isinstance(error, ApiError) else error
-        logger.warning(said, self._kind.type.kind, key, error if ours is None else complaint, delay, exc_info=ours)
+        logger.warning(
+            said, self._kind.type.kind, key, f"{type(error).__name__}: {error}" if ours else error, delay, exc_info=ours
+        )
+
+    def _cannot_read(self, type: ResourceType, manifest: Manifest, error: Exception) -> None:
+        self._metrics.unreadable.labels(kind=self._kind.type.kind, resource=str(type)).inc()
+        said = f"{error.__class__.__name__}: {error}"
+        if self._unreadable.get((type, uid_of(manifest))) != said:
+            self._unreadable.set((type, uid_of(manifest)), said)
+            what = f"{type.kind} {key_of(manifest)}"
+            logger.warning("%s cannot be read, so no %s is woken by it: %s", what, self._kind.type.kind, said)
 
     def _newest(self, resource: Manifest) -> Manifest:
         key = key_of(resource)
         return self._stores.get(self._kind.type, key.namespace, key.name) or resource
 
     def _forget(self, key: Key) -> None:
-        self._metrics.contribute(self._kind.type, key, None)
+        self._kind.forget(key)
+        self._metrics.forget(self._kind.type, key)
         self._complaints.pop(key, None)
-        self._obstacles.pop(key, None)
+        self._uids.pop(key, None)
         self.queue.succeeded(key)
 
 
-def _hindered(status: Mapping[str, Any], obstacle: ApiError, resource: Manifest) -> dict[str, Any]:
-    return stalled(status, obstacle.reason, str(obstacle), int(meta(resource).get("generation", 0)))
+class _Failures:
+    """What has failed of acts, of which one does not keep the next from being tried."""
+
+    def __init__(self) -> None:
+        self._found: list[Exception] = []
+        self.leads = False
+        """Whether something that leads requests could not be changed, so that it may lead to what is to be deleted."""
+
+    @contextmanager
+    def of(self, *, leads: bool = False) -> Iterator[None]:
+        """Keep what an act raises, unless there is no use in going on."""
+        try:
+            yield
+        except (NotLeaderError, TerminatingError):
+            raise
+        except Exception as error:  # noqa: BLE001 - raised when the others have been tried
+            self._found.append(error)
+            self.leads |= leads and not isinstance(error, NameTakenError | LeavingError | ContestedError)
+
+    def worst(self) -> Exception | None:
+        """What is to be raised of it: what may be gone after another look, then what has to be told."""
+        return min(self._found, key=_urgency, default=None)
+
+
+def _urgency(error: Exception) -> int:
+    if isinstance(error, ConflictError | NotFoundError):
+        return 0
+    if not isinstance(error, ApiError):
+        return 1
+    return 2 if error.lasting else 4 if isinstance(error, LeavingError) else 3
+
+
+def _complaint(error: Exception) -> str:
+    """What tells one complaint from another. The words of a mistake of ours may differ each time."""
+    return str(error) if isinstance(error, ApiError) else type(error).__name__
+
+
+def _has_changed(versions: Sequence[Manifest]) -> bool:
+    """Whether, of an object's old and new version, more than the status differs."""
+    if len(versions) < 2:
+        return True
+    old, new = versions
+    return any(meta(old).get(field) != meta(new).get(field) for field in _MEANT)
+
+
+_MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+
+
+def _hindered(status: Mapping[str, Any], obstacle: tuple[str, str] | None, resource: Manifest) -> Mapping[str, Any]:
+    if obstacle is None:
+        return status
+    return stalled(status, *obstacle, int(meta(resource).get("generation", 0)))

@@ -13,3 +13,5 @@ class Defaults:
     """Where artifacts go when a TrainingJob does not say; None: it must say."""
     allowed_formats: tuple[str, ...]
     """The formats of models that may be loaded."""
+    fixed_ids: bool = True
+    """Whether pods run under ids of ours; else the namespace must assign them."""

@@ -3,7 +3,8 @@
 from upright.defaults import Defaults
 from upright.rollout.kind import Deployments
 from upright.settings import Settings
-from upright.sources.pods import PodLooks
+from upright.sources.pods import PodPages
+from upright.sources.schedule import Schedule
 from upright.training.kind import TrainingJobs
 from upright.versions.kind import ModelVersions
 
@@ -16,5 +17,6 @@ def kinds(settings: Settings) -> Kinds:
         runtime_image=settings.runtime_image,
         store=settings.default_store,
         allowed_formats=settings.allowed_formats,
+        fixed_ids=settings.fixed_ids,
     )
-    return TrainingJobs(defaults), ModelVersions(defaults), Deployments(defaults, PodLooks())
+    return TrainingJobs(defaults), ModelVersions(defaults), Deployments(defaults, Schedule(PodPages()))

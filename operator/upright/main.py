@@ -15,7 +15,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from upright import __version__
 from upright.contract import Kind
-from upright.controller import Controller, watched_types
+from upright.controller import Controller
 from upright.kinds import kinds
 from upright.kube.client import Client
 from upright.kube.connection import login
@@ -66,7 +66,7 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
         clock=_utc_now,
     )
     client = Client(login, metrics.requests, fence=lease.remaining)
-    stores = Stores(watched_types(kinds), client, _utc_now)
+    stores = Stores(kinds, client, _utc_now)
     recorder = Recorder(client, settings.identity, time.monotonic, _utc_now)
     controller = Controller(kinds, stores, client, recorder, metrics)
     wanted = places(kinds, settings.namespaces)

@@ -12,6 +12,9 @@ from upright.contract import Count, Key, ResourceType
 
 Samples = Mapping[str, Iterable[tuple[Mapping[str, str], float]]]
 
+_Series = tuple[str, tuple[str, ...]]
+"""A counter's name, and the values of its labels."""
+
 COUNTERS = {
     "upright_training_runs_total": ("Training runs that have ended.", ("namespace", "model", "result")),
     "upright_rollouts_total": ("Rollouts that have ended.", ("namespace", "deployment", "result")),
@@ -42,22 +45,39 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=self.registry,
         )
+        self.unreadable = self._counter(
+            "upright_unreadable_events_total",
+            "News of objects that could not be read, so that nobody was woken by them.",
+            ("kind", "resource"),
+        )
         self.depth = Gauge("upright_queue_depth", "Keys that stand in line.", ("kind",), registry=self.registry)
         self.leader = Gauge("upright_leader", "1 while this process holds the Lease.", registry=self.registry)
         build = Gauge("upright_build_info", "Always 1.", ("version", "python"), registry=self.registry)
         build.labels(version=__version__, python=python_version()).set(1)
         self._counters = {name: self._counter(name, *described) for name, described in COUNTERS.items()}
+        self._counted: dict[tuple[ResourceType, Key], set[_Series]] = {}
         self._contributed = _Contributed()
         self.registry.register(self._contributed)
 
-    def count(self, count: Count) -> None:
-        self._counters[count.metric].labels(**count.labels).inc()
+    def count(self, kind: ResourceType, key: Key, count: Count) -> None:
+        """One step of a counter, for an object."""
+        counter, labels = self._counters[count.metric], dict(count.labels)
+        counter.labels(**labels).inc()
+        values = tuple(labels[name] for name in COUNTERS[count.metric][1])
+        self._counted.setdefault((kind, key), set()).add((count.metric, values))
 
     def contribute(self, kind: ResourceType, key: Key, samples: Samples | None) -> None:
-        """Replace what an object contributes to the gauges; None or nothing when it contributes no more."""
+        """Replace what an object contributes to the gauges."""
         self._contributed.samples.pop((kind, key), None)
         if samples:
             self._contributed.samples[kind, key] = {name: tuple(values) for name, values in samples.items()}
+
+    def forget(self, kind: ResourceType, key: Key) -> None:
+        """The object is no more, and with it goes what was counted for it alone."""
+        self._contributed.samples.pop((kind, key), None)
+        mine = self._counted.pop((kind, key), set())
+        for metric, values in mine.difference(*self._counted.values()) if mine else ():
+            self._counters[metric].remove(*values)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name.removesuffix("_total"), text, labels, registry=self.registry)

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     allowed_formats: Annotated[tuple[ModelFormat, ...], NoDecode] = Field(
         ("skops",), description="The formats of models that may be loaded."
     )
+    fixed_ids: bool = Field(
+        True, description="Whether pods name the ids under which they run; no: the namespace assigns them."
+    )
     lease_namespace: str = Field(
         default_factory=lambda: OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else "default",
         min_length=1,

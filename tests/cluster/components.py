@@ -1,6 +1,7 @@
 """The commands of the components, for a whole node and for a control plane alone."""
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from string import Template
 
@@ -40,7 +41,7 @@ class ControlPlane:
     @property
     def first_service_ip(self) -> str:
         """That of the Service `kubernetes`."""
-        return self.service_cidr.replace(".0/24", ".1")
+        return str(ip_network(self.service_cidr)[1])
 
 
 def make_credentials(plane: ControlPlane) -> Authority:

@@ -5,6 +5,7 @@ with the process that started them, however that dies, so nothing is left over; 
 """
 
 import json
+import re
 import socket
 import subprocess
 import tempfile
@@ -22,19 +23,23 @@ from tests.cluster.shell import ClusterError, Say, answers, tail, wait_until
 NODES = ("node-0", "node-1")
 # In a namespace whose name begins like this, a Job's pods run until the test ends them by a patch of their status.
 MANUAL = "manual-"
-_BUILDS = (binaries.ETCD, binaries.KUBERNETES, binaries.KWOK)
+# Helm too: a test that uses it should not have to wait until it is built.
+_BUILDS = (binaries.ETCD, binaries.KUBERNETES, binaries.KWOK, binaries.HELM)
 
 
 @contextmanager
-def control_plane(say: Say) -> Iterator[Cluster]:
-    """Yield a running control plane with two nodes. Jobs' pods succeed at once, other pods become ready at once."""
+def control_plane(say: Say, *, service_cidr: str = "10.97.0.0/24", published: str = "") -> Iterator[Cluster]:
+    """Yield a running control plane with two nodes. Jobs' pods succeed at once, other pods become ready at once.
+
+    `published` is a line that a container `publish` leaves as its termination message.
+    """
     binaries.ensure(_BUILDS, say)
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="upright-control-plane-")))
         etcd, peers, api = _free_ports(3)
-        plane = components.ControlPlane(state, "127.0.0.1", api, (etcd, peers), "10.97.0.0/24")
+        plane = components.ControlPlane(state, "127.0.0.1", api, (etcd, peers), service_cidr)
         components.make_credentials(plane)
-        (state / "kwok.yaml").write_text(yaml.safe_dump_all(_stages()))
+        (state / "kwok.yaml").write_text(yaml.safe_dump_all(_stages(published)))
 
         def start(name: str, command: components.Command) -> None:
             stack.enter_context(_process(command, state / f"{name}.log"))
@@ -108,7 +113,7 @@ def _free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def _stages() -> list[dict[str, Any]]:
+def _stages(published: str) -> list[dict[str, Any]]:
     """kwok's own stages for nodes and pods, but that a Job's pods in manual namespaces do not end by themselves."""
     directory = binaries.kwok_stages()
     paths = [
@@ -122,7 +127,15 @@ def _stages() -> list[dict[str, Any]]:
             stage["spec"]["selector"]["matchExpressions"].append(
                 {"key": f'.metadata.namespace | startswith("{MANUAL}")', "operator": "NotIn", "values": ["true"]}
             )
+            stage["spec"]["next"]["statusTemplate"] = _saying(published, stage["spec"]["next"]["statusTemplate"])
     return stages
+
+
+def _saying(published: str, template: str) -> str:
+    """Another line beside each reason, as far to the right: a container `publish` leaves a message."""
+    message = f'{{{{ if eq $item.name "publish" }}}}message: {json.dumps(published)}{{{{ end }}}}'
+    reason = re.compile("^( *)reason: Completed$", re.MULTILINE)
+    return reason.sub(lambda line: f"{line[0]}\n{line[1]}{message}", template)
 
 
 def _node(name: str) -> dict[str, Any]:

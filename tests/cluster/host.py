@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster.shell import ClusterError, Say, run
+from tests.cluster.shell import ClusterError, Say, locked, run
 
 # What must be there, as a command or a path, and the Debian package that has it.
 _NEEDED = {
@@ -43,21 +43,27 @@ def obstacle() -> str | None:
 
 
 def install_packages(say: Say, needed: Mapping[str, str] = _NEEDED) -> None:
-    """Install the Debian packages that are missing: `needed` names the package of each command or path."""
-    missing = sorted({package for thing, package in needed.items() if not _there(thing)})
-    if not missing:
+    """Install the Debian packages that are missing: `needed` names the package of each command or path.
+
+    Raises ClusterError where that cannot be: without apt-get, or when we are not root.
+    """
+    if not _missing(needed):
         return
-    if shutil.which("apt-get") is None:
-        raise ClusterError(
-            f"What Debian has in these packages is needed: {' '.join(missing)}. "
-            "There is no apt-get here: install them in this system's way."
+    with locked("packages", say):
+        if not (missing := _missing(needed)):
+            return
+        why_not = "There is no apt-get here" if shutil.which("apt-get") is None else "Only root may install them"
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            raise ClusterError(
+                f"What Debian has in these packages is needed: {' '.join(missing)}. {why_not}: "
+                "install them in this system's way."
+            )
+        say(f"installing Debian packages: {' '.join(missing)}")
+        run(["apt-get", "update", "--quiet"])
+        run(
+            ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing],
+            env={"DEBIAN_FRONTEND": "noninteractive"},
         )
-    say(f"installing Debian packages: {' '.join(missing)}")
-    run(["apt-get", "update", "--quiet"])
-    run(
-        ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing],
-        env={"DEBIAN_FRONTEND": "noninteractive"},
-    )
 
 
 def load_modules() -> None:
@@ -66,6 +72,10 @@ def load_modules() -> None:
         run(["modprobe", "br_netfilter"])
     if "\toverlay\n" not in Path("/proc/filesystems").read_text():
         run(["modprobe", "overlay"])
+
+
+def _missing(needed: Mapping[str, str]) -> list[str]:
+    return sorted({package for thing, package in needed.items() if not _there(thing)})
 
 
 def _there(thing: str) -> bool:

@@ -141,7 +141,13 @@ def cache() -> Path:
 @contextmanager
 def locked(name: str, say: Say) -> Iterator[None]:
     """Hold the lock of that name; the kernel lets it go when we die, however we die."""
-    path = cache() / f"{name}.lock"
+    with exclusively(cache() / f"{name}.lock", say):
+        yield
+
+
+@contextmanager
+def exclusively(path: Path, say: Say = print) -> Iterator[None]:
+    """Hold the lock that this file is."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

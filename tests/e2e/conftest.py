@@ -1,19 +1,23 @@
-"""End-to-end tests run real pods, under an Upright that was installed as users install it."""
+"""End-to-end tests run real pods, under an Upright that was installed as users install it.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+They run beside each other on one cluster, each file in namespaces of its own. What kills or replaces the operator, or
+looks back on all that it did, is in `alone/`: those tests run one after the other, when the others are done.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.cluster.cluster import Cluster, Images
-from tests.conftest import fresh_namespace
+from tests.conftest import delete_namespace, fresh_namespace, new_namespace
+from tests.e2e.crowd import applied
 from tests.e2e.objects import a_churn_training_job
 from tests.installed import ROOT, Workspace, install
+from tests.workers import one_for_all
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those last that look back on what the others have done."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+Furnished = Callable[[str, Callable[[Workspace], None]], AbstractContextManager[Workspace]]
 
 
 @pytest.fixture
@@ -24,9 +28,15 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster) -> Images:
+def installed(cluster: Cluster, shared_folder: Path) -> Iterator[Images]:
     """Upright, made from this checkout and installed with Helm. It stays when the session ends."""
-    return install(cluster, print)
+
+    def make() -> list[str]:
+        images = install(cluster, print)
+        return [images.operator, images.runtime]
+
+    with one_for_all(shared_folder, "installed", make, lambda _: None) as images:
+        yield Images(*images)
 
 
 @pytest.fixture
@@ -40,12 +50,34 @@ def place(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
 def workspace(cluster: Cluster, images: Images) -> Iterator[Workspace]:
     """The same for fixtures of another scope."""
     with fresh_namespace(cluster) as name:
-        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        restrict(cluster, name)
         yield Workspace(cluster, name, images)
 
 
+def restrict(cluster: Cluster, namespace: str) -> None:
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+
+
 @pytest.fixture(scope="session")
-def churn(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
+def furnished(cluster: Cluster, installed: Images, shared_folder: Path) -> Furnished:
+    """Namespaces that tests of several files use, each furnished by the first of them."""
+
+    @contextmanager
+    def furnished(name: str, furnish: Callable[[Workspace], None]) -> Iterator[Workspace]:
+        def make() -> str:
+            namespace = new_namespace(cluster, f"test-{name}-")
+            restrict(cluster, namespace)
+            furnish(Workspace(cluster, namespace, installed))
+            return namespace
+
+        with one_for_all(shared_folder, name, make, lambda namespace: delete_namespace(cluster, namespace)) as there:
+            yield Workspace(cluster, there, installed)
+
+    return furnished
+
+
+@pytest.fixture(scope="session")
+def churn(furnished: Furnished) -> Iterator[Workspace]:
     """The model of the example `churn`, in three versions trained once: old-1, good-1, and bad-1, which fails for one
     customer in five.
     """
@@ -55,17 +87,30 @@ def churn(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
         a_churn_training_job("good", regularization=0.3),
         a_churn_training_job("bad", minimum_tenure=12),
     ]
-    with workspace(cluster, installed) as place:
+
+    def furnish(place: Workspace) -> None:
         place.apply(*(example / file for file in ("pvc.yaml", "data.yaml", "code.yaml")), *jobs)
         for job in jobs:
             place.until_phase("tj", job["metadata"]["name"], "Succeeded")
+
+    with furnished("churn", furnish) as place:
         yield place
 
 
 @pytest.fixture(scope="session")
-def iris(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
+def iris(furnished: Furnished) -> Iterator[Workspace]:
     """The example `iris`, trained and served. Tests do not change it."""
-    with workspace(cluster, installed) as place:
+
+    def furnish(place: Workspace) -> None:
         place.apply(ROOT / "examples" / "iris")
         place.until_phase("mdep", "iris", "Stable", 180)
+
+    with furnished("iris", furnish) as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def settled(furnished: Furnished) -> Iterator[Workspace]:
+    """Twenty resources of each kind, none of which has anywhere to go."""
+    with furnished("settled", applied) as place:
         yield place

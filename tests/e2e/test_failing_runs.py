@@ -10,6 +10,7 @@ import pytest
 from tests.cluster.cluster import Cluster, Images
 from tests.e2e.conftest import workspace
 from tests.e2e.objects import (
+    ANSWERS,
     a_claim,
     a_deployment,
     a_training_job,
@@ -22,6 +23,7 @@ from tests.e2e.objects import (
     warnings,
 )
 from tests.installed import Object, Workspace
+from upright.pods.build import CONTAINER_SECURITY
 
 LONG = "m" + 61 * "x" + "l"
 WRITES_GARBAGE = """
@@ -53,6 +55,27 @@ A_PICKLE: Object = {
 }
 
 
+def a_proxy(image: str) -> Object:
+    """A mesh's container, which never ends."""
+    return {
+        "name": "proxy",
+        "image": image,
+        "command": ["python", "-c", "import time; time.sleep(3600)"],
+        "securityContext": dict(CONTAINER_SECURITY),
+    }
+
+
+def the_code(answer: int) -> Object:
+    """A training program in a ConfigMap."""
+    program = ANSWERS.replace('sdk.parameters()["answer"]', str(answer))
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "code"},
+        "data": {"train.py": program},
+    }
+
+
 @pytest.fixture(scope="module")
 def place(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
     """A namespace in which all that can go wrong does, beside a model that is trained and served."""
@@ -76,6 +99,7 @@ def place(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
                     a_training_job("no-claim", output={"store": "pvc://later"}),
                     a_training_job("no-data", data=[{"name": "train", "uri": "configmap://later"}]),
                     a_training_job(LONG),
+                    a_training_job("meshed", train={"pod": {"containers": [a_proxy(installed.runtime)]}}),
                     a_deployment("early", "no-claim-1"),
                     A_PICKLE,
                     a_deployment("pickled", "pickled-1"),
@@ -101,6 +125,18 @@ def hindered(place: Workspace, kind: str, name: str, reason: str) -> str:
     assert condition(found, "Ready")[0] == "False"
     warned(place, name, reason)
     return condition(found, "Stalled")[2]
+
+
+def waiting(place: Workspace, name: str, reason: str) -> str:
+    """Wait until a run waits for something that may come by itself, and return the sentence."""
+
+    def waits(job: Object) -> bool:
+        return condition(job, "Reconciling")[:2] == ("True", reason)
+
+    found = place.until("tj", name, waits, f"waiting by {reason}")
+    assert condition(found, "Stalled")[0] == "Absent"
+    warned(place, name, reason)
+    return condition(found, "Reconciling")[2]
 
 
 def ended(place: Workspace, name: str, phase: str) -> str:
@@ -129,16 +165,54 @@ def test_a_deployment_waits_for_a_version_and_a_run_for_its_claim_and_both_start
     place: Workspace,
 ) -> None:
     assert "ModelVersion no-claim-1 does not exist" in hindered(place, "mdep", "early", "VersionNotFound")
-    assert "PersistentVolumeClaim later of spec.output.store" in hindered(place, "tj", "no-claim", "CannotStart")
+    assert "PersistentVolumeClaim later of spec.output.store" in waiting(place, "no-claim", "CannotStart")
     place.apply(a_claim("later"))
     place.until_phase("tj", "no-claim", "Succeeded")
     serving(place, "early", "no-claim-1")
 
 
 def test_a_run_waits_for_its_config_map_and_starts_by_itself(place: Workspace) -> None:
-    assert "ConfigMap later of spec.data 'train'" in hindered(place, "tj", "no-data", "CannotStart")
+    assert "ConfigMap later of spec.data 'train'" in waiting(place, "no-data", "CannotStart")
     place.kubectl("create", "configmap", "later", "--from-literal=rows.csv=1")
     place.until_phase("tj", "no-data", "Succeeded")
+
+
+def test_a_container_that_never_ends_costs_no_version(place: Workspace) -> None:
+    place.until_phase("tj", "meshed", "Succeeded")
+    assert place.find("mv", "meshed-1")
+    place.kubectl("wait", "--for=delete", "job/meshed-1", "--timeout=90s")
+    place.kubectl("wait", "--for=delete", "pod", "-l", "upright.dev/training-job=meshed", "--timeout=60s")
+    found = place.find("tj", "meshed")
+    assert found is not None
+    assert [run["attempts"] for run in found["status"]["runs"]] == [1]
+
+
+def test_a_changed_program_is_trained_and_the_old_one_again_needs_no_run(cluster: Cluster, installed: Images) -> None:
+    with workspace(cluster, installed) as place:
+        uri = "configmap://code"
+        coded = a_training_job("coded", code={"uri": uri}, train={"command": ["python", "train.py"]})
+        place.apply(a_claim(), the_code(1), coded)
+        place.until_phase("tj", "coded", "Succeeded")
+        place.apply(the_code(2))
+        place.until("tj", "coded", lambda job: job["status"].get("lastVersion") == "coded-2", "a second version")
+        place.apply(the_code(1))
+        back = place.until("tj", "coded", lambda job: job["status"].get("lastVersion") == "coded-1", "the first again")
+        assert condition(back, "Ready")[:2] == ("True", "VersionReused")
+        assert [run["name"] for run in back["status"]["runs"]] == ["coded-2", "coded-1"]
+        for run in back["status"]["runs"]:
+            version = place.find("mv", run["name"])
+            assert version is not None
+            assert version["spec"]["lineage"]["code"]["digest"] == run["sources"][uri]
+
+
+def test_a_full_quota_is_named_and_the_run_goes_on_when_there_is_room(cluster: Cluster, installed: Images) -> None:
+    with workspace(cluster, installed) as place:
+        place.kubectl("create", "quota", "pods", "--hard=pods=0")
+        place.apply(a_claim(), a_training_job("full"))
+        said = waiting(place, "full", "NoPod")
+        assert "exceeded quota: pods, requested: pods=1, used: pods=0, limited: pods=0" in said
+        place.kubectl("patch", "quota", "pods", "--type=merge", '--patch={"spec": {"hard": {"pods": "5"}}}')
+        place.until_phase("tj", "full", "Succeeded", 240)
 
 
 def test_a_service_of_somebody_else_is_never_overwritten(place: Workspace) -> None:

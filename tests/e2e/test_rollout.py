@@ -22,6 +22,8 @@ from tests.installed import Answer, Object, Workspace
 RATE = 20
 TWO_STEPS = {"steps": [{"weight": 33, "for": "5s"}, {"weight": 67, "for": "5s"}]}
 ONE_STEP = {"steps": [{"weight": 50, "for": "10s"}]}
+UNTIL_PROVEN = {"steps": [{"weight": 50, "for": "2m"}]}
+"""Long enough for a verdict on a busy machine, where answers are few."""
 PROXIES_FOLLOW = 2.0
 """Seconds until no node sends requests to pods any more that a Service does not select."""
 SPOIL = """
@@ -71,7 +73,7 @@ def test_a_good_version_replaces_another_and_no_request_fails(churn: Workspace) 
 def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_otherwise(churn: Workspace) -> None:
     with deployed(churn, "bad", "old-1", rollout=ONE_STEP), churn.traffic("bad", rate=RATE) as client:
         client.until(lambda answers: len(answers) > RATE, "answers of old-1")
-        to_bad = a_deployment("bad", "bad-1", rollout=ONE_STEP)
+        to_bad = a_deployment("bad", "bad-1", rollout=UNTIL_PROVEN)
         churn.apply(to_bad)
         back = churn.until_phase("mdep", "bad", "RolledBack")
 
@@ -83,9 +85,9 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
         warned(churn, "bad", "RolledBack")
 
         assert "unchanged" in churn.kubectl(
-            "apply", "-f", "-", input=json.dumps(a_deployment("bad", "bad-1", rollout=ONE_STEP))
+            "apply", "-f", "-", input=json.dumps(a_deployment("bad", "bad-1", rollout=UNTIL_PROVEN))
         )
-        again = a_deployment("bad", "bad-1", rollout=ONE_STEP, monitoring={"interval": "2s"})
+        again = a_deployment("bad", "bad-1", rollout=UNTIL_PROVEN, monitoring={"interval": "2s"})
         again["metadata"]["annotations"] = {"team": "growth"}
         churn.apply(again)
         seen = churn.until("mdep", "bad", is_observed, "the change observed")
@@ -120,7 +122,7 @@ def test_by_the_exact_boundary_the_errors_are_counted_that_were_too_many(churn: 
     }
     monitoring = {"interval": "1s", "metrics": [metric]}
     with (
-        deployed(churn, "few", "old-1", rollout=ONE_STEP, monitoring=monitoring),
+        deployed(churn, "few", "old-1", rollout=UNTIL_PROVEN, monitoring=monitoring),
         churn.traffic("few", rate=RATE) as client,
     ):
         client.until(lambda answers: len(answers) > RATE, "answers of old-1")

@@ -1,6 +1,7 @@
 """The chart: what it installs, what it refuses, and that its permissions are what the operator needs."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def test_no_permission_is_a_wildcard_and_none_reads_secrets(control_plane: Clust
         ("replicas=many", "/replicas"),
         ("defaultStore=models", "/defaultStore"),
         ("allowedFormats={pickle}", "/allowedFormats/0"),
+        ("podSecurity.fixedIds=maybe", "/podSecurity/fixedIds"),
         ("log.level=LOUD", "/log/level"),
         ("replica=2", "replica"),
     ],
@@ -62,6 +64,75 @@ def test_a_wrong_value_is_refused_by_name(control_plane: Cluster, setting: str, 
     ran = control_plane.helm("template", "upright", CHART, f"--set={setting}", check=False)
     assert ran.returncode != 0
     assert named in ran.stderr
+
+
+def an_object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "upright.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def a_version(name: str) -> dict[str, Any]:
+    artifact = {"uri": "pvc://models/churn", "digest": "sha256:" + "ab" * 32, "format": "skops"}
+    return an_object("ModelVersion", name, {"model": "churn", "artifact": artifact})
+
+
+@pytest.fixture
+def policy(control_plane: Cluster, namespace: str) -> Iterator[Cluster]:
+    """The chart without a running operator, and the Deployment churn, which serves churn-1 and brings out churn-2."""
+    control_plane.helm(
+        "upgrade", "--install", "upright", CHART, f"--namespace={namespace}", "--take-ownership", "--set=replicas=0"
+    )
+    try:
+        versions = [a_version(f"churn-{number}") for number in (1, 2, 3)]
+        deployment = an_object("Deployment", "churn", {"modelVersion": "churn-2"})
+        for manifest in (*versions, deployment):
+            control_plane.kubectl("create", f"--namespace={namespace}", "--filename=-", input=json.dumps(manifest))
+        arms = {
+            place: {"modelVersion": version, "revision": "a", "since": "2026-11-22T12:00:00Z"}
+            for place, version in (("stable", "churn-1"), ("candidate", "churn-2"))
+        }
+        patch = json.dumps({"status": arms})
+        control_plane.kubectl(
+            "patch", "mdep", "churn", f"--namespace={namespace}", "--subresource=status", "--type=merge", "-p", patch
+        )
+        until(lambda: delete_version(control_plane, namespace, "churn-1", "--dry-run=server"), "the policy is in force")
+        yield control_plane
+    finally:
+        control_plane.helm("uninstall", "upright", f"--namespace={namespace}")
+
+
+def delete_version(cluster: Cluster, namespace: str, name: str, *words: str) -> str:
+    """Returns what was said when it was refused, and nothing otherwise."""
+    done = cluster.kubectl("delete", "mv", name, f"--namespace={namespace}", *words, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def test_a_version_that_serves_is_not_deleted_before_somebody_else_does(policy: Cluster, namespace: str) -> None:
+    said = delete_version(policy, namespace, "churn-1")
+    assert "ModelVersion churn-1 is in use: it is the stable version of Deployment churn." in said
+    assert f"kubectl delete mdep churn -n {namespace}" in said
+    assert "it is the candidate of Deployment churn" in delete_version(policy, namespace, "churn-2")
+    assert not delete_version(policy, namespace, "churn-3"), "nobody serves it"
+    together = json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "List",
+            "items": [an_object("Deployment", "churn", {}), a_version("churn-1"), a_version("churn-2")],
+        }
+    )
+    policy.kubectl("delete", f"--namespace={namespace}", "--filename=-", input=together)
+
+
+def test_a_namespace_goes_with_the_versions_that_serve_in_it(policy: Cluster, namespace: str) -> None:
+    policy.kubectl("delete", "namespace", namespace, "--wait=false")
+    policy.kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=60s")
+
+
+def test_versions_are_guarded_only_where_the_operator_looks_after_them(control_plane: Cluster) -> None:
+    [binding] = of_kind(rendered(control_plane, "--set=namespaces={shop,market}"), "ValidatingAdmissionPolicyBinding")
+    [named] = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert named["values"] == ["shop", "market"]
+    [binding] = of_kind(rendered(control_plane), "ValidatingAdmissionPolicyBinding")
+    assert "matchResources" not in binding["spec"]
 
 
 def test_the_operator_needs_no_more_than_the_chart_grants(

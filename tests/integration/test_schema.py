@@ -1,5 +1,8 @@
 """What users write, given to the real API server: it takes what is right, and refuses what is wrong with the remedy."""
 
+import json
+import math
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.cluster import Cluster
+from upright.api import crds
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -20,7 +24,19 @@ TRAINING_JOB: dict[str, Any] = {
         "data": [{"name": "train", "uri": "configmap://rows/train.csv", "digest": DIGEST}],
         "parameters": {"max_depth": 4, "nested": {"any": ["json", None]}},
         "code": {"uri": "pvc://code/churn"},
-        "train": {"command": ["python", "train.py"], "pod": {"nodeSelector": {"gpu": "yes"}}},
+        "train": {
+            "command": ["python", "train.py"],
+            "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "registry", "key": "token"}}}],
+            "pod": {
+                "nodeSelector": {"gpu": "yes"},
+                "hostNetwork": False,
+                "securityContext": {"runAsUser": 1000660000},
+                "volumes": [{"name": "cache", "emptyDir": {"medium": "Memory"}}],
+                "initContainers": [{"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}],
+                "containers": [{"name": "publish", "resources": {"limits": {"memory": "1Gi"}}}],
+            },
+            "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "night"}, "annotations": {"team": "growth"}},
+        },
         "output": {"store": "pvc://models"},
         "deadline": "1h30m",
     },
@@ -91,6 +107,13 @@ def test_an_exact_boundary_is_taken_with_a_relative_tolerance(api: Cluster, name
     assert not apply(api, namespace, changed(DEPLOYMENT, "spec.monitoring.metrics", metrics))
 
 
+@pytest.mark.parametrize(
+    "written", ["1ms1ms1ms1ms1ms1ms1ms1ms1ms1ms", "1.5h", "0s", "87600h", "315360000000ms", "000090s"]
+)
+def test_a_duration_is_taken_as_go_would_write_it(api: Cluster, namespace: str, written: str) -> None:
+    assert not apply(api, namespace, changed(TRAINING_JOB, "spec.ttl", written))
+
+
 INVALID = [
     (TRAINING_JOB, "metadata.name", "Churn.v2", "metadata.name must be a DNS label"),
     (TRAINING_JOB, "metadata.name", "c" * 64, "metadata.name must be a DNS label"),
@@ -108,8 +131,35 @@ INVALID = [
     (TRAINING_JOB, "spec.output.store", "models", "spec.output.store"),
     (TRAINING_JOB, "spec.deadline", "7d", "spec.deadline"),
     (TRAINING_JOB, "spec.deadline", "0s", "deadline must be at least 1s"),
+    (
+        TRAINING_JOB,
+        "spec.deadline",
+        "99999999999h",
+        'spec.deadline: Invalid value: "99999999999h": must be at most 87600h',
+    ),
+    (TRAINING_JOB, "spec.ttl", "87601h", "must be at most 87600h (ten years)"),
+    (TRAINING_JOB, "spec.ttl", "1ms" * 20, "spec.ttl"),
     (TRAINING_JOB, "spec.retries", -1, "spec.retries"),
     (TRAINING_JOB, "spec.parameters", ["a"], "spec.parameters"),
+    (TRAINING_JOB, "spec.train.env", [{"name": "UPRIGHT_RUN", "value": "{}"}], "are set by Upright: choose another"),
+    (TRAINING_JOB, "spec.train.env", [{"value": "1"}], "spec.train.env[0].name: Required"),
+    (TRAINING_JOB, "spec.train.metadata", {"labels": {"upright.dev/run": "7"}}, "labels has one that is set by"),
+    (TRAINING_JOB, "spec.train.metadata", {"labels": {"app.kubernetes.io/managed-by": "me"}}, "labels has one that"),
+    (TRAINING_JOB, "spec.train.metadata", {"annotations": {"upright.dev/a": "7"}}, "annotations has one of"),
+    *(
+        (TRAINING_JOB, "spec.train.pod", pod, said)
+        for pod, said in (
+            ({"hostNetwork": True}, "hostNetwork is not for pods of Upright"),
+            ({"hostPID": True}, "hostPID is not for pods of Upright"),
+            ({"hostIPC": True}, "hostIPC is not for pods of Upright"),
+            ({"automountServiceAccountToken": True}, "get no credentials of the API server"),
+            ({"volumes": [{"name": "data-0", "emptyDir": {}}]}, "a volume of Upright's has this name"),
+            ({"containers": [{"name": "x", "env": [{"name": "UPRIGHT_DIGEST"}]}]}, "are set by Upright"),
+            ({"containers": [{"name": "publish", "env": [{"name": "LD_PRELOAD"}]}]}, "only the resources can be set"),
+            ({"initContainers": [{"name": "data", "image": "mine"}]}, "only the resources can be set"),
+            ({"initContainers": [{"name": "train", "securityContext": {}}]}, "securityContext of container train"),
+        )
+    ),
     (TRAINING_JOB, "spec.trian", {}, 'unknown field "spec.trian"'),
     (MODEL_VERSION, "spec.artifact.digest", None, "spec.artifact.digest: Required"),
     (MODEL_VERSION, "spec.artifact.digest", "sha256:AB", "spec.artifact.digest"),
@@ -136,7 +186,10 @@ INVALID = [
         [{"weight": 25, "for": "1m"}, {"weight": 25, "for": "1m"}],
         "the weights must rise from step to step",
     ),
+    (DEPLOYMENT, "spec.rollout.steps", [{"weight": 5, "for": "999999h999999h999999h"}], "must be at most 87600h"),
+    (DEPLOYMENT, "spec.rollout.startupDeadline", "9999999999999999999999999999999h", "must be at most 87600h"),
     (DEPLOYMENT, "spec.monitoring.interval", "10ms", "interval must be at least 1s"),
+    (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 0, "must be at least 0.000001"),
     (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 1.5, "spec.monitoring.falseRollbackProbability"),
     (DEPLOYMENT, "spec.monitoring.metrics", [], "spec.monitoring.metrics"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
@@ -156,7 +209,88 @@ INVALID = [
 def test_what_is_wrong_is_refused_with_the_field_and_the_remedy(
     api: Cluster, namespace: str, manifest: dict[str, Any], path: str, value: Any, said: str
 ) -> None:
-    assert said in apply(api, namespace, changed(manifest, path, value))
+    answer = apply(api, namespace, changed(manifest, path, value))
+    assert said in answer
+    assert "rule evaluation error" not in answer
+
+
+def numbers(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number in a schema that has a bound, with its path in an object."""
+    if node.get("type") in {"integer", "number"} and {"minimum", "maximum"} & node.keys():
+        yield path, node
+    for name, inner in node.get("properties", {}).items():
+        yield from numbers(inner, f"{path}.{name}")
+    if "items" in node:
+        yield from numbers(node["items"], f"{path}.0")
+
+
+def around(node: dict[str, Any]) -> Iterator[tuple[float, bool]]:
+    """Numbers around the bounds of a number, written as people write them, and whether each is within."""
+    whole = node["type"] == "integer"
+    declared = [rule["rule"].split() for rule in node.get("x-kubernetes-validations", ())]
+    # A fractional bound is exclusive when its rule says so: the schema cannot say it without refusing whole numbers.
+    strict = {float(limit) for _, sign, limit in declared if sign in {"<", ">"}}
+    low, high = node.get("minimum", -math.inf), node.get("maximum", math.inf)
+    low_open = node.get("exclusiveMinimum", False) or low in strict
+    high_open = node.get("exclusiveMaximum", False) or high in strict
+    for bound in {low, high} - {-math.inf, math.inf}:
+        near = {bound, math.floor(bound), math.ceil(bound), math.floor(bound) - 1, math.ceil(bound) + 1}
+        near |= {int(bound)} if whole else {bound * 0.999 - 1e-9, bound * 1.001 + 1e-9, float(math.floor(bound))}
+        for value in near:
+            above = value > low if low_open else value >= low
+            below = value < high if high_open else value <= high
+            yield value, above and below
+
+
+def test_every_number_is_taken_within_its_bounds_and_refused_outside_of_them(api: Cluster, namespace: str) -> None:
+    wanted: dict[str, tuple[str, float, bool]] = {}
+    objects: list[dict[str, Any]] = []
+    one_step = changed(DEPLOYMENT, "spec.rollout.steps", [{"weight": 5, "for": "10m"}])
+    for manifest in (TRAINING_JOB, MODEL_VERSION, one_step):
+        [schema] = [one for one in crds.manifests().values() if one["spec"]["names"]["kind"] == manifest["kind"]]
+        parts = schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+        assert not list(numbers(parts["status"], "status")), "the status has bounds, too: send them as well"
+        for path, node in numbers(parts["spec"], "spec"):
+            for value, within in around(node):
+                name = f"n{len(objects)}"
+                objects.append(changed(changed(manifest, path, value), "metadata.name", name))
+                wanted[f"{schema['spec']['names']['singular']}.upright.dev/{name}"] = (path, value, within)
+    assert len({path for path, _, _ in wanted.values()}) >= 10
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    command = ("create", "--dry-run=server", "--output=name", "-n", namespace, "-f", "-")
+    taken = set(api.kubectl(*command, input=whole, check=False).stdout.split())
+    assert [what for name, what in wanted.items() if (name in taken) != what[2]] == []
+
+
+def test_common_labels_of_kustomize_pass_strict_validation(api: Cluster, namespace: str, tmp_path: Path) -> None:
+    """It takes whatever is called Deployment for one of apps/v1."""
+    names = [f"{manifest['kind'].lower()}.yaml" for manifest in VALID]
+    for name, manifest in zip(names, VALID, strict=True):
+        (tmp_path / name).write_text(yaml.safe_dump(manifest))
+    labels = [{"pairs": {"team": "growth"}, "includeSelectors": True, "includeTemplates": True}]
+    whole = {"resources": names, "labels": labels, "commonAnnotations": {"cost": "shop"}, "namePrefix": "eu-"}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(whole))
+    api.kubectl("apply", "--validate=strict", "-n", namespace, "-k", tmp_path)
+    found = api.kubectl("get", "mlops", "-n", namespace, "-l", "team=growth", "-o", "name").stdout
+    assert len(found.split()) == len(VALID)
+
+
+def test_a_version_says_at_a_glance_what_is_the_matter(api: Cluster, namespace: str) -> None:
+    apply(api, namespace, MODEL_VERSION)
+    status = {
+        "phase": "Corrupt",
+        "usedBy": ["shop/churn", "shop/other"],
+        "conditions": [
+            {"type": "Ready", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},
+            {"type": "Verified", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},
+        ],
+    }
+    patch = json.dumps({"status": status})
+    api.kubectl("patch", "mv", "churn-1", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+    head, row = api.kubectl("get", "mv", "-o", "wide", "-n", namespace).stdout.splitlines()
+    assert head.split() == ["NAME", "MODEL", "PHASE", "VERIFIED", "FORMAT", "DIGEST", "USED-BY", "MESSAGE", "AGE"]
+    for said in ("Corrupt", "False", "skops", DIGEST, "shop/churn", "shop/other", "model.skops is not what it was."):
+        assert said in row
 
 
 def test_a_version_is_immutable(api: Cluster, namespace: str) -> None:
@@ -171,7 +305,7 @@ def test_defaults_are_filled_in(api: Cluster, namespace: str) -> None:
     spec = yaml.safe_load(done.stdout)["spec"]
     assert [step["weight"] for step in spec["rollout"]["steps"]] == [5, 25, 50]
     assert spec["monitoring"]["falseRollbackProbability"] == 0.01
-    assert spec["monitoring"]["metrics"][0]["tolerance"] == {"relative": 0.5, "absolute": 0.001}
+    assert spec["monitoring"]["metrics"][0]["tolerance"] == {"relative": 0.5}
 
 
 def test_a_deployment_can_be_scaled_by_name_like_any_other(api: Cluster, namespace: str) -> None:

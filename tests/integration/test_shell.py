@@ -37,6 +37,14 @@ class Shop:
     def names(self, kind: str) -> set[str]:
         return set(self.kubectl("get", kind, "--output=jsonpath={.items[*].metadata.name}").split())
 
+    def events(self, reason: str) -> list[str]:
+        """What was told for this reason."""
+        events = json.loads(self.kubectl("get", "events.events.k8s.io", "--output=json"))["items"]
+        return [event["note"] for event in events if event["reason"] == reason]
+
+    def patch(self, kind: str, name: str, change: dict[str, Any]) -> None:
+        self.kubectl("patch", kind, name, "--type=merge", f"--patch={json.dumps(change)}")
+
     def condition(self, type: str, name: str = "bear") -> dict[str, Any]:
         conditions = self.get("toys", name).get("status", {}).get("conditions", [])
         return next((condition for condition in conditions if condition["type"] == type), {})
@@ -81,6 +89,149 @@ def test_what_somebody_has_changed_is_put_right(shop: Shop, running: Operator) -
     until(shop.ready, "it is there")
     shop.kubectl("patch", "service", "a", "--type=merge", '--patch={"spec":{"selector":{"app":"other"}}}')
     until(lambda: shop.get("service", "a")["spec"]["selector"] == {"app": "a"}, "the selector is as it was")
+
+
+def test_what_somebody_has_added_is_taken_away_and_told(shop: Shop, running: Operator) -> None:
+    """A key that another manager owns is not taken away by server-side apply: the Service led to no pod."""
+    shop.toy(applied={"a": 80}, created={"c": 80})
+    until(shop.ready, "they are there")
+    shop.patch("service", "a", {"spec": {"selector": {"team": "growth"}}})
+    until(lambda: shop.get("service", "a")["spec"]["selector"] == {"app": "a"}, "the selector is as it was")
+    told = "Put back what somebody changed: Service a had spec.selector.team added."
+    until(lambda: shop.events("Restored") == [told], "it is told")
+    two = [{"name": "main", "port": 80}, {"name": "more", "port": 81}]
+    shop.patch("service", "a", {"spec": {"ports": two}})
+    until(lambda: [port["port"] for port in shop.get("service", "a")["spec"]["ports"]] == [80], "so are the ports")
+    shop.patch("service", "c", {"spec": {"selector": {"team": "growth"}}})
+    until(lambda: shop.get("service", "c")["spec"]["selector"] == {"app": "c"}, "and what is only corrected")
+    running.settled()
+    assert shop.ready()
+
+
+def test_who_changes_it_again_and_again_is_named_and_causes_no_storm(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80})
+    until(shop.ready, "it is there")
+    policy = ("patch", "service", "a", "--type=merge", '--patch={"spec":{"selector":{"team":"growth"}}}')
+
+    def contested() -> bool:
+        shop.kubectl(*policy, "--field-manager=a-policy")
+        return shop.condition("Stalled").get("reason") == "Contested"
+
+    until(contested, "it says so", 60)
+    assert "Service" in shop.condition("Stalled")["message"]
+    assert "spec.selector.team added" in shop.condition("Stalled")["message"]
+    assert "field manager a-policy" in shop.condition("Stalled")["message"]
+    before = sum(running.writes().values())
+    for _ in range(20):
+        shop.kubectl(*policy, "--field-manager=a-policy")
+    assert sum(running.writes().values()) - before <= 4
+
+
+def test_a_dated_event_is_told_once_however_often_the_operator_is_killed(
+    shop: Shop, running: Operator, tmp_path: Path
+) -> None:
+    shop.toy(decided="2026-11-22T12:00:00+00:00")
+    until(lambda: shop.events("Decided"), "it is told")
+    running.signal(signal.SIGKILL)
+    with operator(shop.cluster, shop.namespace, tmp_path, "first") as again:
+        until(again.leads, "it leads again")
+        until(lambda: 'upright_reconcile_total{kind="Toy",result="ok"}' in again.get("/metrics")[1], "it has planned")
+        again.settled()
+        assert again.writes() == {}
+        assert ("get", "events.events.k8s.io", "200") in again.requests()
+    assert shop.events("Decided") == ["Decided at 2026-11-22T12:00:00+00:00."]
+
+
+def test_a_service_that_lost_its_labels_is_ours_by_its_owner(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80})
+    until(shop.ready, "it is there")
+    shop.kubectl("label", "service", "a", "app.kubernetes.io/managed-by-")
+    managed = "app.kubernetes.io/managed-by"
+    until(lambda: shop.get("service", "a")["metadata"]["labels"].get(managed) == "upright", "it has them again")
+    running.settled()
+    assert shop.ready()
+    assert not shop.condition("Stalled")
+    shop.patch("service", "a", {"spec": {"selector": {"app": "other"}}})
+    until(lambda: shop.get("service", "a")["spec"]["selector"] == {"app": "a"}, "and is watched again")
+
+
+def test_what_an_owner_has_left_behind_is_taken_up_by_its_successor(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80}, created={"c": 80})
+    until(shop.ready, "they are there")
+    before = {name: shop.get("service", name)["metadata"]["uid"] for name in "ac"}
+    shop.kubectl("delete", "toy", "bear", "--cascade=orphan")
+    shop.toy(applied={"a": 80}, created={"c": 80})
+    until(shop.ready, "the new one has them")
+    for name, uid in before.items():
+        meta = shop.get("service", name)["metadata"]
+        assert meta["uid"] == uid
+        assert [owner["uid"] for owner in meta["ownerReferences"]] == [shop.get("toys", "bear")["metadata"]["uid"]]
+    assert not shop.events("NameTaken")
+
+
+def test_what_a_deleted_namesake_owned_is_neither_taken_nor_an_error(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80}, created={"c": 80})
+    until(shop.ready, "they are there")
+    before = {shop.get("service", name)["metadata"]["uid"] for name in "ac"}
+    again = {"apiVersion": "upright.test/v1", "kind": "Toy", "metadata": {"name": "bear"}}
+    text = json.dumps({**again, "spec": {"applied": {"a": 80}, "created": {"c": 80}}})
+    shop.kubectl("replace", "--force", "--filename=-", text=text)
+    until(shop.ready, "the new one has its own", 60)
+    assert before.isdisjoint({shop.get("service", name)["metadata"]["uid"] for name in "ac"})
+    assert not shop.events("NameTaken")
+    assert "WARNING" not in running.log
+
+
+def test_an_object_that_somebody_holds_while_it_is_deleted_is_waited_for(shop: Shop, running: Operator) -> None:
+    shop.toy(applied={"a": 80})
+    until(shop.ready, "it is there")
+    shop.patch("service", "a", {"metadata": {"finalizers": ["example.com/held"]}})
+    before = shop.get("service", "a")["metadata"]["uid"]
+    shop.kubectl("delete", "service", "a", "--wait=false")
+    waited = 'upright_reconcile_total{kind="Toy",result="WaitingForDeletion"}'
+    until(lambda: waited in running.get("/metrics")[1], "it waits")
+    shop.patch("service", "a", {"metadata": {"finalizers": None}})
+    until(lambda: "a" in shop.names("services") and shop.get("service", "a")["metadata"]["uid"] != before, "a new one")
+    assert "WARNING" not in running.log
+
+
+def test_one_object_that_cannot_be_read_harms_no_other(shop: Shop, tmp_path: Path) -> None:
+    unreadable = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "odd",
+            "labels": {"app.kubernetes.io/managed-by": "upright"},
+            "annotations": {"upright.test/unreadable": "yes"},
+        },
+        "spec": {"ports": [{"port": 1}]},
+    }
+    shop.apply(unreadable)
+    with operator(shop.cluster, shop.namespace, tmp_path, "op") as running:
+        until(running.leads, "it leads")
+        shop.toy(applied={"a": 80})
+        until(shop.ready, "it works")
+        for number in range(3):
+            shop.kubectl("annotate", "--overwrite", "service", "odd", f"n={number}")
+        shop.toy(applied={"a": 80, "b": 80})
+        until(lambda: "b" in shop.names("services"), "it goes on")
+        assert running.log.count("Service " + shop.namespace + "/odd cannot be read") == 1
+
+
+def test_a_mistake_of_ours_stops_one_object_until_it_changes(shop: Shop, running: Operator) -> None:
+    shop.toy(mistake=True, applied={"a": 80})
+    until(lambda: shop.condition("Stalled"), "it says so")
+    assert shop.condition("Stalled")["reason"] == "InternalError"
+    assert "KeyError: 'mistake'" in shop.condition("Stalled")["message"]
+    shop.toy("doll", applied={"d": 80})
+    until(lambda: shop.ready("doll"), "others are not disturbed")
+    running.settled()
+    turns = 'upright_reconcile_total{kind="Toy",result="InternalError"} '
+    (line,) = [line for line in running.get("/metrics")[1].splitlines() if line.startswith(turns)]
+    assert float(line.removeprefix(turns)) < 10
+    assert running.log.count("Traceback") == 1
+    shop.toy(mistake=False, applied={"a": 80})
+    until(lambda: shop.ready() and not shop.condition("Stalled"), "it goes on at once", 5)
 
 
 def test_neither_a_steady_state_nor_a_restart_writes_anything(shop: Shop, running: Operator, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """An operator with one small kind, to try the shell: `python -m tests.integration.toy` runs it.
 
-A Toy owns the Services in `spec.applied` (name to port) and, made once and never changed, those in `spec.created`.
+A Toy owns the Services in `spec.applied` (name to port) and, made once and of which only the selector is kept as it was
+made, those in `spec.created`. `spec.mistake` is one of ours, and `spec.decided` a time of which it tells.
 Of the ConfigMap `spec.waitsFor` its status says whether it exists.
 """
 
@@ -8,15 +9,18 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from upright.contract import Event, Key, Manifest, Plan, ResourceType, Watch, World
+from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, ResourceType, Watch, World
 from upright.main import log_to_stderr, run
 from upright.settings import read_settings
 
 TOYS = ResourceType("upright.test", "v1", "toys", "Toy")
 SERVICES = ResourceType("", "v1", "services", "Service")
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
+UNREADABLE = "upright.test/unreadable"
+"""Annotation of a Service that this kind cannot read."""
 
 _ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _SCHEMA = {"type": "object", "properties": {"spec": _ANYTHING, "status": _ANYTHING}}
@@ -53,7 +57,7 @@ class Observed:
 class Toys:
     type = TOYS
     watches = (
-        Watch(SERVICES, lambda service, world: _owner(service)),
+        Watch(SERVICES, lambda service, world: _owner(service), fields=("spec.selector", "spec.ports")),
         Watch(CONFIG_MAPS, lambda config_map, world: _waiting(config_map, world), metadata=True),
     )
     applies = (SERVICES,)
@@ -73,6 +77,9 @@ class Toys:
     def plan(self, observed: Observed) -> Plan:
         applied: Mapping[str, int] = observed.toy["spec"].get("applied", {})
         created: Mapping[str, int] = observed.toy["spec"].get("created", {})
+        if observed.toy["spec"].get("mistake"):
+            raise KeyError("mistake")
+        decided = observed.toy["spec"].get("decided")
         there = len(observed.services) == len(applied) + len(created)
         condition = {
             "type": "Ready",
@@ -84,7 +91,15 @@ class Toys:
             status={"conditions": [condition], "services": len(observed.services), "found": observed.found},
             apply=[_service(observed.toy, name, port) for name, port in applied.items()],
             create=[_service(observed.toy, name, port) for name, port in created.items()],
-            events=[Event("Normal", "Counted", "Count", f"Counted {len(observed.services)}.")],
+            correct=[
+                Correction(_reference(service), "/spec/selector", {"app": service["metadata"]["name"]})
+                for service in observed.services
+                if service["metadata"]["name"] in created
+            ],
+            events=[
+                Event("Normal", "Counted", "Count", f"Counted {len(observed.services)}."),
+                *([_decided(decided)] if decided else ()),
+            ],
         )
 
 
@@ -109,7 +124,18 @@ def _service(toy: Manifest, name: str, port: int) -> Manifest:
     }
 
 
+def _reference(service: Manifest) -> Reference:
+    meta = service["metadata"]
+    return Reference(SERVICES, meta["namespace"], meta["name"], meta["uid"])
+
+
+def _decided(at: str) -> Event:
+    return Event("Normal", "Decided", "Decide", f"Decided at {at}.", at=datetime.fromisoformat(at))
+
+
 def _owner(service: Manifest) -> Iterable[Key]:
+    if UNREADABLE in service["metadata"].get("annotations", {}):
+        raise ValueError("it is as no Service should be")
     for owner in service["metadata"].get("ownerReferences", ()):
         if owner["kind"] == "Toy":
             yield Key(service["metadata"]["namespace"], owner["name"])

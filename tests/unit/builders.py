@@ -9,7 +9,7 @@ from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.api.training_job import TrainingJob
-from upright.contract import Index, Manifest, ResourceType
+from upright.contract import Index, Manifest, Reference, ResourceType
 from upright.defaults import Defaults
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -128,9 +128,10 @@ def after(**time: float) -> datetime:
 class AWorld:
     """A cluster that holds just these objects."""
 
-    def __init__(self, *manifests: tuple[ResourceType, Manifest], now: datetime = NOW) -> None:
+    def __init__(self, *manifests: tuple[ResourceType, Manifest], now: datetime = NOW, told: Any = ()) -> None:
         self.now = now
         self._manifests = manifests
+        self._told = told
 
     def all(self, type: ResourceType, namespace: str) -> list[Manifest]:
         return [one for of, one in self._manifests if of == type and one["metadata"]["namespace"] == namespace]
@@ -150,6 +151,9 @@ class AWorld:
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return self.get(type, namespace, name)
+
+    async def warnings(self, of: Reference) -> list[Manifest]:
+        return [event for event in self._told if event["regarding"]["uid"] == of.uid]
 
 
 def as_stored(resource: TrainingJob | ModelVersion | Deployment) -> Manifest:

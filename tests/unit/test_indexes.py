@@ -76,15 +76,16 @@ def test_a_manifest_is_as_new_as_the_version_that_it_is_read_as(produced: dateti
     assert made(as_stored(version)) == ModelVersion.model_validate(as_stored(version)).made
 
 
+FIELDS = (
+    *("metadata", "spec", "status", "stable", "candidate", "rejected", "modelVersion", "latest", "model", "phase"),
+    *("number", "producedAt", "creationTimestamp", "artifact", "uri"),
+)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "metadata spec status stable candidate rejected modelVersion latest model phase number producedAt "
-                "creationTimestamp artifact uri".split()
-            ),
+            st.sampled_from(FIELDS),
             inner | st.just("Ready"),
             max_size=4,
         )

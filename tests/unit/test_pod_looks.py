@@ -1,7 +1,7 @@
 """Looks at pods that answer over HTTP: raw increases, none without both versions, no trust in pods or clocks."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 
 import pytest
@@ -11,9 +11,15 @@ from tests.unit.builders import NOW, a_pod, after
 from upright.analysis import Counts, Look
 from upright.analysis.counters import GAP, STRANGE, TORN
 from upright.contract import Key, Manifest
-from upright.sources.pods import SILENT, PodLooks, counters
+from upright.pods.reading import read
+from upright.rollout.measuring import ArmName, Asked, Measurement
+from upright.sources.comparison import MOST_LOOKS, Comparison
+from upright.sources.page import Counters
+from upright.sources.pods import PodPages, Unread
 
 INTERVAL = timedelta(seconds=5)
+KEY = Key("shop", "churn")
+UNAVAILABLE = "it answers GET /metrics with status 503"
 
 
 class APod:
@@ -54,14 +60,29 @@ async def pods(unused_tcp_port_factory: Callable[[], int]) -> AsyncIterator[dict
         await runner.cleanup()
 
 
+class Looking:
+    """Takes looks when it is told to."""
+
+    def __init__(self) -> None:
+        self.pages = PodPages(may_ask=lambda _: True)
+        self.comparison: Comparison | None = None
+
+
 async def look(
-    source: PodLooks, canary: Sequence[APod], stable: Sequence[APod], seconds: float, recorded: float | None = None
+    source: Looking, canary: Sequence[APod], stable: Sequence[APod], seconds: float, recorded: float | None = None
 ) -> Sequence[Look]:
-    arms = {"canary": [pod.manifest for pod in canary], "stable": [pod.manifest for pod in stable]}
-    now = after(seconds=seconds)
-    looks, again = await source.since(Key("shop", "churn"), "rollout", arms, ["errors"], INTERVAL, recorded, now)
-    assert timedelta(0) <= again <= INTERVAL
-    return looks
+    asked = Asked(
+        comparison="rollout",
+        pods={"canary": [read(pod.manifest) for pod in canary], "stable": [read(pod.manifest) for pod in stable]},
+        metrics={"errors": "ErrorRate"},
+        interval=INTERVAL,
+        after=recorded,
+    )
+    comparison = source.comparison = source.comparison or Comparison(asked)
+    comparison.recorded(recorded)
+    pages = await source.pages.read(KEY, comparison.to_read(asked))
+    comparison.take(asked, pages, after(seconds=seconds))
+    return tuple(comparison.looks)
 
 
 def counts(looks: Sequence[Look]) -> list[object]:
@@ -69,40 +90,35 @@ def counts(looks: Sequence[Look]) -> list[object]:
 
 
 async def test_a_look_is_what_was_added_since_the_last_one(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     stable.counters = {"2xx": 1000, "5xx": 10}
     assert not await look(source, [], [stable], 0)
     stable.counters = {"2xx": 1090, "5xx": 11}
     canary.counters = {"2xx": 8, "4xx": 5, "5xx": 2}
     taken = await look(source, [canary], [stable], 5)
-    assert counts(taken) == [Counts(canary=(10, 2), stable=(91, 1))]
+    assert counts(taken) == [Counts(canary=(10, 2), stable=(91, 1), refused=(5, 0))]
 
 
 async def test_looks_are_handed_out_until_they_are_recorded(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     for number in range(4):
         taken = await look(source, [canary], [stable], 5 * number)
     assert len(taken) == 3
-    assert len(await look(source, [canary], [stable], 16, recorded=taken[1].time)) == 1
-
-
-async def test_between_two_looks_nothing_is_read(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
-    await look(source, [canary], [stable], 0)
-    first = await look(source, [canary], [stable], 5)
-    assert await look(source, [canary], [stable], 9) == first
+    assert source.comparison
+    source.comparison.recorded(taken[1].time)
+    assert tuple(source.comparison.looks) == taken[2:]
 
 
 async def test_without_one_of_the_versions_there_are_no_counts_but_a_reason(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     await look(source, [canary], [stable], 0)
     stable.counters = None
     [taken] = await look(source, [canary], [stable], 5)
-    assert (taken.measurements, taken.left_out) == ({}, {"stable": SILENT})
+    assert (taken.measurements, taken.left_out) == ({}, {"stable": UNAVAILABLE})
 
 
 async def test_a_pod_that_is_not_ready_need_not_answer(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     canary.counters = None
     canary.manifest["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
     await look(source, [canary], [stable], 0)
@@ -110,7 +126,7 @@ async def test_a_pod_that_is_not_ready_need_not_answer(pods: dict[str, APod]) ->
 
 
 async def test_what_both_versions_counted_waits_for_a_look_that_can_be_taken(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     await look(source, [canary], [stable], 0)
     await look(source, [canary], [stable], 5)
     canary.counters, stable.counters = {"2xx": 7, "5xx": 1}, None
@@ -123,7 +139,7 @@ async def test_what_both_versions_counted_waits_for_a_look_that_can_be_taken(pod
 async def test_what_the_stable_version_counted_before_there_was_a_canary_is_not_compared_with_it(
     pods: dict[str, APod],
 ) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     for number in range(4):
         stable.counters = {"2xx": 100 * number}
         await look(source, [], [stable], 5 * number)
@@ -132,7 +148,7 @@ async def test_what_the_stable_version_counted_before_there_was_a_canary_is_not_
 
 
 async def test_what_a_new_canary_counted_waits_for_the_first_look(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     canary.counters = {"2xx": 5, "5xx": 5}
     assert not await look(source, [canary], [stable], 0)
     taken = await look(source, [canary], [stable], 5)
@@ -142,7 +158,7 @@ async def test_what_a_new_canary_counted_waits_for_the_first_look(pods: dict[str
 async def test_after_a_restart_of_the_operator_nothing_counts_twice(pods: dict[str, APod]) -> None:
     canary, stable = pods["canary"], pods["stable"]
     canary.counters = {"2xx": 500, "5xx": 50}
-    source = PodLooks()
+    source = Looking()
     assert not await look(source, [canary], [stable], 0, recorded=NOW.timestamp() - 5)
     canary.counters = {"2xx": 510, "5xx": 50}
     taken = await look(source, [canary], [stable], 5, recorded=NOW.timestamp() - 5)
@@ -150,7 +166,7 @@ async def test_after_a_restart_of_the_operator_nothing_counts_twice(pods: dict[s
 
 
 async def test_pods_of_a_version_are_summed_and_one_that_does_not_answer_is_left_out(pods: dict[str, APod]) -> None:
-    source, canary, stable, another = PodLooks(), pods["canary"], pods["stable"], pods["another"]
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable, another], 0)
     stable.counters, another.counters = {"2xx": 3, "5xx": 1}, {"2xx": 4, "5xx": 0}
     taken = await look(source, [canary], [stable, another], 5)
@@ -161,7 +177,7 @@ async def test_pods_of_a_version_are_summed_and_one_that_does_not_answer_is_left
 
 
 async def test_a_pod_that_answers_again_soon_counts_since_its_last_answer(pods: dict[str, APod]) -> None:
-    source, canary, stable, another = PodLooks(), pods["canary"], pods["stable"], pods["another"]
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable, another], 0)
     another.counters = None
     await look(source, [canary], [stable, another], 5)
@@ -171,7 +187,7 @@ async def test_a_pod_that_answers_again_soon_counts_since_its_last_answer(pods: 
 
 
 async def test_a_pod_that_was_silent_for_long_begins_again(pods: dict[str, APod]) -> None:
-    source, canary, stable, another = PodLooks(), pods["canary"], pods["stable"], pods["another"]
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable, another], 0)
     another.counters = None
     for number in range(1, 10):
@@ -193,13 +209,13 @@ async def test_a_pod_that_was_silent_for_long_begins_again(pods: dict[str, APod]
         ({"2xx": math.nan, "5xx": 5}, STRANGE),
         ({"2xx": 100, "5xx": math.inf}, STRANGE),
         ({"2xx": -1, "5xx": 5}, STRANGE),
-        (None, SILENT),
+        (None, UNAVAILABLE),
     ],
 )
 async def test_a_pod_that_misreports_is_left_out_and_named_and_is_well_again_when_its_counters_are(
     pods: dict[str, APod], reported: dict[str, float] | None, why: str
 ) -> None:
-    source, canary, stable, another = PodLooks(), pods["canary"], pods["stable"], pods["another"]
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     another.counters = {"2xx": 10, "5xx": 5}
     await look(source, [canary], [stable, another], 0)
     another.counters, stable.counters = reported, {"2xx": 9, "5xx": 1}
@@ -216,7 +232,7 @@ async def test_a_pod_that_misreports_is_left_out_and_named_and_is_well_again_whe
 async def test_new_pods_and_those_that_are_not_yet_or_no_longer_to_answer_are_nothing_to_tell(
     pods: dict[str, APod],
 ) -> None:
-    source, canary, stable, another = PodLooks(), pods["canary"], pods["stable"], pods["another"]
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     pending, ending = APod("pending", 1), APod("ending", 1)
     pending.manifest["status"]["phase"] = "Pending"
     ending.manifest["metadata"]["deletionTimestamp"] = NOW.isoformat()
@@ -226,7 +242,7 @@ async def test_new_pods_and_those_that_are_not_yet_or_no_longer_to_answer_are_no
 
 
 async def test_a_candidate_whose_first_numbers_make_no_sense_still_counts_from_its_start(pods: dict[str, APod]) -> None:
-    source, canary, stable, another = PodLooks(), pods["canary"], pods["stable"], pods["another"]
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable], 0)
     another.counters = {"2xx": math.nan}
     await look(source, [canary, another], [stable], 5)
@@ -238,7 +254,7 @@ async def test_a_candidate_whose_first_numbers_make_no_sense_still_counts_from_i
 async def test_the_order_of_pods_changes_nothing(pods: dict[str, APod]) -> None:
     canary, stable, another = pods["canary"], pods["stable"], pods["another"]
     silent = [APod("silent-1", 1), APod("silent-2", 1)]
-    one, other = PodLooks(), PodLooks()
+    one, other = Looking(), Looking()
     for number in range(3):
         stable.counters, another.counters = {"2xx": 10 * number}, {"2xx": 10 * number, "5xx": 5 - number}
         first = await look(one, [canary], [stable, another, *silent], 5 * number)
@@ -249,7 +265,7 @@ async def test_the_order_of_pods_changes_nothing(pods: dict[str, APod]) -> None:
 
 async def test_after_an_hour_without_looks_one_is_skipped(pods: dict[str, APod]) -> None:
     """The operator slept, or the clock was put forward: it is the same to see."""
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     await look(source, [canary], [stable], 0)
     canary.counters = {"2xx": 500, "5xx": 400}
     [skipped] = await look(source, [canary], [stable], 3600)
@@ -260,7 +276,7 @@ async def test_after_an_hour_without_looks_one_is_skipped(pods: dict[str, APod])
 
 
 async def test_looks_go_on_when_the_clock_is_put_back(pods: dict[str, APod]) -> None:
-    source, canary, stable = PodLooks(), pods["canary"], pods["stable"]
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
     for number, seconds in enumerate((0, 5, -3600, -3595, 20)):
         canary.counters = {"2xx": 10 * number}
         taken = await look(source, [canary], [stable], seconds)
@@ -271,7 +287,7 @@ async def test_looks_go_on_when_the_clock_is_put_back(pods: dict[str, APod]) -> 
 async def test_looks_go_on_after_the_recorded_one_when_the_clock_is_put_back_during_a_restart(
     pods: dict[str, APod],
 ) -> None:
-    source, canary, stable, recorded = PodLooks(), pods["canary"], pods["stable"], NOW.timestamp()
+    source, canary, stable, recorded = Looking(), pods["canary"], pods["stable"], NOW.timestamp()
     for number in range(3):
         canary.counters = {"2xx": 10 * number}
         taken = await look(source, [canary], [stable], 5 * number - 3600, recorded)
@@ -279,20 +295,188 @@ async def test_looks_go_on_after_the_recorded_one_when_the_clock_is_put_back_dur
     assert recorded < taken[0].time < taken[1].time
 
 
-def test_a_page_without_our_counter_says_nothing() -> None:
-    assert counters("# TYPE other counter\nother_total 3\n") is None
-
-
 async def test_a_page_that_is_no_metrics_is_no_answer(pods: dict[str, APod]) -> None:
-    source, canary, stable, another = PodLooks(), pods["canary"], pods["stable"], pods["another"]
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable, another], 0)
     another.counters = {'2xx", ="': 1}
     [taken] = await look(source, [canary], [stable, another], 5)
-    assert taken.left_out == {"another": SILENT}
+    assert "is not of Prometheus' text format" in taken.left_out["another"]
 
 
-def test_a_count_below_zero_does_not_hide_in_a_sum() -> None:
-    page = "# TYPE upright_requests_total counter\n" + "".join(
-        f'upright_requests_total{{code="2xx",model="{model}"}} {count}\n' for model, count in (("a", -1), ("b", 5))
+class ACount:
+    """A comparison that is told what pods count, without pods."""
+
+    def __init__(self, *, recorded: float | None = None, metrics: Mapping[str, str] | None = None) -> None:
+        self.recorded = recorded
+        self.metrics = metrics or {"errors": "ErrorRate", "refusals": "RefusalRate"}
+        self.comparison = Comparison(self._asked({}, frozenset()))
+        self.seconds = 0.0
+
+    def _asked(self, pages: Mapping[ArmName, Mapping[str, object]], unready: frozenset[str]) -> Asked:
+        return Asked(
+            comparison="rollout",
+            pods={
+                arm: [read(a_pod(name, ready=name not in unready)) for name in members]
+                for arm, members in pages.items()
+            },
+            metrics=self.metrics,
+            interval=INTERVAL,
+            after=self.recorded,
+        )
+
+    def take(
+        self,
+        canary: Mapping[str, Counters | Unread],
+        stable: Mapping[str, Counters | Unread],
+        unready: frozenset[str] = frozenset(),
+    ) -> bool:
+        asked = self._asked({"canary": canary, "stable": stable}, unready)
+        self.seconds += 5
+        return self.comparison.take(asked, {**canary, **stable}, after(seconds=self.seconds))
+
+    def state(self, arm: ArmName = "canary") -> Measurement:
+        return self.comparison.arms[arm]
+
+
+SILENT = Unread("it does not answer within 2s", "Let it be reached.")
+HEALTHY = Counters(10, 0, 0)
+
+
+def test_both_metrics_are_measured_from_the_same_counters_and_what_is_not_counted_is_not() -> None:
+    count = ACount(metrics={"errors": "ErrorRate", "refusals": "RefusalRate", "latency": "Latency"})
+    count.take({"c": Counters(0, 0, 0)}, {"s": Counters(0, 0, 0)})
+    count.take({"c": Counters(7, 2, 1)}, {"s": Counters(90, 5, 3)})
+    assert dict(count.comparison.looks[-1].measurements) == {
+        "errors": Counts(canary=(8, 1), stable=(93, 3), refused=(2, 5)),
+        "refusals": Counts(canary=(10, 2), stable=(98, 5)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("then", "left_out"),
+    [
+        (Counters(5, 20, 10), True),  # answers went backwards and the rest did not
+        (Counters(0, 0, 0), False),  # a restart
+        (Counters(12, 0, 0), False),
+    ],
+)
+def test_a_part_that_went_backwards_alone_is_no_restart(then: Counters, *, left_out: bool) -> None:
+    count = ACount()
+    for page in (Counters(10, 10, 0), Counters(10, 10, 0), then):
+        count.take({"c": page}, {"s": HEALTHY})
+    assert (count.comparison.looks[-1].left_out == {"c": TORN}) == left_out
+
+
+def test_requests_are_counted_and_no_requests_are_said_to_be_none() -> None:
+    count = ACount()
+    count.take({"c": Counters(0, 0, 0)}, {"s": Counters(1000, 0, 0)})
+    assert (count.state().state, count.state("stable").state) == ("NoRequests", "Counted")
+    count.take({"c": Counters(0, 4, 0)}, {"s": Counters(1050, 0, 0)})
+    assert (count.state(), count.state("stable")) == (
+        Measurement("Counted", requests=4),
+        Measurement("Counted", requests=50),
     )
-    assert math.isnan((counters(page) or (0, 0))[0])
+    count.take({"c": Counters(0, 4, 0)}, {"s": Counters(1050, 0, 0)})
+    assert (count.state().state, count.state().requests, count.state("stable").state) == ("NoRequests", 4, "NoRequests")
+
+
+def test_after_a_restart_of_the_operator_what_was_counted_before_is_no_request_of_now() -> None:
+    count = ACount(recorded=NOW.timestamp())
+    count.take({"c": Counters(500, 0, 0)}, {"s": Counters(1000, 0, 0)})
+    count.take({"c": Counters(503, 0, 0)}, {"s": Counters(1000, 0, 0)})
+    assert count.state().requests == 3
+
+
+def test_an_arm_of_which_no_pod_can_be_read_is_unreadable_and_says_which_why_and_what_to_do() -> None:
+    count = ACount()
+    assert count.take({"c-1": SILENT, "c-2": SILENT}, {"s": HEALTHY})
+    assert count.state() == Measurement(
+        "Unreadable",
+        "Pod c-1 (10.0.0.1:3000) cannot be measured: it does not answer within 2s. Nor can the other. "
+        "Let it be reached.",
+    )
+    count.take({"c-1": SILENT, "c-2": HEALTHY}, {"s": HEALTHY})
+    assert count.state().state == "Counted"
+
+
+def test_counters_that_are_no_numbers_cannot_be_read() -> None:
+    count = ACount()
+    count.take({"c": Counters(math.nan, 0, 0)}, {"s": HEALTHY})
+    assert count.state().state == "Unreadable"
+    assert STRANGE in count.state().message
+
+
+def test_pods_that_are_not_ready_yet_are_not_unreadable() -> None:
+    count = ACount()
+    count.take({"c-1": SILENT, "c-2": SILENT}, {"s": HEALTHY}, unready=frozenset({"c-1", "c-2"}))
+    assert count.state().state == "NoRequests"
+    count.take({"c-1": SILENT, "c-2": SILENT}, {"s": HEALTHY}, unready=frozenset({"c-1"}))
+    assert count.state().message.startswith("Pod c-2 ")
+
+
+def test_requests_that_go_in_and_do_not_come_out_for_three_looks_are_stuck() -> None:
+    count = ACount()
+    count.take({"c": Counters(3, 0, 0, 0)}, {"s": HEALTHY})
+    for _ in range(2):
+        count.take({"c": Counters(3, 0, 0, 7)}, {"s": HEALTHY})
+        assert count.state().state == "Counted"  # they may still come out
+    count.take({"c": Counters(3, 0, 0, 8)}, {"s": HEALTHY})
+    assert count.state().state == "Stuck"
+    assert count.state().message.startswith("8 requests are in pod c, and none has been answered for 15s.")
+    count.take({"c": Counters(3, 0, 1, 7)}, {"s": HEALTHY})
+    assert count.state().state == "Counted"
+
+
+@pytest.mark.parametrize("in_progress", [None, 0.0, -3.0, math.nan])
+def test_without_a_gauge_that_says_so_nothing_is_stuck(in_progress: float | None) -> None:
+    count = ACount()
+    for _ in range(6):
+        count.take({"c": Counters(3, 0, 0, in_progress)}, {"s": HEALTHY})
+    assert count.state().state == "NoRequests"
+
+
+def test_there_is_something_to_say_after_a_look_and_when_a_state_changes_and_else_not() -> None:
+    count = ACount()
+    assert count.take({}, {"s": HEALTHY})  # the first states
+    assert not count.take({}, {"s": Counters(11, 0, 0)})
+    assert count.take({}, {"s": Counters(11, 0, 0)})  # counted before, and not now
+    assert count.take({"c": Counters(0, 0, 0)}, {"s": Counters(11, 0, 0)})  # a look
+    assert not count.take({}, {"s": Counters(11, 0, 0)})
+
+
+def test_nothing_is_remembered_of_pods_that_are_gone() -> None:
+    count = ACount()
+    for number in range(500):
+        count.take({f"c-{number}": HEALTHY}, {f"s-{number}": HEALTHY, f"t-{number}": SILENT})
+    kept = vars(count.comparison)
+    assert {name for name in ("_samples", "_totals", "_silent") if len(kept[name]) > 3} == set()
+
+
+def test_so_many_looks_wait_to_be_recorded_and_none_is_taken_back() -> None:
+    count = ACount()
+    for number in range(MOST_LOOKS + 50):
+        count.take({"c": Counters(number, 0, 0)}, {"s": Counters(number, 0, 0)})
+    waiting = tuple(count.comparison.looks)
+    assert len(waiting) == MOST_LOOKS
+    assert not count.take({"c": Counters(10**6, 0, 0)}, {"s": Counters(10**6, 0, 0)})
+    assert tuple(count.comparison.looks) == waiting
+    count.comparison.recorded(waiting[-1].time)
+    assert count.take({"c": Counters(10**6 + 5, 0, 0)}, {"s": Counters(10**6 + 7, 0, 0)})
+    [taken] = count.comparison.looks  # what was counted in looks that were dropped is no evidence
+    assert taken.measurements["errors"] == Counts(canary=(5, 0), stable=(7, 0))
+
+
+def test_pods_that_answer_are_read_before_those_that_did_not_and_both_arms_by_turns() -> None:
+    count = ACount()
+    canary: dict[str, Counters | Unread] = {"c-1": SILENT, "c-2": HEALTHY}
+    stable: dict[str, Counters | Unread] = {"s-1": HEALTHY, "s-2": SILENT, "s-3": HEALTHY}
+    starting = frozenset({"c-1"})
+    count.take(canary, stable, unready=starting)
+    asked = count._asked({"canary": canary, "stable": stable}, starting)
+    assert [pod.name for pod in count.comparison.to_read(asked)] == ["s-1", "c-2", "s-3", "c-1", "s-2"]
+
+
+def test_a_look_names_as_many_pods_as_the_analysis_keeps() -> None:
+    count = ACount()
+    count.take({"c": HEALTHY}, {f"s-{number:04}": SILENT for number in range(1000)})
+    assert list(count.comparison.looks[-1].left_out) == [f"s-{number:04}" for number in range(5)]

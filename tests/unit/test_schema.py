@@ -1,10 +1,12 @@
 """From a pydantic model to a structural schema."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 
 from upright.api import crds
@@ -53,6 +55,32 @@ def test_bounds_are_those_of_openapi_3_0() -> None:
         "default": 3,
         "description": "A bounded number.",
     }
+
+
+def test_a_fractional_bound_is_said_once_more_because_the_api_server_cuts_it() -> None:
+    class Fractions(Resource):
+        share: float = Field(0.5, ge=0.000001, lt=0.9, description="A share.")
+        several: list[Annotated[float, Field(gt=-0.5, le=1)]] = Field([], max_length=2, description="More of them.")
+
+    properties = structural_schema(Fractions)["properties"]
+    share, several = properties["share"], properties["several"]["items"]
+    assert (share["minimum"], share["maximum"]) == (0.000001, 0.9)
+    assert "exclusiveMaximum" not in share, "cut to 0 it would refuse 0"
+    assert [(rule["rule"], rule["message"]) for rule in share["x-kubernetes-validations"]] == [
+        ("self >= 0.000001", "must be at least 0.000001"),
+        ("self < 0.9", "must be less than 0.9"),
+    ]
+    assert [rule["rule"] for rule in several["x-kubernetes-validations"]] == ["self > -0.5"]
+
+
+def test_a_duration_has_the_bounds_of_its_field() -> None:
+    class Bounded(Resource):
+        wait: Duration = Field(timedelta(seconds=5), ge=timedelta(seconds=1), description="How long.")
+
+    rules = structural_schema(Bounded)["properties"]["wait"]["x-kubernetes-validations"]
+    assert [rule["message"] for rule in rules] == ["must be at most 87600h (ten years)", "wait must be at least 1s"]
+    with pytest.raises(ValueError, match="greater than or equal to 1 second"):
+        Bounded.model_validate({"wait": "999ms"})
 
 
 def test_defaults_stand_as_a_user_would_write_them() -> None:
@@ -105,6 +133,10 @@ def test_every_field_of_our_kinds_is_described_and_every_list_and_map_of_a_spec_
     for node in nodes(schema["spec"]):
         if node["type"] == "array":
             assert "maxItems" in node, f"{name}: {node}"
+        if "additionalProperties" in node:
+            assert "maxProperties" in node, f"{name}: {node}"
+        if node["type"] == "string" and node.get("format") != "date-time":
+            assert node.keys() & {"maxLength", "enum"}, f"{name}: {node}"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +145,26 @@ def test_every_field_of_our_kinds_is_described_and_every_list_and_map_of_a_spec_
 def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
     assert parse_duration(format_duration(parse_duration(text))) == parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["99999999999h", "9" * 400 + "ms", "999999h" * 4, "87600h1ms"])
+def test_a_duration_that_was_stored_before_there_was_a_longest_counts_as_that(text: str) -> None:
+    assert parse_duration(text) == timedelta(days=3650)
+
+
+PARTS = st.tuples(st.from_regex(r"[0-9]{1,30}(\.[0-9]{1,9})?", fullmatch=True), st.sampled_from(["ms", "s", "m", "h"]))
+
+
+@given(st.lists(PARTS, min_size=1, max_size=40).map(lambda parts: "".join(map("".join, parts))))
+def test_no_duration_that_can_be_written_overflows_anything(text: str) -> None:
+    read = parse_duration(text)
+    assert datetime(2026, 1, 1, tzinfo=UTC) + 20 * read < datetime.max.replace(tzinfo=UTC)
+    assert read.total_seconds() < 2**31, "fits where Kubernetes counts seconds in 32 bits"
+    assert abs(parse_duration(format_duration(read)) - read) <= timedelta(milliseconds=1)
+
+
+def test_no_duration_that_is_written_is_negative() -> None:
+    assert format_duration(timedelta(seconds=-5)) == "0s"
 
 
 @pytest.mark.parametrize("text", ["7d", "", "10", "-1s", "1 h", 15, None])

@@ -19,7 +19,9 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("UPRIGHT_NAMESPACES", "shop, market")
     monkeypatch.setenv("UPRIGHT_DEFAULT_STORE", "pvc://models")
     monkeypatch.setenv("UPRIGHT_ALLOWED_FORMATS", "skops,joblib")
+    monkeypatch.setenv("UPRIGHT_FIXED_IDS", "false")
     settings = read_settings()
+    assert settings.fixed_ids is False
     assert settings.namespaces == ("shop", "market")
     assert settings.default_store == "pvc://models"
     assert settings.allowed_formats == ("skops", "joblib")

@@ -26,8 +26,10 @@ from tests.unit.builders import (
 from upright.api import names
 from upright.api.training_job import TrainingJob
 from upright.contract import Manifest, Plan, ResourceType
-from upright.training.manifests import job, run_labels
-from upright.training.observe import Observed, observe
+from upright.pods.reading import Pod, read
+from upright.training.inputs import inputs_of
+from upright.training.manifests import job
+from upright.training.observe import Contents, Observed, observe
 from upright.training.parameters import InvalidParametersError, as_environment
 from upright.training.plan import plan
 
@@ -44,53 +46,74 @@ REPORT = json.dumps(
 )
 
 
-def observed(resource: TrainingJob, **more: Any) -> Observed:
+def observed(resource: TrainingJob, sources: Mapping[str, str] | None = None, **more: Any) -> Observed:
     plain = Observed(
         now=NOW,
         defaults=DEFAULTS,
         resource=resource,
+        runs=resource.status.runs,
+        inputs=inputs_of(resource, sources or {}),
         jobs={},
-        pods=(),
+        orphans=(),
+        pods={},
         versions=frozenset(),
-        next_number=1 + max((run.number for run in resource.status.runs), default=0),
-        obstacles=(),
+        kept=frozenset(),
+        next_number=1 + max((run.number for run in resource.status.runs if run.job or run.finished_at), default=0),
     )
     return replace(plain, **more)
 
 
-def then(before: Observed, made: Plan, **more: Any) -> Observed:
-    """What is observed when the plan's status has been recorded."""
+def then(before: Observed, made: Plan, change: Mapping[str, Any] | None = None, **more: Any) -> Observed:
+    """What is observed when the plan's status has been recorded, and perhaps the object changed."""
     stored = {**as_stored(before.resource), "status": dict(made.status)}
+    stored["spec"] = {**stored["spec"], **(change or {})}
     resource = TrainingJob.model_validate(stored)
-    return replace(before, resource=resource, next_number=1 + resource.status.runs[0].number, **more)
+    fresh = observed(resource, more.pop("sources", before.inputs.sources))
+    kept = {name: getattr(before, name) for name in ("now", "defaults", "jobs", "pods", "versions", "kept")}
+    return replace(fresh, **{**kept, **more})
 
 
-def recorded(**spec: Any) -> Observed:
+def recorded(sources: Mapping[str, str] | None = None, **spec: Any) -> Observed:
     """A TrainingJob whose first run is recorded, and has no Job yet."""
-    first = observed(a_training_job(**spec))
+    first = observed(a_training_job(**spec), sources)
     return then(first, plan(first))
 
 
-def the_job(of: Observed, **status: Any) -> Mapping[str, Manifest]:
+def the_job(of: Observed, suspend: bool = False, **status: Any) -> Mapping[str, Manifest]:
+    """Its Job, as the API server gives it."""
     run = of.resource.status.runs[0]
     made = job(of.resource, run, DEFAULTS, "pvc://models")
-    return {run.name: {**made, "metadata": metadata(run.name, labels=made["metadata"]["labels"]), "status": status}}
+    meta = metadata(run.name, labels=made["metadata"]["labels"], annotations=made["metadata"]["annotations"])
+    return {run.name: {**made, "metadata": meta, "spec": {**made["spec"], "suspend": suspend}, "status": status}}
 
 
 def ended(of: Observed, type: str, reason: str = "") -> Mapping[str, Manifest]:
     return the_job(of, failed=1, conditions=[{"type": type, "status": "True", "reason": reason}])
 
 
-def its_pod(of: Observed, containers: Mapping[str, Any]) -> Sequence[Manifest]:
-    return [a_pod("churn-1-x", labels=run_labels(of.resource, of.resource.status.runs[0]), containers=containers)]
+def its_pod(of: Observed, containers: Mapping[str, Any], **status: Any) -> Mapping[str, Sequence[Pod]]:
+    run = of.resource.status.runs[0]
+    return {run.name: [read(a_pod(f"{run.name}-x", containers=containers, **status))]}
 
 
 def run_of(made: Plan) -> Any:
     return made.status["runs"][0]
 
 
+def said(made: Plan, type: str) -> str | None:
+    """The message of a condition that holds."""
+    found = (one for one in made.status["conditions"] if one["type"] == type and one["status"] == "True")
+    return next((one["message"] for one in found), None)
+
+
 def stalled(made: Plan) -> str | None:
-    return next((one["message"] for one in made.status["conditions"] if one["type"] == "Stalled"), None)
+    return said(made, "Stalled")
+
+
+def is_steady(of: Observed, made: Plan) -> bool:
+    """Whether planning again from what was recorded plans nothing new."""
+    later = plan(then(of, made))
+    return later.status == made.status and not (later.create or later.delete or later.correct)
 
 
 # When a run starts
@@ -112,15 +135,22 @@ def test_a_recorded_run_whose_job_is_not_seen_yet_is_made_again_under_the_same_n
     assert run_of(plan(waiting_run))["number"] == 1
 
 
-def succeeded(**spec: Any) -> Observed:
-    running = recorded(**spec)
+def succeeded(sources: Mapping[str, str] | None = None, **spec: Any) -> Observed:
+    running = recorded(sources, **spec)
+    return finished(running)
+
+
+def finished(running: Observed) -> Observed:
+    """The run that is recorded has produced its version."""
+    [run, *_] = running.resource.status.runs
     done = replace(
         running,
-        jobs=ended(running, "Complete"),
+        jobs={**running.jobs, **ended(running, "Complete")},
         pods=its_pod(running, {"publish": exited(0, REPORT)}),
-        versions=frozenset({"churn-1"}),
+        versions=running.versions | {run.name},
+        kept=running.kept | {run.name},
     )
-    return then(done, plan(done), pods=())
+    return then(done, plan(done), pods={})
 
 
 @pytest.mark.parametrize(
@@ -137,7 +167,7 @@ def succeeded(**spec: Any) -> Observed:
 def test_another_run_starts_for_what_changes_the_outcome_and_for_nothing_else(change: Any, trigger: Any) -> None:
     done = succeeded()
     changed = a_training_job(status=done.resource.status.model_dump(mode="json", by_alias=True), **change)
-    made = plan(replace(done, resource=changed))
+    made = plan(replace(observed(changed), versions=done.versions, kept=done.kept))
     if trigger is None:
         assert len(made.status["runs"]) == 1
     else:
@@ -147,10 +177,8 @@ def test_another_run_starts_for_what_changes_the_outcome_and_for_nothing_else(ch
 
 def test_a_change_during_a_run_waits_for_its_end() -> None:
     running = recorded()
-    changed = a_training_job(
-        parameters={"max_depth": 9}, status=running.resource.status.model_dump(mode="json", by_alias=True)
-    )
-    made = plan(replace(running, resource=changed, jobs=the_job(running, active=1)))
+    running = replace(running, jobs=the_job(running, active=1))
+    made = plan(then(running, plan(running), {"parameters": {"max_depth": 9}}))
     assert len(made.status["runs"]) == 1
 
 
@@ -177,9 +205,10 @@ def test_without_a_store_nothing_starts() -> None:
 def test_a_run_that_lacks_something_waits_says_so_and_starts_by_itself() -> None:
     lacking = replace(recorded(), obstacles=("ConfigMap rows of spec.data 'train' does not exist",))
     made = plan(lacking)
-    assert "ConfigMap rows" in (stalled(made) or "")
+    assert "ConfigMap rows" in (said(made, "Reconciling") or "")
+    assert stalled(made) is None  # what is about to come in the same release would be given up
     assert not made.create
-    assert made.again is not None
+    assert made.again is None  # the watches tell
     assert plan(replace(lacking, obstacles=())).create
 
 
@@ -228,7 +257,7 @@ def test_a_run_that_gives_no_model_says_why(condition: Any, containers: Any, pha
     assert run_of(made)["phase"] == phase
     assert said in run_of(made)["message"]
     assert said in (stalled(made) or "")
-    assert made.events[-1].reason == f"Run{phase}"
+    assert [event.reason for event in made.events] == [f"Run{phase}"]
 
 
 def test_a_failed_run_is_not_repeated_by_itself() -> None:
@@ -264,6 +293,8 @@ def test_a_finished_job_is_kept_for_its_time_and_then_deleted() -> None:
     assert soon.again == timedelta(minutes=1)
     [removed] = plan(replace(done, now=after(minutes=60))).delete
     assert removed.name == "churn-1"
+    longest = replace(done, resource=a_training_job(ttl="99999999h", status=as_stored(done.resource)["status"]))
+    assert not plan(longest).delete
 
 
 # Numbers and observation
@@ -278,14 +309,14 @@ async def test_numbers_go_on_after_versions_of_an_earlier_training_job_of_the_na
         ),
         (names.MODEL_VERSIONS, {"metadata": metadata("churn-5"), "spec": {"number": 1}}),
     ]
-    seen = await observe(as_stored(resource), AWorld(*old), DEFAULTS)
+    seen = await observe(as_stored(resource), AWorld(*old), DEFAULTS, Contents())
     assert seen.next_number == 6
 
 
 async def test_missing_claims_and_config_maps_are_named() -> None:
     waits = recorded(data=[{"name": "train", "uri": "configmap://rows/a.csv"}])
-    rows = (names.CONFIG_MAPS, {"metadata": metadata("rows"), "data": {"b.csv": ""}})
-    seen = await observe(as_stored(waits.resource), AWorld(rows), DEFAULTS)
+    rows = (names.CONFIG_MAPS, {"metadata": metadata("rows", resourceVersion="1"), "data": {"b.csv": ""}})
+    seen = await observe(as_stored(waits.resource), AWorld(rows), DEFAULTS, Contents())
     told = " ".join(seen.obstacles)
     assert "no key 'a.csv', only b.csv" in told
     assert "PersistentVolumeClaim models" in told

@@ -14,9 +14,9 @@
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
@@ -30,5 +30,9 @@
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [get, list, create, patch]
+# What is owned goes before its owner (blockOwnerDeletion): some clusters want this right of who says so.
+- apiGroups: [upright.dev]
+  resources: [trainingjobs/finalizers, deployments/finalizers]
+  verbs: [update]
 {{- end }}

@@ -8,7 +8,7 @@ three are pure. The probability that a healthy canary is ever rolled back is at 
 from upright.analysis.dispersion import estimate_dispersion
 from upright.analysis.engine import begin, update
 from upright.analysis.looks import Counts, Histogram, Look, Moments
-from upright.analysis.state import State
+from upright.analysis.state import State, StateError
 from upright.analysis.verdict import Decision, MetricVerdict, Verdict, verdict
 from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
 
@@ -23,6 +23,7 @@ __all__ = [
     "Moments",
     "Policy",
     "State",
+    "StateError",
     "Tolerance",
     "Verdict",
     "begin",

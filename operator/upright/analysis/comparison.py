@@ -1,7 +1,7 @@
 """What is remembered of one counted metric, and how a look changes it.
 
-This module joins the parts for ErrorRate, Ratio, Quality, Latency and Limit: a kernel gives the evidence of the look,
-the onset mixture accumulates it, and three choices are made here, each of which keeps the guarantee:
+This module joins the parts for ErrorRate, RefusalRate, Ratio, Quality, Latency and Limit: a kernel gives the evidence
+of the look, the onset mixture accumulates it, and three choices are made here, each of which keeps the guarantee:
 
 - Margins. A canary is healthy while it is within the relative or the absolute margin. Evidence must exclude both, so
   E = min(E_relative, E_absolute): below each of two e-processes, so an e-process under either null.
@@ -30,7 +30,7 @@ from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
 MAX_CHANNELS = 14
 LATENCY_MARGIN = 0.01  # the absolute part of non-inferiority where the tolerance has none
 MEMORY = 0.95  # weight of the past in the guess of the stable rate, per look
-_COUNTED = (MetricType.ERROR_RATE, MetricType.RATIO)
+_COUNTED = (MetricType.ERROR_RATE, MetricType.REFUSAL_RATE, MetricType.RATIO)
 _GUESSED = (MetricType.LATENCY, MetricType.QUALITY)
 _ABSOLUTE_SAFE: Floats = np.array([0.1, 0.6])
 

@@ -20,6 +20,8 @@ from upright.analysis.looks import (
     EDGES,
     KIND,
     MISSING,
+    NO_TRAFFIC,
+    REFUSED,
     SKIPS,
     USABLE,
     WARMING,
@@ -34,6 +36,7 @@ from upright.analysis.looks import (
     above_edges,
     checked,
     inner_edges,
+    only_refused,
     stable_alone,
     tabulated,
 )
@@ -75,7 +78,8 @@ def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
     Counts may be arrays over runs; the first such look makes the state one of that many runs.
 
     Raises:
-        ValueError: the state was begun with another policy, or the look has another number of runs than the state.
+        StateError: the state was begun with another policy, or is damaged; begin anew.
+        ValueError: the look's time is no finite number, or it has another number of runs than the state.
     """
     analysis = load(policy, state)
     if not math.isfinite(look.time):
@@ -197,6 +201,8 @@ def _watched(
     watched = _for_runs(watched, len(table.canary_total))
     assert isinstance(watched.memory, Comparison)
     used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT, whole=watched.exact is not None)
+    if isinstance(measurement, Counts) and (reason == NO_TRAFFIC).any():
+        reason = np.where((reason == NO_TRAFFIC) & only_refused(measurement), REFUSED, reason)
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
         used = Table(np.zeros_like(used.counts))

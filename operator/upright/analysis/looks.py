@@ -21,11 +21,15 @@ Ints: TypeAlias = NDArray[np.int64]
 class Counts:
     """Events of each version since the last look, as (total, bad); None for one that was not measured.
 
+    `refused` is what came to canary and stable beside and is none of the metric's events, such as the requests refused
+    by 4xx of an ErrorRate: it is no evidence, but a version with such events alone was not without traffic.
+
     Raises ValueError when there are not two of them.
     """
 
     canary: tuple[ArrayLike, ArrayLike] | None
     stable: tuple[ArrayLike, ArrayLike] | None
+    refused: tuple[ArrayLike, ArrayLike] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         _check(("total", "bad"), self.canary, self.stable)
@@ -95,8 +99,11 @@ SKIPS = (
     "there was no traffic to one of the versions",
     "a count is not a whole number, as the exact boundary needs",
     "the version was still warming up",
+    "all requests to one of the versions were refused (4xx), which is no error",
 )
-MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING = range(len(SKIPS))
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING, REFUSED = range(
+    len(SKIPS)
+)
 USABLE = -1
 INFINITE = 1e100  # more than any service counts; squares of less are finite
 
@@ -144,6 +151,13 @@ def rows(measurement: Counts | Moments, size: int) -> Floats:
 def tabulated(counts: Counts) -> Table:
     """The counts as a table with one channel."""
     return Table(rows(counts, 2)[:, None])
+
+
+def only_refused(counts: Counts) -> Bools:
+    """Where every version without events had some that were refused, shape (runs,)."""
+    arms = zip((counts.canary, counts.stable), counts.refused, strict=True)
+    busy = [np.greater(0.0 if arm is None else arm[0], 0) | np.greater(refused, 0) for arm, refused in arms]
+    return np.atleast_1d(np.logical_and(*busy))
 
 
 def stable_alone(table: Table) -> Table:

@@ -6,6 +6,7 @@ What is not there yet has no field: Kubernetes drops one that is null.
 """
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -16,7 +17,7 @@ from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.exact import Exact
-from upright.analysis.looks import SKIPS, Floats
+from upright.analysis.looks import INFINITE, SKIPS, USABLE, Floats
 from upright.api.monitoring import Boundary, Metric, MetricType, Policy, Tolerance
 
 _CROSSED: np.dtype[np.void] = np.dtype([("time", "<f8"), ("evidence", "<f8"), ("blamed", "<f8")])
@@ -53,6 +54,10 @@ class LeftOut(NamedTuple):
 
 
 NAMED = 5
+
+
+class StateError(ValueError):
+    """A state cannot be gone on with: it belongs to another policy, or is damaged. The text says what to do."""
 
 
 class Analysis(NamedTuple):
@@ -105,33 +110,80 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
     """The analysis that a state holds.
 
     Raises:
-        ValueError: the state was begun with another policy, or is not a state.
+        StateError: the state was begun with another policy, or is not a state.
     """
     wanted = policy.fingerprint
     found = state.get("policy") if isinstance(state, Mapping) else None
     if found != wanted:
-        raise ValueError(
+        raise StateError(
             f"the state belongs to policy {found!r}, not to this one ({wanted!r}): metrics, tolerances, interval or "
             "horizon were changed. Call begin(policy) and analyse the looks again."
         )
-    crossing = state.get("crossing")
+    try:
+        return _loaded(policy, state)
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        raise StateError(
+            f"the state is damaged ({type(problem).__name__}: {problem}). Call begin(policy) and analyse the looks "
+            "again."
+        ) from problem
+
+
+def _loaded(policy: Policy, state: Mapping[str, Any]) -> Analysis:
+    runs = _count(state["runs"], 1)
+    crossing, left_out = state.get("crossing"), state.get("leftOut")
+    first: Any = state.get("first")
+    last: Any = state.get("last")
+    if (first is not None or last is not None) and not -_LATEST < first <= last < _LATEST:
+        raise ValueError("first and last are no times")
     return Analysis(
-        policy=wanted,
-        runs=state["runs"],
-        looks=state["looks"],
-        late=state["late"],
-        left_out=LeftOut(**state["leftOut"]) if "leftOut" in state else None,
-        first=state.get("first"),
-        last=state.get("last"),
-        crossing=None if crossing is None else Crossing(*_decode(crossing, _CROSSED)),
-        metrics={metric.name: _load_metric(metric, state["metrics"][metric.name]) for metric in policy.metrics},
+        policy=policy.fingerprint,
+        runs=runs,
+        looks=_count(state["looks"]),
+        late=_count(state["late"]),
+        left_out=None if left_out is None else _load_left_out(left_out),
+        first=first,
+        last=last,
+        crossing=None if crossing is None else _load_crossing(crossing, policy, runs),
+        metrics={
+            metric.name: _load_metric(metric, policy, state["metrics"][metric.name], runs) for metric in policy.metrics
+        },
     )
 
 
-def _load_metric(metric: Metric, stored: Mapping[str, Any]) -> Watched:
-    edges = tuple(stored["edges"])
+def _count(value: Any, least: int = 0) -> int:
+    if not (type(value) is int and least <= value < _MOST):
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _load_left_out(stored: Mapping[str, Any]) -> LeftOut:
+    pods = {str(pod): str(why) for pod, why in stored["pods"].items()}
+    return LeftOut(_count(stored["looks"], 1), pods)
+
+
+def _load_crossing(stored: Any, policy: Policy, runs: int) -> Crossing:
+    crossing = Crossing(*_decode(stored, _CROSSED, runs))
+    if runs == 1 and not (
+        abs(crossing.time[0]) < _LATEST
+        and abs(crossing.evidence[0]) < INFINITE
+        and crossing.blamed[0] in range(len(policy.metrics))
+    ):
+        raise ValueError("its crossing is none")
+    return crossing
+
+
+def _load_metric(metric: Metric, policy: Policy, stored: Mapping[str, Any], runs: int) -> Watched:
+    edges = tuple(float(edge) for edge in stored["edges"])
+    if not all(low < high for low, high in zip((-math.inf, *edges), (*edges, math.inf), strict=True)):
+        raise ValueError("its edges do not rise")
+    dispersion = stored["dispersion"]
+    if not 1 <= dispersion < INFINITE:
+        raise ValueError(f"{dispersion!r} is no dispersion")
     layout = _layout(metric.type, metric.margins, metric.boundary, len(edges))
-    skips, last_skip, *numbers = _decode(stored["seen"], layout)
+    decoded = _decode(stored["seen"], layout, runs)
+    if runs == 1:
+        _check(dict(zip(layout.names or (), decoded, strict=True)), policy.share(metric))
+    skips, last_skip, *numbers = decoded
     memory: Comparison | Drifting | None = None
     boundary: Exact | None = None
     if metric.boundary is Boundary.EXACT:
@@ -139,7 +191,32 @@ def _load_metric(metric: Metric, stored: Mapping[str, Any]) -> Watched:
         numbers = numbers[: -len(exact.SHAPES)]
     if numbers:
         memory = Drifting(*numbers) if metric.type is MetricType.MEAN else Comparison(*numbers)
-    return Watched(memory, boundary, edges, stored["dispersion"], skips, last_skip)
+    return Watched(memory, boundary, edges, dispersion, skips, last_skip)
+
+
+_LATEST = 1e15
+_MOST = 2**53
+_SIGNED = frozenset(
+    {"last_skip", "log_wealth", "log_evidence", "exact_log_evidence", "safest", "total", "arms", "safe"}
+)
+"""What may be below zero. The wealth of a bet may be nothing, which is minus infinity as a logarithm."""
+
+
+def _check(numbers: Mapping[str, Floats], share: float) -> None:
+    """Refuse what no analysis leaves behind. Raises ValueError."""
+    for name, values in numbers.items():
+        least = -math.inf if name == "log_wealth" else -INFINITE if name in _SIGNED else 0.0
+        if not ((values >= least) & (values < INFINITE)).all():
+            raise ValueError(f"{name} has values that it cannot have")
+    if numbers["last_skip"][0] not in range(USABLE, len(SKIPS)):
+        raise ValueError("last_skip is no reason")
+    if "exact_alive" in numbers:
+        alive, spent = numbers["exact_alive"].sum(), numbers["exact_spent"][0]
+        if not (0 < alive < 1 + _ROUNDING and spent <= share * (1 + _ROUNDING)):
+            raise ValueError("its probabilities are none")
+
+
+_ROUNDING = 1e-6
 
 
 @lru_cache(maxsize=256)
@@ -161,8 +238,13 @@ def _encode(arrays: Sequence[Floats], runs: int) -> Any:
     return base64.b64encode(flat.astype("<f8", copy=False).tobytes()).decode("ascii")
 
 
-def _decode(stored: Any, layout: np.dtype[np.void]) -> Sequence[Floats]:
-    if not isinstance(stored, str):
-        return tuple(stored)
-    record = np.frombuffer(base64.b64decode(stored), layout)
+def _decode(stored: Any, layout: np.dtype[np.void], runs: int) -> Sequence[Floats]:
+    if runs > 1:
+        arrays = tuple(stored)
+        if not all(isinstance(array, np.ndarray) for array in arrays):
+            raise TypeError("several runs are kept as arrays")
+        return arrays
+    record = np.frombuffer(base64.b64decode(stored, validate=True), layout)
+    if len(record) != 1:
+        raise ValueError(f"{len(record)} runs where one is expected")
     return [record[name] for name in layout.names or ()]

@@ -11,7 +11,7 @@ from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.engine import metric_evidence, reported, together, weighted_evidence
-from upright.analysis.looks import SKIPS, USABLE, Bools, Floats
+from upright.analysis.looks import SKIPS, USABLE, Bools, Floats, Ints
 from upright.analysis.state import Analysis, Watched, load
 from upright.api.common import format_duration
 from upright.api.monitoring import Metric, MetricType, Policy
@@ -65,7 +65,11 @@ class Verdict:
         threshold: 1 / falseRollbackProbability.
         ratio: of the rates of `metric`, None while unknown (NaN in arrays).
         interval: (low, high) of the ratio, None while unknown.
-        message: a sentence with metric, rates, ratio, evidence and threshold.
+        looks: how many were taken.
+        used: how many of them gave evidence for some metric.
+        why_unused: why the last one that did not was not used, by metric where they differ; empty when all were used,
+            and for many runs.
+        message: a sentence with metric, rates, ratio, evidence and threshold, or why there are none.
         metrics: each metric by itself; empty for many runs.
     """
 
@@ -75,6 +79,9 @@ class Verdict:
     threshold: float
     ratio: float | None
     interval: tuple[float, float] | None
+    looks: int
+    used: int
+    why_unused: str
     message: str
     metrics: tuple[MetricVerdict, ...]
 
@@ -83,7 +90,7 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
     """What the state says.
 
     Raises:
-        ValueError: the state was begun with another policy.
+        StateError: the state was begun with another policy, or is damaged; begin anew.
     """
     analysis = load(policy, state)
     shares = weighted_evidence(analysis, policy)
@@ -100,6 +107,7 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
     metrics = tuple(_metric_verdict(analysis, policy, metric) for metric in policy.metrics)
     worst = metrics[int(blamed[0])]
     decision = Decision(str(decisions[0]))
+    used = int(_used(analysis)[0])
     return Verdict(
         decision=decision,
         metric=worst.name,
@@ -107,6 +115,9 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
         threshold=threshold,
         ratio=worst.ratio,
         interval=worst.interval,
+        looks=analysis.looks,
+        used=used,
+        why_unused=_why_unused(analysis),
         message=_message(analysis, policy, decision, worst, float(evidence[0]), threshold),
         metrics=metrics,
     )
@@ -145,8 +156,26 @@ def _of_many(analysis: Analysis, policy: Policy, decisions: Any, blamed: Any, ev
         "threshold": np.full(analysis.runs, 1 / policy.false_rollback_probability),
         "ratio": picked[0],
         "interval": (picked[1], picked[2]),
+        "looks": np.full(analysis.runs, analysis.looks),
+        "used": _used(analysis),
     }
-    return Verdict(message=f"{rolled_back} of {analysis.runs} runs are rolled back.", metrics=(), **of_runs)
+    message = f"{rolled_back} of {analysis.runs} runs are rolled back."
+    return Verdict(why_unused="", message=message, metrics=(), **of_runs)
+
+
+def _used(analysis: Analysis) -> Ints:
+    """How many looks gave evidence for the metric for which most did, shape (runs,)."""
+    memories = [watched.memory for watched in analysis.metrics.values()]
+    used = [np.zeros(analysis.runs) if memory is None else memory.used for memory in memories]
+    return np.asarray(np.max(used, axis=0), dtype=np.int64)
+
+
+def _why_unused(analysis: Analysis) -> str:
+    last = {name: int(watched.last_skip[0]) for name, watched in analysis.metrics.items()}
+    why = {name: SKIPS[place] for name, place in last.items() if place != USABLE}
+    if len(set(why.values())) <= 1:
+        return next(iter(why.values()), "")
+    return "; ".join(f"{name}: {reason}" for name, reason in why.items())
 
 
 def _ratios(watched: Watched, metric: Metric, policy: Policy, runs: int) -> tuple[Any, Floats, Floats, Floats]:
@@ -201,13 +230,16 @@ def _message(
 ) -> str:
     metric = next(metric for metric in policy.metrics if metric.name == worst.name)
     few = _few(analysis.metrics[worst.name])
-    parts = [_opening(analysis, policy, decision), f"{_rates(metric, worst)}{few}; {_weight(evidence, threshold)}."]
-    for name, watched in analysis.metrics.items():
-        skipped = int(watched.skips.sum())
-        if skipped:
-            last = int(watched.last_skip[0])
-            why = SKIPS[last] if last != USABLE else ""
-            parts.append(f"{name}: {skipped} of {analysis.looks} looks were not used, the last because {why}.")
+    opening = _opening(analysis, policy, decision)
+    if analysis.looks and not _used(analysis)[0]:
+        parts = [f"{opening} {_looks(analysis.looks)}, none of them used: {_why_unused(analysis)}."]
+    else:
+        parts = [f"{opening} {_rates(metric, worst)}{few}; {_weight(evidence, threshold)}."]
+        for name, watched in analysis.metrics.items():
+            skipped = int(watched.skips.sum())
+            if skipped:
+                why = SKIPS[int(watched.last_skip[0])]
+                parts.append(f"{name}: {skipped} of {analysis.looks} looks were not used, the last because {why}.")
     if analysis.left_out:
         pods = ", ".join(f"{pod} ({why})" for pod, why in analysis.left_out.pods.items())
         parts.append(f"Pods were left out of {_looks(analysis.left_out.looks)}, the last time {pods}.")
@@ -217,11 +249,13 @@ def _message(
 
 
 def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
-    looks = _looks(analysis.looks)
+    looks, used = _looks(analysis.looks), int(_used(analysis)[0])
     if not np.isnan(analysis.crossed[0]):
         return "The canary is worse than the tolerance allows:"
     if decision is Decision.CONTINUE:
-        return f"No verdict after {looks}:"
+        if analysis.looks and not used:
+            return "No verdict:"
+        return f"No verdict after {looks}{f', {used} of them used' if used < analysis.looks else ''}:"
     proven = all(_is_safe(watched, policy, 1)[0] for watched in analysis.metrics.values())
     if proven:
         wrong = f"{100 * policy.false_promotion_probability:g} %"

@@ -6,7 +6,8 @@ of the manifest in canonical JSON, so whoever checks the digest has checked ever
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, takewhile
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +18,10 @@ PROFILE = "profile.json"
 CARD = "card.md"
 
 TERMINATION_LIMIT = 4096
-"""Bytes that the kubelet keeps of a container's termination message."""
+"""Bytes that the kubelet keeps of a container's termination message; of a pod with more than three containers, less."""
+
+_REFUSAL_BYTES = 1024
+"""Of a refusal: a sentence for people, and short enough for a pod of twelve containers."""
 
 REFUSED = 3
 """Exit status of a container whose work another try cannot help."""
@@ -132,19 +136,19 @@ class ArtifactManifest(_Format):
 
 
 class PublishReport(_Format):
-    """The termination message of a `publish` that succeeded."""
+    """What a `publish` that succeeded has to say, in its termination message."""
 
     uri: str
     digest: Digest
     size_bytes: int
     format: ModelFormat
-    framework: Framework
+    framework: Framework | None = None
+    code: Source | None = None
+    data: tuple[Source, ...] = ()
     metrics: dict[str, float] = {}
     signature: Signature | None = None
-    data: tuple[Source, ...] = ()
-    code: Source | None = None
-    truncated: tuple[Literal["signature", "metrics", "data"], ...] = ()
-    """What had to lose its tail to fit into the message; the manifest has the first two whole."""
+    truncated: tuple[Literal["framework", "code", "metrics", "data", "signature"], ...] = ()
+    """What is not here or lost its tail because the message had no room; the manifest has all but code and data."""
 
 
 class Refusal(_Format):
@@ -179,47 +183,103 @@ def artifact_path(model: str, artifact_digest: str) -> str:
     return f"{model}/{artifact_digest.replace(':', '-', 1)}"
 
 
-def termination_message(outcome: PublishReport | Refusal) -> str:
-    """The outcome as JSON of at most TERMINATION_LIMIT bytes.
+def termination_message(outcome: PublishReport | Refusal, limit: int = TERMINATION_LIMIT) -> str:
+    """The outcome as text of at most `limit` bytes in UTF-8, read back by `read_report` or as a Refusal.
 
-    A report that is too long loses the ends of its signature, then of its metrics, then of its data, and says so in
-    `truncated`; a refusal that is too long loses the end of its message.
+    The kubelet shares 12 KiB among all containers of a pod, those that a webhook has added included, and cuts what is
+    longer. So a report is written in lines of JSON, what matters most first, and each line says in `truncated` what is
+    not complete up to its end: wherever the text is cut, what is left is true. What does not fit within `limit` is left
+    out in the same order: ends of the signature, of the data, of the metrics, then code and framework. A refusal loses
+    the end of its message. Raises ReportTooLongError when not even the first line fits.
     """
-    if isinstance(outcome, Refusal):
-        return _fit_refusal(outcome)
-    for report in _ever_shorter(outcome):
-        if _fits(text := _dump(report)):
-            return text
-    raise ValueError("not even a publish report without signature, metrics and data fits into a termination message")
+    return _report_text(outcome, limit) if isinstance(outcome, PublishReport) else _refusal_text(outcome, limit)
 
 
-def _ever_shorter(report: PublishReport) -> Iterator[PublishReport]:
-    yield report
-    if report.signature:
-        for count in reversed(range(len(report.signature.inputs))):
-            kept = report.signature.model_copy(update={"inputs": report.signature.inputs[:count]}) if count else None
-            shorter = report.model_copy(update={"signature": kept, "truncated": ("signature",)})
-            yield shorter
-        report = shorter
-    for count in reversed(range(len(report.metrics))):
-        kept_metrics = dict(list(report.metrics.items())[:count])
-        yield report.model_copy(update={"metrics": kept_metrics, "truncated": ("signature", "metrics")})
-    report = report.model_copy(update={"metrics": {}})
-    for count in reversed(range(len(report.data))):
-        truncated = ("signature", "metrics", "data")
-        yield report.model_copy(update={"data": report.data[:count], "truncated": truncated})
+def read_report(message: str) -> PublishReport:
+    """The report in a termination message, or in the whole lines of one that was cut.
+
+    Raises ValueError (a ValidationError is one) when what is needed to make a version is not there.
+    """
+    told: dict[str, Any] = {}
+    for line in message.split("\n"):
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(document, dict):
+            break
+        told |= document
+    return PublishReport.model_validate(told)
 
 
-def _fit_refusal(refusal: Refusal) -> str:
-    message = refusal.message
-    while not _fits(text := _dump(Refusal(reason=refusal.reason, message=message))):
-        message = message[: len(message) * 3 // 4] + "…"
+class ReportTooLongError(Exception):
+    """A pod has so many containers that none of them can say what it did."""
+
+
+def _report_text(report: PublishReport, limit: int) -> str:
+    document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    names = [name for name in _SHORTENED if document.get(name)]
+    essential = {name: document[name] for name in ("uri", "digest", "sizeBytes", "format")}
+    text, missing = _line(essential, names), names
+    if len(text.encode()) > limit:
+        raise ReportTooLongError(
+            f"a termination message of {limit} bytes cannot hold uri and digest of an artifact: "
+            "the pod has too many containers"
+        )
+    for name in names:
+        rest = [other for other in missing if other != name]
+        room = limit - len(text.encode()) - 1
+        if len((line := _line({name: document[name]}, rest)).encode()) <= room:
+            text, missing = f"{text}\n{line}", rest
+        elif shorter := _shortened(name, document[name], missing, room):
+            text = f"{text}\n{shorter}"
     return text
 
 
-def _dump(outcome: PublishReport | Refusal) -> str:
-    return canonical_json(outcome.model_dump(mode="json", by_alias=True, exclude_none=True)).decode()
+_SHORTENED: tuple[Literal["framework", "code", "metrics", "data", "signature"], ...] = (
+    "framework",
+    "code",
+    "metrics",
+    "data",
+    "signature",
+)
+"""What may not fit into a termination message, what is missed most first."""
 
 
-def _fits(text: str) -> bool:
-    return len(text.encode()) <= TERMINATION_LIMIT
+def _line(fields: Mapping[str, Any], truncated: Sequence[str]) -> str:
+    return canonical_json({**fields, "truncated": list(truncated)}).decode()
+
+
+def _shortened(name: str, value: Any, truncated: Sequence[str], room: int) -> str | None:
+    """The field with as many of its first entries as there is room for; None when that is none."""
+    match name:
+        case "data":
+            kept = _fitting(value, room - len(_line({name: []}, truncated).encode()))
+            return _line({name: value[:kept]}, truncated) if kept else None
+        case "metrics":
+            entries = [{key: number} for key, number in value.items()]
+            kept = _fitting(entries, room - len(_line({name: {}}, truncated).encode()))
+            return _line({name: dict(list(value.items())[:kept])}, truncated) if kept else None
+        case "signature":
+            bare = {**value, "inputs": []}
+            kept = _fitting(value["inputs"], room - len(_line({name: bare}, truncated).encode()))
+            return _line({name: {**bare, "inputs": value["inputs"][:kept]}}, truncated) if kept else None
+        case _:
+            return None
+
+
+def _fitting(entries: Sequence[Any], room: int) -> int:
+    """How many of the first entries fit into `room` bytes, each with a comma."""
+    used = accumulate(len(canonical_json(entry)) + 1 for entry in entries)
+    return sum(1 for _ in takewhile(lambda bytes_: bytes_ <= room, used))
+
+
+def _refusal_text(refusal: Refusal, limit: int) -> str:
+    text = canonical_json(refusal.model_dump())
+    limit = min(limit, _REFUSAL_BYTES)
+    if len(text) <= limit:
+        return text.decode()
+    room = limit - len(canonical_json(Refusal(reason=refusal.reason, message="…").model_dump()))
+    used = accumulate(len(canonical_json(character)) - 2 for character in refusal.message[: max(room, 0)])
+    kept = sum(1 for _ in takewhile(lambda bytes_: bytes_ <= room, used))
+    return canonical_json(Refusal(reason=refusal.reason, message=refusal.message[:kept] + "…").model_dump()).decode()

@@ -1,11 +1,14 @@
 """Types that the three kinds share: durations, conditions, names, pod pieces."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
+
+from upright.api.schema import LONGEST, NOT_TOO_LONG, Rule
 
 GROUP = "upright.dev"
 VERSION = "v1alpha1"
@@ -30,18 +33,20 @@ _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 def parse_duration(text: object) -> timedelta:
     """Read a duration written as Go writes it, for instance `1h30m` or `250ms`.
 
+    One that is longer than the schema takes counts as the longest: it was stored before there was one.
+
     Raises ValueError for anything else, days included.
     """
     if isinstance(text, timedelta):
         return text
     if not isinstance(text, str) or not re.fullmatch(_DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h30m")
-    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text)))
+    return timedelta(seconds=min(_seconds(text), _seconds(LONGEST)))
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration in whole units, largest first: `1h30m`; below a second in milliseconds."""
-    milliseconds = round(duration / timedelta(milliseconds=1))
+    """Write a duration in whole units, largest first: `1h30m`; below a second in milliseconds. None is negative."""
+    milliseconds = max(0, round(duration / timedelta(milliseconds=1)))
     parts = []
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, milliseconds = divmod(milliseconds, size)
@@ -50,11 +55,22 @@ def format_duration(duration: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
+def _seconds(text: str) -> float:
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION.findall(text))
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "maxLength": 32}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": _DURATION_PATTERN,
+            "maxLength": 32,
+            "x-kubernetes-validations": [NOT_TOO_LONG.manifest()],
+        }
+    ),
 ]
 
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
@@ -116,8 +132,29 @@ Annotations = Annotated[
 class AddedMetadata(Resource):
     """Labels and annotations on what Upright makes: queues, meshes, autoscalers and cost reports act on them."""
 
-    labels: Labels = Field({}, description="Labels. Those that Upright sets itself win.")
-    annotations: Annotations = Field({}, description="Annotations. Those that Upright sets itself win.")
+    labels: Labels = Field(
+        {},
+        description="Labels. Reserved: upright.dev/*, app.kubernetes.io/managed-by and part-of, and those by which "
+        "Kubernetes' own controllers know their pods.",
+    )
+    annotations: Annotations = Field({}, description="Annotations. Reserved: upright.dev/*.")
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "!has(self.labels) || self.labels.all(label, !label.startsWith('upright.dev/') && "
+            "!label.startsWith('batch.kubernetes.io/') && !(label in ['app.kubernetes.io/managed-by', "
+            "'app.kubernetes.io/part-of', 'job-name', 'controller-uid', 'pod-template-hash']))",
+            "labels has one that is set by Upright or by Kubernetes: upright.dev/*, batch.kubernetes.io/*, "
+            "app.kubernetes.io/managed-by, app.kubernetes.io/part-of, job-name, controller-uid or pod-template-hash. "
+            "Remove it",
+            field="labels",
+        ),
+        Rule(
+            "!has(self.annotations) || self.annotations.all(annotation, !annotation.startsWith('upright.dev/'))",
+            "annotations has one of upright.dev/, which are set by Upright: remove it",
+            field="annotations",
+        ),
+    )
 
 
 class Metadata(Resource):

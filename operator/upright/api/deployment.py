@@ -8,7 +8,6 @@ from pydantic import Field
 
 from upright.api.common import (
     AddedMetadata,
-    AnyList,
     AnyObject,
     Conditions,
     DnsLabel,
@@ -17,6 +16,9 @@ from upright.api.common import (
     Resource,
     Text,
 )
+from upright.api.monitoring import DEFAULT_TOLERANCES, MetricType
+from upright.api.monitoring import Tolerance as Margins
+from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.schema import Column, Definition, Rule
 
 
@@ -32,23 +34,20 @@ class Serving(Resource):
     image: str = Field("", max_length=512, description="The image; empty: the operator's runtime image.")
     port: int = Field(3000, ge=1, le=65535, description="The port that the container listens on.")
     resources: AnyObject = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
-    env: AnyList = Field([], description="Environment (core/v1 EnvVar).")
-    pod: AnyObject = Field(
-        {}, description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins."
+    env: Environment = Field(
+        [], description="Environment (core/v1 EnvVar). Names that start with UPRIGHT_ are reserved."
+    )
+    pod: PodOverrides = Field(
+        {},
+        description="Further fields of the pod's spec (core/v1 PodSpec). What Upright itself sets wins; the host's "
+        "namespaces, credentials, and the names of Upright's own volumes are reserved.",
     )
     metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the pods and the Services.")
     timeout: Duration = Field(
         timedelta(seconds=30),
+        ge=timedelta(seconds=1),
         description="The longest that one request may take, at least 1s: then it is answered by 504 and counts "
         "as failed.",
-    )
-
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule(
-            "!has(self.timeout) || duration(self.timeout) >= duration('1s')",
-            "timeout must be at least 1s",
-            field="timeout",
-        ),
     )
 
 
@@ -56,11 +55,7 @@ class Step(Resource):
     """One step of a rollout."""
 
     weight: int = Field(ge=1, le=99, description="The candidate's share of the traffic, in percent.")
-    for_: Duration = Field(alias="for", description="How long the step lasts.")
-
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule("duration(self.__for__) > duration('0s')", "for must be longer than 0s, for instance 10m"),
-    )
+    for_: Duration = Field(alias="for", gt=timedelta(0), description="How long the step lasts.")
 
 
 class Rollout(Resource):
@@ -121,8 +116,12 @@ class Rollout(Resource):
 class Tolerance(Resource):
     """How much worse the candidate may be. A version is rolled back when it is worse than both margins allow."""
 
-    relative: float = Field(0.25, ge=0, le=10, description="As a share of the stable version's rate.")
-    absolute: float = Field(0.001, ge=0, lt=1, description="In units of the rate.")
+    relative: float | None = Field(
+        None, ge=0, le=10, description="As a share of the stable version's rate. Default: 0.25."
+    )
+    absolute: float | None = Field(
+        None, ge=0, lt=1, description="In units of the rate. Default: 0.001 for an ErrorRate, 0.01 for a RefusalRate."
+    )
 
 
 class Metric(Resource):
@@ -149,7 +148,7 @@ class Metric(Resource):
 
     rules: ClassVar[Sequence[Rule]] = (
         Rule(
-            "self.boundary != 'Exact' || self.tolerance.absolute == 0.0",
+            "self.boundary != 'Exact' || (has(self.tolerance.absolute) && self.tolerance.absolute == 0.0)",
             "boundary Exact needs a tolerance that is only relative: write tolerance: {relative: 0.25, absolute: 0}",
             field="tolerance",
         ),
@@ -160,12 +159,24 @@ class Metric(Resource):
         ),
     )
 
+    @property
+    def margins(self) -> Margins:
+        """The tolerance, with the defaults of the metric's type for what is left out."""
+        usual = DEFAULT_TOLERANCES[MetricType(self.type)]
+        relative, absolute = self.tolerance.relative, self.tolerance.absolute
+        return Margins(
+            relative=usual.relative if relative is None else relative,
+            absolute=usual.absolute if absolute is None else absolute,
+        )
+
 
 class Monitoring(Resource):
     """What is watched, and how sure we must be."""
 
     source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the serving pods' /metrics.")
-    interval: Duration = Field(timedelta(seconds=15), description="The time between looks, at least 1s.")
+    interval: Duration = Field(
+        timedelta(seconds=15), ge=timedelta(seconds=1), description="The time between looks, at least 1s."
+    )
     false_rollback_probability: float = Field(
         0.01,
         ge=0.000001,
@@ -174,7 +185,7 @@ class Monitoring(Resource):
     )
     metrics: list[Metric] = Field(
         [
-            Metric(name="errors", type="ErrorRate"),
+            Metric(name="errors", type="ErrorRate", tolerance=Tolerance(relative=0.25, absolute=0.001)),
             Metric(name="refusals", type="RefusalRate", tolerance=Tolerance(relative=0.25, absolute=0.01)),
         ],
         min_length=1,
@@ -183,13 +194,8 @@ class Monitoring(Resource):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule(
-            "!has(self.interval) || duration(self.interval) >= duration('1s')",
-            "interval must be at least 1s",
-            field="interval",
-        ),
-    )
+
+_KUSTOMIZE = "Ignored: kustomize writes common labels here, into whatever is called Deployment."
 
 
 class DeploymentSpec(Resource):
@@ -202,6 +208,8 @@ class DeploymentSpec(Resource):
     serving: Serving = Field(Serving(), description="The container that answers.")
     rollout: Rollout = Field(Rollout(), description="How a new version goes out.")
     monitoring: Monitoring = Field(Monitoring(), description="What is watched while it goes out.")
+    selector: AnyObject | None = Field(None, description=f"{_KUSTOMIZE} Pods are selected by labels of their own.")
+    template: AnyObject | None = Field(None, description=f"{_KUSTOMIZE} For labels of pods see serving.metadata.")
     paused: bool = Field(
         False,
         description="Start no rollout and take no further step. A version that proves worse is still rolled back.",
@@ -234,7 +242,12 @@ class Arm(Resource):
     finishing: bool | None = Field(
         None, description="Candidate only: all steps are done, and it gets the pods for all the traffic."
     )
-    unready_since: datetime | None = Field(None, description="Candidate only: since when pods have been missing.")
+    leaving: bool | None = Field(
+        None, description="Candidate only: it was given up, and goes as the stable version's pods come back."
+    )
+    unready_since: datetime | None = Field(
+        None, description="Since when pods of the candidate, or all pods of the stable version, have not been ready."
+    )
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )
@@ -257,6 +270,8 @@ class Analysis(Resource):
     """The comparison of the candidate with the stable version."""
 
     looks: int = Field(0, description="How many looks have been taken.")
+    used: int = Field(0, description="How many of them could be compared.")
+    unused: str = Field("", max_length=512, description="Why the last one that could not be compared was not.")
     at: float | None = Field(None, description="Time of the last look that this state contains, in Unix seconds.")
     evidence: float = Field(1, description="The e-value over all metrics.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")

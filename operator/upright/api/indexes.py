@@ -4,7 +4,7 @@ They read manifests as they lie in the stores: an object that cannot be read as 
 nothing here raises, whatever it is given.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,16 +19,24 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 def versions_named(deployment: Manifest) -> Iterable[str]:
     """Every version that a Deployment asks for, serves, brings out or has given up, each once."""
-    status = _object(deployment, "status")
-    rejected = status.get("rejected")
-    places = [
-        status.get("stable"),
-        status.get("candidate"),
-        *(rejected if isinstance(rejected, Sequence) and not isinstance(rejected, str) else ()),
-    ]
-    named = [_object(deployment, "spec").get("modelVersion")]
-    named += [place.get("modelVersion") for place in places if isinstance(place, Mapping)]
-    return dict.fromkeys(name for name in named if isinstance(name, str))
+    return dict.fromkeys((*_text(_object(deployment, "spec").get("modelVersion")), *versions_met(deployment)))
+
+
+def versions_met(deployment: Manifest) -> Iterable[str]:
+    """Every version that a Deployment serves, brings out or has given up, each once."""
+    places = [place_of(deployment, "stable"), place_of(deployment, "candidate"), *rejections_of(deployment)]
+    return dict.fromkeys(name for place in places for name in _text(place.get("modelVersion")))
+
+
+def place_of(deployment: Manifest, place: str) -> Mapping[str, Any]:
+    """What a Deployment's status says of its stable version, or of its candidate; nothing when there is none."""
+    return _object(deployment, "status", place)
+
+
+def rejections_of(deployment: Manifest) -> Iterable[Mapping[str, Any]]:
+    """What a Deployment's status says of the versions that it has given up."""
+    rejected = _object(deployment, "status").get("rejected")
+    return [each for each in rejected if isinstance(each, Mapping)] if isinstance(rejected, list) else []
 
 
 def model_followed(deployment: Manifest) -> Iterable[str]:
@@ -38,9 +46,14 @@ def model_followed(deployment: Manifest) -> Iterable[str]:
 
 def model_of_ready(version: Manifest) -> Iterable[str]:
     """The model of a version that can be served."""
-    if _object(version, "status").get("phase") != "Ready":
+    if phase_of(version) != "Ready":
         return ()
     return _text(_object(version, "spec").get("model"))
+
+
+def phase_of(version: Manifest) -> object:
+    """Whether a version can be served, in a word; None while it has not been said."""
+    return _object(version, "status").get("phase")
 
 
 def claim_of(version: Manifest) -> Iterable[str]:

@@ -11,8 +11,16 @@ from upright.api.common import AnyList, AnyObject, Conditions, Digest, DnsLabel,
 from upright.api.schema import Column, Definition, Rule
 from upright.api.training_job import Trigger
 
-Numbers = Annotated[dict[str, float], WithJsonSchema({"type": "object", "additionalProperties": {"type": "number"}})]
-Strings = Annotated[dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})]
+Numbers = Annotated[
+    dict[str, float],
+    WithJsonSchema({"type": "object", "maxProperties": 4096, "additionalProperties": {"type": "number"}}),
+]
+Images = Annotated[
+    dict[str, str],
+    WithJsonSchema(
+        {"type": "object", "maxProperties": 256, "additionalProperties": {"type": "string", "maxLength": 1024}}
+    ),
+]
 
 
 class Artifact(Resource):
@@ -50,17 +58,23 @@ class Signature(Resource):
 class Producer(Resource):
     """The run that made the version."""
 
-    name: str = Field(description="The TrainingJob.")
-    uid: str = Field(description="Its UID.")
+    name: str = Field(max_length=253, description="The TrainingJob.")
+    uid: str = Field(max_length=128, description="Its UID.")
     run: int = Field(description="The number of the run.")
     trigger: Trigger = Field(description="Why the run was started.")
+    inputs: str = Field("", max_length=64, description="Hash of the fields of the spec that decided the outcome.")
+    request: str | None = Field(
+        None,
+        max_length=1024,
+        description="The value of the annotation upright.dev/run-requested that the run answered.",
+    )
 
 
 class UsedData(Resource):
     """One input, as it was read."""
 
-    name: str = Field(description="The name in the TrainingJob.")
-    uri: str = Field(description="Where it came from.")
+    name: str = Field(max_length=253, description="The name in the TrainingJob.")
+    uri: Text = Field(description="Where it came from.")
     digest: Digest = Field(description="What it was.")
 
 
@@ -70,8 +84,8 @@ class Lineage(Resource):
     training_job: Producer | None = Field(None, description="The run that made it.")
     data: list[UsedData] = Field([], max_length=32, description="What it was trained on.")
     code: UsedData | None = Field(None, description="The program that trained it.")
-    images: Strings = Field({}, description="The images that ran, by container, with digests.")
-    parent: str | None = Field(None, description="The version in production when this one was trained.")
+    images: Images = Field({}, description="The images that ran, by container, with digests.")
+    parent: DnsLabel | None = Field(None, description="The version in production when this one was trained.")
 
 
 class ModelVersionSpec(Resource):
@@ -109,12 +123,32 @@ class Verdict(Resource):
     message: Text = Field("", description="Why it was rejected.")
 
 
+Refused = Literal["Corrupt", "Missing"]
+"""What pods say of an artifact that they would not load."""
+
+
+class Inspection(Resource):
+    """What the pod found that read the artifact last."""
+
+    outcome: Literal["Intact", "Corrupt", "Missing"] = Field(
+        description="Intact: it is what the digest names. Corrupt: it is not. Missing: it is not there."
+    )
+    at: datetime = Field(description="When: Intact since the pod's start, the others when the pod gave up.")
+    message: Text = Field("", description="What the pod says of it, or what was the matter before.")
+
+
 class ModelVersionStatus(Resource):
     """What is known of it."""
 
     observed_generation: int | None = Field(None, description="The generation of the spec that this status is about.")
-    phase: Literal["Ready", "Corrupt", "Missing"] | None = Field(None, description="Whether it can be served.")
+    phase: Literal["Ready", "NotAllowed", "Corrupt", "Missing"] | None = Field(
+        None,
+        description="Ready: it can be served. NotAllowed: the operator does not allow its format. Corrupt: the "
+        "artifact is not what the digest names. Missing: the artifact, or the claim that holds it, is not there.",
+    )
     retry: str | None = Field(None, description="The value of the annotation upright.dev/retry that was answered last.")
+    retried: datetime | None = Field(None, description="When: what pods complained of before then counts no more.")
+    inspection: Inspection | None = Field(None, description="What the pod found that read the artifact last.")
     used_by: list[str] = Field([], max_length=64, description="The Deployments that serve it now, as NAMESPACE/NAME.")
     verdicts: list[Verdict] = Field(
         [], max_length=64, description="What became of it in Deployments, also in those that are no more. Newest first."
@@ -145,6 +179,7 @@ DEFINITION = Definition(
     columns=(
         Column("Model", ".spec.model"),
         Column("Phase", ".status.phase"),
+        Column("Verified", ".status.conditions[?(@.type=='Verified')].status", priority=1),
         Column("Format", ".spec.artifact.format", priority=1),
         Column("Digest", ".spec.artifact.digest", priority=1),
         Column("Used-By", ".status.usedBy"),

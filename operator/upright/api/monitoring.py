@@ -104,14 +104,16 @@ class Metric(BaseModel):
         description="Names the metric in status, events and alerts; unique among the metrics of a Deployment.",
     )
     type: MetricType = Field(
-        description="ErrorRate: failed among all requests. Latency: a histogram of durations. Quality: wrong among "
+        description="ErrorRate: failed (5xx) among those that the model answered or failed. RefusalRate: refused (4xx) "
+        "among all requests. Latency: a histogram of durations. Quality: wrong among "
         "labelled predictions. Ratio: any two counters, bad among total. Limit: a rate of the candidate alone against "
         "a maximum. Mean: the mean of a continuous value."
     )
     tolerance: Tolerance | None = Field(
         default=None,
         description="How much worse is still healthy. Default by type: ErrorRate relative 0.25 and absolute 0.001, "
-        "Latency and Ratio relative 0.25, Quality absolute 0.01, Mean absolute 0.02. A margin left out is 0.",
+        "RefusalRate relative 0.25 and absolute 0.01, Latency and Ratio relative 0.25, Quality absolute 0.01, Mean "
+        "absolute 0.02. A margin left out is 0.",
     )
     bad: str | None = Field(
         default=None,
@@ -125,7 +127,7 @@ class Metric(BaseModel):
         min_length=1,
         max_length=1024,
         description="Selector of the counter of all events, bad ones included; of a Latency that of the histogram's "
-        "buckets. Default for ErrorRate and Latency: those of the pods that Upright serves.",
+        "buckets. Default for ErrorRate, RefusalRate and Latency: those of the pods that Upright serves.",
     )
     maximum: float | None = Field(
         default=None, gt=0, lt=1, description="Limit only: the highest rate that is acceptable, whatever stable does."
@@ -155,9 +157,9 @@ class Metric(BaseModel):
     boundary: Boundary = Field(
         default=Boundary.MIXTURE,
         description="When the evidence is enough. Mixture: finds regressions of any size that begin at any time. "
-        "Exact: for ErrorRate and Ratio with few bad events, where it finds more of the regressions; it uses the whole "
-        "false rollback probability, and so needs events that are known to be independent (dispersion: 1) and a "
-        "tolerance that is only relative.",
+        "Exact: for ErrorRate, RefusalRate and Ratio with few bad events, where it finds more of the regressions; it "
+        "uses the whole false rollback probability, and so needs events that are known to be independent "
+        "(dispersion: 1) and a tolerance that is only relative.",
     )
     worse: Literal["Higher", "Lower"] = Field(
         default="Higher", description="Mean only: whether a higher or a lower mean is the bad direction."
@@ -202,8 +204,10 @@ class Metric(BaseModel):
         return self
 
     def _fits_the_exact_boundary(self) -> None:
-        if self.type not in (MetricType.ERROR_RATE, MetricType.RATIO):
-            raise ValueError(f"metric {self.name!r} has type {self.type}; boundary Exact is for ErrorRate and Ratio")
+        if self.type not in (MetricType.ERROR_RATE, MetricType.REFUSAL_RATE, MetricType.RATIO):
+            raise ValueError(
+                f"metric {self.name!r} has type {self.type}; boundary Exact is for ErrorRate, RefusalRate and Ratio"
+            )
         if self.dispersion != 1:
             raise ValueError(
                 f"metric {self.name!r}: boundary Exact holds for independent events only; say dispersion: 1 if they "
@@ -290,7 +294,7 @@ class Policy(BaseModel):
         return _fingerprint(self)
 
 
-_STATE_LAYOUT = 4
+_STATE_LAYOUT = 5
 """Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
 
 

@@ -14,10 +14,17 @@ TRAINING_JOB = f"{GROUP}/training-job"
 TRAINING_JOB_UID = f"{GROUP}/training-job-uid"
 RUN = f"{GROUP}/run"
 DEPLOYMENT = f"{GROUP}/deployment"
+DEPLOYMENT_UID = f"{GROUP}/deployment-uid"
+"""Label of pods and annotation of their workload: for which Deployment they were made. A namesake's are not its own."""
 REVISION = f"{GROUP}/revision"
 
 RUN_REQUESTED = f"{GROUP}/run-requested"
 RETRY = f"{GROUP}/retry"
+
+RUN_RECORD = f"{GROUP}/run-record"
+"""Annotation on a run's Job: why it was started and from what."""
+PARAMETERS = f"{GROUP}/parameters"
+"""Annotation on a run's pods: its parameters, which become a file."""
 
 TRAINING_JOBS = ResourceType(GROUP, "v1alpha1", "trainingjobs", "TrainingJob")
 MODEL_VERSIONS = ResourceType(GROUP, "v1alpha1", "modelversions", "ModelVersion")
@@ -27,6 +34,8 @@ PODS = ResourceType("", "v1", "pods", "Pod")
 SERVICES = ResourceType("", "v1", "services", "Service")
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 CLAIMS = ResourceType("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "ControllerRevision")
+EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 APPS_DEPLOYMENTS = ResourceType("apps", "v1", "deployments", "Deployment")
 
 _LONGEST = 63
@@ -52,13 +61,14 @@ def labels(model: str, version: str | None = None) -> dict[str, str]:
 
 
 def owner_reference(kind: str, owner: Metadata) -> dict[str, Any]:
-    """So that what is owned goes with its owner."""
+    """So that what is owned goes with its owner, and before it when that is deleted in the foreground."""
     return {
         "apiVersion": API_VERSION,
         "kind": kind,
         "name": owner.name,
         "uid": owner.uid,
         "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 
@@ -66,6 +76,11 @@ def controlled_by(manifest: Mapping[str, Any], uid: str) -> bool:
     """Whether the object's controller is the owner with this UID."""
     references = manifest["metadata"].get("ownerReferences", [])
     return any(reference.get("controller") and reference["uid"] == uid for reference in references)
+
+
+def has_no_controller(manifest: Mapping[str, Any]) -> bool:
+    """Whether nobody owns the object: it was orphaned, or restored from a backup, and may be taken up."""
+    return not any(reference.get("controller") for reference in manifest["metadata"].get("ownerReferences", []))
 
 
 def short_hash(content: Any) -> str:

@@ -4,11 +4,16 @@ Kubernetes wants a structural schema: no references, every node with a type, def
 schema cannot say as CEL. Pydantic writes JSON Schema 2020-12. The distance between the two is this module; no
 maintained library keeps both defaults and CEL rules.
 
+The API server compares a whole number with a fractional bound as if the bound were whole, too, so that 0 is taken for
+at least 0.1: such a bound is said once more in CEL. So are the bounds of a duration, which is a string in a schema.
+
 A model may have a class attribute `rules`: CEL rules over one object of it (`self`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -30,6 +35,17 @@ class Rule:
     def manifest(self) -> Schema:
         blamed = {"fieldPath": f".{self.field}"} if self.field else {}
         return {"rule": self.rule, "message": self.message, **blamed}
+
+
+LONGEST = "87600h"
+"""Ten years: the longest duration that anybody may write. Longer ones do not fit everywhere where Kubernetes counts
+seconds, and CEL cannot even read those of more than 292 years."""
+TOO_LONG = (
+    "self.matches('([1-9][0-9]{5,}(\\\\.[0-9]+)?h|[1-9][0-9]{7,}(\\\\.[0-9]+)?m([^s]|$)"
+    "|[1-9][0-9]{9,}(\\\\.[0-9]+)?s|[1-9][0-9]{12,}(\\\\.[0-9]+)?ms)')"
+)
+"""In CEL: a part of the duration `self` alone is longer than that. All others can be read, and be added up."""
+NOT_TOO_LONG = Rule(f"!{TOO_LONG} && duration(self) <= duration('{LONGEST}')", f"must be at most {LONGEST} (ten years)")
 
 
 @dataclass(frozen=True)
@@ -137,9 +153,23 @@ def structural_schema(model: type[BaseModel]) -> Schema:
 def _property(model: type[BaseModel], name: str, field: FieldInfo) -> Schema:
     whole = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
     schema = _structural(whole["properties"][field.alias or name], whole.get("$defs", {}))
+    if shortest := _shortest(field):
+        schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", ()), shortest.manifest()]
     if not field.is_required() and field.default is not None:
         schema["default"] = {} if isinstance(field.default, BaseModel) else _written(model, name, field)
     return schema
+
+
+def _shortest(field: FieldInfo) -> Rule | None:
+    """The lower bound of a duration. How long one may be at most is part of the type."""
+    for bound in field.metadata:
+        for name, sign, said in (("ge", ">=", "at least"), ("gt", ">", "longer than")):
+            least = getattr(bound, name, None)
+            if isinstance(least, timedelta):
+                seconds = f"{_decimal(least.total_seconds())}s"
+                rule = f"{TOO_LONG} || duration(self) {sign} duration('{seconds}')"
+                return Rule(rule, f"{field.alias} must be {said} {seconds}")
+    return None
 
 
 def _written(model: type[BaseModel], name: str, field: FieldInfo) -> Any:
@@ -157,10 +187,16 @@ class _Generator(GenerateJsonSchema):
         return super().model_schema(schema) | {"x-model": schema["cls"]}
 
 
+_BOUNDS = {
+    "minimum": (">=", "at least"),
+    "exclusiveMinimum": (">", "greater than"),
+    "maximum": ("<=", "at most"),
+    "exclusiveMaximum": ("<", "less than"),
+}
 _KEPT = frozenset({
     "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems",
     "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-map-keys", "required",
     "x-kubernetes-validations",
 })  # fmt: skip
 _DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})
@@ -180,14 +216,36 @@ def _structural(node: Schema, definitions: Schema) -> Schema:
     if "const" in node:
         node = {"type": "string", "enum": [node["const"]], **{k: v for k, v in node.items() if k != "const"}}
     schema = {key: value for key, value in node.items() if key in _KEPT}
-    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if exclusive in node:  # a number in JSON Schema, a flag beside the bound in OpenAPI 3.0
-            schema |= {bound: node[exclusive], exclusive: True}
-    unknown = node.keys() - _KEPT - _DROPPED - {"exclusiveMinimum", "exclusiveMaximum"}
+    schema |= _bounds(node)
+    unknown = node.keys() - _KEPT - _DROPPED - _BOUNDS.keys()
     if unknown or "type" not in node:
         raise ValueError(f"no structural schema for {node}: {sorted(unknown) or 'no type'}")
+    if "properties" in node:
+        schema["properties"] = {name: _structural(each, definitions) for name, each in node["properties"].items()}
     if "items" in node:
         schema["items"] = _structural(node["items"], definitions)
     if isinstance(node.get("additionalProperties"), dict) and "x-kubernetes-preserve-unknown-fields" not in node:
         schema["additionalProperties"] = _structural(node["additionalProperties"], definitions)
     return schema
+
+
+def _bounds(node: Schema) -> Schema:
+    """The bounds of a number."""
+    bounds: Schema = {}
+    rules = list(node.get("x-kubernetes-validations", ()))
+    for name, (sign, said) in _BOUNDS.items():
+        if name not in node:
+            continue
+        limit, bound = node[name], name.replace("exclusiveM", "m")
+        bounds[bound] = limit
+        if limit != int(limit):
+            rules.append(Rule(f"self {sign} {_decimal(limit)}", f"must be {said} {_decimal(limit)}").manifest())
+        elif bound != name:  # a number in JSON Schema, a flag beside the bound in OpenAPI 3.0
+            bounds[name] = True
+    return bounds | ({"x-kubernetes-validations": rules} if rules else {})
+
+
+def _decimal(number: float) -> str:
+    """As people write it: neither 1e-06 nor 60.0."""
+    written = format(Decimal(repr(number)), "f")
+    return written.removesuffix(".0")

@@ -6,11 +6,15 @@ VERSION_HEADER = "upright-model-version"
 REQUESTS = "upright_requests_total"
 """Counter {model, version, code}: requests for predictions by status class, not probes, metadata or unknown paths."""
 
+IN_PROGRESS = "upright_requests_in_progress"
+"""Gauge {model, version}: requests for predictions that are there to their last byte and have no answer yet."""
+
 REQUEST_DURATION = "upright_request_duration_seconds"
-"""Histogram {model, version}: duration of the requests for predictions that ended in 2xx or 5xx."""
+"""Histogram {model, version}: seconds from a request's last byte to its answer, of those that ended in 2xx or 5xx."""
 
 PREDICTIONS = "upright_predictions_total"
 """Counter {model, version}: rows that were predicted."""
 
 ANSWERED, MISTAKEN, FAILED = "2xx", "4xx", "5xx"
-"""Values of the label `code`. Errors are FAILED / (ANSWERED + FAILED): a client's mistake says nothing of a model."""
+"""Values of the label `code`. FAILED includes what was not answered in time. MISTAKEN is a client's mistake, unless one
+version makes clients' requests mistaken that are none for another."""

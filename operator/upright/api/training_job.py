@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -19,6 +19,7 @@ from upright.api.common import (
     Resource,
     Text,
 )
+from upright.api.pod_fields import Environment, TrainingPodOverrides
 from upright.api.schema import Column, Definition, Rule
 
 DataUri = Annotated[
@@ -73,13 +74,17 @@ class Train(Resource):
         min_length=1, max_length=64, description="The program, for instance [python, train.py]."
     )
     args: list[Text] = Field([], max_length=256, description="Its arguments.")
-    env: AnyList = Field([], description="Environment, as in a container (core/v1 EnvVar).")
+    env: Environment = Field(
+        [], description="Environment, as in a container (core/v1 EnvVar). Names that start with UPRIGHT_ are reserved."
+    )
     env_from: AnyList = Field([], description="Environment from ConfigMaps and Secrets (core/v1 EnvFromSource).")
     resources: AnyObject = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
-    pod: AnyObject = Field(
+    pod: TrainingPodOverrides = Field(
         {},
         description="Further fields of the pod's spec (core/v1 PodSpec), for instance nodeSelector or tolerations. "
-        "What Upright itself sets wins.",
+        "What Upright itself sets wins. Reserved: the host's namespaces, credentials of the API server, variables "
+        "UPRIGHT_*, the securityContext of train, all of data and publish but their resources, and the volumes tmp, "
+        "work, output, parameters, store, code and data-N.",
     )
     metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the Job and of its pods.")
 
@@ -111,13 +116,13 @@ class TrainingJobSpec(Resource):
     output: Output = Field(Output(), description="Where the result goes.")
     suspend: bool = Field(False, description="Start no further run; a run under way is not stopped.")
     retries: int = Field(3, ge=0, le=100, description="How often a failing run is tried again (Job backoffLimit).")
-    deadline: Duration = Field(timedelta(hours=6), description="The longest that one run may take, retries included.")
+    deadline: Duration = Field(
+        timedelta(hours=6),
+        ge=timedelta(seconds=1),
+        description="The longest that one run may take, retries included.",
+    )
     history: int = Field(10, ge=1, le=50, description="How many finished runs are kept in status, with their Jobs.")
     ttl: Duration = Field(timedelta(hours=24), description="How long a finished run's Job and pods are kept.")
-
-    rules: ClassVar[Sequence[Rule]] = (
-        Rule("duration(self.deadline) >= duration('1s')", "deadline must be at least 1s", field="deadline"),
-    )
 
 
 Trigger = Literal["Created", "SpecChanged", "Requested"]
@@ -135,6 +140,10 @@ class Run(Resource):
     request: str | None = Field(
         None, description="The value of the annotation upright.dev/run-requested that it answers."
     )
+    sources: Annotated[
+        dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
+    ] = Field({}, description="The digest of what each ConfigMap that it reads held when it was started, by URI.")
+    job: str | None = Field(None, description="The UID of its Job, once there is one.")
     started_at: datetime | None = Field(None, description="When it was started.")
     finished_at: datetime | None = Field(None, description="When it ended.")
     attempts: int = Field(0, description="How many pods have been started for it.")
@@ -170,13 +179,6 @@ class TrainingJob(Resource):
     @property
     def model(self) -> str:
         return self.spec.model or self.metadata.name
-
-
-def outcome_fields(spec: TrainingJobSpec) -> dict[str, Any]:
-    """The fields that decide what a run produces: a change of theirs starts a new run."""
-    return spec.model_dump(
-        mode="json", by_alias=True, include={"model", "data", "code", "parameters", "train", "output"}
-    )
 
 
 DEFINITION = Definition(

@@ -145,9 +145,10 @@ def _csv(path: Path, data: bytes) -> _Rows:
 def _parquet(path: Path, data: bytes) -> _Rows:
     try:
         table = parquet.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as problem:
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:
         raise Unusable(f"{path}: not a Parquet file: {problem}") from problem
-    return _Rows(path, _columns(path, table, table.column_names), lambda: range(1, table.num_rows + 1))
+    return _Rows(path, _columns(path, table, names), lambda: range(1, table.num_rows + 1))
 
 
 def _columns(path: Path, table: Any, given: Sequence[str]) -> dict[str, _Column]:
@@ -165,7 +166,7 @@ def _columns(path: Path, table: Any, given: Sequence[str]) -> dict[str, _Column]
         if name in names:
             try:
                 columns[name] = _column(table.column(names.index(name)).combine_chunks())
-            except pa.ArrowException as problem:
+            except (pa.ArrowException, UnicodeDecodeError) as problem:
                 raise Unusable(f"{path}, column {name}: expected numbers or text: {problem}") from problem
         else:
             columns[name] = _Column([""], np.zeros(table.num_rows, dtype=np.int64))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
-from upright.api.serving import ANSWERED, FAILED, REQUEST_DURATION, REQUESTS
+from upright.api.serving import ANSWERED, FAILED, MISTAKEN, REQUEST_DURATION, REQUESTS
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.prometheus import Labels, PrometheusError, Range, increases, matching, read_series
@@ -19,8 +19,8 @@ async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range
 
     Args:
         url: of the server.
-        policy: its metrics' `total` and `bad` are the selectors; an ErrorRate or a Latency without them is that of the
-            pods that Upright serves.
+        policy: its metrics' `total` and `bad` are the selectors; an ErrorRate, a RefusalRate or a Latency without them
+            is that of the pods that Upright serves.
         arms: label matchers for `canary` and `stable`.
         over: the looks.
 
@@ -40,6 +40,10 @@ _SERVED: Mapping[MetricType, Mapping[str, str]] = {
     MetricType.ERROR_RATE: {
         "total": f'{REQUESTS}{{code=~"{ANSWERED}|{FAILED}"}}',
         "bad": f'{REQUESTS}{{code="{FAILED}"}}',
+    },
+    MetricType.REFUSAL_RATE: {
+        "total": f'{REQUESTS}{{code=~"{ANSWERED}|{MISTAKEN}|{FAILED}"}}',
+        "bad": f'{REQUESTS}{{code="{MISTAKEN}"}}',
     },
     MetricType.LATENCY: {"total": f"{REQUEST_DURATION}_bucket"},
 }

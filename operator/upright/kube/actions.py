@@ -1,38 +1,72 @@
 """Carrying out what a plan wants of objects: compared with what is there, so that nothing is written in vain."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from upright.contract import Key, Manifest, Reference, ResourceType, Scale
-from upright.kube.client import Client
-from upright.kube.errors import ConflictError, NameTakenError, NotFoundError
+from upright.contract import Correction, Key, Manifest, Reference, ResourceType, Scale
+from upright.kube.client import FIELD_MANAGER, Client
+from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, NotFoundError
+from upright.kube.memory import Memory
 from upright.kube.objects import (
     APPLIED,
-    MANAGED_BY,
-    OURS,
-    PREFIX,
-    contains,
-    controller_uid,
+    Whose,
+    controller_of,
+    differences,
     digest,
     holder_of,
     is_being_deleted,
     key_of,
-    labels_of,
     meta,
     name_of,
     namespace_of,
+    part,
     reference,
+    surplus,
     uid_of,
     version_of,
+    whose,
+    without_surplus,
 )
 from upright.kube.store import Stores
 
+EXACT: Mapping[str, Sequence[str]] = {"Service": ("/spec/selector", "/spec/ports")}
+"""By kind, the parts of what we apply in which nothing else may be: server-side apply leaves what others have added."""
+
 REMEMBERED = 8192
+HELD = timedelta(minutes=1)
+"""An object that is being deleted for longer than this waits for somebody who does not come."""
+
+_COLLECTORS = ("foregroundDeletion", "orphan")
+"""Finalizers of the garbage collector, which needs no help."""
+
+PUT_BACK_AT_ONCE = 3
+FIRST_TRUCE = 10.0
+LONGEST_TRUCE = 300.0
+PEACE = 900.0
+"""What somebody changes is put back at once so often; then after a truce, in seconds, that doubles each time. Whoever
+leaves it alone for as long as PEACE is forgiven."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What applying an object came to."""
+
+    wrote: bool
+    restored: str = ""
+    """What somebody else had changed and is as it was again, in words; empty when nobody had."""
+
+
+@dataclass(frozen=True)
+class _Dispute:
+    times: int
+    at: float
 
 
 class Actions:
-    """Writes to objects. Each returns whether anything was written; what the API server answers goes to `seen`."""
+    """Writes to objects; what the API server answers goes to `seen`. All but `apply` return whether they wrote."""
 
     def __init__(
         self,
@@ -45,14 +79,15 @@ class Actions:
         self._stores = stores
         self._seen = seen
         self._gone = gone
-        # The version at which an object was last confirmed to be as it was applied (by UID and digest): what the API
-        # server writes otherwise than we do ("1000m" for "1") would look like a difference for ever.
-        self._confirmed: OrderedDict[tuple[str, str], int] = OrderedDict()
+        # By UID and path of what was written (empty for what was applied): its digest, and the version that the API
+        # server made of it. What it writes otherwise than we do ("1000m" for "1") would look like a change for ever.
+        self._confirmed: Memory[tuple[str, str], tuple[str, int]] = Memory(REMEMBERED)
+        self._disputes: Memory[str, _Dispute] = Memory(REMEMBERED)
 
     async def refresh(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         """What is there now, past the watches."""
         found = await self._client.get(type, namespace, name)
-        known = self._stores.get(type, namespace, name)
+        known = self._stores.of(type).get(Key(namespace, name))
         if known is not None and (found is None or uid_of(found) != uid_of(known)):
             self._gone(type, known)
         if found is not None:
@@ -60,63 +95,80 @@ class Actions:
         return found
 
     async def create(self, type: ResourceType, manifest: Manifest) -> bool:
-        """Make an object once. One of that name is fine if it bears our labels: then it was made by an earlier plan."""
-        existing = self._stores.get(type, namespace_of(manifest), name_of(manifest))
+        """Make an object once. One of that name is fine if it is ours: then it was made by an earlier plan."""
+        namespace, name = namespace_of(manifest), name_of(manifest)
+        existing = self._stores.of(type).get(Key(namespace, name))
         if existing is None:
             try:
                 self._seen(type, await self._client.create(type, manifest))
             except ConflictError:
-                existing = await self.refresh(type, namespace_of(manifest), name_of(manifest))
+                existing = await self.refresh(type, namespace, name)
                 if existing is None:  # it was on its way out
                     raise
             else:
                 return True
-        if not _same_labels(existing, manifest):
-            raise NameTakenError(type, namespace_of(manifest), name_of(manifest), holder_of(existing))
+        found = self._must_be_ours(type, existing, manifest)
+        if found is Whose.NOBODYS and (owner := controller_of(manifest)):
+            await self._take_up(type, existing, owner)
+            return True
         return False
 
-    async def apply(self, type: ResourceType, manifest: Manifest) -> bool:
+    async def apply(self, type: ResourceType, manifest: Manifest) -> Applied:
         """Make an object what the manifest says, unless it is so already."""
-        mark = digest(manifest)
+        store, mark = self._stores.of(type), digest(manifest)
         namespace, name = namespace_of(manifest), name_of(manifest)
-        live = self._stores.get(type, namespace, name)
-        if (
-            live is None
-            and (live := await self._client.get(type, namespace, name)) is not None
-            and _ours(live, manifest)
-        ):
+        live = store.get(Key(namespace, name))
+        if live is None and (live := await self._client.get(type, namespace, name)) is not None:
+            self._must_be_ours(type, live, manifest)
             self._seen(type, live)
-        if live is not None and not _ours(live, manifest):
-            raise NameTakenError(type, namespace, name, holder_of(live))
-        if live is not None and self._is_as_applied(live, manifest, mark):
-            return False
-        try:
-            answer = await self._client.apply(type, _marked(manifest, live, mark), force=live is not None)
-        except ConflictError:
-            await self.refresh(type, namespace, name)
-            raise
-        self._confirmed[uid_of(answer), mark] = version_of(answer)
-        if len(self._confirmed) > REMEMBERED:
-            self._confirmed.popitem(last=False)
-        self._seen(type, answer)
-        return live is None or version_of(answer) != version_of(live)
+        marked = _marked(manifest, live, mark)
+        if live is None:
+            await self._write(type, marked, mark, force=False)
+            return Applied(wrote=True)
+        self._must_be_ours(type, live, manifest)
+        if is_being_deleted(live):
+            raise self._leaving(type, live)
+        confirmed = self._confirmed.get((uid_of(live), ""))
+        wanted = store.kept(marked)
+        changed = _changes(type, live, wanted)
+        if confirmed == (mark, version_of(live)) or not changed:
+            return Applied(wrote=False)
+        made_so = _mark_of(live) == mark or (confirmed is not None and confirmed[0] == mark)
+        if made_so:
+            await self._keep_truce(type, live, changed)
+        answer = await self._write(type, marked, mark, force=True)
+        if version_of(answer) == version_of(live):
+            return Applied(wrote=False)
+        left = _changes(type, answer, wanted)
+        mended = [change for change in changed if change not in left]
+        if not (made_so and mended):
+            return Applied(wrote=True)
+        await self._dispute(type, live, mended)
+        return Applied(wrote=True, restored=f"{type.kind} {name} had {', '.join(mended)}")
 
     async def scale(self, scale: Scale) -> bool:
         target = scale.target
-        live = self._stores.get(target.type, target.namespace, target.name)
-        if live is None or uid_of(live) != target.uid or live.get("spec", {}).get("replicas") == scale.replicas:
+        live = self._live(target)
+        if live is None or live.get("spec", {}).get("replicas") == scale.replicas:
             return False
-        try:
-            answer = await self._client.merge(target, {"spec": {"replicas": scale.replicas}})
-        except (ConflictError, NotFoundError):
-            await self.refresh(target.type, target.namespace, target.name)
-            raise
-        self._seen(target.type, answer)
+        await self._existing(target, self._client.merge(target, {"spec": {"replicas": scale.replicas}}))
         return True
 
+    async def correct(self, correction: Correction) -> bool:
+        """Make one part of an object just what it should be, unless it is so already."""
+        target, path = correction.target, correction.path
+        live, mark = self._live(target), digest({path: correction.value})
+        if live is None or part(live, path) == correction.value:
+            return False
+        if self._confirmed.get((target.uid, path)) == (mark, version_of(live)):
+            return False
+        answer = await self._existing(target, self._client.correct(target, {path: correction.value}))
+        self._confirmed.set((target.uid, path), (mark, version_of(answer)))
+        return version_of(answer) != version_of(live)
+
     async def delete(self, target: Reference) -> bool:
-        live = self._stores.get(target.type, target.namespace, target.name)
-        if live is None or uid_of(live) != target.uid or is_being_deleted(live):
+        live = self._live(target)
+        if live is None or is_being_deleted(live):
             return False
         await self._client.delete(target)
         return True
@@ -124,29 +176,105 @@ class Actions:
     def superfluous(
         self, owner: Manifest, applies: Sequence[ResourceType], kept: Mapping[ResourceType, set[Key]]
     ) -> list[Reference]:
-        """What `owner` owns by an earlier plan, of the types that its kind applies, and no longer wants."""
+        """What `owner` controls by an earlier plan, of the types that its kind applies, and no longer wants."""
         return [
             reference(each, manifest)
             for each in applies
             for manifest in self._stores.owned(each, uid_of(owner))
-            if labels_of(manifest).get(MANAGED_BY) == OURS and key_of(manifest) not in kept.get(each, ())
+            if key_of(manifest) not in kept.get(each, ())
         ]
 
-    def _is_as_applied(self, live: Manifest, manifest: Manifest, mark: str) -> bool:
-        if self._confirmed.get((uid_of(live), mark)) == version_of(live):
-            return True
-        return (meta(live).get("annotations") or {}).get(APPLIED) == mark and contains(live, manifest)
+    def _live(self, target: Reference) -> Manifest | None:
+        """The very object that is meant."""
+        live = self._stores.of(target.type).get(Key(target.namespace, target.name))
+        return live if live is not None and uid_of(live) == target.uid else None
+
+    async def _existing(self, target: Reference, writing: Awaitable[Manifest]) -> Manifest:
+        """Write to an object that exists; when it does not, or is another one, find out what there is."""
+        try:
+            answer = await writing
+        except (ConflictError, NotFoundError):
+            await self.refresh(target.type, target.namespace, target.name)
+            raise
+        self._seen(target.type, answer)
+        return answer
+
+    async def _write(self, type: ResourceType, marked: Manifest, mark: str, *, force: bool) -> Manifest:
+        """Apply, and take out of what must be exact whatever others have put there."""
+        try:
+            answer = await self._client.apply(type, marked, force=force)
+        except ConflictError:
+            await self.refresh(type, namespace_of(marked), name_of(marked))
+            raise
+        self._seen(type, answer)
+        parts = {
+            pointer: without_surplus(part(answer, pointer), part(marked, pointer))
+            for pointer in EXACT.get(type.kind, ())
+            if any(surplus(part(answer, pointer), part(marked, pointer), pointer))
+        }
+        if parts:
+            target = reference(type, answer)
+            answer = await self._existing(target, self._client.correct(target, parts))
+        self._confirmed.set((uid_of(answer), ""), (mark, version_of(answer)))
+        return answer
+
+    def _must_be_ours(self, type: ResourceType, existing: Manifest, wanted: Manifest) -> Whose:
+        found = whose(existing, wanted)
+        if found is Whose.FOREIGN:
+            raise NameTakenError(type, namespace_of(wanted), name_of(wanted), holder_of(existing))
+        if found is Whose.LEFT:
+            raise self._leaving(type, existing)
+        return found
+
+    async def _take_up(self, type: ResourceType, existing: Manifest, owner: Mapping[str, Any]) -> None:
+        owners = [*(meta(existing).get("ownerReferences") or ()), owner]
+        change = {"resourceVersion": meta(existing)["resourceVersion"], "ownerReferences": owners}
+        target = reference(type, existing)
+        await self._existing(target, self._client.merge(target, {"metadata": change}))
+
+    def _leaving(self, type: ResourceType, live: Manifest) -> LeavingError:
+        held = [name for name in meta(live).get("finalizers") or () if name not in _COLLECTORS]
+        error = LeavingError(type, namespace_of(live), name_of(live), held)
+        since = meta(live).get("deletionTimestamp")
+        error.lasting = bool(held and since) and self._stores.now - datetime.fromisoformat(str(since)) > HELD
+        return error
+
+    async def _keep_truce(self, type: ResourceType, live: Manifest, changed: Sequence[str]) -> None:
+        """Raises ContestedError while an object that others change again and again is not to be put back."""
+        dispute = self._disputes.get(uid_of(live))
+        if dispute is None or dispute.times < PUT_BACK_AT_ONCE:
+            return
+        truce = min(FIRST_TRUCE * 2.0 ** min(dispute.times - PUT_BACK_AT_ONCE, 16), LONGEST_TRUCE)
+        if asyncio.get_running_loop().time() - dispute.at < truce:
+            raise await self._contested(type, live, changed)
+
+    async def _dispute(self, type: ResourceType, live: Manifest, mended: Sequence[str]) -> None:
+        """Remember that it had to be put back. Raises ContestedError once that has been so often."""
+        now, before = asyncio.get_running_loop().time(), self._disputes.get(uid_of(live))
+        times = before.times + 1 if before and now - before.at < PEACE else 1
+        self._disputes.set(uid_of(live), _Dispute(times, now))
+        if times > PUT_BACK_AT_ONCE:
+            raise await self._contested(type, live, mended)
+
+    async def _contested(self, type: ResourceType, live: Manifest, changed: Sequence[str]) -> ContestedError:
+        namespace, name = namespace_of(live), name_of(live)
+        found = await self._client.get(type, namespace, name) or {}
+        return ContestedError(type, namespace, name, ", ".join(changed), _last_writer(found))
 
 
-def _ours(live: Manifest, manifest: Manifest) -> bool:
-    """An object is ours if we manage it for the same owner."""
-    return labels_of(live).get(MANAGED_BY) == OURS and controller_uid(live) == controller_uid(manifest)
+def _changes(type: ResourceType, live: Manifest, wanted: Manifest) -> list[str]:
+    """What others have made of an object, in words."""
+    added = [
+        path
+        for pointer in EXACT.get(type.kind, ())
+        for path in surplus(part(live, pointer), part(wanted, pointer), pointer.strip("/").replace("/", "."))
+    ]
+    return [*(f"another {path}" for path in differences(live, wanted)), *(f"{path} added" for path in added)]
 
 
-def _same_labels(existing: Manifest, manifest: Manifest) -> bool:
-    wanted = {label: value for label, value in labels_of(manifest).items() if label.startswith(PREFIX)}
-    found = {label: value for label, value in labels_of(existing).items() if label.startswith(PREFIX)}
-    return wanted == found
+def _mark_of(live: Manifest) -> str | None:
+    mark: str | None = (meta(live).get("annotations") or {}).get(APPLIED)
+    return mark
 
 
 def _marked(manifest: Manifest, live: Manifest | None, mark: str) -> dict[str, Any]:
@@ -155,3 +283,13 @@ def _marked(manifest: Manifest, live: Manifest | None, mark: str) -> dict[str, A
     if live is not None:
         metadata["uid"] = uid_of(live)  # a namesake made since is not meant
     return {**manifest, "metadata": metadata}
+
+
+def _last_writer(found: Manifest) -> str:
+    """The field manager, other than we are, that wrote to an object last; empty when there is none."""
+    writers = [
+        (str(entry.get("time")), str(entry.get("manager")))
+        for entry in meta(found).get("managedFields") or ()
+        if not entry.get("subresource") and entry.get("manager") != FIELD_MANAGER
+    ]
+    return f"field manager {max(writers)[1]}" if writers else ""

@@ -12,6 +12,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import Counter
 
+from upright.api import names
 from upright.contract import Manifest, Reference, ResourceType
 from upright.kube.connection import seconds_to_wait
 from upright.kube.errors import (
@@ -134,6 +135,12 @@ class Client:
             self._is_closed_by(response)
             raise refusal("watch", type, namespace, "", "", status, answer)
 
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        """Some of the Warning events of an object, whoever told them."""
+        query = {"fieldSelector": f"regarding.uid={of.uid},type=Warning", "limit": str(PAGE)}
+        page = await self._send("list", "GET", names.EVENTS, of.namespace, query=query, limit=LIST_TIMEOUT)
+        return list(page.get("items") or ())
+
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""
         query = {"fieldManager": FIELD_MANAGER}
@@ -161,6 +168,16 @@ class Client:
         query = {"fieldManager": FIELD_MANAGER}
         where = (target.namespace, target.name)
         return await self._send("patch", "PATCH", target.type, *where, query=query, body=body, content=MERGE_PATCH)
+
+    async def correct(self, target: Reference, parts: Mapping[str, Any]) -> Manifest:
+        """Set parts (JSON pointers) of an object that exists to just these values; `ConflictError` as for `merge`."""
+        patch = [
+            {"op": "replace", "path": "/metadata/uid", "value": target.uid},
+            *({"op": "add", "path": path, "value": value} for path, value in parts.items()),
+        ]
+        query = {"fieldManager": FIELD_MANAGER}
+        where = (target.namespace, target.name)
+        return await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
 
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Write the whole object; `ConflictError` if it is no longer the version that the manifest names."""
@@ -322,6 +339,6 @@ def _json(text: bytes) -> dict[str, Any]:
     """The answer as JSON; a proxy between us and the API server may say something else."""
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     return answer if isinstance(answer, dict) else {"message": text[:200].decode(errors="replace")}

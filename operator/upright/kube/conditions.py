@@ -1,6 +1,6 @@
 """Status and its conditions: what the shell alone adds to them. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +10,27 @@ from upright.contract import Manifest
 from upright.kube.objects import meta, plain
 
 TRANSITION = "lastTransitionTime"
+INTERNAL_ERROR = "InternalError"
+"""The reason of what is a mistake of ours."""
+
+
+def recorded(resource: Manifest) -> Mapping[str, Any]:
+    """The status of an object as far as it can be read: it may be damaged, or written by another version of Upright."""
+    status = resource.get("status")
+    if not isinstance(status, Mapping):
+        return {}
+    conditions = status.get("conditions")
+    sound = [
+        condition
+        for condition in (conditions if isinstance(conditions, Sequence) and not isinstance(conditions, str) else ())
+        if isinstance(condition, Mapping) and "type" in condition
+    ]
+    return {**status, "conditions": sound} if "conditions" in status else status
 
 
 def with_transition_times(status: Mapping[str, Any], old: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """`status` with a transition time in each condition: carried over from `old` where the status did not move."""
-    before = {condition.get("type"): condition for condition in old.get("conditions") or ()}
+    before = {condition["type"]: condition for condition in old.get("conditions") or ()}
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     dated: dict[str, Any] = plain(status)
     for condition in dated.get("conditions", ()):
@@ -40,11 +56,50 @@ def stalled(status: Mapping[str, Any], reason: str, message: str, generation: in
 def invalid(resource: Manifest, error: ValidationError) -> dict[str, Any]:
     """The status of an object that does not say what it must: stored before a rule existed, or past the schema."""
     generation = int(meta(resource).get("generation", 0))
-    message = cut("; ".join(_sentence(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False)))
-    status = {**(resource.get("status") or {}), "observedGeneration": generation}
+    reason, message = "InvalidSpec", cut(sentences(error))
+    if all(detail["loc"][:1] == ("status",) for detail in error.errors(include_url=False)):
+        reason = "InvalidStatus"
+        message = cut(
+            f"What has been recorded of this object cannot be read ({message}): a newer version of Upright wrote it, "
+            "or somebody edited it. Upgrade Upright, or correct the status (`kubectl edit --subresource=status`)."
+        )
+    status = {**recorded(resource), "observedGeneration": generation}
     others: Sequence[Mapping[str, Any]] = [c for c in status.get("conditions", ()) if c["type"] != "Ready"]
-    ready = _condition("Ready", "False", "InvalidSpec", message, generation)
-    return stalled({**status, "conditions": [ready, *others]}, "InvalidSpec", message, generation)
+    ready = _condition("Ready", "False", reason, message, generation)
+    return stalled({**status, "conditions": [ready, *others]}, reason, message, generation)
+
+
+def halted(resource: Manifest, reason: str, message: str) -> dict[str, Any]:
+    """The status of an object for which no plan could be made: what was recorded, and why nothing goes on."""
+    generation = int(meta(resource).get("generation", 0))
+    status: dict[str, Any] = {**recorded(resource), "observedGeneration": generation}
+    if not any(condition["type"] == "Ready" for condition in status.get("conditions", ())):
+        unknown = _condition("Ready", "Unknown", reason, message, generation)
+        status["conditions"] = [unknown, *status.get("conditions", ())]
+    return stalled(status, reason, message, generation)
+
+
+def told(resource: Manifest, reasons: Container[str]) -> tuple[str, str] | None:
+    """For which of these reasons nothing goes on, as the status says, and the sentence."""
+    for condition in recorded(resource).get("conditions", ()):
+        if condition["type"] == "Stalled" and condition.get("reason") in reasons:
+            return str(condition.get("reason")), str(condition.get("message"))
+    return None
+
+
+def mistake(error: Exception, version: str) -> str:
+    """The sentence for an object that this version of Upright cannot cope with."""
+    said = f"{error.title}: {sentences(error)}" if isinstance(error, ValidationError) else str(error)
+    return cut(
+        f"Upright {version} made a mistake with this object, so nothing is done for it until it is changed or Upright "
+        f"is upgraded; what runs goes on. Please report this sentence and the traceback in the operator's log: "
+        f"{type(error).__name__}: {' '.join(said.split())}"
+    )
+
+
+def sentences(error: ValidationError) -> str:
+    """Which fields are wrong, and how."""
+    return "; ".join(_sentence(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False))
 
 
 def cut(text: str, limit: int = 1024) -> str:

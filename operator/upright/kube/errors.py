@@ -1,6 +1,6 @@
 """What can go wrong between the operator and the API server, in sentences that say what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from upright.contract import ResourceType
@@ -90,6 +90,35 @@ class NameTakenError(ApiError):
         )
 
 
+class LeavingError(ApiError):
+    """An object of the wanted name is on its way out, and will be made again when it is gone: no fault of anybody's."""
+
+    reason = "WaitingForDeletion"
+
+    def __init__(self, type: ResourceType, namespace: str, name: str, finalizers: Sequence[str]) -> None:
+        held = (
+            f"held by {', '.join(finalizers)}: whoever set that must take it off"
+            if finalizers
+            else "the garbage collector will take it"
+        )
+        super().__init__(f"{type.kind} {namespace}/{name} is being deleted ({held}); it is made again when it is gone.")
+
+
+class ContestedError(ApiError):
+    """Somebody changes what we put back, again and again."""
+
+    reason = "Contested"
+    lasting = True
+
+    def __init__(self, type: ResourceType, namespace: str, name: str, changed: str, writer: str) -> None:
+        by = f" It was {writer} that wrote to it last." if writer else ""
+        super().__init__(
+            f"{type.kind} {namespace}/{name} belongs to this object, and somebody changes it again and again: it had "
+            f"{changed}.{by} It is put back ever more rarely. Stop what changes it; `kubectl get {type} {name} "
+            f"--namespace={namespace} --output=yaml --show-managed-fields` names all who write to it."
+        )
+
+
 class NotLeaderError(ApiError):
     """A write was not sent, because this process no longer holds the Lease."""
 
@@ -115,5 +144,7 @@ def refusal(
 
 def _causes(answer: Mapping[str, Any]) -> set[str]:
     """The reasons that an answer gives in its details."""
-    details = answer.get("details") or {}
-    return {str(cause.get("reason")) for cause in details.get("causes") or []}
+    details = answer.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    listed = causes if isinstance(causes, list) else []
+    return {str(cause.get("reason")) for cause in listed if isinstance(cause, dict)}

@@ -1,21 +1,22 @@
 """Events for people: one object per occurrence that repeats, not one per repetition."""
 
+import hashlib
 import logging
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeVar
+from datetime import UTC, datetime
 
-from upright.contract import Event, Manifest, Reference, ResourceType
+from upright.api.names import EVENTS
+from upright.contract import Event, Manifest, Reference
 from upright.kube.client import Client
 from upright.kube.conditions import cut
-from upright.kube.errors import ApiError, NotFoundError, TerminatingError
+from upright.kube.errors import ApiError, ConflictError, NotFoundError, NotLeaderError, TerminatingError
+from upright.kube.memory import Memory
 from upright.kube.objects import meta, name_of, namespace_of, uid_of
 
-EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 CONTROLLER = "upright.dev/operator"
 QUIET = 60.0
 """Seconds between two writes of one series."""
@@ -23,13 +24,11 @@ BURST = 25
 REFILL = 60.0
 """An object may have BURST events at once, and one more each REFILL seconds: whatever we do, it is never a flood."""
 REMEMBERED = 4096
+REMEMBERED_TOLD = 16384
 _FIGURE = re.compile(r"(?<![\w.-])\d+(\.\d+)?(?![\w-])")
 """A number that stands for itself, and is no part of a name."""
 
 logger = logging.getLogger(__name__)
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass
@@ -46,7 +45,11 @@ class _Allowance:
 
 
 class Recorder:
-    """Writes events.k8s.io/v1 Events. Those of one object, reason and wording (but for figures) are one series."""
+    """Writes events.k8s.io/v1 Events.
+
+    Those of one object, reason and wording (but for figures) are one series. Those that say when they were decided are
+    told once for each object, reason and time, whoever has told them: their name says what they are.
+    """
 
     def __init__(
         self, client: Client, instance: str, monotonic: Callable[[], float], clock: Callable[[], datetime]
@@ -55,59 +58,78 @@ class Recorder:
         self._instance = instance
         self._monotonic = monotonic
         self._clock = clock
-        self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
-        self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
+        self._series: Memory[tuple[str, str, str], _Series] = Memory(REMEMBERED)
+        self._allowances: Memory[str, _Allowance] = Memory(REMEMBERED)
+        self._told: Memory[str, datetime] = Memory(REMEMBERED_TOLD)
+        # What was decided before may have been told by the process that led before, or have been forgotten.
+        self._knows_since: datetime | None = None
         self._complaint = ""
 
-    async def record(self, resource: Manifest, event: Event) -> None:
-        """Tell it. An event that cannot be written is not worth failing for: the log says so, once."""
+    async def record(self, resource: Manifest, event: Event) -> bool:
+        """Tell it; returns whether it is told. One that cannot be written harms nothing: the log says so, once."""
         try:
-            await self._record(resource, event)
-            self._complaint = ""
-        except TerminatingError:
+            told = await (self._record(resource, event) if event.at is None else self._once(resource, event, event.at))
+        except (TerminatingError, NotLeaderError):
             raise  # there is no use in going on
         except ApiError as error:
             if str(error) != self._complaint:
                 logger.warning("events are not written: %s", error)
             self._complaint = str(error)
+            return False
+        self._complaint = ""
+        return told
 
-    async def _record(self, resource: Manifest, event: Event) -> None:
+    async def _once(self, resource: Manifest, event: Event, at: datetime) -> bool:
+        namespace, name = namespace_of(resource) or "default", _name(resource, event, at)
+        if self._told.get(name):
+            return True
+        self._knows_since = self._knows_since or self._clock()
+        if at > self._knows_since or not await self._client.get(EVENTS, namespace, name):
+            if not self._allow(uid_of(resource)):
+                return False
+            with suppress(ConflictError):  # another process has told it
+                await self._client.create(EVENTS, self._manifest(resource, event, name, at))
+        if forgotten := self._told.set(name, at):
+            self._knows_since = max(self._knows_since, forgotten)
+        return True
+
+    async def _record(self, resource: Manifest, event: Event) -> bool:
         key = (uid_of(resource), event.reason, _FIGURE.sub("#", event.message))
         series = self._series.get(key)
         if series is None:
-            if self._allow(uid_of(resource)):
-                created = await self._client.create(EVENTS, self._manifest(resource, event))
-                target = Reference(EVENTS, namespace_of(created), name_of(created), uid_of(created))
-                _remember(self._series, key, _Series(target, 1, self._monotonic()))
-            return
-        self._series.move_to_end(key)
+            if not self._allow(uid_of(resource)):
+                return False
+            name = f"{name_of(resource)}.{secrets.token_hex(8)}"
+            created = await self._client.create(EVENTS, self._manifest(resource, event, name, self._clock()))
+            target = Reference(EVENTS, namespace_of(created), name_of(created), uid_of(created))
+            self._series.set(key, _Series(target, 1, self._monotonic()))
+            return True
+        self._series.set(key, series)
         series.count += 1
         if series.count > 2 and self._monotonic() - series.written < QUIET:
-            return
+            return True
         seen = {"count": series.count, "lastObservedTime": _micro(self._clock())}
         try:
             await self._client.merge(series.event, {"series": seen})  # all else of an event is immutable
             series.written = self._monotonic()
         except NotFoundError:  # the API server drops events after an hour
-            del self._series[key]
-            await self._record(resource, event)
+            self._series.drop(key)
+            return await self._record(resource, event)
+        return True
 
     def _allow(self, uid: str) -> bool:
         now = self._monotonic()
         allowance = self._allowances.get(uid) or _Allowance(BURST, now)
         left = min(BURST, allowance.left + (now - allowance.at) / REFILL)
-        _remember(self._allowances, uid, _Allowance(max(0.0, left - 1), now))
+        self._allowances.set(uid, _Allowance(max(0.0, left - 1), now))
         return left >= 1
 
-    def _manifest(self, resource: Manifest, event: Event) -> Manifest:
+    def _manifest(self, resource: Manifest, event: Event, name: str, at: datetime) -> Manifest:
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {
-                "name": f"{name_of(resource)}.{secrets.token_hex(8)}",
-                "namespace": namespace_of(resource) or "default",
-            },
-            "eventTime": _micro(self._clock()),
+            "metadata": {"name": name, "namespace": namespace_of(resource) or "default"},
+            "eventTime": _micro(at),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
             "type": event.type,
@@ -125,12 +147,11 @@ class Recorder:
         }
 
 
+def _name(resource: Manifest, event: Event, at: datetime) -> str:
+    """The same in every process, for an object's event of a reason and a time."""
+    what = f"{uid_of(resource)} {event.reason} {at.astimezone(UTC).isoformat()}"
+    return f"{name_of(resource)}.{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+
+
 def _micro(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > REMEMBERED:
-        memory.popitem(last=False)
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from upright.contract import Key, Manifest, Reference, ResourceType
@@ -71,10 +72,41 @@ def type_of(manifest: Manifest, known: Sequence[ResourceType]) -> ResourceType:
     raise LookupError(f"a plan holds {wanted[1]} of {wanted[0]}, which is neither watched nor applied by its kind")
 
 
-def without_managed_fields(manifest: Manifest) -> Manifest:
-    """The manifest without the bookkeeping that makes up half of its size and that nobody here reads."""
-    metadata = {name: value for name, value in meta(manifest).items() if name != "managedFields"}
-    return {**manifest, "metadata": metadata}
+class Whose(Enum):
+    """To whom an object of a wanted name belongs."""
+
+    OURS = "controlled by the owner that wants it, whatever its labels say"
+    NOBODYS = "made by us and controlled by nobody: left behind by its owner, or restored without it. It is taken up"
+    LEFT = "controlled by a namesake of the owner that is no more: the garbage collector will take it"
+    FOREIGN = "anything else: never touched"
+
+
+def whose(existing: Manifest, wanted: Manifest) -> Whose:
+    """To whom an object belongs that has the name and type of a wanted one."""
+    controller, owner = controller_of(existing), controller_of(wanted)
+    if controller is None:
+        return (
+            Whose.NOBODYS if labels_of(existing).get(MANAGED_BY) == OURS and _agree(existing, wanted) else Whose.FOREIGN
+        )
+    if owner is None:
+        return Whose.FOREIGN
+    if controller.get("uid") == owner.get("uid"):
+        return Whose.OURS
+    return Whose.LEFT if _named(controller) == _named(owner) else Whose.FOREIGN
+
+
+def _named(owner: Mapping[str, Any]) -> tuple[str, ...]:
+    return str(owner.get("apiVersion")).partition("/")[0], str(owner.get("kind")), str(owner.get("name"))
+
+
+def our_labels(manifest: Manifest) -> Mapping[str, str]:
+    """The labels that say which object it is among those that we make."""
+    return {label: value for label, value in labels_of(manifest).items() if label.startswith(PREFIX)}
+
+
+def _agree(existing: Manifest, wanted: Manifest) -> bool:
+    found = our_labels(existing)
+    return all(found.get(label) == value for label, value in our_labels(wanted).items())
 
 
 def holder_of(manifest: Manifest) -> str:
@@ -104,6 +136,48 @@ def contains(actual: Any, wanted: Any) -> bool:
             return not wanted and actual is None
         return len(actual) == len(wanted) and all(map(contains, actual, wanted))
     return bool(actual == wanted)
+
+
+def differences(actual: Any, wanted: Any, path: str = "") -> Iterator[str]:
+    """Where `actual` does not contain what is wanted: paths such as spec.selector.app."""
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
+        for name, value in wanted.items():
+            yield from differences(actual.get(name), value, f"{path}.{name}".lstrip("."))
+    elif not contains(actual, wanted):
+        yield path
+
+
+def without_surplus(actual: Any, wanted: Any) -> Any:
+    """`actual` without the fields, or the items of a list, that are not wanted."""
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
+        return {name: value for name, value in actual.items() if name in wanted}
+    if isinstance(wanted, Sequence) and isinstance(actual, Sequence) and not isinstance(wanted, str):
+        return [item for item in actual if any(contains(item, one) for one in wanted)]
+    return actual
+
+
+def surplus(actual: Any, wanted: Any, path: str) -> Iterator[str]:
+    """What `actual` has that is not wanted: paths such as spec.selector.team or spec.ports[1]."""
+    if isinstance(wanted, Mapping) and isinstance(actual, Mapping):
+        yield from (f"{path}.{name}" for name in actual if name not in wanted)
+    elif isinstance(wanted, Sequence) and isinstance(actual, Sequence) and not isinstance(wanted, str):
+        for number, item in enumerate(actual):
+            if not any(contains(item, one) for one in wanted):
+                yield f"{path}[{number}]"
+
+
+def part(manifest: Manifest, pointer: str) -> Any:
+    """What stands at a JSON pointer; None when there is nothing."""
+    found: Any = manifest
+    for name in pointer.strip("/").split("/"):
+        name = name.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, Mapping):
+            found = found.get(name)
+        elif isinstance(found, Sequence) and not isinstance(found, str) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            return None
+    return found
 
 
 def plain(value: Any) -> Any:

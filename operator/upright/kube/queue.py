@@ -8,13 +8,15 @@ from upright.contract import Key
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 300.0
+LONGEST_REST = 30.0
+"""After a failure, news of other objects is waited for no longer than this: it may be what the key needs."""
 
 
 class Queue:
     """Keys that want attention. Delays are in seconds, by the clock of the event loop.
 
     A key that is added while it stands in line is there already; one that is added while it is worked on stands in
-    line again when that is done.
+    line again when that is done. One that has failed rests: what its own turn wrote comes back as news, too.
     """
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
@@ -22,9 +24,10 @@ class Queue:
         self._line: asyncio.Queue[Key | None] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._working: set[Key] = set()
-        self._once_more: set[Key] = set()
+        self._once_more: dict[Key, bool] = {}  # and whether it may have that turn at once, however this one ends
         self._alarms: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
+        self._rests: dict[Key, float] = {}  # until when, by the loop's clock
         self._workers: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -33,10 +36,16 @@ class Queue:
         """How many keys stand in line."""
         return len(self._waiting) + len(self._once_more)
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, *, rested: bool = False) -> None:
+        """Add the key; one that rests, at the end of its rest, unless it is `rested`: what is new is what it needs."""
+        if rested:
+            self._rests.pop(key, None)
+        elif (until := self._rests.get(key)) and (left := until - asyncio.get_running_loop().time()) > 0:
+            self.add_later(key, left)
+            return
         self._silence(key)
         if key in self._working:
-            self._once_more.add(key)
+            self._once_more[key] = rested or self._once_more.get(key, False)
         elif key not in self._waiting:
             self._waiting.add(key)
             self._line.put_nowait(key)
@@ -51,16 +60,21 @@ class Queue:
         self._alarms[key] = loop.call_later(delay, self.add, key)
 
     def back_off(self, key: Key) -> float:
-        """Add the key after a delay that doubles with each failure in a row, with jitter. Returns the delay."""
+        """Add the key after a delay, in seconds, that doubles with each failure in a row, with jitter. Returns it."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         longest = min(FIRST_DELAY * 2.0 ** min(failures, 16), LONGEST_DELAY)
         delay = longest * (0.5 + 0.5 * self._jitter())
+        if self._once_more.get(key):
+            return 0.0
+        self._once_more.pop(key, None)
+        self._rests[key] = asyncio.get_running_loop().time() + min(delay, LONGEST_REST)
         self.add_later(key, delay)
         return delay
 
     def succeeded(self, key: Key) -> None:
         """The next failure of the key is again its first."""
         self._failures.pop(key, None)
+        self._rests.pop(key, None)
 
     def start(self, work: Callable[[Key], Awaitable[None]], workers: int) -> None:
         """Begin to work on the keys, `workers` at a time. `work` must not raise: an exception ends its worker."""
@@ -95,9 +109,8 @@ class Queue:
                 await work(key)
             finally:
                 self._working.discard(key)
-                if key in self._once_more:
-                    self._once_more.discard(key)
-                    self.add(key)
+                if (rested := self._once_more.pop(key, None)) is not None:
+                    self.add(key, rested=rested)
 
     def _silence(self, key: Key) -> None:
         if alarm := self._alarms.pop(key, None):

@@ -1,11 +1,17 @@
-"""What the watches have delivered: one store per resource, indexed by owner and by our labels."""
+"""What the watches have delivered: one store per resource, indexed by owner, by our labels and as kinds ask."""
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from typing import Any, cast, overload
 
-from upright.contract import Index, Key, Manifest, ResourceType
+from upright.contract import Index, Key, Kind, Manifest, Reference, ResourceType
 from upright.kube.client import Client
+from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
+from upright.kube.memory import Memory
 from upright.kube.objects import (
     PREFIX,
     controller_uid,
@@ -15,20 +21,33 @@ from upright.kube.objects import (
     namespace_of,
     uid_of,
     version_of,
-    without_managed_fields,
 )
 
 REMEMBERED_DELETIONS = 4096
+REMEMBERED_COMPLAINTS = 1024
+
+Entry = tuple[Any, str, Manifest]
+"""An object at its place in an index: its order there, its name, and the object."""
+
+logger = logging.getLogger(__name__)
 
 
 class Store:
-    """The objects of one resource, each in its newest version that was seen."""
+    """The objects of one resource, each in its newest version that was seen, of which `keep` says what to keep."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        keep: Callable[[Manifest], Manifest] = lambda manifest: kept(manifest, None),
+        indexes: Iterable[Index] = (),
+    ) -> None:
+        self._keep = keep
+        self._indexes = tuple(dict.fromkeys(indexes))
         self._objects: dict[Key, Manifest] = {}
-        self._by_index: defaultdict[tuple[str, ...], set[Key]] = defaultdict(set)
-        # A UID never comes back: what is late about a deleted object (our own write's answer, a list) is ignored.
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._found: defaultdict[tuple[Hashable, ...], _Sorted] = defaultdict(_Sorted)
+        # What is late about an object that is gone (our own write's answer, a list) is ignored: up to which version, by
+        # UID. One may come back with its UID, newer, when it bears our label again, by which it is watched.
+        self._deleted: Memory[str, int] = Memory(REMEMBERED_DELETIONS)
+        self._complaints: Memory[tuple[str, str], str] = Memory(REMEMBERED_COMPLAINTS)
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -36,39 +55,47 @@ class Store:
     def get(self, key: Key) -> Manifest | None:
         return self._objects.get(key)
 
+    def kept(self, manifest: Manifest) -> Manifest:
+        """What the store would keep of an object."""
+        return self._keep(manifest)
+
     def owned(self, owner_uid: str) -> Sequence[Manifest]:
-        return self._indexed("owner", owner_uid)
+        return self._at("owner", owner_uid)
 
     def labelled(self, namespace: str, label: str, value: str) -> Sequence[Manifest]:
-        return self._indexed("label", namespace, label, value)
+        return self._at("label", namespace, label, value)
 
     def all(self, namespace: str) -> Sequence[Manifest]:
-        return self._indexed("namespace", namespace)
+        return self._at("namespace", namespace)
+
+    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
+        if index not in self._indexes:
+            raise LookupError(f"no kind has named the index {index.name!r} of {index.type}")
+        return self._at(index, namespace, value)
 
     def put(self, manifest: Manifest) -> Sequence[Manifest]:
         """Take in a version of an object. Returns the versions (old, new), or nothing if it is no news."""
-        key, old = key_of(manifest), self._objects.get(key_of(manifest))
-        if uid_of(manifest) in self._deleted or (old is not None and version_of(old) >= version_of(manifest)):
+        key, version = key_of(manifest), version_of(manifest)
+        old = self._objects.get(key)
+        if old is not None and version_of(old) >= version:
             return ()
-        new = without_managed_fields(manifest)
-        if old is not None:
-            self._forget(key, old)
+        if (self._deleted.get(uid_of(manifest)) or -1) >= version:
+            return ()
+        new = self._keep(manifest)
         self._objects[key] = new
-        for index in _indexes(new):
-            self._by_index[index].add(key)
+        self._place(old, new)
         return (new,) if old is None else (old, new)
 
-    def remove(self, manifest: Manifest) -> Sequence[Manifest]:
-        """The object with this UID is gone. Returns what was known of it, or nothing if that is no news."""
-        uid = uid_of(manifest)
-        self._deleted[uid] = None
-        if len(self._deleted) > REMEMBERED_DELETIONS:
-            self._deleted.popitem(last=False)
+    def remove(self, manifest: Manifest, version: int = 0) -> Sequence[Manifest]:
+        """The object with this UID is gone, in this version or at `version`. Returns what was known if that is news."""
+        uid, gone = uid_of(manifest), max(version, version_of(manifest))
+        self._deleted.set(uid, max(gone, self._deleted.get(uid) or 0))
         key = key_of(manifest)
         old = self._objects.get(key)
         if old is None or uid_of(old) != uid:
             return ()
-        self._forget(key, old)
+        del self._objects[key]
+        self._place(old, None)
         return (old,)
 
     def replace(self, listed: Iterable[Manifest], version: int, namespace: str = "") -> list[Manifest]:
@@ -80,26 +107,123 @@ class Store:
         known = self.all(namespace) if namespace else list(self._objects.values())
         for manifest in known:
             if uid_of(manifest) not in present and version_of(manifest) <= version:
-                changed.extend(self.remove(manifest))
+                changed.extend(self.remove(manifest, version))
         return changed
 
-    def _indexed(self, *index: str) -> Sequence[Manifest]:
-        found = (self._objects[key] for key in self._by_index.get(index, ()))
-        return sorted(found, key=lambda manifest: (namespace_of(manifest), name_of(manifest)))
+    def _at(self, *place: Hashable) -> Sequence[Manifest]:
+        found = self._found.get(place)
+        return found.view() if found else ()
 
-    def _forget(self, key: Key, manifest: Manifest) -> None:
-        del self._objects[key]
-        for index in _indexes(manifest):
-            self._by_index[index].discard(key)
-            if not self._by_index[index]:
-                del self._by_index[index]
+    def _place(self, old: Manifest | None, new: Manifest | None) -> None:
+        """Take the old version out of where it is found, and put the new one where it will be."""
+        before = {} if old is None else self._places(old)
+        after = {} if new is None else self._places(new)
+        for place, (order, name, _) in before.items():
+            if place not in after or after[place][0] != order:
+                self._found[place].remove(order, name)
+                if not self._found[place]:
+                    del self._found[place]
+        for place, entry in after.items():
+            try:
+                self._found[place].put(entry)
+            except TypeError as error:
+                self._complain(place, entry[2], error)
+
+    def _places(self, manifest: Manifest) -> Mapping[tuple[Hashable, ...], Entry]:
+        namespace, name = namespace_of(manifest), name_of(manifest)
+        by_name = ("", name, manifest)
+        places: dict[tuple[Hashable, ...], Entry] = {("namespace", namespace): by_name}
+        if owner := controller_uid(manifest):
+            places["owner", owner] = by_name
+        for label, value in labels_of(manifest).items():
+            if label.startswith(PREFIX):
+                places["label", namespace, label, value] = by_name
+        for index in self._indexes:
+            try:
+                values, order = set(index.values(manifest)), index.order(manifest)
+            except Exception as error:  # noqa: BLE001 - an object that cannot be read is not found, and harms no other
+                self._complain((index,), manifest, error)
+            else:
+                entry = (order, name, manifest)
+                places.update({(index, namespace, value): entry for value in values})
+        return places
+
+    def _complain(self, place: tuple[Hashable, ...], manifest: Manifest, error: Exception) -> None:
+        """Once for each object."""
+        index, said = cast(Index, place[0]), f"{type(error).__name__}: {error}"
+        if self._complaints.get((index.name, uid_of(manifest))) != said:
+            self._complaints.set((index.name, uid_of(manifest)), said)
+            what = f"{manifest.get('kind')} {key_of(manifest)}"
+            logger.warning("%s cannot be read, so it is not found %s: %s", what, index.name, said)
+
+
+class _Sorted:
+    """Objects in an order. Who was given them goes on seeing them as they were."""
+
+    def __init__(self) -> None:
+        self._entries: list[Any] = []
+        self._given = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def view(self) -> Sequence[Manifest]:
+        self._given = True
+        return _View(self._entries)
+
+    def put(self, entry: Entry) -> None:
+        """Raises TypeError if its order cannot be compared with those that are there."""
+        entries = self._own()
+        at = bisect_left(entries, entry[:2])
+        if at < len(entries) and entries[at][:2] == entry[:2]:
+            entries[at] = entry
+        else:
+            entries.insert(at, entry)
+
+    def remove(self, order: Any, name: str) -> None:
+        entries = self._own()
+        with suppress(TypeError):  # then it was never taken in
+            at = bisect_left(entries, (order, name))
+            if at < len(entries) and entries[at][:2] == (order, name):
+                del entries[at]
+
+    def _own(self) -> list[Any]:
+        if self._given:
+            self._entries, self._given = self._entries.copy(), False
+        return self._entries
+
+
+class _View(Sequence[Manifest]):
+    """The objects of entries that nobody changes any more."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, at: int) -> Manifest: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Manifest]: ...
+
+    def __getitem__(self, at: int | slice) -> Manifest | Sequence[Manifest]:
+        return self._entries[at][2] if isinstance(at, int) else _View(self._entries[at])
+
+    def __iter__(self) -> Iterator[Manifest]:
+        return (manifest for _, _, manifest in self._entries)
 
 
 class Stores:
-    """The stores of all watched resources: the `World` that kinds observe."""
+    """The stores of everything that kinds watch: the `World` that they observe."""
 
-    def __init__(self, types: Iterable[ResourceType], client: Client, clock: Callable[[], datetime]) -> None:
-        self._stores = {each: Store() for each in types}
+    def __init__(self, kinds: Sequence[Kind[Any]], client: Client, clock: Callable[[], datetime]) -> None:
+        indexes = [index for kind in kinds for index in kind.indexes]
+        self._stores = {
+            each: Store(_keeper(each, kinds), [index for index in indexes if index.type == each])
+            for each in watched_types(kinds)
+        }
         self._client = client
         self._clock = clock
 
@@ -115,30 +239,41 @@ class Stores:
         return self._stores[type]
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
-        return self._stores[type].get(Key(namespace, name))
+        return self.of(type).get(Key(namespace, name))
 
     def owned(self, type: ResourceType, owner_uid: str) -> Sequence[Manifest]:
-        return self._stores[type].owned(owner_uid)
+        return self.of(type).owned(owner_uid)
 
     def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
-        return self._stores[type].labelled(namespace, label, value)
+        return self.of(type).labelled(namespace, label, value)
 
     def all(self, type: ResourceType, namespace: str) -> Sequence[Manifest]:
-        return self._stores[type].all(namespace)
+        return self.of(type).all(namespace)
 
     def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
-        found = [one for one in self.all(index.type, namespace) if value in index.values(one)]
-        return sorted(found, key=lambda one: (index.order(one), name_of(one)))
+        return self.of(index.type).indexed(index, namespace, value)
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)
 
+    async def warnings(self, of: Reference) -> Sequence[Manifest]:
+        return await self._client.warnings(of)
 
-def _indexes(manifest: Manifest) -> Iterable[tuple[str, ...]]:
-    namespace = namespace_of(manifest)
-    yield ("namespace", namespace)
-    if owner := controller_uid(manifest):
-        yield ("owner", owner)
-    for label, value in labels_of(manifest).items():
-        if label.startswith(PREFIX):
-            yield ("label", namespace, label, value)
+
+def watched_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:
+    """Every resource that some kind needs to know about, in a stable order."""
+    wanted = [each for kind in kinds for each in (kind.type, *(watch.type for watch in kind.watches), *kind.applies)]
+    return list(dict.fromkeys(wanted))
+
+
+def _keeper(type: ResourceType, kinds: Sequence[Kind[Any]]) -> Callable[[Manifest], Manifest]:
+    """What is kept of the objects of a resource: what some kind reads."""
+    if type in [kind.type for kind in kinds]:
+        return kept_with_writers
+    wanted = [watch for kind in kinds for watch in kind.watches if watch.type == type and not watch.metadata]
+    if not wanted and not any(type in kind.applies for kind in kinds):
+        return kept_name
+    paths = [path for watch in wanted for path in watch.fields]
+    digests = [path for watch in wanted for path in watch.digests]
+    fields = shape(paths, digests) if all(watch.fields for watch in wanted) else None
+    return lambda manifest: kept(manifest, fields)

@@ -1,21 +1,20 @@
-"""What all pods that Upright makes have in common."""
+"""What all pods that Upright makes have in common, and how what users add to them is merged."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from upright.api.pod_fields import RESERVED_VARIABLES
 from upright.contract import Manifest
 
 _USER = 65532
-
-POD_SECURITY: Manifest = {
-    "runAsNonRoot": True,
+_GUARD: Manifest = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_IDS: Manifest = {
     "runAsUser": _USER,
     "runAsGroup": _USER,
     "fsGroup": _USER,
     "fsGroupChangePolicy": "OnRootMismatch",
-    "seccompProfile": {"type": "RuntimeDefault"},
 }
+
 CONTAINER_SECURITY: Manifest = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -26,60 +25,91 @@ HTTP_PORT = "http"
 NO_CREDENTIALS: Manifest = {"automountServiceAccountToken": False, "enableServiceLinks": False}
 """A user's program has no business with the API server."""
 
+_HOST = ("hostNetwork", "hostPID", "hostIPC")
+_KEYS = {"env": "name", "ports": "name", "volumeMounts": "mountPath", "volumeDevices": "devicePath"}
+"""The lists of a container in which users may add items, and what must be unique in each."""
 
-@dataclass(frozen=True)
-class Location:
-    """A place in a claim or a ConfigMap, as a URI names it."""
 
-    scheme: str
-    name: str
-    path: str
+def pod_security(*, fixed_ids: bool) -> Manifest:
+    """The securityContext of a pod. Without fixed ids the namespace assigns them, as OpenShift's do."""
+    return {**_GUARD, **(_IDS if fixed_ids else {})}
 
-    @classmethod
-    def parse(cls, uri: str) -> "Location":
-        """Split `pvc://CLAIM/PATH` or `configmap://NAME/KEY`; the schema has already checked the form."""
-        scheme, _, rest = uri.partition("://")
-        name, _, path = rest.partition("/")
-        return cls(scheme, name, path.rstrip("/"))
 
-    def volume(self, volume_name: str) -> Manifest:
-        """The volume of a pod that gives access to it."""
-        if self.scheme == "configmap":
-            items = {"items": [{"key": self.path, "path": self.path}]} if self.path else {}
-            return {"name": volume_name, "configMap": {"name": self.name, **items}}
-        return {"name": volume_name, "persistentVolumeClaim": {"claimName": self.name}}
-
-    def mount(self, volume_name: str, at: str, *, read_only: bool) -> Manifest:
-        """How a container sees it at a path of its own."""
-        below = {"subPath": self.path} if self.scheme == "pvc" and self.path else {}
-        return {"name": volume_name, "mountPath": at, "readOnly": read_only, **below}
+POD_SECURITY = pod_security(fixed_ids=True)
 
 
 def environment(values: Mapping[str, str]) -> list[Manifest]:
-    """Environment variables of a container."""
-    return [{"name": name, "value": value} for name, value in values.items()]
+    """Environment variables of just these values: Kubernetes expands $(NAME), and reads $$ as $."""
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
 
 
-def merge_pod(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod's spec from what the user added and what we set: objects are merged, named items of lists too, other items
-    are added, and where both say something ours wins.
+def with_variables(ours: Sequence[Manifest], theirs: Sequence[Manifest]) -> list[Manifest]:
+    """Our variables and the user's, which may refer to ours, and win where the name is not reserved."""
+    added = [one for one in theirs if not str(one.get("name", "")).startswith(RESERVED_VARIABLES)]
+    return [*(one for one in ours if not _find(added, "name", one["name"])), *added]
+
+
+def merge_pod(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, closed: Collection[str] = ()) -> dict[str, Any]:
+    """A pod's spec from what the user added and what we set. Where both say something ours wins, but for the ids under
+    which the pod runs, which are defaults.
+
+    The user's init containers run before ours. Of the containers `closed` nothing but the resources can be added to;
+    no container of ours gets another securityContext or a reserved variable.
     """
-    merged = dict(theirs)
-    for field, value in ours.items():
-        given = theirs.get(field)
-        if isinstance(given, Mapping) and isinstance(value, Mapping):
-            merged[field] = merge_pod(given, value)
-        elif isinstance(given, list) and isinstance(value, list):
-            merged[field] = _merge_lists(given, value)
-        else:
-            merged[field] = value
+    merged = {field: value for field, value in {**theirs, **ours}.items() if field not in _HOST}
+    if given := _object(theirs, "securityContext"):
+        merged["securityContext"] = {
+            **given,
+            **ours["securityContext"],
+            **{field: value for field, value in given.items() if field in _IDS},
+        }
+    merged["volumes"] = _added("name", ours.get("volumes", ()), _objects(theirs, "volumes"))
+    ordinary, first = ours.get("containers", ()), ours.get("initContainers", ())
+    if added := _objects(theirs, "containers"):
+        merged["containers"] = _containers(ordinary, added, closed) + _others(added, ordinary)
+    if added := _objects(theirs, "initContainers"):
+        merged["initContainers"] = _others(added, first) + _containers(first, added, closed)
     return merged
 
 
-def _merge_lists(theirs: Sequence[Any], ours: Sequence[Any]) -> list[Any]:
-    named = {item["name"]: item for item in theirs if isinstance(item, Mapping) and "name" in item}
-    merged = []
-    for item in ours:
-        extra = named.pop(item["name"], None) if isinstance(item, Mapping) and "name" in item else None
-        merged.append(merge_pod(extra, item) if extra else item)
-    return merged + [item for item in theirs if not isinstance(item, Mapping) or item.get("name", "") in {"", *named}]
+def _containers(ours: Sequence[Manifest], theirs: Sequence[Manifest], closed: Collection[str]) -> list[Manifest]:
+    return [_container(one, _find(theirs, "name", one["name"]) or {}, closed) for one in ours]
+
+
+def _others(theirs: Sequence[Manifest], ours: Sequence[Manifest]) -> list[Manifest]:
+    return [one for one in theirs if not _find(ours, "name", one.get("name"))]
+
+
+def _container(ours: Manifest, theirs: Manifest, closed: Collection[str]) -> Manifest:
+    resources = {**ours.get("resources", {}), **_object(theirs, "resources")}
+    if ours["name"] in closed:
+        return {**ours, "resources": resources}
+    merged = {**theirs, **ours, "resources": resources}
+    for field, key in _KEYS.items():
+        if added := _objects(theirs, field):
+            merged[field] = _added(key, ours.get(field, ()), added)
+    if "env" in merged:
+        own = ours.get("env", ())
+        merged["env"] = [*own, *with_variables((), merged["env"][len(own) :])]
+    if added := _objects(theirs, "envFrom"):
+        merged["envFrom"] = [*ours.get("envFrom", ()), *added]
+    return merged
+
+
+def _added(key: str, ours: Sequence[Manifest], theirs: Sequence[Manifest]) -> list[Manifest]:
+    return [*ours, *(one for one in theirs if not _find(ours, key, one.get(key)))]
+
+
+def _find(items: Sequence[Manifest], key: str, value: Any) -> Manifest | None:
+    return next((item for item in items if item.get(key) == value), None)
+
+
+def _objects(fields: Mapping[str, Any], name: str) -> Sequence[Manifest]:
+    """A list of objects that a user gave; what is none was stored before the schema refused it."""
+    given = fields.get(name)
+    return [item for item in given if isinstance(item, Mapping)] if isinstance(given, Sequence) else []
+
+
+def _object(fields: Mapping[str, Any], name: str) -> Manifest:
+    given = fields.get(name)
+    return given if isinstance(given, Mapping) else {}

@@ -1,11 +1,23 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from upright.contract import Manifest
 from upright.pods.build import HTTP_PORT
+
+FIELDS = (
+    *(f"spec.{field}" for field in ("hostNetwork", "containers.ports")),
+    *(f"status.{field}" for field in ("phase", "podIP")),
+    *(f"status.conditions.{field}" for field in ("type", "status", "reason", "message", "lastTransitionTime")),
+    *(
+        f"status.{containers}.{field}"
+        for containers in ("initContainerStatuses", "containerStatuses")
+        for field in ("name", "image", "imageID", "restartCount", "state", "lastState")
+    ),
+)
+"""All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
 
 _UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -36,6 +48,8 @@ class Container:
     """Reason and message, while it waits to be started."""
     ended: Termination | None
     """How it ended: now, or the last time when it has been started again or waits to be."""
+    started: datetime | None
+    """Since when it has been running; None when it does not run."""
     down: bool
     """It does not run now, and did before."""
 
@@ -171,6 +185,7 @@ def _container(status: Manifest) -> Container:
             if ended
             else None
         ),
+        started=_time(running["startedAt"]) if (running := state.get("running") or {}).get("startedAt") else None,
         down=bool(ended) and "running" not in state,
     )
 
@@ -182,53 +197,3 @@ def _port(spec: Manifest) -> int:
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def container_statuses(pod: Manifest) -> Iterable[Manifest]:
-    """The status of each container in the order in which they run."""
-    status = pod.get("status", {})
-    yield from status.get("initContainerStatuses", [])
-    yield from status.get("containerStatuses", [])
-
-
-def termination(pod: Manifest, container: str) -> Manifest | None:
-    """How a container ended, last time when it runs again: exitCode, reason, message."""
-    for status in container_statuses(pod):
-        if status["name"] == container:
-            ended: Manifest | None = status.get("state", {}).get("terminated") or status.get("lastState", {}).get(
-                "terminated"
-            )
-            return ended
-    return None
-
-
-def hindrance(pod: Manifest) -> str | None:
-    """Why a pod that should be starting is not, in a sentence; None when nothing is known to be in its way."""
-    name = pod["metadata"]["name"]
-    for status in container_statuses(pod):
-        waiting = status.get("state", {}).get("waiting", {})
-        reason = waiting.get("reason", "")
-        if reason in {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}:
-            return (
-                f"Image {status['image']!r} of container {status['name']!r} in pod {name} cannot be pulled ({reason}): "
-                f"{waiting.get('message', 'no reason given')}. Correct the image's name, or make it available"
-            )
-        if reason in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
-            return (
-                f"Container {status['name']!r} of pod {name} cannot be started ({reason}): "
-                f"{waiting.get('message', 'no reason given')}"
-            )
-    for condition in pod.get("status", {}).get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"Pod {name} has no node to run on: {condition.get('message', condition.get('reason', ''))}"
-    return None
-
-
-def is_ready(pod: Manifest) -> bool:
-    """Whether the pod answers and is not going away."""
-    if pod["metadata"].get("deletionTimestamp"):
-        return False
-    return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for condition in pod.get("status", {}).get("conditions", [])
-    )

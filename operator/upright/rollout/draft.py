@@ -1,6 +1,6 @@
 """The state of a rollout while it is being decided: what the status says, and what this plan changes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -8,10 +8,12 @@ from typing import Literal
 from upright.api.deployment import Analysis, Arm, Deployment, Episode, Rejection
 from upright.conditions import Finding, cut
 from upright.contract import Count, Event
-from upright.rollout.steps import replicas_at
+from upright.rollout.strategies import Shape
 
 _MOST = 20
 """Rejections and episodes that a status keeps."""
+
+_UPRIGHT = "upright"
 
 
 @dataclass
@@ -24,48 +26,55 @@ class Draft:
     candidate: Arm | None
     analysis: Analysis | None
     rejected: list[Rejection]
+    remembered: Sequence[Rejection]
+    """What counts as rejected by the memory of the versions, beyond what the status has."""
     history: list[Episode]
+    editor: str
+    """Who changed the spec last."""
+    shape: Shape = field(default_factory=lambda: Shape(0, 0))
+    """The pods of both, as the strategy wants them."""
     events: list[Event] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
     progress: str = ""
-    held: bool = False
+    held: Finding | None = None
+    unmeasured: str = ""
     obstacle: Finding | None = None
     again: timedelta | None = None
 
     def serves(self, revision: str | None) -> bool:
-        """Whether a revision is one of the two that have traffic."""
-        return any(arm is not None and arm.revision == revision for arm in (self.stable, self.candidate))
+        """Whether a revision is the stable one or on its way."""
+        coming = None if self.candidate and self.candidate.leaving else self.candidate
+        return any(arm is not None and arm.revision == revision for arm in (self.stable, coming))
 
-    def replicas(self) -> Mapping[str, int]:
-        """The pods that each revision should have; other revisions should not be there."""
-        spec = self.resource.spec
-        wanted = {self.stable.revision: spec.replicas} if self.stable else {}
-        if self.candidate and self.stable:
-            both = replicas_at(spec, self.candidate.step or 0)
-            wanted |= {self.stable.revision: both.stable, self.candidate.revision: both.candidate}
-        elif self.candidate:
-            wanted[self.candidate.revision] = spec.replicas
-        return wanted
+    def counting(self) -> Sequence[Rejection]:
+        """The rejections that count."""
+        return [*(one for one in self.rejected if one.retried is None), *self.remembered]
 
-    def say(self, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+    def say(self, type: Literal["Normal", "Warning"], reason: str, message: str, at: datetime | None = None) -> None:
         """Tell what has been decided."""
-        self.events.append(Event(type, reason, "Rollout", message))
+        self.events.append(Event(type, reason, "Rollout", message, at))
+
+    def retry(self, revision: str | None) -> None:
+        """Somebody wants a rejected revision tried again."""
+        old = next((one for one in self.counting() if one.revision == revision), None)
+        if old:
+            others = [one for one in self.rejected if one.revision != revision]
+            self.rejected = [old.model_copy(update={"retried": self.now}), *others][:_MOST]
+            self.remembered = [one for one in self.remembered if one.revision != revision]
 
     def promote(self, candidate: Arm) -> None:
         """The candidate becomes the stable version."""
         if self.stable:
-            self._remember(self.stable, "Replaced")
             compared = self.analysis.message if self.analysis else "Nothing could be compared."
-            self.say(
-                "Normal", "Promoted", f"{candidate.model_version} replaces {self.stable.model_version}. {compared}"
-            )
-            self._end(candidate, "Promoted")
+            self._remember(self.stable, "Replaced", f"{candidate.model_version} replaces it.", _UPRIGHT)
+            said = f"{candidate.model_version} replaces {self.stable.model_version}. {compared}"
+            self._end(candidate, "Promoted", said, _UPRIGHT)
         else:
-            self.say("Normal", "Serving", f"{candidate.model_version} serves as the first version.")
+            self.say("Normal", "Serving", f"{candidate.model_version} serves as the first version.", self.now)
         self.stable = Arm(model_version=candidate.model_version, revision=candidate.revision, since=self.now)
         self.candidate = None
 
-    def reject(self, candidate: Arm, metric: str, message: str) -> None:
+    def reject(self, candidate: Arm, metric: str, message: str, *, leaving: bool) -> None:
         """The candidate is given up and not tried again by itself."""
         rejection = Rejection(
             model_version=candidate.model_version,
@@ -74,36 +83,44 @@ class Draft:
             metric=metric,
             message=cut(message),
         )
-        self.rejected = [rejection, *self.rejected][:_MOST]
+        others = [one for one in self.rejected if one.revision != candidate.revision]
+        self.rejected = [rejection, *others][:_MOST]
         kept = f"{self.stable.model_version} serves all traffic again" if self.stable else "nothing serves"
-        self.say("Warning", "RolledBack", f"{candidate.model_version} is rejected and {kept}. {message}")
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
-        self._end(candidate, "RolledBack")
-        self.candidate = None
+        self._end(candidate, "RolledBack", f"{candidate.model_version} is rejected and {kept}. {message}", _UPRIGHT)
+        self._give_up(candidate, leaving=leaving)
 
-    def replace(self, candidate: Arm) -> None:
-        """The candidate is given up because another version is wanted now."""
-        self.say("Normal", "RolloutReplaced", f"{candidate.model_version} is given up: another version is wanted.")
-        self._end(candidate, "Replaced")
-        self.candidate = self.analysis = None
+    def abort(self, candidate: Arm, why: str, *, leaving: bool) -> None:
+        """The candidate is given up because it is wanted no more."""
+        self._end(candidate, "Aborted", f"{candidate.model_version} is given up: {why}.", self.editor)
+        self._give_up(candidate, leaving=leaving)
+        self.analysis = None
 
     def labels(self) -> dict[str, str]:
         """The labels of this Deployment's metrics."""
         return {"namespace": self.resource.metadata.namespace, "deployment": self.resource.metadata.name}
 
-    def _end(self, candidate: Arm, outcome: str) -> None:
-        self._remember(candidate, outcome)
+    def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
+        """`leaving`: its pods are needed until the stable version has its own again."""
+        going = {"leaving": True, "unready_since": None, "unmeasured_since": None, "step_since": None}
+        self.candidate = candidate.model_copy(update=going) if leaving else None
+
+    def _end(self, candidate: Arm, outcome: str, reason: str, by: str) -> None:
+        self._remember(candidate, outcome, reason, by)
         self.counts.append(Count("upright_rollouts_total", {**self.labels(), "result": outcome}))
         if self.analysis:
             self.analysis = self.analysis.model_copy(update={"state": {}})
 
-    def _remember(self, arm: Arm, outcome: str) -> None:
+    def _remember(self, arm: Arm, outcome: str, reason: str, by: str) -> None:
         episode = Episode.model_validate(
             {
                 "modelVersion": arm.model_version,
+                "revision": arm.revision,
                 "from": arm.since,
                 "to": self.now,
                 "outcome": outcome,
+                "reason": cut(reason, 300),
+                "by": by,
             }
         )
         self.history = [episode, *self.history][:_MOST]

@@ -4,26 +4,30 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
+from upright.api.indexes import DEPLOYMENTS_BY_MODEL, DEPLOYMENTS_BY_VERSION, READY_VERSIONS_BY_MODEL
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
-from upright.rollout.observe import Looks, Observed, observe
+from upright.pods.reading import FIELDS
+from upright.rollout.measuring import Source
+from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
+from upright.rollout.template import DIGESTED
 
 
 def _owner(manifest: Manifest, _: World) -> Iterable[Key]:
     meta = manifest["metadata"]
-    name = meta.get("labels", {}).get(names.DEPLOYMENT)
+    name = (meta.get("labels") or {}).get(names.DEPLOYMENT)
     return [Key(meta["namespace"], name)] if name else []
 
 
 def _interested(version: Manifest, world: World) -> Iterable[Key]:
     """The Deployments that serve, name or follow a version."""
-    namespace, name, model = version["metadata"]["namespace"], version["metadata"]["name"], version["spec"]["model"]
-    for deployment in world.all(names.DEPLOYMENTS, namespace):
-        spec, status = deployment["spec"], deployment.get("status", {})
-        serving = {status.get(arm, {}).get("modelVersion") for arm in ("stable", "candidate")}
-        if name in {spec.get("modelVersion"), *serving} or model == spec.get("latest", {}).get("model"):
-            yield Key(namespace, deployment["metadata"]["name"])
+    namespace, name = version["metadata"]["namespace"], version["metadata"]["name"]
+    found = [*world.indexed(DEPLOYMENTS_BY_VERSION, namespace, name)]
+    if model := version.get("spec", {}).get("model"):
+        found += world.indexed(DEPLOYMENTS_BY_MODEL, namespace, model)
+    for deployment in found:
+        yield Key(namespace, deployment["metadata"]["name"])
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,33 @@ class Deployments:
     """The kind."""
 
     defaults: Defaults
-    looks: Looks
+    source: Source
     type: ResourceType = names.DEPLOYMENTS
     watches: Sequence[Watch] = (
-        Watch(names.APPS_DEPLOYMENTS, _owner),
-        Watch(names.PODS, _owner),
-        Watch(names.SERVICES, _owner),
+        Watch(
+            names.APPS_DEPLOYMENTS,
+            _owner,
+            fields=("spec.replicas", "spec.template.metadata.annotations", "status.conditions"),
+            digests=DIGESTED,
+        ),
+        Watch(names.CONTROLLER_REVISIONS, _owner, fields=("revision",)),
+        Watch(names.PODS, _owner, fields=FIELDS),
+        Watch(names.SERVICES, _owner, fields=("spec.clusterIP", "spec.selector", "spec.ports")),
         Watch(names.MODEL_VERSIONS, _interested),
     )
     applies: Sequence[ResourceType] = (names.SERVICES,)
-
-    indexes: Sequence[Index] = ()
+    indexes: Sequence[Index] = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, READY_VERSIONS_BY_MODEL)
 
     def begin(self, wake: Callable[[Key], None]) -> None:
-        """Nothing but the watches wakes it."""
+        """Looks wake it, too."""
+        self.source.begin(wake)
 
     def forget(self, key: Key) -> None:
-        """Nothing is remembered."""
+        """No more looks at its pods."""
+        self.source.forget(key)
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        return await observe(resource, world, self.defaults, self.looks)
+        return await observe(resource, world, self.defaults, self.source)
 
     def plan(self, observed: Observed) -> Plan:
         return plan(observed)

@@ -49,6 +49,11 @@ class Reading:
     arms: Mapping[ArmName, Measurement] = field(default_factory=dict)
     """By arm, as of the newest look; empty before the first one."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether it is known that nobody has asked either version since the comparison began."""
+        return bool(self.arms) and not any(arm.requests for arm in self.arms.values())
+
 
 class Source(Protocol):
     """Where measurements come from. It takes its looks by itself, beside the turns, and gives the key a turn after each

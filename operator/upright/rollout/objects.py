@@ -1,53 +1,114 @@
 """The objects that make a decided state so: pods for each version, Services, and nothing of any other revision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from upright.api import names
-from upright.contract import Manifest, Reference, Scale
+from upright.api.deployment import Arm
+from upright.contract import Correction, Event, Manifest, Reference, ResourceType, Scale
 from upright.rollout.draft import Draft
-from upright.rollout.manifests import revision_deployment, services
+from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed
+from upright.rollout.revision import revision
+from upright.rollout.routing.replicas import services
+from upright.rollout.template import digest, record, recorded_digest, reference, restored
 
 
-@dataclass(frozen=True)
+@dataclass
 class Objects:
     """What is to be done about objects."""
 
-    create: Sequence[Manifest]
-    apply: Sequence[Manifest]
-    scale: Sequence[Scale]
-    delete: Sequence[Reference]
+    create: list[Manifest] = field(default_factory=list)
+    apply: Sequence[Manifest] = ()
+    scale: list[Scale] = field(default_factory=list)
+    correct: list[Correction] = field(default_factory=list)
+    delete: list[Reference] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
 
 def objects(observed: Observed, draft: Draft) -> Objects:
     """What brings the world to the drafted state."""
-    resource, wanted = observed.resource, draft.replicas()
-    create, scale = [], []
-    for arm in filter(None, (draft.stable, draft.candidate)):
-        owned, replicas = observed.revisions.get(arm.revision), wanted[arm.revision]
-        version = observed.versions.get(arm.model_version)
-        if owned is None and version:
-            create.append(revision_deployment(resource, version, arm.revision, replicas, observed.defaults))
-        elif owned is not None and owned["spec"].get("replicas", 1) != replicas:
-            scale.append(Scale(_reference(owned), replicas))
+    resource, made = observed.resource, Objects()
+    sizes = {arm.revision: size for arm, size in _sizes(draft)}
+    for arm, size in _sizes(draft):
+        owned = observed.workloads.get(arm.revision)
+        if owned is None:
+            _make(observed, arm.revision, arm.model_version, size, made)
+        else:
+            _keep(observed, arm.revision, owned, size, arm.replicas, made)
     stable, candidate = (arm.revision if arm else None for arm in (draft.stable, draft.candidate))
-    return Objects(
-        create=create,
-        apply=[
-            service
-            for service in services(resource, stable, candidate)
-            if service["metadata"]["name"] not in observed.taken
-        ],
-        scale=scale,
-        delete=[
-            _reference(owned)
-            for revision, owned in observed.revisions.items()
-            if revision not in wanted and not owned["metadata"].get("deletionTimestamp")
-        ],
+    made.apply = [
+        service
+        for service in services(resource, stable, candidate, observed.services)
+        if service["metadata"]["name"] not in observed.taken
+    ]
+    made.delete = [
+        _reference(kind, owned)
+        for kind, all_owned in (
+            (names.APPS_DEPLOYMENTS, observed.workloads),
+            (names.CONTROLLER_REVISIONS, observed.records),
+        )
+        for revision, owned in all_owned.items()
+        if revision not in sizes
+    ]
+    return made
+
+
+def _sizes(draft: Draft) -> list[tuple[Arm, int]]:
+    arms = ((draft.stable, draft.shape.stable), (draft.candidate, draft.shape.candidate))
+    return [(arm, size) for arm, size in arms if arm]
+
+
+def is_lost(observed: Observed, revision_name: str, model_version: str) -> bool:
+    """Whether the pods of a revision cannot be made again as they were: no record, and another spec."""
+    version = observed.versions.get(model_version)
+    return (
+        revision_name not in observed.workloads
+        and revision_name not in observed.templates
+        and (version is None or revision(version, observed.resource.spec.serving) != revision_name)
     )
 
 
-def _reference(owned: Manifest) -> Reference:
+def _make(observed: Observed, revision_name: str, model_version: str, size: int, made: Objects) -> None:
+    """From the record if there is one; else it is new."""
+    resource, recorded = observed.resource, observed.templates.get(revision_name)
+    version = observed.versions.get(model_version)
+    if recorded:
+        said = f"The workload of {model_version} was gone; it is made again as it was."
+        made.events.append(Event("Warning", "Restored", "Restore", said))
+        made.create.append(workload(resource, revision_name, recorded, size))
+    elif version:
+        pods = template(resource, version, revision_name, observed.defaults)
+        made.create.append(workload(resource, revision_name, pods, size))
+
+
+def _keep(
+    observed: Observed, revision_name: str, owned: Manifest, size: int, recorded_size: int, made: Objects
+) -> None:
+    """As big as it should be, ours, and made of what was recorded."""
+    target, name = reference(owned), owned["metadata"]["name"]
+    kept = observed.records.get(revision_name)
+    found = owned["spec"].get("replicas", 1)
+    if found != size:
+        by_hand = Event("Warning", "Restored", "Restore", f"{name} had {found} replicas, and has {size} again.")
+        made.scale.append(Scale(target, size, by_hand if recorded_size == size else None))
+    for kind, one in ((names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)):
+        if one and names.has_no_controller(one):
+            owner = [names.owner_reference("Deployment", observed.resource.metadata)]
+            taken_up = Event("Normal", "TakenUp", "Restore", f"{kind.kind} {name} had no owner, and is taken up.")
+            made.correct.append(Correction(_reference(kind, one), "/metadata/ownerReferences", owner, taken_up))
+    full = observed.templates.get(revision_name)
+    if full is None:
+        return
+    if kept is None:
+        made.create.append(record(observed.resource, revision_name, full))
+    elif digest(owned["spec"]["template"]) != recorded_digest(kept):
+        changed = Event(
+            "Warning", "Restored", "Restore", f"The pod template of {name} was changed by hand; it is put back."
+        )
+        made.correct.append(Correction(target, "/spec/template", restored(full, owned["spec"]["template"]), changed))
+
+
+def _reference(of: ResourceType, owned: Manifest) -> Reference:
     meta = owned["metadata"]
-    return Reference(names.APPS_DEPLOYMENTS, meta["namespace"], meta["name"], meta["uid"])
+    return Reference(of, meta["namespace"], meta["name"], meta["uid"])

@@ -1,18 +1,20 @@
 """What a plan for a Deployment depends on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from upright.analysis import Look
 from upright.api import names
-from upright.api.deployment import Deployment
+from upright.api.deployment import Deployment, DeploymentStatus, Rejection
+from upright.api.indexes import READY_VERSIONS_BY_MODEL
 from upright.api.model_version import ModelVersion
-from upright.contract import Key, Manifest, World
+from upright.contract import Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
-from upright.rollout.manifests import service_names
+from upright.pods.reading import Pod, read
+from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.revision import revision
+from upright.rollout.routing.replicas import service_names
+from upright.rollout.template import digest, recorded_digest
 
 
 @dataclass(frozen=True)
@@ -25,104 +27,136 @@ class Observed:
     wanted: ModelVersion | None
     """The version that the spec asks for; None when there is none."""
     versions: Mapping[str, ModelVersion]
-    """The versions in question, by name: the wanted one and those that serve."""
-    revisions: Mapping[str, Manifest]
-    """Our apps/v1 Deployments, by revision."""
-    pods: Mapping[str, Sequence[Manifest]]
-    """Their pods, by revision."""
-    taken: Sequence[str]
+    """The versions in question, by name: the wanted one, those that serve, and the one to fall back on."""
+    rejected: Sequence[Rejection]
+    """What counts as rejected: by this Deployment, or by one of its name that is no more."""
+    fallback: str | None = None
+    """The version that last had all the traffic of a Deployment of this name, while this one has none."""
+    workloads: Mapping[str, Manifest] = field(default_factory=dict)
+    """Our apps/v1 Deployments, by revision; ones without an owner, too."""
+    records: Mapping[str, Manifest] = field(default_factory=dict)
+    """Our ControllerRevisions, by revision; ones without an owner, too."""
+    templates: Mapping[str, Manifest] = field(default_factory=dict)
+    """What the pods of a revision are made of, by revision, where its workload or record is missing or changed."""
+    pods: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
+    """Pods that are not being deleted, of our workloads, by revision."""
+    strangers: Sequence[str] = ()
+    """Names of such pods that bear our label, and belong to no workload of ours."""
+    services: Mapping[str, Manifest] = field(default_factory=dict)
+    """Our Services, by name."""
+    taken: Sequence[str] = ()
     """Names of Services that we would make, but that somebody else has."""
-    looks: Sequence[Look]
-    """The looks since the recorded state of the analysis, oldest first."""
-    next_look: timedelta
-    """How long until the next look is due."""
+    reading: Reading = field(default_factory=Reading)
+    """What has been measured since the recorded state of the analysis."""
+    editor: str = ""
+    """The field manager that last changed the spec."""
 
 
-class Looks(Protocol):
-    """Where measurements come from."""
-
-    async def since(
-        self,
-        key: Key,
-        rollout: str,
-        pods: Mapping[str, Sequence[Manifest]],
-        metrics: Sequence[str],
-        interval: timedelta,
-        after: float | None,
-        now: datetime,
-    ) -> tuple[Sequence[Look], timedelta]:
-        """Take a look when one is due; return those later than `after` (Unix seconds), and how long until the next.
-
-        `rollout` names the comparison: another one begins from nothing. `pods` are those of the arms `canary` and
-        `stable`. With `after` None no evidence of this rollout has been recorded yet.
-        """
-        ...
-
-
-async def observe(manifest: Manifest, world: World, defaults: Defaults, source: Looks) -> Observed:
-    """Gather it. Measures while there is a candidate; asks the API server only for Services that we do not have.
+async def observe(manifest: Manifest, world: World, defaults: Defaults, source: Source) -> Observed:
+    """Gather it. Asks the API server only for what is not there as it should be.
 
     Raises pydantic.ValidationError for an object that this schema would not accept.
     """
     resource = Deployment.model_validate(manifest)
     meta, status = resource.metadata, resource.status
-    wanted = _wanted(resource, world)
-    serving = {arm.model_version for arm in (status.stable, status.candidate) if arm}
-    versions = {name: version for name in serving if (version := _version(world, meta.namespace, name))}
+    rejected = list(filter(_counts, status.rejected))
+    wanted = _wanted(resource, world, rejected)
+    versions = {
+        name: version
+        for name in (arm.model_version for arm in (status.stable, status.candidate) if arm)
+        if (version := _version(world, meta.namespace, name))
+    }
+    fallback = None
     if wanted:
         versions[wanted.metadata.name] = wanted
-    revisions = {
-        str(owned["metadata"]["labels"][names.REVISION]): owned
-        for owned in world.owned(names.APPS_DEPLOYMENTS, meta.uid)
-    }
-    pods: dict[str, list[Manifest]] = {name: [] for name in revisions}
-    for pod in world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name):
-        pods.setdefault(str(pod["metadata"]["labels"].get(names.REVISION)), []).append(pod)
-    looks: Sequence[Look] = ()
-    next_look = resource.spec.monitoring.interval
-    if status.stable and status.candidate:
-        looks, next_look = await source.since(
-            Key(meta.namespace, meta.name),
-            f"{status.stable.revision}-{status.candidate.revision}-{status.candidate.since.timestamp()}",
-            {
-                "canary": pods.get(status.candidate.revision, ()),
-                "stable": pods.get(status.stable.revision, ()),
-            },
-            [metric.name for metric in resource.spec.monitoring.metrics],
-            resource.spec.monitoring.interval,
-            status.analysis.at if status.analysis else None,
-            world.now,
-        )
+        rejected += _rejected_before(resource, wanted)
+        if status.stable is None:
+            fallback = _served_last(resource, wanted, world)
+    if fallback:
+        versions[fallback.metadata.name] = fallback
+    workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
+    records = _ours(names.CONTROLLER_REVISIONS, resource, world)
+    pods, strangers = _pods(resource, workloads, world)
+    services, taken = await _services(resource, world)
     return Observed(
         now=world.now,
         defaults=defaults,
         resource=resource,
         wanted=wanted,
         versions=versions,
-        revisions=revisions,
+        rejected=rejected,
+        fallback=fallback.metadata.name if fallback else None,
+        workloads=workloads,
+        records=records,
+        templates=await _templates(status, workloads, records, world),
         pods=pods,
-        taken=[name for name in service_names(meta.name) if await _is_foreign(world, meta.namespace, name, meta.uid)],
-        looks=looks,
-        next_look=next_look,
+        strangers=strangers,
+        services=services,
+        taken=taken,
+        reading=_measure(resource, pods, source),
+        editor=_editor(manifest),
     )
 
 
-def _wanted(resource: Deployment, world: World) -> ModelVersion | None:
+def _counts(rejection: Rejection) -> bool:
+    return rejection.retried is None
+
+
+def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
     """The version that is asked for: the named one, or the newest that can be served and was not rejected."""
-    spec, namespace = resource.spec, resource.metadata.namespace
+    spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
     if spec.model_version:
         return _version(world, namespace, spec.model_version)
     if spec.latest is None:
         return None
-    rejected = {rejection.revision for rejection in resource.status.rejected}
-    candidates = [
-        version
-        for manifest in world.all(names.MODEL_VERSIONS, namespace)
-        if (version := ModelVersion.model_validate(manifest)).spec.model == spec.latest.model
-        and version.status.phase == "Ready"
-        and revision(version, spec.serving) not in rejected
+    serving = _version(world, namespace, stable.model_version) if stable else None
+    for manifest in reversed(world.indexed(READY_VERSIONS_BY_MODEL, namespace, spec.latest.model)):
+        version = ModelVersion.model_validate(manifest)
+        if serving and serving.spec.model == version.spec.model and version.made <= serving.made:
+            return serving  # never back to an older one by itself
+        if stable and serving is None and version.made[0] <= stable.since:
+            return None  # the one that serves is no more, and this one may be older
+        mine = revision(version, spec.serving)
+        if not any(one.revision == mine for one in (*rejected, *_rejected_before(resource, version))):
+            return version
+    return serving
+
+
+def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rejection]:
+    """What the version remembers of Deployments of this name, but for what this one has since decided otherwise."""
+    own = {one.revision: one for one in reversed(resource.status.rejected)}
+    return [
+        Rejection(
+            model_version=version.metadata.name,
+            revision=verdict.revision,
+            at=verdict.at,
+            metric=verdict.metric,
+            message=verdict.message,
+        )
+        for verdict in version.status.verdicts
+        if verdict.deployment == resource.metadata.name
+        and verdict.outcome == "Rejected"
+        and verdict.revision not in own
     ]
-    return max(candidates, key=lambda version: version.spec.number, default=None)
+
+
+def _served_last(resource: Deployment, wanted: ModelVersion, world: World) -> ModelVersion | None:
+    """A Deployment that was made anew, with a version that had been rejected: which one served before?"""
+    mine = revision(wanted, resource.spec.serving)
+    if not any(one.revision == mine for one in _rejected_before(resource, wanted)):
+        return None
+    known = [
+        (verdict.at, version)
+        for manifest in world.indexed(READY_VERSIONS_BY_MODEL, resource.metadata.namespace, wanted.spec.model)
+        for version in (ModelVersion.model_validate(manifest),)
+        for verdict in version.status.verdicts
+        if verdict.deployment == resource.metadata.name
+        and verdict.outcome == "Stable"
+        and not any(
+            one.revision == revision(version, resource.spec.serving) for one in _rejected_before(resource, version)
+        )
+    ]
+    return max(known, key=lambda one: one[0], default=(None, None))[1]
 
 
 def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
@@ -130,8 +164,115 @@ def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
     return ModelVersion.model_validate(manifest) if manifest else None
 
 
-async def _is_foreign(world: World, namespace: str, name: str, owner_uid: str) -> bool:
-    service = world.get(names.SERVICES, namespace, name)
-    if service is None:
-        service = await world.fetch(names.SERVICES, namespace, name)
-    return service is not None and not names.controlled_by(service, owner_uid)
+def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, Manifest]:
+    """What this Deployment owns, and what bears its label and is owned by nobody, by revision."""
+    meta = resource.metadata
+    found = [
+        *world.owned(type, meta.uid),
+        *(
+            one
+            for one in world.labelled(type, meta.namespace, names.DEPLOYMENT, meta.name)
+            if names.has_no_controller(one)
+        ),
+    ]
+    return {
+        str(revision): one
+        for one in reversed(found)
+        if (revision := one["metadata"].get("labels", {}).get(names.REVISION))
+        and not one["metadata"].get("deletionTimestamp")
+    }
+
+
+def _pods(
+    resource: Deployment, workloads: Mapping[str, Manifest], world: World
+) -> tuple[Mapping[str, Sequence[Pod]], Sequence[str]]:
+    """The pods of our workloads, and the names of others. One older than its workload is of another attempt."""
+    meta = resource.metadata
+    pods: dict[str, list[Pod]] = {name: [] for name in workloads}
+    strangers = []
+    for manifest in world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name):
+        pod = read(manifest)
+        if pod.going or pod.phase in {"Succeeded", "Failed"}:
+            continue
+        workload = workloads.get(pod.labels.get(names.REVISION, ""))
+        if workload and _belongs(pod, workload["metadata"]):
+            pods[pod.labels[names.REVISION]].append(pod)
+        else:
+            strangers.append(pod.name)
+    return pods, strangers
+
+
+def _belongs(pod: Pod, workload: Manifest) -> bool:
+    made_for = (workload.get("annotations") or {}).get(names.DEPLOYMENT_UID)
+    return pod.labels.get(names.DEPLOYMENT_UID) == made_for and pod.created >= datetime.fromisoformat(
+        workload["creationTimestamp"]
+    )
+
+
+async def _templates(
+    status: DeploymentStatus, workloads: Mapping[str, Manifest], records: Mapping[str, Manifest], world: World
+) -> Mapping[str, Manifest]:
+    """In full, where something is missing or has been changed: nothing of it is kept in memory."""
+    templates = {}
+    for arm in filter(None, (status.stable, status.candidate)):
+        workload, record = workloads.get(arm.revision), records.get(arm.revision)
+        if workload and record and digest(workload["spec"]["template"]) == recorded_digest(record):
+            continue
+        if record:
+            meta = record["metadata"]
+            whole = await world.fetch(names.CONTROLLER_REVISIONS, meta["namespace"], meta["name"])
+            if whole:
+                templates[arm.revision] = whole["data"]
+        elif workload:
+            meta = workload["metadata"]
+            whole = await world.fetch(names.APPS_DEPLOYMENTS, meta["namespace"], meta["name"])
+            if whole:
+                templates[arm.revision] = whole["spec"]["template"]
+    return templates
+
+
+async def _services(resource: Deployment, world: World) -> tuple[Mapping[str, Manifest], Sequence[str]]:
+    """Our Services by name, and the names that others have. Asks only for those that are not known."""
+    meta = resource.metadata
+    ours, taken = {}, []
+    for name in service_names(meta.name):
+        service = world.get(names.SERVICES, meta.namespace, name) or await world.fetch(
+            names.SERVICES, meta.namespace, name
+        )
+        if service is None:
+            continue
+        adopted = (
+            names.has_no_controller(service)
+            and service["metadata"].get("labels", {}).get(names.DEPLOYMENT) == meta.name
+        )
+        if names.controlled_by(service, meta.uid) or adopted:
+            ours[name] = service
+        else:
+            taken.append(name)
+    return ours, taken
+
+
+def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: Source) -> Reading:
+    key, status = Key(resource.metadata.namespace, resource.metadata.name), resource.status
+    stable, candidate = status.stable, status.candidate
+    if stable is None or candidate is None or candidate.leaving:
+        source.forget(key)
+        return Reading()
+    arms: Iterable[tuple[ArmName, str]] = (("canary", candidate.revision), ("stable", stable.revision))
+    return source.read(
+        key,
+        Asked(
+            comparison=f"{stable.revision}-{candidate.revision}-{candidate.since.timestamp()}",
+            pods={arm: pods.get(revision, ()) for arm, revision in arms},
+            metrics={metric.name: metric.type for metric in resource.spec.monitoring.metrics},
+            interval=resource.spec.monitoring.interval,
+            after=status.analysis.at if status.analysis else None,
+        ),
+    )
+
+
+def _editor(manifest: Manifest) -> str:
+    """Who wrote the spec, or the metadata, last: the status is written by others."""
+    entries = [one for one in manifest["metadata"].get("managedFields") or () if not one.get("subresource")]
+    newest: Manifest = max(entries, key=lambda one: str(one.get("time", "")), default={})
+    return str(newest.get("manager", ""))[:128]

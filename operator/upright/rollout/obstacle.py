@@ -2,8 +2,12 @@
 
 from upright.api import names
 from upright.conditions import Finding
+from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.observe import Observed
+
+MOMENTARY = frozenset({"VersionUnchecked", "OldPodsGoing"})
+"""Reasons that nobody need be told of."""
 
 
 def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | None:
@@ -15,8 +19,8 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         return _not_found(observed)
     if draft.serves(wanted):
         return None
-    name = version.metadata.name
-    rejection = next((one for one in draft.rejected if one.revision == wanted), None)
+    name, spec = version.metadata.name, observed.resource.spec
+    rejection = next((one for one in draft.counting() if one.revision == wanted), None)
     if rejection:
         return Finding(
             "VersionRejected",
@@ -29,12 +33,39 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     said = next((one for one in version.status.conditions if one.type == "Ready"), None)
     if said and said.status != "True":
         return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said.message}")
-    if observed.resource.spec.replicas == 0:
+    if (changed := _contract_changed(observed, draft)) is not None:
+        return changed
+    if spec.replicas == 0:
         return Finding(
             "ScaledToZero",
             f"spec.replicas is 0, so {name} cannot be tried: scale up, and the rollout starts by itself.",
+            waits=True,
+        )
+    if spec.paused:
+        return Finding("Paused", f"spec.paused is true, so {name} does not go out.", waits=True)
+    if others := observed.strangers:
+        return Finding(
+            "OldPodsGoing",
+            f"{name} goes out when the pods of an earlier revision have gone: {', '.join(others[:3])}.",
+            passing=True,
         )
     return None
+
+
+def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
+    """Clients of the stable version would get the candidate's answers, too."""
+    before = observed.versions.get(draft.stable.model_version) if draft.stable else None
+    if before is None or observed.wanted is None or observed.resource.spec.rollout.contract == "Any":
+        return None
+    found = incompatible(before, observed.wanted)
+    if not found:
+        return None
+    told = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    return Finding(
+        "ContractChanged",
+        f"Clients of {before.metadata.name} may fail with {observed.wanted.metadata.name}: {told}.",
+        "If they are ready for it, set spec.rollout.contract to Any; else name another version.",
+    )
 
 
 def _name_taken(observed: Observed) -> Finding:
@@ -51,4 +82,4 @@ def _not_found(observed: Observed) -> Finding:
         missing = f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected"
     else:
         missing = f"ModelVersion {spec.model_version} does not exist in namespace {namespace}"
-    return Finding("VersionNotFound", f"{missing}: the rollout starts by itself when there is one.")
+    return Finding("VersionNotFound", f"{missing}: the rollout starts by itself when there is one.", passing=True)

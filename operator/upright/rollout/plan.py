@@ -4,46 +4,40 @@ Everything that cannot be derived again from the world is in the status before a
 stable, which is the candidate and in which step, what has been rejected. The objects follow from that alone.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from upright.api import names
 from upright.api.deployment import Arm
 from upright.contract import Plan
 from upright.rollout import status as statuses
-from upright.rollout import steps
+from upright.rollout import strategies
 from upright.rollout.draft import Draft
-from upright.rollout.objects import objects
+from upright.rollout.facts import ArmFacts, Facts
+from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import obstacle
+from upright.rollout.obstacle import MOMENTARY, obstacle
 from upright.rollout.revision import revision
+from upright.rollout.telling import news
 from upright.rollout.verdict import analyse
 
-_ASK_AGAIN = timedelta(seconds=30)
-"""For what is not watched: a Service that somebody else owns."""
+_ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
+"""For what is not watched, a Service that somebody else owns: the longer it lasts, the more rarely."""
+_RECOVERED = timedelta(minutes=1)
+"""A stable version that answers for so long without interruption has recovered: what comes then is another incident."""
 
 
 def plan(observed: Observed) -> Plan:
     """The plan for what was observed."""
-    resource = observed.resource
-    before = resource.status
+    resource, before = observed.resource, observed.resource.status
     wanted = revision(observed.wanted, resource.spec.serving) if observed.wanted else None
-    asked = resource.metadata.annotations.get(names.RETRY)
-    retried = asked is not None and asked != before.retry
-    draft = Draft(
-        resource=resource,
-        now=observed.now,
-        stable=before.stable,
-        candidate=before.candidate,
-        analysis=before.analysis,
-        rejected=[one for one in before.rejected if not (retried and one.revision == wanted)],
-        history=list(before.history),
-    )
+    draft = _begin(observed, wanted)
     draft.obstacle = obstacle(observed, wanted, draft)
     _settle(observed, draft, wanted)
     if draft.candidate:
         _judge(observed, draft, draft.candidate)
+    _shape(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
-    _tell_obstacle(draft)
+    _tell(observed, draft)
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
     return Plan(
@@ -51,8 +45,9 @@ def plan(observed: Observed) -> Plan:
         create=needed.create,
         apply=needed.apply,
         scale=needed.scale,
+        correct=needed.correct,
         delete=needed.delete,
-        events=draft.events,
+        events=[*draft.events, *needed.events],
         counts=draft.counts,
         gauges={
             "upright_deployment_phase": [({**draft.labels(), "phase": str(status.phase)}, 1.0)],
@@ -61,67 +56,184 @@ def plan(observed: Observed) -> Plan:
                 for metric in (draft.analysis.metrics if draft.analysis and draft.candidate else [])
             ],
         },
-        again=_ASK_AGAIN if observed.taken else draft.again,
+        again=_ask_again(observed) if observed.taken else draft.again,
     )
+
+
+def _begin(observed: Observed, wanted: str | None) -> Draft:
+    """What the status says, but for what can no longer be so, and for a rejection that somebody wants forgotten."""
+    resource, before = observed.resource, observed.resource.status
+    known = {(one.revision, one.at) for one in before.rejected}
+    draft = Draft(
+        resource=resource,
+        now=observed.now,
+        stable=before.stable,
+        candidate=before.candidate,
+        analysis=before.analysis,
+        rejected=list(before.rejected),
+        remembered=[one for one in observed.rejected if (one.revision, one.at) not in known],
+        history=list(before.history),
+        editor=observed.editor,
+    )
+    if draft.stable and is_lost(observed, draft.stable.revision, draft.stable.model_version):
+        lost = f"The workload of {draft.stable.model_version} is gone, and with it what its pods were made of."
+        draft.say("Warning", "RevisionLost", lost)
+        draft.stable = draft.analysis = None
+    asked = resource.metadata.annotations.get(names.RETRY)
+    if asked is not None and asked != before.retry:
+        draft.retry(wanted)
+    return draft
 
 
 def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     """Drop a candidate that is no longer wanted, and begin with the one that is."""
-    if wanted is None or observed.wanted is None:
+    candidate = draft.candidate
+    if candidate and not candidate.leaving and (why := _unwanted(observed, draft, candidate, wanted)):
+        draft.abort(candidate, why, leaving=_is_needed(observed, draft))
+    if draft.candidate is not None:
         return
-    if draft.candidate and draft.candidate.revision != wanted:
-        draft.replace(draft.candidate)
-    if draft.obstacle or draft.serves(wanted) or observed.resource.spec.paused:
+    version, target = observed.wanted, wanted
+    if draft.obstacle and draft.obstacle.reason == "VersionRejected" and not draft.stable and observed.fallback:
+        version = observed.versions[observed.fallback]
+        target = revision(version, observed.resource.spec.serving)
+    elif draft.obstacle or version is None or draft.serves(target):
         return
-    version = observed.wanted.metadata.name
-    draft.candidate = Arm(model_version=version, revision=wanted, since=observed.now, step=0)
+    if version is None or target is None:
+        return
+    stable = _arm_facts(observed, draft.stable)
+    draft.candidate = Arm(
+        model_version=version.metadata.name,
+        revision=target,
+        since=observed.now,
+        step=0,
+        unready_since=observed.now,
+        stable_failures=stable.failures if stable else None,
+    )
     draft.analysis = None
-    place = f"beside {draft.stable.model_version}" if draft.stable else "as the first version"
-    draft.say("Normal", "RolloutStarted", f"{version} (revision {wanted}) goes out {place}.")
 
 
-def _tell_obstacle(draft: Draft) -> None:
-    """Once, when it appears. Not what lasts only a moment, nor a rejection that has just been told."""
-    known = {one.reason for one in draft.resource.status.conditions if one.type == "Stalled"}
-    just_rejected = any(event.reason == "RolledBack" for event in draft.events)
-    found = draft.obstacle
-    if found and not found.passing and found.reason not in known and not just_rejected:
-        draft.say("Warning", found.reason, found.message)
+def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> str:
+    """Why nobody wants the candidate any more; empty when somebody does. A first version that answers is not taken away
+    for nothing.
+    """
+    if candidate.revision == wanted:
+        return ""
+    if draft.stable is None and observed.fallback == candidate.model_version:
+        return ""
+    if observed.wanted is not None:
+        return f"{observed.wanted.metadata.name} is wanted"
+    if draft.stable is None and any(pod.ready for pod in observed.pods.get(candidate.revision, ())):
+        return ""
+    named = observed.resource.spec.model_version
+    if named and named != candidate.model_version:
+        return f"{named} is wanted, which does not exist yet"
+    return "its ModelVersion was deleted or can be served no more"
+
+
+def _is_needed(observed: Observed, draft: Draft) -> bool:
+    """Whether pods of the candidate must stay for a while: the stable version has lost some of its own to it."""
+    stable = _arm_facts(observed, draft.stable)
+    return stable is not None and 0 < stable.size < observed.resource.spec.replicas
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     """Let pods, evidence and time decide about the candidate."""
     spec = observed.resource.spec
     recorded = observed.resource.status.candidate
-    if draft.stable and recorded and recorded.revision == candidate.revision and observed.looks:
-        draft.analysis = analyse(spec, draft.analysis, observed.looks)
-    decision = steps.decide(
-        spec,
-        candidate,
-        first=draft.stable is None,
-        ready=statuses.ready_pods(observed, candidate),
-        pods=observed.pods.get(candidate.revision, ()),
-        analysis=draft.analysis,
-        now=observed.now,
-    )
-    match decision:
-        case steps.Stay(step_since, message, again):
-            draft.candidate = candidate.model_copy(update={"step_since": step_since})
-            draft.progress = message
-            draft.again = min(again, observed.next_look)
-        case steps.Hold(message):
-            draft.progress, draft.held, draft.again = message, True, observed.next_look
-        case steps.Advance(step):
-            draft.candidate = candidate.model_copy(update={"step": step, "step_since": None})
-            draft.again = observed.next_look
-            if step < len(spec.rollout.steps):
-                draft.progress = f"Step {step + 1} of {len(spec.rollout.steps)} begins."
-                share = f"{spec.rollout.steps[step].weight} %"
-            else:
-                draft.progress = "All steps are done; the last pods start."
-                share = "all traffic"
-            draft.say("Normal", "StepReached", f"{candidate.model_version} gets {share}. {draft.progress}")
-        case steps.Promote():
+    looks = observed.reading.looks
+    if draft.stable and recorded and recorded.since == candidate.since and looks and not candidate.leaving:
+        draft.analysis, anew = analyse(spec, draft.analysis, looks)
+        if anew:
+            draft.say(
+                "Normal", "EvidenceBegunAnew", f"The evidence about {candidate.model_version} begins anew: {anew}."
+            )
+    facts = _facts(observed, draft, candidate)
+    if draft.stable and facts.stable:
+        draft.stable = _watched(facts.stable, observed.now)
+        facts = _facts(observed, draft, candidate)
+    match strategies.strategy_of(spec.rollout.strategy).decide(facts):
+        case strategies.Stay(arm, message, again, held, unmeasured):
+            draft.candidate, draft.progress, draft.again = arm, message, again
+            draft.held, draft.unmeasured = held, unmeasured
+        case strategies.Advance(arm, message):
+            draft.candidate, draft.progress = arm, message
+            draft.again = timedelta(0)  # the status is recorded, and what follows from it is decided next
+            draft.say("Normal", "StepReached", f"{arm.model_version}: {message}")
+        case strategies.Promote():
             draft.promote(candidate)
-        case steps.Reject(metric, message):
-            draft.reject(candidate, metric, message)
+        case strategies.Reject(metric, message):
+            draft.reject(candidate, metric, message, leaving=_is_needed(observed, draft) and facts.candidate.ready > 0)
+        case strategies.Left():
+            draft.candidate = None
+
+
+def _shape(observed: Observed, draft: Draft) -> None:
+    """How many pods both versions should have, now that it is decided which they are."""
+    spec = observed.resource.spec
+    if draft.candidate:
+        facts = _facts(observed, draft, draft.candidate)
+        draft.shape = strategies.strategy_of(spec.rollout.strategy).shape(facts)
+    else:
+        draft.shape = strategies.Shape(spec.replicas if draft.stable else 0, 0)
+        if (stable := _arm_facts(observed, draft.stable)) is not None:
+            draft.stable = _watched(stable, observed.now)
+            if draft.stable.unready_since and stable.ready:
+                draft.again = _RECOVERED
+
+
+def _watched(stable: ArmFacts, now: datetime) -> Arm:
+    """The stable version, with the time since when none of its pods has answered for long."""
+    since = stable.arm.unready_since
+    if stable.ready == 0 and stable.size:
+        since = since or now
+    elif any(pod.ready_since and now - pod.ready_since >= _RECOVERED for pod in stable.pods):
+        since = None
+    return stable.arm.model_copy(update={"unready_since": since})
+
+
+def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
+    found = _arm_facts(observed, candidate)
+    return Facts(
+        now=observed.now,
+        spec=observed.resource.spec,
+        candidate=found or ArmFacts(candidate),
+        stable=_arm_facts(observed, draft.stable),
+        analysis=draft.analysis,
+        reading=observed.reading,
+    )
+
+
+def _arm_facts(observed: Observed, arm: Arm | None) -> ArmFacts | None:
+    return statuses.arm_facts(observed, arm)
+
+
+def _tell(observed: Observed, draft: Draft) -> None:
+    """What was decided; what is in the way, once, when it appears; that the stable version no longer answers."""
+    draft.events += news(draft.history, draft.stable, draft.candidate, observed.now)
+    told = {one.reason for one in draft.resource.status.conditions}
+    just_rejected = any(event.reason == "RolledBack" and event.at == observed.now for event in draft.events)
+    for found in (draft.obstacle, draft.held):
+        silent = found is None or found.waits or found.reason in MOMENTARY or found.reason in told
+        if found and not silent and not just_rejected:
+            draft.say("Normal" if found.passing else "Warning", found.reason, found.message)
+    measured = next((one for one in draft.resource.status.conditions if one.type == "Measured"), None)
+    if draft.unmeasured and (measured is None or measured.status != "False"):
+        draft.say("Warning", "Unmeasured", draft.unmeasured)
+    stable = _arm_facts(observed, draft.stable)
+    if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
+        said = f"No pod of {stable.arm.model_version} answers.{stable.trouble}"
+        draft.say("Warning", "NotServing", said, stable.arm.unready_since)
+
+
+def _ask_again(observed: Observed) -> timedelta:
+    """The longer a name has been taken, the more rarely one asks whether it still is."""
+    since = next(
+        (
+            one.last_transition_time
+            for one in observed.resource.status.conditions
+            if one.type == "Stalled" and one.reason == "ServiceNameTaken"
+        ),
+        None,
+    )
+    waited = observed.now - since if since else timedelta(0)
+    return min(max(waited / 4, _ASK_SOON), _ASK_RARELY)

@@ -1,57 +1,78 @@
 """The status that a decided state gives."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from upright.api import names
+from upright.api.common import Condition
 from upright.api.deployment import Arm, DeploymentStatus
-from upright.conditions import Finding, conditions
-from upright.pods.reading import is_ready
+from upright.conditions import Finding, condition, conditions
 from upright.rollout.draft import Draft
-from upright.rollout.manifests import selector, url
+from upright.rollout.facts import ArmFacts
 from upright.rollout.observe import Observed
-from upright.rollout.traffic import share
+from upright.rollout.revision import revision
+from upright.rollout.routing.replicas import share, url
 from upright.rollout.verdict import worth_recording
 
 Phase = Literal["Pending", "Progressing", "Paused", "Stable", "RolledBack", "Failed"]
 
 
-def ready_pods(observed: Observed, arm: Arm | None) -> int:
-    """How many pods of an arm answer."""
-    return sum(map(is_ready, observed.pods.get(arm.revision, ()))) if arm else 0
+def arm_facts(observed: Observed, arm: Arm | None) -> ArmFacts | None:
+    """What is known of one of the two versions."""
+    if arm is None:
+        return None
+    workload = observed.workloads.get(arm.revision, {})
+    refused = next(
+        (
+            str(one.get("message", ""))
+            for one in workload.get("status", {}).get("conditions", ())
+            if one["type"] == "ReplicaFailure" and one["status"] == "True"
+        ),
+        "",
+    )
+    size = int(workload["spec"].get("replicas", 1)) if workload else 0
+    return ArmFacts(arm, observed.pods.get(arm.revision, ()), size, refused)
 
 
 def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     """The whole status."""
     resource = observed.resource
-    generation, replicas = resource.metadata.generation, draft.replicas()
-    stable_ready, candidate_ready = ready_pods(observed, draft.stable), ready_pods(observed, draft.candidate)
+    generation = resource.metadata.generation
+    stable, candidate = arm_facts(observed, draft.stable), arm_facts(observed, draft.candidate)
+    stable_ready, candidate_ready = (arm.ready if arm else 0 for arm in (stable, candidate))
     weight = share(candidate_ready, stable_ready)
-    phase, finding = _phase(observed, draft, stable_ready, weight)
-    serving = draft.stable is not None and (stable_ready > 0 or resource.spec.replicas == 0)
-    passing = draft.obstacle is not None and draft.obstacle.passing
-    lasting = None if passing else draft.obstacle
-    stalled = lasting or (Finding("Inconclusive", draft.progress) if draft.held else None)
-    working = passing or draft.candidate is not None or (draft.stable is not None and not serving)
+    phase, finding = _phase(observed, draft, stable, weight)
+    answering = draft.stable is not None and (stable_ready + candidate_ready > 0 or resource.spec.replicas == 0)
+    obstacle = draft.obstacle
+    stalled = draft.held or (obstacle if obstacle and not obstacle.passing and not obstacle.waits else None)
+    working = (
+        (obstacle is not None and obstacle.passing)
+        or draft.candidate is not None
+        or (stable is not None and stable.ready < resource.spec.replicas)
+    )
+    scaled = _scaled_arm(observed, draft)
     return DeploymentStatus(
         observed_generation=generation,
         phase=phase,
-        stable=_arm(draft.stable, replicas, stable_ready, 100 - weight if stable_ready else 0),
-        candidate=_arm(draft.candidate, replicas, candidate_ready, weight),
+        stable=_arm(draft.stable, draft.shape.stable, stable_ready, 100 - weight if stable_ready else 0),
+        candidate=_arm(draft.candidate, draft.shape.candidate, candidate_ready, weight),
         analysis=draft.analysis,
         rejected=draft.rejected,
         history=draft.history,
         retry=resource.metadata.annotations.get(names.RETRY),
-        replicas=sum(len(pods) for pods in observed.pods.values()),
-        selector=selector(resource),
+        replicas=len(observed.pods.get(scaled, ())) if scaled else 0,
+        selector=_selector(observed, scaled),
         url=url(resource),
-        conditions=conditions(
-            generation,
-            "True" if serving and not observed.taken else "False",
-            finding,
-            reconciling=working and not stalled,
-            stalled=stalled,
-        ),
+        conditions=[
+            *conditions(
+                generation,
+                "True" if answering and not observed.taken else "False",
+                finding,
+                reconciling=working and not stalled,
+                stalled=stalled,
+            ),
+            _current(observed, draft, stable, finding),
+            *_measured(observed, draft),
+        ],
     )
 
 
@@ -80,33 +101,82 @@ def _skeleton(status: DeploymentStatus) -> dict[str, Any]:
     return whole
 
 
-def _arm(arm: Arm | None, replicas: Mapping[str, int], ready: int, weight: int) -> Arm | None:
+def _arm(arm: Arm | None, replicas: int, ready: int, weight: int) -> Arm | None:
     if arm is None:
         return None
-    return arm.model_copy(update={"replicas": replicas[arm.revision], "ready_replicas": ready, "weight": weight})
+    return arm.model_copy(update={"replicas": replicas, "ready_replicas": ready, "weight": weight})
 
 
-def _phase(observed: Observed, draft: Draft, stable_ready: int, weight: int) -> tuple[Phase, Finding]:
+def _scaled_arm(observed: Observed, draft: Draft) -> str | None:
+    """The revision that has as many pods as `spec.replicas` says: what an autoscaler must look at, and only at it."""
+    stable, candidate = draft.stable, draft.candidate
+    if stable and (candidate is None or draft.shape.stable >= observed.resource.spec.replicas):
+        return stable.revision
+    return candidate.revision if candidate else None
+
+
+def _selector(observed: Observed, revision_name: str | None) -> str:
+    one = f",{names.REVISION}={revision_name}" if revision_name else ""
+    return f"{names.DEPLOYMENT}={observed.resource.metadata.name}{one}"
+
+
+def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding: Finding) -> Condition:
+    """Whether what is wanted is what serves, with everything that it should have."""
+    spec, generation = observed.resource.spec, observed.resource.metadata.generation
+    wanted = revision(observed.wanted, spec.serving) if observed.wanted else None
+    done = (
+        stable is not None
+        and stable.arm.revision == wanted
+        and draft.candidate is None
+        and stable.ready == spec.replicas
+        and not observed.taken
+    )
+    if done and stable:
+        said = f"{stable.arm.model_version} is the version that is wanted, and serves with {stable.ready} pods."
+        return condition("Current", "True", Finding("AsWanted", said), generation)
+    return condition("Current", "False", finding, generation)
+
+
+def _measured(observed: Observed, draft: Draft) -> list[Condition]:
+    """Whether the two versions can be compared; only while there are two."""
+    if not draft.stable or not draft.candidate or draft.candidate.leaving or not observed.reading.arms:
+        return []
+    generation = observed.resource.metadata.generation
+    if draft.unmeasured:
+        return [condition("Measured", "False", Finding("Unmeasured", draft.unmeasured), generation)]
+    if observed.reading.quiet:
+        return [condition("Measured", "True", Finding("NoRequests", "No requests have come in."), generation)]
+    return [condition("Measured", "True", Finding("Counted", "Requests are counted."), generation)]
+
+
+def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: int) -> tuple[Phase, Finding]:
     """The state in a word, and the sentence that `kubectl get` shows."""
-    stable, obstacle, spec = draft.stable, draft.obstacle, observed.resource.spec
-    if draft.candidate:
-        said = _progress(observed, draft, draft.candidate, weight)
+    obstacle, spec, candidate = draft.obstacle, observed.resource.spec, draft.candidate
+    if candidate and not candidate.leaving:
+        said = _progress(observed, draft, candidate, weight)
         if spec.paused or draft.held:
-            return "Paused", Finding("Paused", said)
+            return "Paused", Finding(draft.held.reason if draft.held else "Paused", said)
         return ("Progressing" if stable else "Pending"), Finding("Progressing", said)
     if stable is None:
         if obstacle is None:
-            return "Pending", Finding("Paused", "Nothing serves yet, and spec.paused is true.")
-        return ("Failed" if obstacle.reason == "VersionRejected" else "Pending"), obstacle
-    if obstacle:
-        serving = f"{stable.model_version} serves with {stable_ready} of {spec.replicas} pods ready. {obstacle.message}"
-        if obstacle.reason == "VersionRejected":
-            return "RolledBack", Finding("RolledBack", serving)
-        return "Stable", Finding(obstacle.reason, serving)
+            return "Pending", Finding("Pending", "Nothing serves yet.")
+        waits = obstacle.passing or obstacle.waits
+        return ("Paused" if obstacle.reason == "Paused" else "Pending" if waits else "Failed"), obstacle
+    serving = f"{stable.arm.model_version} serves with {stable.ready} of {spec.replicas} pods ready."
     if spec.replicas == 0:
-        return "Stable", Finding("ScaledToZero", f"spec.replicas is 0: no pod serves {stable.model_version}.")
-    said = f"{stable.model_version} serves with {stable_ready} of {spec.replicas} pods ready."
-    return ("Stable" if stable_ready else "Pending"), Finding("Serving", said)
+        serving = f"spec.replicas is 0: no pod serves {stable.arm.model_version}."
+    elif stable.ready < spec.replicas:
+        serving += stable.trouble
+    leaving = f" {draft.progress}" if candidate else ""
+    if obstacle:
+        phase: Phase = {"VersionRejected": "RolledBack", "Paused": "Paused", "ContractChanged": "Paused"}.get(  # type: ignore[assignment]
+            obstacle.reason, "Stable"
+        )
+        reason = "RolledBack" if phase == "RolledBack" else obstacle.reason
+        return phase, Finding(reason, f"{serving} {obstacle.message}{leaving}")
+    if spec.replicas == 0:
+        return "Stable", Finding("ScaledToZero", serving)
+    return "Stable", Finding("Serving" if stable.ready else "NotServing", f"{serving}{leaving}")
 
 
 def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> str:
@@ -114,9 +184,11 @@ def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> 
         return f"{candidate.model_version} starts as the first version. {draft.progress}"
     steps, step = observed.resource.spec.rollout.steps, candidate.step or 0
     said = f"{candidate.model_version} has {weight} % of the traffic. {draft.progress}"
-    if weight and step < len(steps) and weight != steps[step].weight:
+    if weight and not candidate.finishing and step < len(steps) and weight != steps[step].weight:
         said += f" The step asks for {steps[step].weight} %; whole pods give {weight} %."
     if draft.analysis:
         analysis = draft.analysis
-        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {analysis.looks} looks."
+        some = analysis.used < analysis.looks
+        unused = f", of which {analysis.used} could be compared ({analysis.unused})" if some else ""
+        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {analysis.looks} looks{unused}."
     return said

@@ -1,10 +1,11 @@
 """What does the evidence say? The policy of a rollout, and its looks folded into one state."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
-from upright.analysis import Decision, Look, Policy, begin, update
+from upright.analysis import Decision, Look, Policy, StateError, Verdict, begin, update
 from upright.analysis import verdict as verdict_of
 from upright.api.common import format_duration
 from upright.api.deployment import Analysis, DeploymentSpec, MetricEvidence
@@ -28,7 +29,7 @@ def policy(spec: DeploymentSpec) -> Policy:
                 {
                     "name": metric.name,
                     "type": metric.type,
-                    "tolerance": {"relative": metric.tolerance.relative, "absolute": metric.tolerance.absolute},
+                    "tolerance": metric.margins,
                     "dispersion": metric.dispersion,
                     "boundary": metric.boundary,
                 }
@@ -38,38 +39,54 @@ def policy(spec: DeploymentSpec) -> Policy:
     )
 
 
-def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]) -> Analysis:
-    """The analysis of a rollout after some more looks.
-
-    A state that belongs to other metrics or steps, because the spec was changed meanwhile, is begun anew.
+def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]) -> tuple[Analysis, str]:
+    """The analysis of a rollout after some more looks, and why it begins anew, if it does: the state belongs to other
+    metrics or steps, because the spec was changed meanwhile, or it cannot be read.
     """
     promise = policy(spec)
+    anew = ""
     state = begin(promise)
-    if before and before.state.get("policy") == state["policy"]:
-        state = before.state
+    if before and before.state:
+        if before.state.get("policy") == state["policy"]:
+            state = before.state
+        else:
+            anew = "spec.monitoring or the steps have changed, or the operator was upgraded"
+    try:
+        after, said = _seen(promise, state, looks)
+    except StateError as error:
+        anew = f"what was recorded of it cannot be read ({error})"
+        after, said = _seen(promise, begin(promise), looks)
+    return (
+        Analysis(
+            looks=said.looks,
+            used=said.used,
+            at=after.get("last"),
+            evidence=_shown(said.evidence),
+            threshold=_shown(said.threshold),
+            metrics=[
+                MetricEvidence(
+                    name=metric.name,
+                    canary=_known(metric.canary),
+                    stable=_known(metric.stable),
+                    ratio=_known(metric.ratio),
+                    evidence=_shown(metric.evidence),
+                )
+                for metric in said.metrics
+            ],
+            metric=said.metric if said.decision is Decision.ROLLBACK else "",
+            verdict=said.decision.value,
+            message=cut(said.message),
+            unused=cut(said.why_unused, 300),
+            state=dict(after),
+        ),
+        anew,
+    )
+
+
+def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
     for look in looks:
         state = update(promise, state, look)
-    said = verdict_of(promise, state)
-    return Analysis(
-        looks=state["looks"],
-        at=state.get("last"),
-        evidence=_shown(said.evidence),
-        threshold=_shown(said.threshold),
-        metrics=[
-            MetricEvidence(
-                name=metric.name,
-                canary=_known(metric.canary),
-                stable=_known(metric.stable),
-                ratio=_known(metric.ratio),
-                evidence=_shown(metric.evidence),
-            )
-            for metric in said.metrics
-        ],
-        metric=said.metric if said.decision is Decision.ROLLBACK else "",
-        verdict=said.decision.value,
-        message=cut(said.message),
-        state=state,
-    )
+    return state, verdict_of(promise, state)
 
 
 def _shown(value: float) -> float:

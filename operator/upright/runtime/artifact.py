@@ -8,7 +8,7 @@ from typing import Any
 
 from upright.api.artifact import ArtifactManifest, Signature
 from upright.runtime import model_file, store
-from upright.runtime.environment import Limits, folder_of, limits_of, text_of
+from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
 from upright.runtime.model_file import FORMATS, LoadedModel
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.predictor import Predictor
@@ -38,7 +38,11 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
     try:
         manifest, loaded = _verified(folder, text_of(environment, "UPRIGHT_DIGEST"), limits)
     except store.MissingArtifactError as error:
-        raise RefusedError("Missing", f"The artifact of {version} is not in the store: {error}") from error
+        raise RefusedError(
+            "Missing",
+            f"The artifact of {version} is not in the store: {error}. Restore it from a backup of the claim, or delete "
+            "the version and train another",
+        ) from error
     except store.CorruptArtifactError as error:
         raise RefusedError("Corrupt", f"The artifact of {version} is not what was published: {error}") from error
     except model_file.FormatNotAllowedError as error:
@@ -46,7 +50,11 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
     except (model_file.UntrustedTypesError, model_file.UnreadableModelError) as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
-        raise FailedError("Unreadable", f"The artifact of {version} cannot be read: {error}") from error
+        raise FailedError(
+            "Unreadable",
+            f"The artifact of {version} cannot be read by {this_user()}: {error}. "
+            "Let that user or group read the claim: on the volume, or by securityContext in spec.serving.pod",
+        ) from error
     return ServedModel(
         model=text_of(environment, "UPRIGHT_MODEL"),
         version=version,

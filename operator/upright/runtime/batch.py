@@ -12,6 +12,9 @@ from upright.api.artifact import Datatype, Signature, Tensor
 LARGEST = float(np.finfo(np.float32).max)
 """Largest magnitude of a number: scikit-learn's trees compute in single precision."""
 
+MOST_VALUES = 4 * 1024**2
+"""Values of one request: a body has room for no more, but rows that leave out what may be missing say much in few."""
+
 _DATATYPES: dict[str, Datatype] = {
     "bool": "BOOL",
     "int8": "INT8",
@@ -109,6 +112,15 @@ def batch_of_flat(values: Sequence[Any], rows: int, signature: Signature, where:
     return batch_of_columns(columns, rows, signature)
 
 
+def check_size(rows: int, signature: Signature) -> None:
+    """Raises BadInputError for more rows than one request may hold."""
+    if (values := rows * width_of(signature)) > MOST_VALUES:
+        raise BadInputError(
+            f"the request has {rows} rows, or {values} values with those that are missing; at most {MOST_VALUES} are "
+            "taken: send fewer rows at once"
+        )
+
+
 def described(value: Any) -> str:
     """A JSON value in a few words, for an error message."""
     match value:
@@ -128,6 +140,7 @@ def described(value: Any) -> str:
 
 
 def _batch_of_objects(rows: Sequence[dict[str, Any]], signature: Signature, field: str) -> Batch:
+    check_size(len(rows), signature)
     names = [tensor.name for tensor in signature.inputs]
     optional = {tensor.name for tensor in signature.inputs if tensor.missing}
     known, required = set(names), set(names) - optional
@@ -159,6 +172,8 @@ def _column(values: Sequence[Any], datatype: Datatype | None, where: str) -> tup
         raise BadInputError(f"{where.replace('{row}', str(row))} must be {wanted}; it is {described(values[row])}")
     if kind == "number":
         return _numbers(values, datatype, whole=found == {int}, where=where), lacks
+    if kind == "any" and not found.isdisjoint({int, float}):
+        _check_magnitudes(values, where)
     if kind == "BOOL" and not lacks:
         return np.array(values, dtype=bool), lacks
     return np.array(values, dtype=object), lacks
@@ -171,14 +186,23 @@ def _numbers(values: Sequence[Any], datatype: Datatype | None, *, whole: bool, w
         numbers = np.array([min(max(value or 0, -2 * LARGEST), 2 * LARGEST) for value in values], dtype=np.float64)
     too_large = np.abs(numbers) > LARGEST
     if too_large.any():
-        row = int(too_large.argmax())
-        raise BadInputError(
-            f"{where.replace('{row}', str(row))} must be a number between -{LARGEST:.4g} and {LARGEST:.4g}, "
-            "or null where there is no value; it is larger"
-        )
+        raise _too_large(where, int(too_large.argmax()))
     if whole and str(datatype).startswith(("INT", "UINT")) and np.abs(numbers).max() < 2**63:
         return np.array(values, dtype=np.int64)
     return numbers
+
+
+def _check_magnitudes(values: Sequence[Any], where: str) -> None:
+    for row, value in enumerate(values):
+        if type(value) in {int, float} and not -LARGEST <= value <= LARGEST:
+            raise _too_large(where, row)
+
+
+def _too_large(where: str, row: int) -> BadInputError:
+    return BadInputError(
+        f"{where.replace('{row}', str(row))} must be a number between -{LARGEST:.4g} and {LARGEST:.4g}, "
+        "or null where there is no value; it is larger"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,7 +1,9 @@
 """What a container is told, read once from the environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +13,7 @@ from upright.runtime.outcome import RefusedError
 
 _MAX_ARTIFACT_BYTES = 2 * 1024**3
 _ALLOWED_FORMATS = "skops"
+_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,33 @@ def folder_of(environment: Mapping[str, str], name: str) -> Path:
 def number_of(environment: Mapping[str, str], name: str, default: int) -> int:
     """A positive whole number. Raises RefusedError."""
     value = environment.get(name, str(default))
-    if not value.isascii() or not value.isdigit() or int(value) < 1:
+    if not value.isascii() or not value.isdigit() or len(value) > _DIGITS or int(value) < 1:
         raise RefusedError(
-            "InvalidEnvironment", f"The environment variable {name} must be a positive whole number; it is {value!r}"
+            "InvalidEnvironment",
+            f"The environment variable {name} must be a positive whole number; it is {value[:80]!r}",
         )
     return int(value)
+
+
+def seconds_of(environment: Mapping[str, str], name: str, default: float) -> float:
+    """A positive decimal number of seconds. Raises RefusedError."""
+    value = environment.get(name, str(default))
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not isfinite(seconds) or seconds <= 0:
+        raise RefusedError(
+            "InvalidEnvironment",
+            f"The environment variable {name} must be a positive number of seconds; it is {value!r}",
+        )
+    return seconds
+
+
+def this_user() -> str:
+    """Whom the container runs as: namespaces assign ids of their own, and volumes know some ids only."""
+    groups = sorted({os.getgid(), *os.getgroups()})
+    return f"user {os.getuid()} with group{'s' * (len(groups) > 1)} {', '.join(map(str, groups))}"
 
 
 def text_of(environment: Mapping[str, str], name: str) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from upright.api.artifact import CodeSpec, Inputs, Source, SourceSpec, digest_of_files
-from upright.runtime.environment import folder_of, run_of
-from upright.runtime.folder import EscapeError, entries
+from upright.runtime.environment import folder_of, run_of, this_user
+from upright.runtime.folder import EscapeError, NotAFileError, entries
 from upright.runtime.outcome import FailedError, RefusedError
 
 LINEAGE = "data.json"
@@ -43,8 +43,16 @@ def _read(what: str, spec: SourceSpec | CodeSpec, name: str, folder: Path) -> So
         files = []
     except EscapeError as error:
         raise RefusedError("DataEscapes", f"The {what} at {spec.uri} cannot be used: {error}") from None
+    except NotAFileError as error:
+        raise RefusedError(
+            "DataNotAFile", f"The {what} at {spec.uri} cannot be used: {error}; leave only files and folders there"
+        ) from None
     except OSError as error:
-        raise FailedError("DataUnreadable", f"The {what} at {spec.uri} cannot be read: {error}") from error
+        raise FailedError(
+            "DataUnreadable",
+            f"The {what} at {spec.uri} cannot be read by {this_user()}: {error}. "
+            "Let that user or group read it: on the volume, or by securityContext in spec.train.pod",
+        ) from error
     if not files:
         raise FailedError(
             "DataMissing", f"The {what} at {spec.uri} holds no file: correct the URI, or put the files there"

@@ -4,7 +4,14 @@ import os
 import sys
 from pathlib import Path
 
-from upright.api.artifact import REFUSED, PublishReport, Refusal, termination_message
+from upright.api.artifact import (
+    REFUSED,
+    TERMINATION_LIMIT,
+    PublishReport,
+    Refusal,
+    ReportTooLongError,
+    termination_message,
+)
 
 _TERMINATION_LOG = "/dev/termination-log"
 
@@ -32,7 +39,8 @@ class FailedError(Exception):
 def report(outcome: PublishReport | Refusal) -> None:
     """Write the termination message, and print it: a refusal to standard error, where `kubectl logs` shows it.
 
-    Outside a container there is no termination log; then what is printed must do.
+    Outside a container there is no termination log; then what is printed must do. Raises RefusedError for a report that
+    does not fit into what UPRIGHT_TERMINATION_LIMIT leaves to this container.
     """
     if isinstance(outcome, Refusal):
         print(f"{outcome.reason}: {outcome.message}", file=sys.stderr, flush=True)
@@ -40,4 +48,19 @@ def report(outcome: PublishReport | Refusal) -> None:
         print(f"published {outcome.uri}", flush=True)
     path = Path(os.environ.get("UPRIGHT_TERMINATION_LOG", _TERMINATION_LOG))
     if "UPRIGHT_TERMINATION_LOG" in os.environ or path.exists():
-        path.write_text(termination_message(outcome), encoding="utf-8")
+        path.write_text(_message(outcome), encoding="utf-8")
+
+
+def _message(outcome: PublishReport | Refusal) -> str:
+    given = os.environ.get("UPRIGHT_TERMINATION_LIMIT", "")
+    limit = (
+        min(int(given), TERMINATION_LIMIT)
+        if given.isascii() and given.isdigit() and len(given) < 10
+        else TERMINATION_LIMIT
+    )
+    try:
+        return termination_message(outcome, limit)
+    except ReportTooLongError as error:
+        raise RefusedError(
+            "ReportTooLong", f"The artifact is in the store, but cannot be reported: {error}; give it fewer"
+        ) from error

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from upright.api.artifact import CARD, ModelFormat, Signature
-from upright.runtime.environment import Limits
+from upright.runtime.environment import Limits, this_user
+from upright.runtime.folder import NotAFileError, open_file
 from upright.runtime.model_file import FORMATS
 from upright.runtime.outcome import FailedError, RefusedError
 
@@ -47,8 +48,12 @@ def read_output(folder: Path, limits: Limits) -> Output:
             reference=_reference(folder, limits),
             card=card,
         )
+    except NotAFileError as error:
+        raise RefusedError("NotAFile", f"The training program wrote something else than files: {error}") from None
     except OSError as error:
-        raise FailedError("OutputUnreadable", f"The output of the training program cannot be read: {error}") from error
+        raise FailedError(
+            "OutputUnreadable", f"The output of the training program cannot be read by {this_user()}: {error}"
+        ) from error
 
 
 def _model_in(folder: Path, limits: Limits) -> Path:
@@ -81,7 +86,10 @@ def _model_in(folder: Path, limits: Limits) -> Path:
 
 def _inside(folder: Path, name: str) -> Path:
     """The file that a name stands for. A link may point within the folder only."""
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except RuntimeError:  # what Python says of links in a circle
+        raise RefusedError("OutputEscapes", f"{name} is a link that leads to itself: write a file") from None
     if not path.is_relative_to(folder.resolve()):
         raise RefusedError(
             "OutputEscapes", f"{name} is a link to {path}, which is outside the output folder: write a copy"
@@ -93,7 +101,7 @@ def _small_file(folder: Path, name: str) -> bytes | None:
     path = _inside(folder, name)
     if not path.exists():
         return None
-    with path.open("rb") as file:
+    with open_file(path) as file:
         content = file.read(_SMALL_FILE_BYTES + 1)
     if len(content) > _SMALL_FILE_BYTES:
         raise RefusedError("TooLarge", f"{name} is larger than {_SMALL_FILE_BYTES} bytes")
@@ -153,6 +161,8 @@ def _reference(folder: Path, limits: Limits) -> "pd.DataFrame | None":
     path = _inside(folder, names[0])
     if (size := path.stat().st_size) > limits.artifact_bytes:
         raise RefusedError("TooLarge", f"{names[0]} has {size} bytes; at most {limits.artifact_bytes} are allowed")
+    if not path.is_file():
+        raise NotAFileError(f"{names[0]} is not a file")
     import pandas as pd
 
     try:

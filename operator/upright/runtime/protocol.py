@@ -20,6 +20,7 @@ from upright.runtime.batch import (
     batch_of_columns,
     batch_of_flat,
     batch_of_rows,
+    check_size,
     datatype_of,
     described,
     is_matrix,
@@ -28,6 +29,9 @@ from upright.runtime.batch import (
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
 _DATATYPES = _NUMBERS | {"BOOL", "BYTES"}
+_DIMENSIONS = 8
+_SIZE = 2**31 - 1
+"""Largest size in a shape: without one, the product of a shape's sizes takes as long as a stranger likes."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,11 @@ def _tensor(value: Any, where: str) -> _Given:
         )
     if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
         raise BadInputError(f"{where}.shape must be a list of positive whole numbers; it is {_shape_text(shape)}")
+    if len(shape) > _DIMENSIONS or max(shape) > _SIZE:
+        raise BadInputError(
+            f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
+            f"{described(max(shape))} for one"
+        )
     return _Given(where, name, datatype, tuple(shape), _flat(value.get("data"), shape, f"{where}.data"))
 
 
@@ -164,6 +173,7 @@ def _batch(tensors: Sequence[_Given], signature: Signature) -> Batch:
             f"inputs has an unknown tensor {min(unknown)[:64]!r}; the model takes {', '.join(sorted(known))}"
         )
     rows = tensors[0].shape[0]
+    check_size(rows, signature)
     columns = {}
     for wanted in signature.inputs:
         if given := named.get(wanted.name):

@@ -117,7 +117,7 @@ def _contents(output: Output) -> dict[str, Path | bytes]:
 
 def _entry(name: str, content: Path | bytes) -> FileEntry:
     if isinstance(content, Path):
-        return entry_of(content.parent, PurePosixPath(name))
+        return entry_of(content, PurePosixPath(name))
     return FileEntry(path=name, sha256=digest(content).removeprefix("sha256:"), size=len(content))
 
 
@@ -140,7 +140,11 @@ def _store(
             "delete versions that are not needed, or enlarge the claim",
         ) from error
     except store.StoreNotWritableError as error:
-        raise FailedError("StoreNotWritable", f"The store {run.store} cannot be written to ({error})") from error
+        raise FailedError(
+            "StoreNotWritable",
+            f"The store {run.store} cannot be written to ({error}): give that user or one of the groups the right to "
+            "write there (on the volume, or by fsGroup in spec.train.pod), or name a claim that is not read-only",
+        ) from error
     except store.CorruptArtifactError as error:
         raise RefusedError(
             "CorruptArtifact", f"The store {run.store} holds this very artifact already, but damaged: {error}"

@@ -4,25 +4,32 @@ BentoML's application runs in a plain uvicorn server: `bentoml serve` would add 
 worker, and no way to put anything between the server and BentoML's metrics.
 """
 
+import errno
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upright.runtime.environment import number_of
+from upright.runtime.environment import number_of, seconds_of
+from upright.runtime.outcome import FailedError
 
 if TYPE_CHECKING:
     from upright.runtime.traffic import Application
 
 _PORT = 3000
-_STOP_SECONDS = 20
+_TIMEOUT = 30.0
 
 
 def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
+    timeout = seconds_of(environment, "UPRIGHT_TIMEOUT", _TIMEOUT)
     with tempfile.TemporaryDirectory(prefix="upright-serve-") as scratch:
         # Both packages read these when they are imported, in this process and in the workers.
         os.environ.update(
@@ -33,19 +40,24 @@ def serve(environment: Mapping[str, str]) -> None:
             }
         )
         import uvicorn
+        from uvicorn.supervisors import Multiprocess
 
-        uvicorn.run(
+        config = uvicorn.Config(
             application() if workers == 1 else "upright.runtime.serve:application",
             factory=workers > 1,
             workers=workers,
-            host="0.0.0.0",  # noqa: S104 - a pod is reached at its own address
-            port=port,
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            timeout_graceful_shutdown=ceil(timeout) + 1,  # by then each request has its answer
         )
+        with bound(port) as listener, suppress(KeyboardInterrupt):
+            if workers == 1:
+                uvicorn.Server(config).run(sockets=[listener])
+            else:
+                listener.set_inheritable(True)
+                Multiprocess(config, sockets=[listener]).run()
 
 
 def application() -> "Application":
@@ -53,4 +65,51 @@ def application() -> "Application":
     from upright.runtime.artifact import load_artifact
     from upright.runtime.service import application
 
-    return application(load_artifact(os.environ))
+    _forget_ended_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    return application(load_artifact(os.environ), seconds_of(os.environ, "UPRIGHT_TIMEOUT", _TIMEOUT))
+
+
+def bound(port: int) -> socket.socket:
+    """A socket for the port at all of the pod's addresses, of both families: a cluster may have IPv6 alone, or none.
+
+    It does not listen yet, so that nobody waits for a server that is not there. Raises FailedError.
+    """
+    try:
+        return _bound(socket.AF_INET6, "::", port)
+    except OSError as error:
+        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+            raise _cannot_listen(port, error) from error
+    try:
+        return _bound(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - a pod is reached at its own address
+    except OSError as error:
+        raise _cannot_listen(port, error) from error
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    # With the protocol named, asyncio sends what is written at once; without, each answer waits 40 ms for a receipt.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _cannot_listen(port: int, error: OSError) -> FailedError:
+    return FailedError(
+        "CannotListen", f"The server cannot listen on port {port}: {error.strerror}; choose another port"
+    )
+
+
+def _forget_ended_workers(metrics: Path) -> None:
+    """A worker that was killed with requests in progress leaves its gauges behind: its successor removes them."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for gauges in metrics.glob("gauge_live*.db"):
+        worker = int(gauges.stem.rpartition("_")[2])
+        if not Path(f"/proc/{worker}").exists():
+            mark_process_dead(worker, str(metrics))  # type: ignore[no-untyped-call]

@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import anyio.to_thread
 import bentoml
-from anyio import CapacityLimiter
-from numpy.typing import NDArray
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,9 +20,10 @@ from starlette.routing import Route
 
 import upright
 from upright.runtime.artifact import ServedModel
-from upright.runtime.batch import BadInputError, Batch, batch_of_rows
+from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.predictor import ModelError
 from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
+from upright.runtime.threads import OverloadedError, PredictionThreads
 from upright.runtime.traffic import ASKED, UNKNOWN, Application, Measurements, Traffic
 
 BODY_LIMIT = 8 * 1024**2
@@ -35,6 +34,13 @@ DRAIN_SECONDS = 2.0
 
 _DISCARDED = 8 * BODY_LIMIT
 _PREDICTING_THREADS = 4
+_WAITING = 1024
+"""Requests that may wait for one of the threads. More are answered 503 at once: their turn would come too late."""
+
+_HOPELESS = 10
+"""Timeouts. A pod whose model has not come back for one gets no requests; the model may be slow, and then it is served
+again. After so many only a new process helps, and liveness has the kubelet make one."""
+
 _PROBES = ("/livez", "/healthz", "/readyz", "/metrics")
 
 logger = logging.getLogger("upright.serve")
@@ -44,18 +50,27 @@ logger = logging.getLogger("upright.serve")
 class _State:
     """What changes while a pod serves."""
 
+    threads: PredictionThreads
+    timeout: float
+    """Seconds within which a request for predictions is answered, if not by the model then by an error."""
+
     warm: bool = False
     draining: bool = False
-    limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_PREDICTING_THREADS))
 
     @property
     def ready(self) -> bool:
-        return self.warm and not self.draining
+        """Whether requests should be sent here: the model has answered once, and has not just stopped doing so."""
+        return self.warm and not self.draining and self.threads.busy_for() < self.timeout
+
+    @property
+    def alive(self) -> bool:
+        """Whether this process is of any use still."""
+        return self.threads.busy_for() < _HOPELESS * self.timeout
 
 
-def application(served: ServedModel) -> Application:
-    """The whole HTTP application of a serving pod."""
-    state = _State()
+def application(served: ServedModel, timeout: float) -> Application:
+    """The whole HTTP application of a serving pod. `timeout` in seconds, for requests for predictions."""
+    state = _State(PredictionThreads(_PREDICTING_THREADS, _WAITING), timeout)
     measured = Measurements(served.model, served.version)
     routes = _Routes(served, state, measured)
     inner = Starlette(
@@ -70,14 +85,19 @@ def application(served: ServedModel) -> Application:
     )
 
     class Model:
-        def __is_ready__(self) -> bool:
+        async def __is_ready__(self) -> bool:
             return state.ready
+
+        async def __is_alive__(self) -> bool:
+            return state.alive
 
     service: bentoml.Service[Any] = bentoml.service(name="upright", logging={"access": {"enabled": False}})(Model)
     bentoml.asgi_app(inner, path="/")(service)
     known = {*_PROBES, *(route.path for route in routes.table())}
     bento = service.to_asgi(is_main=False)
-    return Traffic(bento, known, routes.predicting, served.version, measured, lambda: state.draining)
+    # BentoML's own timeout cannot be turned off, and keeps each request's timer for a minute after the answer.
+    bento.user_middleware = [layer for layer in bento.user_middleware if layer.cls is not TimeoutMiddleware]
+    return Traffic(bento, known, served.version, measured, lambda: state.draining)
 
 
 class _Routes:
@@ -90,7 +110,6 @@ class _Routes:
         self._v1 = f"/v1/models/{served.model}"
         self._v2 = f"/v2/models/{served.model}"
         self._versioned = f"{self._v2}/versions/{served.version}"
-        self.predicting = {f"{self._v1}:predict", f"{self._v2}/infer", f"{self._versioned}/infer"}
 
     def table(self) -> list[Route]:
         """Every route; the paths of other models and versions are unknown."""
@@ -119,47 +138,66 @@ class _Routes:
                 loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)
-        await self._warm_up()
+        warming = asyncio.create_task(self._warm_up())
+        await asyncio.wait({warming}, timeout=self._state.timeout)
+        if warming.done():
+            warming.result()
+        else:
+            logger.error("Not ready: the model has not answered the example in its manifest yet")
         yield
+        warming.cancel()
 
     async def _warm_up(self) -> None:
-        example = self._served.example
+        example, predictor = self._served.example, self._served.predictor
         if example is None:
             logger.warning("The artifact holds no example that the model answers: ready without a trial")
         else:
             try:
-                await self._answer(batch_of_rows([list(example)], self._served.predictor.signature))
+                batch = batch_of_rows([list(example)], predictor.signature)
+                await self._state.threads.run(lambda: predictor.predict(batch))
             except (ModelError, BadInputError) as error:
                 logger.error("Never ready: the model does not answer the example in its manifest: %s", error)  # noqa: TRY400
                 return
         self._state.warm = True
 
-    async def _answer(self, batch: Batch) -> NDArray[Any]:
-        return await anyio.to_thread.run_sync(self._served.predictor.predict, batch, limiter=self._state.limiter)
-
     async def _predict(self, request: Request) -> Response:
-        batch = parse_predict(await _body(request), self._served.predictor.signature)
-        return await self._respond(batch, lambda answer: {"predictions": predictions(answer)})
+        body, predictor = await _body(request), self._served.predictor
+
+        def answer() -> _Answer:
+            batch = parse_predict(body, predictor.signature)
+            return _Answer({"predictions": predictions(predictor.predict(batch))}, batch.rows)
+
+        return await self._respond(answer)
 
     async def _infer(self, request: Request) -> Response:
-        served = self._served
+        body, served = await _body(request), self._served
         if "inference-header-content-length" in request.headers:
             raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
-        asked = parse_infer(await _body(request), served.predictor.signature, [served.output])
-        named = {"model_name": served.model, "model_version": served.version}
-        identified = {"id": asked.id} if asked.id is not None else {}
-        return await self._respond(
-            asked.batch, lambda answer: {**named, **identified, "outputs": [output_tensor(answer, served.output)]}
-        )
 
-    async def _respond(self, batch: Batch, document: Any) -> Response:
+        def answer() -> _Answer:
+            asked = parse_infer(body, served.predictor.signature, [served.output])
+            named = {"model_name": served.model, "model_version": served.version}
+            identified = {"id": asked.id} if asked.id is not None else {}
+            outputs = [output_tensor(served.predictor.predict(asked.batch), served.output)]
+            return _Answer({**named, **identified, "outputs": outputs}, asked.batch.rows)
+
+        return await self._respond(answer)
+
+    async def _respond(self, answer: "Callable[[], _Answer]") -> Response:
+        """All that takes long with a large request is done beside the loop, in which probes are answered."""
         try:
-            answer = await self._answer(batch)
+            answered = await self._state.threads.run(answer, self._state.timeout)
         except ModelError as error:
             logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
             return _json({"error": f"the model failed on this request: {str(error)[:500]}"}, 500)
-        self._measured.predictions.inc(batch.rows)
-        return _json(document(answer))
+        except TimeoutError:
+            waited = f"{self._state.timeout:g} seconds"
+            logger.error("The model has not answered a request within %s", waited)  # noqa: TRY400
+            return _json({"error": f"the model has not answered this request within {waited}"}, 504)
+        except OverloadedError:
+            return _json({"error": f"{_WAITING} requests wait for the model already; try again later"}, 503)
+        self._measured.predictions.inc(answered.rows)
+        return answered.response
 
     async def _v1_list(self, _: Request) -> Response:
         return _json({"models": [self._served.model]})
@@ -171,7 +209,7 @@ class _Routes:
         return _json({"name": "upright", "version": upright.__version__, "extensions": []})
 
     async def _live(self, _: Request) -> Response:
-        return _json({"live": True})
+        return _json({"live": self._state.alive}, 200 if self._state.alive else 503)
 
     async def _ready(self, _: Request) -> Response:
         return _json({"ready": self._state.ready}, 200 if self._state.ready else 503)
@@ -200,6 +238,14 @@ class _Routes:
             },
             404,
         )
+
+
+class _Answer:
+    """What a model answered to so many rows, as it is sent."""
+
+    def __init__(self, document: Mapping[str, Any], rows: int) -> None:
+        self.response = _json(document)
+        self.rows = rows
 
 
 async def _body(request: Request) -> bytes:

@@ -15,7 +15,8 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from upright.api.artifact import MANIFEST, ArtifactManifest, FileEntry, artifact_path, canonical_manifest, digest
-from upright.runtime.folder import CHUNK
+from upright.runtime.environment import this_user
+from upright.runtime.folder import CHUNK, NotAFileError, open_file
 
 _UNFINISHED = ".tmp-"
 _UNFINISHED_SECONDS = 24 * 3600
@@ -88,10 +89,12 @@ def verify(artifact: Path, expected: str) -> ArtifactManifest:
 def read_manifest(artifact: Path, expected: str) -> ArtifactManifest:
     """The manifest, if it is the one that the digest names. Raises MissingArtifactError, CorruptArtifactError."""
     try:
-        with (artifact / MANIFEST).open("rb") as file:
+        with open_file(artifact / MANIFEST) as file:
             content = file.read(_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise MissingArtifactError(f"there is no {MANIFEST} in {artifact}") from None
+    except NotAFileError as error:
+        raise CorruptArtifactError(str(error)) from None
     found = digest(content)
     if found != expected:
         raise CorruptArtifactError(f"the digest of {MANIFEST} is {found}, not {expected}")
@@ -112,14 +115,16 @@ def copy_verified(artifact: Path, entry: FileEntry, target: Path | None) -> None
     """
     sha256, left = hashlib.sha256(), entry.size
     try:
-        descriptor = os.open(artifact / entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        original = open_file(artifact / entry.path, follow=False)
     except FileNotFoundError:
         raise CorruptArtifactError(f"{entry.path} is missing") from None
+    except NotAFileError as error:
+        raise CorruptArtifactError(str(error)) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise CorruptArtifactError(f"{entry.path} is a symbolic link, which an artifact never holds") from None
         raise
-    with os.fdopen(descriptor, "rb") as file, (target or Path(os.devnull)).open("wb") as copy:
+    with original as file, (target or Path(os.devnull)).open("wb") as copy:
         while left >= 0 and (block := file.read(CHUNK)):
             sha256.update(block)
             copy.write(block)
@@ -136,7 +141,7 @@ def _store_errors(store: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StoreFullError(str(error.strerror)) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR}:
-            raise StoreNotWritableError(f"{error.strerror}: {error.filename or store}") from error
+            raise StoreNotWritableError(f"{error.strerror}: {error.filename or store}, for {this_user()}") from error
         raise
 
 
@@ -144,7 +149,7 @@ def _remove_leftovers(folder: Path) -> None:
     """What a publish that was killed has left behind, once no publish can still be at it."""
     oldest = time.time() - _UNFINISHED_SECONDS
     for leftover in folder.glob(f"{_UNFINISHED}*"):
-        with suppress(FileNotFoundError):  # another publish tidies up as well
+        with suppress(FileNotFoundError, PermissionError):  # another publish tidies up as well, or another user owns it
             if leftover.lstat().st_mtime < oldest:
                 shutil.rmtree(leftover)
 
@@ -154,7 +159,7 @@ def _write(path: Path, entry: FileEntry, source: Path | bytes) -> None:
         _write_bytes(path, source)
         return
     sha256 = hashlib.sha256()
-    with source.open("rb") as original, _create(path) as copy:
+    with open_file(source) as original, _create(path) as copy:
         while block := original.read(CHUNK):
             sha256.update(block)
             copy.write(block)
@@ -188,5 +193,8 @@ def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems have no such thing
+            raise
     finally:
         os.close(descriptor)

@@ -1,14 +1,16 @@
 """What surrounds BentoML's application: one label for all unknown paths, and the counts that a rollout is judged by."""
 
+import re
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from time import perf_counter
 from typing import Any
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from upright.api.serving import (
     ANSWERED,
     FAILED,
+    IN_PROGRESS,
     MISTAKEN,
     PREDICTIONS,
     REQUEST_DURATION,
@@ -27,6 +29,10 @@ UNKNOWN = "/unknown"
 ASKED = "upright.path"
 """Where an unknown path is kept for the answer."""
 
+_PREDICTION = re.compile(r"/v1/models/.+:predict|/v2/models/.+/infer")
+"""Where predictions are asked for, of whatever model and version: a version that no longer answers where clients ask
+refuses them as much as one that does not take what they send."""
+
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -40,6 +46,9 @@ class Measurements:
         self._durations = Histogram(
             REQUEST_DURATION, "Seconds until a request for predictions was answered.", [*labels], buckets=_BUCKETS
         ).labels(**labels)
+        self.in_progress = Gauge(
+            IN_PROGRESS, "Requests for predictions without an answer yet.", [*labels], multiprocess_mode="livesum"
+        ).labels(**labels)
         self.predictions = Counter(PREDICTIONS, "Rows that were predicted.", [*labels]).labels(**labels)
 
     def count(self, status: int, seconds: float) -> None:
@@ -48,6 +57,46 @@ class Measurements:
         self._requests[code].inc()
         if code != MISTAKEN:
             self._durations.observe(seconds)
+
+
+class _Request:
+    """One request for predictions: in progress from its last byte to the first of its answer.
+
+    So a client that sends or reads slowly is not taken for a model that does, and one that goes away before its request
+    is whole counts nothing. One that goes away later counts as it was answered: the model's part was done, and an error
+    would make clients' impatience the version's fault.
+    """
+
+    def __init__(self, measured: Measurements) -> None:
+        self._measured = measured
+        self._entered: float | None = None
+        self._ended = False
+        self._cut = False
+
+    def received(self, message: Message) -> None:
+        """The server passes on a part of the request, or that the client is gone."""
+        if self._entered is not None or self._ended:
+            return
+        if message["type"] == "http.disconnect":
+            self._cut = True
+        elif not message.get("more_body", False):
+            self._entered = perf_counter()
+            self._measured.in_progress.inc()
+
+    def answered(self, status: int) -> None:
+        """The answer begins."""
+        if self._ended:
+            return
+        seconds = 0.0 if self._entered is None else perf_counter() - self._entered
+        self.end()
+        if not self._cut:
+            self._measured.count(status, seconds)
+
+    def end(self) -> None:
+        """Nothing more will come of it, answered or not."""
+        if self._entered is not None and not self._ended:
+            self._measured.in_progress.dec()
+        self._ended = True
 
 
 class Traffic:
@@ -59,14 +108,13 @@ class Traffic:
         self,
         app: Application,
         known: Collection[str],
-        counted: Collection[str],
         version: str,
         measured: Measurements,
         draining: Callable[[], bool],
     ) -> None:
         self._app = app
         self._known = frozenset(known)
-        self._counted = frozenset(counted)
+        self._predicting = frozenset(path for path in known if _PREDICTION.fullmatch(path))
         self._version = (VERSION_HEADER.encode(), version.encode())
         self._measured = measured
         self._draining = draining
@@ -75,27 +123,43 @@ class Traffic:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"] not in self._known:
-            scope = {**scope, "path": UNKNOWN, "raw_path": UNKNOWN.encode(), ASKED: scope["path"]}
-        await self._answer(scope, receive, send)
+        path = scope["path"]
+        if path in self._known:
+            predicting = path in self._predicting
+        else:
+            predicting = _PREDICTION.fullmatch(path) is not None
+            scope = {**scope, "path": UNKNOWN, "raw_path": UNKNOWN.encode(), ASKED: path}
+        if predicting and scope["method"] == "POST":
+            await self._counted(scope, receive, self._named(send))
+        else:
+            await self._app(scope, receive, self._named(send))
 
-    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        counted = scope["path"] in self._counted and scope["method"] == "POST"
-        begun, status = perf_counter(), 0
-
+    def _named(self, send: Send) -> Send:
         async def send_with_version(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 closing = [(b"connection", b"close")] if self._draining() else []
                 message = {**message, "headers": [*message.get("headers", ()), self._version, *closing]}
             await send(message)
 
+        return send_with_version
+
+    async def _counted(self, scope: Message, receive: Receive, send: Send) -> None:
+        request = _Request(self._measured)
+
+        async def receive_and_note() -> Message:
+            message = await receive()
+            request.received(message)
+            return message
+
+        async def send_and_note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request.answered(message["status"])
+            await send(message)
+
         try:
-            await self._app(scope, receive, send_with_version)
+            await self._app(scope, receive_and_note, send_and_note)
         except Exception:
-            status = 500
+            request.answered(500)
             raise
         finally:
-            if counted and status:
-                self._measured.count(status, perf_counter() - begun)
+            request.end()

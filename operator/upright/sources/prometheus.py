@@ -105,7 +105,7 @@ async def _query_range(
             answer = json.loads(text)
     except (aiohttp.ClientError, TimeoutError) as problem:
         raise PrometheusError(f"{url} does not answer: {problem}") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise PrometheusError(f"{url} answered {selector!r} with something else than JSON: {text[:100]!r}") from problem
     if isinstance(answer, dict) and answer.get("status") == "error":
         raise PrometheusError(f"{url} refused {selector!r}: {answer.get('error')}")
@@ -116,7 +116,7 @@ async def _query_range(
             # the server's times differ from ours in the last bits
             values = {times[round((at - times[0]) / step)]: float(value) for at, value in one["values"]}
             found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))
-    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
         raise PrometheusError(
             f"{url} answered {selector!r} in another way than Prometheus: {text[:100]!r}"
         ) from problem

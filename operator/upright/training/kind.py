@@ -1,12 +1,12 @@
 """TrainingJob as one of the kinds that the controller runs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from upright.api import names
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
-from upright.training.observe import Observed, observe
+from upright.training.inputs import DEFAULT_STORE, USERS, VERSIONS, place_of
+from upright.training.observe import Contents, Observed, observe
 from upright.training.plan import plan
 
 
@@ -16,27 +16,45 @@ def _training_job(manifest: Manifest, _: World) -> Iterable[Key]:
     return [Key(meta["namespace"], name)] if name else []
 
 
-@dataclass(frozen=True)
 class TrainingJobs:
     """The kind."""
 
-    defaults: Defaults
     type: ResourceType = names.TRAINING_JOBS
-    watches: Sequence[Watch] = tuple(
-        Watch(watched, _training_job) for watched in (names.JOBS, names.PODS, names.MODEL_VERSIONS)
-    )
     applies: Sequence[ResourceType] = ()
+    indexes: Sequence[Index] = (USERS, VERSIONS)
 
-    indexes: Sequence[Index] = ()
+    def __init__(self, defaults: Defaults) -> None:
+        self._defaults = defaults
+        self._contents = Contents()
+        self.watches: Sequence[Watch] = (
+            Watch(names.JOBS, _training_job, ("spec.suspend", "spec.template.metadata.annotations", "status")),
+            Watch(names.PODS, _training_job, ("spec.hostNetwork", "spec.containers.ports", "status")),
+            Watch(names.MODEL_VERSIONS, _training_job),
+            Watch(names.CONFIG_MAPS, self._users("configmap"), metadata=True),
+            Watch(names.CLAIMS, self._users("pvc"), metadata=True),
+        )
 
     def begin(self, wake: Callable[[Key], None]) -> None:
         """Nothing but the watches wakes it."""
 
     def forget(self, key: Key) -> None:
-        """Nothing is remembered."""
+        self._contents.forget(key)
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        return await observe(resource, world, self.defaults)
+        return await observe(resource, world, self._defaults, self._contents)
 
     def plan(self, observed: Observed) -> Plan:
         return plan(observed)
+
+    def _users(self, scheme: str) -> Callable[[Manifest, World], Iterable[Key]]:
+        """The TrainingJobs that use the object, or wait for it."""
+        default = place_of(self._defaults.store) if self._defaults.store else None
+
+        def users(manifest: Manifest, world: World) -> Iterable[Key]:
+            meta = manifest["metadata"]
+            place = f"{scheme}://{meta['name']}"
+            for value in [place, DEFAULT_STORE] if place == default else [place]:
+                for user in world.indexed(USERS, meta["namespace"], value):
+                    yield Key(meta["namespace"], user["metadata"]["name"])
+
+        return users

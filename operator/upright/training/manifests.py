@@ -4,19 +4,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from upright.api import names
-from upright.api.artifact import REFUSED, PublishReport, RunSpec
-from upright.api.common import API_VERSION, GROUP
+from upright.api.artifact import REFUSED, TERMINATION_LIMIT, PublishReport, RunSpec
+from upright.api.common import API_VERSION
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest
 from upright.defaults import Defaults
-from upright.pods.build import CONTAINER_SECURITY, NO_CREDENTIALS, POD_SECURITY, Location, environment, merge_pod
-from upright.pods.reading import container_statuses
+from upright.locations import locate
+from upright.pods.build import (
+    CONTAINER_SECURITY,
+    NO_CREDENTIALS,
+    environment,
+    merge_pod,
+    pod_security,
+    with_variables,
+)
+from upright.pods.reading import Pod
 from upright.training.parameters import as_environment, as_json
+from upright.training.record import parameters_of, read_record, record_of
 
-_PARAMETERS = f"{GROUP}/parameters"
 _DATA, _CODE, _OUTPUT, _STORE, _WORK = (f"/upright/{name}" for name in ("data", "code", "output", "store", "work"))
 _PARAMETERS_FILE = "/upright/parameters.json"
 _SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}}
+_SHARED = frozenset({"cpu", "memory", "ephemeral-storage"})
+_CLOSED = ("data", "publish")
+"""Our own containers: of these only the resources are the user's."""
+
+_POD_MESSAGES = 12 * 1024
+"""Bytes of termination messages that the kubelet keeps of a pod, shared evenly among its containers."""
+_INJECTED = 4
+"""For how many containers that others inject there is room: a mesh and an agent for secrets, each with an init
+container and a proxy."""
 
 
 def run_name(training_job: str, number: int) -> str:
@@ -36,8 +53,8 @@ def run_labels(owner: TrainingJob, run: Run) -> dict[str, str]:
 
 def job(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> Manifest:
     """The Job of a run. Raises InvalidParametersError."""
-    spec = owner.spec
-    labels = run_labels(owner, run)
+    spec, added = owner.spec, owner.spec.train.metadata
+    labels = {**added.labels, **run_labels(owner, run)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -45,6 +62,7 @@ def job(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> Manifes
             "name": run.name,
             "namespace": owner.metadata.namespace,
             "labels": labels,
+            "annotations": {**added.annotations, names.RUN_RECORD: record_of(owner, run)},
             "ownerReferences": [names.owner_reference("TrainingJob", owner.metadata)],
         },
         "spec": {
@@ -68,10 +86,11 @@ def job(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> Manifes
                     "labels": labels,
                     "annotations": {
                         "kubectl.kubernetes.io/default-container": "train",
-                        _PARAMETERS: as_json(spec.parameters),
+                        **added.annotations,
+                        names.PARAMETERS: as_json(spec.parameters),
                     },
                 },
-                "spec": merge_pod(spec.train.pod, _pod(owner, run, defaults, store)),
+                "spec": _bounded(merge_pod(spec.train.pod, _pod(owner, run, defaults, store), closed=_CLOSED)),
             },
         },
     }
@@ -86,7 +105,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
     inputs = {f"data-{index}": (source.uri, f"{_DATA}/{source.name}") for index, source in enumerate(spec.data)}
     if spec.code:
         inputs["code"] = (spec.code.uri, _CODE)
-    input_mounts = [Location.parse(uri).mount(volume, at, read_only=True) for volume, (uri, at) in inputs.items()]
+    input_mounts = [locate(uri).mount(volume, at, read_only=True) for volume, (uri, at) in inputs.items()]
     tmp = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - a path in the pod
     work = {"name": "work", "mountPath": _WORK}
     output = {"name": "output", "mountPath": _OUTPUT}
@@ -115,7 +134,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
         "image": defaults.runtime_image,
         "args": ["data"],
         "env": ours,
-        "resources": _SMALL,
+        "resources": _like(train.resources),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [tmp, work, *input_mounts],
     }
@@ -124,7 +143,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
         "image": train.image or defaults.runtime_image,
         "command": train.command,
         "args": train.args,
-        "env": [*paths, *environment(as_environment(spec.parameters)), *train.env],
+        "env": with_variables([*paths, *environment(as_environment(spec.parameters))], train.env),
         "envFrom": train.env_from,
         "resources": train.resources,
         "securityContext": CONTAINER_SECURITY,
@@ -142,14 +161,14 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
         "image": defaults.runtime_image,
         "args": ["publish"],
         "env": ours,
-        "resources": _SMALL,
+        "resources": _like(train.resources),
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [tmp, work, output, Location.parse(store).mount("store", _STORE, read_only=False)],
+        "volumeMounts": [tmp, work, output, locate(store).mount("store", _STORE, read_only=False)],
     }
     return {
         **NO_CREDENTIALS,
         "restartPolicy": "Never",
-        "securityContext": POD_SECURITY,
+        "securityContext": pod_security(fixed_ids=defaults.fixed_ids),
         "initContainers": ([data_container] if inputs else []) + [train_container],
         "containers": [publish_container],
         "volumes": [
@@ -160,14 +179,39 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
                     "items": [
                         {
                             "path": "parameters.json",
-                            "fieldRef": {"fieldPath": f"metadata.annotations['{_PARAMETERS}']"},
+                            "fieldRef": {"fieldPath": f"metadata.annotations['{names.PARAMETERS}']"},
                         }
                     ]
                 },
             },
-            *(Location.parse(uri).volume(volume) for volume, (uri, _) in inputs.items()),
-            Location.parse(store).volume("store"),
+            *(locate(uri).volume(volume) for volume, (uri, _) in inputs.items()),
+            locate(store).volume("store"),
         ],
+    }
+
+
+def _like(resources: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of `data` and `publish`, what the program has of everything that can be shared: they run before and after it, so
+    that it costs nothing, and a quota that wants limits of each container takes them.
+    """
+    alike = {}
+    for kind in ("requests", "limits"):
+        given = resources.get(kind)
+        if shared := {name: given[name] for name in given if name in _SHARED} if isinstance(given, Mapping) else {}:
+            alike[kind] = shared
+    return alike or _SMALL
+
+
+def _bounded(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The pod, with our containers told how long their reports may be."""
+    containers = len(pod["initContainers"]) + len(pod["containers"]) + _INJECTED
+    limit = environment({"UPRIGHT_TERMINATION_LIMIT": str(min(TERMINATION_LIMIT, _POD_MESSAGES // containers))})
+    return {
+        **pod,
+        **{
+            field: [{**one, "env": [*one["env"], *limit]} if one["name"] in _CLOSED else one for one in pod[field]]
+            for field in ("initContainers", "containers")
+        },
     }
 
 
@@ -186,39 +230,47 @@ def _run_spec(owner: TrainingJob, run: Run, store: str) -> str:
     ).model_dump_json(by_alias=True, exclude_none=True)
 
 
-def model_version(owner: TrainingJob, run: Run, report: PublishReport, pod: Manifest) -> Manifest:
-    """The ModelVersion that a run ends in. It has no owner: it outlives the TrainingJob."""
+def model_version(owner: TrainingJob, run: Run, job: Manifest, report: PublishReport, pod: Pod) -> Manifest:
+    """The ModelVersion that a run ends in, from what its Job was made with: the spec may have changed since.
+
+    It has no owner: it outlives the TrainingJob.
+    """
     told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
-    spec = owner.spec
+    record = read_record(job)
+    trigger, inputs, request = (
+        (record.trigger, record.inputs, record.request) if record else (run.trigger, run.inputs, run.request)
+    )
+    problem = record.problem if record else owner.spec.problem
+    model = job["metadata"]["labels"].get(names.MODEL, owner.model)
+    ended = pod.ended("publish")
     return {
         "apiVersion": API_VERSION,
         "kind": "ModelVersion",
         "metadata": {
             "name": run.name,
             "namespace": owner.metadata.namespace,
-            "labels": run_labels(owner, run),
+            "labels": {**run_labels(owner, run), **names.labels(model)},
         },
         "spec": {
-            "model": owner.model,
+            "model": model,
             "number": run.number,
+            **({"producedAt": ended.at.isoformat()} if ended and ended.at else {}),
             "artifact": {field: told[field] for field in ("uri", "digest", "sizeBytes", "format")},
             **{field: told[field] for field in ("framework", "signature", "metrics") if told.get(field)},
-            "parameters": spec.parameters,
+            "parameters": parameters_of(job, owner),
             "lineage": {
                 "trainingJob": {
                     "name": owner.metadata.name,
                     "uid": owner.metadata.uid,
                     "run": run.number,
-                    "trigger": run.trigger,
+                    "trigger": trigger,
+                    "inputs": inputs,
+                    **({"request": request} if request is not None else {}),
                 },
                 "data": told.get("data", []),
                 **({"code": told["code"]} if told.get("code") else {}),
-                "images": _images(pod),
+                "images": {one.name: one.image_id for one in pod.containers if one.image_id},
             },
-            **({"problem": spec.problem.model_dump(mode="json", by_alias=True)} if spec.problem else {}),
+            **({"problem": problem.model_dump(mode="json", by_alias=True)} if problem else {}),
         },
     }
-
-
-def _images(pod: Manifest) -> Mapping[str, str]:
-    return {status["name"]: status["imageID"] for status in container_statuses(pod) if status.get("imageID")}

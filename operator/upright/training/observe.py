@@ -1,15 +1,30 @@
 """What a plan for a TrainingJob depends on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+
+from pydantic import ValidationError
 
 from upright.api import names
+from upright.api.model_version import ModelVersion
 from upright.api.training_job import Run, TrainingJob
-from upright.contract import Manifest, World
+from upright.contract import Key, Manifest, Reference, World
 from upright.defaults import Defaults
-from upright.pods.build import Location
-from upright.training.manifests import run_labels, run_name
+from upright.locations import is_counted, locate
+from upright.pods.reading import Pod, read
+from upright.training.inputs import VERSIONS, Inputs, inputs_of, number_of, uris_of
+from upright.training.manifests import run_name
+from upright.training.outcome import has_ended
+from upright.training.record import number_in, run_of
+
+_POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
+"""Another one at each try."""
+
+PATIENCE = timedelta(seconds=5)
+"""A Job that has had no pod for so long may be refused one: its events tell."""
 
 
 @dataclass(frozen=True)
@@ -19,89 +34,224 @@ class Observed:
     now: datetime
     defaults: Defaults
     resource: TrainingJob
+    runs: Sequence[Run]
+    """Newest first: those that are recorded, and those of an earlier object of this name, as Jobs and versions tell."""
+    inputs: Inputs
+    """What a run that starts now would be made from."""
     jobs: Mapping[str, Manifest]
-    """Our Jobs, by name."""
-    pods: Sequence[Manifest]
-    """Pods of runs that have not been recorded as ended, newest first."""
+    """Our Jobs by name, also those of an earlier object of this name that have lost their owner."""
+    orphans: Sequence[Reference]
+    """Those of them that have no owner."""
+    pods: Mapping[str, Sequence[Pod]]
+    """Pods of the Jobs that go on or whose runs have not been recorded as ended, by Job, newest first."""
     versions: frozenset[str]
-    """Names of the ModelVersions that runs of this TrainingJob, or of an earlier one of its name, have produced."""
+    """Which of the runs have a ModelVersion."""
+    kept: frozenset[str]
+    """Which of these can be served."""
     next_number: int
     """The first number whose name is free and which is higher than every one used before."""
-    obstacles: Sequence[str]
-    """What keeps a run that is recorded, but has no Job yet, from being started; a sentence each."""
+    obstacles: Sequence[str] = ()
+    """What keeps a run that is due from being started; a sentence each."""
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """Why no pod can be made for a Job that has had none for a while, by Job; empty when nobody tells why."""
 
 
-async def observe(manifest: Manifest, world: World, defaults: Defaults) -> Observed:
-    """Gather it. Asks the API server only while a run waits to be started.
+class Contents:
+    """What the ConfigMaps of each TrainingJob hold: asked for once for each version of a ConfigMap."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, dict[str, tuple[str, str | None, str | None]]] = {}
+
+    def forget(self, key: Key) -> None:
+        self._known.pop(key, None)
+
+    async def read(self, key: Key, uris: Iterable[str], world: World) -> Mapping[str, tuple[str | None, str | None]]:
+        """Of each URI that the operator can read and whose object exists: what is lacking there, and the digest."""
+        before, now = self._known.get(key, {}), dict[str, tuple[str, str | None, str | None]]()
+        for uri in uris:
+            location = locate(uri)
+            if not location.counted:
+                continue
+            there = world.get(location.type, key.namespace, location.name)
+            if there and uri in before and before[uri][0] == there["metadata"]["resourceVersion"]:
+                now[uri] = before[uri]
+            elif content := await world.fetch(location.type, key.namespace, location.name):
+                lacks = location.lacks(content)
+                digest = None if lacks else location.digest(content)
+                now[uri] = (content["metadata"]["resourceVersion"], lacks, digest)
+        self._known[key] = now
+        return {uri: (lacks, digest) for uri, (_, lacks, digest) in now.items()}
+
+
+async def observe(manifest: Manifest, world: World, defaults: Defaults, contents: Contents) -> Observed:
+    """Gather it. Asks the API server only for a ConfigMap that has changed, for what seems to be missing, and why a Job
+    gets no pod.
 
     Raises pydantic.ValidationError for an object that the schema of this version would not accept.
     """
     resource = TrainingJob.model_validate(manifest)
     meta = resource.metadata
-    jobs = {job["metadata"]["name"]: job for job in world.owned(names.JOBS, meta.uid)}
-    versions = world.labelled(names.MODEL_VERSIONS, meta.namespace, names.TRAINING_JOB, meta.name)
-    active = [run for run in resource.status.runs if run.finished_at is None]
-    pods = [
-        pod for run in active if (job := jobs.get(run.name)) for pod in world.owned(names.PODS, job["metadata"]["uid"])
+    labelled = [
+        job
+        for job in world.labelled(names.JOBS, meta.namespace, names.TRAINING_JOB, meta.name)
+        if number_in(job) is not None
     ]
-    number = 1 + max(
-        (
-            *(run.number for run in resource.status.runs),
-            *(version["spec"]["number"] for version in versions),
-            *(int(job["metadata"]["labels"][names.RUN]) for job in jobs.values()),
-            0,
-        )
-    )
-    while world.get(names.MODEL_VERSIONS, meta.namespace, run_name(meta.name, number)):
-        number += 1
+    orphans = [job for job in labelled if not _has_controller(job)]
+    owned = [job for job in labelled if names.controlled_by(job, meta.uid)]
+    jobs = {job["metadata"]["name"]: job for job in (*owned, *orphans)}
+    versions = world.indexed(VERSIONS, meta.namespace, meta.name)
+    found = await contents.read(Key(meta.namespace, meta.name), uris_of(resource.spec).values(), world)
+    inputs = inputs_of(resource, {uri: digest for uri, (_, digest) in found.items() if digest})
+    runs = _runs(resource, jobs, versions, inputs)
+    idle = all(run.finished_at or is_waiting(run, jobs) for run in runs)
+    named = {run.name: world.get(names.MODEL_VERSIONS, meta.namespace, run.name) for run in runs}
+    ours = {name: version for name, version in named.items() if version and _is_of(version, meta.name)}
+    pods = {
+        name: _pods(world, job)
+        for name, job in jobs.items()
+        if not has_ended(job) or any(run.name == name and not run.finished_at for run in runs)
+    }
     return Observed(
         now=world.now,
         defaults=defaults,
         resource=resource,
+        runs=runs,
+        inputs=inputs,
         jobs=jobs,
-        pods=sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True),
-        versions=frozenset(str(version["metadata"]["name"]) for version in versions),
-        next_number=number,
-        obstacles=[
-            obstacle
-            for run in active
-            if run.phase == "Pending" and run.name not in jobs
-            for obstacle in await _obstacles(resource, run, world, defaults)
-        ],
+        orphans=[_reference(job) for job in orphans],
+        pods=pods,
+        versions=frozenset(ours),
+        kept=frozenset(name for name, version in ours.items() if _can_be_served(version)),
+        next_number=_next_number(
+            resource, [run for run in runs if not is_waiting(run, jobs)], labelled, versions, world
+        ),
+        obstacles=await _obstacles(resource, {uri: lacks for uri, (lacks, _) in found.items()}, world, defaults)
+        if idle
+        else (),
+        refusals={
+            name: refusal
+            for name, job in jobs.items()
+            if not has_ended(job) and not pods[name] and (refusal := await _refusal(world, job)) is not None
+        },
     )
 
 
-async def _obstacles(resource: TrainingJob, run: Run, world: World, defaults: Defaults) -> list[str]:
-    """Asked for only while a run waits: a Job whose volumes do not exist would wait without a word."""
-    namespace = resource.metadata.namespace
-    found = []
-    namesake = await world.fetch(names.JOBS, namespace, run.name)
-    if namesake and not run_labels(resource, run).items() <= namesake["metadata"].get("labels", {}).items():
-        found.append(
-            f"A Job named {run.name} that does not belong to this TrainingJob exists: delete it, "
-            "and the run starts by itself"
+def is_waiting(run: Run, jobs: Mapping[str, Manifest]) -> bool:
+    """Whether a run is recorded, and has no Job yet."""
+    return run.phase == "Pending" and run.job is None and run.name not in jobs
+
+
+def _runs(
+    resource: TrainingJob, jobs: Mapping[str, Manifest], versions: Sequence[Manifest], inputs: Inputs
+) -> Sequence[Run]:
+    """What is recorded, completed by what is there: an object that was made again takes up what an earlier one did."""
+    recorded = {run.number: run for run in resource.status.runs}
+    unknown = [
+        version for version in islice(reversed(versions), resource.spec.history) if number_of(version) not in recorded
+    ]
+    told = (*(run_of(job, inputs) for job in jobs.values()), *map(_made_by, unknown))
+    runs = {run.number: run for run in told if run} | recorded
+    return [runs[number] for number in sorted(runs, reverse=True)]
+
+
+def _made_by(version: Manifest) -> Run | None:
+    """The run that made a version, as the version tells. None for a version that cannot be read."""
+    try:
+        made = ModelVersion.model_validate(version)
+    except ValidationError:
+        return None
+    lineage = made.spec.lineage
+    if lineage is None or lineage.training_job is None:
+        return None
+    read = [*lineage.data, *([lineage.code] if lineage.code else [])]
+    return Run(
+        name=made.metadata.name,
+        number=made.spec.number,
+        trigger=lineage.training_job.trigger,
+        phase="Succeeded",
+        inputs=lineage.training_job.inputs,
+        sources={source.uri: source.digest for source in read if is_counted(source.uri)},
+        request=lineage.training_job.request,
+        finished_at=made.spec.produced_at or made.metadata.creation_timestamp,
+        model_version=made.metadata.name,
+        metrics=made.spec.metrics,
+        data={source.name: source.digest for source in lineage.data},
+        message=f"Run {made.metadata.name} produced ModelVersion {made.metadata.name}.",
+    )
+
+
+def _next_number(
+    resource: TrainingJob, runs: Sequence[Run], jobs: Sequence[Manifest], versions: Sequence[Manifest], world: World
+) -> int:
+    number = 1 + max(
+        (
+            *(run.number for run in runs),
+            *(number_of(version) for version in versions[-1:]),
+            *(number_in(job) or 0 for job in jobs),
+            0,
         )
-    wanted = {f"spec.data {source.name!r}": source.uri for source in resource.spec.data}
-    if resource.spec.code:
-        wanted["spec.code"] = resource.spec.code.uri
-    if store := resource.spec.output.store or defaults.store:
-        wanted["spec.output.store"] = store
-    for field, uri in wanted.items():
-        location = Location.parse(uri)
-        of = names.CONFIG_MAPS if location.scheme == "configmap" else names.CLAIMS
-        there = await world.fetch(of, namespace, location.name)
-        if there is None:
+    )
+    while world.get(names.MODEL_VERSIONS, resource.metadata.namespace, run_name(resource.metadata.name, number)):
+        number += 1
+    return number
+
+
+async def _obstacles(
+    resource: TrainingJob, lacks: Mapping[str, str | None], world: World, defaults: Defaults
+) -> Sequence[str]:
+    """A Job whose volumes do not exist would wait without a word.
+
+    What the watches do not know of is asked for: they may be late.
+    """
+    namespace = resource.metadata.namespace
+    store = resource.spec.output.store or defaults.store
+    found = []
+    for named, uri in {**uris_of(resource.spec), **({"spec.output.store": store} if store else {})}.items():
+        location = locate(uri)
+        known = uri in lacks or world.get(location.type, namespace, location.name)
+        if not known and (location.counted or not await world.fetch(location.type, namespace, location.name)):
             found.append(
-                f"{of.kind} {location.name} of {field} does not exist in namespace {namespace}: create it, "
+                f"{location.type.kind} {location.name} of {named} does not exist in namespace {namespace}: create it, "
                 "and the run starts by itself"
             )
-        elif of is names.CONFIG_MAPS and location.path and location.path not in _keys(there):
-            found.append(
-                f"ConfigMap {location.name} of {field} has no key {location.path!r}, only "
-                f"{', '.join(sorted(_keys(there))) or 'none'}: add it, or correct the URI"
-            )
+        elif lacking := lacks.get(uri):
+            found.append(f"{location.type.kind} {location.name} of {named} {lacking}")
     return found
 
 
-def _keys(config_map: Manifest) -> set[str]:
-    return {*config_map.get("data", {}), *config_map.get("binaryData", {})}
+def _pods(world: World, job: Manifest) -> Sequence[Pod]:
+    pods = [read(pod) for pod in world.owned(names.PODS, job["metadata"]["uid"])]
+    return sorted(pods, key=lambda pod: pod.created, reverse=True)
+
+
+async def _refusal(world: World, job: Manifest) -> str | None:
+    """What the Job controller says of a Job that has had no pod for a while: only its events tell. None when it has not
+    been a while, or the Job is held back.
+    """
+    since = datetime.fromisoformat(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
+    if job.get("spec", {}).get("suspend") or world.now - since < PATIENCE:
+        return None
+    told = [one for one in await world.warnings(_reference(job)) if one.get("reason") == "FailedCreate"]
+    newest = max(told, key=_told_at, default={})
+    return _POD_NAME.sub("", str(newest.get("note", "")).rpartition("Error creating: ")[2]).strip()
+
+
+def _told_at(event: Manifest) -> str:
+    return str(event.get("deprecatedLastTimestamp") or event["metadata"].get("creationTimestamp"))
+
+
+def _has_controller(job: Manifest) -> bool:
+    return any(owner.get("controller") for owner in job["metadata"].get("ownerReferences") or ())
+
+
+def _is_of(version: Manifest, training_job: str) -> bool:
+    return bool((version["metadata"].get("labels") or {}).get(names.TRAINING_JOB) == training_job)
+
+
+def _can_be_served(version: Manifest) -> bool:
+    return version.get("status", {}).get("phase") not in ("Corrupt", "Missing")
+
+
+def _reference(job: Manifest) -> Reference:
+    meta = job["metadata"]
+    return Reference(names.JOBS, meta["namespace"], meta["name"], meta["uid"])

@@ -1,15 +1,27 @@
 """What became of a run, as its Job and its pods tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import ValidationError
 
-from upright.api.artifact import REFUSED, PublishReport, Refusal
+from upright.api.artifact import REFUSED, PublishReport, Refusal, read_report
 from upright.api.training_job import Run
+from upright.conditions import Finding
 from upright.contract import Manifest
-from upright.pods.reading import container_statuses, hindrance, termination
+from upright.pods.reading import Pod, Termination
+
+QUEUE = "kueue.x-k8s.io/queue-name"
+"""Label by which Kueue knows the queue of a Job."""
+_ROOM = "exceeded quota"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Its Job is suspended: a queue, or somebody, lets it start later."""
+
+    finding: Finding
 
 
 @dataclass(frozen=True)
@@ -17,8 +29,10 @@ class Working:
     """The run goes on."""
 
     attempts: int
-    hindrance: str | None
+    hindrance: Finding | None = None
     """What keeps it from going on, if anything is known to."""
+    note: str = ""
+    """What else there is to say, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class Produced:
     """A model was published."""
 
     report: PublishReport
-    pod: Manifest
+    pod: Pod
 
 
 @dataclass(frozen=True)
@@ -37,23 +51,45 @@ class Ended:
     message: str
 
 
-Outcome = Working | Produced | Ended
+Outcome = Held | Working | Produced | Ended
 
 
-def outcome(run: Run, job: Manifest | None, pods: Sequence[Manifest]) -> Outcome:
-    """What became of a run that has been given a Job. `pods`: the run's, newest first."""
+def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], refusal: str | None) -> Outcome:
+    """What became of a run that has been given a Job.
+
+    `pods`: the run's, newest first. `refusal`: why no pod can be made; empty when nobody tells why there is none.
+    A model counts from the moment on that `publish` has ended well: other containers of its pod may go on for ever.
+    """
     if job is None:
         return Ended("Failed", f"Job {run.name} was deleted before it ended.")
-    conditions = {
-        condition["type"]: condition
-        for condition in job.get("status", {}).get("conditions", [])
-        if condition["status"] == "True"
-    }
+    if produced := next((pod for pod in pods if published(pod)), None):
+        return _report(run, produced)
+    conditions = conditions_of(job)
     if "Complete" in conditions:
-        return _produced(run, pods)
+        return Ended(
+            "Failed",
+            f"Run {run.name} completed, but the pod that could report the version is gone. "
+            "What it published is in the store; run it again to have it reported.",
+        )
     if "Failed" in conditions:
         return _failed(run, conditions["Failed"], pods)
-    return Working(attempts_of(job), hindrance(pods[0]) if pods else None)
+    if job.get("spec", {}).get("suspend"):
+        return Held(_held(run, job))
+    if hindrance := _hindrance(run, pods, refusal):
+        return Working(attempts_of(job), hindrance, hindrance.message)
+    waits = f"Run {run.name} has no pod yet: `kubectl describe job {run.name}` may tell why."
+    return Working(attempts_of(job), note=waits if refusal is not None and not pods else "")
+
+
+def conditions_of(job: Manifest) -> Mapping[str, Manifest]:
+    """The conditions of a Job that hold."""
+    conditions = job.get("status", {}).get("conditions", [])
+    return {condition["type"]: condition for condition in conditions if condition["status"] == "True"}
+
+
+def has_ended(job: Manifest) -> bool:
+    """Whether no pod of the Job will ever run again."""
+    return not conditions_of(job).keys().isdisjoint({"Complete", "Failed"})
 
 
 def attempts_of(job: Manifest | None) -> int:
@@ -62,44 +98,69 @@ def attempts_of(job: Manifest | None) -> int:
     return sum(status.get(count, 0) for count in ("active", "succeeded", "failed"))
 
 
-def _produced(run: Run, pods: Sequence[Manifest]) -> Outcome:
-    for pod in pods:
-        ended = termination(pod, "publish")
-        if ended and ended["exitCode"] == 0:
-            try:
-                return Produced(PublishReport.model_validate_json(ended.get("message", "")), pod)
-            except ValidationError as error:
-                return Ended("Failed", f"Run {run.name} published, but its report cannot be read: {error}")
-    return Ended(
-        "Failed",
-        f"Run {run.name} completed, but the pod that could report the version is gone. "
-        "What it published is in the store; run it again to have it reported.",
+def published(pod: Pod) -> bool:
+    """Whether the pod has done all that it was there for."""
+    ended = pod.ended("publish")
+    return ended is not None and ended.exit_code == 0
+
+
+def _report(run: Run, pod: Pod) -> Outcome:
+    ended = pod.ended("publish")
+    try:
+        return Produced(read_report(ended.message if ended else ""), pod)
+    except ValidationError as error:
+        return Ended("Failed", f"Run {run.name} published, but its report cannot be read: {error}")
+
+
+def _held(run: Run, job: Manifest) -> Finding:
+    queue = job["metadata"]["labels"].get(QUEUE)
+    by = f"is held back by the queue {queue!r}" if queue else "is held back"
+    return Finding(
+        "Queued", f"Run {run.name} {by}: its Job is suspended, and goes on when it is resumed.", passing=True
     )
 
 
-def _failed(run: Run, condition: Manifest, pods: Sequence[Manifest]) -> Ended:
+def _hindrance(run: Run, pods: Sequence[Pod], refusal: str | None) -> Finding | None:
+    if pods and (hindrance := pods[0].hindrance):
+        return Finding("RunHindered", f"Run {run.name}: {hindrance}.", passing=bool(pods[0].unscheduled))
+    if pods or not refusal:
+        return None
+    if _ROOM in refusal:
+        remedy = (
+            "It goes on by itself once there is room: free some, raise the quota, or delete the Job and ask for less"
+        )
+    else:
+        remedy = (
+            f"Correct the spec, or what forbids it, and delete Job {run.name} to give this run up: "
+            "its pod stays as it is"
+        )
+    return Finding("NoPod", f"Run {run.name} gets no pod: {refusal}. {remedy}.", passing=_ROOM in refusal)
+
+
+def _failed(run: Run, condition: Manifest, pods: Sequence[Pod]) -> Ended:
     if condition.get("reason") == "DeadlineExceeded":
-        return Ended("Failed", f"Run {run.name} took longer than spec.deadline allows and was stopped.")
+        before = f" Before: {run.message}" if run.message else ""
+        return Ended("Failed", f"Run {run.name} took longer than spec.deadline allows and was stopped.{before}")
     for pod in pods:
-        for status in container_statuses(pod):
-            container = status["name"]
-            ended = termination(pod, container)
-            if ended is None or ended["exitCode"] == 0:
+        for container in pod.containers:
+            ended = container.ended
+            if ended is None or ended.exit_code == 0:
                 continue
-            said = ended.get("message", "").strip()
-            if container in {"data", "publish"}:
-                phase: Literal["Failed", "Refused"] = "Refused" if ended["exitCode"] == REFUSED else "Failed"
-                return Ended(phase, f"Run {run.name}: {_refusal(container, ended)}")
-            reason = "ran out of memory" if ended.get("reason") == "OOMKilled" else f"exited with {ended['exitCode']}"
+            if container.name in {"data", "publish"}:
+                phase: Literal["Failed", "Refused"] = "Refused" if ended.exit_code == REFUSED else "Failed"
+                return Ended(phase, f"Run {run.name}: {_refusal(container.name, ended)}")
+            what = "the training program" if container.name == "train" else f"container {container.name!r}"
+            reason = "ran out of memory" if ended.reason == "OOMKilled" else f"exited with {ended.exit_code}"
+            said = ended.message.strip()
             words = f", its last words: {said}" if said else ""
-            log = f"kubectl logs {pod['metadata']['name']} -c {container}"
-            return Ended("Failed", f"Run {run.name}: the training program {reason}{words}. See {log}")
+            log = f"kubectl logs {pod.name} -c {container.name}"
+            return Ended("Failed", f"Run {run.name}: {what} {reason}{words}. See {log}")
     return Ended("Failed", f"Run {run.name} failed: {condition.get('message') or condition.get('reason')}.")
 
 
-def _refusal(container: str, ended: Manifest) -> str:
+def _refusal(container: str, ended: Termination) -> str:
     try:
-        refusal = Refusal.model_validate_json(ended.get("message", ""))
+        refusal = Refusal.model_validate_json(ended.message)
     except ValidationError:
-        return f"container {container!r} exited with {ended['exitCode']} ({ended.get('reason', 'no reason')})"
+        return f"container {container!r} exited with {ended.exit_code} ({ended.reason or 'no reason'})"
     return f"{refusal.message} ({refusal.reason})"

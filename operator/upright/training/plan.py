@@ -5,17 +5,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from upright.api import names
-from upright.api.training_job import Run, TrainingJob, TrainingJobStatus, Trigger, outcome_fields
+from upright.api.training_job import Run, TrainingJobStatus
 from upright.conditions import Finding, conditions, cut
-from upright.contract import Count, Event, Manifest, Plan, Reference
+from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
+from upright.pods.reading import Pod
 from upright.training.manifests import job as job_of
 from upright.training.manifests import model_version, run_name
-from upright.training.observe import Observed
-from upright.training.outcome import Ended, Produced, Working, attempts_of, outcome
+from upright.training.observe import PATIENCE, Observed, is_waiting
+from upright.training.outcome import Ended, Held, Produced, Working, attempts_of, has_ended, outcome, published
 from upright.training.parameters import InvalidParametersError, as_environment
+from upright.training.triggers import agree, due, requested, with_baseline
 
-_ASK_AGAIN = timedelta(seconds=5)
-"""For what is missing: it is not watched."""
+_LONGEST_WAIT = timedelta(minutes=5)
+_LINGER = timedelta(seconds=30)
+"""How long the other containers of a pod may go on once the model is published."""
+_NEWS = timedelta(minutes=10)
+"""For how long the end of a run is told again if nobody has told it."""
 
 
 @dataclass
@@ -26,193 +31,260 @@ class _Draft:
     create: list[Manifest] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
-    stalled: Finding | None = None
+    finding: Finding | None = None
+    """What is in the way."""
+    answer: Run | None = None
+    """The run that has made what the spec asks for, although it is not the newest."""
+    again: list[timedelta] = field(default_factory=list)
 
 
 def plan(observed: Observed) -> Plan:
     """The plan for what was observed."""
     resource = observed.resource
-    draft = _Draft(runs=list(resource.status.runs))
-    _follow(observed, draft)
-    if not any(run.finished_at is None for run in draft.runs):
-        _start(observed, draft)
+    draft = _Draft(runs=list(observed.runs))
+    for index, run in enumerate(draft.runs):
+        if run.finished_at is None and not is_waiting(run, observed.jobs):
+            draft.runs[index] = _follow(observed, draft, run)
+    if all(run.finished_at or is_waiting(run, observed.jobs) for run in draft.runs):
+        _begin(observed, draft)
     draft.runs = draft.runs[: resource.spec.history + (draft.runs[0].finished_at is None if draft.runs else 0)]
-    status = _status(observed, draft)
-    waits = any(run.phase == "Pending" for run in draft.runs)
-    removals, next_removal = _expired(observed, draft.runs)
+    removals = _expired(observed, draft)
     return Plan(
-        status=status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        status=_status(observed, draft).model_dump(mode="json", by_alias=True, exclude_none=True),
         create=draft.create,
+        correct=[
+            Correction(
+                job,
+                "/metadata/ownerReferences",
+                [names.owner_reference("TrainingJob", resource.metadata)],
+                Event("Normal", "JobAdopted", "Run", f"Took up Job {job.name}, which had lost its owner."),
+            )
+            for job in observed.orphans
+        ],
         delete=removals,
-        events=draft.events,
+        events=[*_ends(observed, draft.runs), *draft.events],
         counts=draft.counts,
-        again=_ASK_AGAIN if waits else next_removal,
+        again=min(draft.again, default=None),
     )
 
 
-def _follow(observed: Observed, draft: _Draft) -> None:
-    """Bring the run under way up to date, and give it its Job once it is recorded and can start."""
-    resource = observed.resource
-    for index, run in enumerate(draft.runs):
-        if run.finished_at is not None:
-            continue
-        job = observed.jobs.get(run.name)
-        if job is None and run.phase == "Pending":
-            if observed.obstacles:
-                draft.stalled = Finding("CannotStart", f"Run {run.name} cannot start: {'; '.join(observed.obstacles)}.")
-                draft.events.append(Event("Warning", "CannotStart", "Start", draft.stalled.message))
-                continue
-            draft.create.append(job_of(resource, run, observed.defaults, _store(observed)))
-            draft.events.append(Event("Normal", "RunStarted", "Start", f"Created Job {run.name} ({run.trigger})."))
-            continue
-        match outcome(run, job, [pod for pod in observed.pods if _runs(pod, run)]):
-            case Working(attempts, hindrance):
-                draft.runs[index] = run.model_copy(
-                    update={"phase": "Running", "attempts": attempts, "message": cut(hindrance or "")}
+def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
+    """The run, as its Job and pods tell of it now."""
+    resource, job, pods = observed.resource, observed.jobs.get(run.name), observed.pods.get(run.name, ())
+    match outcome(run, job, pods, observed.refusals.get(run.name)):
+        case Held(finding):
+            draft.finding = finding
+            return run.model_copy(update={"phase": "Pending", "job": _uid(job), "message": cut(finding.message)})
+        case Working(attempts, hindrance, note):
+            if hindrance:
+                draft.finding = hindrance
+                draft.events.append(Event("Warning", hindrance.reason, "Run", hindrance.message))
+            if not pods and job:
+                draft.again.append(
+                    _growing(observed.now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]))
                 )
-                if hindrance:
-                    draft.stalled = Finding("RunHindered", f"Run {run.name}: {hindrance}.")
-                    draft.events.append(Event("Warning", "RunHindered", "Run", draft.stalled.message))
-            case Produced(report, pod) if run.name not in observed.versions:
-                draft.create.append(model_version(resource, run, report, pod))
-            case Produced(report, _):
-                told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
-                draft.runs[index] = _finish(
-                    observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}."
-                ).model_copy(
-                    update={
-                        "attempts": attempts_of(job),
-                        "model_version": run.name,
-                        "metrics": told.get("metrics", {}),
-                        "data": {source["name"]: source["digest"] for source in told.get("data", [])},
-                    }
-                )
-            case Ended(phase, message):
-                draft.runs[index] = _finish(observed, draft, run, phase, message).model_copy(
-                    update={"attempts": attempts_of(job)}
-                )
+            return run.model_copy(
+                update={"phase": "Running", "job": _uid(job), "attempts": attempts, "message": cut(note)}
+            )
+        case Produced(report, pod) if run.name not in observed.versions:
+            assert job is not None
+            draft.create.append(model_version(resource, run, job, report, pod))
+            return run
+        case Produced(report, _):
+            told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+            ended = _finish(observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}.")
+            return ended.model_copy(
+                update={
+                    "attempts": attempts_of(job),
+                    "model_version": run.name,
+                    "metrics": told.get("metrics", {}),
+                    "data": {source["name"]: source["digest"] for source in told.get("data", [])},
+                }
+            )
+        case Ended(phase, message):
+            ended = _finish(observed, draft, run, phase, message)
+            return ended.model_copy(update={"attempts": attempts_of(job)})
 
 
-def _runs(pod: Manifest, run: Run) -> bool:
-    return bool(pod["metadata"]["labels"].get(names.RUN) == str(run.number))
+def _uid(job: Manifest | None) -> str | None:
+    return job["metadata"]["uid"] if job else None
+
+
+def _growing(waited: timedelta) -> timedelta:
+    """When to look again after having waited for so long: twice as long is never too late."""
+    return min(max(waited, PATIENCE), _LONGEST_WAIT)
 
 
 def _finish(observed: Observed, draft: _Draft, run: Run, phase: str, message: str) -> Run:
     resource = observed.resource
-    good = phase == "Succeeded"
-    draft.events.append(Event("Normal" if good else "Warning", f"Run{phase}", "Run", message))
     labels = {"namespace": resource.metadata.namespace, "model": resource.model, "result": phase}
     draft.counts.append(Count("upright_training_runs_total", labels))
     return run.model_copy(update={"phase": phase, "finished_at": observed.now, "message": cut(message)})
 
 
-def _start(observed: Observed, draft: _Draft) -> None:
-    """Record the next run, when there is a reason for one; its Job is made from the record."""
+def _ends(observed: Observed, runs: Iterable[Run]) -> Iterable[Event]:
+    """How runs have ended, while that is news."""
+    for run in runs:
+        if run.finished_at and observed.now - run.finished_at < _NEWS:
+            good = run.phase == "Succeeded"
+            yield Event("Normal" if good else "Warning", f"Run{run.phase}", "Run", run.message, run.finished_at)
+
+
+def _begin(observed: Observed, draft: _Draft) -> None:
+    """Record the next run when one is due; once it is recorded just as it would start now, make its Job.
+
+    Nothing is under way: what is recorded and has no Job yet is decided anew.
+    """
     resource = observed.resource
-    trigger = _trigger(resource, draft.runs[0] if draft.runs else None)
-    if trigger is None or resource.spec.suspend:
+    waiting = next((run for run in draft.runs if run.finished_at is None), None)
+    draft.runs = [run for run in draft.runs if run.finished_at]
+    if draft.runs:
+        draft.runs[0] = with_baseline(draft.runs[0], observed.inputs)
+    reason = due(resource, draft.runs, observed.inputs, observed.kept)
+    if isinstance(reason, Run):
+        _answer(observed, draft, reason)
+    if reason is None or isinstance(reason, Run):
         return
     try:
         as_environment(resource.spec.parameters)
     except InvalidParametersError as error:
-        draft.stalled = Finding("InvalidParameters", f"No run can start: {error}.")
-        draft.events.append(Event("Warning", "InvalidParameters", "Start", draft.stalled.message))
+        _stall(draft, Finding("InvalidParameters", f"No run can start: {error}."))
         return
-    if not _store(observed):
-        draft.stalled = Finding(
-            "NoStore",
-            "No run can start: spec.output.store is not given and the operator has no default store; "
-            "set it to a claim, for instance pvc://models.",
+    if not (store := resource.spec.output.store or observed.defaults.store or ""):
+        _stall(
+            draft,
+            Finding(
+                "NoStore",
+                "No run can start: spec.output.store is not given and the operator has no default store; "
+                "set it to a claim, for instance pvc://models.",
+            ),
         )
-        draft.events.append(Event("Warning", "NoStore", "Start", draft.stalled.message))
         return
-    draft.runs.insert(
-        0,
-        Run(
-            name=run_name(resource.metadata.name, observed.next_number),
-            number=observed.next_number,
-            trigger=trigger,
-            phase="Pending",
-            inputs=_inputs(resource),
-            request=resource.metadata.annotations.get(names.RUN_REQUESTED),
-            started_at=observed.now,
-        ),
+    run = Run(
+        name=run_name(resource.metadata.name, observed.next_number),
+        number=observed.next_number,
+        trigger=reason,
+        phase="Pending",
+        inputs=observed.inputs.spec,
+        sources=dict(observed.inputs.sources),
+        request=requested(resource),
+        started_at=waiting.started_at if waiting else observed.now,
+    )
+    before = draft.runs[0] if draft.runs else None
+    draft.runs.insert(0, run)
+    if observed.obstacles:
+        _stall(
+            draft,
+            Finding("CannotStart", f"Run {run.name} cannot start: {'; '.join(observed.obstacles)}.", passing=True),
+        )
+    elif run == waiting:
+        draft.create.append(job_of(resource, run, observed.defaults, store))
+        message = f"Created Job {run.name} ({run.trigger}{_changed(before, run)})."
+        draft.events.append(Event("Normal", "RunStarted", "Start", message))
+
+
+def _stall(draft: _Draft, finding: Finding) -> None:
+    draft.finding = finding
+    draft.events.append(Event("Warning", finding.reason, "Start", finding.message))
+
+
+def _changed(before: Run | None, run: Run) -> str:
+    """Which sources hold something else than they did for the run before."""
+    if before is None or agree(before.sources, run.sources):
+        return ""
+    changed = [uri for uri, digest in run.sources.items() if before.sources.get(uri, digest) != digest]
+    return f": {', '.join(changed)} has changed"
+
+
+def _answer(observed: Observed, draft: _Draft, run: Run) -> None:
+    """A version that exists is what the spec asks for."""
+    draft.answer = run
+    if observed.resource.status.last_version != run.model_version:
+        draft.events.append(Event("Normal", "VersionReused", "Start", _answered(observed, run).message))
+
+
+def _answered(observed: Observed, run: Run) -> Finding:
+    return Finding(
+        "VersionReused",
+        f"ModelVersion {run.model_version} was made from this very spec, so no other run is needed. "
+        f"To have one: {_request(observed)}",
     )
 
 
-def _store(observed: Observed) -> str:
-    return observed.resource.spec.output.store or observed.defaults.store or ""
+def _request(observed: Observed) -> str:
+    name = observed.resource.metadata.name
+    return f"kubectl annotate --overwrite trainingjob {name} {names.RUN_REQUESTED}=$(date +%s)"
 
 
-def _inputs(resource: TrainingJob) -> str:
-    return names.short_hash(outcome_fields(resource.spec))
-
-
-def _trigger(resource: TrainingJob, latest: Run | None) -> Trigger | None:
-    """Why a run should start now, when none is under way."""
-    if latest is None:
-        return "Created"
-    if latest.inputs != _inputs(resource):
-        return "SpecChanged"
-    request = resource.metadata.annotations.get(names.RUN_REQUESTED)
-    return "Requested" if request is not None and request != latest.request else None
-
-
-def _expired(observed: Observed, runs: Iterable[Run]) -> tuple[list[Reference], timedelta | None]:
-    """The finished Jobs that are kept no longer, and when to look for the next one.
+def _expired(observed: Observed, draft: _Draft) -> list[Reference]:
+    """The Jobs of finished runs that are kept no longer; notes when to look for the next one.
 
     Not left to Kubernetes' own time to live: an operator that was down for so long would lose what a run reported.
     """
-    finished: dict[str, datetime] = {run.name: run.finished_at for run in runs if run.finished_at}
-    active = {run.name for run in runs if not run.finished_at}
-    ttl = observed.resource.spec.ttl
-    expired, left = [], []
+    finished: dict[str, datetime] = {run.name: run.finished_at for run in draft.runs if run.finished_at}
+    active = {run.name for run in draft.runs if not run.finished_at}
+    expired = []
     for name, job in observed.jobs.items():
         if name in active or job["metadata"].get("deletionTimestamp"):
             continue
-        if name in finished and (remaining := finished[name] + ttl - observed.now) > timedelta(0):
-            left.append(remaining)
+        since = observed.now - finished[name] if name in finished else None
+        remaining = observed.resource.spec.ttl - since if since is not None else timedelta(0)
+        if since is not None and not has_ended(job):
+            remaining = min(remaining, _linger(observed.pods.get(name, ())) - since)
+            if remaining <= timedelta(0):
+                message = f"Deleted Job {name}: its run has ended, and {_going_on(observed.pods.get(name, ()))}."
+                draft.events.append(Event("Normal", "JobEnded", "Run", message))
+        if remaining > timedelta(0):
+            draft.again.append(remaining)
         else:
             meta = job["metadata"]
             expired.append(Reference(names.JOBS, meta["namespace"], name, meta["uid"]))
-    return expired, min(left, default=None)
+    return expired
+
+
+def _linger(pods: Iterable[Pod]) -> timedelta:
+    """For how long a Job may go on whose run has ended. Not at all once a pod might train again."""
+    done = [published(pod) and pod.phase != "Failed" for pod in pods]
+    return _LINGER if done and all(done) else timedelta(0)
+
+
+def _going_on(pods: Iterable[Pod]) -> str:
+    running = sorted({one.name for pod in pods for one in pod.containers if not one.ended and not one.waiting})
+    return f"{', '.join(running)} would go on" if running else "it would try again"
 
 
 def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
-    resource = observed.resource
-    runs = draft.runs
-    latest = runs[0] if runs else None
+    resource, runs = observed.resource, draft.runs
+    latest = draft.answer or (runs[0] if runs else None)
     active = latest is not None and latest.finished_at is None
+    suspended = resource.spec.suspend and not active
     last_version = next((run.model_version for run in runs if run.model_version), resource.status.last_version)
-    if draft.stalled:
-        finding = draft.stalled
-    elif latest is None or (resource.spec.suspend and not active):
+    if draft.finding:
+        finding = draft.finding
+    elif latest is None or suspended:
         finding = Finding("Suspended", "No run starts while spec.suspend is true.")
+    elif draft.answer:
+        finding = _answered(observed, draft.answer)
     elif active:
         finding = Finding(latest.phase, latest.message or f"Run {latest.name} is under way ({latest.trigger}).")
     else:
         finding = Finding(latest.phase, latest.message)
-    failed = latest is not None and latest.phase in {"Failed", "Refused"}
-    stalled = draft.stalled or (
-        Finding(
-            finding.reason,
-            finding.message,
-            "Correct the cause and change the spec, or ask for another run: "
-            f"kubectl annotate --overwrite trainingjob {resource.metadata.name} {names.RUN_REQUESTED}=$(date +%s)",
-        )
-        if failed and not resource.spec.suspend
-        else None
-    )
+    stalled = None
+    if draft.finding:
+        stalled = None if draft.finding.passing else draft.finding
+    elif latest is not None and latest.phase in {"Failed", "Refused"} and not suspended:
+        remedy = f"Correct the cause and change the spec, or ask for another run: {_request(observed)}"
+        stalled = Finding(finding.reason, finding.message, remedy)
     return TrainingJobStatus(
         observed_generation=resource.metadata.generation,
-        phase="Suspended" if resource.spec.suspend and not active else latest.phase if latest else "Pending",
+        phase="Suspended" if suspended else latest.phase if latest else "Pending",
         runs=runs,
-        last_version=last_version,
+        last_version=draft.answer.model_version if draft.answer else last_version,
         conditions=conditions(
             resource.metadata.generation,
-            "True" if latest and latest.phase == "Succeeded" and not draft.stalled else "False",
+            "True" if latest and latest.phase == "Succeeded" and not draft.finding else "False",
             finding,
-            reconciling=active and not draft.stalled,
+            reconciling=not stalled and (active or draft.finding is not None),
             stalled=stalled,
         ),
     )

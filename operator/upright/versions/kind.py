@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.api.deployment import DeploymentStatus
+from upright.api.indexes import DEPLOYMENTS_BY_VERSION, VERSIONS_BY_CLAIM, phase_of, versions_met
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.versions.observe import Observed, observe
@@ -13,16 +13,24 @@ from upright.versions.plan import plan
 
 def _served(pod: Manifest, _: World) -> Iterable[Key]:
     meta = pod["metadata"]
-    labels = meta.get("labels", {})
+    labels = meta.get("labels") or {}
     if names.DEPLOYMENT in labels and names.MODEL_VERSION in labels:
         yield Key(meta["namespace"], labels[names.MODEL_VERSION])
 
 
-def _used(deployment: Manifest, _: World) -> Iterable[Key]:
-    status = DeploymentStatus.model_validate(deployment.get("status", {}))
-    for arm in (status.stable, status.candidate):
-        if arm:
-            yield Key(deployment["metadata"]["namespace"], arm.model_version)
+def _met(deployment: Manifest, _: World) -> Iterable[Key]:
+    """The versions that a Deployment serves, or has given up."""
+    namespace = deployment["metadata"]["namespace"]
+    return [Key(namespace, version) for version in versions_met(deployment)]
+
+
+def _held(claim: Manifest, world: World) -> Iterable[Key]:
+    """The versions whose artifact is in a claim, and that do not know yet that it is there, or is not."""
+    namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
+    exists = world.get(names.CLAIMS, namespace, name) is not None
+    for version in world.indexed(VERSIONS_BY_CLAIM, namespace, name):
+        if exists == (phase_of(version) == "Missing"):
+            yield Key(namespace, version["metadata"]["name"])
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,13 @@ class ModelVersions:
 
     defaults: Defaults
     type: ResourceType = names.MODEL_VERSIONS
-    watches: Sequence[Watch] = (Watch(names.PODS, _served), Watch(names.DEPLOYMENTS, _used))
+    watches: Sequence[Watch] = (
+        Watch(names.PODS, _served, fields=("status.conditions", "status.containerStatuses")),
+        Watch(names.DEPLOYMENTS, _met),
+        Watch(names.CLAIMS, _held, metadata=True),
+    )
     applies: Sequence[ResourceType] = ()
-
-    indexes: Sequence[Index] = ()
+    indexes: Sequence[Index] = (DEPLOYMENTS_BY_VERSION, VERSIONS_BY_CLAIM)
 
     def begin(self, wake: Callable[[Key], None]) -> None:
         """Nothing but the watches wakes it."""

@@ -15,12 +15,13 @@ from rich.progress import track
 from rich.table import Table
 
 from tests.bench.analysis import rules
-from tests.bench.analysis.simulate import ALPHA, Delays, cell, delays, policy, share
+from tests.bench.analysis.simulate import ALPHA, Delays, cell, default_policy, delays, policy, share
 from tests.bench.analysis.traffic import (
     INTERVAL,
     LOOKS,
     Array,
     Service,
+    answers,
     constant,
     errors,
     latencies,
@@ -37,6 +38,7 @@ SERVICES = (
     Service(10, 0.05),
     Service(1, 0.1),
 )
+DEFAULT_METRICS = (("errors",), ("errors", "refusals"))
 Decide = Callable[[Iterable[Counts]], Delays]
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(width=150)
     console.print(_errors(options.runs, options.alternatives))
+    console.print(_default_metrics(options.runs, options.alternatives))
     console.print(_latency(options.runs, options.alternatives))
     console.print(_bounds(options.alternatives))
 
@@ -76,6 +79,24 @@ def _error_rows() -> Iterable[tuple[Service, str, Decide]]:
         yield service, "Upright, no tolerance, exact boundary", _upright(policy(boundary="Exact"))
     yield first, "Upright, tolerance 25 %", _upright(policy(relative=0.25))
     yield first, "Upright, tolerance 25 % and 0.1 points", _upright(policy(relative=0.25, absolute=0.001))
+
+
+def _default_metrics(runs: int, alternatives: int) -> Table:
+    """What watching refusals, too, costs where errors are what is worse, and what it finds."""
+    title = "Default metrics of a Deployment: errors from 1 %, refusals from 2 %"
+    columns = ("metrics", "false rollbacks", *_titles(), "refusals 2 % to 5 %", "refusals 2 % to 20 %", "to 100 %")
+    table = _table(title, *columns)
+    cases = [(runs, 0.01, 0.02), *((alternatives, rate, 0.02) for rate in ALTERNATIVES)]
+    cases += [(alternatives, 0.01, refusal) for refusal in (0.05, 0.2, 1.0)]
+    services = (Service(100, 0.1), Service(10, 0.1))
+    for service, names in track([(s, n) for s in services for n in DEFAULT_METRICS], "defaults", transient=True):
+        found = []
+        for runs_of_case, rate, refusal in cases:
+            rng = np.random.default_rng(6)
+            looks = answers(rng, runs_of_case, service.requests, constant(rate), constant(refusal, 0.02))
+            found.append(delays(default_policy(*names), looks))
+        table.add_row(_name(service), " and ".join(names), str(share(found[0])), *(cell(part) for part in found[1:]))
+    return table
 
 
 def _latency(runs: int, alternatives: int) -> Table:

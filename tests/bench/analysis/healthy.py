@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import norm
 
-from tests.bench.analysis.simulate import Delays, delays, policy, share
+from tests.bench.analysis.simulate import Delays, default_policy, delays, policy, share
 from tests.bench.analysis.traffic import (
     BUCKETS,
     INTERVAL,
@@ -23,6 +23,7 @@ from tests.bench.analysis.traffic import (
     Array,
     Service,
     Split,
+    answers,
     constant,
     errors,
     latencies,
@@ -153,6 +154,18 @@ def warm_up(rng: Generator, runs: int) -> Delays:
     return delays(policy("Latency", warmUp="2m"), latencies(rng, runs, SERVICE.requests, shares))
 
 
+def default_metrics(rng: Generator, runs: int) -> Delays:
+    """Errors and refusals, as a Deployment watches them that names no metrics."""
+    requests = answers(rng, runs, SERVICE.requests, constant(0.01), constant(0.05, 0.05))
+    return delays(default_policy("errors", "refusals"), requests)
+
+
+def default_metrics_at_the_edge(rng: Generator, runs: int) -> Delays:
+    """Both as much worse as is tolerated."""
+    requests = answers(rng, runs, SERVICE.requests, constant(0.0125), constant(0.0625, 0.05))
+    return delays(default_policy("errors", "refusals"), requests)
+
+
 def _with_estimated_dispersion(
     rule: Policy,
     runs: int,
@@ -180,6 +193,8 @@ CASES: dict[str, Callable[[Generator, int], Delays]] = {
     "2 pods against 40, each with its own rate, dispersion estimated": few_pods_against_many,
     "autocorrelated latency, dispersion estimated, tolerance 25 %": autocorrelated_latency,
     "first 2 min of the canary slow, warmUp 2m": warm_up,
+    "errors of 1 % and refusals of 5 %, a Deployment's default metrics": default_metrics,
+    "the same, both 25 % more in the canary, which is tolerated": default_metrics_at_the_edge,
 }
 
 

@@ -12,6 +12,8 @@ from tests.bench.analysis.traffic import INTERVAL
 from upright.analysis import Look, Policy, begin, update
 from upright.analysis.looks import Measurement
 from upright.analysis.state import load
+from upright.api.deployment import DeploymentSpec
+from upright.rollout.verdict import policy as rollout_policy
 
 ALPHA = 0.01
 Delays = NDArray[
@@ -30,17 +32,27 @@ def policy(
     return Policy.model_validate({"falseRollbackProbability": ALPHA, "metrics": [metric], **fields})
 
 
+def default_policy(*names: str) -> Policy:
+    """A policy with the metrics of these names that a Deployment has when it names none."""
+    spec = DeploymentSpec.model_validate({"modelVersion": "m-1"})
+    whole = rollout_policy(spec)
+    return whole.model_copy(update={"metrics": tuple(one for one in whole.metrics if one.name in names)})
+
+
 def delays(
     rule: Policy,
-    looks: Iterable[Measurement],
+    looks: Iterable[Measurement | Mapping[str, Measurement]],
     dispersion: Mapping[str, float] | None = None,
     history: Iterable[Measurement] = (),
 ) -> Delays:
-    """When the analysis rolls each rollout back; `history` is what the stable version counted before."""
+    """When the analysis rolls each rollout back. A look is the measurement of `m`, or those of all metrics by name;
+    `history` is what the stable version counted before.
+    """
     before = [Look(-INTERVAL, {"m": measurement}) for measurement in history]
     state = begin(rule, history=before, dispersion=dispersion)
-    for look, measurement in enumerate(looks):
-        state = update(rule, state, Look(INTERVAL * (look + 1), {"m": measurement}))
+    for look, measured in enumerate(looks):
+        all_metrics = measured if isinstance(measured, Mapping) else {"m": measured}
+        state = update(rule, state, Look(INTERVAL * (look + 1), all_metrics))
     crossed = load(rule, state).crossed
     return np.where(np.isnan(crossed), np.inf, crossed)
 

@@ -8,6 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from upright.analysis import Counts, Histogram
+from upright.analysis.looks import Measurement
 
 Array = NDArray[np.float64]
 
@@ -51,6 +52,20 @@ def errors(rng: Generator, runs: int, requests: Split, rates: Rates, cluster: in
                 bad = np.minimum(total, cluster * rng.poisson(expected * rate / cluster, runs))
             arms.append((total, bad))
         yield Counts(arms[0], arms[1])
+
+
+def answers(
+    rng: Generator, runs: int, requests: Split, rates: Rates, refusals: Rates
+) -> Iterator[dict[str, Measurement]]:
+    """Looks of a Deployment's default metrics: independent errors among what was not refused, refusals among all."""
+    for look in range(LOOKS):
+        failed, refused = [], []
+        for expected, rate, refusal in zip(requests(look), rates(look), refusals(look), strict=True):
+            total = rng.poisson(expected, runs)
+            refused.append((total, rng.binomial(total, refusal)))
+            known = total - refused[-1][1]
+            failed.append((known, rng.binomial(known, rate)))
+        yield {"errors": Counts(failed[0], failed[1]), "refusals": Counts(refused[0], refused[1])}
 
 
 def lognormal_shares(median: float = 0.08, sigma: float = 0.6, slow: float = 0.0, slow_median: float = 1.5) -> Array:

@@ -21,7 +21,7 @@ def a_metric(type: str = "ErrorRate", name: str = "errors", **fields: Any) -> di
 
 def every_metric() -> list[dict[str, Any]]:
     """One of every kind, named m."""
-    kinds = ("ErrorRate", "Latency", "Quality", "Ratio", "Limit", "Mean")
+    kinds = ("ErrorRate", "RefusalRate", "Latency", "Quality", "Ratio", "Limit", "Mean")
     return [*(a_metric(kind, "m") for kind in kinds), a_metric(name="m", **EXACT)]
 
 

@@ -71,7 +71,10 @@ def test_the_policy_of_the_documentation_is_understood() -> None:
         ({"metrics": [a_metric()], "interval": "1 day"}, "not a duration"),
         ({"metrics": [a_metric()], "falseRollbackProbability": float("nan")}, "finite"),
         ({"metrics": []}, "at least 1 item"),
-        ({"metrics": [a_metric("Quality", boundary="Exact")]}, "boundary Exact is for ErrorRate and Ratio"),
+        (
+            {"metrics": [a_metric("Quality", boundary="Exact")]},
+            "boundary Exact is for ErrorRate, RefusalRate and Ratio",
+        ),
         ({"metrics": [a_metric(boundary="Exact")]}, "say dispersion: 1 if they are"),
         (
             {"metrics": [a_metric(boundary="Exact", dispersion=1)]},
@@ -355,3 +358,56 @@ def test_a_million_planned_looks_and_a_billion_requests_stay_finite() -> None:
 
     assert math.isfinite(said.evidence)
     assert said.ratio == pytest.approx(1.5)
+
+
+def test_what_was_not_used_is_said_while_it_happens_and_why() -> None:
+    policy = a_policy(a_metric(), a_metric("RefusalRate", "refusals"))
+    both = {name: Counts((0, 0), (90, 1)) for name in ("errors", "refusals")}
+    looks = [Look(15.0 * k, both) for k in range(12)]
+
+    said = verdict(policy, stored(after(policy, *looks)))
+
+    assert (said.looks, said.used, said.why_unused) == (12, 0, "there was no traffic to one of the versions")
+    assert said.message == ("No verdict: 12 looks, none of them used: there was no traffic to one of the versions.")
+    counts = Counts((100, 1), (1000, 10))
+    used = verdict(policy, after(policy, *looks, Look(200.0, {"errors": counts, "refusals": counts})))
+    assert (used.looks, used.used) == (13, 1)
+    assert used.message.startswith("No verdict after 13 looks, 1 of them used: ")
+    assert " is 1 % in the canary against stable 1 %" in used.message
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "refused", "why"),
+    [
+        ((0, 0), (90, 1), (20, 3), "refused (4xx)"),
+        ((0, 0), (0, 0), (20, 3), "refused (4xx)"),
+        ((0, 0), (0, 0), (20, 0), "no traffic"),
+        ((0, 0), (90, 1), (0, 3), "no traffic"),
+        (None, (90, 1), (20, 3), "refused (4xx)"),
+        ((-1, 0), (90, 1), (20, 3), "went backwards"),
+    ],
+)
+def test_a_version_that_refuses_everything_is_not_said_to_be_without_traffic(
+    canary: Any, stable: Any, refused: Any, why: str
+) -> None:
+    policy = a_policy()
+
+    said = verdict(policy, after(policy, Look(0.0, {"errors": Counts(canary, stable, refused)})))
+
+    assert said.evidence == 1
+    assert why in said.why_unused
+
+
+def test_a_version_that_refuses_everything_is_rolled_back_by_its_refusals_within_a_look() -> None:
+    policy = a_policy(a_metric(), a_metric("RefusalRate", "refusals"))
+    refused = {"errors": Counts((0, 0), (1300, 13), refused=(150, 50)), "refusals": Counts((150, 150), (1350, 50))}
+
+    said = verdict(policy, after(policy, Look(0.0, refused)))
+
+    assert (said.decision, said.metric) == (Decision.ROLLBACK, "refusals")
+    assert "refusals is 100 % in the canary against stable 3.7 %" in said.message
+
+
+def test_the_default_tolerance_of_refusals_is_wider_than_that_of_errors() -> None:
+    metric = a_policy(a_metric("RefusalRate", "refusals")).metrics[0]
+    assert (metric.margins.relative, metric.margins.absolute) == (0.25, 0.01)

@@ -8,9 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests.unit.cli.builders import A_DEPLOYMENT, COLUMNS, MEANS, a_csv, a_policy_file, rows_of_errors, rows_of_values
+from upright.api.deployment import DeploymentSpec
 from upright.cli.main import main
+from upright.rollout.verdict import policy as of_deployment
 
 
 @pytest.fixture(autouse=True)
@@ -336,3 +339,25 @@ def test_files_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.Cap
 def test_columns_that_are_missing_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert backtest(a_policy_file(tmp_path), a_csv(tmp_path, [(0, "canary")], ("time", "arm"))) == 2
     assert "expected the columns time, arm, metric, and total, bad" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("written", "absolute"),
+    [({}, 0.01), ({"tolerance": {"relative": 0.5}}, 0.01), ({"tolerance": {"absolute": 0.3}}, 0.3)],
+)
+def test_refusals_of_a_deployment_are_replayed_with_the_tolerance_of_their_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: dict[str, Any], absolute: float
+) -> None:
+    metric = {"name": "refusals", "type": "RefusalRate", **written}
+    manifest = yaml.safe_load(A_DEPLOYMENT)
+    manifest["spec"]["monitoring"]["metrics"] = [metric]
+    policy = tmp_path / "churn.yaml"
+    policy.write_text(yaml.safe_dump(manifest))
+    rows = [[*row[:2], "refusals", *row[3:]] for row in rows_of_errors(0.2)]
+
+    spec = DeploymentSpec.model_validate(manifest["spec"])
+    status = backtest(policy, a_csv(tmp_path, rows), "--json")
+
+    assert of_deployment(spec).metrics[0].margins.absolute == absolute
+    assert as_json(capsys)["metric"] == "refusals"
+    assert status == (3 if absolute < 0.2 else 0)

@@ -38,6 +38,9 @@ def a_replay(
             threshold=1 / false_rollbacks,
             ratio=None,
             interval=None,
+            looks=1,
+            used=1,
+            why_unused="",
             message="errors-0 is < stable & fine",
             metrics=tuple(
                 MetricVerdict(name, None, None, None, None, value, None, 1, {})

@@ -1,8 +1,6 @@
 """upright backtest against a real Prometheus server, filled with backfilled blocks."""
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cluster import host
+from tests.conftest import or_skipped
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
 from upright.sources.prometheus import Range, Series, increases, matching
@@ -25,10 +24,8 @@ BOUNDS = ("0.1", "0.5", "+Inf")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that holds an hour's quarter of two versions' counters."""
-    if os.environ.get("CI") == "true":
+    with or_skipped():
         host.install_packages(print, {"prometheus": "prometheus", "promtool": "prometheus"})
-    if not (shutil.which("prometheus") and shutil.which("promtool")):
-        pytest.skip("prometheus and promtool (Debian's package prometheus) are not installed")
     folder = tmp_path_factory.mktemp("prometheus")
     (folder / "metrics.txt").write_text(openmetrics())
     (folder / "prometheus.yml").write_text("{}")
@@ -118,6 +115,17 @@ def test_a_bad_canary_is_found_in_prometheus_by_the_selectors_of_its_metrics_or_
     assert errors["canary"] == pytest.approx(0.1, abs=0.05)
     assert latency["crossed"] is None
     assert found["null"]["by"] == "all halves of 3 pods"
+
+
+def test_refusals_are_read_from_prometheus_by_the_metrics_of_our_pods(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = backtest(a_policy_file(tmp_path, {"name": "refusals", "type": "RefusalRate"}), server, "--json")
+
+    [refusals] = json.loads(capsys.readouterr().out)["metrics"]
+    assert status == 0
+    assert refusals["canary"] == pytest.approx(7 / 157, abs=0.001)
+    assert refusals["stable"] == pytest.approx(7 / 157, abs=0.001)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ class FakeClient:
     writes: list[tuple[str, ResourceType, str]] = field(default_factory=list)
     unreachable: bool = False
     refusal: Exception | None = None
+    refused: dict[tuple[ResourceType, str], Exception] = field(default_factory=dict)
+    """What is raised instead of a write to an object of a type and name."""
+    filled_in: Mapping[str, Any] = field(default_factory=dict)
+    """What the API server adds to each item of a list that is corrected."""
     versions: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def put(self, type: ResourceType, manifest: Manifest) -> Manifest:
@@ -69,7 +73,7 @@ class FakeClient:
             return self.put(type, manifest)
         if not force or uid_of(manifest) != uid_of(old):
             raise ConflictError("patch", str(type), 409, "another object")
-        return self.put(type, {**old, **manifest})
+        return self.put(type, _merged(old, manifest))
 
     async def patch_status(self, type: ResourceType, resource: Manifest, status: Mapping[str, Any]) -> Manifest:
         await self._write("status", type, resource)
@@ -86,6 +90,20 @@ class FakeClient:
             name: {**old.get(name, {}), **value} if isinstance(value, dict) else value for name, value in change.items()
         }
         return self.put(target.type, {**old, **merged})
+
+    async def correct(self, target: Reference, parts: Mapping[str, Any]) -> Manifest:
+        key = Key(target.namespace, target.name)
+        await self._write("correct", target.type, {"metadata": {"name": target.name}})
+        corrected = plain(self._existing(target.type, key))
+        if uid_of(corrected) != target.uid:
+            raise ConflictError("patch", str(target.type), 409, "another object")
+        for pointer, value in parts.items():
+            *parents, last = pointer.strip("/").split("/")
+            place = corrected
+            for name in parents:
+                place = place[name]
+            place[last] = [{**item, **self.filled_in} for item in value] if isinstance(value, list) else plain(value)
+        return self.put(target.type, corrected)
 
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         await self._write("replace", type, manifest)
@@ -106,12 +124,21 @@ class FakeClient:
         await self._arrive()
         if self.refusal is not None and verb != "status":
             raise self.refusal
+        if error := self.refused.get((type, str(meta(manifest)["name"]))):
+            raise error
         self.writes.append((verb, type, str(meta(manifest)["name"])))
 
     async def _arrive(self) -> None:
         await asyncio.sleep(0)
         if self.unreachable:
             raise UnreachableError("no connection")
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """What server-side apply makes of it: what others have added to a map stays."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return {**old, **{name: _merged(old.get(name), value) for name, value in new.items()}}
+    return new
 
 
 def a_toy(name: str = "bear", *, uid: str = "uid-bear", version: int = 1, **rest: Any) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """Events: told once, counted after that, never a flood."""
 
 import logging
+from dataclasses import replace
+from datetime import timedelta, timezone
 
 import pytest
 
-from tests.unit.kube.fakes import Clock, FakeClient, a_toy
+from tests.unit.kube.fakes import NOON, Clock, FakeClient, a_toy
+from upright.api.names import EVENTS
 from upright.contract import Event
 from upright.kube.errors import UnreachableError
-from upright.kube.events import BURST, EVENTS, Recorder
+from upright.kube.events import BURST, Recorder
+from upright.kube.memory import Memory
 
 STARTED = Event("Normal", "Started", "Start", "Run 7 has started.")
 
@@ -97,6 +101,67 @@ async def test_an_event_that_the_cluster_has_dropped_is_told_anew(recorder: Reco
     client.objects.clear()
     await recorder.record(a_toy(), STARTED)
     assert told(client) == [(STARTED.message, 1)]
+
+
+DECIDED = Event("Warning", "RolledBack", "Rollout", "churn-4 is rejected.", at=NOON)
+
+
+async def test_an_event_that_says_when_it_was_decided_is_told_once(recorder: Recorder, client: FakeClient) -> None:
+    for _ in range(100):
+        assert await recorder.record(a_toy(), DECIDED)
+    assert told(client) == [(DECIDED.message, 1)]
+    assert len(client.writes) == 1
+    (event,) = client.objects.values()
+    assert event["eventTime"] == "2026-11-22T12:00:00.000000Z"
+
+
+async def test_what_another_process_has_told_is_not_told_again(client: FakeClient, clock: Clock) -> None:
+    def a_recorder() -> Recorder:
+        return Recorder(client, "operator", clock.monotonic, clock.now)  # type: ignore[arg-type]
+
+    standby = a_recorder()
+    await a_recorder().record(a_toy(), DECIDED)
+    clock.forward(60)
+    assert await standby.record(a_toy(), DECIDED)
+    assert [verb for verb, _, _ in client.writes] == ["create"], "it has looked, and not tried"
+    ahead = replace(DECIDED, at=NOON + timedelta(days=1))
+    assert await a_recorder().record(a_toy(), ahead)
+    assert await standby.record(a_toy(), ahead), "told by a process whose clock is ahead: that it exists is an answer"
+    assert len(told(client)) == 2
+
+
+async def test_dated_events_of_another_object_reason_or_time_are_their_own(
+    recorder: Recorder, client: FakeClient
+) -> None:
+    await recorder.record(a_toy(), DECIDED)
+    await recorder.record(a_toy(), replace(DECIDED, at=NOON + timedelta(milliseconds=1)))
+    await recorder.record(a_toy(), replace(DECIDED, reason="Promoted"))
+    await recorder.record(a_toy(uid="a namesake"), DECIDED)
+    assert len(told(client)) == 4
+    elsewhere = replace(DECIDED, at=NOON.astimezone(timezone(timedelta(hours=2))))
+    await recorder.record(a_toy(), elsewhere)
+    assert len(told(client)) == 4, "the same time in another zone"
+
+
+async def test_a_dated_event_that_could_not_be_told_is_told_later(recorder: Recorder, client: FakeClient) -> None:
+    client.refusal = UnreachableError("no connection")
+    assert not await recorder.record(a_toy(), DECIDED)
+    client.refusal = None
+    assert await recorder.record(a_toy(), DECIDED)
+    assert told(client) == [(DECIDED.message, 1)]
+
+
+async def test_what_was_told_longest_ago_is_looked_for_when_it_had_to_be_forgotten(
+    recorder: Recorder, client: FakeClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder._told = Memory(3)
+    clock.forward(-60)
+    events = [replace(DECIDED, at=NOON + timedelta(seconds=number)) for number in range(5)]
+    for event in events:
+        await recorder.record(a_toy(), event)
+    for event in events:
+        await recorder.record(a_toy(), event)
+    assert len(client.writes) == 5
 
 
 async def test_an_event_that_cannot_be_written_is_logged_once_and_harms_nothing(

@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
-from upright.kube.objects import contains, digest, holder_of, plain, type_of
+from upright.kube.objects import (
+    contains,
+    differences,
+    digest,
+    holder_of,
+    part,
+    plain,
+    surplus,
+    type_of,
+    without_surplus,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +61,21 @@ def test_a_plan_may_only_hold_what_its_kind_has_named() -> None:
     assert type_of(a_service("s"), [TOYS, SERVICES]) == SERVICES
     with pytest.raises(LookupError, match="Service of v1"):
         type_of(a_service("s"), [TOYS])
+
+
+def test_differences_and_surplus_are_named_by_path() -> None:
+    actual = {"spec": {"selector": {"app": "x", "team": "t"}, "ports": [{"port": 80}, {"port": 81}]}}
+    wanted = {"spec": {"selector": {"app": "a"}, "ports": [{"port": 80}], "more": {"b": 1}}}
+    assert list(differences(actual, wanted)) == ["spec.selector.app", "spec.ports", "spec.more"]
+    assert list(surplus(actual["spec"]["selector"], {"app": "a"}, "spec.selector")) == ["spec.selector.team"]
+    assert list(surplus(actual["spec"]["ports"], [{"port": 80}], "spec.ports")) == ["spec.ports[1]"]
+    assert without_surplus(actual["spec"]["ports"], [{"port": 80}]) == [{"port": 80}]
+    assert list(surplus(None, {"app": "a"}, "spec.selector")) == []
+
+
+@pytest.mark.parametrize(
+    ("pointer", "found"),
+    [("/a/b", 1), ("/list/1/c", 2), ("/list/7", None), ("/list/x", None), ("/a/b/c", None), ("/x~1y/m~0n", 3)],
+)
+def test_a_part_is_found_by_its_pointer(pointer: str, found: Any) -> None:
+    assert part({"a": {"b": 1}, "list": [0, {"c": 2}], "x/y": {"m~n": 3}}, pointer) == found

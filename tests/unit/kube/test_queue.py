@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upright.contract import Key
-from upright.kube.queue import LONGEST_DELAY, Queue
+from upright.kube.queue import LONGEST_DELAY, LONGEST_REST, Queue
 
 BEAR, DOLL = Key("shop", "bear"), Key("shop", "doll")
 
@@ -129,6 +129,58 @@ async def test_a_success_makes_the_next_failure_the_first() -> None:
     first, second = queue.back_off(BEAR), queue.back_off(BEAR)
     queue.succeeded(BEAR)
     assert (first, second, queue.back_off(BEAR)) == (2, 4, 2)
+    await queue.stop(0)
+
+
+class Failing:
+    """Fails each turn; `meanwhile` is done during the turn."""
+
+    def __init__(self, queue: Queue, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.turns = 0
+        self._queue = queue
+        self._meanwhile = meanwhile
+
+    async def __call__(self, key: Key) -> None:
+        self.turns += 1
+        self._meanwhile()
+        self._queue.back_off(key)
+
+
+async def test_news_does_not_end_the_rest_of_what_has_failed() -> None:
+    """Its own writes are news, too: 8,315 turns in 3 s."""
+    queue = Queue(jitter=lambda: 0.0)
+    work = Failing(queue, lambda: queue.add(BEAR))
+    queue.start(work, 1)
+    queue.add(BEAR)
+    for _ in range(20):
+        await settle()
+        queue.add(BEAR)
+    assert work.turns == 1
+    await queue.stop(1)
+
+
+async def test_what_has_failed_gets_a_turn_at_once_when_it_is_changed_itself_even_during_its_turn() -> None:
+    queue = Queue(jitter=lambda: 0.0)
+    changes = iter([True])
+    work = Failing(queue, lambda: queue.add(BEAR, rested=True) if next(changes, False) else queue.add(BEAR))
+    queue.start(work, 1)
+    queue.add(BEAR)
+    await settle()
+    assert work.turns == 2
+    queue.add(BEAR, rested=True)
+    await settle()
+    assert work.turns == 3
+    await queue.stop(1)
+
+
+async def test_news_shortens_a_long_wait_to_the_longest_rest() -> None:
+    queue = Queue(jitter=lambda: 1.0)
+    for _ in range(12):
+        queue._silence(BEAR)  # as its turn does
+        assert queue.back_off(BEAR) <= LONGEST_DELAY
+    queue.add(BEAR)
+    left = queue._alarms[BEAR].when() - asyncio.get_running_loop().time()
+    assert LONGEST_REST - 1 < left <= LONGEST_REST
     await queue.stop(0)
 
 

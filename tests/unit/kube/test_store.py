@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.kube.fakes import a_service, a_toy
-from upright.contract import Key, Manifest
+from tests.unit.kube.fakes import TOYS, a_service, a_toy
+from upright.contract import Index, Key, Manifest
 from upright.kube.objects import key_of, name_of
 from upright.kube.store import Store
 
@@ -61,6 +62,131 @@ def test_an_object_whose_labels_changed_is_found_by_the_new_ones_only() -> None:
     store.put(at(2, a_service("s", labels={"upright.dev/model": "b"}), "s1"))
     assert names(store.labelled("shop", "upright.dev/model", "a")) == []
     assert names(store.labelled("shop", "upright.dev/model", "b")) == ["s"]
+
+
+BY_COLOUR = Index(TOYS, "by colour", lambda toy: toy["spec"]["colours"], order=lambda toy: toy["spec"]["size"])
+
+
+def coloured(name: str, size: Any, *colours: str, version: int = 1) -> dict[str, Any]:
+    return a_toy(name, uid=name, version=version, spec={"size": size, "colours": colours})
+
+
+def test_an_index_finds_objects_by_value_in_its_order() -> None:
+    store = Store(indexes=[BY_COLOUR])
+    for toy in (
+        coloured("a", 3, "red"),
+        coloured("b", 1, "red", "blue"),
+        coloured("c", 2, "red"),
+        coloured("d", 2, "red"),
+    ):
+        store.put(toy)
+    found = store.indexed(BY_COLOUR, "shop", "red")
+    assert names(found) == ["b", "c", "d", "a"]
+    assert (name_of(found[-1]), names(found[1:3]), names(reversed(found))[0]) == ("a", ["c", "d"], "a")
+    assert names(store.indexed(BY_COLOUR, "shop", "blue")) == ["b"]
+    assert names(store.indexed(BY_COLOUR, "market", "red")) == []
+    store.put(coloured("b", 9, "red", version=2))
+    store.remove(coloured("c", 2, version=2))
+    assert names(store.indexed(BY_COLOUR, "shop", "red")) == ["d", "a", "b"]
+    assert names(store.indexed(BY_COLOUR, "shop", "blue")) == []
+
+
+def test_what_was_found_stays_as_it_was_while_somebody_reads_it() -> None:
+    store = Store(indexes=[BY_COLOUR])
+    store.put(coloured("a", 1, "red"))
+    found, every = store.indexed(BY_COLOUR, "shop", "red"), store.all("shop")
+    store.put(coloured("a", 2, "red", version=2))
+    store.put(coloured("b", 1, "red", version=3))
+    assert [toy["spec"]["size"] for toy in found] == [1]
+    assert names(every) == ["a"]
+
+
+def test_an_index_that_no_kind_has_named_is_a_mistake_of_ours() -> None:
+    with pytest.raises(LookupError, match="by colour"):
+        Store().indexed(BY_COLOUR, "shop", "red")
+
+
+def test_an_object_that_an_index_cannot_read_is_not_found_and_harms_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Store(indexes=[BY_COLOUR])
+    store.put(coloured("good", 1, "red"))
+    for version in (1, 2):
+        store.put(a_toy("odd", uid="odd", version=version, spec={"newer": "field"}))
+        store.put(coloured("text", "large", "red", version=version))
+    assert names(store.indexed(BY_COLOUR, "shop", "red")) == ["good"]
+    assert store.get(Key("shop", "odd")) is not None
+    assert [record.message.split(" cannot")[0] for record in caplog.records] == ["Toy shop/odd", "Toy shop/text"]
+    store.put(coloured("text", 0, "red", version=3))
+    store.put(coloured("odd", 5, "red", version=3))
+    assert names(store.indexed(BY_COLOUR, "shop", "red")) == ["text", "good", "odd"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.sets(st.sampled_from("abc")), st.booleans())))
+def test_an_index_finds_what_looking_at_every_object_would_find(
+    changes: list[tuple[int, int, set[str], bool]],
+) -> None:
+    store, there = Store(indexes=[BY_COLOUR]), dict[str, dict[str, Any]]()
+    for version, (number, size, colours, removed) in enumerate(changes, start=1):
+        name = f"toy-{number}"
+        toy = a_toy(name, uid=f"{name}-{version}", version=version, spec={"size": size, "colours": colours})
+        if removed and name in there:
+            store.remove(there.pop(name))
+        elif not removed:
+            store.put(toy)
+            there[name] = toy
+    for colour in "abc":
+        wanted = [toy for toy in there.values() if colour in toy["spec"]["colours"]]
+        wanted.sort(key=lambda toy: (toy["spec"]["size"], name_of(toy)))
+        assert names(store.indexed(BY_COLOUR, "shop", colour)) == names(wanted)
+    assert names(store.all("shop")) == sorted(there)
+
+
+def test_an_object_that_bears_our_label_again_is_known_again() -> None:
+    """Its watch, which selects by that label, has told that it was gone."""
+    store = Store()
+    store.put(a_toy(version=1))
+    store.remove(a_toy(version=3))
+    assert not store.put(a_toy(version=3))
+    assert store.put(a_toy(version=4))
+    assert store.get(BEAR) is not None
+
+
+class Counted:
+    """A value that counts how often its kind has been compared."""
+
+    comparisons = 0
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __lt__(self, other: "Counted") -> bool:
+        Counted.comparisons += 1
+        return self.value < other.value
+
+    def __eq__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return isinstance(other, Counted) and self.value == other.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def comparisons(objects: int) -> int:
+    """What one more object, and a look at the end of an index, cost with so many objects there."""
+    index = Index(TOYS, "by size", lambda toy: ["all"], order=lambda toy: Counted(toy["spec"]["size"]))
+    store = Store(indexes=[index])
+    for number in range(objects):
+        store.put(a_toy(f"t-{number}", uid=str(number), version=number, spec={"size": number * 7919 % objects}))
+    Counted.comparisons = 0
+    store.put(a_toy("t-1", uid="1", version=objects + 1, spec={"size": objects // 2}))
+    found = store.indexed(index, "shop", "all")
+    assert found[-1]["spec"]["size"] == objects - 1
+    assert len(found) == objects
+    return Counted.comparisons
+
+
+def test_with_twenty_times_the_objects_a_change_and_a_look_cost_at_most_twice_as_much() -> None:
+    assert comparisons(2000) <= 2 * comparisons(100)
 
 
 def test_what_is_late_about_a_deleted_object_is_ignored() -> None:

@@ -15,6 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from upright.api.artifact import Refusal, read_report
+
 PLANS = ["prepaid", "basic", "premium"]
 
 
@@ -81,7 +83,7 @@ class Pod:
         )
         assert "Traceback" not in done.stderr, done.stderr
         log = self.root / "termination-log"
-        return done.returncode, json.loads(log.read_text()) if log.exists() else {}
+        return done.returncode, told(log.read_text()) if log.exists() else {}
 
     def trained(self, model: Any, **files: str) -> "Pod":
         """The training program has written a model and further files, by name with _ for the dot."""
@@ -89,6 +91,13 @@ class Pod:
         for name, content in files.items():
             (self.output / name.replace("_", ".")).write_text(content)
         return self
+
+
+def told(message: str) -> dict[str, Any]:
+    """What a termination message says."""
+    if '"reason"' in message:
+        return Refusal.model_validate_json(message).model_dump()
+    return read_report(message).model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def a_pod(root: Path) -> Pod:

@@ -62,11 +62,11 @@ def a_store_with(pod: Pod, model: Any, **files: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(pod: Pod, environment: dict[str, str]) -> Iterator[Server]:
-    """A server that is ready. It is ended afterwards."""
+def serving(pod: Pod, environment: dict[str, str], **how: Any) -> Iterator[Server]:
+    """A server that is ready. It is ended afterwards. `how`: what else Popen is told, such as a user."""
     port, log = a_free_port(), pod.root / "serve.log"
     with log.open("wb") as output:
-        process = start({**environment, "UPRIGHT_PORT": str(port)}, output)
+        process = start({**environment, "UPRIGHT_PORT": str(port)}, output, **how)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             await_ready(process, client, log)
@@ -76,9 +76,9 @@ def serving(pod: Pod, environment: dict[str, str]) -> Iterator[Server]:
         process.wait()
 
 
-def start(environment: dict[str, str], output: Any) -> subprocess.Popen[bytes]:
-    program = "from upright.runtime.main import main; main()"
-    return subprocess.Popen([sys.executable, "-c", program, "serve"], env=environment, stdout=output, stderr=output)
+def start(environment: dict[str, str], output: Any, **how: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "from upright.runtime.main import main; main()", "serve"]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, **how)
 
 
 def await_ready(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> None:

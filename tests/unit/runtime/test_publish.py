@@ -252,6 +252,57 @@ def test_a_link_out_of_the_output_folder_is_refused(pod: Pod) -> None:
     assert refusal(pod.trained(a_matrix_model()))[0] == "OutputEscapes"
 
 
+@pytest.mark.parametrize(
+    "name", ["model.skops", "metrics.json", "signature.json", "reference.csv", "reference.parquet", "card.md"]
+)
+def test_a_pipe_in_the_output_is_refused_instead_of_waited_for(pod: Pod, name: str) -> None:
+    pod.trained(a_matrix_model())
+    (pod.output / name).unlink(missing_ok=True)
+    os.mkfifo(pod.output / name)
+
+    status, message = pod.execute("publish")
+
+    assert status == 3
+    assert f"{name} is not a file" in message["message"]
+
+
+def test_a_link_that_leads_to_itself_is_refused(pod: Pod) -> None:
+    (pod.output / "card.md").symlink_to("card.md")
+
+    assert refusal(pod.trained(a_matrix_model()))[0] == "OutputEscapes"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.skops"])
+def test_a_pipe_in_the_store_is_damage(pod: Pod, name: str) -> None:
+    _, artifact = published(pod.trained(a_matrix_model()))
+    (artifact / name).unlink()
+    os.mkfifo(artifact / name)
+
+    status, message = pod.execute("publish")
+
+    assert (status, message["reason"]) == (3, "CorruptArtifact")
+    assert f"{name} is not a file" in message["message"]
+
+
+def test_the_report_fits_into_the_share_of_a_pod_with_many_containers(pod: Pod) -> None:
+    pod.environment["UPRIGHT_TERMINATION_LIMIT"] = "500"
+
+    status, message = pod.trained(a_pipeline()).execute("publish")
+
+    assert status == 0
+    assert (pod.root / "termination-log").stat().st_size <= 500
+    assert "signature" in message["truncated"]
+
+
+def test_a_pod_with_too_many_containers_is_told_so(pod: Pod) -> None:
+    pod.environment["UPRIGHT_TERMINATION_LIMIT"] = "200"
+
+    status, message = pod.trained(a_pipeline()).execute("publish")
+
+    assert (status, message["reason"]) == (3, "ReportTooLong")
+    assert message["message"].startswith("The artifact is in the store")
+
+
 def test_a_full_store_is_said_and_left_clean_and_may_have_room_later(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, reference_csv
 from tests.unit.runtime.server import Server, a_store_with, serving, start
+from upright.api.artifact import Signature, Tensor
+from upright.runtime.batch import BadInputError
+from upright.runtime.protocol import parse_infer, parse_predict
 
 ROW = {"plan": "basic", "tenure": 3, "income": 1000.5, "paperless": True}
 LIST = ["basic", 3, 1000.5, True]
@@ -254,6 +257,106 @@ def test_requests_count_by_whose_mistake_they_were(pipeline: Server) -> None:
     assert [after - was for after, was in zip(counted(), before, strict=True)] == [2, 1, 1, 3, 3]
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/models/churn:predict", 400),
+        ("/v2/models/churn/versions/churn-7/infer", 400),
+        ("/v2/models/churn/versions/churn-8/infer", 404),
+        ("/v2/models/iris/infer", 404),
+        ("/v1/models/iris:predict", 404),
+    ],
+)
+def test_whatever_is_refused_where_clients_ask_for_predictions_counts(matrix: Server, path: str, status: int) -> None:
+    """A version that does not answer where the earlier one did has every client refused."""
+    before = matrix.metric("upright_requests_total", code="4xx")
+
+    assert matrix.client.post(path, json={}).status_code == status
+
+    assert matrix.metric("upright_requests_total", code="4xx") == before + 1
+
+
+def test_a_body_that_is_too_large_counts_as_refused(matrix: Server) -> None:
+    before = matrix.metric("upright_requests_total", code="4xx")
+
+    matrix.predict(b" " * 9_000_000)
+
+    assert matrix.metric("upright_requests_total", code="4xx") == before + 1
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "[" + ", ".join(["9223372036854775807"] * 300) + "]",
+        "[" + ", ".join(["999999999999999999"] * 300_000) + "]",
+        "[" + "9" * 4000 + "]",
+        "[4294967296]",
+        "[" + ", ".join(["1"] * 100_000) + "]",
+    ],
+)
+def test_a_shape_without_end_is_a_client_s_mistake_and_costs_nothing(matrix: Server, shape: str) -> None:
+    tensor = f'{{"name": "x", "shape": {shape}, "datatype": "FP32", "data": [1]}}'
+
+    response = matrix.client.post("/v2/models/churn/infer", content=f'{{"inputs": [{tensor}]}}')
+
+    assert response.status_code == 400
+    assert "inputs[0].shape must have at most 8 sizes of at most 2147483647" in response.json()["error"]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "1e39"])
+def test_a_number_that_no_model_takes_is_a_client_s_mistake_whatever_the_column(number: str) -> None:
+    signature = Signature(inputs=(Tensor(name="plan"), Tensor(name="tenure")))
+
+    with pytest.raises(BadInputError, match=r"instances\[0\]\[1\] \(tenure\) must be a number between|out of range"):
+        parse_predict(f'{{"instances": [["basic", {number}]]}}'.encode(), signature)
+
+
+def test_rows_that_leave_everything_out_are_bounded() -> None:
+    """A body of 8 MiB holds millions of them, and each stands for as many values as the model has features."""
+    signature = Signature(inputs=tuple(Tensor(name=f"f{i}", type="FP64", missing=True) for i in range(500)))
+    column = {"name": "f0", "shape": [100_000], "datatype": "FP64", "data": [0] * 100_000}
+
+    with pytest.raises(BadInputError, match="50000000 values with those that are missing; at most 4194304 are taken"):
+        parse_predict(json.dumps({"instances": [{}] * 100_000}).encode(), signature)
+    with pytest.raises(BadInputError, match="send fewer rows at once"):
+        parse_infer(json.dumps({"inputs": [column]}).encode(), signature, ["prediction"])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"traceparent: \xff\xfe",
+        b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        b"baggage: \xff=\xfe;;;",
+        b"user-agent: \xff\xfe",
+        b"content-type: \xff; charset=\xff",
+        b"cookie: \xff",
+        b"x-forwarded-for: \xff, [::1",
+        b"x-forwarded-proto: \xff",
+        b"x-forwarded-host: \xff",
+        b"x-request-id: \xff",
+        b"content-encoding: gzip",
+        b"accept: \xff",
+        b"inference-header-content-length: x",
+        b"host: [::1",
+    ],
+)
+@pytest.mark.parametrize("path", [b"/v1/models/churn:predict", b"/v2/models/churn/infer"])
+def test_no_header_is_taken_for_an_error_of_a_healthy_model(matrix: Server, path: bytes, header: bytes) -> None:
+    body = json.dumps({"instances": MATRIX_ROWS, "inputs": [{**TENSOR, "data": MATRIX_ROWS}]}).encode()
+    failed = matrix.metric("upright_requests_total", code="5xx")
+    host = b"" if header.startswith(b"host") else b"Host: x\r\n"
+    address = (str(matrix.client.base_url.host), int(matrix.client.base_url.port or 0))
+
+    with socket.create_connection(address) as client:
+        client.sendall(b"POST %b HTTP/1.1\r\n%b%b\r\nContent-Length: %d\r\n\r\n" % (path, host, header, len(body)))
+        client.sendall(body)
+        answer = client.recv(4096)
+
+    assert answer.split(b" ", 2)[1] in {b"200", b"400"}
+    assert matrix.metric("upright_requests_total", code="5xx") == failed
+
+
 def test_unknown_paths_share_one_label(matrix: Server) -> None:
     matrix.client.get("/unknown/0")
     before = len(matrix.client.get("/metrics").text.splitlines())
@@ -329,6 +432,7 @@ def test_a_client_that_goes_away_in_the_middle_disturbs_nobody(matrix: Server) -
 
     assert matrix.predict({"instances": MATRIX_ROWS}).status_code == 200
     assert matrix.metric("upright_requests_total", code="5xx") == failed
+    assert matrix.metric("upright_requests_in_progress") == 0
     assert "Traceback" not in matrix.log.read_text()
 
 
@@ -409,6 +513,10 @@ def test_an_artifact_that_is_gone_is_missing(tmp_path: Path) -> None:
     status, message = refused(pod, {**environment, "UPRIGHT_ARTIFACT": str(tmp_path / "gone")})
 
     assert (status, message["reason"]) == (3, "Missing")
+    assert message["message"] == (
+        f"The artifact of churn-7 is not in the store: there is no manifest.json in {tmp_path / 'gone'}. "
+        "Restore it from a backup of the claim, or delete the version and train another"
+    )
 
 
 def test_a_format_that_is_no_longer_allowed_is_not_loaded(tmp_path: Path) -> None:

@@ -13,6 +13,11 @@ Permission = tuple[str, str, str]
 
 RARE: dict[Permission, str] = {
     ("batch", "jobs", "delete"): "of runs whose time to live is over, a day later",
+    ("", "persistentvolumeclaims", "get"): "when a watch has not told of a claim yet",
+    ("batch", "jobs", "patch"): "to own again a Job that was orphaned",
+    ("events.k8s.io", "events", "list"): "while a Job gets no pod, to see why",
+    ("upright.dev", "trainingjobs/finalizers", "update"): "where OwnerReferencesPermissionEnforcement asks for it",
+    ("upright.dev", "deployments/finalizers", "update"): "where OwnerReferencesPermissionEnforcement asks for it",
     ("", "services", "create"): "the API server asks for it when an apply makes an object",
     ("", "services", "delete"): "of Services that a plan no longer has",
     ("apps", "deployments", "get"): "when a name is taken, to see by whom",

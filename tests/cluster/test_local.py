@@ -18,7 +18,7 @@ from tests.cluster.shell import run, wait_until
 from tests.conftest import fresh_namespace, or_skipped
 
 SECOND = Local(index=1)
-MANIFESTS = Path(__file__).parent / "cluster"
+MANIFESTS = Path(__file__).parent / "manifests"
 
 
 @pytest.fixture(scope="module")

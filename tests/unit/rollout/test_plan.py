@@ -1,120 +1,37 @@
 """Deployment: given what is there, what is planned."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.builders import (
-    DEFAULTS,
-    NOW,
-    a_deployment,
-    a_model_version,
-    a_pod,
-    after,
-    as_stored,
-    exited,
-    metadata,
-    waiting,
+from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored, exited, waiting
+from tests.unit.rollout.world import (
+    NEW,
+    NEW_REVISION,
+    OLD,
+    OLD_REVISION,
+    both,
+    condition,
+    in_canary,
+    looks,
+    observed,
+    pods,
+    selector,
+    serving_old,
+    sizes,
+    stalled,
+    the_workload,
+    then,
 )
-from upright.analysis import Counts, Look
 from upright.api.deployment import Analysis, Deployment
-from upright.api.model_version import ModelVersion, ModelVersionStatus
-from upright.contract import Manifest, Plan
-from upright.kube.objects import plain
-from upright.rollout.manifests import revision_deployment, services
-from upright.rollout.observe import Observed
+from upright.api.model_version import ModelVersionStatus
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
-from upright.rollout.traffic import Replicas, split
+from upright.rollout.routing.replicas import Replicas, services, split
 from upright.rollout.verdict import worth_recording
-
-STEPS = [{"weight": 25, "for": "1m"}, {"weight": 50, "for": "1m"}]
-OLD, NEW = a_model_version("churn-1"), a_model_version("churn-2")
-OLD_REVISION, NEW_REVISION = (revision(version, a_deployment().spec.serving) for version in (OLD, NEW))
-
-
-def observed(resource: Deployment, wanted: ModelVersion | None = NEW, **more: Any) -> Observed:
-    """What there is beside a Deployment: nothing, but what is named."""
-    versions = {version.metadata.name: version for version in (OLD, NEW, wanted) if version}
-    bare = Observed(
-        now=NOW,
-        defaults=DEFAULTS,
-        resource=resource,
-        wanted=wanted,
-        versions=versions,
-        revisions={},
-        pods={},
-        taken=(),
-        looks=(),
-        next_look=timedelta(seconds=15),
-    )
-    return replace(bare, **more)
-
-
-def pods(revision: str, count: int, **more: Any) -> list[Manifest]:
-    return [a_pod(f"{revision}-{number}", **more) for number in range(count)]
-
-
-def the_deployment_of(resource: Deployment, version: ModelVersion, revision: str, replicas: int) -> Manifest:
-    made = revision_deployment(resource, version, revision, replicas, DEFAULTS)
-    return {**made, "metadata": metadata(made["metadata"]["name"], labels=made["metadata"]["labels"])}
-
-
-def serving_old(**spec: Any) -> Deployment:
-    """churn-1 serves, and the spec asks for churn-2."""
-    return a_deployment(
-        "churn-2",
-        replicas=3,
-        rollout={"steps": STEPS, **spec.pop("rollout", {})},
-        status={
-            "stable": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()},
-            **spec.pop("status", {}),
-        },
-        **spec,
-    )
-
-
-def in_canary(step: int = 0, *, since: Any = NOW, step_since: Any = NOW, **spec: Any) -> Deployment:
-    """churn-2 goes out beside churn-1."""
-    candidate = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": since.isoformat(), "step": step}
-    if step_since:
-        candidate["stepSince"] = step_since.isoformat()
-    status = {"candidate": candidate, **spec.pop("status", {})}
-    return serving_old(status=status, **spec)
-
-
-def both(canary: int = 1, stable: int = 3, **more: Any) -> dict[str, Sequence[Manifest]]:
-    return {OLD_REVISION: pods(OLD_REVISION, stable), NEW_REVISION: pods(NEW_REVISION, canary, **more)}
-
-
-def looks(count: int, *, canary: tuple[int, int], stable: tuple[int, int]) -> list[Look]:
-    """So many looks, each with (requests, errors) of both versions."""
-    start = NOW.timestamp()
-    return [Look(start + 15 * n, {"errors": Counts(canary=canary, stable=stable)}) for n in range(1, count + 1)]
-
-
-def then(before: Observed, made: Plan, **more: Any) -> Observed:
-    """What is observed when the plan's status has been recorded."""
-    stored = {**as_stored(before.resource), "status": plain(made.status)}
-    return replace(before, resource=Deployment.model_validate(stored), **more)
-
-
-def stalled(made: Plan) -> str | None:
-    return next((one["message"] for one in made.status["conditions"] if one["type"] == "Stalled"), None)
-
-
-def condition(made: Plan, type: str) -> str | None:
-    return next((one["status"] for one in made.status["conditions"] if one["type"] == type), None)
-
-
-def selector(made: Plan, service: str) -> Any:
-    return next(one["spec"]["selector"] for one in made.apply if one["metadata"]["name"] == service)
-
 
 # The first version
 
@@ -139,7 +56,7 @@ def test_a_first_version_that_never_gets_ready_is_rejected_and_says_why() -> Non
     made = plan(observed(starting, OLD, now=after(minutes=11), pods={OLD_REVISION: no_image}))
     assert made.status["phase"] == "Failed"
     assert "no such image" in (stalled(made) or "")
-    assert condition(made, "Ready") == "False"
+    assert condition(made, "Ready")["status"] == "False"
 
 
 # A canary
@@ -167,20 +84,16 @@ def test_a_step_begins_when_the_pods_are_ready_and_ends_after_its_time() -> None
 
 
 def test_more_pods_come_with_the_next_step_by_scaling_and_never_by_a_new_template() -> None:
-    resource = in_canary(1)
-    revisions = {
-        OLD_REVISION: the_deployment_of(resource, OLD, OLD_REVISION, 3),
-        NEW_REVISION: the_deployment_of(resource, NEW, NEW_REVISION, 1),
-    }
-    made = plan(observed(resource, pods=both(), revisions=revisions))
+    resource = in_canary(1, candidate={"replicas": 1})
+    made = plan(observed(resource, pods=both()))
     assert not made.create
-    assert [(scale.target.name, scale.replicas) for scale in made.scale] == [(f"churn-{NEW_REVISION}", 3)]
+    assert sizes(made) == {NEW_REVISION: 3}
 
 
 def test_after_the_last_step_the_candidate_gets_all_pods_before_it_replaces_the_stable_version() -> None:
     before = observed(in_canary(1), pods=both(3), now=after(minutes=1))
     passing = plan(before)
-    assert passing.status["candidate"]["step"] == 2
+    assert passing.status["candidate"]["finishing"]
     assert passing.status["stable"]["modelVersion"] == "churn-1"
     promoted = plan(then(before, passing))
     assert promoted.status["stable"]["modelVersion"] == "churn-2"
@@ -194,8 +107,8 @@ def test_what_was_replaced_is_deleted_by_its_uid() -> None:
         "churn-2",
         status={"stable": {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat()}},
     )
-    left = the_deployment_of(resource, OLD, OLD_REVISION, 3)
-    made = plan(observed(resource, revisions={OLD_REVISION: left}))
+    left = the_workload(resource, OLD, OLD_REVISION, 3)
+    made = plan(observed(resource, workloads={OLD_REVISION: left}))
     assert [reference.uid for reference in made.delete] == [left["metadata"]["uid"]]
 
 
@@ -210,7 +123,7 @@ def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_eviden
     assert rejection["modelVersion"] == "churn-2"
     assert rejection["metric"] == "errors"
     assert made.status["phase"] == "RolledBack"
-    assert condition(made, "Ready") == "True"
+    assert condition(made, "Ready")["status"] == "True"
     assert "20 %" in (stalled(made) or "")
     assert selector(made, "churn")["upright.dev/revision"] == OLD_REVISION
     assert any(event.reason == "RolledBack" for event in made.events)
@@ -242,7 +155,8 @@ def test_a_rejected_version_is_tried_again_when_somebody_says_so_once() -> None:
     rejected = plan(before)
     stored = {**as_stored(before.resource), "status": dict(rejected.status)}
     stored["metadata"] = {**stored["metadata"], "annotations": {"upright.dev/retry": "1"}}
-    asked = replace(before, resource=Deployment.model_validate(stored), looks=())
+    asked = then(replace(before, resource=Deployment.model_validate(stored)), plan(before), looks=())
+    asked = replace(asked, resource=Deployment.model_validate(stored))
     again = plan(asked)
     assert again.status["candidate"]["modelVersion"] == "churn-2"
     assert "analysis" not in again.status
@@ -296,7 +210,7 @@ def test_evidence_recorded_and_continued_equals_evidence_in_one_go() -> None:
     every = looks(6, canary=(100, 3), stable=(900, 9))
     before = observed(in_canary(), pods=both(), looks=every)
     whole = plan(before).status["analysis"]
-    half = plan(replace(before, looks=every[:3]))
+    half = plan(observed(in_canary(), pods=both(), looks=every[:3]))
     rest = plan(then(before, half, looks=every[3:])).status["analysis"]
     assert rest["state"] == whole["state"]
     assert rest["evidence"] == whole["evidence"]
@@ -304,19 +218,14 @@ def test_evidence_recorded_and_continued_equals_evidence_in_one_go() -> None:
 
 def test_a_rejection_is_recorded_before_anything_is_done_so_that_a_crash_forgets_nothing() -> None:
     resource = in_canary()
-    revisions = {
-        OLD_REVISION: the_deployment_of(resource, OLD, OLD_REVISION, 3),
-        NEW_REVISION: the_deployment_of(resource, NEW, NEW_REVISION, 1),
-    }
     before = observed(
         resource,
         pods=both(),
-        revisions=revisions,
         looks=looks(2, canary=(100, 20), stable=(900, 9)),
         now=after(seconds=31),
     )
     acted = plan(before)
-    after_crash = plan(then(before, acted, looks=()))
+    after_crash = plan(then(before, acted, looks=(), workloads=before.workloads))
     assert list(after_crash.delete) == list(acted.delete) != []
     assert list(after_crash.apply) == list(acted.apply)
 
@@ -348,7 +257,6 @@ def test_that_a_version_is_too_new_is_not_told_but_that_it_then_proves_unfit_is(
 @pytest.mark.parametrize(
     ("wanted", "more", "reason"),
     [
-        (None, {}, "VersionNotFound"),
         (a_model_version("churn-2", phase="Corrupt", ready=False), {}, "VersionNotReady"),
         (NEW, {"taken": ("churn-canary",)}, "ServiceNameTaken"),
     ],
@@ -365,16 +273,26 @@ def test_what_is_in_the_way_is_said_and_the_good_version_goes_on(wanted: Any, mo
     assert {one["metadata"]["name"] for one in made.apply} >= {"churn", "churn-stable"}
 
 
+def test_a_version_that_is_not_there_yet_is_waited_for_and_not_complained_of() -> None:
+    made = plan(observed(serving_old(), None, pods=both(0)))
+    assert "does not exist" in condition(made, "Reconciling")["message"]
+    assert condition(made, "Current")["status"] == "False"
+    assert stalled(made) is None
+    assert [(event.type, event.reason) for event in made.events] == [("Normal", "VersionNotFound")]
+    assert not plan(then(observed(serving_old(), None, pods=both(0)), made)).events
+
+
 def test_a_version_that_is_about_to_be_looked_at_calls_nobody() -> None:
     made = plan(observed(serving_old(), NEW.model_copy(update={"status": ModelVersionStatus()}), pods=both(0)))
     assert stalled(made) is None
-    assert condition(made, "Reconciling") == "True"
+    assert condition(made, "Reconciling")["status"] == "True"
     assert "candidate" not in made.status
 
 
 def test_nothing_is_rolled_out_without_replicas() -> None:
     made = plan(observed(a_deployment("churn-1", replicas=0), OLD))
-    assert "scale up" in (stalled(made) or "")
+    assert "scale up" in condition(made, "Ready")["message"]
+    assert stalled(made) is None
     assert not made.create
 
 
@@ -396,7 +314,7 @@ def test_naming_the_stable_version_again_gives_the_candidate_up() -> None:
     made = plan(observed(back, OLD, pods=both()))
     assert "candidate" not in made.status
     assert not made.status.get("rejected")
-    assert made.status["history"][0]["outcome"] == "Replaced"
+    assert made.status["history"][0]["outcome"] == "Aborted"
 
 
 @pytest.mark.parametrize(
@@ -478,7 +396,7 @@ def test_capacity_never_falls_below_what_was_asked_for(replicas: int, weight: in
 
 def test_names_of_63_characters_keep_their_services_apart() -> None:
     resource = a_deployment(name="a" * 63)
-    made = [service["metadata"]["name"] for service in services(resource, "1", None)]
+    made = [service["metadata"]["name"] for service in services(resource, "1", None, {})]
     assert len(set(made)) == 3
     assert all(len(name) <= 63 for name in made)
 

@@ -1,21 +1,22 @@
-"""The objects of a Deployment: one apps/v1 Deployment for each revision, and three Services."""
+"""An HTTP API: each revision is an apps/v1 Deployment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
+from upright.api.pod_fields import RESERVED_VARIABLES
 from upright.contract import Manifest
 from upright.defaults import Defaults
+from upright.locations import locate
 from upright.pods.build import (
     CONTAINER_SECURITY,
     HTTP_PORT,
     NO_CREDENTIALS,
-    POD_SECURITY,
-    Location,
     environment,
     merge_pod,
+    pod_security,
 )
 
 SERVE = "serve"
@@ -29,87 +30,54 @@ _STARTUP_PROBES = 600
 """Of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
 
 
-def service_names(deployment: str) -> tuple[str, str, str]:
-    """The Services: of all traffic, of the stable version, of the candidate."""
-    return names.fit(deployment), names.fit(deployment, "-stable"), names.fit(deployment, "-canary")
-
-
-def services(owner: Deployment, stable: str | None, candidate: str | None) -> Sequence[Manifest]:
-    """The three Services. Without a candidate, all of them lead to the stable revision, and the other way round.
-
-    The Service of all traffic selects by revision while there is only one, so that a rejected version gets no request
-    from the moment on that it is rejected, however long its pods take to end.
-    """
-    everyone, of_stable, of_candidate = service_names(owner.metadata.name)
-    only = None if stable and candidate else stable or candidate
-    return [
-        _service(owner, everyone, only),
-        _service(owner, of_stable, stable or candidate),
-        _service(owner, of_candidate, candidate or stable),
-    ]
-
-
-def _service(owner: Deployment, name: str, revision: str | None) -> Manifest:
-    selector = {names.DEPLOYMENT: owner.metadata.name, **({names.REVISION: revision} if revision else {})}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": name,
-            "namespace": owner.metadata.namespace,
-            "labels": {"app.kubernetes.io/managed-by": "upright", names.DEPLOYMENT: owner.metadata.name},
-            "ownerReferences": [names.owner_reference("Deployment", owner.metadata)],
-        },
-        "spec": {
-            "selector": selector,
-            "ports": [{"name": HTTP_PORT, "protocol": "TCP", "port": 80, "targetPort": HTTP_PORT}],
-        },
-    }
-
-
-def url(owner: Deployment) -> str:
-    """Where the model answers inside the cluster."""
-    return f"http://{service_names(owner.metadata.name)[0]}.{owner.metadata.namespace}.svc"
-
-
-def selector(owner: Deployment) -> str:
-    """Selects the pods of all revisions."""
-    return f"{names.DEPLOYMENT}={owner.metadata.name}"
-
-
-def revision_deployment(
-    owner: Deployment, version: ModelVersion, revision: str, replicas: int, defaults: Defaults
-) -> Manifest:
+def workload(owner: Deployment, revision: str, template: Manifest, replicas: int) -> Manifest:
     """The apps/v1 Deployment of a revision. Made once: later only its replicas change."""
-    selected = {names.DEPLOYMENT: owner.metadata.name, names.REVISION: revision}
-    labels = {**names.labels(version.spec.model, version.metadata.name), **selected}
+    labels = template["metadata"]["labels"]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": names.fit(owner.metadata.name, f"-{revision}"),
             "namespace": owner.metadata.namespace,
-            "labels": labels,
+            "labels": {label: value for label, value in labels.items() if label != names.DEPLOYMENT_UID},
+            "annotations": {
+                **owner.spec.serving.metadata.annotations,
+                names.DEPLOYMENT_UID: labels[names.DEPLOYMENT_UID],
+            },
             "ownerReferences": [names.owner_reference("Deployment", owner.metadata)],
         },
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 0,
-            "selector": {"matchLabels": selected},
-            "template": {
-                "metadata": {
-                    "labels": labels,
-                    "annotations": {"kubectl.kubernetes.io/default-container": SERVE},
-                },
-                "spec": merge_pod(owner.spec.serving.pod, _pod(owner, version, defaults)),
+            "selector": {
+                "matchLabels": {names.DEPLOYMENT: owner.metadata.name, names.REVISION: revision},
             },
+            "template": template,
         },
+    }
+
+
+def template(owner: Deployment, version: ModelVersion, revision: str, defaults: Defaults) -> Manifest:
+    """What the pods of a revision are made of."""
+    serving = owner.spec.serving
+    return {
+        "metadata": {
+            "labels": {
+                **serving.metadata.labels,
+                **names.labels(version.spec.model, version.metadata.name),
+                names.DEPLOYMENT: owner.metadata.name,
+                names.DEPLOYMENT_UID: owner.metadata.uid,
+                names.REVISION: revision,
+            },
+            "annotations": {**serving.metadata.annotations, "kubectl.kubernetes.io/default-container": SERVE},
+        },
+        "spec": merge_pod(serving.pod, _pod(owner, version, defaults)),
     }
 
 
 def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:
     serving, artifact = owner.spec.serving, version.spec.artifact
-    place = Location.parse(artifact.uri)
+    place = locate(artifact.uri)
     variables = {
         "UPRIGHT_ARTIFACT": f"{_STORE}/{place.path}",
         "UPRIGHT_DIGEST": artifact.digest,
@@ -117,13 +85,18 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "UPRIGHT_MODEL_VERSION": version.metadata.name,
         "UPRIGHT_PORT": str(serving.port),
         "UPRIGHT_ALLOWED_FORMATS": ",".join(defaults.allowed_formats),
+        "UPRIGHT_TIMEOUT": f"{serving.timeout.total_seconds():g}",
         "HOME": "/tmp",  # noqa: S108 - a path in the pod
     }
     container = {
         "name": SERVE,
         "image": serving.image or defaults.runtime_image,
         **({} if serving.image else {"args": ["serve"]}),
-        "env": [*environment(variables), *serving.env],
+        # The schema refuses reserved names; what was stored before it did has none of them either.
+        "env": [
+            *environment(variables),
+            *(one for one in serving.env if not str(one.get("name")).startswith(RESERVED_VARIABLES)),
+        ],
         "ports": [{"name": HTTP_PORT, "containerPort": serving.port}],
         "resources": serving.resources,
         "securityContext": CONTAINER_SECURITY,
@@ -136,10 +109,10 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
     }
     return {
         **NO_CREDENTIALS,
-        "securityContext": POD_SECURITY,
+        "securityContext": pod_security(fixed_ids=defaults.fixed_ids),
         "terminationGracePeriodSeconds": _STOP_SECONDS,
         "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, Location(place.scheme, place.name, "").volume("store")],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, place.volume("store")],
     }
 
 

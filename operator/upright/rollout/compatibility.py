@@ -1,0 +1,57 @@
+"""Could clients of one version use the other? Their signatures, compared."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from upright.api.model_version import ModelVersion
+
+
+def incompatible(stable: ModelVersion, candidate: ModelVersion) -> Sequence[str]:
+    """What could break a client of the stable version, in words; nothing when it is not known what either one takes."""
+    before, after = stable.spec.signature, candidate.spec.signature
+    if before is None or after is None:
+        return ()
+    return (
+        *_inputs(_by_name(before.inputs), _by_name(after.inputs)),
+        *_outputs(_by_name(before.outputs), _by_name(after.outputs)),
+    )
+
+
+def _inputs(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    found = [f"it takes no input {name!r} any more" for name in before if name not in after]
+    for name, tensor in after.items():
+        if name not in before:
+            if not tensor.get("missing"):
+                found.append(f"it requires a new input {name!r}")
+            continue
+        changes = _changes(before[name], tensor)
+        # Whether a column has whole numbers is an accident of the data, and a client may send either.
+        if _is_number(before[name]) and _is_number(tensor):
+            changes = [change for change in changes if "type" not in change]
+        found += [f"its input {name!r} {change}" for change in changes]
+    return found
+
+
+def _outputs(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    found = [f"it gives no output {name!r} any more" for name in before if name not in after]
+    for name, tensor in before.items():
+        found += [
+            f"its output {name!r} {change}" for change in (_changes(tensor, after[name]) if name in after else ())
+        ]
+    return found
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str]:
+    return [
+        f"has the {field} {after[field]} instead of {before[field]}"
+        for field in ("type", "shape")
+        if before.get(field) and after.get(field) and before[field] != after[field]
+    ]
+
+
+def _is_number(tensor: Mapping[str, Any]) -> bool:
+    return str(tensor.get("type", "")).startswith(("INT", "UINT", "FP"))
+
+
+def _by_name(tensors: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    return {str(tensor.get("name")): tensor for tensor in tensors}

@@ -1,0 +1,1 @@
+"""What runs? One module for each answer, by the name that `spec.mode` has for it."""

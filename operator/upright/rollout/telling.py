@@ -1,0 +1,26 @@
+"""What has happened to a rollout, as events. They are made from what the status records, so that none can be lost."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from upright.api.deployment import Arm, Episode
+from upright.contract import Event
+
+_NEWS = timedelta(minutes=10)
+"""For so long something that has happened is planned to be told, in case that nobody has."""
+
+_TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
+
+
+def news(history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, now: datetime) -> Sequence[Event]:
+    """The events of what was decided in the last minutes, oldest first."""
+    events = [
+        Event(_TOLD[episode.outcome][0], _TOLD[episode.outcome][1], "Rollout", episode.reason, episode.to)  # type: ignore[arg-type]
+        for episode in reversed(history)
+        if episode.outcome in _TOLD and now - episode.to < _NEWS
+    ]
+    if candidate and not candidate.leaving and now - candidate.since < _NEWS:
+        place = f"beside {stable.model_version}" if stable else "as the first version"
+        said = f"{candidate.model_version} (revision {candidate.revision}) goes out {place}."
+        events.append(Event("Normal", "RolloutStarted", "Rollout", said, candidate.since))
+    return events

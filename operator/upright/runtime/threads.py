@@ -1,0 +1,66 @@
+"""Threads in which a model predicts.
+
+A thread cannot be interrupted: a call that does not come back keeps its thread for good. So there is a fixed number of
+threads, what waits for one is bounded, and the pod's health follows from how long the oldest call has been at it. They
+are daemons: the process ends when it is told to, whatever hangs in them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class OverloadedError(Exception):
+    """As many calls as may wait for a thread do so already."""
+
+
+class PredictionThreads:
+    """A fixed number of threads for calls that block."""
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        """`waiting`: calls that may wait until a thread is free."""
+        self._waiting = waiting
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._begun: list[float | None] = [None] * threads
+        for number in range(threads):
+            Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
+
+    async def run(self, call: Callable[[], T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - of the queue too
+        """What the call returns. Raises what it raises, OverloadedError, or TimeoutError after `timeout` seconds.
+
+        A call that has not begun by then, or before its caller was cancelled, is never made.
+        """
+        if self._calls.qsize() >= self._waiting:
+            raise OverloadedError
+        future: Future[T] = Future()
+        self._calls.put((future, call))
+        async with asyncio.timeout(timeout):
+            return await asyncio.wrap_future(future)
+
+    def busy_for(self) -> float:
+        """Seconds since the oldest of the calls that have not come back was begun; 0 without one."""
+        now = monotonic()
+        return max((now - begun for begun in self._begun if begun is not None), default=0.0)
+
+    def _work(self, number: int) -> None:
+        while True:
+            future, call = self._calls.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            self._begun[number] = monotonic()
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - it is the caller's to know
+                self._begun[number] = None
+                future.set_exception(error)
+            else:
+                self._begun[number] = None
+                future.set_result(result)
+                del result
+            del future, call  # a waiting thread holds nobody's request

@@ -1,0 +1,207 @@
+"""What has been read of the pods in one comparison, and what that says: looks, and how each arm could be measured.
+
+Counters are read as they are, never as rates: `rate()` and its like extrapolate to fractions, and the tests of
+`upright.analysis` want whole requests.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import chain, zip_longest
+from typing import get_args
+
+from upright.analysis import Counts, Look, MetricType
+from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
+from upright.analysis.state import NAMED
+from upright.pods.reading import Pod
+from upright.rollout.measuring import ArmName, Asked, Measurement
+from upright.sources.page import Counters
+from upright.sources.pods import LONGEST, Unread
+
+MOST_LOOKS = 256
+"""That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
+STUCK_AFTER = 3
+"""Looks in which requests were in the pods of an arm and none came out."""
+
+_ARMS: Sequence[ArmName] = get_args(ArmName)
+_TOTAL, _ANSWERED, _MISTAKEN, _FAILED = range(4)
+"""Places in a sample, which begins with all requests."""
+
+
+def _errors(canary: Sequence[float], stable: Sequence[float]) -> Counts:
+    return Counts(
+        canary=(canary[_ANSWERED] + canary[_FAILED], canary[_FAILED]),
+        stable=(stable[_ANSWERED] + stable[_FAILED], stable[_FAILED]),
+        refused=(canary[_MISTAKEN], stable[_MISTAKEN]),
+    )
+
+
+def _refusals(canary: Sequence[float], stable: Sequence[float]) -> Counts:
+    return Counts(canary=(canary[_TOTAL], canary[_MISTAKEN]), stable=(stable[_TOTAL], stable[_MISTAKEN]))
+
+
+_MEASURED: Mapping[str, Callable[[Sequence[float], Sequence[float]], Counts]] = {
+    MetricType.ERROR_RATE: _errors,
+    MetricType.REFUSAL_RATE: _refusals,
+}
+"""What a metric of each type that pods count themselves makes of what was added in a look."""
+
+
+class Comparison:
+    """Fed with what was read at each look. Pods go by name: a new one of the same name is the old one restarted."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.looks: list[Look] = []
+        """Those that no status contains yet."""
+        self.arms: Mapping[ArmName, Measurement] = {}
+        self._fresh = asked.after is None
+        """No evidence has been recorded before: all that the candidate's pods ever answered belongs to this rollout."""
+        self._time = -math.inf
+        """Of the last look, in Unix seconds. It only goes forward, as the analysis does."""
+        self._samples: dict[str, Sample] = {}
+        """By pod, the one to compare the next with."""
+        self._totals: dict[str, float] = {}
+        """By pod, what it had answered when it was last read."""
+        self._silent: set[str] = set()
+        """Pods that could not be read the last time."""
+        self._requests: dict[ArmName, float] = defaultdict(float)
+        self._stuck: dict[ArmName, int] = defaultdict(int)
+        self.recorded(asked.after)
+
+    def recorded(self, after: float | None) -> None:
+        """The status contains the looks until then."""
+        if after is not None:
+            self._time = max(self._time, after)
+            self.looks = [look for look in self.looks if look.time > after]
+
+    def to_read(self, asked: Asked) -> Sequence[Pod]:
+        """The pods to read, in order: of both arms by turns, and those that answered last time before the others."""
+        arms = ([pod for pod in asked.pods.get(arm, ()) if pod.phase == "Running"] for arm in _ARMS)
+        by_turns = [pod for pod in chain.from_iterable(zip_longest(*arms)) if pod is not None]
+        return sorted(by_turns, key=lambda pod: pod.name in self._silent)
+
+    def take(self, asked: Asked, pages: Mapping[str, Counters | Unread], now: datetime) -> bool:
+        """Take a look, if there is something of both versions to compare. If not, what they have counted since they
+        were last compared waits, and a look without counts tells which pods were left out, if any.
+
+        Args:
+            asked: as the look began.
+            pages: what was read of each pod, by name.
+            now: when the look began, as the clock says; when that was put back, looks go on after the last one.
+
+        Returns whether there is anything new to say.
+        """
+        second = now.timestamp()
+        self._time = second if second > self._time else self._time + asked.interval.total_seconds()
+        found = {
+            arm: {
+                pod.name: page
+                for pod in asked.pods.get(arm, ())
+                # one that starts or ends need not answer
+                if (page := pages.get(pod.name)) is not None and (pod.ready or isinstance(page, Counters))
+            }
+            for arm in _ARMS
+        }
+        self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
+        self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
+        before = {arm: measured.state for arm, measured in self.arms.items()}
+        self.arms = {arm: self._measured(arm, asked, found[arm]) for arm in _ARMS}
+        look = self._look(asked, found)
+        if look is not None and len(self.looks) < MOST_LOOKS:
+            self.looks.append(look)
+            return True
+        return before != {arm: measured.state for arm, measured in self.arms.items()}
+
+    def _forget_all_but(self, names: set[str]) -> None:
+        self._samples = {name: sample for name, sample in self._samples.items() if name in names}
+        self._totals = {name: total for name, total in self._totals.items() if name in names}
+
+    def _look(self, asked: Asked, found: Mapping[ArmName, Mapping[str, Counters | Unread]]) -> Look | None:
+        samples = {
+            arm: {pod: _sample(self._time, page) for pod, page in pods.items() if isinstance(page, Counters)}
+            for arm, pods in found.items()
+        }
+        if self._fresh:
+            start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
+            self._samples = dict.fromkeys(samples["canary"], start) | self._samples
+        added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
+        taken = all(arm.pods for arm in added.values())
+        # before the first canary pod there is nothing that the stable version's counts could wait for
+        waits = not taken and any(pod in self._samples for pod in found["canary"])
+        for arm, members in samples.items():
+            for pod, sample in members.items():
+                why = added[arm].left_out.get(pod)
+                # what is no number is nothing to begin again from
+                if why != STRANGE and not (waits and why is None):
+                    self._samples[pod] = sample
+        left_out = _worth_telling(found, added)
+        if taken:
+            canary, stable = added["canary"].counts, added["stable"].counts
+            measured = {name: _MEASURED[of](canary, stable) for name, of in asked.metrics.items() if of in _MEASURED}
+            return Look(self._time, measured, left_out)
+        return Look(self._time, {}, left_out) if left_out else None
+
+    def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
+        """What the pods of a version have counted since the samples that are remembered."""
+        before = {pod: self._samples[pod] for pod in samples if pod in self._samples}
+        return increase(before, samples, LONGEST_GAP * (interval + LONGEST).total_seconds())
+
+    def _measured(self, arm: ArmName, asked: Asked, found: Mapping[str, Counters | Unread]) -> Measurement:
+        """How an arm could be measured in this look."""
+        read = {name: page for name, page in found.items() if isinstance(page, Counters) and math.isfinite(page.total)}
+        moved = False
+        for name, page in read.items():
+            known = self._totals.get(name, 0.0 if self._fresh and arm == "canary" else None)
+            added = 0.0 if known is None else page.total - known if page.total >= known else page.total
+            moved = moved or (page.total if known is None else added) > 0
+            self._requests[arm] += added
+            self._totals[name] = page.total
+        requests = self._requests[arm]
+        if found and not read:
+            return Measurement("Unreadable", _unreadable(asked.pods[arm], found), requests)
+        if moved:
+            self._stuck[arm] = 0
+            return Measurement("Counted", requests=requests)
+        inside = sum(page.in_progress for page in read.values() if page.in_progress and page.in_progress > 0)
+        self._stuck[arm] = self._stuck[arm] + 1 if inside else 0
+        if self._stuck[arm] >= STUCK_AFTER:
+            return Measurement("Stuck", _stuck(inside, read, asked.interval * self._stuck[arm]), requests)
+        waiting = self.arms.get(arm) if inside else None
+        return Measurement("Counted" if waiting and waiting.state == "Counted" else "NoRequests", requests=requests)
+
+
+def _sample(time: float, page: Counters) -> Sample:
+    return Sample(time, (page.total, page.answered, page.mistaken, page.failed))
+
+
+def _worth_telling(
+    found: Mapping[ArmName, Mapping[str, Counters | Unread]], added: Mapping[ArmName, Increase]
+) -> Mapping[str, str]:
+    """The pods that were left out, and why, as many as the analysis names; that some are new is normal."""
+    left_out = {pod: page.why for pods in found.values() for pod, page in pods.items() if isinstance(page, Unread)}
+    for arm in added.values():
+        left_out |= {pod: why for pod, why in arm.left_out.items() if why != NEW}
+    return dict(sorted(left_out.items())[:NAMED])
+
+
+def _unreadable(pods: Sequence[Pod], found: Mapping[str, Counters | Unread]) -> str:
+    """The first pod, why it cannot be read, and what to do."""
+    pod = min((pod for pod in pods if pod.name in found), key=lambda pod: pod.name)
+    page = found[pod.name]
+    why, remedy = (page.why, page.remedy) if isinstance(page, Unread) else (STRANGE, "")
+    others = (
+        f" Nor can the {len(found) - 1} others." if len(found) > 2 else " Nor can the other." if len(found) == 2 else ""
+    )
+    address = f"[{pod.address}]" if ":" in pod.address else pod.address
+    said = f"Pod {pod.name} ({address}:{pod.port}) cannot be measured: {why}.{others}"
+    return f"{said} {remedy}".strip()
+
+
+def _stuck(inside: float, read: Mapping[str, Counters], since: timedelta) -> str:
+    names = sorted(name for name, page in read.items() if page.in_progress and page.in_progress > 0)
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"{inside:.0f} requests are in pod {names[0]}{more}, and none has been answered for "
+        f"{since.total_seconds():g}s. See what the model waits for: the pod's log says what it does."
+    )

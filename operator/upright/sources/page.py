@@ -1,0 +1,146 @@
+"""What a page of metrics (Prometheus' text format) says of the counters of ours, read line by line as it arrives.
+
+A page is whatever a tenant's pod sends. Only the lines of the metrics asked for are looked at, each once and from left
+to right, and no more than a line is kept: the time is linear in the bytes, and both are bounded. The parsers of
+prometheus_client take time that grows with the square of a line's labels.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from upright.api.serving import ANSWERED, FAILED, IN_PROGRESS, MISTAKEN, REQUESTS
+
+MAX_BYTES = 1024 * 1024
+MAX_LINES = 20_000
+MAX_LINE = 16 * 1024
+"""Bytes of one line."""
+
+_NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS)}
+_DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{REQUESTS.removesuffix('_total')}(?:_total)?(?:[ \t]|$)".encode())
+_LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
+_REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?")
+"""The value, a time, and an exemplar."""
+
+
+class PageError(ValueError):
+    """A page cannot be used; the text says why, as what is said of a pod: "its page of metrics ..."."""
+
+
+class NoCountersError(PageError):
+    """A page says nothing of the requests that were answered."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Requests for predictions of one pod since its process began; NaN where a part of a sum is no count."""
+
+    answered: float
+    mistaken: float
+    """By the client: 4xx."""
+    failed: float
+    in_progress: float | None = None
+    """Those that have come in and have not been answered yet; None when the page does not say."""
+
+    @property
+    def total(self) -> float:
+        """All that came to an end."""
+        return self.answered + self.mistaken + self.failed
+
+
+class Scan:
+    """A page that is being read: `feed` it as it arrives, and ask for its `counters` at its end."""
+
+    def __init__(self) -> None:
+        self._bytes = self._lines = 0
+        self._rest = b""
+        self._known = False
+        self._by_code = {ANSWERED: 0.0, MISTAKEN: 0.0, FAILED: 0.0}
+        self._in_progress: float | None = None
+
+    def feed(self, part: bytes) -> None:
+        """Take in the next part. Raises PageError when the page is too large, or a line of ours makes no sense."""
+        self._bytes += len(part)
+        if self._bytes > MAX_BYTES:
+            raise PageError(f"its page of metrics has more than {MAX_BYTES // 1024} KiB")
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        self._lines += len(lines)
+        if self._lines > MAX_LINES:
+            raise PageError(f"its page of metrics has more than {MAX_LINES} lines")
+        if len(self._rest) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
+            raise PageError(f"its page of metrics has a line of more than {MAX_LINE // 1024} KiB")
+        for line in lines:
+            self._read(line)
+
+    def counters(self) -> Counters:
+        """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
+        self.feed(b"\n")
+        if not self._known:
+            raise NoCountersError(f"its page of metrics has no {REQUESTS}")
+        by_code = self._by_code
+        return Counters(by_code[ANSWERED], by_code[MISTAKEN], by_code[FAILED], self._in_progress)
+
+    def _read(self, line: bytes) -> None:
+        line = line.strip(b" \t\r")
+        if line.startswith(_NAMES[REQUESTS]):
+            sample = _sample(line, REQUESTS)
+            if sample is not None:
+                code, value = sample
+                self._known = True
+                if code in self._by_code:
+                    # a negative part must be seen even where the sum is not negative
+                    self._by_code[code] += value if value >= 0 else math.nan
+        elif line.startswith(_NAMES[IN_PROGRESS]):
+            sample = _sample(line, IN_PROGRESS)
+            if sample is not None:
+                self._in_progress = (self._in_progress or 0.0) + sample[1]
+        elif line.startswith(b"#") and _DECLARED.match(line):
+            self._known = True  # a counter that has not counted yet has no samples
+
+
+def counters(page: bytes) -> Counters:
+    """What a whole page says. Raises PageError when it cannot be used, NoCountersError when it says nothing of ours."""
+    scan = Scan()
+    scan.feed(page)
+    return scan.counters()
+
+
+def _sample(line: bytes, name: str) -> tuple[str, float] | None:
+    """The label `code` and the value of a sample; None when it is one of another metric with a longer name."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise PageError(f"its page of metrics has a line of {name} that is no UTF-8") from None
+    place = len(name)
+    if text[place : place + 1] not in ("{", " ", "\t"):
+        return None
+    code: str | None = None
+    start = len(text) - len(text[place:].lstrip(" \t"))
+    if text[start : start + 1] == "{":
+        place = start + 1
+        while label := _LABEL.match(text, place):
+            if label[1] == "code":
+                if code is not None:
+                    raise _wrong(name)
+                code = label[2]
+            place = label.end()
+        place = _closed(text, place, name)
+    rest = _REST.fullmatch(text, place)
+    if rest is None:
+        raise _wrong(name)
+    try:
+        return code or "", float(rest[1])
+    except ValueError:
+        raise _wrong(name) from None
+
+
+def _closed(text: str, place: int, name: str) -> int:
+    """The place after the brace that ends the labels."""
+    after = len(text) - len(text[place:].lstrip(" \t"))
+    if text[after : after + 1] != "}":
+        raise _wrong(name)
+    return after + 1
+
+
+def _wrong(name: str) -> PageError:
+    return PageError(f"its page of metrics has a line of {name} that is not of Prometheus' text format")

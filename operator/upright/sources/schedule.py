@@ -1,0 +1,104 @@
+"""When a look is due, and until when it is kept: beside the turns, each Deployment's own."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from upright.contract import Key
+from upright.pods.reading import Pod
+from upright.rollout.measuring import Asked, Reading
+from upright.sources.comparison import Comparison
+from upright.sources.page import Counters
+from upright.sources.pods import Unread
+
+logger = logging.getLogger(__name__)
+
+
+class Pages(Protocol):
+    """Reads what pods count."""
+
+    async def read(self, key: Key, pods: Sequence[Pod]) -> Mapping[str, Counters | Unread]:
+        """What each pod of a Deployment counts, by its name; asked in their order, and in a bounded time."""
+        ...
+
+
+@dataclass
+class _Kept:
+    """What is kept for a Deployment."""
+
+    asked: Asked
+    comparison: Comparison
+    begun: float
+    """When the last look began, or the first one will, as the event loop's clock says; nobody puts that back."""
+    timer: asyncio.TimerHandle | None = None
+    look: asyncio.Task[None] | None = None
+    """The look that is being taken. There is a timer or a look, never both."""
+
+
+class Schedule:
+    """A source of measurements (see `upright.rollout.measuring.Source`) that reads counters at intervals.
+
+    Between looks there is a timer and no task, so that nothing has to be waited for when the process ends.
+    """
+
+    def __init__(self, pages: Pages, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._pages = pages
+        self._clock = clock
+        self._kept: dict[Key, _Kept] = {}
+        self._wake: Callable[[Key], None] = lambda _: None
+
+    def begin(self, wake: Callable[[Key], None]) -> None:
+        """Called once, before anything is asked."""
+        self._wake = wake
+
+    def read(self, key: Key, asked: Asked) -> Reading:
+        """What is known of a comparison. The first look is taken at once, and the first one of an interval that was
+        changed as if it had always been so.
+        """
+        kept = self._kept.get(key)
+        if kept is None or kept.asked.comparison != asked.comparison:
+            self.forget(key)
+            now = asyncio.get_running_loop().time()
+            kept = self._kept[key] = _Kept(asked, Comparison(asked), now - asked.interval.total_seconds())
+            self._wait(key, kept)
+        changed = kept.asked.interval != asked.interval
+        kept.asked = asked
+        if changed and kept.look is None:
+            self._wait(key, kept)
+        kept.comparison.recorded(asked.after)
+        return Reading(tuple(kept.comparison.looks), kept.comparison.arms)
+
+    def forget(self, key: Key) -> None:
+        """No comparison is under way any more."""
+        kept = self._kept.pop(key, None)
+        if kept and kept.timer:
+            kept.timer.cancel()
+        if kept and kept.look:
+            kept.look.cancel()
+
+    def _wait(self, key: Key, kept: _Kept) -> None:
+        """Take the next look when it is due; one that is late is taken at once."""
+        if kept.timer:
+            kept.timer.cancel()
+        due = kept.begun + kept.asked.interval.total_seconds()
+        kept.timer = asyncio.get_running_loop().call_at(due, self._begin, key, kept)
+
+    def _begin(self, key: Key, kept: _Kept) -> None:
+        loop = asyncio.get_running_loop()
+        kept.timer, kept.begun = None, loop.time()
+        kept.look = loop.create_task(self._take(key, kept), name=f"look at {key}")
+
+    async def _take(self, key: Key, kept: _Kept) -> None:
+        asked, now, news = kept.asked, self._clock(), False
+        try:
+            pages = await self._pages.read(key, kept.comparison.to_read(asked))
+            news = kept.comparison.take(asked, pages, now)
+        except Exception:
+            logger.exception("%s: a mistake of Upright's own spoiled a look; the next one is taken as usual", key)
+        kept.look = None
+        self._wait(key, kept)
+        if news:
+            self._wake(key)

@@ -1,0 +1,121 @@
+"""What a run is made from: which fields of the spec decide its outcome, and what the sources hold."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from upright.api import names
+from upright.api.training_job import TrainingJob, TrainingJobSpec
+from upright.contract import Index, Manifest
+
+_SOURCE = {"name", "uri", "digest"}
+_PROGRAM = {"image", "command", "args", "env", "env_from"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run that starts now would be made from."""
+
+    spec: str
+    """Hash of the fields that decide the outcome, as the user wrote them: a new field of ours changes no hash."""
+    older: str
+    """The same as operators up to 0.1 computed it, so that their runs are recognised."""
+    sources: Mapping[str, str]
+    """The digest of what each source that the operator can read holds, by URI."""
+
+
+def inputs_of(resource: TrainingJob, sources: Mapping[str, str]) -> Inputs:
+    """The inputs, from the spec and the digests of its sources."""
+    return Inputs(_hash(resource), _older_hash(resource.spec), sources)
+
+
+def uris_of(spec: TrainingJobSpec) -> Mapping[str, str]:
+    """What a run reads, by the field that names it."""
+    uris = {f"spec.data {source.name!r}": source.uri for source in spec.data}
+    return uris | ({"spec.code": spec.code.uri} if spec.code else {})
+
+
+def _hash(resource: TrainingJob) -> str:
+    """Not over resources, nor where and under what labels the pod runs, retries or deadline: they decide how a run
+    goes, not what comes of it. Of the pod, what runs before the program and what is mounted.
+    """
+    written = resource.spec.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_defaults=True,
+        include={
+            "data": {"__all__": _SOURCE},
+            "code": _SOURCE,
+            "parameters": True,
+            "train": _PROGRAM,
+            "output": {"store"},
+        },
+    )
+    pod = {
+        field: [_without_resources(item) for item in resource.spec.train.pod.get(field) or ()]
+        for field in ("initContainers", "volumes")
+        if resource.spec.train.pod.get(field)
+    }
+    return names.short_hash({"model": resource.model, **written, **({"pod": pod} if pod else {})})
+
+
+def _without_resources(item: Any) -> Any:
+    return {name: value for name, value in item.items() if name != "resources"} if isinstance(item, Mapping) else item
+
+
+def _older_hash(spec: TrainingJobSpec) -> str:
+    return names.short_hash(
+        spec.model_dump(
+            mode="json",
+            by_alias=True,
+            include={
+                "model": True,
+                "data": {"__all__": _SOURCE},
+                "code": _SOURCE,
+                "parameters": True,
+                "train": {*_PROGRAM, "resources", "pod"},
+                "output": {"store"},
+            },
+        )
+    )
+
+
+def _used(training_job: Manifest) -> Iterable[str]:
+    """What a TrainingJob reads and writes, as it lies in the store: `SCHEME://NAME`, and DEFAULT_STORE."""
+    spec = _object(training_job.get("spec"))
+    data = spec.get("data")
+    uris = [_object(source).get("uri") for source in (data if isinstance(data, list) else ())]
+    uris += [_object(spec.get("code")).get("uri"), _object(spec.get("output")).get("store") or DEFAULT_STORE]
+    return {place_of(uri) for uri in uris if isinstance(uri, str)}
+
+
+def place_of(uri: str) -> str:
+    """`SCHEME://NAME`, whatever the path."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+DEFAULT_STORE = "default://"
+"""Where a TrainingJob is found that names no store."""
+
+USERS = Index(names.TRAINING_JOBS, "by what they use", _used)
+"""The TrainingJobs that use a claim or a ConfigMap."""
+
+
+def _job_of(version: Manifest) -> Iterable[str]:
+    name = _object(_object(version.get("metadata")).get("labels")).get(names.TRAINING_JOB)
+    return [name] if isinstance(name, str) else []
+
+
+def number_of(version: Manifest) -> int:
+    """The number of a version as it lies in the store."""
+    number = _object(version.get("spec")).get("number")
+    return number if isinstance(number, int) else 0
+
+
+VERSIONS = Index(names.MODEL_VERSIONS, "by training job", _job_of, order=number_of)
+"""The versions that runs of a TrainingJob have made, and those of an earlier one of its name; the newest last."""

@@ -1,0 +1,71 @@
+"""What a run's Job says of the run: the spec may have changed since it was made."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from upright.api import names
+from upright.api.common import Problem, Resource
+from upright.api.training_job import Run, TrainingJob, Trigger
+from upright.contract import Manifest
+from upright.training.inputs import Inputs
+
+
+class Record(Resource):
+    """The annotation names.RUN_RECORD."""
+
+    trigger: Trigger
+    inputs: str
+    sources: Mapping[str, str] = Field(default_factory=dict)
+    request: str | None = None
+    problem: Problem | None = None
+
+
+def record_of(owner: TrainingJob, run: Run) -> str:
+    """What the Job of a run that starts now must say."""
+    return Record(
+        trigger=run.trigger, inputs=run.inputs, sources=run.sources, request=run.request, problem=owner.spec.problem
+    ).model_dump_json(by_alias=True, exclude_none=True)
+
+
+def read_record(job: Manifest) -> Record | None:
+    """What a Job says; None for that of an older operator."""
+    try:
+        return Record.model_validate_json((job["metadata"].get("annotations") or {}).get(names.RUN_RECORD, ""))
+    except ValidationError:
+        return None
+
+
+def number_in(job: Manifest) -> int | None:
+    """The number of the run that a Job says it belongs to; None for a Job that only looks like ours."""
+    number = str((job["metadata"].get("labels") or {}).get(names.RUN, ""))
+    return int(number) if number.isascii() and number.isdigit() else None
+
+
+def run_of(job: Manifest, inputs: Inputs) -> Run:
+    """The run that a Job of ours belongs to, for a TrainingJob that knows nothing of it. Of an older operator's Job it
+    is taken that the spec has not changed since.
+    """
+    meta = job["metadata"]
+    record = read_record(job) or Record(trigger="Created", inputs=inputs.spec, sources=dict(inputs.sources))
+    return Run.model_validate(
+        {
+            "name": meta["name"],
+            "number": number_in(job),
+            "phase": "Running",
+            "job": meta["uid"],
+            "startedAt": meta["creationTimestamp"],
+            **record.model_dump(include={"trigger", "inputs", "sources", "request"}),
+        }
+    )
+
+
+def parameters_of(job: Manifest, owner: TrainingJob) -> Any:
+    """The parameters that the run's pods were given."""
+    annotations = job.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations") or {}
+    try:
+        return json.loads(annotations[names.PARAMETERS])
+    except (KeyError, ValueError):
+        return owner.spec.parameters

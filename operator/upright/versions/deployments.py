@@ -1,0 +1,75 @@
+"""What the Deployments of a namespace say of a version."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from upright.api.deployment import Arm, Rejection
+from upright.api.indexes import place_of, rejections_of
+from upright.api.model_version import Verdict
+from upright.conditions import cut
+from upright.contract import Manifest
+
+_LONGEST_MESSAGE = 512
+
+
+@dataclass(frozen=True)
+class Use:
+    """What one Deployment says of a version. What cannot be read of it is as if it were not said."""
+
+    deployment: str
+    place: Literal["stable", "candidate"] | None
+    """As what it is served; None when it is not."""
+    verdicts: Sequence[Verdict]
+    """What has become of it there."""
+    lifted: Sequence[tuple[str, datetime]]
+    """Revisions that somebody wanted to be tried again, and when."""
+
+
+def use(deployment: Manifest, version: str) -> Use:
+    """Read a Deployment for one version."""
+    name = str(deployment["metadata"]["name"])
+    places = [place for place in ("stable", "candidate") if place_of(deployment, place).get("modelVersion") == version]
+    rejections = list(_rejections(deployment, version))
+    return Use(
+        deployment=name,
+        place=next((place for place in ("stable", "candidate") if place in places), None),
+        verdicts=[
+            *_stable(deployment, version),
+            *(
+                Verdict(
+                    deployment=name,
+                    revision=each.revision,
+                    outcome="Rejected",
+                    at=each.at,
+                    metric=each.metric,
+                    message=cut(each.message, _LONGEST_MESSAGE),
+                )
+                for each in rejections
+                if each.retried is None
+            ),
+        ],
+        lifted=[(each.revision, each.retried) for each in rejections if each.retried],
+    )
+
+
+def _stable(deployment: Manifest, version: str) -> Iterable[Verdict]:
+    try:
+        arm = Arm.model_validate(place_of(deployment, "stable"))
+    except ValidationError:
+        return
+    if arm.model_version == version:
+        name = str(deployment["metadata"]["name"])
+        yield Verdict(deployment=name, revision=arm.revision, outcome="Stable", at=arm.since)
+
+
+def _rejections(deployment: Manifest, version: str) -> Iterable[Rejection]:
+    for each in rejections_of(deployment):
+        if each.get("modelVersion") == version:
+            try:
+                yield Rejection.model_validate(each)
+            except ValidationError:
+                continue

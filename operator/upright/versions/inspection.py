@@ -1,0 +1,88 @@
+"""Whether the artifact is what its digest names, as the pods tell that have read it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import get_args
+
+from pydantic import ValidationError
+
+from upright.api import names
+from upright.api.artifact import Refusal
+from upright.api.model_version import Inspection, ModelVersion, Refused
+from upright.conditions import cut
+from upright.pods.reading import Pod
+
+SERVING_CONTAINER = "serve"
+REMEDY = f"Restore the artifact and set the annotation {names.RETRY} to a new value, or serve another version."
+_SINCE = "A pod has read it since and found its digest right."
+
+
+def retried(resource: ModelVersion, pods: Sequence[Pod], now: datetime) -> datetime | None:
+    """When somebody asked for another try last: after all that is known now, whatever the nodes' clocks say."""
+    before = resource.status
+    if resource.metadata.annotations.get(names.RETRY) in (None, before.retry):
+        return before.retried
+    recorded = [before.inspection] if before.inspection else []
+    return max([now, *(found.at for found in (*recorded, *(each for pod in pods for each in _refusals(pod))))])
+
+
+def inspection(resource: ModelVersion, pods: Sequence[Pod], retried: datetime | None) -> Inspection | None:
+    """What was found last; None when no pod has read it yet, or when nothing counts that was found.
+
+    A pod has read the artifact when it is ready, and as it was at the container's start; one that is ready again after
+    a hiccup has read nothing anew.
+    """
+    recorded = _recorded(resource)
+    found = [
+        each
+        for each in [*([recorded] if recorded else []), *(each for pod in pods for each in _findings(pod))]
+        if each.outcome == "Intact" or retried is None or each.at > retried
+    ]
+    newest = max(found, key=lambda each: (each.at, each.outcome == "Intact"), default=None)
+    if newest is None or recorded is None or recorded not in found:
+        return newest
+    since = {each.outcome for each in found if each.at > recorded.at}
+    if newest.outcome == recorded.outcome and since <= {recorded.outcome}:
+        return recorded  # when it was found first; a pod that finds the same is no news
+    if newest.outcome == "Intact" and recorded.outcome != "Intact":
+        return newest.model_copy(update={"message": f"{_SINCE} It had been found {recorded.outcome}."})
+    return newest
+
+
+def _findings(pod: Pod) -> Iterable[Inspection]:
+    yield from _refusals(pod)
+    for container in pod.containers:
+        if container.name == SERVING_CONTAINER and container.started and pod.ready:
+            yield Inspection(outcome="Intact", at=container.started)
+
+
+def _refusals(pod: Pod) -> Iterable[Inspection]:
+    """What a pod that would not load the artifact says of it."""
+    ended = pod.ended(SERVING_CONTAINER)
+    if ended is None or ended.exit_code == 0:
+        return
+    try:
+        refusal = Refusal.model_validate_json(ended.message)
+    except ValidationError:
+        return
+    for outcome in get_args(Refused):
+        if refusal.reason == outcome:
+            yield Inspection(outcome=outcome, at=ended.at or pod.created, message=cut(refusal.message))
+
+
+def _recorded(resource: ModelVersion) -> Inspection | None:
+    """What the status says; one that an earlier operator wrote says it in its conditions."""
+    status = resource.status
+    if status.inspection:
+        return status.inspection
+    verified = next((one for one in status.conditions if one.type == "Verified"), None)
+    if verified is None or verified.last_transition_time is None:
+        return None
+    at = verified.last_transition_time
+    if verified.status == "True":
+        return Inspection(outcome="Intact", at=at)
+    if verified.status == "False" and status.phase in get_args(Refused):
+        return Inspection.model_validate(
+            {"outcome": status.phase, "at": at, "message": verified.message.removesuffix(f" {REMEDY}")}
+        )
+    return None

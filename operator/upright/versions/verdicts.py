@@ -1,0 +1,32 @@
+"""What became of a version in Deployments: copied from them, and kept when they are gone."""
+
+from collections.abc import Sequence
+
+from upright.api.model_version import Verdict
+from upright.versions.deployments import Use
+
+MOST = 64
+WORDED = 10
+"""So many, the newest, say why: a status is bounded."""
+
+
+def remembered(before: Sequence[Verdict], uses: Sequence[Use]) -> list[Verdict]:
+    """The verdicts to record, newest first: one for each Deployment, revision and outcome.
+
+    A Deployment lists its last rejections only, and may be gone: what it says no more stands. What it says was wanted
+    to be tried again does not.
+    """
+    lifted = {(use.deployment, revision): at for use in uses for revision, at in use.lifted}
+    kept = [
+        verdict
+        for verdict in before
+        if verdict.outcome == "Stable"
+        or (verdict.deployment, verdict.revision) not in lifted
+        or verdict.at > lifted[verdict.deployment, verdict.revision]
+    ]
+    told = sorted((verdict for use in uses for verdict in use.verdicts), key=lambda verdict: verdict.at)
+    newest = {(each.deployment, each.revision, each.outcome): each for each in (*kept, *told)}
+    ordered = sorted(newest.items(), key=lambda item: (-item[1].at.timestamp(), item[0]))[:MOST]
+    return [
+        each if place < WORDED else each.model_copy(update={"message": ""}) for place, (_, each) in enumerate(ordered)
+    ]

@@ -1,0 +1,310 @@
+"""Bytes of strangers and of training programs: a declared error or an answer, never anything else."""
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import skops.io
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tests.unit.runtime.pod import a_matrix_model, a_pipeline
+from upright.api.artifact import (
+    MANIFEST,
+    ArtifactManifest,
+    Framework,
+    PublishReport,
+    Refusal,
+    Signature,
+    Tensor,
+    canonical_manifest,
+    digest,
+    read_report,
+    termination_message,
+)
+from upright.runtime import model_file, store
+from upright.runtime.batch import BadInputError
+from upright.runtime.environment import Limits, limits_of, run_of
+from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.output import read_output
+from upright.runtime.protocol import parse_infer, parse_predict
+
+LIMITS = Limits(frozenset({"skops"}), 10_000_000)
+MATRIX = Signature(inputs=(Tensor(name="input-0", type="FP64", shape=(-1, 2)),))
+TYPED = Signature(
+    inputs=(
+        Tensor(name="plan", type="BYTES"),
+        Tensor(name="tenure", type="INT64"),
+        Tensor(name="income", type="FP32", missing=True),
+        Tensor(name="paperless", type="BOOL"),
+    )
+)
+UNTYPED = Signature(inputs=(Tensor(name="a"), Tensor(name="b", missing=True)))
+SIGNATURES = st.sampled_from([MATRIX, TYPED, UNTYPED])
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+WORDS = [
+    "instances", "inputs", "outputs", "name", "shape", "datatype", "data", "id", "missing", "type",
+    "plan", "tenure", "income", "paperless", "a", "b", "input-0", "FP64", "INT64", "BYTES", "BOOL", "prediction",
+]  # fmt: skip
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=True)
+    | st.sampled_from([*WORDS, 10**18, 10**400, -1, 2**63, 1e308])
+    | st.text(max_size=8)
+)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=4), inner, max_size=6)
+    ),
+    max_leaves=25,
+)
+TENSORS = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from([*WORDS, 3]),
+        "shape": st.lists(st.sampled_from([0, 1, 2, 3, 10**18]), max_size=10) | JSON,
+        "datatype": st.sampled_from(["FP64", "INT64", "BYTES", "BOOL", "FLOAT"]) | JSON,
+        "data": st.lists(LEAVES, max_size=8) | JSON,
+    }
+)
+
+
+def is_a_sentence(error: Exception) -> None:
+    """What somebody will read, and what fits into a termination message."""
+    assert 0 < len(str(error)) < 5000
+    assert termination_message(Refusal(reason="Reason", message=str(error)))
+
+
+def as_bytes(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+def damaged(whole: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Bytes that are almost right: some changed, some left out, some put in."""
+
+    def damage(content: bytes, places: list[tuple[int, int, bytes]]) -> bytes:
+        for start, length, instead in places:
+            at = start % (len(content) + 1)
+            content = content[:at] + instead + content[at + length :]
+        return content
+
+    places = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 40), st.binary(max_size=6)), max_size=5)
+    return st.builds(damage, whole, places)
+
+
+@patient
+@given(body=st.binary(max_size=300) | JSON.map(as_bytes) | damaged(JSON.map(as_bytes)), signature=SIGNATURES)
+@example(body=b'{"instances":[["basic",1e999,1,true]]}', signature=TYPED)
+def test_v1_requests(body: bytes, signature: Signature) -> None:
+    try:
+        batch = parse_predict(body, signature)
+    except BadInputError as error:
+        is_a_sentence(error)
+    else:
+        assert batch.rows > 0
+
+
+@patient
+@given(rows=st.lists(JSON, max_size=5), signature=SIGNATURES)
+def test_v1_rows(rows: list[Any], signature: Signature) -> None:
+    test_v1_requests.hypothesis.inner_test(as_bytes({"instances": rows}), signature)  # type: ignore[attr-defined]
+
+
+@patient
+@given(body=st.binary(max_size=300) | JSON.map(as_bytes) | damaged(JSON.map(as_bytes)), signature=SIGNATURES)
+def test_v2_requests(body: bytes, signature: Signature) -> None:
+    try:
+        asked = parse_infer(body, signature, ["prediction"])
+    except BadInputError as error:
+        is_a_sentence(error)
+    else:
+        assert asked.batch.rows > 0
+
+
+@patient
+@given(
+    document=st.fixed_dictionaries({"inputs": st.lists(TENSORS, max_size=5)}, optional={"id": JSON, "outputs": JSON}),
+    signature=SIGNATURES,
+)
+@example(
+    document={"inputs": [{"name": "x", "shape": [10**18] * 300, "datatype": "FP64", "data": []}]}, signature=MATRIX
+)
+def test_v2_tensors(document: Any, signature: Signature) -> None:
+    test_v2_requests.hypothesis.inner_test(as_bytes(document), signature)  # type: ignore[attr-defined]
+
+
+def read_with(name: str, content: bytes) -> None:
+    """Read a training program's output that holds this file beside a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.skops").write_bytes(b"x")
+        (Path(folder) / name).write_bytes(content)
+        try:
+            output = read_output(Path(folder), LIMITS)
+        except (RefusedError, FailedError) as error:
+            is_a_sentence(error)
+        else:
+            assert all(isinstance(value, float) for value in output.metrics.values())
+            assert output.reference is None or len(output.reference)
+
+
+SIGNATURE_FILES = st.fixed_dictionaries(
+    {"inputs": st.lists(st.fixed_dictionaries({"name": LEAVES}, optional={"type": LEAVES, "shape": JSON})) | JSON}
+)
+
+
+@patient
+@given(content=st.binary(max_size=200) | JSON.map(as_bytes) | damaged(SIGNATURE_FILES.map(as_bytes)))
+def test_signature_json(content: bytes) -> None:
+    read_with("signature.json", content)
+
+
+@patient
+@given(content=st.binary(max_size=200) | damaged((st.dictionaries(st.text(max_size=70), LEAVES) | JSON).map(as_bytes)))
+@example(content=b'{"a": ' + b"9" * 5000 + b"}")
+@example(content=b"[" * 100_000)
+def test_metrics_json(content: bytes) -> None:
+    read_with("metrics.json", content)
+
+
+CELLS = st.lists(st.lists(st.sampled_from(["1", "NA", '"', "a,b", "\x00", "é", "1e999", "", "2026-01-01"]), max_size=5))
+TABLES = CELLS.map(lambda rows: "\n".join(",".join(row) for row in rows).encode())
+
+
+@patient
+@given(content=st.binary(max_size=400) | damaged(TABLES))
+def test_reference_csv(content: bytes) -> None:
+    read_with("reference.csv", content)
+
+
+@cache
+def parquet() -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"], "prediction": [True, False, True]}).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@patient
+@given(content=st.binary(max_size=200) | damaged(st.builds(parquet)))
+def test_reference_parquet(content: bytes) -> None:
+    read_with("reference.parquet", content)
+
+
+@cache
+def a_model(make: Callable[[], Any]) -> bytes:
+    content: bytes = skops.io.dumps(make())
+    return content
+
+
+MODELS = st.sampled_from([a_matrix_model, a_pipeline]).map(a_model)
+
+
+def other_schema(document: Any) -> bytes:
+    """A skops file whose description is another one."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("schema.json", json.dumps(document))
+    return buffer.getvalue()
+
+
+@cache
+def described() -> dict[str, Any]:
+    with zipfile.ZipFile(io.BytesIO(a_model(a_matrix_model))) as archive:
+        document: dict[str, Any] = json.loads(archive.read("schema.json"))
+        return document
+
+
+SCHEMAS = JSON | st.dictionaries(st.sampled_from(list(described())), JSON).map(lambda changes: described() | changes)
+
+
+@patient
+@given(content=st.binary(max_size=200) | damaged(MODELS) | SCHEMAS.map(other_schema))
+def test_model_files(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.skops"
+        path.write_bytes(content)
+        try:
+            loaded = model_file.load(path, "skops", LIMITS)
+        except (model_file.UnreadableModelError, model_file.UntrustedTypesError) as error:
+            is_a_sentence(error)
+        else:
+            assert callable(loaded.estimator.predict)
+
+
+def manifest() -> bytes:
+    return canonical_manifest(
+        ArtifactManifest(
+            model="churn",
+            format="skops",
+            framework=Framework(name="scikit-learn", version="1", python="3"),
+            signature=TYPED,
+            files=(),
+        )
+    )
+
+
+@patient
+@given(content=st.binary(max_size=200) | JSON.map(as_bytes) | damaged(st.builds(manifest)))
+def test_manifests(content: bytes) -> None:
+    """Even of a manifest whose digest is right not everything is believed."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / MANIFEST).write_bytes(content)
+        try:
+            read = store.read_manifest(Path(folder), digest(content))
+        except store.CorruptArtifactError as error:
+            is_a_sentence(error)
+        else:
+            assert all("/" not in entry.path for entry in read.files)
+
+
+def report() -> bytes:
+    return termination_message(
+        PublishReport(
+            uri="pvc://models/churn/sha256-0",
+            digest="sha256:" + "0" * 64,
+            size_bytes=7,
+            format="skops",
+            framework=Framework(name="scikit-learn", version="1", python="3"),
+            metrics={"accuracy": 0.9},
+            signature=TYPED,
+        )
+    ).encode()
+
+
+@patient
+@given(
+    message=st.text(max_size=300)
+    | damaged(JSON.map(as_bytes) | st.builds(report)).map(lambda b: b.decode(errors="replace"))
+)
+@example(message="9" * 5000)
+def test_termination_messages(message: str) -> None:
+    for read in (read_report, Refusal.model_validate_json):
+        try:
+            outcome = read(message)
+        except ValidationError:
+            continue
+        assert outcome.model_dump_json()
+
+
+@patient
+@given(variable=st.text(max_size=300) | JSON.map(json.dumps))
+@example(variable="9" * 5000)
+def test_the_environment(variable: str) -> None:
+    try:
+        run_of({"UPRIGHT_RUN": variable})
+    except RefusedError as error:
+        is_a_sentence(error)
+    try:
+        limits_of({"UPRIGHT_MAX_ARTIFACT_BYTES": variable})
+    except RefusedError as error:
+        is_a_sentence(error)

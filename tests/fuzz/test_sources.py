@@ -1,0 +1,204 @@
+"""Pages of metrics from pods that may send anything: counters or a declared error, in time linear in the bytes."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from upright.api.serving import IN_PROGRESS, REQUESTS
+from upright.sources.page import MAX_BYTES, MAX_LINE, MAX_LINES, Counters, NoCountersError, PageError, Scan, counters
+
+pieces = st.sampled_from(
+    [
+        REQUESTS.encode(),
+        IN_PROGRESS.encode(),
+        b"{",
+        b"}",
+        b'code="2xx"',
+        b'code="',
+        b'"',
+        b"\\",
+        b"\\\\",
+        b",",
+        b"=",
+        b" ",
+        b"\t",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"\xff",
+        b"# TYPE ",
+        b" 1",
+        b" NaN",
+        b" -Inf",
+        b" 1_0",
+        b" 1e999",
+        b" # {} 1",
+        "é".encode(),
+    ]
+)
+pages = st.binary(max_size=300) | st.lists(pieces | st.binary(max_size=4), max_size=40).map(b"".join)
+
+
+def read(*parts: bytes) -> Counters | str:
+    scan = Scan()
+    try:
+        for part in parts:
+            scan.feed(part)
+        return scan.counters()
+    except PageError as error:
+        return str(error)
+
+
+def same(one: Counters | str, other: Counters | str) -> bool:
+    return repr(one) == repr(other)  # NaN is as good as NaN
+
+
+@given(pages)
+@example(b"upright_requests_total{")
+@example(b'upright_requests_total{code="2xx\\')
+@example(b"upright_requests_total 1 2 3")
+def test_any_bytes_are_counters_or_a_declared_error(page: bytes) -> None:
+    found = read(page)
+    if isinstance(found, Counters):
+        for value in (found.answered, found.mistaken, found.failed):
+            assert value >= 0 or math.isnan(value)
+    else:
+        assert found.startswith("its page of metrics ")
+
+
+@given(pages, st.lists(st.integers(0, 400), max_size=6))
+def test_how_the_bytes_arrive_changes_nothing(page: bytes, cuts: list[int]) -> None:
+    ends = [0, *sorted(min(cut, len(page)) for cut in cuts), len(page)]
+    assert same(read(page), read(*(page[start:end] for start, end in itertools.pairwise(ends))))
+
+
+yes: st.SearchStrategy[bool] = st.booleans()
+blank = st.text(" \t", max_size=2)
+word = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,6}", fullmatch=True)
+value = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=8)
+number = st.one_of(
+    st.integers(0, 10**12).map(str), st.floats(0, 1e12).map(repr), st.sampled_from(["NaN", "+Inf", "-1", "1e3", "-Inf"])
+)
+
+
+def escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+@st.composite
+def sample_lines(draw: st.DrawFn) -> str:
+    """A line that every parser of the text format must read alike."""
+    names = [REQUESTS, IN_PROGRESS, f"{REQUESTS}_created", "upright_requests", "other_total"]
+    name = draw(st.sampled_from(names))
+    labels = draw(
+        st.dictionaries(word.filter(lambda one: one != "code" and not one.startswith("__")), value, max_size=3)
+    )
+    if draw(yes):
+        labels["code"] = draw(st.sampled_from(["2xx", "4xx", "5xx", "3xx", ""]))
+    parts = [
+        f'{draw(blank)}{key}{draw(blank)}={draw(blank)}"{escaped(text)}"{draw(blank)}' for key, text in labels.items()
+    ]
+    last = draw(yes)
+    inside = ",".join(parts) + ("," if last and parts else "")
+    empty = draw(yes)
+    braces = f"{draw(blank)}{{{inside}}}" if labels or empty else ""
+    stamp = draw(st.sampled_from(["", " 1790000000000"]))
+    return f"{name}{braces} {draw(blank)}{draw(number)}{stamp}"
+
+
+lines = sample_lines() | st.sampled_from(
+    ["", f"# TYPE {REQUESTS} counter", f"# HELP {REQUESTS} Requests.", "# a comment", "# TYPE other gauge", "#"]
+)
+
+
+def by_prometheus_client(page: str) -> Counters | None:
+    """The same by the parser that Prometheus' own library has."""
+    by_code, in_progress, known = {"2xx": 0.0, "4xx": 0.0, "5xx": 0.0}, None, False
+    for family in text_string_to_metric_families(page):
+        declared = family.name in (REQUESTS, REQUESTS.removesuffix("_total")) and not family.samples
+        known = known or declared or any(sample.name == REQUESTS for sample in family.samples)
+        for sample in family.samples:
+            if sample.name == REQUESTS and sample.labels.get("code") in by_code:
+                by_code[sample.labels["code"]] += sample.value if sample.value >= 0 else math.nan
+            elif sample.name == IN_PROGRESS:
+                in_progress = (in_progress or 0.0) + sample.value
+    return Counters(by_code["2xx"], by_code["4xx"], by_code["5xx"], in_progress) if known else None
+
+
+@given(st.lists(lines, max_size=8))
+def test_a_well_formed_page_is_read_as_prometheus_client_reads_it(found: list[str]) -> None:
+    page = "\n".join([*found, ""])
+    try:
+        ours: Counters | None = counters(page.encode())
+    except NoCountersError:
+        ours = None
+    assert repr(ours) == repr(by_prometheus_client(page))
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        (b"#" * (MAX_LINE + 1), "a line of more than 16 KiB"),
+        (b"\n" * (MAX_LINES + 1), f"more than {MAX_LINES} lines"),
+        (b"x\n" * (MAX_BYTES // 2 + 1), "more than"),
+        (b"", f"has no {REQUESTS}"),
+        (b"# TYPE other counter\nother_total 3\n", f"has no {REQUESTS}"),
+        (f'{REQUESTS}{{code="2xx",code="4xx"}} 1'.encode(), "is not of Prometheus' text format"),
+        (f"{REQUESTS}{{code=2xx}} 1".encode(), "is not of Prometheus' text format"),
+        (f"{REQUESTS} many".encode(), "is not of Prometheus' text format"),
+        (f"{REQUESTS} 1_000".encode(), "is not of Prometheus' text format"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_page_that_cannot_be_used_says_why(page: bytes, says: str) -> None:
+    with pytest.raises(PageError, match=says):
+        counters(page)
+
+
+def test_a_counter_that_has_not_counted_yet_is_one_and_a_sample_of_openmetrics_is_read() -> None:
+    assert counters(f"# TYPE {REQUESTS} counter\n".encode()) == Counters(0, 0, 0)
+    assert counters(f'{REQUESTS}{{code="5xx"}} 3.0 1790000000.5 # {{trace="x"}} 1 2\n# EOF\n'.encode()).failed == 3
+
+
+def test_a_count_below_zero_does_not_hide_in_a_sum() -> None:
+    page = "".join(f'{REQUESTS}{{code="2xx",model="{model}"}} {count}\n' for model, count in (("a", -1), ("b", 5)))
+    assert math.isnan(counters(page.encode()).answered)
+
+
+def labels(size: int) -> bytes:
+    """Every line as long as one may be, and full of labels."""
+    line = f"{REQUESTS}{{".encode() + b",".join(b'l%d="x"' % number for number in range(1200)) + b"} 1\n"
+    return line * (size // len(line))
+
+
+def backslashes(size: int) -> bytes:
+    line = f'{REQUESTS}{{code="'.encode() + b"\\" * (MAX_LINE - 100) + b'"} 1\n'
+    return line * (size // len(line))
+
+
+def lines_of_ours(size: int) -> bytes:
+    line = f'{REQUESTS}{{code="2xx"}} 1\n'.encode() + b"#" * 20 + b"\n"
+    return line * (size // len(line))
+
+
+@pytest.mark.parametrize("of_size", [labels, backslashes, lines_of_ours], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("chunk", [64 * 1024, MAX_BYTES])
+def test_twice_the_page_takes_at_most_two_and_a_half_times_the_time(
+    of_size: Callable[[int], bytes], chunk: int
+) -> None:
+    def seconds(size: int) -> float:
+        page, best = of_size(size), math.inf
+        parts = [page[start : start + chunk] for start in range(0, len(page), chunk)]
+        for _ in range(9):
+            began = time.thread_time()
+            read(*parts)
+            best = min(best, time.thread_time() - began)
+        return best
+
+    assert seconds(MAX_BYTES - 100) <= 2.5 * seconds(MAX_BYTES // 2 - 50)

@@ -1,0 +1,212 @@
+"""Acts: compared with what is there, taken up when nobody has it, made exact where it must be."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.unit.kube.fakes import SERVICES, TOYS, Clock, FakeClient, a_service, a_toy
+from upright.contract import Key, Manifest, ResourceType, Watch
+from upright.kube import actions as module
+from upright.kube.actions import Actions
+from upright.kube.errors import ContestedError, LeavingError, NameTakenError
+from upright.kube.objects import key_of, uid_of
+from upright.kube.store import Stores
+
+OWNER = a_toy()
+
+
+class Kind:
+    type = TOYS
+    watches = (Watch(SERVICES, lambda service, world: (), fields=("spec.selector", "spec.ports")),)
+    applies = (SERVICES,)
+    indexes = ()
+
+
+class Cluster:
+    """Services, and what is known of them."""
+
+    def __init__(self) -> None:
+        self.client, self.clock = FakeClient(), Clock()
+        kind: Any = Kind()
+        client: Any = self.client
+        self.stores = Stores([kind], client, self.clock.now)
+        self.actions = Actions(client, self.stores, self.seen, self.gone)
+
+    def seen(self, type: ResourceType, manifest: Manifest) -> None:
+        self.stores.of(type).put(manifest)
+
+    def gone(self, type: ResourceType, manifest: Manifest) -> None:
+        self.stores.of(type).remove(manifest)
+
+    def put(self, service: Manifest) -> Manifest:
+        written = self.client.put(SERVICES, service)
+        self.seen(SERVICES, written)
+        return written
+
+    def change(self, **spec: Any) -> None:
+        """As if somebody had written to the Service."""
+        live = self.client.objects[SERVICES, Key("shop", "s")]
+        self.put({**live, "spec": {**live["spec"], **spec}})
+
+    def spec(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.objects[SERVICES, Key("shop", "s")]["spec"]
+        return found
+
+    def writes(self) -> list[str]:
+        return [verb for verb, _, _ in self.client.writes]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def wanted(owner: Manifest = OWNER, **spec: Any) -> dict[str, Any]:
+    return {**a_service("s", owner), "spec": {"selector": {"app": "s"}, "ports": [{"port": 80}], **spec}}
+
+
+async def test_what_is_as_it_was_applied_is_not_written_again_not_even_by_another_process(cluster: Cluster) -> None:
+    assert (await cluster.actions.apply(SERVICES, wanted())).wrote
+    assert not (await cluster.actions.apply(SERVICES, wanted())).wrote
+    other = Actions(cluster.client, cluster.stores, cluster.seen, cluster.gone)  # type: ignore[arg-type]
+    assert not (await other.apply(SERVICES, wanted())).wrote
+    assert cluster.writes() == ["apply"]
+
+
+async def test_what_is_not_kept_of_an_object_is_no_difference(cluster: Cluster) -> None:
+    manifest = wanted(clusterIP="None")
+    await cluster.actions.apply(SERVICES, manifest)
+    other = Actions(cluster.client, cluster.stores, cluster.seen, cluster.gone)  # type: ignore[arg-type]
+    assert not (await other.apply(SERVICES, manifest)).wrote
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"selector": {"app": "s", "team": "growth"}}, "Service s had spec.selector.team added"),
+        ({"selector": {"app": "other"}}, "Service s had another spec.selector.app"),
+        ({"ports": [{"port": 80}, {"port": 81}]}, "Service s had another spec.ports, spec.ports[1] added"),
+    ],
+)
+async def test_what_somebody_has_changed_is_put_back_and_told(
+    cluster: Cluster, change: dict[str, Any], told: str
+) -> None:
+    await cluster.actions.apply(SERVICES, wanted())
+    cluster.change(**change)
+    assert (await cluster.actions.apply(SERVICES, wanted())).restored == told
+    assert cluster.spec() == {"selector": {"app": "s"}, "ports": [{"port": 80}]}
+    assert not (await cluster.actions.apply(SERVICES, wanted())).wrote
+
+
+async def test_what_the_api_server_has_filled_in_stays(cluster: Cluster) -> None:
+    await cluster.actions.apply(SERVICES, wanted())
+    cluster.change(type="NodePort", ports=[{"port": 80, "nodePort": 30001}])
+    assert not (await cluster.actions.apply(SERVICES, wanted())).wrote
+    assert cluster.spec()["ports"] == [{"port": 80, "nodePort": 30001}]
+
+
+async def test_another_plan_of_ours_is_no_change_of_somebody_else(cluster: Cluster) -> None:
+    for app in ("s", "t", "s"):
+        assert (await cluster.actions.apply(SERVICES, wanted(selector={"app": app}))).restored == ""
+    assert cluster.spec()["selector"] == {"app": "s"}
+
+
+async def test_who_changes_it_again_and_again_is_let_have_a_truce(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
+    await cluster.actions.apply(SERVICES, wanted())
+
+    async def dispute() -> str:
+        cluster.change(selector={"app": "s", "team": "growth"})
+        try:
+            return (await cluster.actions.apply(SERVICES, wanted())).restored
+        except ContestedError as error:
+            return str(error)
+
+    for _ in range(module.PUT_BACK_AT_ONCE):
+        assert "spec.selector.team added" in await dispute()
+    contested = await dispute()
+    assert "belongs to this object, and somebody changes it again and again: it had" in contested
+    assert cluster.spec()["selector"] == {"app": "s", "team": "growth"}
+    writes = len(cluster.writes())
+    for _ in range(100):
+        await dispute()
+    assert len(cluster.writes()) == writes
+    for _ in range(100):
+        now[0] += 60
+        await dispute()
+    assert 15 <= len(cluster.writes()) - writes <= 2 * 25, "100 minutes, a truce of 5 minutes"
+    now[0] += module.PEACE
+    assert (await dispute()).startswith("Service s had")
+
+
+def left_behind(**metadata: Any) -> dict[str, Any]:
+    service = wanted()
+    del service["metadata"]["ownerReferences"]
+    service["metadata"] |= metadata
+    return service
+
+
+@pytest.mark.parametrize("act", ["apply", "create"])
+async def test_what_bears_our_labels_and_has_no_owner_is_taken_up(cluster: Cluster, act: str) -> None:
+    before = cluster.put(left_behind())
+    await getattr(cluster.actions, act)(SERVICES, wanted())
+    found = cluster.client.objects[SERVICES, Key("shop", "s")]
+    assert uid_of(found) == uid_of(before)
+    assert found["metadata"]["ownerReferences"] == wanted()["metadata"]["ownerReferences"]
+    writes = cluster.writes()
+    await getattr(cluster.actions, act)(SERVICES, wanted())
+    assert cluster.writes() == writes
+
+
+@pytest.mark.parametrize("act", ["apply", "create"])
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        left_behind(labels={}),
+        left_behind(labels={"app.kubernetes.io/managed-by": "Helm", "upright.dev/model": "bear"}),
+        left_behind(labels={"app.kubernetes.io/managed-by": "upright", "upright.dev/model": "doll"}),
+        wanted(a_toy("doll", uid="d")),
+    ],
+)
+async def test_what_is_somebody_elses_is_never_touched(cluster: Cluster, act: str, theirs: dict[str, Any]) -> None:
+    cluster.put(theirs)
+    with pytest.raises(NameTakenError):
+        await getattr(cluster.actions, act)(SERVICES, wanted())
+    assert cluster.writes() == []
+
+
+@pytest.mark.parametrize("act", ["apply", "create"])
+async def test_what_a_namesake_has_left_to_the_garbage_collector_is_waited_for(cluster: Cluster, act: str) -> None:
+    cluster.put(wanted(a_toy(uid="an earlier one")))
+    with pytest.raises(LeavingError) as caught:
+        await getattr(cluster.actions, act)(SERVICES, wanted())
+    assert not caught.value.lasting
+    assert cluster.writes() == []
+
+
+async def test_what_is_controlled_by_its_owner_is_ours_whatever_its_labels_say(cluster: Cluster) -> None:
+    service = wanted()
+    service["metadata"]["labels"] = {}
+    cluster.client.put(SERVICES, service)  # no watch tells of it
+    await cluster.actions.apply(SERVICES, wanted())
+    assert cluster.client.objects[SERVICES, Key("shop", "s")]["metadata"]["labels"] == wanted()["metadata"]["labels"]
+    cluster.put({**a_service("more", OWNER, labels={"no": "label"})})
+    kept = {SERVICES: {key_of(wanted())}}
+    superfluous = cluster.actions.superfluous(OWNER, [SERVICES], kept)
+    assert [target.name for target in superfluous] == ["more"]
+
+
+async def test_what_somebody_holds_while_it_is_deleted_is_told_when_that_lasts(cluster: Cluster) -> None:
+    service = wanted()
+    service["metadata"] |= {"deletionTimestamp": "2026-11-22T12:00:00Z", "finalizers": ["example.com/held"]}
+    cluster.put(service)
+    for seconds, lasting in ((1, False), (61, True)):
+        cluster.clock.forward(seconds)
+        with pytest.raises(LeavingError, match=r"held by example\.com/held: whoever set that") as caught:
+            await cluster.actions.apply(SERVICES, wanted())
+        assert caught.value.lasting is lasting
+    assert cluster.writes() == []

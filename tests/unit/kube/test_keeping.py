@@ -1,0 +1,68 @@
+"""What a store keeps of an object."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.kube.fakes import a_service, a_toy
+from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def test_only_the_named_fields_are_kept_beside_who_it_is() -> None:
+    pod = {
+        **a_toy(),
+        "spec": {"nodeName": "n", "containers": [{"name": "a", "image": "x", "ports": [{"port": 1}]}, {"name": "b"}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "message": "text"}]},
+    }
+    found = kept(pod, shape(["spec.containers.name", "spec.containers.ports", "status.phase", "status.qosClass"]))
+    assert found["spec"] == {"containers": [{"name": "a", "ports": [{"port": 1}]}, {"name": "b"}]}
+    assert found["status"] == {"phase": "Running"}
+    assert found["metadata"] == pod["metadata"]
+    assert (found["apiVersion"], found["kind"]) == ("upright.test/v1", "Toy")
+
+
+def test_the_whole_of_a_field_comprises_its_parts_in_whatever_order_they_are_named() -> None:
+    toy = a_toy(status={"phase": "Running", "more": 1})
+    for paths in (["status", "status.phase"], ["status.phase", "status"]):
+        assert kept(toy, shape(paths))["status"] == toy["status"]
+
+
+def test_without_fields_all_is_kept_but_what_the_api_server_and_kubectl_note_for_themselves() -> None:
+    toy = a_toy(status={"phase": "Running"})
+    notes = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "upright.dev/retry": "1"}
+    toy["metadata"] |= {"annotations": notes, "managedFields": [{"manager": "kubectl"}], "selfLink": "/x"}
+    found = kept(toy, shape([]))
+    assert found["status"] == {"phase": "Running"}
+    assert found["metadata"]["annotations"] == {"upright.dev/retry": "1"}
+    assert {"managedFields", "selfLink"}.isdisjoint(found["metadata"])
+    assert len(toy["metadata"]["annotations"]) == 2, "what was given is not changed"
+
+
+def test_of_an_object_of_our_kinds_it_is_known_who_wrote_it_and_when() -> None:
+    toy = a_toy()
+    written = {"manager": "argocd", "operation": "Apply", "time": "2026-11-22T12:00:00Z"}
+    toy["metadata"]["managedFields"] = [
+        {**written, "fieldsV1": {"f:spec": {}}, "apiVersion": "upright.test/v1", "fieldsType": "FieldsV1"},
+        {**written, "manager": "upright", "subresource": "status"},
+    ]
+    assert kept_with_writers(toy)["metadata"]["managedFields"] == [written]
+
+
+def test_of_what_is_watched_by_name_nothing_else_is_kept() -> None:
+    found = kept_name({**a_service("s", a_toy()), "data": {"secret": "x"}})
+    assert found == {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "shop"}}
+
+
+@given(JSON, st.lists(st.text("ab.", min_size=1, max_size=5), max_size=3))
+def test_whatever_an_object_is_like_keeping_it_changes_no_value(value: Any, paths: list[str]) -> None:
+    manifest = {"apiVersion": "v1", "kind": "Toy", "metadata": {"name": "x"}, "spec": value}
+    assert kept(manifest, None) == manifest
+    assert len(json.dumps(kept(manifest, shape(paths)))) <= len(json.dumps(manifest))

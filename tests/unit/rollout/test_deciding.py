@@ -1,0 +1,440 @@
+"""A rollout in bad weather: pods that crash, nothing measured, nobody who wants it any more, too little capacity."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import NOW, a_deployment, a_model_version, a_pod, after, as_stored, exited, waiting
+from tests.unit.rollout.world import (
+    COUNTED,
+    LONG_AGO,
+    NEW,
+    NEW_REVISION,
+    OLD,
+    OLD_REVISION,
+    QUIET,
+    both,
+    condition,
+    in_canary,
+    looks,
+    measured,
+    observed,
+    plans,
+    pods,
+    serving_old,
+    sizes,
+    stalled,
+    then,
+    workloads,
+)
+from upright.api.deployment import Deployment
+from upright.contract import Plan
+from upright.pods.reading import Pod, read
+from upright.rollout.measuring import Measurement
+from upright.rollout.plan import plan
+
+
+def crashing(count: int, *, ready: bool = False, reason: str = "OOMKilled", exit_code: int = 137) -> Pod:
+    """A pod whose serving container was killed so often, and runs again or waits for it."""
+    pod = a_pod("crashing", ready=ready)
+    state = {"running": {}} if ready else waiting("CrashLoopBackOff", "back-off")
+    pod["status"]["conditions"][0]["lastTransitionTime"] = NOW.isoformat()
+    pod["status"]["containerStatuses"] = [
+        {
+            "name": "serve",
+            "image": "i",
+            "restartCount": count if ready else count - 1,
+            "state": state,
+            "lastState": exited(exit_code, reason=reason),
+        }
+    ]
+    return read(pod)
+
+
+def outcome(made: Plan) -> str:
+    return str(made.status["history"][0]["outcome"]) if made.status["history"] else str(made.status["phase"])
+
+
+# A canary that crashes
+
+
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_candidate_whose_containers_fail_again_and_again_is_rejected_in_any_step(step: int, ready: bool) -> None:
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [crashing(3, ready=ready)]}
+    made = plan(observed(in_canary(step, since=LONG_AGO), pods=world, now=after(seconds=30)))
+    assert made.status["phase"] == "RolledBack"
+    assert "OOMKilled" in made.status["rejected"][0]["message"]
+
+
+def test_two_failures_are_forgiven_by_default() -> None:
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [crashing(2, ready=True)]}
+    assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"
+
+
+def test_a_sidecar_that_fails_counts_too() -> None:
+    [pod] = pods(NEW_REVISION, 1)
+    mesh = replace(crashing(3).containers[0], name="mesh")
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [replace(pod, containers=(mesh,))]}
+    made = plan(observed(in_canary(), pods=world))
+    assert "'mesh'" in made.status["rejected"][0]["message"]
+
+
+def test_when_the_stable_pods_fail_as_often_it_is_not_the_version() -> None:
+    world = {OLD_REVISION: [crashing(9, ready=True)] * 3, NEW_REVISION: [crashing(5, ready=True)]}
+    since = in_canary(candidate={"stableFailures": 9})  # 27 now: six of each pod meanwhile
+    assert plan(observed(since, pods=world)).status["phase"] == "Progressing"
+    long_ago = in_canary(candidate={"stableFailures": 27})
+    assert plan(observed(long_ago, pods=world)).status["phase"] == "RolledBack"
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_one_that_is_not_ready_for_longer_than_the_deadline_is_rejected_in_any_step(step: int) -> None:
+    before = observed(in_canary(step, candidate={"stepSpent": "5s"}, step_since=None), pods=both(0))
+    begun = plan(before)
+    assert begun.status["candidate"]["unreadySince"] == "2026-11-22T12:00:00Z"
+    assert plan(then(before, begun, now=after(minutes=9))).status["phase"] == "Progressing"
+    assert plan(then(before, begun, now=after(minutes=10))).status["phase"] == "RolledBack"
+
+
+def test_a_promotion_needs_pods_that_have_been_ready_without_interruption() -> None:
+    resource = in_canary(1, candidate={"finishing": True})
+    just_ready = observed(resource, pods=both(3, since=NOW), now=after(seconds=9))
+    made = plan(just_ready)
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert "10s without interruption" in condition(made, "Ready")["message"]
+    assert plan(replace(just_ready, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
+
+
+# What says nothing of the version: no room in the cluster
+
+
+@pytest.mark.parametrize("refused", ["exceeded quota: compute", ""])
+def test_a_good_version_is_never_rejected_because_there_is_no_room(refused: str) -> None:
+    resource = in_canary(1, step_since=None, candidate={"unreadySince": NOW.isoformat()})
+    owned = dict(workloads(resource))
+    pod = replace(pods(NEW_REVISION, 1, ready=False)[0], unscheduled="0/3 nodes are available")
+    if refused:
+        failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refused}
+        owned[NEW_REVISION] = {**owned[NEW_REVISION], "status": {"conditions": [failure]}}
+    some = [] if refused else [pod]
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [*pods(NEW_REVISION, 1), *some]}
+    made = plan(observed(resource, pods=world, workloads=owned, now=after(hours=5)))
+    assert "candidate" in made.status
+    assert (refused or "0/3 nodes") in (stalled(made) or "")
+
+
+# Nothing measured
+
+
+UNREADABLE = Measurement("Unreadable", "Pod churn-2-0 does not answer on port 3000: let the operator reach it.")
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable"),
+    [
+        (UNREADABLE, COUNTED),
+        (COUNTED, UNREADABLE),
+        (Measurement("Stuck", "Pod churn-2-0 does not answer on port 3000: nothing comes out."), COUNTED),
+    ],
+)
+@pytest.mark.parametrize(
+    ("rollout", "phase"),
+    [
+        ({}, "Paused"),
+        ({"onInconclusive": "Hold"}, "Paused"),
+        ({"onInconclusive": "Rollback"}, "RolledBack"),
+        ({"whenUnmeasured": "Promote"}, "Progressing"),
+    ],
+)
+def test_what_could_not_be_measured_is_not_promoted_unless_somebody_said_so(
+    canary: Measurement, stable: Measurement, rollout: Any, phase: str
+) -> None:
+    before = observed(in_canary(1, rollout=rollout), pods=both(3), reading=measured(canary, stable))
+    made = plan(before)
+    assert condition(made, "Measured")["status"] == "False"
+    assert "does not answer on port 3000" in condition(made, "Measured")["message"]
+    soon = plan(then(before, made, now=after(minutes=9)))
+    assert soon.status["candidate"]["step"] == 1
+    assert not soon.status["candidate"].get("finishing")
+    late = plans(then(before, made, now=after(minutes=10)))
+    assert late.status["phase"] == phase
+
+
+def test_the_step_goes_on_when_it_can_be_measured_again_with_the_time_that_was_left() -> None:
+    before = observed(in_canary(), pods=both(), now=after(seconds=20), reading=measured(UNREADABLE, COUNTED))
+    stands = then(before, plan(before), now=after(minutes=5))
+    seen = then(stands, plan(stands), reading=measured(COUNTED, COUNTED))
+    made = plan(seen)
+    assert made.status["candidate"]["stepSpent"] == "20s"
+    assert condition(made, "Measured")["status"] == "True"
+    assert plan(then(seen, made, now=after(minutes=5, seconds=39))).status["candidate"]["step"] == 0
+    assert plan(then(seen, made, now=after(minutes=5, seconds=40))).status["candidate"]["step"] == 1
+
+
+def test_that_nobody_asks_is_no_verdict_and_is_said() -> None:
+    before = observed(in_canary(1), pods=both(3), reading=measured(QUIET, QUIET), now=after(seconds=30))
+    made = plan(before)
+    assert "No requests have come in" in condition(made, "Ready")["message"]
+    assert condition(made, "Measured")["reason"] == "NoRequests"
+    assert plans(replace(before, now=after(minutes=1))).status["stable"]["modelVersion"] == "churn-2"
+
+
+def test_a_candidate_that_no_request_reaches_is_not_measured_although_its_counters_can_be_read() -> None:
+    lonely = measured(QUIET, Measurement("Counted", requests=1000))
+    before = observed(in_canary(), pods=both(), reading=lonely, now=after(seconds=45))
+    made = plan(before)
+    assert condition(made, "Measured")["status"] == "False"
+    assert "about 333" in condition(made, "Measured")["message"]
+    assert plan(then(before, made, now=after(hours=1))).status["phase"] == "Paused"
+
+
+# Another contract
+
+
+INPUTS = [{"name": "age", "type": "FP64", "shape": [-1]}]
+OUTPUTS = [{"name": "prediction", "type": "INT64", "shape": [-1]}]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "said"),
+    [
+        ([*INPUTS, {"name": "plan", "type": "BYTES"}], OUTPUTS, "requires a new input 'plan'"),
+        ([{"name": "age", "type": "BYTES", "shape": [-1]}], OUTPUTS, "type BYTES instead of FP64"),
+        ([{"name": "age", "type": "FP64", "shape": [-1, 4]}], OUTPUTS, "shape [-1, 4] instead of [-1]"),
+        ([{"name": "years", "type": "FP64", "missing": True}], OUTPUTS, "takes no input 'age' any more"),
+        (INPUTS, [{"name": "prediction", "type": "FP64"}], "output 'prediction' has the type FP64"),
+        (INPUTS, [{"name": "score", "type": "INT64"}], "gives no output 'prediction'"),
+        ([*INPUTS, {"name": "plan", "type": "BYTES", "missing": True}], [*OUTPUTS, {"name": "score"}], ""),
+        ([{"name": "age", "type": "INT64"}], OUTPUTS, ""),
+    ],
+)
+def test_a_version_that_breaks_clients_is_held_before_it_goes_out(inputs: Any, outputs: Any, said: str) -> None:
+    old = a_model_version("churn-1", signature={"inputs": INPUTS, "outputs": OUTPUTS})
+    new = a_model_version("churn-2", signature={"inputs": inputs, "outputs": outputs})
+    before = observed(serving_old(), new, pods=both(0), versions={"churn-1": old, "churn-2": new})
+    made = plan(before)
+    if not said:
+        assert "candidate" in made.status
+        return
+    assert made.status["phase"] == "Paused"
+    assert said in (stalled(made) or "")
+    assert [event.reason for event in made.events] == ["ContractChanged"]
+    anyway = serving_old(rollout={"contract": "Any"})
+    assert "candidate" in plan(replace(before, resource=anyway)).status
+
+
+# What nobody wants any more
+
+
+def wanting(resource: Deployment, **spec: Any) -> Deployment:
+    stored = as_stored(resource)
+    return Deployment.model_validate({**stored, "spec": {**stored["spec"], **spec}})
+
+
+@pytest.mark.parametrize("wanted", ["churn-3", "churn-2"])
+def test_a_candidate_that_is_named_no_more_or_was_deleted_does_not_win(wanted: str) -> None:
+    resource = wanting(in_canary(1), modelVersion=wanted)
+    made = plan(observed(resource, None, pods=both(3), now=after(hours=1), versions={"churn-1": OLD}))
+    assert "candidate" not in made.status
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert outcome(made) == "Aborted"
+    assert not made.status["rejected"]
+
+
+def test_steps_that_were_shortened_promote_nothing_by_themselves() -> None:
+    resource = in_canary(2, rollout={"steps": [{"weight": 25, "for": "1m"}]})
+    before = observed(resource, pods=both(1), now=after(hours=1))
+    made = plan(before)
+    assert made.status["candidate"]["step"] == 0
+    assert plan(then(before, made, now=after(hours=1, seconds=59))).status["candidate"]["step"] == 0
+
+
+@pytest.mark.parametrize("finishing", [True, False])
+def test_nothing_is_promoted_while_paused(finishing: bool) -> None:
+    resource = in_canary(1, paused=True, candidate={"finishing": True} if finishing else {})
+    made = plans(observed(resource, pods=both(3), now=after(hours=9)))
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert made.status["phase"] == "Paused"
+
+
+def test_a_pause_takes_none_of_the_steps_time() -> None:
+    paused = observed(in_canary(paused=True), pods=both(), now=after(seconds=30))
+    later = then(paused, plan(paused), now=after(hours=3))
+    on = replace(later, resource=wanting(later.resource, paused=False))
+    begun = plan(on)
+    assert begun.status["candidate"]["step"] == 0
+    assert plan(then(on, begun, now=after(hours=3, seconds=30))).status["candidate"]["step"] == 1
+
+
+def test_a_new_version_that_waits_for_the_pause_to_end_is_said_to_be_paused() -> None:
+    made = plan(observed(serving_old(paused=True), pods=both(0)))
+    assert made.status["phase"] == "Paused"
+    assert condition(made, "Current")["status"] == "False"
+    assert stalled(made) is None
+
+
+def test_without_replicas_no_step_ends_and_nothing_is_promoted() -> None:
+    resource = in_canary(1, replicas=0)
+    before = observed(resource, pods=both(0, 0), now=after(hours=8))
+    made = plans(before)
+    assert made.status["candidate"]["step"] == 1
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert not made.status["rejected"]
+    again = replace(then(before, made, now=after(hours=9)), resource=wanting(then(before, made).resource, replicas=3))
+    starting = plan(again)
+    assert starting.status["candidate"]["step"] == 1
+    assert "stepSince" not in starting.status["candidate"]
+
+
+# Capacity first
+
+
+def steep(**more: Any) -> Deployment:
+    return in_canary(rollout={"steps": [{"weight": 90, "for": "1m"}]}, candidate={"replicas": 3}, **more)
+
+
+def test_a_step_above_half_takes_stable_pods_away_only_as_the_others_become_ready() -> None:
+    resource = steep()
+    assert not sizes(plan(observed(resource, pods=both(0, 3))))
+    assert sizes(plan(observed(resource, pods=both(2, 3)))) == {OLD_REVISION: 1}
+    assert sizes(plan(observed(resource, pods=both(3, 3)))) == {OLD_REVISION: 1}
+    lost = steep(stable={"replicas": 1})
+    assert sizes(plan(observed(lost, pods=both(1, 1)))) == {OLD_REVISION: 2}
+
+
+def test_a_rejected_version_keeps_pods_while_the_stable_one_gets_its_own_back() -> None:
+    bad = looks(2, canary=(900, 180), stable=(100, 1))
+    before = observed(steep(stable={"replicas": 1}), pods=both(3, 1), looks=bad, now=after(seconds=31))
+    made = plan(before)
+    assert made.status["rejected"]
+    assert sizes(made) == {OLD_REVISION: 3, NEW_REVISION: 2}
+    assert made.status["phase"] == "RolledBack"
+    half = then(before, made, pods=both(2, 2), looks=())
+    assert sizes(plan(half)) == {NEW_REVISION: 1}
+    whole = plan(then(half, plan(half), pods=both(1, 3)))
+    assert "candidate" not in whole.status
+    assert [reference.name for reference in whole.delete] == [f"churn-{NEW_REVISION}"]
+    assert len(whole.status["rejected"]) == 1
+
+
+@given(
+    weight=st.integers(1, 99),
+    replicas=st.integers(1, 20),
+    canary=st.integers(0, 20),
+    stable=st.integers(0, 20),
+    leaving=st.booleans(),
+)
+def test_pods_that_answer_never_become_fewer_than_asked_for_by_our_doing(
+    weight: int, replicas: int, canary: int, stable: int, leaving: bool
+) -> None:
+    resource = in_canary(
+        replicas=replicas,
+        rollout={"steps": [{"weight": weight, "for": "1m"}]},
+        candidate={"replicas": canary, **({"leaving": True} if leaving else {})},
+        stable={"replicas": stable},
+    )
+    made = plan(observed(resource, pods=both(canary, stable)))
+    left = {OLD_REVISION: stable, NEW_REVISION: canary} | {
+        revision: min(size, {OLD_REVISION: stable, NEW_REVISION: canary}[revision])
+        for revision, size in sizes(made).items()
+    }
+    for gone in made.delete:
+        left[gone.name.removeprefix("churn-")] = 0
+    assert sum(left.values()) >= min(replicas, stable + canary)
+
+
+# Repair
+
+
+def test_when_the_stable_version_serves_nothing_the_fix_gets_all_pods_at_once() -> None:
+    broken = [crashing(9)]
+    resource = serving_old(stable={"unreadySince": LONG_AGO.isoformat()})
+    before = observed(resource, pods={OLD_REVISION: broken})
+    begun = then(before, plan(before), pods={OLD_REVISION: broken, NEW_REVISION: pods(NEW_REVISION, 1)})
+    made = plan(begun)
+    assert made.status["candidate"]["finishing"]
+    assert sizes(made) == {NEW_REVISION: 3}
+    all_there = then(begun, made, pods={OLD_REVISION: broken, NEW_REVISION: pods(NEW_REVISION, 3)})
+    assert plan(all_there).status["stable"]["modelVersion"] == "churn-2"
+
+
+def test_a_stable_version_that_crashes_says_why_once_and_stays_stable() -> None:
+    resource = wanting(serving_old(), modelVersion="churn-1")
+    before = observed(resource, OLD, pods={OLD_REVISION: [crashing(4)]})
+    made = plan(before)
+    assert made.status["phase"] == "Stable"
+    assert condition(made, "Ready")["status"] == "False"
+    assert "OOMKilled" in condition(made, "Ready")["message"]
+    [warning] = [event for event in made.events if event.type == "Warning"]
+    flapping = then(before, made, pods={OLD_REVISION: [crashing(5, ready=True)]}, now=after(seconds=20))
+    down = then(flapping, plan(flapping), pods={OLD_REVISION: [crashing(6)]}, now=after(seconds=40))
+    [told] = [event for event in plan(down).events if event.type == "Warning"]
+    assert (told.reason, told.at) == (warning.reason, warning.at)
+
+
+# What an autoscaler sees
+
+
+@pytest.mark.parametrize(
+    ("resource", "canary", "stable"),
+    [(in_canary(1), 3, 3), (steep(stable={"replicas": 1}), 3, 1), (in_canary(), 1, 3)],
+)
+def test_an_autoscaler_sees_as_many_pods_as_the_spec_asks_for(resource: Deployment, canary: int, stable: int) -> None:
+    made = plan(observed(resource, pods=both(canary, stable)))
+    assert made.status["replicas"] == 3
+    [revision] = [part for part in made.status["selector"].split(",") if "revision" in part]
+    shown = {f"upright.dev/revision={name}": count for name, count in ((OLD_REVISION, stable), (NEW_REVISION, canary))}
+    assert shown[revision] == 3
+
+
+# Telling
+
+
+def test_what_was_decided_is_told_again_until_it_is_old_with_the_moment_at_which_it_was() -> None:
+    bad = looks(2, canary=(100, 20), stable=(900, 9))
+    before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
+    made = plan(before)
+    [first] = [event for event in made.events if event.reason == "RolledBack"]
+    later = plan(then(before, made, looks=(), now=after(minutes=5)))
+    assert first in later.events
+    assert not plan(then(before, made, looks=(), now=after(minutes=11))).events
+
+
+def test_history_says_which_revision_why_and_who() -> None:
+    resource = wanting(in_canary(), modelVersion="churn-1")
+    made = plan(observed(resource, OLD, pods=both(), editor="argocd-controller"))
+    [episode] = made.status["history"]
+    assert episode["revision"] == NEW_REVISION
+    assert episode["by"] == "argocd-controller"
+    assert "churn-1 is wanted" in episode["reason"]
+
+
+def test_current_is_true_only_when_the_wanted_version_serves_with_all_its_pods() -> None:
+    resource = wanting(serving_old(), modelVersion="churn-1")
+    assert condition(plan(observed(resource, OLD, pods=both(0, 3))), "Current")["status"] == "True"
+    assert condition(plan(observed(resource, OLD, pods=both(0, 2))), "Current")["status"] == "False"
+    assert condition(plan(observed(in_canary(), pods=both())), "Current")["status"] == "False"
+
+
+def test_a_status_full_of_history_stays_small() -> None:
+    episode = {"modelVersion": "churn-1", "from": NOW.isoformat(), "to": NOW.isoformat(), "outcome": "RolledBack"}
+    resource = serving_old(status={"history": [episode] * 20})
+    bad = looks(2, canary=(100, 20), stable=(900, 9))
+    made = plan(observed(in_canary(status=as_stored(resource)["status"]), pods=both(), looks=bad))
+    assert len(made.status["history"]) == 20
+
+
+def test_the_first_version_is_not_taken_away_for_a_typo() -> None:
+    first = a_deployment(
+        "churn-9",
+        status={"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()}},
+        replicas=2,
+    )
+    made = plan(observed(first, None, pods={OLD_REVISION: pods(OLD_REVISION, 1)}, now=NOW + timedelta(minutes=1)))
+    assert made.status["candidate"]["modelVersion"] == "churn-1"
+    assert NEW.metadata.name not in str(made.status)

@@ -1,0 +1,289 @@
+"""What a Deployment takes for its own, and which version it follows."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import DEFAULTS, NOW, AWorld, a_deployment, a_model_version, a_pod, as_stored, metadata
+from tests.unit.rollout.world import NEW, NEW_REVISION, OLD, OLD_REVISION, condition, serving_old
+from upright.api import names
+from upright.api.deployment import Deployment
+from upright.api.model_version import ModelVersion
+from upright.contract import Manifest, ResourceType
+from upright.rollout.measuring import Asked, Reading
+from upright.rollout.modes.realtime import template, workload
+from upright.rollout.observe import Observed, observe
+from upright.rollout.plan import plan
+from upright.rollout.revision import revision
+from upright.rollout.template import record
+
+
+class Unmeasured:
+    """A source that has seen nothing."""
+
+    def __init__(self) -> None:
+        self.asked: dict[Any, Asked] = {}
+
+    def begin(self, wake: Any) -> None:
+        """Nothing wakes."""
+
+    def read(self, key: Any, asked: Asked) -> Reading:
+        self.asked[key] = asked
+        return Reading()
+
+    def forget(self, key: Any) -> None:
+        self.asked.pop(key, None)
+
+
+async def seen(resource: Deployment, *others: tuple[ResourceType, Manifest]) -> Observed:
+    return await observe(as_stored(resource), AWorld(*others), DEFAULTS, Unmeasured())
+
+
+def a_version(version: ModelVersion, **status: Any) -> tuple[ResourceType, Manifest]:
+    stored = as_stored(version)
+    return names.MODEL_VERSIONS, {**stored, "status": {**stored["status"], **status}}
+
+
+def a_workload(
+    resource: Deployment,
+    *,
+    owner: str | None = "uid-of-churn",
+    made_for: str = "uid-of-churn",
+    replicas: int = 3,
+    created: str = "2026-11-22T11:00:00Z",
+) -> dict[str, Any]:
+    """Of churn-1."""
+    made = workload(resource, OLD_REVISION, template(resource, OLD, OLD_REVISION, DEFAULTS), replicas)
+    return {
+        **made,
+        "metadata": {
+            **made["metadata"],
+            "uid": "uid-of-workload",
+            "creationTimestamp": created,
+            "annotations": {names.DEPLOYMENT_UID: made_for},
+            "ownerReferences": [{"controller": True, "uid": owner}] if owner else [],
+        },
+    }
+
+
+def a_record_of(owned: Manifest, *, owned_by_us: bool = True) -> dict[str, Any]:
+    made = dict(record(serving_old(), OLD_REVISION, owned["spec"]["template"]))
+    nobody: dict[str, Any] = {} if owned_by_us else {"ownerReferences": []}
+    return {**made, "metadata": {**made["metadata"], "uid": "uid-of-record", **nobody}}
+
+
+def a_pod_of(made_for: str | None, *, created: str = "2026-11-22T11:00:05Z", **more: Any) -> Manifest:
+    labels = {names.DEPLOYMENT: "churn", names.REVISION: OLD_REVISION}
+    pod = a_pod("churn-1-0", labels=labels | ({names.DEPLOYMENT_UID: made_for} if made_for else {}))
+    return {**pod, "metadata": {**pod["metadata"], "creationTimestamp": created, **more}}
+
+
+# Whose pods?
+
+
+@pytest.mark.parametrize(
+    ("owner", "made_for", "pod", "counts"),
+    [
+        ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn"), True),
+        ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-a-deleted-one"), False),
+        ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn", created="2026-11-22T10:59:59Z"), False),
+        ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn", deletionTimestamp="2026-11-22T11:59:00Z"), False),
+        (None, "uid-before-the-backup", a_pod_of("uid-before-the-backup"), True),
+        ("uid-of-a-deleted-one", "uid-of-a-deleted-one", a_pod_of("uid-of-a-deleted-one"), False),
+    ],
+)
+async def test_pods_count_by_the_workload_that_they_were_made_for(
+    owner: str | None, made_for: str, pod: Manifest, counts: bool
+) -> None:
+    owned = a_workload(serving_old(), owner=owner, made_for=made_for)
+    found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.PODS, pod))
+    assert bool(found.pods.get(OLD_REVISION)) is counts
+
+
+async def test_pods_of_an_older_operator_without_the_label_still_count() -> None:
+    owned = a_workload(serving_old())
+    owned["metadata"].pop("annotations")
+    found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.PODS, a_pod_of(None)))
+    assert found.pods[OLD_REVISION]
+
+
+async def test_no_version_goes_out_while_pods_of_another_revision_are_still_asked() -> None:
+    stray = a_pod("stray", labels={names.DEPLOYMENT: "churn", names.REVISION: "of-before"})
+    found = await seen(
+        serving_old(),
+        a_version(OLD),
+        a_version(NEW),
+        (names.APPS_DEPLOYMENTS, a_workload(serving_old())),
+        (names.PODS, stray),
+    )
+    made = plan(found)
+    assert "candidate" not in made.status
+    assert "stray" in condition(made, "Ready")["message"]
+
+
+async def test_what_was_orphaned_is_taken_up() -> None:
+    orphan = a_workload(serving_old(), owner=None)
+    kept = a_record_of(orphan, owned_by_us=False)
+    found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, orphan), (names.CONTROLLER_REVISIONS, kept))
+    made = plan(found)
+    assert [(one.target.uid, one.path) for one in made.correct] == [
+        ("uid-of-workload", "/metadata/ownerReferences"),
+        ("uid-of-record", "/metadata/ownerReferences"),
+    ]
+    assert not made.create
+
+
+# What is ours is put back
+
+
+async def test_what_the_pods_are_made_of_is_kept_as_the_api_server_filled_it_in() -> None:
+    owned = a_workload(serving_old())
+    owned["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"
+    made = plan(await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned)))
+    [kept] = [one for one in made.create if one["kind"] == "ControllerRevision"]
+    assert kept["data"]["spec"]["dnsPolicy"] == "ClusterFirst"
+
+
+def kept_and(change: Mapping[str, Any], **labels: str) -> tuple[Manifest, Manifest]:
+    """The record of a workload, and the workload with something changed."""
+    owned = a_workload(serving_old())
+    kept = a_record_of(owned)
+    pods = owned["spec"]["template"]
+    changed = {**pods, "metadata": {**pods["metadata"], **labels}, "spec": {**pods["spec"], **change}}
+    return kept, {**owned, "spec": {**owned["spec"], "template": changed}}
+
+
+@pytest.mark.parametrize("change", [{"hostNetwork": True}, {"containers": [{"name": "serve", "image": "another"}]}])
+async def test_a_pod_template_that_was_changed_by_hand_is_put_back_and_told(change: Mapping[str, Any]) -> None:
+    kept, owned = kept_and(change)
+    made = plan(await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)))
+    [correction] = made.correct
+    assert correction.path == "/spec/template"
+    assert correction.value["spec"] == kept["data"]["spec"]
+    assert correction.event
+    assert correction.event.reason == "Restored"
+
+
+async def test_pods_may_be_started_again_by_hand() -> None:
+    kept, owned = kept_and({})
+    owned["spec"]["template"]["metadata"]["annotations"] = {"kubectl.kubernetes.io/restartedAt": "2026"}
+    made = plan(await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)))
+    assert not made.correct
+
+
+async def test_a_lost_revision_comes_back_as_it_was_and_not_as_the_spec_says_today() -> None:
+    kept, _ = kept_and({})
+    changed = serving_old(serving={"image": "another:2"})
+    made = plan(await seen(changed, a_version(OLD), (names.CONTROLLER_REVISIONS, kept)))
+    [again] = [one for one in made.create if one["kind"] == "Deployment"]
+    assert again["spec"]["template"] == kept["data"]
+    assert any(event.reason == "Restored" for event in made.events)
+
+
+async def test_a_lost_revision_of_which_nothing_is_known_serves_no_more() -> None:
+    changed = serving_old(serving={"image": "another:2"})
+    made = plan(await seen(changed, a_version(OLD), a_version(NEW)))
+    assert "stable" not in made.status
+    assert made.status["candidate"]["modelVersion"] == "churn-2"
+    assert any(event.reason == "RevisionLost" for event in made.events)
+
+
+async def test_replicas_changed_by_hand_are_put_back_and_told_and_our_own_changes_are_not() -> None:
+    recorded = serving_old(status={}, stable={"replicas": 3})
+    made = plan(await seen(recorded, a_version(OLD), (names.APPS_DEPLOYMENTS, a_workload(recorded, replicas=1))))
+    [scale] = made.scale
+    assert (scale.replicas, scale.event and scale.event.reason) == (3, "Restored")
+    ours = serving_old(stable={"replicas": 1})
+    made = plan(await seen(ours, a_version(OLD), (names.APPS_DEPLOYMENTS, a_workload(ours, replicas=1))))
+    assert [scale.event for scale in made.scale] == [None]
+
+
+# Rejections outlive the object
+
+
+def verdict(outcome: str, version: ModelVersion, *, minutes: int = 0) -> dict[str, Any]:
+    return {
+        "deployment": "churn",
+        "revision": revision(version, a_deployment().spec.serving),
+        "outcome": outcome,
+        "at": (NOW + timedelta(minutes=minutes)).isoformat(),
+        "message": "errors is 25 %",
+    }
+
+
+async def test_a_deployment_that_is_made_anew_remembers_what_was_rejected_and_serves_what_served() -> None:
+    versions = (
+        a_version(OLD, verdicts=[verdict("Stable", OLD)]),
+        a_version(NEW, verdicts=[verdict("Rejected", NEW)]),
+    )
+    made = plan(await seen(a_deployment("churn-2"), *versions))
+    assert made.status["candidate"]["modelVersion"] == "churn-1"
+    assert "25 %" in condition(made, "Stalled")["message"]
+    next_plan = plan(await seen(a_deployment("churn-2", status=made.status), *versions))
+    assert next_plan.status["candidate"] == made.status["candidate"]
+
+
+async def test_without_anything_that_served_before_the_rejected_version_still_does_not() -> None:
+    made = plan(await seen(a_deployment("churn-2"), a_version(NEW, verdicts=[verdict("Rejected", NEW)])))
+    assert made.status["phase"] == "Failed"
+    assert "candidate" not in made.status
+
+
+async def test_another_try_is_remembered_against_the_memory_of_the_version() -> None:
+    rejected = a_version(NEW, verdicts=[verdict("Rejected", NEW)])
+    asked = a_deployment("churn-2", annotations={"upright.dev/retry": "1"})
+    made = plan(await seen(asked, rejected))
+    assert made.status["candidate"]["modelVersion"] == "churn-2"
+    assert made.status["rejected"][0]["retried"]
+    again = a_deployment("churn-2", annotations={"upright.dev/retry": "1"}, status=made.status)
+    assert plan(await seen(again, rejected)).status["candidate"]["modelVersion"] == "churn-2"
+
+
+# Following a model
+
+
+def following(**more: Any) -> Deployment:
+    stable = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 1}
+    return a_deployment(None, latest={"model": "churn"}, status={"stable": stable, **more})
+
+
+def made_at(version: ModelVersion, minutes: int, **status: Any) -> tuple[ResourceType, Manifest]:
+    of, stored = a_version(version, **status)
+    return of, {**stored, "spec": {**stored["spec"], "producedAt": (NOW + timedelta(minutes=minutes)).isoformat()}}
+
+
+THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
+
+
+@pytest.mark.parametrize(
+    ("versions", "wanted"),
+    [
+        ([made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2)], "churn-4"),
+        ([made_at(NEW, 0), made_at(THIRD, 2), made_at(FOURTH, 1)], "churn-3"),  # numbers of two TrainingJobs
+        ([made_at(NEW, 0), made_at(OLD, -1)], "churn-2"),
+        ([made_at(NEW, 0), made_at(THIRD, -1)], "churn-2"),
+        ([made_at(NEW, 0), made_at(THIRD, 1, verdicts=[verdict("Rejected", THIRD)]), made_at(OLD, -1)], "churn-2"),
+        ([made_at(NEW, 0), made_at(THIRD, 1, phase="NotAllowed")], "churn-2"),
+        ([made_at(OLD, -1)], None),  # the one that serves was deleted: never back by itself
+        ([made_at(THIRD, 1)], "churn-3"),
+    ],
+)
+async def test_the_newest_version_is_followed_and_never_an_older_one(versions: Any, wanted: str | None) -> None:
+    found = await seen(following(), *versions)
+    assert (found.wanted.metadata.name if found.wanted else None) == wanted
+
+
+async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() -> None:
+    def service(name: str, **more: Any) -> tuple[ResourceType, Manifest]:
+        return names.SERVICES, {"metadata": {**metadata(name), **more}, "spec": {}}
+
+    found = await seen(
+        serving_old(),
+        service("churn"),
+        service("churn-stable", labels={names.DEPLOYMENT: "churn"}),
+        service("churn-canary", ownerReferences=[{"controller": True, "uid": "uid-of-churn"}]),
+    )
+    assert found.taken == ["churn"]
+    assert set(found.services) == {"churn-stable", "churn-canary"}

@@ -1,0 +1,204 @@
+"""Models that do not come back: what clients, probes and the operator see of them."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+import joblib
+import pytest
+
+from tests.unit.runtime.gate import Gated
+from tests.unit.runtime.pod import a_pod
+from tests.unit.runtime.server import Server, serving
+from upright.runtime.publish import publish
+from upright.runtime.threads import OverloadedError, PredictionThreads
+
+HANGING, PROMPT = {"instances": [[99]]}, {"instances": [[1]]}
+READINESS = ("/readyz", "/v2/health/ready", "/v2/models/churn/ready", "/v2/models/churn/versions/churn-7/ready")
+LIVENESS = ("/livez", "/healthz", "/v2/health/live")
+
+
+@contextmanager
+def gated(root: Path, timeout: str, **environment: str) -> Iterator[tuple[Server, Path]]:
+    """A server, and the file whose removal lets its model go on."""
+    pod, gate = a_pod(root), root / "gate"
+    gate.touch()
+    joblib.dump(Gated(gate), pod.output / "model.joblib")
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
+    report = publish(pod.variables)
+    served = {
+        "UPRIGHT_ARTIFACT": str(pod.store / report.uri.removeprefix("pvc://models/")),
+        "UPRIGHT_DIGEST": report.digest,
+        "UPRIGHT_MODEL": "churn",
+        "UPRIGHT_MODEL_VERSION": "churn-7",
+        "UPRIGHT_ALLOWED_FORMATS": "joblib",
+        "UPRIGHT_TERMINATION_LOG": str(root / "termination-log"),
+        "UPRIGHT_TIMEOUT": timeout,
+    }
+    with serving(pod, {**served, **environment}) as server:
+        yield server, gate
+
+
+def await_that(condition: Callable[[], bool]) -> None:
+    end = monotonic() + 60
+    while not condition():
+        assert monotonic() < end
+        sleep(0.02)
+
+
+def statuses(server: Server, paths: tuple[str, ...]) -> set[int]:
+    return {server.client.get(path).status_code for path in paths}
+
+
+def in_progress(server: Server) -> float:
+    return server.metric("upright_requests_in_progress", model="churn", version="churn-7")
+
+
+def counted(server: Server, code: str) -> float:
+    return server.metric("upright_requests_total", code=code)
+
+
+def test_a_prediction_that_hangs_is_answered_counted_and_seen_in_readiness_until_it_comes_back(tmp_path: Path) -> None:
+    with gated(tmp_path, "0.5") as (server, gate):
+        response = server.predict(HANGING)
+
+        assert response.status_code == 504
+        assert response.json() == {"error": "the model has not answered this request within 0.5 seconds"}
+        assert response.headers["upright-model-version"] == "churn-7"
+        assert (counted(server, "2xx"), counted(server, "5xx"), in_progress(server)) == (0, 1, 0)
+        await_that(lambda: statuses(server, READINESS) == {503})
+        assert statuses(server, LIVENESS) == {200}
+        assert server.predict(PROMPT).json() == {"predictions": [1]}, "other requests are answered all the same"
+
+        gate.unlink()
+        await_that(lambda: statuses(server, READINESS) == {200})
+
+
+def test_a_pod_whose_model_hangs_for_good_blocks_nobody_is_restarted_and_ends_when_told_to(tmp_path: Path) -> None:
+    with gated(tmp_path, "0.3") as (server, _):
+        with ThreadPoolExecutor(12) as clients:
+            answers = list(clients.map(lambda _: httpx.post(predict_url(server), json=HANGING).status_code, range(12)))
+
+        assert answers == [504] * 12
+        assert server.predict(PROMPT).status_code == 504, "no thread is free, and the answer comes nevertheless"
+        await_that(lambda: statuses(server, LIVENESS) == {503})
+        assert (counted(server, "5xx"), in_progress(server)) == (13, 0)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(timeout=20)
+
+
+def predict_url(server: Server) -> str:
+    return f"{server.client.base_url}/v1/models/churn:predict"
+
+
+def test_what_went_in_and_has_not_come_out_is_told(tmp_path: Path) -> None:
+    with gated(tmp_path, "60") as (server, gate):
+        assert in_progress(server) == 0
+        with ThreadPoolExecutor(6) as clients:
+            asked = [clients.submit(httpx.post, predict_url(server), json=HANGING, timeout=60) for _ in range(6)]
+            await_that(lambda: in_progress(server) == 6)
+            assert statuses(server, (*READINESS, *LIVENESS)) == {200}, "they may just take long"
+            gate.unlink()
+            assert [answer.result().status_code for answer in asked] == [200] * 6
+        assert (counted(server, "2xx"), in_progress(server)) == (6, 0)
+
+
+def test_a_client_that_goes_away_while_the_model_works_counts_as_it_was_answered(tmp_path: Path) -> None:
+    with gated(tmp_path, "60") as (server, gate):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(predict_url(server), json=HANGING, timeout=0.5)
+        await_that(lambda: in_progress(server) == 1)
+
+        gate.unlink()
+
+        await_that(lambda: counted(server, "2xx") == 1)
+        assert (counted(server, "5xx"), counted(server, "4xx"), in_progress(server)) == (0, 0, 0)
+
+
+def test_a_request_that_is_not_whole_is_no_request_of_a_model_s(tmp_path: Path) -> None:
+    with gated(tmp_path, "0.5") as (server, _):
+        address = (str(server.client.base_url.host), int(server.client.base_url.port or 0))
+        with socket.create_connection(address) as client:
+            client.sendall(b"POST /v1/models/churn:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+            server.predict(PROMPT)
+            assert in_progress(server) == 0
+        with socket.create_connection(address) as client:
+            body = json.dumps(PROMPT).encode()
+            head = b"POST /v1/models/churn:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+            client.sendall(head + body[:5])
+            sleep(1)  # longer than the timeout: how slowly a client sends says nothing of the model
+            client.sendall(body[5:])
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+        assert (counted(server, "2xx"), counted(server, "4xx"), counted(server, "5xx")) == (2, 0, 0)
+        assert server.metric("upright_request_duration_seconds_sum") < 0.9
+
+
+def test_a_worker_that_was_killed_leaves_nothing_in_progress(tmp_path: Path) -> None:
+    with gated(tmp_path, "60", UPRIGHT_WORKERS="2") as (server, _):
+        with ThreadPoolExecutor(1) as client:
+            asked = client.submit(httpx.post, predict_url(server), json=HANGING, timeout=60)
+            await_that(lambda: in_progress(server) == 1)
+            for worker in workers(server.process.pid):
+                os.kill(worker, signal.SIGKILL)
+            assert isinstance(asked.exception(), httpx.TransportError)
+
+        def nothing() -> bool:
+            try:
+                return httpx.get(f"{server.client.base_url}/metrics").status_code == 200 and in_progress(server) == 0
+            except httpx.TransportError:
+                return False
+
+        await_that(nothing)
+
+
+def workers(parent: int) -> list[int]:
+    """The processes that serve."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon", "nan", "inf", ""])
+def test_a_timeout_that_is_none_is_refused(timeout: str, tmp_path: Path) -> None:
+    from upright.runtime.outcome import RefusedError
+    from upright.runtime.serve import serve
+
+    with pytest.raises(RefusedError, match="UPRIGHT_TIMEOUT must be a positive number of seconds; it is "):
+        serve({"UPRIGHT_TIMEOUT": timeout})
+
+
+async def test_what_waits_for_a_thread_is_bounded_and_what_nobody_waits_for_is_never_done() -> None:
+    threads, gate, done = PredictionThreads(1, waiting=2), threading.Event(), list[Any]()
+    begun, loop = asyncio.Event(), asyncio.get_running_loop()
+    first = asyncio.create_task(threads.run(lambda: loop.call_soon_threadsafe(begun.set) and gate.wait()))
+    await begun.wait()
+    waiting = [asyncio.create_task(threads.run(lambda: done.append(1), 0.05)) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(OverloadedError):
+        await threads.run(lambda: done.append(1))
+    assert [type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)] == [TimeoutError] * 2
+
+    gate.set()
+    assert await first
+    assert await threads.run(lambda: 7, 60) == 7
+    assert done == []
+    assert threads.busy_for() == 0
+
+
+async def test_what_a_call_raises_is_its_caller_s() -> None:
+    threads = PredictionThreads(1, waiting=1)
+
+    with pytest.raises(ZeroDivisionError):
+        await threads.run(lambda: 1 // 0)
+    assert await threads.run(lambda: 1) == 1

@@ -1,0 +1,213 @@
+"""Looks beside the turns: each Deployment's own, taken when they are due, kept until recorded, and forgotten."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.builders import NOW, a_pod, after
+from upright.contract import Key
+from upright.pods.reading import Pod, read
+from upright.rollout.measuring import Asked, Source
+from upright.sources.page import Counters
+from upright.sources.pods import Unread
+from upright.sources.schedule import Schedule
+
+KEY = Key("shop", "churn")
+SOON = timedelta(milliseconds=10)
+NEVER = timedelta(hours=1)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - what is awaited is anything
+            await asyncio.sleep(0.001)
+
+
+class ThePods:
+    """Counts one request more each time it is read; may be told to wait."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[Key, Sequence[str]]] = []
+        self.wait: dict[Key, asyncio.Event] = {}
+        self.broken = False
+
+    async def read(self, key: Key, pods: Sequence[Pod]) -> Mapping[str, Counters | Unread]:
+        self.reads.append((key, [pod.name for pod in pods]))
+        if key in self.wait:
+            await self.wait[key].wait()
+        if self.broken:
+            raise ZeroDivisionError
+        return {pod.name: Counters(float(len(self.reads)), 0, 0) for pod in pods}
+
+
+class Watched:
+    """A schedule over pods, and who was woken."""
+
+    def __init__(self) -> None:
+        self.pods = ThePods()
+        self.now = NOW
+        self.source = Schedule(self.pods, lambda: self.now)
+        self.woken: list[Key] = []
+        self.source.begin(self.woken.append)
+
+    async def until(self, reads: int) -> None:
+        """So many looks have been taken to their end."""
+        await until(lambda: len(self.pods.reads) >= reads and not any(kept.look for kept in self.source._kept.values()))
+
+
+def asked(
+    comparison: str = "a-b", *, interval: timedelta = SOON, after: float | None = None, pods: Sequence[str] = ("c", "s")
+) -> Asked:
+    canary, *stable = [read(a_pod(name)) for name in pods]
+    return Asked(comparison, {"canary": [canary], "stable": stable}, {"errors": "ErrorRate"}, interval, after)
+
+
+def test_it_is_a_source() -> None:
+    source: Source = Schedule(ThePods())
+    assert source
+
+
+async def test_reading_never_waits_and_the_first_look_is_taken_at_once() -> None:
+    watched = Watched()
+    assert not watched.source.read(KEY, asked(interval=NEVER)).arms
+    await watched.until(reads=1)
+    assert watched.woken == [KEY]
+    reading = watched.source.read(KEY, asked(interval=NEVER))
+    assert {arm: measured.state for arm, measured in reading.arms.items()} == {"canary": "Counted", "stable": "Counted"}
+    await asyncio.sleep(0.05)
+    assert len(watched.pods.reads) == 1
+    watched.source.forget(KEY)
+
+
+async def test_looks_go_on_by_themselves_and_each_wakes_until_they_are_recorded() -> None:
+    watched = Watched()
+    watched.source.read(KEY, asked())
+    await watched.until(reads=5)
+    looks = watched.source.read(KEY, asked()).looks
+    assert len(looks) >= 3
+    assert [look.time for look in looks] == sorted({look.time for look in looks})
+    assert len(watched.woken) == len(watched.pods.reads)
+    left = watched.source.read(KEY, asked(after=looks[1].time)).looks
+    assert left[: len(looks) - 2] == looks[2:]
+    watched.source.forget(KEY)
+
+
+async def test_a_shorter_interval_counts_from_the_last_look_and_a_longer_one_as_well() -> None:
+    watched = Watched()
+    watched.source.read(KEY, asked(interval=NEVER))
+    await watched.until(reads=1)
+    watched.source.read(KEY, asked(interval=SOON))
+    await watched.until(reads=3)
+    watched.source.read(KEY, asked(interval=NEVER))
+    reads = len(watched.pods.reads)
+    await asyncio.sleep(0.05)
+    assert len(watched.pods.reads) <= reads + 1
+    watched.source.forget(KEY)
+
+
+async def test_another_comparison_begins_from_nothing_also_in_the_middle_of_a_look() -> None:
+    watched = Watched()
+    watched.source.read(KEY, asked())
+    await watched.until(reads=3)
+    watched.pods.wait[KEY] = asyncio.Event()
+    reads = len(watched.pods.reads)
+    await until(lambda: len(watched.pods.reads) > reads)
+    reading = watched.source.read(KEY, asked("a-c", interval=NEVER, pods=("d", "s")))
+    assert (reading.looks, reading.arms) == ((), {})
+    watched.pods.wait.pop(KEY).set()
+    woken = len(watched.woken)
+    await watched.until(reads=reads + 2)
+    assert watched.pods.reads[-1] == (KEY, ["d", "s"])
+    assert len(watched.woken) == woken + 1
+    watched.source.forget(KEY)
+
+
+async def test_a_look_is_taken_of_the_pods_that_are_there_then() -> None:
+    watched = Watched()
+    watched.source.read(KEY, asked())
+    watched.source.read(KEY, asked(pods=("c", "s", "t")))
+    await watched.until(reads=1)
+    assert watched.pods.reads[0] == (KEY, ["c", "s", "t"])
+    watched.source.forget(KEY)
+
+
+async def test_pods_that_are_slow_hold_up_nobody_elses_looks() -> None:
+    watched, other = Watched(), Key("shop", "slow")
+    watched.pods.wait[other] = asyncio.Event()
+    watched.source.read(other, asked())
+    watched.source.read(KEY, asked())
+    await until(lambda: watched.woken.count(KEY) >= 4)
+    assert [key for key, _ in watched.pods.reads].count(other) == 1
+    for key in (KEY, other):
+        watched.source.forget(key)
+
+
+async def test_nothing_is_left_of_what_was_forgotten() -> None:
+    before = asyncio.all_tasks()
+    watched = Watched()
+    idle, looking = Key("shop", "idle"), Key("shop", "looking")
+    watched.pods.wait[looking] = asyncio.Event()
+    watched.source.read(idle, asked(interval=NEVER))
+    watched.source.read(looking, asked())
+    await until(lambda: len(watched.pods.reads) == 2 and watched.source._kept[idle].look is None)
+    kept = [weakref.ref(kept.comparison) for kept in watched.source._kept.values()]
+    for key in (idle, looking, Key("shop", "unknown")):
+        watched.source.forget(key)
+    await asyncio.sleep(0.01)
+    gc.collect()
+    assert asyncio.all_tasks() == before
+    assert not watched.source._kept
+    assert [ref() for ref in kept] == [None, None]
+    woken = list(watched.woken)
+    await asyncio.sleep(0.05)
+    assert watched.woken == woken
+
+
+async def test_between_looks_there_is_no_task() -> None:
+    before = asyncio.all_tasks()
+    watched = Watched()
+    watched.source.read(KEY, asked(interval=NEVER))
+    await watched.until(reads=1)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    watched.source.forget(KEY)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(hours=1)], ids=["back", "forward"])
+async def test_a_clock_that_jumps_makes_no_look_late_and_none_early(jump: timedelta) -> None:
+    watched = Watched()
+    watched.source.read(KEY, asked(interval=NEVER))
+    await watched.until(reads=1)
+    watched.now += jump
+    watched.source.read(KEY, asked(interval=NEVER))
+    await asyncio.sleep(0.05)
+    assert len(watched.pods.reads) == 1
+    watched.source.read(KEY, asked(interval=SOON))
+    await watched.until(reads=4)
+    times = [look.time for look in watched.source.read(KEY, asked(interval=SOON)).looks]
+    assert times == sorted(set(times))
+    watched.source.forget(KEY)
+
+
+async def test_looks_go_on_after_those_that_the_status_contains_although_the_clock_is_behind() -> None:
+    watched, recorded = Watched(), after(hours=1).timestamp()
+    watched.source.read(KEY, asked(after=recorded))
+    await watched.until(reads=3)
+    assert all(look.time > recorded for look in watched.source.read(KEY, asked(after=recorded)).looks)
+    assert watched.source.read(KEY, asked(after=recorded)).looks
+    watched.source.forget(KEY)
+
+
+async def test_a_mistake_of_ours_is_logged_and_ends_no_looks(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    watched.pods.broken = True
+    watched.source.read(KEY, asked())
+    await watched.until(reads=2)
+    assert "shop/churn: a mistake of Upright's own spoiled a look" in caplog.text
+    watched.pods.broken = False
+    await until(lambda: bool(watched.woken))
+    watched.source.forget(KEY)

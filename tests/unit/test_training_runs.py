@@ -1,0 +1,696 @@
+"""TrainingJob: what starts a run, what a version says of it, and what is taken up of an earlier object of the name."""
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import (
+    DEFAULTS,
+    DIGEST,
+    NOW,
+    AWorld,
+    a_pod,
+    a_training_job,
+    after,
+    as_stored,
+    exited,
+    metadata,
+    waiting,
+)
+from tests.unit.test_training import REPORT, run_of, said, stalled
+from upright.api import names
+from upright.api.artifact import digest_of_files
+from upright.api.training_job import TrainingJob
+from upright.contract import Correction, Key, Manifest, Plan, Reference, ResourceType
+from upright.locations import locate
+from upright.runtime.folder import entries
+from upright.training.inputs import inputs_of
+from upright.training.kind import TrainingJobs
+
+CODE: dict[str, Any] = {"code": {"uri": "configmap://code"}}
+
+
+class Counting(AWorld):
+    """Counts what the API server is asked for."""
+
+    fetched = 0
+
+    async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        self.fetched += 1
+        return await super().fetch(type, namespace, name)
+
+
+class Cluster:
+    """What a TrainingJob lives in: plans are carried out, and what others do is said by the test."""
+
+    def __init__(self, resource: TrainingJob | None = None, **spec: Any) -> None:
+        self.now = NOW
+        self.manifest: dict[str, Any] = dict(as_stored(resource or a_training_job(**spec)))
+        self.kind = TrainingJobs(DEFAULTS)
+        self.objects: dict[tuple[ResourceType, str], dict[str, Any]] = {}
+        self.told: list[Manifest] = []
+        self.fetched = 0
+        self.version_of_all = 0
+        self.put(names.CLAIMS, "models")
+
+    def put(self, type: ResourceType, name: str, **more: Any) -> None:
+        """An object as the watches deliver it; another resourceVersion each time."""
+        self.version_of_all += 1
+        meta = metadata(name, resourceVersion=str(self.version_of_all))
+        self.objects[type, name] = {"metadata": {**meta, **more.pop("metadata", {})}, **more}
+
+    def change(self, **spec: Any) -> None:
+        self.manifest["spec"] = {**self.manifest["spec"], **spec}
+
+    def annotate(self, **annotations: str) -> None:
+        changed = {f"upright.dev/{name.replace('_', '-')}": value for name, value in annotations.items()}
+        self.manifest["metadata"] = {**self.manifest["metadata"], "annotations": changed}
+
+    async def turn(self) -> Plan:
+        """One turn, carried out."""
+        world = Counting(*((key[0], one) for key, one in self.objects.items()), now=self.now, told=self.told)
+        plan = self.kind.plan(await self.kind.observe(self.manifest, world))
+        self.fetched += world.fetched
+        self.manifest["status"] = dict(plan.status)
+        for made in plan.create:
+            of, name = names.JOBS if made["kind"] == "Job" else names.MODEL_VERSIONS, made["metadata"]["name"]
+            assert (of, name) not in self.objects, f"{name} is made twice"
+            self.put(of, name, **made)
+        for gone in plan.delete:
+            del self.objects[gone.type, gone.name]
+        return plan
+
+    async def settle(self) -> Plan:
+        """Turns until nothing changes; returns the last one that did something."""
+        last = await self.turn()
+        for _ in range(10):
+            before = self.manifest.get("status")
+            plan = await self.turn()
+            if plan.status == before and not (plan.create or plan.delete or plan.correct):
+                return last
+            last = plan
+        raise AssertionError("it never settles")
+
+    @property
+    def runs(self) -> list[Any]:
+        found: list[Any] = self.manifest["status"]["runs"]
+        return found
+
+    def job(self, name: str) -> dict[str, Any]:
+        return self.objects[names.JOBS, name]
+
+    def version(self, name: str) -> Any:
+        return self.objects[names.MODEL_VERSIONS, name]["spec"]
+
+    def has(self, job: str, condition: str, reason: str = "") -> None:
+        self.job(job)["status"] = {"conditions": [{"type": condition, "status": "True", "reason": reason}]}
+
+    def pod(self, job: str, containers: Any, **status: Any) -> None:
+        made = dict(a_pod(f"{job}-x", containers=containers, **status))
+        owner = {"uid": self.job(job)["metadata"]["uid"], "controller": True}
+        self.objects[names.PODS, f"{job}-x"] = {**made, "metadata": {**made["metadata"], "ownerReferences": [owner]}}
+
+    async def publish(self, job: str) -> None:
+        """Its run ends in a version."""
+        self.pod(job, {"publish": published()}, phase="Succeeded")
+        self.has(job, "Complete")
+        await self.settle()
+
+
+def published() -> Any:
+    ended = exited(0, REPORT)
+    return {"terminated": {**ended["terminated"], "finishedAt": "2026-11-22T11:59:00Z"}}
+
+
+async def trained(**spec: Any) -> Cluster:
+    """Its first run has succeeded."""
+    cluster = Cluster(**spec)
+    for field in ("code", "data"):
+        if field in spec:
+            cluster.put(names.CONFIG_MAPS, field, data={"a": "1"})
+    await cluster.settle()
+    await cluster.publish("churn-1")
+    assert cluster.manifest["status"]["phase"] == "Succeeded"
+    return cluster
+
+
+# Lineage is what ran
+
+
+async def test_a_version_says_what_its_run_was_started_with_whatever_the_spec_says_by_now() -> None:
+    cluster = Cluster(parameters={"depth": 4}, problem={"goal": "old"}, model="calls")
+    await cluster.settle()
+    cluster.change(parameters={"depth": 9}, problem={"goal": "new"}, model="letters")
+    await cluster.publish("churn-1")
+    version = cluster.version("churn-1")
+    assert version["parameters"] == {"depth": 4}
+    assert version["problem"]["goal"] == "old"
+    assert version["model"] == "calls"
+    assert version["lineage"]["trainingJob"]["inputs"] == cluster.runs[1]["inputs"]
+    assert version["producedAt"] == "2026-11-22T11:59:00+00:00"
+    assert [run["trigger"] for run in cluster.runs] == ["SpecChanged", "Created"]
+    await cluster.publish("churn-2")
+    assert cluster.version("churn-2")["parameters"] == {"depth": 9}
+
+
+async def test_the_job_of_an_older_operator_has_its_parameters_and_falls_back_for_the_rest() -> None:
+    cluster = Cluster(parameters={"depth": 4}, problem={"goal": "told"})
+    await cluster.settle()
+    del cluster.job("churn-1")["metadata"]["annotations"]
+    cluster.change(parameters={"depth": 9})
+    await cluster.publish("churn-1")
+    assert cluster.version("churn-1")["parameters"] == {"depth": 4}
+    assert cluster.version("churn-1")["problem"]["goal"] == "told"
+
+
+async def test_a_run_that_waits_starts_with_the_newest_spec_and_says_so() -> None:
+    cluster = Cluster(output={"store": "pvc://later"}, parameters={"depth": 4})
+    await cluster.settle()
+    first = cluster.runs[0]["inputs"]
+    cluster.change(parameters={"depth": 9})
+    await cluster.settle()
+    assert cluster.runs[0]["inputs"] != first
+    cluster.put(names.CLAIMS, "later")
+    await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+    await cluster.publish("churn-1")
+    assert cluster.version("churn-1")["parameters"] == {"depth": 9}
+    assert cluster.version("churn-1")["lineage"]["trainingJob"]["inputs"] == cluster.runs[0]["inputs"]
+
+
+async def test_parameters_made_invalid_while_a_run_waits_are_said_and_mended() -> None:
+    cluster = Cluster(output={"store": "pvc://later"})
+    await cluster.settle()
+    cluster.change(parameters={"max-depth": 4})
+    plan = await cluster.settle()
+    assert "'max-depth'" in (stalled(plan) or "")
+    cluster.put(names.CLAIMS, "later")
+    cluster.change(parameters={"max_depth": 4})
+    await cluster.settle()
+    assert (names.JOBS, "churn-1") in cluster.objects
+
+
+async def test_a_waiting_run_that_nobody_wants_any_more_is_given_up() -> None:
+    cluster = await trained(parameters={"depth": 4})
+    cluster.change(parameters={"depth": 9}, output={"store": "pvc://later"})
+    await cluster.settle()
+    assert cluster.runs[0]["phase"] == "Pending"
+    cluster.change(parameters={"depth": 4}, output={})
+    plan = await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+    assert plan.status["phase"] == "Succeeded"
+
+
+async def test_a_waiting_run_does_not_start_while_suspended() -> None:
+    cluster = Cluster(output={"store": "pvc://later"})
+    await cluster.settle()
+    cluster.change(suspend=True)
+    cluster.put(names.CLAIMS, "later")
+    plan = await cluster.settle()
+    assert plan.status["phase"] == "Suspended"
+    assert (names.JOBS, "churn-1") not in cluster.objects
+
+
+# What starts a run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "calls"},
+        {"data": [{"name": "more", "uri": "pvc://models"}]},
+        {"code": {"uri": "configmap://code", "digest": DIGEST}},
+        {"parameters": {"depth": 9}},
+        {"output": {"store": "pvc://models/elsewhere"}},
+        *(
+            {"train": {"command": ["python"], **more}}
+            for more in (
+                {"command": ["sh"]},
+                {"image": "mine:2"},
+                {"args": ["-v"]},
+                {"env": [{"name": "A", "value": "1"}]},
+                {"envFrom": [{"configMapRef": {"name": "a"}}]},
+                {"pod": {"initContainers": [{"name": "fetch", "image": "fetch:2"}]}},
+                {"pod": {"volumes": [{"name": "cache", "emptyDir": {}}]}},
+            )
+        ),
+    ],
+    ids=str,
+)
+async def test_what_decides_the_outcome_starts_a_run(change: Any) -> None:
+    cluster = await trained(**CODE, train={"command": ["python"]})
+    cluster.change(**change)
+    await cluster.turn()
+    assert [run["trigger"] for run in cluster.runs] == ["SpecChanged", "Created"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "churn"},  # the default, written out
+        {"problem": {"goal": "another"}},
+        *({field: "2h"} for field in ("deadline", "ttl")),
+        *({field: 2} for field in ("retries", "history")),
+        *(
+            {"train": {"command": ["python"], **more}}
+            for more in (
+                {"image": "", "args": [], "env": [], "pod": {}},  # as the API server fills it in
+                {"resources": {"limits": {"memory": "8Gi"}}},
+                {"metadata": {"labels": {"team": "growth"}, "annotations": {"cost": "12"}}},
+                {"pod": {"tolerations": [{"key": "gpu"}], "nodeSelector": {"gpu": "yes"}}},
+                {"pod": {"imagePullSecrets": [{"name": "registry"}], "priorityClassName": "night"}},
+                {"pod": {"containers": [{"name": "publish", "resources": {"limits": {"cpu": "1"}}}]}},
+            )
+        ),
+    ],
+    ids=str,
+)
+async def test_what_decides_nothing_starts_none(change: Any) -> None:
+    cluster = await trained(**CODE, train={"command": ["python"]})
+    before = cluster.manifest["status"]
+    cluster.change(**change)
+    await cluster.turn()
+    assert cluster.runs == before["runs"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "before", "now", "starts"),
+    [
+        ("configmap://code", {"data": {"a": "1"}}, {"data": {"a": "2"}}, True),
+        ("configmap://code", {"data": {"a": "1"}}, {"data": {"a": "1"}, "metadata": {"labels": {"x": "y"}}}, False),
+        ("configmap://code", {"data": {"a": "1"}}, {"binaryData": {"a": base64.b64encode(b"1").decode()}}, False),
+        ("configmap://code/a", {"data": {"a": "1", "b": "1"}}, {"data": {"a": "1", "b": "2"}}, False),
+        ("configmap://code/a.b-c", {"data": {"a.b-c": "1"}}, {"data": {"a.b-c": "2"}}, True),
+    ],
+)
+async def test_a_config_map_counts_by_its_content(uri: str, before: Any, now: Any, starts: bool) -> None:
+    cluster = Cluster(code={"uri": uri})
+    cluster.put(names.CONFIG_MAPS, "code", **before)
+    await cluster.settle()
+    await cluster.publish("churn-1")
+    cluster.put(names.CONFIG_MAPS, "code", **now)
+    await cluster.turn()
+    plan = await cluster.turn()
+    assert [run["name"] for run in cluster.runs] == (["churn-2", "churn-1"] if starts else ["churn-1"])
+    if starts:
+        assert f"{uri} has changed" in plan.events[-1].message
+
+
+async def test_a_config_map_that_changes_during_a_run_starts_another_one_after_it() -> None:
+    cluster = Cluster(**CODE)
+    cluster.put(names.CONFIG_MAPS, "code", data={"a": "1"})
+    await cluster.settle()
+    cluster.put(names.CONFIG_MAPS, "code", data={"a": "2"})
+    await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+    await cluster.publish("churn-1")
+    assert [run["name"] for run in cluster.runs] == ["churn-2", "churn-1"]
+
+
+async def test_a_config_map_that_is_gone_starts_nothing() -> None:
+    cluster = await trained(**CODE)
+    del cluster.objects[names.CONFIG_MAPS, "code"]
+    await cluster.settle()
+    assert len(cluster.runs) == 1
+
+
+async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before_it_is_missed() -> None:
+    class Late(AWorld):
+        def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+            return None if type in (names.CLAIMS, names.CONFIG_MAPS) else super().get(type, namespace, name)
+
+        async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+            return super().get(type, namespace, name)
+
+    there = [
+        (names.CLAIMS, {"metadata": metadata("models")}),
+        (names.CONFIG_MAPS, {"metadata": metadata("code", resourceVersion="1"), "data": {"a": "1"}}),
+    ]
+    seen = await TrainingJobs(DEFAULTS).observe(as_stored(a_training_job(**CODE)), Late(*there))
+    assert seen.obstacles == []
+    assert seen.inputs.sources.keys() == {"configmap://code"}
+
+
+async def test_a_config_map_is_asked_for_once_for_each_version_of_it() -> None:
+    cluster = await trained(**CODE)
+    assert cluster.fetched == 1
+    cluster.put(names.CONFIG_MAPS, "code", data={"a": "1"})
+    await cluster.settle()
+    assert cluster.fetched == 2
+    cluster.kind.forget(Key("shop", "churn"))
+    await cluster.settle()
+    assert cluster.fetched == 3
+
+
+@pytest.mark.parametrize("uri", ["configmap://code", "configmap://code/b.bin"])
+def test_the_operator_and_the_pod_compute_the_same_digest(tmp_path: Path, uri: str) -> None:
+    content = {"data": {"a.py": "π\r\n"}, "binaryData": {"b.bin": base64.b64encode(b"\0\xff").decode()}}
+    files = {"a.py": "π\r\n".encode(), "b.bin": b"\0\xff"}
+    location = locate(uri)
+    for name, text in files.items():
+        if location.path in ("", name):
+            (tmp_path / name).write_bytes(text)
+    assert location.digest(content) == digest_of_files(entries(tmp_path))
+
+
+async def test_going_back_to_what_a_kept_version_was_made_from_uses_it() -> None:
+    cluster = await trained(**CODE, parameters={"depth": 4})
+    cluster.change(parameters={"depth": 9})
+    await cluster.settle()
+    await cluster.publish("churn-2")
+    cluster.change(parameters={"depth": 4})
+    plan = await cluster.turn()
+    assert [event.reason for event in plan.events if event.at is None] == ["VersionReused"]
+    assert plan.status["lastVersion"] == "churn-1"
+    assert "churn-1 was made from this very spec" in (said(plan, "Ready") or "")
+    assert len(cluster.runs) == 2
+    plan = await cluster.turn()
+    assert "VersionReused" not in [event.reason for event in plan.events]
+    cluster.annotate(run_requested="now")
+    await cluster.settle()
+    assert cluster.runs[0]["trigger"] == "Requested"
+
+
+@pytest.mark.parametrize("phase", ["Corrupt", "Missing", None])
+async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase: str | None) -> None:
+    cluster = await trained(parameters={"depth": 4})
+    cluster.change(parameters={"depth": 9})
+    await cluster.settle()
+    await cluster.publish("churn-2")
+    if phase is None:
+        del cluster.objects[names.MODEL_VERSIONS, "churn-1"]
+    else:
+        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": phase}
+    cluster.change(parameters={"depth": 4})
+    await cluster.settle()
+    assert cluster.runs[0]["name"] == "churn-3"
+
+
+async def test_the_old_code_in_its_config_map_again_needs_no_run() -> None:
+    cluster = await trained(**CODE)
+    cluster.put(names.CONFIG_MAPS, "code", data={"a": "2"})
+    await cluster.settle()
+    await cluster.publish("churn-2")
+    cluster.put(names.CONFIG_MAPS, "code", data={"a": "1"})
+    await cluster.settle()
+    assert len(cluster.runs) == 2
+    assert cluster.manifest["status"]["lastVersion"] == "churn-1"
+
+
+OLD_SPEC: dict[str, Any] = {
+    "data": [
+        {"name": "train", "uri": "configmap://rows/train.csv"},
+        {"name": "more", "uri": "pvc://lake/a", "digest": DIGEST},
+    ],
+    "code": {"uri": "configmap://churn-code"},
+    "parameters": {"max_depth": 4, "ratio": 0.5, "nested": {"any": ["json", None]}},
+    "train": {
+        "command": ["python", "train.py"],
+        "args": ["-v"],
+        "env": [{"name": "A", "value": "1"}],
+        "envFrom": [{"configMapRef": {"name": "x"}}],
+        "resources": {"limits": {"memory": "1Gi"}},
+        "pod": {"nodeSelector": {"gpu": "yes"}},
+    },
+    "output": {"store": "pvc://models"},
+}
+OLD_STATUS = {
+    "observedGeneration": 1,
+    "phase": "Succeeded",
+    "runs": [
+        {
+            "name": "churn-1",
+            "number": 1,
+            "trigger": "Created",
+            "phase": "Succeeded",
+            "inputs": "a7e798ab70",
+            "startedAt": "2026-11-20T12:00:00Z",
+            "finishedAt": "2026-11-20T12:01:00Z",
+            "attempts": 1,
+            "modelVersion": "churn-1",
+            "metrics": {"accuracy": 0.9},
+            "data": {"train": DIGEST, "more": DIGEST},
+            "message": "Run churn-1 produced ModelVersion churn-1.",
+        }
+    ],
+    "lastVersion": "churn-1",
+}
+"""As the operator of commit 1831db3 wrote it."""
+
+
+async def test_an_upgrade_starts_no_run_and_takes_what_is_there_as_what_was_trained_on() -> None:
+    cluster = Cluster(a_training_job(status=OLD_STATUS, **OLD_SPEC))
+    cluster.put(names.CONFIG_MAPS, "rows", data={"train.csv": "1"})
+    cluster.put(names.CONFIG_MAPS, "churn-code", data={"train.py": "1"})
+    cluster.put(names.CLAIMS, "lake")
+    await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+    cluster.change(train={**OLD_SPEC["train"], "resources": {}})
+    await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+    cluster.put(names.CONFIG_MAPS, "churn-code", data={"train.py": "2"})
+    await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-2", "churn-1"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "hash"),
+    [
+        (OLD_SPEC, "a7e798ab70"),
+        ({"train": {"command": ["python", "train.py"]}}, "6f93016d57"),
+        ({**OLD_SPEC, "model": "other"}, "7fb139e238"),
+    ],
+)
+def test_the_hashes_of_older_operators_are_recognised(spec: Any, hash: str) -> None:
+    assert inputs_of(a_training_job(**spec), {}).older == hash
+    described = {**spec, "train": {**spec["train"], "metadata": {"labels": {"a": "b"}}}}
+    assert inputs_of(a_training_job(**described), {}).older == hash
+
+
+async def test_the_kind_is_woken_for_whoever_uses_a_name_or_waits_for_it() -> None:
+    kind = TrainingJobs(DEFAULTS)
+    jobs = [
+        a_training_job("a", code={"uri": "configmap://code/train.py"}),
+        a_training_job("b", data=[{"name": "d", "uri": "pvc://code"}], output={"store": "pvc://own/x"}),
+    ]
+    world = AWorld(*((names.TRAINING_JOBS, as_stored(one)) for one in jobs))
+    woken = {
+        (watch.type.plural, name): [key.name for key in watch.wakes({"metadata": metadata(name)}, world)]
+        for watch in kind.watches
+        if watch.metadata
+        for name in ("code", "own", "models", "other")
+    }
+    assert {what: who for what, who in woken.items() if who} == {
+        ("configmaps", "code"): ["a"],
+        ("persistentvolumeclaims", "code"): ["b"],
+        ("persistentvolumeclaims", "own"): ["b"],
+        ("persistentvolumeclaims", "models"): ["a"],  # the default store
+    }
+
+
+@pytest.mark.parametrize("spec", [{}, {"data": 3, "code": "x", "output": []}, {"data": [1, {"uri": 7}]}, None])
+def test_an_object_that_makes_no_sense_is_found_nowhere_and_harms_nobody(spec: Any) -> None:
+    for index in TrainingJobs(DEFAULTS).indexes:
+        list(index.values({"metadata": metadata("churn"), "spec": spec}))
+
+
+# What is taken up
+
+
+def again(cluster: Cluster, **more: Any) -> Cluster:
+    """The object was deleted and made again, or restored: another UID, and no status."""
+    made = {"uid": "uid-of-another", "generation": 1, **more}
+    cluster.manifest = {**cluster.manifest, "metadata": {**cluster.manifest["metadata"], **made}, "status": {}}
+    return cluster
+
+
+async def test_an_object_that_was_made_again_trains_nothing_twice() -> None:
+    cluster = await trained(**CODE)
+    del cluster.objects[names.JOBS, "churn-1"]
+    await again(cluster).settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+    assert cluster.manifest["status"]["phase"] == "Succeeded"
+    assert cluster.manifest["status"]["lastVersion"] == "churn-1"
+    cluster.change(parameters={"depth": 9})
+    await cluster.settle()
+    assert cluster.runs[0]["name"] == "churn-2"
+
+
+async def test_a_request_that_was_answered_before_is_not_answered_again() -> None:
+    cluster = Cluster()
+    cluster.annotate(run_requested="monday")
+    await cluster.settle()
+    await cluster.publish("churn-1")
+    del cluster.objects[names.JOBS, "churn-1"]
+    await again(cluster).settle()
+    assert len(cluster.runs) == 1
+    cluster.annotate(run_requested="tuesday" * 1000)
+    await cluster.settle()
+    assert cluster.runs[0]["name"] == "churn-2"
+    await cluster.publish("churn-2")
+    assert len(cluster.version("churn-2")["lineage"]["trainingJob"]["request"]) == 1024
+    assert len(cluster.runs) == 2
+
+
+async def test_a_job_that_has_lost_its_owner_is_taken_up_and_its_version_is_made() -> None:
+    cluster = Cluster(parameters={"depth": 4})
+    await cluster.settle()
+    job = cluster.job("churn-1")
+    job["metadata"] = {**job["metadata"], "ownerReferences": []}
+    again(cluster).change(parameters={"depth": 9})
+    plan = await cluster.turn()
+    target = Reference(names.JOBS, "shop", "churn-1", "uid-of-churn-1")
+    owner = names.owner_reference("TrainingJob", TrainingJob.model_validate(cluster.manifest).metadata)
+    [correction] = plan.correct
+    assert replace(correction, event=None) == Correction(target, "/metadata/ownerReferences", [owner])
+    assert not plan.create
+    assert [run["phase"] for run in cluster.runs] == ["Running"]
+    job["metadata"] = {**job["metadata"], "ownerReferences": [owner]}
+    await cluster.publish("churn-1")
+    assert cluster.version("churn-1")["parameters"] == {"depth": 4}
+    assert cluster.runs[0]["name"] == "churn-2"
+
+
+@pytest.mark.parametrize("labels", [{}, {names.RUN: "x"}, {names.RUN: "²"}])
+async def test_a_job_that_only_looks_like_ours_is_left_alone(labels: Any) -> None:
+    cluster = Cluster()
+    cluster.put(names.JOBS, "mine", metadata={"labels": {names.TRAINING_JOB: "churn", **labels}})
+    plan = await cluster.settle()
+    assert not plan.correct
+    assert (names.JOBS, "mine") in cluster.objects
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+
+
+async def test_a_job_of_an_earlier_object_that_is_on_its_way_out_is_neither_counted_nor_in_the_way() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    await again(cluster).settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-2"]
+
+
+# What holds a run up
+
+
+async def test_a_container_that_never_ends_costs_no_version_and_the_job_is_ended() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published(), "proxy": {"running": {}}})
+    await cluster.settle()
+    assert cluster.manifest["status"]["phase"] == "Succeeded"
+    assert (names.JOBS, "churn-1") in cluster.objects
+    cluster.now = after(seconds=31)
+    plan = await cluster.turn()
+    assert [one.name for one in plan.delete] == ["churn-1"]
+    assert "proxy would go on" in plan.events[-1].message
+    await cluster.settle()
+    assert [run["phase"] for run in cluster.runs] == ["Succeeded"]
+
+
+async def test_a_container_that_fails_after_the_model_is_published_does_not_train_again() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published(), "proxy": exited(1)}, phase="Failed")
+    await cluster.settle()
+    assert cluster.manifest["status"]["phase"] == "Succeeded"
+    assert (names.JOBS, "churn-1") not in cluster.objects
+
+
+async def test_a_model_that_was_published_before_the_deadline_counts() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published(), "proxy": exited(137)}, phase="Failed")
+    cluster.has("churn-1", "Failed", "DeadlineExceeded")
+    await cluster.settle()
+    assert cluster.manifest["status"]["phase"] == "Succeeded"
+
+
+async def test_a_job_that_a_queue_holds_back_is_queued() -> None:
+    cluster = Cluster(train={"command": ["x"], "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "night"}}})
+    await cluster.settle()
+    job = cluster.job("churn-1")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "night"
+    job["spec"] = {**job["spec"], "suspend": True}
+    cluster.now = after(hours=3)
+    plan = await cluster.turn()
+    assert plan.status["phase"] == run_of(plan)["phase"] == "Pending"
+    assert "queue 'night'" in (said(plan, "Reconciling") or "")
+    assert stalled(plan) is None
+    assert plan.again is None
+    job["spec"] = {**job["spec"], "suspend": False}
+    assert run_of(await cluster.turn())["phase"] == "Running"
+
+
+async def test_a_queued_job_that_somebody_deleted_is_a_failed_run() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    job = cluster.job("churn-1")
+    job["spec"] = {**job["spec"], "suspend": True}
+    await cluster.settle()
+    del cluster.objects[names.JOBS, "churn-1"]
+    plan = await cluster.settle()
+    assert "was deleted" in run_of(plan)["message"]
+
+
+QUOTA = (
+    'Error creating: pods "churn-1-abcde" is forbidden: exceeded quota: compute, requested: limits.memory=1Gi, '
+    "used: limits.memory=2Gi, limited: limits.memory=2Gi"
+)
+
+
+def refused(note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
+    return {
+        "metadata": metadata("event", creationTimestamp=at),
+        "reason": "FailedCreate",
+        "regarding": {"uid": "uid-of-churn-1"},
+        "note": note,
+    }
+
+
+@pytest.mark.parametrize(
+    ("note", "told", "passing"),
+    [
+        (QUOTA, "gets no pod: exceeded quota: compute, requested: limits.memory=1Gi, used", True),
+        (f"(combined from similar events): {QUOTA}", "gets no pod: exceeded quota: compute", True),
+        ('Error creating: pods "churn-1-x" is forbidden: violates PodSecurity "restricted"', "violates", False),
+    ],
+)
+async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: bool) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.told = [refused("Error creating: another", "2026-11-22T12:00:00Z"), refused(note)]
+    cluster.job("churn-1")["metadata"]["creationTimestamp"] = NOW.isoformat()
+    assert said(await cluster.turn(), "Reconciling") == "Run churn-1 is under way (Created)."
+    waits = []
+    for seconds in (5, 10, 20, 3600):
+        cluster.now = after(seconds=seconds)
+        plan = await cluster.turn()
+        assert told in (said(plan, "Reconciling" if passing else "Stalled") or "")
+        assert "churn-1-" not in (run_of(plan)["message"])
+        waits.append(plan.again.total_seconds() if plan.again else None)
+    assert waits == [5, 10, 20, 300]
+    cluster.pod("churn-1", {"train": {"running": {}}})
+    assert stalled(await cluster.turn()) is None
+
+
+async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.now = after(hours=3)
+    plan = await cluster.turn()
+    assert "has no pod yet: `kubectl describe job churn-1`" in (said(plan, "Reconciling") or "")
+    assert not plan.events
+
+
+async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_needs_somebody() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    unscheduled = [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]
+    cluster.pod("churn-1", {}, conditions=unscheduled)
+    plan = await cluster.turn()
+    assert "0/3 nodes" in (said(plan, "Reconciling") or "")
+    assert stalled(plan) is None
+    cluster.pod("churn-1", {"train": waiting("ImagePullBackOff")})
+    assert "cannot be pulled" in (stalled(await cluster.turn()) or "")

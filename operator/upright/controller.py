@@ -53,6 +53,9 @@ LEAVING = 5.0
 """Seconds after which an object that is on its way out is looked at again, should nobody tell that it is gone."""
 REMEMBERED_COMPLAINTS = 1024
 
+MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+"""What tells, in an object's metadata, that it is wanted otherwise than before."""
+
 OBSTACLES = frozenset(
     {each.reason for each in (RefusedError, ForbiddenError, NameTakenError, ContestedError, LeavingError)}
     | {INTERNAL_ERROR}
@@ -248,17 +251,15 @@ class _Loop:
         acted = False
         for manifest in plan.apply:
             with failures.of(leads=self._exists(type_of(manifest, known), manifest)):
-                outcome = await self._actions.apply(type_of(manifest, known), manifest)
-                acted |= outcome.wrote
-                if outcome.restored:
-                    message = f"Put back what somebody changed: {outcome.restored}."
-                    await self._recorder.record(resource, Event("Warning", "Restored", "Apply", message))
+                done = await self._actions.apply(type_of(manifest, known), manifest)
+                acted |= await self._told(resource, done.event, done.wrote)
         for correction in plan.correct:
             with failures.of(leads=True):
                 acted |= await self._told(resource, correction.event, await self._actions.correct(correction))
         for manifest in plan.create:
             with failures.of():
-                acted |= await self._actions.create(type_of(manifest, known), manifest)
+                done = await self._actions.create(type_of(manifest, known), manifest)
+                acted |= await self._told(resource, done.event, done.wrote)
         for scale in plan.scale:
             with failures.of():
                 acted |= await self._told(resource, scale.event, await self._actions.scale(scale))
@@ -385,10 +386,7 @@ def _has_changed(versions: Sequence[Manifest]) -> bool:
     if len(versions) < 2:
         return True
     old, new = versions
-    return any(meta(old).get(field) != meta(new).get(field) for field in _MEANT)
-
-
-_MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+    return any(meta(old).get(field) != meta(new).get(field) for field in MEANT)
 
 
 def _with_obstacle(

@@ -180,6 +180,9 @@ def test_labels_and_annotations_are_on_job_and_pods_and_ours_win() -> None:
         assert meta["labels"]["team"] == "growth"
         assert meta["labels"]["upright.dev/run"] == "1"
         assert meta["annotations"]["cost"] == "12"
+    [owned] = made["metadata"]["ownerReferences"]
+    assert owned["controller"]
+    assert owned["blockOwnerDeletion"]  # the Job's pods are gone before the TrainingJob is, when that is asked for
     template = made["spec"]["template"]["metadata"]["annotations"]
     assert template["upright.dev/parameters"] == '{"a": 1}'
     assert template["kubectl.kubernetes.io/default-container"] == "board"

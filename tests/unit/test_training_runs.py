@@ -1,11 +1,15 @@
 """TrainingJob: what starts a run, what a version says of it, and what is taken up of an earlier object of the name."""
 
+import asyncio
 import base64
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.builders import (
     DEFAULTS,
@@ -723,3 +727,45 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
     assert stalled(plan) is None
     cluster.pod("churn-1", {"train": waiting("ImagePullBackOff")})
     assert "cannot be pulled" in (stalled(await cluster.turn()) or "")
+
+
+EDITS: dict[str, Any] = {
+    "parameters": lambda cluster, n: cluster.change(parameters={"depth": n}),
+    "code": lambda cluster, n: cluster.put(names.CONFIG_MAPS, "code", data={"a": str(n)}),
+    "no code": lambda cluster, _: cluster.objects.pop((names.CONFIG_MAPS, "code"), None),
+    "request": lambda cluster, n: cluster.annotate(run_requested=str(n)),
+    "suspend": lambda cluster, n: cluster.change(suspend=n == 0),
+    "history": lambda cluster, n: cluster.change(history=n + 1),
+    "version gone": lambda cluster, n: cluster.objects.pop((names.MODEL_VERSIONS, f"churn-{n + 1}"), None),
+    "job gone": lambda cluster, n: cluster.objects.pop((names.JOBS, f"churn-{n + 1}"), None),
+    "later": lambda cluster, n: setattr(cluster, "now", cluster.now + timedelta(hours=12 * n)),
+}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([*EDITS, "turn", "publish", "fail", "again"]), st.integers(0, 2)), max_size=25)
+)
+def test_whatever_happens_it_settles_and_one_run_goes_on_at_a_time(steps: list[tuple[str, int]]) -> None:
+    async def live() -> None:
+        cluster = Cluster(**CODE, ttl="24h")
+        for step, n in steps:
+            jobs = [name for (of, name), one in cluster.objects.items() if of == names.JOBS and "status" not in one]
+            if step in EDITS:
+                EDITS[step](cluster, n)
+            elif step == "again":
+                for name in jobs:
+                    del cluster.objects[names.JOBS, name]
+                again(cluster)
+            elif step == "turn":
+                await cluster.turn()
+            elif jobs and step == "publish":
+                await cluster.publish(jobs[-1])
+            elif jobs:
+                cluster.has(jobs[-1], "Failed", "BackoffLimitExceeded")
+            runs = cluster.manifest.get("status", {}).get("runs", [])
+            numbers = [run["number"] for run in runs]
+            assert numbers == sorted(set(numbers), reverse=True)
+            assert sum("finishedAt" not in run for run in runs) <= 1
+        await cluster.settle()
+
+    asyncio.run(live())

@@ -2,29 +2,28 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+Input = TypeVar("Input")
 
 TWICE_THE_SIZE = 2.5
 """How many times as long it may take; the square would be 4."""
 _DOUBLINGS = 3
-_TRIES = 5
-_LEAST = 0.01
+_TRIES = 7
 
 
-def is_linear(run: Callable[[int], object], size: int) -> bool:
-    """Whether `run` takes at most 2.5 times as long for each doubling of the size; several at once, which tells more.
+def is_linear(of_size: Callable[[int], Input], run: Callable[[Input], object], largest: int) -> bool:
+    """Whether `run` takes at most 2.5 times as long for each doubling of its input; several at once tell more than one.
 
-    It counts the processor's time of this thread, the least of several tries: the machine may be busy. A size for which
-    that is less than 10 ms is doubled until it is more.
+    The machine may be busy: it counts the processor's time of this thread, the least of several tries.
     """
-    while (once := _least(run, size)) < _LEAST:
-        size *= 2
-    return _least(run, size * 2**_DOUBLINGS) <= TWICE_THE_SIZE**_DOUBLINGS * once
+    small, large = of_size(largest // 2**_DOUBLINGS), of_size(largest)
+    tries = [(_seconds(run, small), _seconds(run, large)) for _ in range(_TRIES)]
+    of_small, of_large = min(one for one, _ in tries), min(other for _, other in tries)
+    return bool(of_large <= TWICE_THE_SIZE**_DOUBLINGS * of_small)
 
 
-def _least(run: Callable[[int], object], size: int) -> float:
-    def seconds() -> float:
-        began = time.thread_time()
-        run(size)
-        return time.thread_time() - began
-
-    return min(seconds() for _ in range(_TRIES))
+def _seconds(run: Callable[[Input], object], of: Input) -> float:
+    began = time.thread_time()
+    run(of)
+    return time.thread_time() - began

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.fuzz.growth import is_linear
 from upright.api.serving import IN_PROGRESS, REQUESTS
 from upright.sources.page import MAX_BYTES, MAX_LINE, MAX_LINES, Counters, NoCountersError, PageError, Scan, counters
 
@@ -192,13 +192,8 @@ def lines_of_ours(size: int) -> bytes:
 def test_twice_the_page_takes_at_most_two_and_a_half_times_the_time(
     of_size: Callable[[int], bytes], chunk: int
 ) -> None:
-    def seconds(size: int) -> float:
-        page, best = of_size(size), math.inf
-        parts = [page[start : start + chunk] for start in range(0, len(page), chunk)]
-        for _ in range(9):
-            began = time.thread_time()
-            read(*parts)
-            best = min(best, time.thread_time() - began)
-        return best
+    def parts(size: int) -> list[bytes]:
+        page = of_size(size)
+        return [page[start : start + chunk] for start in range(0, len(page), chunk)]
 
-    assert seconds(MAX_BYTES - 100) <= 2.5 * seconds(MAX_BYTES // 2 - 50)
+    assert is_linear(parts, lambda page: read(*page), MAX_BYTES - 100)

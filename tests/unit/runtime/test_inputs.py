@@ -175,8 +175,8 @@ def test_a_link_to_a_folder_is_followed(pod: Pod) -> None:
     (pod.data / "train" / "latest").symlink_to("2026")
     (pod.data / "again" / "2026").mkdir(parents=True)
     (pod.data / "again" / "latest").mkdir()
-    for folder in ("2026", "latest"):
-        (pod.data / "again" / folder / "a.csv").write_text("x")
+    for place in ("2026", "latest"):
+        (pod.data / "again" / place / "a.csv").write_text("x")
     pod.run["data"] = [a_source(), a_source(name="again")]
 
     check_inputs(pod.variables)

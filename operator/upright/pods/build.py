@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from upright.api.artifact import TERMINATION_LIMIT
 from upright.api.pod_fields import RESERVED_VARIABLES
 from upright.contract import Manifest
 
@@ -20,6 +21,11 @@ CONTAINER_SECURITY: Manifest = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+_POD_MESSAGES = 12 * 1024
+"""Bytes of termination messages that the kubelet keeps of a pod, shared evenly among its containers."""
+_INJECTED = 2
+"""For how many containers that others inject there is room: a mesh's init container and its proxy. With more of them a
+report is cut, and read as far as it goes."""
 HTTP_PORT = "http"
 """Name of the port on which a serving pod answers, requests for predictions as well as for its metrics."""
 NO_CREDENTIALS: Manifest = {"automountServiceAccountToken": False, "enableServiceLinks": False}
@@ -41,6 +47,20 @@ POD_SECURITY = pod_security(fixed_ids=True)
 def environment(values: Mapping[str, str]) -> list[Manifest]:
     """Environment variables of just these values: Kubernetes expands $(NAME), and reads $$ as $."""
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in values.items()]
+
+
+def with_report_limit(pod: Mapping[str, Any], reporting: Collection[str]) -> dict[str, Any]:
+    """The pod, with these containers of ours told how long their termination messages may be."""
+    containers = len(pod.get("initContainers", ())) + len(pod["containers"]) + _INJECTED
+    limit = environment({"UPRIGHT_TERMINATION_LIMIT": str(min(TERMINATION_LIMIT, _POD_MESSAGES // containers))})
+    return {
+        **pod,
+        **{
+            field: [{**one, "env": [*one["env"], *limit]} if one["name"] in reporting else one for one in pod[field]]
+            for field in ("initContainers", "containers")
+            if field in pod
+        },
+    }
 
 
 def with_variables(ours: Sequence[Manifest], theirs: Sequence[Manifest]) -> list[Manifest]:

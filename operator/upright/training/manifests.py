@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from upright.api import names
-from upright.api.artifact import REFUSED, TERMINATION_LIMIT, PublishReport, RunSpec
+from upright.api.artifact import REFUSED, PublishReport, RunSpec
 from upright.api.common import API_VERSION
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest
@@ -16,6 +16,7 @@ from upright.pods.build import (
     environment,
     merge_pod,
     pod_security,
+    with_report_limit,
     with_variables,
 )
 from upright.pods.reading import Pod
@@ -28,12 +29,6 @@ _SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}}
 _SHARED = frozenset({"cpu", "memory", "ephemeral-storage"})
 _CLOSED = ("data", "publish")
 """Our own containers: of these only the resources are the user's."""
-
-_POD_MESSAGES = 12 * 1024
-"""Bytes of termination messages that the kubelet keeps of a pod, shared evenly among its containers."""
-_INJECTED = 2
-"""For how many containers that others inject there is room: a mesh's init container and its proxy. With more of them a
-report is cut, and read as far as it goes."""
 
 
 def run_name(training_job: str, number: int) -> str:
@@ -90,7 +85,9 @@ def job(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> Manifes
                         names.PARAMETERS: as_json(spec.parameters),
                     },
                 },
-                "spec": _bounded(merge_pod(spec.train.pod, _pod(owner, run, defaults, store), closed=_CLOSED)),
+                "spec": with_report_limit(
+                    merge_pod(spec.train.pod, _pod(owner, run, defaults, store), closed=_CLOSED), _CLOSED
+                ),
             },
         },
     }
@@ -202,19 +199,6 @@ def _like(resources: Mapping[str, Any]) -> Mapping[str, Any]:
     return alike or _SMALL
 
 
-def _bounded(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """The pod, with our containers told how long their reports may be."""
-    containers = len(pod["initContainers"]) + len(pod["containers"]) + _INJECTED
-    limit = environment({"UPRIGHT_TERMINATION_LIMIT": str(min(TERMINATION_LIMIT, _POD_MESSAGES // containers))})
-    return {
-        **pod,
-        **{
-            field: [{**one, "env": [*one["env"], *limit]} if one["name"] in _CLOSED else one for one in pod[field]]
-            for field in ("initContainers", "containers")
-        },
-    }
-
-
 def _run_spec(owner: TrainingJob, run: Run, store: str) -> str:
     spec = owner.spec
     return RunSpec.model_validate(
@@ -236,6 +220,8 @@ def model_version(owner: TrainingJob, run: Run, job: Manifest, report: PublishRe
     It has no owner: it outlives the TrainingJob.
     """
     told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if "signature" in report.truncated:  # what is left of it would be taken for the whole
+        told.pop("signature", None)
     record = read_record(job)
     trigger, inputs, request = (
         (record.trigger, record.inputs, record.request) if record else (run.trigger, run.inputs, run.request)

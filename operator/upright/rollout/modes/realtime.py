@@ -6,7 +6,6 @@ from typing import Any
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
-from upright.api.pod_fields import RESERVED_VARIABLES
 from upright.contract import Manifest
 from upright.defaults import Defaults
 from upright.locations import locate
@@ -17,6 +16,8 @@ from upright.pods.build import (
     environment,
     merge_pod,
     pod_security,
+    with_report_limit,
+    with_variables,
 )
 
 SERVE = "serve"
@@ -71,7 +72,7 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
             },
             "annotations": {**serving.metadata.annotations, "kubectl.kubernetes.io/default-container": SERVE},
         },
-        "spec": merge_pod(serving.pod, _pod(owner, version, defaults)),
+        "spec": with_report_limit(merge_pod(serving.pod, _pod(owner, version, defaults)), (SERVE,)),
     }
 
 
@@ -92,11 +93,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "name": SERVE,
         "image": serving.image or defaults.runtime_image,
         **({} if serving.image else {"args": ["serve"]}),
-        # The schema refuses reserved names; what was stored before it did has none of them either.
-        "env": [
-            *environment(variables),
-            *(one for one in serving.env if not str(one.get("name")).startswith(RESERVED_VARIABLES)),
-        ],
+        "env": with_variables(environment(variables), serving.env),
         "ports": [{"name": HTTP_PORT, "containerPort": serving.port}],
         "resources": serving.resources,
         "securityContext": CONTAINER_SECURITY,
@@ -110,7 +107,9 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
     return {
         **NO_CREDENTIALS,
         "securityContext": pod_security(fixed_ids=defaults.fixed_ids),
-        "terminationGracePeriodSeconds": _STOP_SECONDS,
+        "terminationGracePeriodSeconds": max(
+            _STOP_SECONDS, round(serving.timeout.total_seconds()) + _DRAIN_SECONDS + 5
+        ),
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}, place.volume("store")],
     }

@@ -35,6 +35,10 @@ WATCH_SECONDS = 240
 SILENCE = 90.0
 """Seconds without a line after which a watch is taken for dead: a bookmark comes every minute."""
 
+YAML = "application/yaml"
+"""JSON is YAML, too. Of YAML the API server keeps free-form content (a ControllerRevision's data) in the form in which it
+writes JSON itself. It keeps that of JSON as it came, and later, when the garbage collector or we change an owner, takes
+its own form of it for a change of what is immutable."""
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
@@ -144,7 +148,9 @@ class Client:
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._send("create", "POST", type, namespace_of(manifest), query=query, body=manifest)
+        body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
+        namespace = namespace_of(manifest)
+        return await self._send("create", "POST", type, namespace, query=query, body=body, content=content)
 
     async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
         """Server-side apply. With a UID in the manifest, only that very object; `force` takes fields from others."""

@@ -36,9 +36,9 @@ SILENCE = 90.0
 """Seconds without a line after which a watch is taken for dead: a bookmark comes every minute."""
 
 YAML = "application/yaml"
-"""JSON is YAML, too. Of YAML the API server keeps free-form content (a ControllerRevision's data) in the form in which it
-writes JSON itself. It keeps that of JSON as it came, and later, when the garbage collector or we change an owner, takes
-its own form of it for a change of what is immutable."""
+"""JSON is YAML, too. Of YAML the API server keeps free-form content (a ControllerRevision's data) in its own spelling. Of
+JSON it keeps it as it came, and when the garbage collector or we change an owner later, it takes its own spelling for a
+change of what is immutable."""
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"

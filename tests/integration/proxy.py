@@ -101,7 +101,7 @@ class Proxy:
         headers = {name: value for name, value in request.headers.items() if name not in ("Host", "Accept-Encoding")}
         timeout = aiohttp.ClientTimeout(total=None)
         async with upstream.request(
-            request.method, request.rel_url, headers=headers, data=await request.read(), timeout=timeout
+            request.method, request.rel_url, headers=headers, data=await request.read() or None, timeout=timeout
         ) as response:
             if "watch" in request.query:
                 return await self._watch(request, response, fault.cut)

@@ -108,6 +108,32 @@ def give_back(place: Place, what: str) -> None:
         place.kubectl("create", "clusterrolebinding", place.account, "--clusterrole=cluster-admin", account)
 
 
+def test_an_event_in_the_last_of_thirty_namespaces_is_handled_promptly(place: Place) -> None:
+    with ExitStack() as stack:
+        names = [stack.enter_context(fresh_namespace(place.cluster)) for _ in range(30)]
+        many = stack.enter_context(place.run("many", ",".join(names)))
+        until(many.leads, "it leads", 60)
+        place.toy("first", names[0])
+        until(lambda: place.handled("first", names[0]), "it works")
+        for name in names:
+            place.toy("bear", name, applied={"a": 80})
+        until(lambda: place.status("bear", names[-1]).get("services") == 1, "so does the last", 10)
+        assert all(place.status("bear", name).get("services") == 1 for name in names)
+
+
+def test_a_config_map_that_a_toy_waits_for_wakes_it_and_costs_no_request(place: Place, running: Operator) -> None:
+    place.toy("waiting", waitsFor="code")
+    until(lambda: place.status("waiting").get("found") is False, "it waits")
+    running.settled()
+    before = running.requests()
+    place.kubectl("create", "configmap", "code", "--from-literal=train.py=" + "x" * 100_000)
+    until(lambda: place.status("waiting")["found"], "it has noticed", 5)
+    place.kubectl("delete", "configmap", "code")
+    until(lambda: not place.status("waiting")["found"], "that it is gone, too", 5)
+    asked = {key: n - before.get(key, 0) for key, n in running.requests().items() if n != before.get(key)}
+    assert {key for key in asked if key[1] == "configmaps"} == set(), "it was told"
+
+
 def test_a_crd_that_is_deleted_and_made_again_is_missed_and_then_handled_again(place: Place, running: Operator) -> None:
     take_away(place, "crd")
     until(lambda: answers(running, "/readyz", 503, "toys.upright.test"), "it says what is missing")
@@ -236,29 +262,3 @@ def test_one_of_two_leads_and_says_so(place: Place, running: Operator) -> None:
         assert (running.metric("upright_leader"), second.metric("upright_leader")) == (1, 0)
         assert running.stop() == 0
         until(lambda: second.metric("upright_leader") == 1, "the second leads", 5)
-
-
-def test_an_event_in_the_last_of_thirty_namespaces_is_handled_promptly(place: Place) -> None:
-    with ExitStack() as stack:
-        names = [stack.enter_context(fresh_namespace(place.cluster)) for _ in range(30)]
-        many = stack.enter_context(place.run("many", ",".join(names)))
-        until(many.leads, "it leads", 60)
-        place.toy("first", names[0])
-        until(lambda: place.handled("first", names[0]), "it works")
-        for name in names:
-            place.toy("bear", name, applied={"a": 80})
-        until(lambda: place.status("bear", names[-1]).get("services") == 1, "so does the last", 10)
-        assert all(place.status("bear", name).get("services") == 1 for name in names)
-
-
-def test_a_config_map_that_a_toy_waits_for_wakes_it_and_costs_no_request(place: Place, running: Operator) -> None:
-    place.toy("waiting", waitsFor="code")
-    until(lambda: place.status("waiting").get("found") is False, "it waits")
-    running.settled()
-    before = running.requests()
-    place.kubectl("create", "configmap", "code", "--from-literal=train.py=" + "x" * 100_000)
-    until(lambda: place.status("waiting")["found"], "it has noticed", 5)
-    place.kubectl("delete", "configmap", "code")
-    until(lambda: not place.status("waiting")["found"], "that it is gone, too", 5)
-    asked = {key: n - before.get(key, 0) for key, n in running.requests().items() if n != before.get(key)}
-    assert {key for key in asked if key[1] == "configmaps"} == set(), "it was told"

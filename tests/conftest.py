@@ -4,6 +4,7 @@ How tests share them and the machine is in `tests/workers.py`.
 """
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -48,6 +49,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker's process outlives its tests: it ends when all workers are done."""
     if (turns := session.config.stash.get(TURNS, None)) is not None:
         turns.end()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once for each reason how many tests were skipped for it."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"SKIPPED [{count}] {reason}")
 
 
 @pytest.fixture(scope="session")

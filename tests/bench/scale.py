@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import base64
 import json
+import math
 import ssl
 import tempfile
 import time
@@ -105,6 +106,11 @@ class Requests:
         """Objects, `resource` as in the API's paths."""
         items: list[Object] = self.send("GET", [(resource.format(f"namespaces/{namespace}"), None)])[0]["items"]
         return items
+
+    def count(self, namespace: str, resource: str) -> int:
+        """How many there are; cheaper than `items`."""
+        page = self.send("GET", [(resource.format(f"namespaces/{namespace}") + "?limit=1", None)])[0]
+        return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
 
 
 def main() -> None:
@@ -213,15 +219,22 @@ def fill(requests: Requests, running: Operator, manifests: Sequence[Object], pat
     requests.create(NAMESPACE, manifests)
     created = time.monotonic()
     say(f"{len(manifests)} objects created in {created - began:.1f} s")
-    at_rest(running, patience)
+    while wrong := misplaced(requests):
+        if time.monotonic() > created + patience:
+            say(f"NOT AS IT SHOULD BE: {dict(wrong)}")
+            break
+        at_rest(running, patience)
     say(f"all carried out {time.monotonic() - created:.0f} s after the last one; {memory(running, 'VmRSS')} MB")
+
+
+def misplaced(requests: Requests) -> Counter[str]:
+    """How many objects are not where they should be."""
     wrong: Counter[str] = Counter()
     for kind, phase in (("TrainingJob", "Succeeded"), ("ModelVersion", "Ready"), ("Deployment", "Stable")):
         for one in requests.items(NAMESPACE, "/apis/upright.dev/v1alpha1/{}/" + PLURALS[kind]):
             if (found := one.get("status", {}).get("phase")) != phase:
                 wrong[f"{kind} is {found}"] += 1
-    if wrong:
-        say(f"NOT AS IT SHOULD BE: {dict(wrong)}")
+    return wrong
 
 
 def at_rest(running: Operator, patience: float) -> None:
@@ -230,8 +243,8 @@ def at_rest(running: Operator, patience: float) -> None:
 
     def quiet() -> bool:
         assert running.process.poll() is None, running.log[-2000:]
-        now = running.writes()
-        if now != seen[-1][1] or queued(running):
+        now, waiting = running.writes(), queued(running)
+        if now != seen[-1][1] or waiting != 0:
             seen[:] = [(time.monotonic(), now)]
         return time.monotonic() - seen[-1][0] > 10
 
@@ -262,7 +275,7 @@ def burst(requests: Requests, running: Operator, namespace: str, sizes: Sizes, s
     requests.create(namespace, [training_job(f"burst-{number}") for number in range(sizes.burst)])
     created = time.monotonic() - began
     jobs = "/apis/batch/v1/{}/jobs"
-    wait_until(lambda: len(requests.items(namespace, jobs)) >= sizes.burst, 600, lambda: "no Jobs", every=0.1)
+    wait_until(lambda: requests.count(namespace, jobs) >= sizes.burst, 600, lambda: "not all Jobs", every=0.1)
     say(
         f"{sizes.burst} TrainingJobs made in {created:.1f} s: all Jobs exist {time.monotonic() - began:.1f} s "
         "after the first request (mark: 8 s)"
@@ -324,7 +337,9 @@ def durations(running: Operator) -> dict[str, tuple[float, float]]:
 
 
 def queued(running: Operator) -> float:
-    return sum(samples(running, "upright_queue_depth").values())
+    """How many keys stand in line; unknown while it does not answer."""
+    depths = samples(running, "upright_queue_depth")
+    return sum(depths.values()) if depths else math.nan
 
 
 def memory(running: Operator, field: str) -> int:

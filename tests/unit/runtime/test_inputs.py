@@ -225,8 +225,13 @@ def test_a_deep_folder_is_read(pod: Pod) -> None:
         deep.mkdir()
     (deep / "x").write_text("x")
     pod.run["data"] = [a_source()]
-
-    check_inputs(pod.variables)
+    try:
+        check_inputs(pod.variables)
+    finally:  # what cleans up after tests goes down by recursion
+        (deep / "x").unlink()
+        while deep.name == "d":
+            deep.rmdir()
+            deep = deep.parent
 
 
 @given(parameters=st.dictionaries(st.text(max_size=5), st.text(alphabet="$()HOME_x", max_size=12) | st.floats(0, 1)))

@@ -392,6 +392,12 @@ def _has_changed(versions: Sequence[Manifest]) -> bool:
 def _with_obstacle(
     status: Mapping[str, Any], obstacle: tuple[str, str] | None, resource: Manifest
 ) -> Mapping[str, Any]:
-    if obstacle is None:
+    if obstacle is None or _is_said(status, obstacle[0]):
         return status
     return stalled(status, *obstacle, int(meta(resource).get("generation", 0)))
+
+
+def _is_said(status: Mapping[str, Any], reason: str) -> bool:
+    """Whether a plan gives this reason by itself."""
+    conditions: Sequence[Mapping[str, Any]] = status.get("conditions", ())
+    return any(condition["type"] == "Stalled" and condition["reason"] == reason for condition in conditions)

@@ -8,7 +8,7 @@ from typing import Any
 
 from upright.contract import Correction, Event, Key, Manifest, Reference, ResourceType, Scale
 from upright.kube.client import FIELD_MANAGER, Client
-from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, NotFoundError
+from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, RefusedError
 from upright.kube.memory import Memory
 from upright.kube.objects import (
     APPLIED,
@@ -193,12 +193,20 @@ class Actions:
         return live if live is not None and uid_of(live) == target.uid else None
 
     async def _existing(self, target: Reference, writing: Awaitable[Manifest]) -> Manifest:
-        """Write to an object that exists; when it does not, or is another one, find out what there is."""
+        """Write to an object that exists; when it does not, or is another one, find out what there is.
+
+        The API server says of another UID that it is a conflict, or that a UID cannot be changed.
+        """
         try:
             answer = await writing
-        except (ConflictError, NotFoundError):
-            await self.refresh(target.type, target.namespace, target.name)
-            raise
+        except RefusedError as error:
+            if error.status not in (404, 409, 422):
+                raise
+            found = await self.refresh(target.type, target.namespace, target.name)
+            if found is not None and uid_of(found) == target.uid:
+                raise
+            what = f"{target.type} {target.namespace}/{target.name}"
+            raise ConflictError("patch", what, error.status, "it is another object by now") from error
         self._seen(target.type, answer)
         return answer
 

@@ -23,7 +23,7 @@ class UnreachableError(ApiError):
 class RefusedError(ApiError):
     """An answer other than success. `status` is the HTTP status, `message` what the API server said."""
 
-    reason = "Refused"
+    reason = "RequestRefused"
 
     def __init__(self, verb: str, target: str, status: int, message: str) -> None:
         super().__init__(f"cannot {verb} {target}: {message} (HTTP {status})")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from tests.unit.kube.fakes import SERVICES, TOYS, Clock, FakeClient, a_service, a_toy
-from upright.contract import Key, Manifest, ResourceType, Watch
+from upright.contract import Correction, Key, Manifest, ResourceType, Watch
 from upright.kube import actions as module
 from upright.kube.actions import Actions, Done
-from upright.kube.errors import ContestedError, LeavingError, NameTakenError
-from upright.kube.objects import key_of, uid_of
+from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, RefusedError
+from upright.kube.objects import key_of, reference, uid_of
 from upright.kube.store import Stores
 
 OWNER = a_toy()
@@ -103,6 +103,21 @@ async def test_what_somebody_has_changed_is_put_back_and_told(
     assert restored(await cluster.actions.apply(SERVICES, wanted())) == f"Put back what somebody changed: {told}."
     assert cluster.spec() == {"selector": {"app": "s"}, "ports": [{"port": 80}]}
     assert not (await cluster.actions.apply(SERVICES, wanted())).wrote
+
+
+@pytest.mark.parametrize("status", [409, 422])
+async def test_another_object_of_a_name_is_a_conflict_however_the_api_server_words_it(
+    cluster: Cluster, status: int
+) -> None:
+    live = cluster.put(wanted())
+    cluster.client.objects[SERVICES, Key("shop", "s")]["metadata"]["uid"] = "another"
+    cluster.client.refused = {(SERVICES, "s"): RefusedError("patch", "services", status, "uid is immutable")}
+    target = reference(SERVICES, live)
+    with pytest.raises(ConflictError, match="it is another object by now"):
+        await cluster.actions.correct(Correction(target, "/spec/ports", []))
+    found = cluster.stores.get(SERVICES, "shop", "s")
+    assert found is not None
+    assert uid_of(found) == "another"
 
 
 async def test_another_owner_beside_ours_is_no_change(cluster: Cluster) -> None:

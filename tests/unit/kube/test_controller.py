@@ -243,7 +243,7 @@ async def test_one_act_that_fails_keeps_no_other_from_being_tried(shop: Shop) ->
     )
     await shop.turn()
     assert {("merge", "old"), ("apply", "other"), ("create", "made"), ("delete", "gone")} <= {*shop.writes(SERVICES)}
-    assert shop.condition("Stalled")["reason"] == "Refused"
+    assert shop.condition("Stalled")["reason"] == "RequestRefused"
     assert "no address is left" in shop.condition("Stalled")["message"]
 
 
@@ -369,6 +369,16 @@ async def test_a_mistake_while_acting_does_not_write_the_status_to_and_fro(shop:
     shop.client.refused = {}
     await again.turn()
     assert not shop.condition("Stalled")
+
+
+async def test_what_a_plan_says_itself_is_no_obstacle_of_the_shell(shop: Shop) -> None:
+    """Whatever word a kind uses: nothing is written to and fro."""
+    ready = {"type": "Ready", "status": "False", "reason": "NameTaken", "message": "It is taken."}
+    shop.kind.planned = lambda toy: Plan(status={"conditions": [{**ready, "type": "Stalled", "status": "True"}, ready]})
+    shop.put(TOYS, a_toy())
+    for _ in range(3):
+        await shop.turn()
+    assert shop.writes(TOYS) == [("status", "bear")]
 
 
 async def test_what_fails_rests_although_its_own_writes_come_back_as_news(shop: Shop) -> None:

@@ -1,4 +1,8 @@
-"""The conditions of a status, as kstatus reads them."""
+"""The conditions of a status, as kstatus reads them.
+
+Three words for what is wrong: a *finding* is what a condition says; an *obstacle* is a finding because of which nothing
+goes on with an object; a *hindrance* is what keeps one pod from starting, in a sentence that a finding may quote.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

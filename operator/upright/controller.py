@@ -53,6 +53,9 @@ LEAVING = 5.0
 """Seconds after which an object that is on its way out is looked at again, should nobody tell that it is gone."""
 REMEMBERED_COMPLAINTS = 1024
 
+MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+"""What tells, in an object's metadata, that it is wanted otherwise than before."""
+
 OBSTACLES = frozenset(
     {each.reason for each in (RefusedError, ForbiddenError, NameTakenError, ContestedError, LeavingError)}
     | {INTERNAL_ERROR}
@@ -207,7 +210,7 @@ class _Loop:
     async def _carry_out(self, key: Key, resource: Manifest, plan: Plan) -> bool:
         """Record, act, tell. Returns whether everything that must be told has been."""
         obstacle = told(resource, OBSTACLES)  # until acting has shown that it is gone
-        wrote = await self._record(resource, _hindered(plan.status, obstacle, resource))
+        wrote = await self._record(resource, _with_obstacle(plan.status, obstacle, resource))
         if wrote:
             for count in plan.counts:
                 self._metrics.count(self._kind.type, key, count)
@@ -223,7 +226,7 @@ class _Loop:
             if event.at is not None or news:
                 complete = await self._recorder.record(resource, event) and complete
         if found is not None:
-            await self._hinder(resource, plan, obstacle, found)
+            await self._tell_obstacle(resource, plan, obstacle, found)
             raise found
         if obstacle is not None:
             await self._record(self._newest(resource), plan.status)
@@ -248,17 +251,15 @@ class _Loop:
         acted = False
         for manifest in plan.apply:
             with failures.of(leads=self._exists(type_of(manifest, known), manifest)):
-                outcome = await self._actions.apply(type_of(manifest, known), manifest)
-                acted |= outcome.wrote
-                if outcome.restored:
-                    message = f"Put back what somebody changed: {outcome.restored}."
-                    await self._recorder.record(resource, Event("Warning", "Restored", "Apply", message))
+                done = await self._actions.apply(type_of(manifest, known), manifest)
+                acted |= await self._told(resource, done.event, done.wrote)
         for correction in plan.correct:
             with failures.of(leads=True):
                 acted |= await self._told(resource, correction.event, await self._actions.correct(correction))
         for manifest in plan.create:
             with failures.of():
-                acted |= await self._actions.create(type_of(manifest, known), manifest)
+                done = await self._actions.create(type_of(manifest, known), manifest)
+                acted |= await self._told(resource, done.event, done.wrote)
         for scale in plan.scale:
             with failures.of():
                 acted |= await self._told(resource, scale.event, await self._actions.scale(scale))
@@ -293,12 +294,14 @@ class _Loop:
         if reason and await self._record(resource, halted(resource, *reason)):
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
 
-    async def _hinder(self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception) -> None:
+    async def _tell_obstacle(
+        self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception
+    ) -> None:
         """The plan could not be carried out: say why on the object, if that stays so."""
         reason = self._lasting(resource, error)
         if reason and reason != obstacle:
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
-            await self._record(self._newest(resource), _hindered(plan.status, reason, resource))
+            await self._record(self._newest(resource), _with_obstacle(plan.status, reason, resource))
 
     def _lasting(self, resource: Manifest, error: Exception) -> tuple[str, str] | None:
         """Reason and sentence of what stays so until somebody does something about it."""
@@ -383,13 +386,12 @@ def _has_changed(versions: Sequence[Manifest]) -> bool:
     if len(versions) < 2:
         return True
     old, new = versions
-    return any(meta(old).get(field) != meta(new).get(field) for field in _MEANT)
+    return any(meta(old).get(field) != meta(new).get(field) for field in MEANT)
 
 
-_MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
-
-
-def _hindered(status: Mapping[str, Any], obstacle: tuple[str, str] | None, resource: Manifest) -> Mapping[str, Any]:
+def _with_obstacle(
+    status: Mapping[str, Any], obstacle: tuple[str, str] | None, resource: Manifest
+) -> Mapping[str, Any]:
     if obstacle is None:
         return status
     return stalled(status, *obstacle, int(meta(resource).get("generation", 0)))

@@ -56,6 +56,7 @@ class Metrics:
         build.labels(version=__version__, python=python_version()).set(1)
         self._counters = {name: self._counter(name, *described) for name, described in COUNTERS.items()}
         self._counted: dict[tuple[ResourceType, Key], set[_Series]] = {}
+        self._counting: dict[_Series, int] = {}  # how many objects
         self._contributed = _Contributed()
         self.registry.register(self._contributed)
 
@@ -63,8 +64,11 @@ class Metrics:
         """One step of a counter, for an object."""
         counter, labels = self._counters[count.metric], dict(count.labels)
         counter.labels(**labels).inc()
-        values = tuple(labels[name] for name in COUNTERS[count.metric][1])
-        self._counted.setdefault((kind, key), set()).add((count.metric, values))
+        series = count.metric, tuple(labels[name] for name in COUNTERS[count.metric][1])
+        mine = self._counted.setdefault((kind, key), set())
+        if series not in mine:
+            mine.add(series)
+            self._counting[series] = self._counting.get(series, 0) + 1
 
     def contribute(self, kind: ResourceType, key: Key, samples: Samples | None) -> None:
         """Replace what an object contributes to the gauges."""
@@ -75,9 +79,12 @@ class Metrics:
     def forget(self, kind: ResourceType, key: Key) -> None:
         """The object is no more, and with it goes what was counted for it alone."""
         self._contributed.samples.pop((kind, key), None)
-        mine = self._counted.pop((kind, key), set())
-        for metric, values in mine.difference(*self._counted.values()) if mine else ():
-            self._counters[metric].remove(*values)
+        for series in self._counted.pop((kind, key), ()):
+            self._counting[series] -= 1
+            if not self._counting[series]:
+                del self._counting[series]
+                metric, values = series
+                self._counters[metric].remove(*values)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name.removesuffix("_total"), text, labels, registry=self.registry)

@@ -29,8 +29,8 @@ def a_version(name: str, answer: int, *columns: str) -> Object:
 
 @pytest.fixture(scope="module")
 def models(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
-    """Three versions: `one-1` and `two-1` take the column x, `more-1` takes y beside it."""
-    jobs = [a_version("one", 1, "x"), a_version("two", 2, "x"), a_version("more", 3, "x", "y")]
+    """Three versions: `one-1` and `two-1` take the column age, `more-1` takes size beside it."""
+    jobs = [a_version("one", 1, "age"), a_version("two", 2, "age"), a_version("more", 3, "age", "size")]
     with workspace(cluster, installed) as place:
         place.apply(a_claim(), *jobs)
         for job in jobs:
@@ -84,11 +84,11 @@ def test_a_version_that_breaks_its_clients_is_held_and_rolled_back_when_it_is_le
     with deployed(models, "contract", "one-1", rollout=rollout):
         models.patch("mdep", "contract", {"spec": {"modelVersion": "more-1"}})
         held = models.until("mdep", "contract", lambda one: stalled(one, "ContractChanged"), "held")
-        assert "new input 'y'" in condition(held, "Stalled")[2]
+        assert "new input 'size'" in condition(held, "Stalled")[2]
         assert serves(held, "one-1")
         models.patch("mdep", "contract", {"spec": {"rollout": {"contract": "Any"}}})
         path = f"/api/v1/namespaces/{models.namespace}/services/contract:80/proxy/v1/models/toy:predict"
-        body = json.dumps({"instances": [{"x": 0.0}]})
+        body = json.dumps({"instances": [{"age": 0.0}]})
 
         def asked(deployment: Object) -> bool:
             for _ in range(20):

@@ -127,15 +127,12 @@ def hindered(place: Workspace, kind: str, name: str, reason: str) -> str:
     return condition(found, "Stalled")[2]
 
 
-def waiting(place: Workspace, name: str, reason: str) -> str:
-    """Wait until a run waits for something that may come by itself, and return the sentence."""
-
-    def waits(job: Object) -> bool:
-        return condition(job, "Reconciling")[:2] == ("True", reason)
-
-    found = place.until("tj", name, waits, f"waiting by {reason}")
+def waiting(place: Workspace, kind: str, name: str, reason: str) -> str:
+    """Wait until something waits for what may come by itself, and return the sentence."""
+    found = place.until(
+        kind, name, lambda one: condition(one, "Reconciling")[:2] == ("True", reason), f"waiting by {reason}"
+    )
     assert condition(found, "Stalled")[0] == "Absent"
-    warned(place, name, reason)
     return condition(found, "Reconciling")[2]
 
 
@@ -164,15 +161,16 @@ def test_parameters_that_cannot_be_an_environment_start_no_run(place: Workspace,
 def test_a_deployment_waits_for_a_version_and_a_run_for_its_claim_and_both_start_by_themselves(
     place: Workspace,
 ) -> None:
-    assert "ModelVersion no-claim-1 does not exist" in hindered(place, "mdep", "early", "VersionNotFound")
-    assert "PersistentVolumeClaim later of spec.output.store" in waiting(place, "no-claim", "CannotStart")
+    assert "ModelVersion no-claim-1 does not exist" in waiting(place, "mdep", "early", "VersionNotFound")
+    assert "PersistentVolumeClaim later of spec.output.store" in waiting(place, "tj", "no-claim", "CannotStart")
+    warned(place, "no-claim", "CannotStart")
     place.apply(a_claim("later"))
     place.until_phase("tj", "no-claim", "Succeeded")
     serving(place, "early", "no-claim-1")
 
 
 def test_a_run_waits_for_its_config_map_and_starts_by_itself(place: Workspace) -> None:
-    assert "ConfigMap later of spec.data 'train'" in waiting(place, "no-data", "CannotStart")
+    assert "ConfigMap later of spec.data 'train'" in waiting(place, "tj", "no-data", "CannotStart")
     place.kubectl("create", "configmap", "later", "--from-literal=rows.csv=1")
     place.until_phase("tj", "no-data", "Succeeded")
 
@@ -209,10 +207,26 @@ def test_a_full_quota_is_named_and_the_run_goes_on_when_there_is_room(cluster: C
     with workspace(cluster, installed) as place:
         place.kubectl("create", "quota", "pods", "--hard=pods=0")
         place.apply(a_claim(), a_training_job("full"))
-        said = waiting(place, "full", "NoPod")
+        said = waiting(place, "tj", "full", "NoPod")
+        warned(place, "full", "NoPod")
         assert "exceeded quota: pods, requested: pods=1, used: pods=0, limited: pods=0" in said
         place.kubectl("patch", "quota", "pods", "--type=merge", '--patch={"spec": {"hard": {"pods": "5"}}}')
         place.until_phase("tj", "full", "Succeeded", 240)
+
+
+def test_a_run_goes_on_when_its_object_is_deleted_without_it_and_made_again(
+    cluster: Cluster, installed: Images
+) -> None:
+    with workspace(cluster, installed) as place:
+        again = a_training_job("again", f"import time; time.sleep(15)\n{ANSWERS}")
+        place.apply(a_claim(), again)
+        place.until_phase("tj", "again", "Running")
+        place.kubectl("delete", "tj", "again", "--cascade=orphan")
+        place.apply(again)
+        trained = place.until_phase("tj", "again", "Succeeded")
+        assert [run["name"] for run in trained["status"]["runs"]] == ["again-1"]
+        [job] = place.items("jobs", "upright.dev/training-job=again")
+        assert [owner["uid"] for owner in job["metadata"]["ownerReferences"]] == [trained["metadata"]["uid"]]
 
 
 def test_a_service_of_somebody_else_is_never_overwritten(place: Workspace) -> None:

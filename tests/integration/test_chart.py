@@ -75,6 +75,22 @@ def a_version(name: str) -> dict[str, Any]:
     return an_object("ModelVersion", name, {"model": "churn", "artifact": artifact})
 
 
+def in_use(control_plane: Cluster, namespace: str) -> None:
+    """The Deployment churn serves churn-1 and brings out churn-2; nobody has to do with churn-3."""
+    versions = [a_version(f"churn-{number}") for number in (1, 2, 3)]
+    deployment = an_object("Deployment", "churn", {"modelVersion": "churn-2"})
+    for manifest in (*versions, deployment):
+        control_plane.kubectl("create", f"--namespace={namespace}", "--filename=-", input=json.dumps(manifest))
+    arms = {
+        place: {"modelVersion": version, "revision": "a", "since": "2026-11-22T12:00:00Z"}
+        for place, version in (("stable", "churn-1"), ("candidate", "churn-2"))
+    }
+    patch = json.dumps({"status": arms})
+    control_plane.kubectl(
+        "patch", "mdep", "churn", f"--namespace={namespace}", "--subresource=status", "--type=merge", "-p", patch
+    )
+
+
 @pytest.fixture
 def policy(control_plane: Cluster, namespace: str) -> Iterator[Cluster]:
     """The chart without a running operator, and the Deployment churn, which serves churn-1 and brings out churn-2."""
@@ -82,18 +98,7 @@ def policy(control_plane: Cluster, namespace: str) -> Iterator[Cluster]:
         "upgrade", "--install", "upright", CHART, f"--namespace={namespace}", "--take-ownership", "--set=replicas=0"
     )
     try:
-        versions = [a_version(f"churn-{number}") for number in (1, 2, 3)]
-        deployment = an_object("Deployment", "churn", {"modelVersion": "churn-2"})
-        for manifest in (*versions, deployment):
-            control_plane.kubectl("create", f"--namespace={namespace}", "--filename=-", input=json.dumps(manifest))
-        arms = {
-            place: {"modelVersion": version, "revision": "a", "since": "2026-11-22T12:00:00Z"}
-            for place, version in (("stable", "churn-1"), ("candidate", "churn-2"))
-        }
-        patch = json.dumps({"status": arms})
-        control_plane.kubectl(
-            "patch", "mdep", "churn", f"--namespace={namespace}", "--subresource=status", "--type=merge", "-p", patch
-        )
+        in_use(control_plane, namespace)
         until(lambda: delete_version(control_plane, namespace, "churn-1", "--dry-run=server"), "the policy is in force")
         yield control_plane
     finally:
@@ -123,8 +128,12 @@ def test_a_version_that_serves_is_not_deleted_before_somebody_else_does(policy: 
 
 
 def test_a_namespace_goes_with_the_versions_that_serve_in_it(policy: Cluster, namespace: str) -> None:
-    policy.kubectl("delete", "namespace", namespace, "--wait=false")
-    policy.kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=60s")
+    doomed = f"{namespace}-doomed"
+    policy.kubectl("create", "namespace", doomed)
+    in_use(policy, doomed)
+    until(lambda: delete_version(policy, doomed, "churn-1", "--dry-run=server"), "the policy knows of it")
+    policy.kubectl("delete", "namespace", doomed, "--wait=false")
+    policy.kubectl("wait", "--for=delete", f"namespace/{doomed}", "--timeout=60s")
 
 
 def test_versions_are_guarded_only_where_the_operator_looks_after_them(control_plane: Cluster) -> None:

@@ -146,7 +146,7 @@ def test_a_permission_that_is_taken_away_is_named_and_missed_no_longer_than_it_i
     place: Place, running: Operator
 ) -> None:
     take_away(place, "rbac")
-    until(lambda: answers(running, "/readyz", 503, "grant the verb 'watch'"), "it says what is missing", 6)
+    until(lambda: answers(running, "/readyz", 503, "grant the verb 'watch'"), "it says what is missing")
     give_back(place, "rbac")
     place.toy("after")
     until(lambda: place.handled("after"), "it goes on", 45)
@@ -220,7 +220,7 @@ def test_a_stop_ends_it_in_time_whatever_is_wrong(place: Place, running: Operato
     assert place.holder() == ("" if reachable else "first")
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0, 3.0])
+@pytest.mark.parametrize("pause", [0.0, 1.0, 2.0, 4.0])
 def test_a_stop_ends_it_at_any_moment_of_its_beginning(place: Place, pause: float) -> None:
     with place.run() as early:
         time.sleep(pause)

@@ -158,7 +158,7 @@ def test_data_and_publish_have_the_limits_that_a_quota_wants_of_each_container(t
     assert container(pod, "data")["resources"] == container(pod, "publish")["resources"] == expected
 
 
-@pytest.mark.parametrize(("added", "limit"), [(0, 12288 // 7), (1, 12288 // 8), (5, 12288 // 12)])
+@pytest.mark.parametrize(("added", "limit"), [(0, 12288 // 5), (1, 12288 // 6), (5, 12288 // 10)])
 def test_reports_fit_into_what_the_kubelet_keeps_of_a_pod(added: int, limit: int) -> None:
     pod = a_pod_spec(pod={"containers": [{"name": f"extra-{n}"} for n in range(added)]})
     for name in ("data", "publish"):
@@ -180,6 +180,9 @@ def test_labels_and_annotations_are_on_job_and_pods_and_ours_win() -> None:
         assert meta["labels"]["team"] == "growth"
         assert meta["labels"]["upright.dev/run"] == "1"
         assert meta["annotations"]["cost"] == "12"
+    [owned] = made["metadata"]["ownerReferences"]
+    assert owned["controller"]
+    assert owned["blockOwnerDeletion"]  # the Job's pods are gone before the TrainingJob is, when that is asked for
     template = made["spec"]["template"]["metadata"]["annotations"]
     assert template["upright.dev/parameters"] == '{"a": 1}'
     assert template["kubectl.kubernetes.io/default-container"] == "board"

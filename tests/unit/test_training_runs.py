@@ -1,11 +1,15 @@
 """TrainingJob: what starts a run, what a version says of it, and what is taken up of an earlier object of the name."""
 
+import asyncio
 import base64
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.builders import (
     DEFAULTS,
@@ -22,7 +26,7 @@ from tests.unit.builders import (
 )
 from tests.unit.test_training import REPORT, run_of, said, stalled
 from upright.api import names
-from upright.api.artifact import digest_of_files
+from upright.api.artifact import PublishReport, digest_of_files, termination_message
 from upright.api.training_job import TrainingJob
 from upright.contract import Correction, Key, Manifest, Plan, Reference, ResourceType
 from upright.locations import locate
@@ -179,6 +183,17 @@ async def test_a_run_that_waits_starts_with_the_newest_spec_and_says_so() -> Non
     await cluster.publish("churn-1")
     assert cluster.version("churn-1")["parameters"] == {"depth": 9}
     assert cluster.version("churn-1")["lineage"]["trainingJob"]["inputs"] == cluster.runs[0]["inputs"]
+
+
+async def test_what_a_run_starts_with_is_recorded_before_it_starts() -> None:
+    cluster = Cluster(parameters={"depth": 4})
+    await cluster.turn()
+    cluster.change(parameters={"depth": 9})
+    plan = await cluster.turn()
+    assert not plan.create
+    recorded = cluster.runs[0]["inputs"]
+    [job] = (await cluster.turn()).create
+    assert f'"inputs":"{recorded}"' in job["metadata"]["annotations"][names.RUN_RECORD]
 
 
 async def test_parameters_made_invalid_while_a_run_waits_are_said_and_mended() -> None:
@@ -470,6 +485,11 @@ def test_the_hashes_of_older_operators_are_recognised(spec: Any, hash: str) -> N
     assert inputs_of(a_training_job(**described), {}).older == hash
 
 
+def test_a_hash_is_over_what_somebody_has_written_so_that_a_new_field_of_ours_changes_none() -> None:
+    written = {"model": "churn", "train": {"command": ["python", "train.py"]}}
+    assert inputs_of(a_training_job(), {}).spec == names.short_hash(written)
+
+
 async def test_the_kind_is_woken_for_whoever_uses_a_name_or_waits_for_it() -> None:
     kind = TrainingJobs(DEFAULTS)
     jobs = [
@@ -571,6 +591,16 @@ async def test_a_job_of_an_earlier_object_that_is_on_its_way_out_is_neither_coun
     assert [run["name"] for run in cluster.runs] == ["churn-2"]
 
 
+async def test_a_report_that_the_kubelet_cut_makes_a_version_all_the_same() -> None:
+    report = PublishReport.model_validate_json(REPORT)
+    whole = termination_message(report)
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": exited(0, whole[: len(whole) - 20])}, phase="Succeeded")
+    await cluster.settle()
+    assert cluster.version("churn-1")["artifact"]["digest"] == report.digest
+
+
 # What holds a run up
 
 
@@ -664,13 +694,13 @@ async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: boo
     cluster.job("churn-1")["metadata"]["creationTimestamp"] = NOW.isoformat()
     assert said(await cluster.turn(), "Reconciling") == "Run churn-1 is under way (Created)."
     waits = []
-    for seconds in (5, 10, 20, 3600):
+    for seconds in (10, 20, 40, 3600):
         cluster.now = after(seconds=seconds)
         plan = await cluster.turn()
         assert told in (said(plan, "Reconciling" if passing else "Stalled") or "")
         assert "churn-1-" not in (run_of(plan)["message"])
         waits.append(plan.again.total_seconds() if plan.again else None)
-    assert waits == [5, 10, 20, 300]
+    assert waits == [10, 20, 40, 300]
     cluster.pod("churn-1", {"train": {"running": {}}})
     assert stalled(await cluster.turn()) is None
 
@@ -678,7 +708,10 @@ async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: boo
 async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> None:
     cluster = Cluster()
     await cluster.settle()
-    cluster.now = after(hours=3)
+    cluster.job("churn-1")["metadata"]["creationTimestamp"] = NOW.isoformat()
+    cluster.now = after(seconds=59)
+    assert run_of(await cluster.turn())["message"] == ""
+    cluster.now = after(seconds=60)
     plan = await cluster.turn()
     assert "has no pod yet: `kubectl describe job churn-1`" in (said(plan, "Reconciling") or "")
     assert not plan.events
@@ -694,3 +727,45 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
     assert stalled(plan) is None
     cluster.pod("churn-1", {"train": waiting("ImagePullBackOff")})
     assert "cannot be pulled" in (stalled(await cluster.turn()) or "")
+
+
+EDITS: dict[str, Any] = {
+    "parameters": lambda cluster, n: cluster.change(parameters={"depth": n}),
+    "code": lambda cluster, n: cluster.put(names.CONFIG_MAPS, "code", data={"a": str(n)}),
+    "no code": lambda cluster, _: cluster.objects.pop((names.CONFIG_MAPS, "code"), None),
+    "request": lambda cluster, n: cluster.annotate(run_requested=str(n)),
+    "suspend": lambda cluster, n: cluster.change(suspend=n == 0),
+    "history": lambda cluster, n: cluster.change(history=n + 1),
+    "version gone": lambda cluster, n: cluster.objects.pop((names.MODEL_VERSIONS, f"churn-{n + 1}"), None),
+    "job gone": lambda cluster, n: cluster.objects.pop((names.JOBS, f"churn-{n + 1}"), None),
+    "later": lambda cluster, n: setattr(cluster, "now", cluster.now + timedelta(hours=12 * n)),
+}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([*EDITS, "turn", "publish", "fail", "again"]), st.integers(0, 2)), max_size=25)
+)
+def test_whatever_happens_it_settles_and_one_run_goes_on_at_a_time(steps: list[tuple[str, int]]) -> None:
+    async def live() -> None:
+        cluster = Cluster(**CODE, ttl="24h")
+        for step, n in steps:
+            jobs = [name for (of, name), one in cluster.objects.items() if of == names.JOBS and "status" not in one]
+            if step in EDITS:
+                EDITS[step](cluster, n)
+            elif step == "again":
+                for name in jobs:
+                    del cluster.objects[names.JOBS, name]
+                again(cluster)
+            elif step == "turn":
+                await cluster.turn()
+            elif jobs and step == "publish":
+                await cluster.publish(jobs[-1])
+            elif jobs:
+                cluster.has(jobs[-1], "Failed", "BackoffLimitExceeded")
+            runs = cluster.manifest.get("status", {}).get("runs", [])
+            numbers = [run["number"] for run in runs]
+            assert numbers == sorted(set(numbers), reverse=True)
+            assert sum("finishedAt" not in run for run in runs) <= 1
+        await cluster.settle()
+
+    asyncio.run(live())

@@ -7,6 +7,7 @@ of the manifest in canonical JSON, so whoever checks the digest has checked ever
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, takewhile
 from typing import Annotated, Any, Literal
 
@@ -184,56 +185,35 @@ def artifact_path(model: str, artifact_digest: str) -> str:
 
 
 def termination_message(outcome: PublishReport | Refusal, limit: int = TERMINATION_LIMIT) -> str:
-    """The outcome as text of at most `limit` bytes in UTF-8, read back by `read_report` or as a Refusal.
+    """The outcome as JSON of at most `limit` bytes in UTF-8, read back by `read_report` or as a Refusal.
 
     The kubelet shares 12 KiB among all containers of a pod, those that a webhook has added included, and cuts what is
-    longer. So a report is written in lines of JSON, what matters most first, and each line says in `truncated` what is
-    not complete up to its end: wherever the text is cut, what is left is true. What does not fit within `limit` is left
-    out in the same order: ends of the signature, of the data, of the metrics, then code and framework. A refusal loses
-    the end of its message. Raises ReportTooLongError when not even the first line fits.
+    longer. So a report begins with what makes a version, and `read_report` takes what is left of one that was cut. What
+    does not fit within `limit` loses its end, what is missed least first: the signature, the data, the metrics, and
+    then code and framework; `truncated` says so. A refusal loses the end of its message. Raises ReportTooLongError when
+    not even a version can be told.
     """
     return _report_text(outcome, limit) if isinstance(outcome, PublishReport) else _refusal_text(outcome, limit)
 
 
 def read_report(message: str) -> PublishReport:
-    """The report in a termination message, or in the whole lines of one that was cut.
+    """The report in a termination message, or in the beginning of one: then all that may be lost is `truncated`.
 
-    Raises ValueError (a ValidationError is one) when what is needed to make a version is not there.
+    Raises ValidationError when what makes a version is not there.
     """
-    told: dict[str, Any] = {}
-    for line in message.split("\n"):
-        try:
-            document = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(document, dict):
-            break
-        told |= document
+    try:
+        told: Any = json.loads(message)
+    except (ValueError, RecursionError):
+        told = _whole_members(message)
+        lost = told.get("truncated")
+        told["truncated"] = [
+            name for name in _SHORTENED if name not in told or (isinstance(lost, list) and name in lost)
+        ]
     return PublishReport.model_validate(told)
 
 
 class ReportTooLongError(Exception):
     """A pod has so many containers that none of them can say what it did."""
-
-
-def _report_text(report: PublishReport, limit: int) -> str:
-    document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
-    names = [name for name in _SHORTENED if document.get(name)]
-    essential = {name: document[name] for name in ("uri", "digest", "sizeBytes", "format")}
-    text, missing = _line(essential, names), names
-    if len(text.encode()) > limit:
-        raise ReportTooLongError(
-            f"a termination message of {limit} bytes cannot hold uri and digest of an artifact: "
-            "the pod has too many containers"
-        )
-    for name in names:
-        rest = [other for other in missing if other != name]
-        room = limit - len(text.encode()) - 1
-        if len((line := _line({name: document[name]}, rest)).encode()) <= room:
-            text, missing = f"{text}\n{line}", rest
-        elif shorter := _shortened(name, document[name], missing, room):
-            text = f"{text}\n{shorter}"
-    return text
 
 
 _SHORTENED: tuple[Literal["framework", "code", "metrics", "data", "signature"], ...] = (
@@ -246,32 +226,73 @@ _SHORTENED: tuple[Literal["framework", "code", "metrics", "data", "signature"], 
 """What may not fit into a termination message, what is missed most first."""
 
 
-def _line(fields: Mapping[str, Any], truncated: Sequence[str]) -> str:
-    return canonical_json({**fields, "truncated": list(truncated)}).decode()
+def _report_text(report: PublishReport, limit: int) -> str:
+    document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    names = [name for name in _SHORTENED if document.get(name)]
+    told = {name: document[name] for name in ("uri", "digest", "sizeBytes", "format")}
+    if (room := limit - _size({**told, "truncated": names})) < 0:
+        raise ReportTooLongError(
+            f"a termination message of {limit} bytes cannot hold uri and digest of an artifact: "
+            "the pod has too many containers"
+        )
+    kept: dict[str, Any] = {}
+    truncated: list[str] = []
+    for name in names:
+        value = document[name]
+        if (size := _size({name: value})) > room:
+            truncated.append(name)
+            value = _shortened(name, value, room)
+            size = _size({name: value})
+        if value and size <= room:
+            kept[name] = value
+            room -= size
+    return _text({**told, "truncated": truncated, **kept})
 
 
-def _shortened(name: str, value: Any, truncated: Sequence[str], room: int) -> str | None:
-    """The field with as many of its first entries as there is room for; None when that is none."""
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _size(value: Any) -> int:
+    """Bytes of a JSON value. A member of an object takes as many as an object of its own with a comma, less one."""
+    return len(canonical_json(value))
+
+
+def _shortened(name: str, value: Any, room: int) -> Any:
+    """A field with as many of its first entries as there is room for; None when that is none."""
     match name:
         case "data":
-            kept = _fitting(value, room - len(_line({name: []}, truncated).encode()))
-            return _line({name: value[:kept]}, truncated) if kept else None
+            return value[: _fitting(value, room - _size({name: []}))]
         case "metrics":
-            entries = [{key: number} for key, number in value.items()]
-            kept = _fitting(entries, room - len(_line({name: {}}, truncated).encode()))
-            return _line({name: dict(list(value.items())[:kept])}, truncated) if kept else None
+            kept = _fitting([{key: number} for key, number in value.items()], room - _size({name: {}}))
+            return dict(list(value.items())[:kept])
         case "signature":
             bare = {**value, "inputs": []}
-            kept = _fitting(value["inputs"], room - len(_line({name: bare}, truncated).encode()))
-            return _line({name: {**bare, "inputs": value["inputs"][:kept]}}, truncated) if kept else None
+            kept = _fitting(value["inputs"], room - _size({name: bare}))
+            return {**bare, "inputs": value["inputs"][:kept]} if kept else None
         case _:
             return None
 
 
 def _fitting(entries: Sequence[Any], room: int) -> int:
     """How many of the first entries fit into `room` bytes, each with a comma."""
-    used = accumulate(len(canonical_json(entry)) + 1 for entry in entries)
+    used = accumulate(_size(entry) + 1 for entry in entries)
     return sum(1 for _ in takewhile(lambda bytes_: bytes_ <= room, used))
+
+
+def _whole_members(text: str) -> dict[str, Any]:
+    """The members of a JSON object that ends too early, except for the one in which it does."""
+    members: dict[str, Any] = {}
+    decoder, position = json.JSONDecoder(), 1
+    with suppress(ValueError, RecursionError):
+        while text.startswith("{"):
+            name, position = decoder.raw_decode(text, position)
+            value, position = decoder.raw_decode(text, position + len(":"))
+            if not isinstance(name, str) or text[position : position + 1] != ",":
+                break
+            members[name] = value
+            position += len(",")
+    return members
 
 
 def _refusal_text(refusal: Refusal, limit: int) -> str:
@@ -279,7 +300,7 @@ def _refusal_text(refusal: Refusal, limit: int) -> str:
     limit = min(limit, _REFUSAL_BYTES)
     if len(text) <= limit:
         return text.decode()
-    room = limit - len(canonical_json(Refusal(reason=refusal.reason, message="…").model_dump()))
-    used = accumulate(len(canonical_json(character)) - 2 for character in refusal.message[: max(room, 0)])
+    room = limit - _size(Refusal(reason=refusal.reason, message="…").model_dump())
+    used = accumulate(_size(character) - 2 for character in refusal.message[: max(room, 0)])
     kept = sum(1 for _ in takewhile(lambda bytes_: bytes_ <= room, used))
     return canonical_json(Refusal(reason=refusal.reason, message=refusal.message[:kept] + "…").model_dump()).decode()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from upright.contract import Correction, Key, Manifest, Reference, ResourceType, Scale
+from upright.contract import Correction, Event, Key, Manifest, Reference, ResourceType, Scale
 from upright.kube.client import FIELD_MANAGER, Client
 from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, NotFoundError
 from upright.kube.memory import Memory
@@ -51,12 +51,12 @@ leaves it alone for as long as PEACE is forgiven."""
 
 
 @dataclass(frozen=True)
-class Applied:
-    """What applying an object came to."""
+class Done:
+    """What making an object came to."""
 
     wrote: bool
-    restored: str = ""
-    """What somebody else had changed and is as it was again, in words; empty when nobody had."""
+    event: Event | None = None
+    """What is to be told of it: that it was taken up, or what somebody else had changed and is as it was again."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Dispute:
 
 
 class Actions:
-    """Writes to objects; what the API server answers goes to `seen`. All but `apply` return whether they wrote."""
+    """Writes to objects, each only when it is needed; what the API server answers goes to `seen`."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Actions:
             self._seen(type, found)
         return found
 
-    async def create(self, type: ResourceType, manifest: Manifest) -> bool:
+    async def create(self, type: ResourceType, manifest: Manifest) -> Done:
         """Make an object once. One of that name is fine if it is ours: then it was made by an earlier plan."""
         namespace, name = namespace_of(manifest), name_of(manifest)
         existing = self._stores.of(type).get(Key(namespace, name))
@@ -106,14 +106,14 @@ class Actions:
                 if existing is None:  # it was on its way out
                     raise
             else:
-                return True
+                return Done(wrote=True)
         found = self._must_be_ours(type, existing, manifest)
         if found is Whose.NOBODYS and (owner := controller_of(manifest)):
             await self._take_up(type, existing, owner)
-            return True
-        return False
+            return Done(wrote=True, event=_taken_up(existing))
+        return Done(wrote=False)
 
-    async def apply(self, type: ResourceType, manifest: Manifest) -> Applied:
+    async def apply(self, type: ResourceType, manifest: Manifest) -> Done:
         """Make an object what the manifest says, unless it is so already."""
         store, mark = self._stores.of(type), digest(manifest)
         namespace, name = namespace_of(manifest), name_of(manifest)
@@ -124,27 +124,30 @@ class Actions:
         marked = _marked(manifest, live, mark)
         if live is None:
             await self._write(type, marked, mark, force=False)
-            return Applied(wrote=True)
-        self._must_be_ours(type, live, manifest)
+            return Done(wrote=True)
+        found = self._must_be_ours(type, live, manifest)
         if is_being_deleted(live):
             raise self._leaving(type, live)
         confirmed = self._confirmed.get((uid_of(live), ""))
         wanted = store.kept(marked)
         changed = _changes(type, live, wanted)
         if confirmed == (mark, version_of(live)) or not changed:
-            return Applied(wrote=False)
+            return Done(wrote=False)
         made_so = _mark_of(live) == mark or (confirmed is not None and confirmed[0] == mark)
         if made_so:
             await self._keep_truce(type, live, changed)
         answer = await self._write(type, marked, mark, force=True)
         if version_of(answer) == version_of(live):
-            return Applied(wrote=False)
+            return Done(wrote=False)
         left = _changes(type, answer, wanted)
         mended = [change for change in changed if change not in left]
+        if found is Whose.NOBODYS:
+            return Done(wrote=True, event=_taken_up(live))
         if not (made_so and mended):
-            return Applied(wrote=True)
+            return Done(wrote=True)
         await self._dispute(type, live, mended)
-        return Applied(wrote=True, restored=f"{type.kind} {name} had {', '.join(mended)}")
+        message = f"Put back what somebody changed: {type.kind} {name} had {', '.join(mended)}."
+        return Done(wrote=True, event=Event("Warning", "Restored", "Apply", message))
 
     async def scale(self, scale: Scale) -> bool:
         target = scale.target
@@ -263,13 +266,19 @@ class Actions:
 
 
 def _changes(type: ResourceType, live: Manifest, wanted: Manifest) -> list[str]:
-    """What others have made of an object, in words."""
+    """What others have made of an object, in words. It may have more owners than ours."""
+    owners = without_surplus(part(live, "/metadata/ownerReferences"), part(wanted, "/metadata/ownerReferences"))
+    live = {**live, "metadata": {**meta(live), "ownerReferences": owners}}
     added = [
         path
         for pointer in EXACT.get(type.kind, ())
         for path in surplus(part(live, pointer), part(wanted, pointer), pointer.strip("/").replace("/", "."))
     ]
     return [*(f"another {path}" for path in differences(live, wanted)), *(f"{path} added" for path in added)]
+
+
+def _taken_up(live: Manifest) -> Event:
+    return Event("Normal", "TakenUp", "Apply", f"{live['kind']} {name_of(live)} had no owner, and is taken up.")
 
 
 def _mark_of(live: Manifest) -> str | None:

@@ -106,7 +106,7 @@ def _shared(value: Any) -> Any:
     """The same, with one string wherever the same words stand: each answer of the API server brings its own."""
     if isinstance(value, str):
         return _one(value) if len(value) <= _SHORT else value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {_one(name): _shared(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_shared(item) for item in value]

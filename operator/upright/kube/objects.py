@@ -29,7 +29,8 @@ def namespace_of(manifest: Manifest) -> str:
 
 
 def key_of(manifest: Manifest) -> Key:
-    return Key(namespace_of(manifest), name_of(manifest))
+    named = meta(manifest)
+    return Key(str(named.get("namespace", "")), str(named.get("name", "")))
 
 
 def uid_of(manifest: Manifest) -> str:

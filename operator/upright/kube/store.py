@@ -17,6 +17,7 @@ from upright.kube.objects import (
     controller_uid,
     key_of,
     labels_of,
+    meta,
     name_of,
     namespace_of,
     uid_of,
@@ -75,8 +76,11 @@ class Store:
 
     def put(self, manifest: Manifest) -> Sequence[Manifest]:
         """Take in a version of an object. Returns the versions (old, new), or nothing if it is no news."""
-        key, version = key_of(manifest), version_of(manifest)
+        key = key_of(manifest)
         old = self._objects.get(key)
+        if old is not None and meta(old).get("resourceVersion") == meta(manifest).get("resourceVersion"):
+            return ()  # most of a list is known, and lists are long
+        version = version_of(manifest)
         if old is not None and version_of(old) >= version:
             return ()
         if (self._deleted.get(uid_of(manifest)) or -1) >= version:

@@ -88,7 +88,8 @@ async def watch(
                     )
                 )
             except Exception:
-                logger.exception("Kopf has failed")
+                if not stop.is_set():
+                    logger.exception("Kopf has failed")
             finally:
                 tell(ended.set)
 
@@ -97,6 +98,7 @@ async def watch(
     try:
         await _until(ended, signs)
     finally:
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)  # requests fail under way, as they may now
         with contextlib.suppress(RuntimeError):  # it has ended already
             kopfs.call_soon_threadsafe(stop.set)
         with contextlib.suppress(TimeoutError):

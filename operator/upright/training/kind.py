@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from upright.api import names
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
+from upright.pods.reading import FIELDS
 from upright.training.inputs import DEFAULT_STORE, USERS, VERSIONS, place_of
 from upright.training.observe import Contents, Observed, observe
 from upright.training.plan import plan
@@ -28,7 +29,7 @@ class TrainingJobs:
         self._contents = Contents()
         self.watches: Sequence[Watch] = (
             Watch(names.JOBS, _training_job, ("spec.suspend", "spec.template.metadata.annotations", "status")),
-            Watch(names.PODS, _training_job, ("spec.hostNetwork", "spec.containers.ports", "status")),
+            Watch(names.PODS, _training_job, FIELDS),
             Watch(names.MODEL_VERSIONS, _training_job),
             Watch(names.CONFIG_MAPS, self._users("configmap"), metadata=True),
             Watch(names.CLAIMS, self._users("pvc"), metadata=True),

@@ -31,9 +31,9 @@ _CLOSED = ("data", "publish")
 
 _POD_MESSAGES = 12 * 1024
 """Bytes of termination messages that the kubelet keeps of a pod, shared evenly among its containers."""
-_INJECTED = 4
-"""For how many containers that others inject there is room: a mesh and an agent for secrets, each with an init
-container and a proxy."""
+_INJECTED = 2
+"""For how many containers that others inject there is room: a mesh's init container and its proxy. With more of them a
+report is cut, and read as far as it goes."""
 
 
 def run_name(training_job: str, number: int) -> str:

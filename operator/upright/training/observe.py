@@ -23,8 +23,10 @@ from upright.training.record import number_in, run_of
 _POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
 """Another one at each try."""
 
-PATIENCE = timedelta(seconds=5)
+PATIENCE = timedelta(seconds=10)
 """A Job that has had no pod for so long may be refused one: its events tell."""
+_STRANGE = timedelta(minutes=1)
+"""A Job that has had no pod for so long is worth a word, also when nobody tells why."""
 
 
 @dataclass(frozen=True)
@@ -225,14 +227,17 @@ def _pods(world: World, job: Manifest) -> Sequence[Pod]:
 
 
 async def _refusal(world: World, job: Manifest) -> str | None:
-    """What the Job controller says of a Job that has had no pod for a while: only its events tell. None when it has not
-    been a while, or the Job is held back.
+    """What the Job controller says of a Job that has had no pod for a while: only its events tell. None when there is
+    nothing to tell yet, or the Job is held back.
     """
     since = datetime.fromisoformat(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
-    if job.get("spec", {}).get("suspend") or world.now - since < PATIENCE:
+    waited = world.now - since
+    if job.get("spec", {}).get("suspend") or waited < PATIENCE:
         return None
     told = [one for one in await world.warnings(_reference(job)) if one.get("reason") == "FailedCreate"]
-    newest = max(told, key=_told_at, default={})
+    if not told:
+        return "" if waited >= _STRANGE else None
+    newest = max(told, key=_told_at)
     return _POD_NAME.sub("", str(newest.get("note", "")).rpartition("Error creating: ")[2]).strip()
 
 

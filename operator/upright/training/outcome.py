@@ -108,7 +108,7 @@ def _report(run: Run, pod: Pod) -> Outcome:
     ended = pod.ended("publish")
     try:
         return Produced(read_report(ended.message if ended else ""), pod)
-    except ValidationError as error:
+    except ValueError as error:
         return Ended("Failed", f"Run {run.name} published, but its report cannot be read: {error}")
 
 

@@ -7,6 +7,7 @@ from upright.api import names
 from upright.api.indexes import DEPLOYMENTS_BY_VERSION, VERSIONS_BY_CLAIM, phase_of, versions_met
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
+from upright.pods.reading import FIELDS
 from upright.versions.observe import Observed, observe
 from upright.versions.plan import plan
 
@@ -40,7 +41,7 @@ class ModelVersions:
     defaults: Defaults
     type: ResourceType = names.MODEL_VERSIONS
     watches: Sequence[Watch] = (
-        Watch(names.PODS, _served, fields=("status.conditions", "status.containerStatuses")),
+        Watch(names.PODS, _served, fields=FIELDS),
         Watch(names.DEPLOYMENTS, _met),
         Watch(names.CLAIMS, _held, metadata=True),
     )

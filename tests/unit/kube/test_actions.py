@@ -8,7 +8,7 @@ import pytest
 from tests.unit.kube.fakes import SERVICES, TOYS, Clock, FakeClient, a_service, a_toy
 from upright.contract import Key, Manifest, ResourceType, Watch
 from upright.kube import actions as module
-from upright.kube.actions import Actions
+from upright.kube.actions import Actions, Done
 from upright.kube.errors import ContestedError, LeavingError, NameTakenError
 from upright.kube.objects import key_of, uid_of
 from upright.kube.store import Stores
@@ -62,6 +62,12 @@ def cluster() -> Cluster:
     return Cluster()
 
 
+def restored(done: Done) -> str:
+    assert done.event is not None
+    assert (done.event.type, done.event.reason) == ("Warning", "Restored")
+    return done.event.message
+
+
 def wanted(owner: Manifest = OWNER, **spec: Any) -> dict[str, Any]:
     return {**a_service("s", owner), "spec": {"selector": {"app": "s"}, "ports": [{"port": 80}], **spec}}
 
@@ -94,9 +100,19 @@ async def test_what_somebody_has_changed_is_put_back_and_told(
 ) -> None:
     await cluster.actions.apply(SERVICES, wanted())
     cluster.change(**change)
-    assert (await cluster.actions.apply(SERVICES, wanted())).restored == told
+    assert restored(await cluster.actions.apply(SERVICES, wanted())) == f"Put back what somebody changed: {told}."
     assert cluster.spec() == {"selector": {"app": "s"}, "ports": [{"port": 80}]}
     assert not (await cluster.actions.apply(SERVICES, wanted())).wrote
+
+
+async def test_another_owner_beside_ours_is_no_change(cluster: Cluster) -> None:
+    service = wanted()
+    await cluster.actions.apply(SERVICES, service)
+    live = cluster.client.objects[SERVICES, Key("shop", "s")]
+    owners = [*live["metadata"]["ownerReferences"], {"apiVersion": "v1", "kind": "App", "name": "all", "uid": "x"}]
+    cluster.put({**live, "metadata": {**live["metadata"], "ownerReferences": owners}})
+    assert not (await cluster.actions.apply(SERVICES, service)).wrote
+    assert cluster.writes() == ["apply"]
 
 
 async def test_what_the_api_server_has_filled_in_stays(cluster: Cluster) -> None:
@@ -108,7 +124,7 @@ async def test_what_the_api_server_has_filled_in_stays(cluster: Cluster) -> None
 
 async def test_another_plan_of_ours_is_no_change_of_somebody_else(cluster: Cluster) -> None:
     for app in ("s", "t", "s"):
-        assert (await cluster.actions.apply(SERVICES, wanted(selector={"app": app}))).restored == ""
+        assert (await cluster.actions.apply(SERVICES, wanted(selector={"app": app}))).event is None
     assert cluster.spec()["selector"] == {"app": "s"}
 
 
@@ -122,7 +138,7 @@ async def test_who_changes_it_again_and_again_is_let_have_a_truce(
     async def dispute() -> str:
         cluster.change(selector={"app": "s", "team": "growth"})
         try:
-            return (await cluster.actions.apply(SERVICES, wanted())).restored
+            return restored(await cluster.actions.apply(SERVICES, wanted()))
         except ContestedError as error:
             return str(error)
 
@@ -140,7 +156,7 @@ async def test_who_changes_it_again_and_again_is_let_have_a_truce(
         await dispute()
     assert 15 <= len(cluster.writes()) - writes <= 2 * 25, "100 minutes, a truce of 5 minutes"
     now[0] += module.PEACE
-    assert (await dispute()).startswith("Service s had")
+    assert (await dispute()).startswith("Put back what somebody changed: Service s had")
 
 
 def left_behind(**metadata: Any) -> dict[str, Any]:
@@ -153,7 +169,8 @@ def left_behind(**metadata: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("act", ["apply", "create"])
 async def test_what_bears_our_labels_and_has_no_owner_is_taken_up(cluster: Cluster, act: str) -> None:
     before = cluster.put(left_behind())
-    await getattr(cluster.actions, act)(SERVICES, wanted())
+    event = (await getattr(cluster.actions, act)(SERVICES, wanted())).event
+    assert (event.reason, event.message) == ("TakenUp", "Service s had no owner, and is taken up.")
     found = cluster.client.objects[SERVICES, Key("shop", "s")]
     assert uid_of(found) == uid_of(before)
     assert found["metadata"]["ownerReferences"] == wanted()["metadata"]["ownerReferences"]

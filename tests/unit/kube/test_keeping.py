@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.kube.fakes import a_service, a_toy
 from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
+from upright.pods.reading import FIELDS, read
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -66,3 +67,41 @@ def test_whatever_an_object_is_like_keeping_it_changes_no_value(value: Any, path
     manifest = {"apiVersion": "v1", "kind": "Toy", "metadata": {"name": "x"}, "spec": value}
     assert kept(manifest, None) == manifest
     assert len(json.dumps(kept(manifest, shape(paths)))) <= len(json.dumps(manifest))
+
+
+def test_of_a_pod_as_much_is_kept_as_is_read_of_it() -> None:
+    """Twenty thousand of them have to fit into the memory that the chart asks for."""
+    container = {
+        "name": "serve",
+        "image": "upright/runtime:1",
+        "imageID": "sha256:1",
+        "restartCount": 3,
+        "ready": False,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+        "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-22T12:00:00Z"}},
+        "volumeMounts": [{"name": f"v{number}", "mountPath": "/x"} for number in range(20)],
+        "resources": {"requests": {"cpu": "1"}},
+    }
+    spec = {
+        "hostNetwork": True,
+        "volumes": [{"name": f"v{number}", "emptyDir": {}} for number in range(50)],
+        "containers": [
+            {"name": "serve", "ports": [{"name": "http", "containerPort": 8080}], "env": [{"name": "A"}] * 30}
+        ],
+    }
+    condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-22T12:00:00Z", "lastProbeTime": None}
+    pod = {
+        **a_toy(spec=spec),
+        "status": {
+            "phase": "Running",
+            "podIP": "10.0.0.1",
+            "qosClass": "Burstable",
+            "conditions": [condition, {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}],
+            "containerStatuses": [container],
+            "initContainerStatuses": [{**container, "name": "data"}],
+        },
+    }
+    pod["metadata"] |= {"creationTimestamp": "2026-11-22T12:00:00Z", "labels": {"upright.dev/deployment": "churn"}}
+    found = kept(pod, shape(FIELDS))
+    assert read(found) == read(pod)
+    assert len(json.dumps(found)) < len(json.dumps(pod)) / 3

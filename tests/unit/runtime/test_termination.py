@@ -1,7 +1,7 @@
 """The termination message: the kubelet shares 12 KiB among all containers of a pod and cuts what is longer."""
 
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -124,7 +124,9 @@ def test_a_refusal_always_fits(message: str, containers: int) -> None:
     assert read.message == message or message.startswith(read.message.removesuffix("…"))
 
 
-@pytest.mark.parametrize("message", ["", "{", "[]", "null", "{}\n{}", '{"uri": 3}', "[" * 100_000, "{" * 4096])
+@pytest.mark.parametrize(
+    "message", ["", "{", "[]", "null", "{}{}", '{"uri": 3}', '{"truncated":3,', "{1:2,", "[" * 100_000, "{" * 4096]
+)
 def test_what_is_no_report_is_a_value_error(message: str) -> None:
     with pytest.raises(ValueError, match="PublishReport"):
         read_report(message)
@@ -138,9 +140,9 @@ def test_twice_the_size_takes_at_most_two_and_a_half_times_as_long(
         made = outcome(size)
         times = []
         for _ in range(7):
-            begun = perf_counter()
+            begun = process_time()
             termination_message(made)
-            times.append(perf_counter() - begun)
+            times.append(process_time() - begun)
         return min(times)
 
     assert fastest(16_000) <= 2.5 * fastest(8_000)

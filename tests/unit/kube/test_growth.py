@@ -1,0 +1,101 @@
+"""A turn costs the same with few objects and with many: counted in calls of functions, not in time."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import a_deployment, a_model_version, a_training_job, as_stored
+from tests.unit.kube.fakes import FakeClient
+from upright.api import names
+from upright.contract import Manifest
+from upright.controller import Controller
+from upright.kinds import kinds
+from upright.kube.events import Recorder
+from upright.kube.store import Stores
+from upright.metrics import Metrics
+from upright.settings import Settings
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SINCE = "2026-11-22T11:00:00Z"
+FEW, MANY = 100, 2000
+
+
+class Cluster:
+    """So many versions of as many models, each served by a Deployment that follows its model, and trained by a job."""
+
+    def __init__(self, size: int) -> None:
+        all_kinds = kinds(Settings(default_store="pvc://models"))
+        client: Any = FakeClient()
+        self.stores = Stores(all_kinds, client, lambda: NOW)
+        recorder = Recorder(client, "operator-1", lambda: 0.0, lambda: NOW)
+        self.controller = Controller(all_kinds, self.stores, client, recorder, Metrics())
+        self._version = 0
+        for number in range(size):
+            version = as_stored(a_model_version(f"model{number}-1", model=f"model{number}", number=1))
+            arm = {"modelVersion": f"model{number}-1", "revision": f"r{number}", "since": SINCE}
+            deployment = as_stored(a_deployment(None, latest={"model": f"model{number}"}, status={"stable": arm}))
+            job = as_stored(a_training_job(f"model{number}"))
+            for each, name in (
+                (version, version["metadata"]["name"]),
+                (deployment, f"d-{number}"),
+                (job, f"t-{number}"),
+            ):
+                self.put({**each, "metadata": {**each["metadata"], "name": name, "uid": f"{each['kind']}-{number}"}})
+
+    def put(self, manifest: Manifest) -> None:
+        """As a watch would deliver it."""
+        self._version += 1
+        types = (names.MODEL_VERSIONS, names.DEPLOYMENTS, names.TRAINING_JOBS)
+        (type_,) = (each for each in types if each.kind == manifest["kind"])
+        newer = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": str(self._version)}}
+        self.controller.seen(type_, newer)
+
+    async def turn(self, number: int, name: str) -> None:
+        """Observe one object and plan for it."""
+        kind = self.controller._loops[number]._kind
+        resource = self.stores.get(kind.type, "shop", name)
+        assert resource is not None
+        kind.plan(await kind.observe(resource, self.stores))
+
+    async def deliver(self, number: int, name: str) -> None:
+        """Take in a new version of an object, and find whom it wakes."""
+        resource = self.stores.get(self.controller._loops[number]._kind.type, "shop", name)
+        assert resource is not None
+        self.put(resource)
+
+
+async def calls(work: Callable[[], Awaitable[None]]) -> int:
+    """How many functions, of Python or not, the work calls."""
+    count = 0
+
+    def note(_: FrameType, event: str, __: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        await work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.fixture(scope="module")
+def clusters() -> tuple[Cluster, Cluster]:
+    return Cluster(FEW), Cluster(MANY)
+
+
+@pytest.mark.parametrize("what", ["turn", "deliver"])
+@pytest.mark.parametrize(("number", "name"), [(0, "t-7"), (1, "model7-1"), (2, "d-7")])
+async def test_with_twenty_times_the_objects_it_costs_at_most_twice_as_much(
+    clusters: tuple[Cluster, Cluster], what: str, number: int, name: str
+) -> None:
+    few, many = clusters
+    await getattr(few, what)(number, name)  # what is computed once is computed now
+    small = await calls(lambda: getattr(few, what)(number, name))
+    large = await calls(lambda: getattr(many, what)(number, name))
+    assert large <= 2 * small

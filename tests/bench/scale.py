@@ -7,13 +7,15 @@ requests at a time; pods are only played, and every training run publishes a ver
 import argparse
 import asyncio
 import base64
+import itertools
 import json
 import math
 import ssl
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,10 @@ class Sizes:
     burst: int
     few: int
     patience: float
+
+
+class EndedError(Exception):
+    """The operator's process has ended; the text is the last that it said."""
 
 
 class Requests:
@@ -129,32 +135,38 @@ def measure(sizes: Sizes, say: Progress) -> None:
     with (
         control_plane(say, service_cidr="10.96.0.0/12", published=PUBLISHED) as cluster,
         tempfile.TemporaryDirectory() as folder,
+        ExitStack() as running,
     ):
         requests = Requests(cluster)
         furnish(cluster)
         everywhere = {"UPRIGHT_NAMESPACES": "", "UPRIGHT_LEASE_NAMESPACE": "default"}
-        with operator(cluster, NAMESPACE, Path(folder), "first", module="upright", environment=everywhere) as first:
-            until(first.leads, "it leads", 60)
-            few = crowd(sizes.few * 6 // 10, sizes.few * 3 // 10, sizes.few // 10)
-            fill(requests, first, few, sizes.patience, say)
-            few_turns = turns(requests, first, few)
-            burst(requests, first, BURSTS[0], sizes, say)
+        numbers = itertools.count(1)
 
-            many = crowd(sizes.versions - sizes.jobs, sizes.deployments, sizes.jobs)
-            fill(requests, first, [one for one in many if one not in few], sizes.patience, say)
-            many_turns = turns(requests, first, many)
-            for kind in KINDS:
-                ratio = many_turns[kind] / few_turns[kind]
-                say(
-                    f"a turn of a {kind}: {1000 * few_turns[kind]:.1f} ms with {len(few)} objects, "
-                    f"{1000 * many_turns[kind]:.1f} ms with {len(many)}: ratio {ratio:.2f} (mark: under 2)"
-                )
-            burst(requests, first, BURSTS[1], sizes, say)
-            steady(first, say)
-            say(f"memory: {memory(first, 'VmRSS')} MB, at most {memory(first, 'VmHWM')} MB (mark: 350 MB)")
-            first.stop()
-        with operator(cluster, NAMESPACE, Path(folder), "second", module="upright", environment=everywhere) as second:
-            restart(second, len(many), sizes.patience, say)
+        def start() -> Operator:
+            name = f"operator-{next(numbers)}"
+            return running.enter_context(
+                operator(cluster, NAMESPACE, Path(folder), name, module="upright", environment=everywhere)
+            )
+
+        few = crowd(sizes.few * 6 // 10, sizes.few * 3 // 10, sizes.few // 10)
+        first = fill(requests, start, start(), few, sizes.patience, say)
+        few_turns = turns(requests, first, few)
+        burst(requests, first, BURSTS[0], sizes, say)
+
+        many = crowd(sizes.versions - sizes.jobs, sizes.deployments, sizes.jobs)
+        first = fill(requests, start, first, [one for one in many if one not in few], sizes.patience, say)
+        many_turns = turns(requests, first, many)
+        for kind in KINDS:
+            ratio = many_turns[kind] / few_turns[kind]
+            say(
+                f"a turn of a {kind}: {1000 * few_turns[kind]:.1f} ms with {len(few)} objects, "
+                f"{1000 * many_turns[kind]:.1f} ms with {len(many)}: ratio {ratio:.2f} (mark: under 2)"
+            )
+        burst(requests, first, BURSTS[1], sizes, say)
+        steady(first, say)
+        say(f"memory: {memory(first, 'VmRSS')} MB, at most {memory(first, 'VmHWM')} MB (mark: 350 MB)")
+        first.stop()
+        restart(start(), len(many), sizes.patience, say)
 
 
 def furnish(cluster: Cluster) -> None:
@@ -213,8 +225,18 @@ def training_job(name: str) -> Object:
     return resource("TrainingJob", name, given)
 
 
-def fill(requests: Requests, running: Operator, manifests: Sequence[Object], patience: float, say: Progress) -> None:
-    """Create objects and wait until each is where it should be."""
+def fill(
+    requests: Requests,
+    start: Callable[[], Operator],
+    running: Operator,
+    manifests: Sequence[Object],
+    patience: float,
+    say: Progress,
+) -> Operator:
+    """Create objects and wait until each is where it should be; the operator that runs then.
+
+    An API server that has too much to do costs it the Lease: it ends, and is started again, as kubelet would.
+    """
     began = time.monotonic()
     requests.create(NAMESPACE, manifests)
     created = time.monotonic()
@@ -223,8 +245,13 @@ def fill(requests: Requests, running: Operator, manifests: Sequence[Object], pat
         if time.monotonic() > created + patience:
             say(f"NOT AS IT SHOULD BE: {dict(wrong)}")
             break
-        at_rest(running, patience)
+        try:
+            at_rest(running, patience)
+        except EndedError as ended:
+            say(f"the operator has ended, and is started again: {ended}")
+            running = start()
     say(f"all carried out {time.monotonic() - created:.0f} s after the last one; {memory(running, 'VmRSS')} MB")
+    return running
 
 
 def misplaced(requests: Requests) -> Counter[str]:
@@ -242,7 +269,8 @@ def at_rest(running: Operator, patience: float) -> None:
     seen = [(time.monotonic(), running.writes())]
 
     def quiet() -> bool:
-        assert running.process.poll() is None, running.log[-2000:]
+        if running.process.poll() is not None:
+            raise EndedError(running.log.splitlines()[-1])
         now, waiting = running.writes(), queued(running)
         if now != seen[-1][1] or waiting != 0:
             seen[:] = [(time.monotonic(), now)]

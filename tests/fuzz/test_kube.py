@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -17,7 +18,9 @@ from upright.kube.client import Client
 from upright.kube.errors import ApiError
 
 STATUSES = st.sampled_from([200, 201, 302, 400, 403, 404, 409, 410, 422, 500, 502, 504])
-FIELDS = st.sampled_from(["message", "details", "causes", "reason", "metadata", "kind", "items", "code"])
+FIELDS = st.sampled_from(
+    ["message", "details", "causes", "reason", "metadata", "kind", "items", "code", "continue", "resourceVersion"]
+)
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 JSON = st.recursive(SCALARS, lambda one: st.lists(one, max_size=3) | st.dictionaries(FIELDS, one), max_leaves=8)
 BODIES = st.binary() | JSON.map(lambda body: json.dumps(body).encode())
@@ -34,11 +37,11 @@ def test_a_deep_answer_is_an_error_of_the_api_or_an_object() -> None:
 
 
 async def asked_of_a_server(answers: Sequence[tuple[int, bytes]]) -> None:
-    """Each answer in turn, from one server: to start one takes longer."""
-    left = list(answers)
+    """Each answer to each request, from one server: to start one takes longer."""
+    left: list[tuple[int, bytes]] = []
 
     async def answer(_: web.Request) -> web.Response:
-        status, body = left.pop()
+        status, body = left.pop() if left else (500, b"")  # a list that has further pages asks again
         return web.Response(status=status, body=body)
 
     app = web.Application()
@@ -51,10 +54,10 @@ async def asked_of_a_server(answers: Sequence[tuple[int, bytes]]) -> None:
         requests = Counter("requests", "", ("verb", "resource", "code"), registry=CollectorRegistry())
         client = Client(login, requests)
         try:
-            while left:
-                try:
-                    assert isinstance(await client.create(names.SERVICES, SERVICE), dict)
-                except ApiError:
-                    continue
+            for one in answers:
+                for ask in (client.create(names.SERVICES, SERVICE), client.list(names.SERVICES, "shop")):
+                    left[:] = [one]
+                    with suppress(ApiError):
+                        await ask
         finally:
             await client.close()

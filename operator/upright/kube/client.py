@@ -91,12 +91,16 @@ class Client:
         accept = METADATA_LIST if metadata else JSON
         while True:
             page = await self._send("list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept)
-            items.extend(
-                _identity(type, item) if metadata else {**_kind(type), **item} for item in page.get("items") or ()
-            )
-            if not (following := meta(page).get("continue")):
-                return items, int(meta(page)["resourceVersion"])
-            query["continue"] = following
+            try:
+                items.extend(
+                    _identity(type, item) if metadata else {**_kind(type), **item} for item in page.get("items") or ()
+                )
+                following, version = meta(page).get("continue"), int(meta(page)["resourceVersion"])
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise UnreachableError(f"cannot list {type}: somebody else answered: {str(page)[:200]}") from error
+            if not following:
+                return items, version
+            query["continue"] = str(following)
 
     async def watch_metadata(
         self, type: ResourceType, namespace: str, version: int, deliver: Callable[[str, Manifest], None]

@@ -36,9 +36,8 @@ SILENCE = 90.0
 """Seconds without a line after which a watch is taken for dead: a bookmark comes every minute."""
 
 YAML = "application/yaml"
-"""JSON is YAML, too. Of YAML the API server keeps free-form content (a ControllerRevision's data) in its own spelling. Of
-JSON it keeps it as it came, and when the garbage collector or we change an owner later, it takes its own spelling for a
-change of what is immutable."""
+"""JSON is YAML, too. Of YAML the API server keeps free-form content (a ControllerRevision's data) in its own spelling;
+of JSON it keeps it as it came, and takes its own spelling for a forbidden change when an owner is changed later."""
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"

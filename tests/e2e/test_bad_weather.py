@@ -146,7 +146,7 @@ def test_a_deployment_that_is_made_again_takes_up_its_objects_and_counts_no_pods
 def test_a_rejection_outlives_the_deployment(models: Workspace) -> None:
     rollout = {"steps": [{"weight": 50, "for": "10m"}], "startupDeadline": "3s"}
     broken = with_container(name="serve", command=["sleep", "1h"])
-    with deployed(models, "memory", "one-1", rollout=rollout):
+    with deployed(models, "memory", "one-1"):
         bad = a_deployment("memory", "two-1", rollout=rollout, serving=broken)
         models.apply(bad)
         models.until_phase("mdep", "memory", "RolledBack")

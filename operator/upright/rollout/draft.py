@@ -12,6 +12,8 @@ from upright.rollout.strategies import Shape
 
 _MOST = 20
 """Rejections and episodes that a status keeps."""
+_WORDY, _TERSE = 700, 150
+"""Characters of why the newest of them was so, and of why the older ones were: a status stays under 16 KiB."""
 
 _UPRIGHT = "upright"
 
@@ -81,9 +83,13 @@ class Draft:
             revision=candidate.revision,
             at=self.now,
             metric=metric,
-            message=cut(message),
+            message=cut(message, _WORDY),
         )
-        others = [one for one in self.rejected if one.revision != candidate.revision]
+        others = [
+            one.model_copy(update={"message": cut(one.message, _TERSE)})
+            for one in self.rejected
+            if one.revision != candidate.revision
+        ]
         self.rejected = [rejection, *others][:_MOST]
         kept = f"{self.stable.model_version} serves all traffic again" if self.stable else "nothing serves"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
@@ -119,8 +125,9 @@ class Draft:
                 "from": arm.since,
                 "to": self.now,
                 "outcome": outcome,
-                "reason": cut(reason, 300),
+                "reason": cut(reason, _WORDY),
                 "by": by,
             }
         )
-        self.history = [episode, *self.history][:_MOST]
+        older = [one.model_copy(update={"reason": cut(one.reason, _TERSE)}) for one in self.history]
+        self.history = [episode, *older][:_MOST]

@@ -1,5 +1,6 @@
 """A rollout in bad weather: pods that crash, nothing measured, nobody who wants it any more, too little capacity."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -422,11 +423,17 @@ def test_current_is_true_only_when_the_wanted_version_serves_with_all_its_pods()
 
 
 def test_a_status_full_of_history_stays_small() -> None:
-    episode = {"modelVersion": "churn-1", "from": NOW.isoformat(), "to": NOW.isoformat(), "outcome": "RolledBack"}
-    resource = serving_old(status={"history": [episode] * 20})
+    long = "word " * 140
+    episode = {"modelVersion": "churn-1", "revision": "r", "from": NOW.isoformat(), "to": NOW.isoformat()}
+    rejection = {"modelVersion": "churn-1", "at": NOW.isoformat(), "message": long}
+    full = {
+        "history": [{**episode, "outcome": "RolledBack", "reason": long}] * 20,
+        "rejected": [{**rejection, "revision": f"r{number}"} for number in range(20)],
+    }
     bad = looks(2, canary=(100, 20), stable=(900, 9))
-    made = plan(observed(in_canary(status=as_stored(resource)["status"]), pods=both(), looks=bad))
-    assert len(made.status["history"]) == 20
+    made = plan(observed(in_canary(status=full), pods=both(), looks=bad, now=after(seconds=31)))
+    assert len(made.status["history"]) == len(made.status["rejected"]) == 20
+    assert len(json.dumps(made.status)) < 16 * 1024
 
 
 def test_the_first_version_is_not_taken_away_for_a_typo() -> None:

@@ -251,8 +251,11 @@ class Arm(Resource):
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )
-    stable_failures: int | None = Field(
-        None, description="Candidate only: how often the stable version's containers had failed when it went out."
+    lacking_since: datetime | None = Field(
+        None, description="Candidate only: since when there has been no room in the cluster for its pods."
+    )
+    repairing: bool | None = Field(
+        None, description="Candidate only: it gets all pods because the stable version serves nothing."
     )
 
 

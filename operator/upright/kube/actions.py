@@ -173,7 +173,12 @@ class Actions:
         live = self._live(target)
         if live is None or is_being_deleted(live):
             return False
-        await self._client.delete(target)
+        left = await self._client.delete(target)
+        # known at once, lest the next plan takes what is going for something that is there
+        if left is None:
+            self._gone(target.type, live)
+        else:
+            self._seen(target.type, left)
         return True
 
     def superfluous(

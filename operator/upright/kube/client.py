@@ -192,17 +192,22 @@ class Client:
         """Write the whole object; `ConflictError` if it is no longer the version that the manifest names."""
         return await self._send("update", "PUT", type, namespace_of(manifest), name_of(manifest), body=manifest)
 
-    async def delete(self, target: Reference) -> None:
-        """Delete this very object, and in the background what it owns. One that is gone already is fine."""
+    async def delete(self, target: Reference) -> Manifest | None:
+        """Delete this very object, and in the background what it owns. One that is gone already is fine.
+
+        Returns it if something still holds it, None when it is no more.
+        """
         body = {"propagationPolicy": "Background", "preconditions": {"uid": target.uid}}
         try:
-            await self._send("delete", "DELETE", target.type, target.namespace, target.name, body=body)
+            answer = await self._send("delete", "DELETE", target.type, target.namespace, target.name, body=body)
         except NotFoundError:
-            return
+            return None
         except ConflictError:
             found = await self.get(target.type, target.namespace, target.name)
             if found is not None and uid_of(found) == target.uid:
                 raise
+            return None
+        return None if answer.get("kind") == "Status" else answer
 
     async def _send(
         self,

@@ -94,6 +94,13 @@ class Pod:
         """How often containers of it have ended otherwise than well."""
         return sum(container.failures for container in self.containers)
 
+    def failed_since(self, moment: datetime) -> bool:
+        """Whether a container of it has ended otherwise than well since then, as far as the kubelet still tells."""
+        return any(
+            one.ended is not None and one.ended.exit_code != 0 and (one.ended.at is None or one.ended.at >= moment)
+            for one in self.containers
+        )
+
     def ended(self, container: str) -> Termination | None:
         """How a container ended, last time when it runs again."""
         return next((one.ended for one in self.containers if one.name == container), None)

@@ -31,8 +31,6 @@ class Draft:
     remembered: Sequence[Rejection]
     """What counts as rejected by the memory of the versions, beyond what the status has."""
     history: list[Episode]
-    editor: str
-    """Who changed the spec last."""
     shape: Shape = field(default_factory=lambda: Shape(0, 0))
     """The pods of both, as the strategy wants them."""
     events: list[Event] = field(default_factory=list)
@@ -40,6 +38,8 @@ class Draft:
     progress: str = ""
     held: Finding | None = None
     unmeasured: str = ""
+    unseen: bool = False
+    """Nothing has been measured by this process yet: what was said before still stands."""
     obstacle: Finding | None = None
     again: timedelta | None = None
 
@@ -71,8 +71,6 @@ class Draft:
             self._remember(self.stable, "Replaced", f"{candidate.model_version} replaces it.", _UPRIGHT)
             said = f"{candidate.model_version} replaces {self.stable.model_version}. {compared}"
             self._end(candidate, "Promoted", said, _UPRIGHT)
-        else:
-            self.say("Normal", "Serving", f"{candidate.model_version} serves as the first version.", self.now)
         self.stable = Arm(model_version=candidate.model_version, revision=candidate.revision, since=self.now)
         self.candidate = None
 
@@ -96,9 +94,9 @@ class Draft:
         self._end(candidate, "RolledBack", f"{candidate.model_version} is rejected and {kept}. {message}", _UPRIGHT)
         self._give_up(candidate, leaving=leaving)
 
-    def abort(self, candidate: Arm, why: str, *, leaving: bool) -> None:
+    def abort(self, candidate: Arm, why: str, by: str, *, leaving: bool) -> None:
         """The candidate is given up because it is wanted no more."""
-        self._end(candidate, "Aborted", f"{candidate.model_version} is given up: {why}.", self.editor)
+        self._end(candidate, "Aborted", f"{candidate.model_version} is given up: {why}.", by)
         self._give_up(candidate, leaving=leaving)
         self.analysis = None
 

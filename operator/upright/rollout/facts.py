@@ -24,20 +24,29 @@ class ArmFacts:
     """For how many pods its workload has been asked."""
     refused: str = ""
     """Why the cluster makes no more pods for it, as the API server says; empty when it does."""
+    lost: int = 0
+    """How many pods have failed as a whole, for instance evicted ones."""
 
     @property
     def ready(self) -> int:
         """How many pods answer."""
         return sum(pod.ready for pod in self.pods)
 
-    def steady(self, now: datetime) -> int:
-        """How many pods have answered for as long as it takes to be trusted with all the traffic."""
-        return sum(pod.ready_since is not None and now - pod.ready_since >= STEADY for pod in self.pods)
+    def steady(self, now: datetime, least: timedelta = STEADY) -> int:
+        """How many pods have answered for so long without interruption; by default, for as long as it takes to be
+        trusted with all the traffic.
+        """
+        return sum(pod.ready_since is not None and now - pod.ready_since >= least for pod in self.pods)
 
     @property
     def failures(self) -> int:
-        """How often containers of its pods have ended otherwise than well."""
-        return sum(pod.failures for pod in self.pods)
+        """How often containers of its pods, and whole pods, have ended otherwise than well."""
+        return self.lost + sum(pod.failures for pod in self.pods)
+
+    def failing(self, since: datetime) -> float:
+        """The share of its pods of which a container, or the whole, has failed since then."""
+        failed = self.lost + sum(pod.failed_since(since) for pod in self.pods)
+        return failed / max(1, self.lost + len(self.pods))
 
     @property
     def trouble(self) -> str:
@@ -67,3 +76,5 @@ class Facts:
     """None: the candidate is the first version."""
     analysis: Analysis | None = None
     reading: Reading = field(default_factory=Reading)
+    recorded_until: float | None = None
+    """Time (Unix seconds) of the last look that the recorded status contains."""

@@ -25,6 +25,8 @@ class Asked:
     """Between looks."""
     after: float | None
     """Time (Unix seconds) of the last look that the status contains; None when no evidence has been recorded yet."""
+    timeout: timedelta = timedelta(seconds=30)
+    """The longest that a request may take."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Measurement:
     """Of the last two: which pod, why, and what to do, in sentences."""
     requests: float = 0
     """That were answered (2xx, 4xx, 5xx) since the comparison began or this process did."""
+    recent: float = 0
+    """Of them those of the last minute, while both arms had ready pods that could be read."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Reading:
     """Those later than `after`, oldest first."""
     arms: Mapping[ArmName, Measurement] = field(default_factory=dict)
     """By arm, as of the newest look; empty before the first one."""
+    since: float | None = None
+    """When this process took its first look (Unix seconds); None before it. What was before, nobody has watched."""
 
     @property
     def quiet(self) -> bool:

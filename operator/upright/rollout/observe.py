@@ -40,6 +40,8 @@ class Observed:
     """What the pods of a revision are made of, by revision, where its workload or record is missing or changed."""
     pods: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
     """Pods that are not being deleted, of our workloads, by revision."""
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """How many pods of our workloads have failed as a whole, by revision."""
     strangers: Sequence[str] = ()
     """Names of such pods that bear our label, and belong to no workload of ours."""
     services: Mapping[str, Manifest] = field(default_factory=dict)
@@ -76,7 +78,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions[fallback.metadata.name] = fallback
     workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
     records = _ours(names.CONTROLLER_REVISIONS, resource, world)
-    pods, strangers = _pods(resource, workloads, world)
+    pods, lost, strangers = _pods(resource, workloads, world)
     services, taken = await _services(resource, world)
     return Observed(
         now=world.now,
@@ -90,6 +92,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         records=records,
         templates=await _templates(status, workloads, records, world),
         pods=pods,
+        lost=lost,
         strangers=strangers,
         services=services,
         taken=taken,
@@ -103,8 +106,12 @@ def _counts(rejection: Rejection) -> bool:
 
 
 def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
-    """The version that is asked for: the named one, or the newest that can be served and was not rejected."""
+    """The version that is asked for: the named one, or the newest that can be served and was not rejected. Somebody who
+    asks for another try means the newest, rejected or not.
+    """
     spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
+    asked = resource.metadata.annotations.get(names.RETRY)
+    retried = asked is not None and asked != resource.status.retry
     if spec.model_version:
         return _version(world, namespace, spec.model_version)
     if spec.latest is None:
@@ -117,7 +124,7 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         if stable and serving is None and version.made[0] <= stable.since:
             return None  # the one that serves is no more, and this one may be older
         mine = revision(version, spec.serving)
-        if not any(one.revision == mine for one in (*rejected, *_rejected_before(resource, version))):
+        if retried or not any(one.revision == mine for one in (*rejected, *_rejected_before(resource, version))):
             return version
     return serving
 
@@ -185,28 +192,33 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
 
 def _pods(
     resource: Deployment, workloads: Mapping[str, Manifest], world: World
-) -> tuple[Mapping[str, Sequence[Pod]], Sequence[str]]:
-    """The pods of our workloads, and the names of others. One older than its workload is of another attempt."""
-    meta = resource.metadata
+) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, int], Sequence[str]]:
+    """The pods of our workloads; how many more of them have failed; and the names of other pods.
+
+    One of the candidate's that is older than its workload is of an earlier attempt.
+    """
+    meta, candidate = resource.metadata, resource.status.candidate
     pods: dict[str, list[Pod]] = {name: [] for name in workloads}
+    lost: dict[str, int] = {}
     strangers = []
     for manifest in world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name):
         pod = read(manifest)
-        if pod.going or pod.phase in {"Succeeded", "Failed"}:
+        if pod.going or pod.phase == "Succeeded":
             continue
-        workload = workloads.get(pod.labels.get(names.REVISION, ""))
-        if workload and _belongs(pod, workload["metadata"]):
-            pods[pod.labels[names.REVISION]].append(pod)
+        revision_name = pod.labels.get(names.REVISION, "")
+        workload: Manifest = workloads.get(revision_name, {}).get("metadata", {})
+        ours = bool(workload) and pod.labels.get(names.DEPLOYMENT_UID) == (workload.get("annotations") or {}).get(
+            names.DEPLOYMENT_UID
+        )
+        if ours and candidate and revision_name == candidate.revision:
+            ours = pod.created >= datetime.fromisoformat(workload["creationTimestamp"])
+        if pod.phase == "Failed":
+            lost[revision_name] = lost.get(revision_name, 0) + (1 if ours else 0)
+        elif ours:
+            pods[revision_name].append(pod)
         else:
             strangers.append(pod.name)
-    return pods, strangers
-
-
-def _belongs(pod: Pod, workload: Manifest) -> bool:
-    made_for = (workload.get("annotations") or {}).get(names.DEPLOYMENT_UID)
-    return pod.labels.get(names.DEPLOYMENT_UID) == made_for and pod.created >= datetime.fromisoformat(
-        workload["creationTimestamp"]
-    )
+    return pods, lost, strangers
 
 
 async def _templates(
@@ -266,6 +278,7 @@ def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: So
             pods={arm: pods.get(revision, ()) for arm, revision in arms},
             metrics={metric.name: metric.type for metric in resource.spec.monitoring.metrics},
             interval=resource.spec.monitoring.interval,
+            timeout=resource.spec.serving.timeout,
             after=status.analysis.at if status.analysis else None,
         ),
     )

@@ -1,11 +1,14 @@
 """Why can the wanted version not go out?"""
 
+from datetime import timedelta
+
 from upright.api import names
 from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.observe import Observed
 
+_PATIENCE = timedelta(minutes=5)
 MOMENTARY = frozenset({"VersionUnchecked", "OldPodsGoing"})
 """Reasons that nobody need be told of."""
 
@@ -43,13 +46,27 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         )
     if spec.paused:
         return Finding("Paused", f"spec.paused is true, so {name} does not go out.", waits=True)
-    if others := observed.strangers:
-        return Finding(
-            "OldPodsGoing",
-            f"{name} goes out when the pods of an earlier revision have gone: {', '.join(others[:3])}.",
-            passing=True,
-        )
+    if observed.strangers:
+        return _old_pods(observed, name)
     return None
+
+
+def _old_pods(observed: Observed, name: str) -> Finding:
+    """They would get requests of the Service of all traffic. Usually they are gone in a moment."""
+    conditions = observed.resource.status.conditions
+    waits = next((one for one in conditions if (one.type, one.reason) == ("Reconciling", "OldPodsGoing")), None)
+    since = (waits.last_transition_time if waits else None) or observed.now
+    pods = ", ".join(observed.strangers[:3])
+    if observed.now - since < _PATIENCE:
+        return Finding(
+            "OldPodsGoing", f"{name} goes out when pods that are not of its workload have gone: {pods}.", passing=True
+        )
+    return Finding(
+        "OldPods",
+        f"{name} does not go out: pods {pods} bear the label {names.DEPLOYMENT} of this Deployment, would get its "
+        "requests, and are not of its workload.",
+        f"Delete them, or take the label away: kubectl label pod {observed.strangers[0]} {names.DEPLOYMENT}-",
+    )
 
 
 def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:

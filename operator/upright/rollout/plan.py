@@ -7,12 +7,12 @@ stable, which is the candidate and in which step, what has been rejected. The ob
 from datetime import datetime, timedelta
 
 from upright.api import names
-from upright.api.deployment import Arm
+from upright.api.deployment import Arm, DeploymentStatus
 from upright.contract import Plan
 from upright.rollout import status as statuses
 from upright.rollout import strategies
 from upright.rollout.draft import Draft
-from upright.rollout.facts import ArmFacts, Facts
+from upright.rollout.facts import STEADY, ArmFacts, Facts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
@@ -33,7 +33,7 @@ def plan(observed: Observed) -> Plan:
     draft = _begin(observed, wanted)
     draft.obstacle = obstacle(observed, wanted, draft)
     _settle(observed, draft, wanted)
-    if draft.candidate:
+    if draft.candidate and before.candidate and draft.candidate.since == before.candidate.since:
         _judge(observed, draft, draft.candidate)
     _shape(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
@@ -73,25 +73,47 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         rejected=list(before.rejected),
         remembered=[one for one in observed.rejected if (one.revision, one.at) not in known],
         history=list(before.history),
-        editor=observed.editor,
     )
     if draft.stable and is_lost(observed, draft.stable.revision, draft.stable.model_version):
         lost = f"The workload of {draft.stable.model_version} is gone, and with it what its pods were made of."
         draft.say("Warning", "RevisionLost", lost)
         draft.stable = draft.analysis = None
+    if before.stable is None and before.candidate is None:
+        draft.stable = _taken_up(observed)
+    if before.candidate and _is_of_old(before) and (before.candidate.step or 0) >= len(resource.spec.rollout.steps):
+        draft.candidate = before.candidate.model_copy(update={"finishing": True})
     asked = resource.metadata.annotations.get(names.RETRY)
     if asked is not None and asked != before.retry:
         draft.retry(wanted)
     return draft
 
 
+def _taken_up(observed: Observed) -> Arm | None:
+    """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
+    backup without its status.
+    """
+    answering = {name: sum(pod.ready for pod in pods) for name, pods in observed.pods.items()}
+    most = max(answering, key=lambda name: (answering[name], name), default="")
+    if not answering.get(most):
+        return None
+    version = observed.workloads[most]["metadata"]["labels"].get(names.MODEL_VERSION, "")
+    return Arm(model_version=version, revision=most, since=observed.now)
+
+
+def _is_of_old(status: DeploymentStatus) -> bool:
+    """Whether an operator wrote it that told the end of the steps by their number."""
+    return all(one.type != "Current" for one in status.conditions)
+
+
 def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     """Drop a candidate that is no longer wanted, and begin with the one that is."""
     candidate = draft.candidate
     if candidate and not candidate.leaving and (why := _unwanted(observed, draft, candidate, wanted)):
-        draft.abort(candidate, why, leaving=_is_needed(observed, draft))
-    if draft.candidate is not None:
-        return
+        named = observed.resource.spec.model_version
+        by = observed.editor if named and named != candidate.model_version else "upright"
+        draft.abort(candidate, why, by, leaving=_is_needed(observed, draft, candidate, bad=False))
+    if candidate is not None or draft.candidate is not None:
+        return  # what is given up goes first, lest requests reach its pods beside the next one's
     version, target = observed.wanted, wanted
     if draft.obstacle and draft.obstacle.reason == "VersionRejected" and not draft.stable and observed.fallback:
         version = observed.versions[observed.fallback]
@@ -100,14 +122,12 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
         return
     if version is None or target is None:
         return
-    stable = _arm_facts(observed, draft.stable)
     draft.candidate = Arm(
         model_version=version.metadata.name,
         revision=target,
         since=observed.now,
         step=0,
         unready_since=observed.now,
-        stable_failures=stable.failures if stable else None,
     )
     draft.analysis = None
 
@@ -130,18 +150,22 @@ def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | No
     return "its ModelVersion was deleted or can be served no more"
 
 
-def _is_needed(observed: Observed, draft: Draft) -> bool:
-    """Whether pods of the candidate must stay for a while: the stable version has lost some of its own to it."""
-    stable = _arm_facts(observed, draft.stable)
-    return stable is not None and 0 < stable.size < observed.resource.spec.replicas
+def _is_needed(observed: Observed, draft: Draft, candidate: Arm, *, bad: bool) -> bool:
+    """Whether pods of the candidate must stay until the stable version has its own again. Those of a bad one do not
+    where at least half of the stable version's answer.
+    """
+    stable, leaving = _arm_facts(observed, draft.stable), _arm_facts(observed, candidate)
+    if stable is None or leaving is None or not leaving.ready:
+        return False
+    replicas = observed.resource.spec.replicas
+    return stable.ready * 2 < replicas or stable.size < replicas if bad else stable.ready < replicas
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     """Let pods, evidence and time decide about the candidate."""
     spec = observed.resource.spec
-    recorded = observed.resource.status.candidate
     looks = observed.reading.looks
-    if draft.stable and recorded and recorded.since == candidate.since and looks and not candidate.leaving:
+    if draft.stable and looks and not candidate.leaving:
         draft.analysis, anew = analyse(spec, draft.analysis, looks)
         if anew:
             draft.say(
@@ -152,9 +176,11 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         draft.stable = _watched(facts.stable, observed.now)
         facts = _facts(observed, draft, candidate)
     match strategies.strategy_of(spec.rollout.strategy).decide(facts):
-        case strategies.Stay(arm, message, again, held, unmeasured):
-            draft.candidate, draft.progress, draft.again = arm, message, again
-            draft.held, draft.unmeasured = held, unmeasured
+        case strategies.Stay(arm, message, again, held, unmeasured, unseen):
+            settling = facts.candidate.ready > facts.candidate.steady(observed.now)
+            draft.candidate, draft.progress = arm, message
+            draft.again = min(again, STEADY) if settling else again
+            draft.held, draft.unmeasured, draft.unseen = held, unmeasured, unseen
         case strategies.Advance(arm, message):
             draft.candidate, draft.progress = arm, message
             draft.again = timedelta(0)  # the status is recorded, and what follows from it is decided next
@@ -162,7 +188,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case strategies.Promote():
             draft.promote(candidate)
         case strategies.Reject(metric, message):
-            draft.reject(candidate, metric, message, leaving=_is_needed(observed, draft) and facts.candidate.ready > 0)
+            draft.reject(candidate, metric, message, leaving=_is_needed(observed, draft, candidate, bad=True))
         case strategies.Left():
             draft.candidate = None
 
@@ -200,6 +226,7 @@ def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
         stable=_arm_facts(observed, draft.stable),
         analysis=draft.analysis,
         reading=observed.reading,
+        recorded_until=recorded.at if (recorded := observed.resource.status.analysis) else None,
     )
 
 
@@ -217,7 +244,7 @@ def _tell(observed: Observed, draft: Draft) -> None:
         if found and not silent and not just_rejected:
             draft.say("Normal" if found.passing else "Warning", found.reason, found.message)
     measured = next((one for one in draft.resource.status.conditions if one.type == "Measured"), None)
-    if draft.unmeasured and (measured is None or measured.status != "False"):
+    if draft.unmeasured and not draft.unseen and (measured is None or measured.status != "False"):
         draft.say("Warning", "Unmeasured", draft.unmeasured)
     stable = _arm_facts(observed, draft.stable)
     if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:

@@ -30,7 +30,7 @@ def arm_facts(observed: Observed, arm: Arm | None) -> ArmFacts | None:
         "",
     )
     size = int(workload["spec"].get("replicas", 1)) if workload else 0
-    return ArmFacts(arm, observed.pods.get(arm.revision, ()), size, refused)
+    return ArmFacts(arm, observed.pods.get(arm.revision, ()), size, refused, observed.lost.get(arm.revision, 0))
 
 
 def status(observed: Observed, draft: Draft) -> DeploymentStatus:
@@ -41,6 +41,8 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     stable_ready, candidate_ready = (arm.ready if arm else 0 for arm in (stable, candidate))
     weight = share(candidate_ready, stable_ready)
     phase, finding = _phase(observed, draft, stable, weight)
+    if draft.unseen and (said := _condition(observed, "Ready")):
+        finding = Finding(said.reason, said.message)
     answering = draft.stable is not None and (stable_ready + candidate_ready > 0 or resource.spec.replicas == 0)
     obstacle = draft.obstacle
     stalled = draft.held or (obstacle if obstacle and not obstacle.passing and not obstacle.waits else None)
@@ -139,14 +141,22 @@ def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding:
 
 def _measured(observed: Observed, draft: Draft) -> list[Condition]:
     """Whether the two versions can be compared; only while there are two."""
-    if not draft.stable or not draft.candidate or draft.candidate.leaving or not observed.reading.arms:
+    if not draft.stable or not draft.candidate or draft.candidate.leaving:
         return []
+    if not observed.reading.arms:
+        return [said] if (said := _condition(observed, "Measured")) else []
     generation = observed.resource.metadata.generation
     if draft.unmeasured:
         return [condition("Measured", "False", Finding("Unmeasured", draft.unmeasured), generation)]
     if observed.reading.quiet:
         return [condition("Measured", "True", Finding("NoRequests", "No requests have come in."), generation)]
     return [condition("Measured", "True", Finding("Counted", "Requests are counted."), generation)]
+
+
+def _condition(observed: Observed, type: str) -> Condition | None:
+    """What the recorded status says, without its time: the shell carries that over."""
+    found = next((one for one in observed.resource.status.conditions if one.type == type), None)
+    return found.model_copy(update={"last_transition_time": None}) if found else None
 
 
 def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: int) -> tuple[Phase, Finding]:

@@ -17,8 +17,11 @@ def news(history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, 
     events = [
         Event(_TOLD[episode.outcome][0], _TOLD[episode.outcome][1], "Rollout", episode.reason, episode.to)  # type: ignore[arg-type]
         for episode in reversed(history)
-        if episode.outcome in _TOLD and now - episode.to < _NEWS
+        if episode.outcome in _TOLD and episode.reason and now - episode.to < _NEWS
     ]
+    if stable and now - stable.since < _NEWS and all(episode.to != stable.since for episode in history):
+        said = f"{stable.model_version} serves as the first version."
+        events.append(Event("Normal", "Serving", "Rollout", said, stable.since))
     if candidate and not candidate.leaving and now - candidate.since < _NEWS:
         place = f"beside {stable.model_version}" if stable else "as the first version"
         said = f"{candidate.model_version} (revision {candidate.revision}) goes out {place}."

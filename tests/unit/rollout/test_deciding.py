@@ -32,14 +32,17 @@ from tests.unit.rollout.world import (
     then,
     workloads,
 )
+from upright.api import names
 from upright.api.deployment import Deployment
 from upright.contract import Plan
 from upright.pods.reading import Pod, read
-from upright.rollout.measuring import Measurement
+from upright.rollout.measuring import Measurement, Reading
 from upright.rollout.plan import plan
 
 
-def crashing(count: int, *, ready: bool = False, reason: str = "OOMKilled", exit_code: int = 137) -> Pod:
+def crashing(
+    count: int, *, ready: bool = False, reason: str = "OOMKilled", exit_code: int = 137, at: Any = None
+) -> Pod:
     """A pod whose serving container was killed so often, and runs again or waits for it."""
     pod = a_pod("crashing", ready=ready)
     state = {"running": {}} if ready else waiting("CrashLoopBackOff", "back-off")
@@ -50,7 +53,12 @@ def crashing(count: int, *, ready: bool = False, reason: str = "OOMKilled", exit
             "image": "i",
             "restartCount": count if ready else count - 1,
             "state": state,
-            "lastState": exited(exit_code, reason=reason),
+            "lastState": {
+                "terminated": {
+                    **exited(exit_code, reason=reason)["terminated"],
+                    **({"finishedAt": at.isoformat()} if at else {}),
+                }
+            },
         }
     ]
     return read(pod)
@@ -87,10 +95,18 @@ def test_a_sidecar_that_fails_counts_too() -> None:
 
 def test_when_the_stable_pods_fail_as_often_it_is_not_the_version() -> None:
     world = {OLD_REVISION: [crashing(9, ready=True)] * 3, NEW_REVISION: [crashing(5, ready=True)]}
-    since = in_canary(candidate={"stableFailures": 9})  # 27 now: six of each pod meanwhile
-    assert plan(observed(since, pods=world)).status["phase"] == "Progressing"
-    long_ago = in_canary(candidate={"stableFailures": 27})
-    assert plan(observed(long_ago, pods=world)).status["phase"] == "RolledBack"
+    assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"
+    some = {**world, OLD_REVISION: [*pods(OLD_REVISION, 2), crashing(9, ready=True)]}
+    assert plan(observed(in_canary(), pods=some)).status["phase"] == "RolledBack"
+    before = in_canary(since=after(minutes=1))  # the stable pods had failed before it went out
+    earlier = {**world, OLD_REVISION: [crashing(9, ready=True, at=NOW)] * 3}
+    assert plan(observed(before, pods=earlier, now=after(minutes=2))).status["phase"] == "RolledBack"
+
+
+def test_pods_that_were_evicted_are_failures_too() -> None:
+    world = observed(in_canary(), pods=both())
+    assert plan(replace(world, lost={NEW_REVISION: 3})).status["phase"] == "RolledBack"
+    assert plan(replace(world, lost={NEW_REVISION: 3, OLD_REVISION: 40})).status["phase"] == "Progressing"
 
 
 @pytest.mark.parametrize("step", [0, 1])
@@ -116,7 +132,7 @@ def test_a_promotion_needs_pods_that_have_been_ready_without_interruption() -> N
 
 @pytest.mark.parametrize("refused", ["exceeded quota: compute", ""])
 def test_a_good_version_is_never_rejected_because_there_is_no_room(refused: str) -> None:
-    resource = in_canary(1, step_since=None, candidate={"unreadySince": NOW.isoformat()})
+    resource = in_canary(1, step_since=None, candidate={"lackingSince": NOW.isoformat()})
     owned = dict(workloads(resource))
     pod = replace(pods(NEW_REVISION, 1, ready=False)[0], unscheduled="0/3 nodes are available")
     if refused:
@@ -127,6 +143,12 @@ def test_a_good_version_is_never_rejected_because_there_is_no_room(refused: str)
     made = plan(observed(resource, pods=world, workloads=owned, now=after(hours=5)))
     assert "candidate" in made.status
     assert (refused or "0/3 nodes") in (stalled(made) or "")
+    starting = {
+        OLD_REVISION: pods(OLD_REVISION, 3),
+        NEW_REVISION: [*pods(NEW_REVISION, 1), replace(pod, unscheduled="")],
+    }
+    there_is = then(observed(resource, pods=world, workloads=owned), made, pods=starting, now=after(hours=5))
+    assert plan(there_is).status["phase"] == "Progressing"
 
 
 # Nothing measured
@@ -186,7 +208,9 @@ def test_that_nobody_asks_is_no_verdict_and_is_said() -> None:
 
 
 def test_a_candidate_that_no_request_reaches_is_not_measured_although_its_counters_can_be_read() -> None:
-    lonely = measured(QUIET, Measurement("Counted", requests=1000))
+    lonely = measured(
+        Measurement("NoRequests", requests=1, recent=1), Measurement("Counted", requests=9000, recent=1000)
+    )
     before = observed(in_canary(), pods=both(), reading=lonely, now=after(seconds=45))
     made = plan(before)
     assert condition(made, "Measured")["status"] == "False"
@@ -292,6 +316,32 @@ def test_without_replicas_no_step_ends_and_nothing_is_promoted() -> None:
     assert "stepSince" not in starting.status["candidate"]
 
 
+def test_the_next_version_waits_until_the_pods_of_the_one_before_are_asked_no_more() -> None:
+    third = a_model_version("churn-3")
+    before = observed(wanting(in_canary(), modelVersion="churn-3"), third, pods=both())
+    made = plan(before)
+    assert "candidate" not in made.status
+    assert all(one["spec"]["selector"].get(names.REVISION) == OLD_REVISION for one in made.apply)
+    going = then(before, made, pods=both(0), strangers=("churn-2-0",))
+    assert "candidate" not in plan(going).status
+    assert plan(replace(going, strangers=())).status["candidate"]["modelVersion"] == "churn-3"
+    stays = plan(then(going, dated(plan(going)), now=after(minutes=6)))
+    assert "kubectl label pod churn-2-0" in (stalled(stays) or "")
+
+
+def dated(made: Plan) -> Plan:
+    """With the times that the shell adds."""
+    stamped = [{**one, "lastTransitionTime": NOW.isoformat()} for one in made.status["conditions"]]
+    return replace(made, status={**made.status, "conditions": stamped})
+
+
+def test_a_rollout_that_an_older_operator_had_brought_to_its_last_act_goes_on_from_there() -> None:
+    stored = as_stored(in_canary(2))
+    stored["status"]["conditions"] = []
+    made = plan(observed(Deployment.model_validate(stored), pods=both(3)))
+    assert made.status["stable"]["modelVersion"] == "churn-2"
+
+
 # Capacity first
 
 
@@ -304,6 +354,8 @@ def test_a_step_above_half_takes_stable_pods_away_only_as_the_others_become_read
     assert not sizes(plan(observed(resource, pods=both(0, 3))))
     assert sizes(plan(observed(resource, pods=both(2, 3)))) == {OLD_REVISION: 1}
     assert sizes(plan(observed(resource, pods=both(3, 3)))) == {OLD_REVISION: 1}
+    just_ready = both(3, 3, since=NOW)
+    assert not sizes(plan(observed(resource, pods=just_ready, now=after(seconds=5))))
     lost = steep(stable={"replicas": 1})
     assert sizes(plan(observed(lost, pods=both(1, 1)))) == {OLD_REVISION: 2}
 
@@ -358,10 +410,88 @@ def test_when_the_stable_version_serves_nothing_the_fix_gets_all_pods_at_once() 
     before = observed(resource, pods={OLD_REVISION: broken})
     begun = then(before, plan(before), pods={OLD_REVISION: broken, NEW_REVISION: pods(NEW_REVISION, 1)})
     made = plan(begun)
-    assert made.status["candidate"]["finishing"]
+    assert made.status["candidate"]["repairing"]
     assert sizes(made) == {NEW_REVISION: 3}
     all_there = then(begun, made, pods={OLD_REVISION: broken, NEW_REVISION: pods(NEW_REVISION, 3)})
     assert plan(all_there).status["stable"]["modelVersion"] == "churn-2"
+    back = plan(then(begun, made, pods=both(3)))
+    assert "repairing" not in back.status["candidate"]
+    assert back.status["stable"]["modelVersion"] == "churn-1"
+
+
+@pytest.mark.parametrize("trouble", ["", "0/3 nodes are available"])
+def test_a_stable_version_whose_pods_start_or_wait_for_room_is_waited_for(trouble: str) -> None:
+    moving = [replace(pod, unscheduled=trouble) for pod in pods(OLD_REVISION, 1, ready=False)]
+    resource = in_canary(stable={"unreadySince": (NOW - timedelta(minutes=2)).isoformat()})
+    before = observed(resource, pods={OLD_REVISION: moving, NEW_REVISION: pods(NEW_REVISION, 1)}, now=after(hours=1))
+    made = plan(replace(before, now=NOW))
+    assert "repairing" not in made.status["candidate"]
+    assert "stepSince" not in made.status["candidate"]
+
+
+def test_the_only_pods_that_answer_are_not_taken_away() -> None:
+    nothing = {OLD_REVISION: [crashing(9)], NEW_REVISION: [*pods(NEW_REVISION, 3), crashing(5)]}
+    resource = in_canary(
+        1,
+        replicas=4,
+        step_since=None,
+        candidate={"repairing": True, "unreadySince": LONG_AGO.isoformat(), "replicas": 4},
+    )
+    made = plan(observed(resource, pods=nothing))
+    assert "candidate" in made.status
+    assert not made.delete
+    typo = plan(observed(wanting(resource, modelVersion="churn-9"), None, pods=nothing))
+    assert typo.status["candidate"]["leaving"]
+    assert not typo.delete
+    for later in (
+        typo,
+        plans(observed(wanting(resource, modelVersion="churn-9"), None, pods=nothing), now=after(hours=9)),
+    ):
+        assert later.status["candidate"]["leaving"]
+
+
+# An operator that was away
+
+
+def away(seconds: float, **more: Any) -> Plan:
+    """The first plan of a process that begins now; the last look that is recorded is so many seconds old."""
+    recorded = {
+        "looks": 3,
+        "at": (NOW + timedelta(minutes=9) - timedelta(seconds=seconds)).timestamp(),
+        "threshold": 100,
+    }
+    resource = in_canary(1, rollout={"steps": [{"weight": 5, "for": "1m"}, {"weight": 50, "for": "9m"}]})
+    stored = as_stored(resource)
+    stored["status"]["analysis"] = {**recorded, "state": {}}
+    return plan(
+        observed(
+            Deployment.model_validate(stored), pods=both(3), now=after(minutes=9), **{"reading": Reading(), **more}
+        )
+    )
+
+
+def test_a_step_does_not_end_before_somebody_has_looked() -> None:
+    assert away(0).status["candidate"]["step"] == 1
+    assert "finishing" not in away(3600).status["candidate"]
+    first_look = measured(COUNTED, COUNTED)
+    just_now = replace(first_look, since=after(minutes=9).timestamp())
+    assert "finishing" not in away(0, reading=just_now).status["candidate"]
+    assert away(0, reading=first_look).status["candidate"]["finishing"]
+
+
+def test_time_in_which_no_operator_was_there_is_no_time_of_the_step() -> None:
+    began = replace(measured(COUNTED, COUNTED), since=after(minutes=8).timestamp())
+    made = away(480, reading=began)  # looked at for the first minute, and for the last
+    assert made.status["candidate"]["stepSpent"] == "1m"
+    assert "finishing" not in made.status["candidate"]
+
+
+def test_a_process_that_has_not_looked_yet_leaves_what_was_said() -> None:
+    before = observed(in_canary(), pods=both(), now=after(seconds=20), reading=measured(UNREADABLE, COUNTED))
+    made = plan(before)
+    restarted = plan(then(before, made, reading=Reading()))
+    assert restarted.status == made.status
+    assert not [event for event in restarted.events if event.reason == "Unmeasured"]
 
 
 def test_a_stable_version_that_crashes_says_why_once_and_stays_stable() -> None:

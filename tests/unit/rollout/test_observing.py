@@ -1,6 +1,7 @@
 """What a Deployment takes for its own, and which version it follows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -88,7 +89,7 @@ def a_pod_of(made_for: str | None, *, created: str = "2026-11-22T11:00:05Z", **m
     [
         ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn"), True),
         ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-a-deleted-one"), False),
-        ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn", created="2026-11-22T10:59:59Z"), False),
+        ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn", created="2026-11-22T10:59:59Z"), True),
         ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn", deletionTimestamp="2026-11-22T11:59:00Z"), False),
         (None, "uid-before-the-backup", a_pod_of("uid-before-the-backup"), True),
         ("uid-of-a-deleted-one", "uid-of-a-deleted-one", a_pod_of("uid-of-a-deleted-one"), False),
@@ -133,6 +134,23 @@ async def test_what_was_orphaned_is_taken_up() -> None:
         ("uid-of-record", "/metadata/ownerReferences"),
     ]
     assert not made.create
+
+
+async def test_an_orphaned_workload_that_serves_goes_on_although_another_version_is_wanted_by_now() -> None:
+    orphan = a_workload(serving_old(), owner=None)
+    pod = a_pod_of("uid-of-churn")
+    objects = (a_version(OLD), a_version(NEW), (names.APPS_DEPLOYMENTS, orphan), (names.PODS, pod))
+    made = plan(await seen(a_deployment("churn-2", replicas=3), *objects))
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert not [target for target in made.delete if target.type == names.APPS_DEPLOYMENTS]
+
+
+async def test_pods_of_an_earlier_attempt_do_not_count_for_the_candidate() -> None:
+    status = {"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()}}
+    owned = a_workload(serving_old())
+    dying = a_pod_of("uid-of-churn", created="2026-11-22T10:59:59Z")
+    found = await seen(a_deployment("churn-1", status=status), (names.APPS_DEPLOYMENTS, owned), (names.PODS, dying))
+    assert not found.pods[OLD_REVISION]
 
 
 # What is ours is put back
@@ -273,6 +291,24 @@ THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
 async def test_the_newest_version_is_followed_and_never_an_older_one(versions: Any, wanted: str | None) -> None:
     found = await seen(following(), *versions)
     assert (found.wanted.metadata.name if found.wanted else None) == wanted
+
+
+async def test_another_try_works_for_a_followed_model_too() -> None:
+    rejection = {
+        "modelVersion": "churn-3",
+        "revision": revision(THIRD, a_deployment().spec.serving),
+        "at": NOW,
+        "message": "",
+    }
+    versions = (made_at(NEW, 0), made_at(THIRD, 1))
+    resource = following(rejected=[rejection])
+    assert (await seen(resource, *versions)).wanted == (await seen(following(), made_at(NEW, 0))).wanted
+    asked = dict(as_stored(resource))
+    asked["metadata"] = {**asked["metadata"], "annotations": {names.RETRY: "1"}}
+    found = await seen(Deployment.model_validate(asked), *versions)
+    assert found.wanted
+    assert found.wanted.metadata.name == "churn-3"
+    assert plan(replace(found, pods={}, strangers=())).status["rejected"][0]["retried"]
 
 
 async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() -> None:

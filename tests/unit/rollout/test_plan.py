@@ -50,7 +50,14 @@ def test_the_first_version_is_made_with_all_its_pods_and_is_stable_when_they_are
 def test_a_first_version_that_never_gets_ready_is_rejected_and_says_why() -> None:
     starting = a_deployment(
         "churn-1",
-        status={"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()}},
+        status={
+            "candidate": {
+                "modelVersion": "churn-1",
+                "revision": OLD_REVISION,
+                "since": NOW.isoformat(),
+                "unreadySince": NOW.isoformat(),
+            }
+        },
     )
     no_image = pods(OLD_REVISION, 1, ready=False, containers={"serve": waiting("ImagePullBackOff", "no such image")})
     made = plan(observed(starting, OLD, now=after(minutes=11), pods={OLD_REVISION: no_image}))

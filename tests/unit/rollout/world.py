@@ -38,9 +38,10 @@ def observed(
         versions=versions,
         rejected=[one for one in resource.status.rejected if one.retried is None],
         workloads=workloads(resource),
+        reading=Reading(since=LONG_AGO.timestamp()),
     )
     if looks is not None:
-        more["reading"] = Reading(looks=looks)
+        more["reading"] = Reading(looks=looks, since=LONG_AGO.timestamp())
     return replace(bare, **more)
 
 
@@ -96,10 +97,11 @@ def serving_old(**spec: Any) -> Deployment:
             "stable": {
                 "modelVersion": "churn-1",
                 "revision": OLD_REVISION,
-                "since": NOW.isoformat(),
+                "since": LONG_AGO.isoformat(),
                 "replicas": 3,
                 **spec.pop("stable", {}),
             },
+            "conditions": [{"type": "Current", "status": "False", "reason": "Progressing", "message": ""}],
             **spec.pop("status", {}),
         },
         **spec,
@@ -130,7 +132,7 @@ def looks(count: int, *, canary: tuple[int, int], stable: tuple[int, int]) -> li
 
 
 def measured(canary: Measurement, stable: Measurement) -> Reading:
-    return Reading(arms={"canary": canary, "stable": stable})
+    return Reading(arms={"canary": canary, "stable": stable}, since=LONG_AGO.timestamp())
 
 
 COUNTED, QUIET = Measurement("Counted", requests=100), Measurement("NoRequests")

@@ -23,6 +23,8 @@ class Stay:
     """Only a person, or a change in the cluster, brings it on."""
     unmeasured: str = ""
     """Why the versions cannot be compared."""
+    unseen: bool = False
+    """This process has not looked yet: what was said before still stands."""
 
 
 @dataclass(frozen=True)

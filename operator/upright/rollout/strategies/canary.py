@@ -15,11 +15,14 @@ from upright.rollout.routing.replicas import share, split
 from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject, Shape, Stay
 
 _BROKEN_FOR = timedelta(seconds=30)
-"""A stable version of which no pod has answered for so long is not what a candidate need be compared with."""
-_SETTLED = timedelta(seconds=30)
-"""After so long in a step requests should have reached the candidate, if they reach the stable version."""
-_EXPECTED = 20
-"""Requests. That none of so many expected ones arrives by chance has a probability of e^-20 where each is sent anew."""
+"""A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
+_EXPECTED, _SCARCE = 40, 20
+"""Of so many requests that should have reached the candidate, fewer than one in so many has. Where each request is sent
+anew that has a probability of less than e^-30."""
+_UNWATCHED = timedelta(minutes=2)
+"""For longer than this between the last look that is recorded and the first one of this process nobody has watched."""
+_LASTING = timedelta(minutes=1)
+"""After so long of readiness without interruption the time without it is forgotten."""
 _NOW_AND_THEN = timedelta(minutes=1)
 _ZERO = timedelta(0)
 
@@ -37,8 +40,8 @@ class Canary:
         if arm.leaving:
             return Shape(replicas, needed)
         step = split(replicas, _step(facts).weight)
-        stays = max(step.stable, replicas - candidate.ready)
-        return Shape(stays, replicas if arm.finishing else max(step.candidate, needed))
+        stays = max(step.stable, replicas - candidate.steady(facts.now))
+        return Shape(stays, replicas if arm.finishing or arm.repairing else max(step.candidate, needed))
 
     def decide(self, facts: Facts) -> Decision:
         """First what condemns it, then whether its pods are there, then whether it could be compared, then time."""
@@ -50,16 +53,19 @@ class Canary:
             return condemned
         if spec.replicas == 0:
             nothing = "spec.replicas is 0: no pod can be compared, and the rollout waits."
-            return Stay(_standing(arm, now), nothing, _NOW_AND_THEN)
+            return Stay(_standing(arm, now, unready_since=None, lacking_since=None), nothing, _NOW_AND_THEN)
         wanted = self.shape(facts).candidate
         if candidate.ready < wanted:
             return _unready(facts, wanted)
-        arm = arm.model_copy(update={"unready_since": None})
+        lasting = candidate.steady(now, _LASTING) >= wanted
+        arm = arm.model_copy(update={"lacking_since": None, **({"unready_since": None} if lasting else {})})
         if stable is None:
             return Promote()
-        if not arm.finishing and not spec.paused and _is_broken(stable, now):
+        if arm.repairing:
+            return _repair(facts, arm)
+        if not arm.finishing and not spec.paused and _is_broken(stable, facts):
             return Advance(
-                _finishing(arm, now),
+                _standing(arm, now, repairing=True, unready_since=None),
                 f"No pod of {stable.arm.model_version} answers, so that there is nothing to compare with.",
             )
         if arm.finishing:
@@ -94,32 +100,34 @@ def _refusal(message: str) -> Refusal | None:
 
 def _fails_too_often(facts: Facts) -> Reject | None:
     candidate, stable, limit = facts.candidate, facts.stable, facts.spec.rollout.restarts
-    if stable is None or candidate.failures < limit:
+    if stable is None or candidate.failures < limit or (stable.ready == 0 and candidate.ready):
         return None
-    of_stable = max(0, stable.failures - (candidate.arm.stable_failures or 0))
-    if of_stable and of_stable * len(candidate.pods) >= candidate.failures * len(stable.pods):
+    since = candidate.arm.since
+    if (of_stable := stable.failing(since)) and of_stable >= candidate.failing(since):
         return None  # whatever it is, it is not this version
     crash = next((crash for pod in candidate.pods if (crash := pod.crash)), "The reason is not known")
     return Reject(
         "",
-        f"Its containers have failed {candidate.failures} times since it went out, and those of "
-        f"{stable.arm.model_version} {of_stable} times (rollout.restarts is {limit}). {crash}.",
+        f"Its containers have failed {candidate.failures} times since it went out (rollout.restarts is {limit}), and "
+        f"those of {stable.arm.model_version} do not as often. {crash}.",
     )
 
 
 def _unready(facts: Facts, wanted: int) -> Decision:
     """Too few pods answer. Its clock stands still, and another one runs."""
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
-    since = candidate.arm.unready_since or (now if _has_begun(candidate.arm) else candidate.arm.since)
-    arm = _standing(candidate.arm, now).model_copy(update={"unready_since": since})
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble}"
+    if candidate.lacks_room:  # that says nothing of the version: its time to get ready begins when there is room
+        since = candidate.arm.lacking_since or now
+        arm = _standing(candidate.arm, now, lacking_since=since, unready_since=None)
+        room = Finding("NoRoom", f"{candidate.arm.model_version} waits for room in the cluster. {said}")
+        return Stay(arm, said, max(since + deadline - now, _NOW_AND_THEN), room if now - since >= deadline else None)
+    since = candidate.arm.unready_since or now
+    arm = _standing(candidate.arm, now, lacking_since=None, unready_since=since)
     left = since + deadline - now
     if left > _ZERO:
         return Stay(arm, said, left)
-    if candidate.lacks_room:
-        room = Finding("NoRoom", f"{candidate.arm.model_version} waits for room in the cluster. {said}")
-        return Stay(arm, said, _NOW_AND_THEN, held=room)
-    if facts.stable is None and candidate.ready:
+    if (facts.stable is None or facts.stable.ready == 0) and candidate.ready:
         return Stay(arm, said, _NOW_AND_THEN)  # it is all there is: taking it away would be worse
     return Reject(
         "",
@@ -128,27 +136,38 @@ def _unready(facts: Facts, wanted: int) -> Decision:
     )
 
 
-def _has_begun(arm: Arm) -> bool:
-    """Whether all its pods have been ready once."""
-    return bool(arm.step or arm.step_since or arm.step_spent or arm.finishing)
-
-
-def _is_broken(stable: ArmFacts, now: datetime) -> bool:
+def _is_broken(stable: ArmFacts, facts: Facts) -> bool:
+    """Whether it does not answer, and will not by itself: one that starts, or waits for room, may."""
     since = stable.arm.unready_since
-    return stable.ready == 0 and since is not None and now - since >= _BROKEN_FOR
+    if stable.ready or since is None or stable.lacks_room:
+        return False
+    down = facts.now - since
+    return down >= facts.spec.rollout.startup_deadline or (down >= _BROKEN_FOR and bool(stable.trouble))
 
 
-def _finishing(arm: Arm, now: datetime) -> Arm:
-    return _standing(arm, now).model_copy(update={"finishing": True})
+def _repair(facts: Facts, arm: Arm) -> Decision:
+    """All its pods are ready, and the stable version serves nothing; or does again, and is compared with it."""
+    stable = facts.stable
+    if stable and stable.ready >= facts.spec.replicas:
+        again = f"{stable.arm.model_version} answers again, and the versions are compared."
+        return Advance(arm.model_copy(update={"repairing": None, "step_spent": None}), again)
+    if stable and stable.ready:
+        return Stay(arm, f"{stable.ready} pods of {stable.arm.model_version} answer again.", STEADY)
+    return _take_over(facts, arm, f"No pod of {stable.arm.model_version if stable else 'another version'} answers")
 
 
 def _finish(facts: Facts, arm: Arm) -> Decision:
-    """All its pods are ready. It takes over once they have been so for a while."""
+    """All its pods are ready, and it has been through all steps."""
     if facts.spec.paused:
         return Stay(arm, "All steps are done. Paused by spec.paused.", _NOW_AND_THEN)
+    return _take_over(facts, arm, "All steps are done")
+
+
+def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
+    """It becomes the stable version once all its pods have been ready for a while."""
     if facts.candidate.steady(facts.now) < facts.spec.replicas:
         steady = format_duration(STEADY)
-        return Stay(arm, f"All steps are done; its pods must be ready for {steady} without interruption.", STEADY)
+        return Stay(arm, f"{why}; its pods must be ready for {steady} without interruption.", STEADY)
     return Promote()
 
 
@@ -157,43 +176,62 @@ def _leave(facts: Facts) -> Decision:
     candidate, stable, now = facts.candidate, facts.stable, facts.now
     since = candidate.arm.unready_since or now
     left = since + facts.spec.rollout.startup_deadline - now
-    if stable is None or stable.ready >= facts.spec.replicas or not candidate.ready or left <= _ZERO:
+    if stable is None or not candidate.ready or stable.ready >= facts.spec.replicas or (stable.ready and left <= _ZERO):
         return Left()
     return Stay(
         candidate.arm.model_copy(update={"unready_since": since}),
         f"{candidate.ready} pods of {candidate.arm.model_version} still carry traffic, until "
         f"{stable.arm.model_version} has all its pods again.{stable.trouble}",
-        left,
+        max(left, _NOW_AND_THEN),
     )
 
 
 def _compare(facts: Facts, arm: Arm) -> Decision:
-    """All pods of the step are there: its clock runs while the versions can be compared."""
-    spec, now, steps = facts.spec, facts.now, facts.spec.rollout.steps
+    """All pods of the step are there: its clock runs while somebody looks, and the versions can be compared."""
+    spec, now, steps, since = facts.spec, facts.now, facts.spec.rollout.steps, facts.reading.since
     if (arm.step or 0) >= len(steps):  # steps have been taken away: what is left of them is gone through in full
         arm = arm.model_copy(update={"step": len(steps) - 1, "step_since": None, "step_spent": None})
     place = f"Step {(arm.step or 0) + 1} of {len(steps)}"
     if spec.paused:
         return Stay(_standing(arm, now), f"{place}, paused by spec.paused.", _NOW_AND_THEN)
+    if facts.stable and facts.stable.ready == 0:
+        return Stay(_standing(arm, now), f"{place} waits for pods of {facts.stable.arm.model_version}.", _NOW_AND_THEN)
+    if since is None:
+        return Stay(arm, f"{place} goes on with the first look at the pods.", _NOW_AND_THEN, unseen=True)
+    arm = _watched(facts, arm, since)
     arm, blind = _unmeasured(facts, arm)
     if blind and (decision := _without_measurements(facts, arm, place, blind)) is not None:
         return decision
     arm = arm if arm.step_since else arm.model_copy(update={"step_since": now})
-    left = _step(facts).for_ - _elapsed(arm, now)
+    two_looks = timedelta(seconds=since) + 2 * spec.monitoring.interval - timedelta(seconds=now.timestamp())
+    left = max(_step(facts).for_ - _elapsed(arm, now), two_looks)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):
         step = (arm.step or 0) + 1
-        following = arm.model_copy(update={"step": step, "step_since": None, "step_spent": None})
+        fresh = {"step": step, "step_since": None, "step_spent": None, "unready_since": None}
+        following = arm.model_copy(update=fresh)
         said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_quiet(facts)}"
         return Advance(following, said)
     return _at_the_end(facts, arm, blind)
 
 
+def _watched(facts: Facts, arm: Arm, since: float) -> Arm:
+    """The candidate without the time in which no operator was there to look."""
+    if arm.step_since is None:
+        return arm
+    until = max(facts.recorded_until or 0.0, arm.step_since.timestamp())
+    if since - until <= _UNWATCHED.total_seconds():
+        return arm
+    spent = (arm.step_spent or _ZERO) + timedelta(seconds=until - arm.step_since.timestamp())
+    return arm.model_copy(update={"step_since": None, "step_spent": spent})
+
+
 def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
     if (analysis is not None and analysis.verdict == "Promote") or then == "Promote":
-        return Advance(_finishing(arm, facts.now), f"All steps are done; the last pods start.{_quiet(facts)}")
+        said = f"All steps are done; the last pods start.{_quiet(facts)}"
+        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None), said)
     seen = analysis.message if analysis else "Nothing could be compared."
     said = f"The steps ended without a verdict, and onInconclusive is {then}. {seen}"
     if then == "Rollback":
@@ -217,23 +255,23 @@ def _blindness(facts: Facts, arm: Arm) -> str:
         if found and found.state in {"Unreadable", "Stuck"}:
             return found.message
     canary, stable = arms.get("canary"), arms.get("stable")
-    if not canary or not stable or not facts.stable or canary.requests > 0:
+    if not canary or not stable or not facts.stable:
         return ""
     weight = share(facts.candidate.ready, facts.stable.ready)
-    expected = stable.requests * weight / max(1, 100 - weight)
-    if expected < _EXPECTED or (arm.unmeasured_since is None and _elapsed(arm, facts.now) < _SETTLED):
+    expected = stable.recent * weight / max(1, 100 - weight)
+    if expected < _EXPECTED or canary.recent * _SCARCE >= expected:
         return ""
     return (
-        f"None of the requests reaches {arm.model_version}, which should have had about {expected:.0f} of them; "
-        f"{facts.stable.arm.model_version} has answered {stable.requests:.0f}. A NetworkPolicy may keep clients from "
-        "its pods, or the clients keep their connections to the others."
+        f"In the last minute {arm.model_version} has had {canary.recent:.0f} requests where about {expected:.0f} "
+        f"should have come; {facts.stable.arm.model_version} has answered {stable.recent:.0f}. A NetworkPolicy may "
+        "keep clients from its pods, or the clients keep their connections to the others."
     )
 
 
 def _without_measurements(facts: Facts, arm: Arm, place: str, why: str) -> Decision | None:
     """What becomes of a candidate that cannot be compared; None when it goes on unseen, as somebody wanted."""
     rollout, now = facts.spec.rollout, facts.now
-    standing = _standing(arm, now)
+    standing = _standing(arm, now, unmeasured_since=arm.unmeasured_since)
     left = (arm.unmeasured_since or now) + rollout.no_data_deadline - now
     said = f"{place} does not end: the versions cannot be compared. {why}"
     if left > _ZERO:
@@ -257,11 +295,10 @@ def _quiet(facts: Facts) -> str:
     return " No requests have come in, so that nothing is compared."
 
 
-def _standing(arm: Arm, now: datetime) -> Arm:
-    """With its step's clock stopped."""
-    if arm.step_since is None:
-        return arm
-    return arm.model_copy(update={"step_since": None, "step_spent": _elapsed(arm, now)})
+def _standing(arm: Arm, now: datetime, **update: object) -> Arm:
+    """With its step's clock stopped, and not being compared."""
+    stopped = {"step_since": None, "step_spent": _elapsed(arm, now)} if arm.step_since else {}
+    return arm.model_copy(update={"unmeasured_since": None, **stopped, **update})
 
 
 def _elapsed(arm: Arm, now: datetime) -> timedelta:

@@ -34,6 +34,8 @@ class _Kept:
     begun: float
     """When the last look began, or the first one will, as the event loop's clock says; nobody puts that back."""
     timer: asyncio.TimerHandle | None = None
+    first: float | None = None
+    """When the first look was taken, in Unix seconds."""
     look: asyncio.Task[None] | None = None
     """The look that is being taken. There is a timer or a look, never both."""
 
@@ -69,7 +71,7 @@ class Schedule:
         if changed and kept.look is None:
             self._wait(key, kept)
         kept.comparison.recorded(asked.after)
-        return Reading(tuple(kept.comparison.looks), kept.comparison.arms)
+        return Reading(tuple(kept.comparison.looks), kept.comparison.arms, kept.first)
 
     def forget(self, key: Key) -> None:
         """No comparison is under way any more."""
@@ -95,7 +97,8 @@ class Schedule:
         asked, now, news = kept.asked, self._clock(), False
         try:
             pages = await self._pages.read(key, kept.comparison.to_read(asked))
-            news = kept.comparison.take(asked, pages, now)
+            news = kept.comparison.take(asked, pages, now) or kept.first is None
+            kept.first = kept.first or now.timestamp()
         except Exception:
             logger.exception("%s: a mistake of Upright's own spoiled a look; the next one is taken as usual", key)
         kept.look = None

@@ -13,6 +13,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import Counter
 
 from upright.api import names
+from upright.api.common import GROUP
 from upright.contract import Manifest, Reference, ResourceType
 from upright.kube.connection import seconds_to_wait
 from upright.kube.errors import (
@@ -150,7 +151,10 @@ class Client:
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""
-        query = {"fieldManager": FIELD_MANAGER}
+        # What users add to pods is passed on, and a mistyped field of it would be dropped without a word. Of our own
+        # kinds the cluster may know an older version for a while.
+        strict = {} if type.group == GROUP else {"fieldValidation": "Strict"}
+        query = {"fieldManager": FIELD_MANAGER, **strict}
         body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
         namespace = namespace_of(manifest)
         return await self._send("create", "POST", type, namespace, query=query, body=body, content=content)

@@ -7,13 +7,15 @@ from upright.api.model_version import ModelVersion
 
 
 def incompatible(stable: ModelVersion, candidate: ModelVersion) -> Sequence[str]:
-    """What could break a client of the stable version, in words; nothing when it is not known what either one takes."""
+    """What could break a client of the stable version, in words; nothing where it is not known what
+    either one takes or gives.
+    """
     before, after = stable.spec.signature, candidate.spec.signature
     if before is None or after is None:
         return ()
     return (
         *_inputs(_by_name(before.inputs), _by_name(after.inputs)),
-        *_outputs(_by_name(before.outputs), _by_name(after.outputs)),
+        *(_outputs(_by_name(before.outputs), _by_name(after.outputs)) if after.outputs else ()),
     )
 
 

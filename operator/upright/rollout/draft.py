@@ -69,7 +69,7 @@ class Draft:
         if self.stable:
             compared = self.analysis.message if self.analysis else "Nothing could be compared."
             self._remember(self.stable, "Replaced", f"{candidate.model_version} replaces it.", _UPRIGHT)
-            said = f"{candidate.model_version} replaces {self.stable.model_version}. {compared}"
+            said = f"{candidate.model_version} replaces {self._other(candidate)}. {compared}"
             self._end(candidate, "Promoted", said, _UPRIGHT)
         self.stable = Arm(model_version=candidate.model_version, revision=candidate.revision, since=self.now)
         self.candidate = None
@@ -89,7 +89,7 @@ class Draft:
             if one.revision != candidate.revision
         ]
         self.rejected = [rejection, *others][:_MOST]
-        kept = f"{self.stable.model_version} serves all traffic again" if self.stable else "nothing serves"
+        kept = f"{self._other(candidate)} serves all traffic again" if self.stable else "nothing serves"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
         self._end(candidate, "RolledBack", f"{candidate.model_version} is rejected and {kept}. {message}", _UPRIGHT)
         self._give_up(candidate, leaving=leaving)
@@ -103,6 +103,12 @@ class Draft:
     def labels(self) -> dict[str, str]:
         """The labels of this Deployment's metrics."""
         return {"namespace": self.resource.metadata.namespace, "deployment": self.resource.metadata.name}
+
+    def _other(self, candidate: Arm) -> str:
+        """The stable version, in words that tell it from a candidate of the same version."""
+        if self.stable is None or self.stable.model_version != candidate.model_version:
+            return self.stable.model_version if self.stable else ""
+        return f"revision {self.stable.revision} of it, with other spec.serving,"
 
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again."""

@@ -46,7 +46,11 @@ class Deployments:
         ),
         Watch(names.CONTROLLER_REVISIONS, _owner, fields=("revision",)),
         Watch(names.PODS, _owner, fields=FIELDS),
-        Watch(names.SERVICES, _owner, fields=("spec.clusterIP", "spec.selector", "spec.ports")),
+        Watch(
+            names.SERVICES,
+            _owner,
+            fields=("spec.type", "spec.sessionAffinity", "spec.clusterIP", "spec.selector", "spec.ports"),
+        ),
         Watch(names.MODEL_VERSIONS, _interested),
     )
     applies: Sequence[ResourceType] = (names.SERVICES,)

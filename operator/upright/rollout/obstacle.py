@@ -19,7 +19,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         return _name_taken(observed)
     version = observed.wanted
     if version is None:
-        return _not_found(observed)
+        return _not_found(observed, draft)
     if draft.serves(wanted):
         return None
     name, spec = version.metadata.name, observed.resource.spec
@@ -28,8 +28,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         return Finding(
             "VersionRejected",
             f"{name} was rejected at {rejection.at:%Y-%m-%d %H:%M:%S} UTC: {rejection.message}",
-            "Name another version, or try again: kubectl annotate --overwrite deployments.upright.dev "
-            f"{observed.resource.metadata.name} {names.RETRY}=$(date +%s)",
+            f"Name another version, or {_another_try(observed)}",
         )
     if version.status.phase is None:
         return Finding("VersionUnchecked", f"ModelVersion {name} has not been looked at yet.", passing=True)
@@ -49,6 +48,14 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if observed.strangers:
         return _old_pods(observed, name)
     return None
+
+
+def _another_try(observed: Observed) -> str:
+    meta = observed.resource.metadata
+    return (
+        "try again: kubectl annotate --overwrite deployments.upright.dev "
+        f"{meta.name} -n {meta.namespace} {names.RETRY}=$(date +%s)"
+    )
 
 
 def _old_pods(observed: Observed, name: str) -> Finding:
@@ -93,8 +100,15 @@ def _name_taken(observed: Observed) -> Finding:
     )
 
 
-def _not_found(observed: Observed) -> Finding:
+def _not_found(observed: Observed, draft: Draft) -> Finding:
     spec, namespace = observed.resource.spec, observed.resource.metadata.namespace
+    if spec.latest and not draft.stable and (last := next(iter(draft.counting()), None)):
+        return Finding(
+            "VersionRejected",
+            f"Every version of model {spec.latest.model} that is Ready was rejected, {last.model_version} at "
+            f"{last.at:%Y-%m-%d %H:%M:%S} UTC: {last.message}",
+            _another_try(observed),
+        )
     if spec.latest:
         missing = f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected"
     else:

@@ -43,7 +43,7 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     phase, finding = _phase(observed, draft, stable, weight)
     if draft.unseen and (said := _condition(observed, "Ready")):
         finding = Finding(said.reason, said.message)
-    answering = draft.stable is not None and (stable_ready + candidate_ready > 0 or resource.spec.replicas == 0)
+    answering = draft.stable is not None and stable_ready + candidate_ready > 0
     obstacle = draft.obstacle
     stalled = draft.held or (obstacle if obstacle and not obstacle.passing and not obstacle.waits else None)
     working = (

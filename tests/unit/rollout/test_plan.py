@@ -56,6 +56,7 @@ def test_a_first_version_that_never_gets_ready_is_rejected_and_says_why() -> Non
                 "revision": OLD_REVISION,
                 "since": NOW.isoformat(),
                 "unreadySince": NOW.isoformat(),
+                "replicas": 1,
             }
         },
     )

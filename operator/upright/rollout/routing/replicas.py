@@ -104,6 +104,8 @@ def _service(owner: Deployment, name: str, revision: str | None, *, headless: bo
             "ownerReferences": [names.owner_reference("Deployment", owner.metadata)],
         },
         "spec": {
+            "type": "ClusterIP",
+            "sessionAffinity": "None",
             **({"clusterIP": "None"} if headless else {}),
             "selector": {names.DEPLOYMENT: owner.metadata.name, **({names.REVISION: revision} if revision else {})},
             "ports": [{"name": HTTP_PORT, "protocol": "TCP", "port": port, "targetPort": HTTP_PORT}],

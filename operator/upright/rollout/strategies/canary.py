@@ -122,6 +122,9 @@ def _unready(facts: Facts, wanted: int) -> Decision:
         arm = _standing(candidate.arm, now, lacking_since=since, unready_since=None)
         room = Finding("NoRoom", f"{candidate.arm.model_version} waits for room in the cluster. {said}")
         return Stay(arm, said, max(since + deadline - now, _NOW_AND_THEN), room if now - since >= deadline else None)
+    if candidate.size == 0:  # the cluster has not taken its workload: that says nothing of the version either
+        arm = _standing(candidate.arm, now, lacking_since=None, unready_since=None)
+        return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
     since = candidate.arm.unready_since or now
     arm = _standing(candidate.arm, now, lacking_since=None, unready_since=since)
     left = since + deadline - now

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from upright.api.deployment import Arm, Episode
 from upright.contract import Event
 
-_NEWS = timedelta(minutes=10)
+NEWS = timedelta(minutes=10)
 """For so long something that has happened is planned to be told, in case that nobody has."""
 
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
@@ -17,12 +17,12 @@ def news(history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, 
     events = [
         Event(_TOLD[episode.outcome][0], _TOLD[episode.outcome][1], "Rollout", episode.reason, episode.to)  # type: ignore[arg-type]
         for episode in reversed(history)
-        if episode.outcome in _TOLD and episode.reason and now - episode.to < _NEWS
+        if episode.outcome in _TOLD and episode.reason and now - episode.to < NEWS
     ]
-    if stable and now - stable.since < _NEWS and all(episode.to != stable.since for episode in history):
+    if stable and now - stable.since < NEWS and all(episode.to != stable.since for episode in history):
         said = f"{stable.model_version} serves as the first version."
         events.append(Event("Normal", "Serving", "Rollout", said, stable.since))
-    if candidate and not candidate.leaving and now - candidate.since < _NEWS:
+    if candidate and not candidate.leaving and now - candidate.since < NEWS:
         place = f"beside {stable.model_version}" if stable else "as the first version"
         said = f"{candidate.model_version} (revision {candidate.revision}) goes out {place}."
         events.append(Event("Normal", "RolloutStarted", "Rollout", said, candidate.since))

@@ -259,7 +259,8 @@ def test_that_a_version_is_too_new_is_not_told_but_that_it_then_proves_unfit_is(
     made = plan(before)
     assert not made.events
     unfit = a_model_version("churn-2", phase="Corrupt", ready=False)
-    assert [event.reason for event in plan(then(before, made, wanted=unfit)).events] == ["VersionNotReady"]
+    unfit_too = then(before, made, wanted=unfit)
+    assert [event.reason for event in plan(then(unfit_too, plan(unfit_too))).events] == ["VersionNotReady"]
 
 
 @pytest.mark.parametrize(
@@ -273,8 +274,11 @@ def test_what_is_in_the_way_is_said_and_the_good_version_goes_on(wanted: Any, mo
     before = observed(serving_old(), wanted, pods=both(0), **more)
     made = plan(before)
     assert "candidate" not in made.status
-    assert [(event.type, event.reason) for event in made.events] == [("Warning", reason)]
-    assert not plan(then(before, made)).events
+    assert not made.events
+    told = plan(then(before, made)).events
+    assert [(event.type, event.reason, event.at) for event in told] == [("Warning", reason, NOW)]
+    assert plan(then(before, made, now=after(minutes=9))).events == told
+    assert not plan(then(before, made, now=after(minutes=11))).events
     found = next(one for one in made.status["conditions"] if one["type"] == "Stalled")
     assert found["reason"] == reason
     assert not made.delete
@@ -286,8 +290,8 @@ def test_a_version_that_is_not_there_yet_is_waited_for_and_not_complained_of() -
     assert "does not exist" in condition(made, "Reconciling")["message"]
     assert condition(made, "Current")["status"] == "False"
     assert stalled(made) is None
-    assert [(event.type, event.reason) for event in made.events] == [("Normal", "VersionNotFound")]
-    assert not plan(then(observed(serving_old(), None, pods=both(0)), made)).events
+    told = plan(then(observed(serving_old(), None, pods=both(0)), made)).events
+    assert [(event.type, event.reason) for event in told] == [("Normal", "VersionNotFound")]
 
 
 def test_a_version_that_is_about_to_be_looked_at_calls_nobody() -> None:

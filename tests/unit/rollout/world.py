@@ -140,13 +140,20 @@ COUNTED, QUIET = Measurement("Counted", requests=100), Measurement("NoRequests")
 
 def then(before: Observed, made: Plan, **more: Any) -> Observed:
     """What is observed when the plan's status has been recorded, and its objects have been made."""
-    stored = {**as_stored(before.resource), "status": plain(made.status)}
+    stored = {**as_stored(before.resource), "status": dated(made, before.now)}
     resource = Deployment.model_validate(stored)
     if "rejected" not in more:
         more["rejected"] = [one for one in resource.status.rejected if one.retried is None]
     if "looks" in more:
         more["reading"] = replace(before.reading, looks=more.pop("looks"))
     return replace(before, resource=resource, **{"workloads": workloads(resource), **more})
+
+
+def dated(made: Plan, now: datetime) -> dict[str, Any]:
+    """A status with the times of its conditions, which the shell adds."""
+    status = dict(plain(made.status))
+    status["conditions"] = [{"lastTransitionTime": now.isoformat(), **one} for one in status["conditions"]]
+    return status
 
 
 def plans(before: Observed, count: int = 5, **more: Any) -> Plan:

@@ -92,7 +92,7 @@ def test_objects_made_without_an_operator_wait_for_it(bare: Cluster, tmp_path: P
         assert "churn" in bare.kubectl("get", "mlops", f"--namespace={namespace}").stdout
         with operator(bare, namespace, tmp_path, "late", module="upright") as late:
             until(late.leads, "it leads")
-            until(lambda: condition(bare, namespace, "tj", "Stalled"), "it has seen the TrainingJob")
+            until(lambda: condition(bare, namespace, "tj", "Reconciling"), "it has seen the TrainingJob")
             until(lambda: condition(bare, namespace, "mdep", "Ready"), "it has seen the Deployment")
         assert "ModelVersion churn-1 does not exist" in condition(bare, namespace, "mdep", "Ready")["message"]
 

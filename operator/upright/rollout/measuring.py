@@ -25,6 +25,8 @@ class Asked:
     """Between looks."""
     after: float | None
     """Time (Unix seconds) of the last look that the status contains; None when no evidence has been recorded yet."""
+    timeout: timedelta = timedelta(seconds=30)
+    """The longest that a request may take."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,14 @@ class Measurement:
 
     state: Literal["Counted", "NoRequests", "Unreadable", "Stuck"]
     """Counted: requests were counted. NoRequests: counters can be read, and nobody asks. Unreadable: no pod's counters
-    can be read. Stuck: requests go in and do not come out."""
+    can be read. Stuck: requests go in, and for longer than one may take none comes out."""
     message: str = ""
     """Of the last two: which pod, why, and what to do, in sentences."""
     requests: float = 0
     """That were answered (2xx, 4xx, 5xx) since the comparison began or this process did."""
+    recent: float = 0
+    """Those of the last minute, or of the last four looks where these took longer: but only between looks at both of
+    which each version had a ready pod whose counters could be read, so that either could have been asked."""
 
 
 @dataclass(frozen=True)

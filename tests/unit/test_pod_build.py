@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.builders import DEFAULTS, a_training_job
+from tests.unit.builders import DEFAULTS, a_deployment, a_model_version, a_training_job
 from upright.api.artifact import RunSpec
 from upright.api.training_job import Run
 from upright.defaults import Defaults
 from upright.pods.build import environment, merge_pod
+from upright.rollout.modes.realtime import template
 from upright.training.manifests import job
 from upright.training.parameters import as_environment
 
@@ -191,3 +192,48 @@ def test_labels_and_annotations_are_on_job_and_pods_and_ours_win() -> None:
 def test_a_pod_without_anything_added_is_ours() -> None:
     ours = {"containers": [{"name": "serve"}], "volumes": [], "securityContext": {"runAsNonRoot": True}}
     assert merge_pod({}, ours) == ours
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "serve", "train", "store", "UPRIGHT_X"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "env", "value", "mountPath", "resources"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(["serve", "train", "data", "publish", "mine"])
+CONTAINER = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": NAMES | JSON,
+        **dict.fromkeys(
+            ("image", "env", "envFrom", "ports", "volumeMounts", "volumeDevices", "resources", "securityContext"), JSON
+        ),
+    },
+)
+POD = st.dictionaries(st.text(max_size=3), JSON, max_size=2) | st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("initContainers", "containers"), JSON | st.lists(CONTAINER | JSON, max_size=3)),
+        **dict.fromkeys(("volumes", "securityContext", "hostNetwork", "nodeSelector"), JSON),
+    },
+)
+
+
+@given(POD)
+@example({"initContainers": [{"name": "serve", "image": "x"}]})
+@example({"containers": [{"image": "x"}]})
+@example({"initContainers": None, "containers": "none"})
+@example({"containers": [{"name": "serve", "ports": 3, "volumeDevices": 4, "envFrom": 5}]})
+def test_whatever_an_object_says_of_its_pod_a_pod_is_made_with_all_that_is_ours(pod: dict[str, Any]) -> None:
+    """The schema of today and that of an earlier version let through more than the API server takes of a pod. What it
+    does not take it says itself.
+    """
+    serving = template(a_deployment("churn-1", serving={"pod": pod}), a_model_version(), "r", DEFAULTS)["spec"]
+    for made, ours in ((serving, ["serve"]), (a_pod_spec(pod=pod), ["train", "data", "publish"])):
+        containers = [*made.get("initContainers", []), *made["containers"]]
+        assert all(isinstance(one, Mapping) for one in (*containers, *made["volumes"]))
+        named = [one.get("name") for one in containers]
+        assert all(name in named for name in ours)
+        assert "hostNetwork" not in made

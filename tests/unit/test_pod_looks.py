@@ -306,8 +306,15 @@ async def test_a_page_that_is_no_metrics_is_no_answer(pods: dict[str, APod]) -> 
 class ACount:
     """A comparison that is told what pods count, without pods."""
 
-    def __init__(self, *, recorded: float | None = None, metrics: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        recorded: float | None = None,
+        metrics: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(seconds=30),
+    ) -> None:
         self.recorded = recorded
+        self.timeout = timeout
         self.metrics = metrics or {"errors": "ErrorRate", "refusals": "RefusalRate"}
         self.comparison = Comparison(self._asked({}, frozenset()))
         self.seconds = 0.0
@@ -322,6 +329,7 @@ class ACount:
             metrics=self.metrics,
             interval=INTERVAL,
             after=self.recorded,
+            timeout=self.timeout,
         )
 
     def take(
@@ -373,8 +381,8 @@ def test_requests_are_counted_and_no_requests_are_said_to_be_none() -> None:
     assert (count.state().state, count.state("stable").state) == ("NoRequests", "Counted")
     count.take({"c": Counters(0, 4, 0)}, {"s": Counters(1050, 0, 0)})
     assert (count.state(), count.state("stable")) == (
-        Measurement("Counted", requests=4),
-        Measurement("Counted", requests=50),
+        Measurement("Counted", requests=4, recent=4),
+        Measurement("Counted", requests=50, recent=50),
     )
     count.take({"c": Counters(0, 4, 0)}, {"s": Counters(1050, 0, 0)})
     assert (count.state().state, count.state().requests, count.state("stable").state) == ("NoRequests", 4, "NoRequests")
@@ -414,17 +422,70 @@ def test_pods_that_are_not_ready_yet_are_not_unreadable() -> None:
     assert count.state().message.startswith("Pod c-2 ")
 
 
-def test_requests_that_go_in_and_do_not_come_out_for_three_looks_are_stuck() -> None:
-    count = ACount()
+@pytest.mark.parametrize(("timeout", "looks"), [(1, 2), (5, 3), (12, 4), (30, 8), (300, 62)], ids=str)
+def test_requests_that_go_in_and_do_not_come_out_for_longer_than_one_may_take_are_stuck(
+    timeout: float, looks: int
+) -> None:
+    count = ACount(timeout=timedelta(seconds=timeout))
     count.take({"c": Counters(3, 0, 0, 0)}, {"s": HEALTHY})
-    for _ in range(2):
+    for _ in range(looks - 1):
         count.take({"c": Counters(3, 0, 0, 7)}, {"s": HEALTHY})
         assert count.state().state == "Counted"  # they may still come out
     count.take({"c": Counters(3, 0, 0, 8)}, {"s": HEALTHY})
     assert count.state().state == "Stuck"
-    assert count.state().message.startswith("8 requests are in pod c, and none has been answered for 15s.")
+    assert count.state().message.startswith(f"8 requests are in pod c, and none has been answered for {5 * looks}s.")
     count.take({"c": Counters(3, 0, 1, 7)}, {"s": HEALTHY})
     assert count.state().state == "Counted"
+
+
+def test_requests_that_take_as_long_as_they_may_are_never_stuck() -> None:
+    """One client, whose every request takes 25 s: it comes in right after a look and goes out right after another."""
+    count = ACount(timeout=timedelta(seconds=25))
+    for number in range(100):
+        done = number // 6
+        count.take({"c": Counters(done, 0, 0, 1)}, {"s": Counters(done, 0, 0, 1)})
+        assert count.state().state != "Stuck"
+        assert count.state("stable").state != "Stuck"
+
+
+def recent(count: ACount) -> tuple[float, float]:
+    return count.state("canary").recent, count.state("stable").recent
+
+
+def test_what_was_answered_before_both_versions_could_answer_is_not_recent() -> None:
+    count = ACount()
+    for number in range(10):  # the candidate's pod starts
+        count.take({"c": Counters(0, 0, 0)}, {"s": Counters(100 * number, 0, 0)}, unready=frozenset({"c"}))
+        assert recent(count) == (0, 0)
+    count.take({"c": Counters(0, 0, 0)}, {"s": Counters(1000, 0, 0)})
+    assert recent(count) == (0, 0)  # nobody knows how long before this look it became ready
+    count.take({"c": Counters(2, 1, 0)}, {"s": Counters(1040, 0, 5)})
+    assert recent(count) == (3, 45)
+    assert count.state("stable").requests == 1045
+
+
+def test_what_was_answered_is_recent_for_a_minute_and_nothing_switches_that_off() -> None:
+    count = ACount()
+    count.take({"c": Counters(0, 0, 0)}, {"s": Counters(0, 0, 0)})
+    for number in range(1, 100):
+        count.take({"c": Counters(1, 0, 0)}, {"s": Counters(10 * number, 0, 0)})
+        assert recent(count) == (float(number <= 12), 10 * min(number, 12))
+    assert len(count.comparison._recent) == 12
+    count.take({"c": Counters(1, 0, 0)}, {"s": SILENT})
+    assert recent(count) == (0, 110)
+    for _ in range(20):
+        count.take({"c": Counters(1, 0, 0)}, {"s": SILENT})
+    assert recent(count) == (0, 0)
+    count.take({"c": Counters(2, 0, 0)}, {"s": Counters(5000, 0, 0)})
+    assert recent(count) == (0, 0)
+
+
+def test_four_looks_are_recent_however_long_they_take() -> None:
+    count = ACount()
+    for number in range(10):
+        count.seconds += 595
+        count.take({"c": Counters(number, 0, 0)}, {"s": Counters(10 * number, 0, 0)})
+    assert recent(count) == (4, 40)
 
 
 @pytest.mark.parametrize("in_progress", [None, 0.0, -3.0, math.nan])

@@ -1,7 +1,10 @@
 """Pods' pages of metrics over HTTP: nothing but a pod's own address is asked, and no answer costs more than others."""
 
 import asyncio
+import contextlib
 import gzip
+import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,11 +13,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.builders import a_pod
 from upright.contract import Key
 from upright.pods.reading import Pod, read
-from upright.sources.page import MAX_BYTES, MAX_LINES, Counters
+from upright.sources import answers
+from upright.sources.page import MAX_BYTES, MAX_LINES, Counters, PageError, Scan
 from upright.sources.places import Places
 from upright.sources.pods import EACH, PodPages, Unread, is_of_a_pod
 
@@ -166,6 +172,7 @@ def head(*headers: str) -> bytes:
     return "\r\n".join(["HTTP/1.1 200 OK", *headers, "", ""]).encode()
 
 
+CHUNKED = "Transfer-Encoding: chunked"
 BOMB = gzip.compress(COUNTERS + b"#" * 50_000_000)
 
 
@@ -184,6 +191,20 @@ BOMB = gzip.compress(COUNTERS + b"#" * 50_000_000)
         ([head("Content-Length: 500"), COUNTERS], "does not answer as an HTTP server"),
         ([head("Connection: close"), b"<html>\xff\x00</html>"], "its page of metrics has no upright_requests_total"),
         ([head("Connection: close"), b'upright_requests_total{code="\xff"} 1\n'], "that is no UTF-8"),
+        (
+            [b"HTTP/1.1 103 Early Hints\r\n\r\n", head("Connection: close"), COUNTERS],
+            "does not answer as an HTTP server",
+        ),
+        ([head(*["X: y"] * 5000, "Connection: close"), COUNTERS], "does not answer as an HTTP server"),
+        ([head("Content-Length: 5, 6"), COUNTERS], "does not answer as an HTTP server"),
+        ([head("Content-Length: -1"), COUNTERS], "does not answer as an HTTP server"),
+        ([head("Transfer-Encoding: gzip, chunked"), COUNTERS], "does not answer as an HTTP server"),
+        ([head(CHUNKED), b"5\r\n#####6\r\n"], "does not answer as an HTTP server"),
+        ([head(CHUNKED), b"5\r\n##"], "does not answer as an HTTP server"),
+        ([head(CHUNKED), b"-5\r\n"], "does not answer as an HTTP server"),
+        ([head(CHUNKED), b"1;" + b"x" * 4000], "does not answer as an HTTP server"),
+        ([head(CHUNKED), b"1\r\n#\r\n" * 30_000], "its answer comes in more than 4096 chunks"),
+        ([head(CHUNKED), (b"100000\r\n" + b"#\n" * 2**19 + b"\r\n") * 2], "more than"),
         ([b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"], "it answers GET /metrics with status 503"),
         ([b"HTTP/1.1 204 No\r\n\r\n"], "it answers GET /metrics with status 204"),
     ],
@@ -323,3 +344,159 @@ async def test_nobody_has_more_places_than_one_may_have_and_none_is_lost_when_wa
     async with places.one(Key("b", "1")):
         assert places._free == 2
     assert not places._waiting
+
+
+async def calls_for(deployments: int, namespaces: int) -> int:
+    """Calls of functions until pods of so many Deployments, which all wait at once, have each had a place."""
+    places, calls = Places(total=8, each=2), 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    async def one(number: int) -> None:
+        async with places.one(Key(f"ns-{number % namespaces}", f"d-{number // 4}")):
+            await asyncio.sleep(0)
+
+    sys.setprofile(count)
+    try:
+        await asyncio.gather(*(one(number) for number in range(4 * deployments)))
+    finally:
+        sys.setprofile(None)
+    assert places._free == 8
+    assert not places._held
+    assert not places._waiting
+    assert not places._deployments
+    return calls
+
+
+@pytest.mark.parametrize("namespaces", [1, 7])
+def test_what_a_place_costs_does_not_grow_with_those_who_wait(namespaces: int) -> None:
+    loop = asyncio.new_event_loop()  # of its own: nothing else is counted
+    once, twice = (loop.run_until_complete(calls_for(size, namespaces)) for size in (200, 400))
+    loop.close()
+    assert twice <= 2.5 * once
+
+
+@given(st.lists(st.tuples(st.sampled_from("wwlc"), st.sampled_from("ab"), st.integers(0, 2)), max_size=60))
+async def test_whoever_has_fewest_is_next_whatever_happens_between(steps: list[tuple[str, str, int]]) -> None:
+    places, total, each = Places(total=3, each=2), 3, 2
+    tasks: list[tuple[Key, asyncio.Task[None], asyncio.Event, list[Key]]] = []
+    for what, namespace, name in steps:
+        key = Key(namespace, str(name))
+        mine = [one for one in tasks if one[0] == key and not one[1].done()]
+        if what == "w":
+            taken, leave = list[Key](), asyncio.Event()
+            tasks.append((key, asyncio.create_task(taking(places, key, taken, leave)), leave, taken))
+        elif what == "l" and mine:
+            mine[0][2].set()
+        elif what == "c" and mine:
+            mine[-1][1].cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        alive = [one for one in tasks if not one[1].done()]
+        held = [one[0] for one in alive if one[3]]
+        waiting = {one[0] for one in alive if not one[3]}
+        assert len(held) <= total
+        assert all(held.count(key) <= each for key in held)
+        assert len(held) == total or all(held.count(key) == each for key in waiting)  # no place is left unused
+        assert places._free == total - len(held)
+    for _, task, _, _ in tasks:
+        task.cancel()
+    await asyncio.gather(*(task for _, task, _, _ in tasks), return_exceptions=True)
+    assert places._free == total
+    assert not any((places._held, places._held_by_namespace, places._waiting, places._deployments))
+
+
+def in_chunks(*sizes: int) -> bytes:
+    """The page of COUNTERS in chunks of these sizes, and the rest in one."""
+    left, sent = COUNTERS, b""
+    for size in (*sizes, len(COUNTERS)):
+        piece, left = left[:size], left[size:]
+        if piece:
+            sent += b"%X;why=not\r\n%b\r\n" % (len(piece), piece)
+    return sent + b"0\r\nX-Trailer: y\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [head(), COUNTERS],
+        [head(f"content-length:{len(COUNTERS)}  "), COUNTERS, b"and more"],
+        [b"HTTP/1.0 200\n\n", COUNTERS],
+        [head("transfer-encoding: Chunked"), in_chunks()],
+        [head(CHUNKED, "Content-Length: 3"), in_chunks(1, 2, 3), b"and more"],
+        [head(CHUNKED), in_chunks(10).replace(b"\r\n", b"\n")],
+    ],
+)
+async def test_a_page_is_read_however_it_is_framed_and_wherever_it_is_cut(sent: list[bytes]) -> None:
+    whole = b"".join(sent)
+    for parts in ([whole], [whole[:40], whole[40:]], [whole[at : at + 1] for at in range(len(whole))]):
+        reader = answers.Reader()
+        scan = Scan()
+
+        async def feed(reader: answers.Reader = reader, parts: list[bytes] = parts) -> None:
+            for part in parts:
+                reader.feed_data(part)
+                await asyncio.sleep(0)
+            reader.feed_eof()
+
+        feeding = asyncio.create_task(feed())
+        _, headers = await answers.head(reader)
+        await answers.body(reader, headers, MAX_BYTES, scan.feed)
+        assert scan.counters() == Counters(7, 0, 0, 2)
+        await feeding
+    async with sending(*sent) as port:
+        assert await page_of(pod_at(port)) == Counters(7, 0, 0, 2)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", head(), head(CHUNKED), head("Content-Length: 20")]))
+async def test_whatever_is_sent_is_read_or_refused(sent: bytes, first: bytes) -> None:
+    reader = answers.Reader()
+    reader.feed_data(first + sent)
+    reader.feed_eof()
+    with contextlib.suppress(answers.AnswerError, PageError):
+        _, headers = await answers.head(reader)
+        await answers.body(reader, headers, MAX_BYTES, Scan().feed)
+
+
+ENDLESS = {
+    "answers of 1xx": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+    "one header": (b"HTTP/1.1 200 OK\r\n", b"a" * 1000),
+    "a status line": (b"", b"a" * 1000),
+    "chunks": (head(CHUNKED), b"1\r\n#\r\n"),
+    "a chunk's extension": (head(CHUNKED) + b"1;", b"x" * 1000),
+    "trailers": (head(CHUNKED) + b"0\r\n", b"a: b\r\n"),
+    "a page": (head(), b"#\n"),
+    "a page of a large length": (head(f"Content-Length: {10**15}"), b"#" * 100 + b"\n"),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_a_pod_that_sends_for_ever_is_left_after_a_bounded_number_of_bytes(what: str) -> None:
+    first, again = ENDLESS[what]
+    block = again * (2**16 // len(again))
+    sent = 0
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        try:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(first)
+            while True:
+                writer.write(block)
+                await writer.drain()
+                sent += len(block)
+        except ConnectionError:
+            over.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    page = await page_of(pod_at(server.sockets[0].getsockname()[1]), patience=timedelta(seconds=60))
+    assert isinstance(page, Unread)
+    assert "does not answer within" not in page.why
+    await over.wait()
+    server.close()
+    assert sent < 4 * MAX_BYTES  # with what was in the kernel's buffers

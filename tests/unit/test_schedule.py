@@ -11,7 +11,7 @@ import pytest
 from tests.unit.builders import NOW, a_pod, after
 from upright.contract import Key
 from upright.pods.reading import Pod, read
-from upright.rollout.measuring import Asked, Source
+from upright.rollout.measuring import Asked, Reading, Source
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.schedule import Schedule
@@ -199,6 +199,20 @@ async def test_looks_go_on_after_those_that_the_status_contains_although_the_clo
     await watched.until(reads=3)
     assert all(look.time > recorded for look in watched.source.read(KEY, asked(after=recorded)).looks)
     assert watched.source.read(KEY, asked(after=recorded)).looks
+    watched.source.forget(KEY)
+
+
+@pytest.mark.parametrize("recorded", [None, NOW.timestamp()], ids=["new", "after a restart of the operator"])
+async def test_nothing_is_said_of_either_version_before_the_first_look(recorded: float | None) -> None:
+    watched = Watched()
+    watched.pods.wait[KEY] = asyncio.Event()
+    assert watched.source.read(KEY, asked(after=recorded)) == Reading()
+    await until(lambda: bool(watched.pods.reads))
+    assert watched.source.read(KEY, asked(after=recorded)) == Reading()
+    assert not watched.woken
+    watched.pods.wait.pop(KEY).set()
+    await until(lambda: bool(watched.woken))
+    assert set(watched.source.read(KEY, asked(after=recorded)).arms) == {"canary", "stable"}
     watched.source.forget(KEY)
 
 

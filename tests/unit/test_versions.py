@@ -50,12 +50,18 @@ def serving(at: datetime) -> dict[str, Any]:
     return {"state": {"running": {"startedAt": written(at)}}}
 
 
-def pod(name: str, serve: dict[str, Any], *, ready: bool = False, **metadata: Any) -> Manifest:
+def pod(
+    name: str, serve: dict[str, Any], *, ready: bool = False, verifies: str | None = "true", **metadata: Any
+) -> Manifest:
     """A pod of the Deployment churn whose serving container has this status."""
     made = a_pod(
         name,
         ready=ready,
-        labels={names.DEPLOYMENT: "churn", names.MODEL_VERSION: "churn-1"},
+        labels={
+            names.DEPLOYMENT: "churn",
+            names.MODEL_VERSION: "churn-1",
+            **({names.VERIFIES: verifies} if verifies else {}),
+        },
         containerStatuses=[{"name": "serve", "image": "i", "imageID": "i", "restartCount": 0, **serve}],
     )
     return {**made, "metadata": {**made["metadata"], **metadata}}
@@ -142,6 +148,37 @@ def test_a_pod_that_is_ready_again_after_a_hiccup_has_verified_nothing_anew() ->
     [ready] = hiccup["status"]["conditions"]
     ready["lastTransitionTime"] = written(after(minutes=5))
     assert plan(observed(a_model_version(), hiccup, pod("new", refused(NOW)))).status["phase"] == "Corrupt"
+
+
+@pytest.mark.parametrize("reason", ["Corrupt", "Missing"])
+@pytest.mark.parametrize("label", [None, "", "false", "True"])
+def test_a_pod_that_is_not_known_to_verify_says_nothing_by_being_ready(label: str | None, reason: str) -> None:
+    """An image of one's own, or a pod of an earlier operator, which may be one."""
+    version = a_model_version()
+    foreign = pod("own", serving(after(minutes=1)), ready=True, verifies=label)
+    assert condition(plan(observed(version, foreign)), "Verified")["status"] == "Unknown"
+    refusing = pod("one", refused(NOW, reason))
+    assert plan(observed(version, refusing, foreign)).status["phase"] == reason
+    recorded = then(version, plan(observed(version, refusing)))
+    later = plan(observed(recorded, foreign, now=after(hours=1)))
+    assert (later.status["phase"], condition(later, "Verified")["status"]) == (reason, "False")
+    again = plan(observed(recorded, foreign, pod("two", serving(after(minutes=2)), ready=True)))
+    assert again.status["phase"] == "Ready"
+
+
+def test_what_an_earlier_operator_found_right_stays_so_with_its_pods() -> None:
+    version = a_model_version()
+    intact = then(version, plan(observed(version, pod("one", serving(NOW), ready=True))))
+    later = plan(observed(intact, pod("one", serving(NOW), ready=True, verifies=None), now=after(hours=1)))
+    assert condition(later, "Verified")["status"] == "True"
+
+
+def test_a_pod_of_an_earlier_operator_that_refused_it_and_serves_it_now_has_verified_it() -> None:
+    version = a_model_version()
+    corrupt = then(version, plan(observed(version, pod("one", refused(NOW), verifies=None))))
+    assert corrupt.status.phase == "Corrupt"
+    healthy = pod("one", refused(NOW, running={"startedAt": written(after(minutes=1))}), ready=True, verifies=None)
+    assert plan(observed(corrupt, healthy)).status["phase"] == "Ready"
 
 
 def test_a_retry_makes_it_ready_whatever_pods_of_an_earlier_attempt_say() -> None:

@@ -17,6 +17,9 @@ DEPLOYMENT = f"{GROUP}/deployment"
 DEPLOYMENT_UID = f"{GROUP}/deployment-uid"
 """Label of pods and annotation of their workload: for which Deployment they were made. A namesake's are not its own."""
 REVISION = f"{GROUP}/revision"
+VERIFIES = f"{GROUP}/verifies"
+"""Label, "true" on serving pods of Upright's own runtime: that they are ready says that the artifact's digest is right.
+An image of a user's own may not look at it."""
 
 RUN_REQUESTED = f"{GROUP}/run-requested"
 RETRY = f"{GROUP}/retry"

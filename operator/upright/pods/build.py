@@ -32,8 +32,10 @@ NO_CREDENTIALS: Manifest = {"automountServiceAccountToken": False, "enableServic
 """A user's program has no business with the API server."""
 
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
+_CONTAINERS = ("initContainers", "containers")
 _KEYS = {"env": "name", "ports": "name", "volumeMounts": "mountPath", "volumeDevices": "devicePath"}
 """The lists of a container in which users may add items, and what must be unique in each."""
+_LISTS = (*_KEYS, "envFrom")
 
 
 def pod_security(*, fixed_ids: bool) -> Manifest:
@@ -51,13 +53,16 @@ def environment(values: Mapping[str, str]) -> list[Manifest]:
 
 def with_report_limit(pod: Mapping[str, Any], reporting: Collection[str]) -> dict[str, Any]:
     """The pod, with these containers of ours told how long their termination messages may be."""
-    containers = len(pod.get("initContainers", ())) + len(pod["containers"]) + _INJECTED
+    containers = sum(len(pod.get(field, ())) for field in _CONTAINERS) + _INJECTED
     limit = environment({"UPRIGHT_TERMINATION_LIMIT": str(min(TERMINATION_LIMIT, _POD_MESSAGES // containers))})
     return {
         **pod,
         **{
-            field: [{**one, "env": [*one["env"], *limit]} if one["name"] in reporting else one for one in pod[field]]
-            for field in ("initContainers", "containers")
+            field: [
+                {**one, "env": [*_objects(one, "env"), *limit]} if one.get("name") in reporting else one
+                for one in pod[field]
+            ]
+            for field in _CONTAINERS
             if field in pod
         },
     }
@@ -76,12 +81,13 @@ def merge_pod(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, closed: Col
     The user's init containers run before ours. Of the containers `closed` nothing but the resources can be added to;
     no container of ours gets another securityContext or a reserved variable.
     """
-    merged = {field: value for field, value in {**theirs, **ours}.items() if field not in _HOST}
-    if given := _object(theirs, "securityContext"):
+    given = {field: value for field, value in theirs.items() if field not in (*_HOST, *_CONTAINERS)}
+    merged = {**given, **ours}
+    if security := _object(theirs, "securityContext"):
         merged["securityContext"] = {
-            **given,
+            **security,
             **ours["securityContext"],
-            **{field: value for field, value in given.items() if field in _IDS},
+            **{field: value for field, value in security.items() if field in _IDS},
         }
     merged["volumes"] = _added("name", ours.get("volumes", ()), _objects(theirs, "volumes"))
     ordinary, first = ours.get("containers", ()), ours.get("initContainers", ())
@@ -104,7 +110,11 @@ def _container(ours: Manifest, theirs: Manifest, closed: Collection[str]) -> Man
     resources = {**ours.get("resources", {}), **_object(theirs, "resources")}
     if ours["name"] in closed:
         return {**ours, "resources": resources}
-    merged = {**theirs, **ours, "resources": resources}
+    merged = {
+        **{field: value for field, value in theirs.items() if field not in _LISTS},
+        **ours,
+        "resources": resources,
+    }
     for field, key in _KEYS.items():
         if added := _objects(theirs, field):
             merged[field] = _added(key, ours.get(field, ()), added)

@@ -35,13 +35,14 @@ class Measurement:
 
     state: Literal["Counted", "NoRequests", "Unreadable", "Stuck"]
     """Counted: requests were counted. NoRequests: counters can be read, and nobody asks. Unreadable: no pod's counters
-    can be read. Stuck: requests go in and do not come out."""
+    can be read. Stuck: requests go in, and for longer than one may take none comes out."""
     message: str = ""
     """Of the last two: which pod, why, and what to do, in sentences."""
     requests: float = 0
     """That were answered (2xx, 4xx, 5xx) since the comparison began or this process did."""
     recent: float = 0
-    """Of them those of the last minute, while both arms had ready pods that could be read."""
+    """Those of the last minute, or of the last four looks where these took longer: but only between looks at both of
+    which each version had a ready pod whose counters could be read, so that either could have been asked."""
 
 
 @dataclass(frozen=True)

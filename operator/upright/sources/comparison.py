@@ -5,8 +5,9 @@ Counters are read as they are, never as rates: `rate()` and its like extrapolate
 """
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
 from typing import get_args
@@ -21,8 +22,9 @@ from upright.sources.pods import LONGEST, Unread
 
 MOST_LOOKS = 256
 """That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
-STUCK_AFTER = 3
-"""Looks in which requests were in the pods of an arm and none came out."""
+RECENT = timedelta(minutes=1)
+FEWEST_RECENT = 4
+"""Looks that are recent whatever time they took."""
 
 _ARMS: Sequence[ArmName] = get_args(ArmName)
 _TOTAL, _ANSWERED, _MISTAKEN, _FAILED = range(4)
@@ -66,7 +68,13 @@ class Comparison:
         self._silent: set[str] = set()
         """Pods that could not be read the last time."""
         self._requests: dict[ArmName, float] = defaultdict(float)
-        self._stuck: dict[ArmName, int] = defaultdict(int)
+        self._recent: deque[tuple[float, Mapping[ArmName, float]]] = deque()
+        """Of recent looks, when they were taken and what each arm had answered since the one before, where that counts;
+        the arms share it."""
+        self._both = False
+        """In the last look each arm had a ready pod that could be read."""
+        self._stuck: dict[ArmName, timedelta] = defaultdict(timedelta)
+        """For how long requests have been in the pods of an arm without any coming out."""
         self.recorded(asked.after)
 
     def recorded(self, after: float | None) -> None:
@@ -106,7 +114,12 @@ class Comparison:
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         before = {arm: measured.state for arm, measured in self.arms.items()}
-        self.arms = {arm: self._measured(arm, asked, found[arm]) for arm in _ARMS}
+        read = {arm: _numbers(pages) for arm, pages in found.items()}
+        moved = {arm: self._count(arm, read[arm]) for arm in _ARMS}
+        both = all(any(pod.ready and pod.name in read[arm] for pod in asked.pods.get(arm, ())) for arm in _ARMS)
+        self._remember({arm: added for arm, (added, _) in moved.items()} if both and self._both else {})
+        self._both = both
+        self.arms = {arm: self._measured(arm, asked, found[arm], read[arm], moved[arm][1]) for arm in _ARMS}
         look = self._look(asked, found)
         if look is not None and len(self.looks) < MOST_LOOKS:
             self.looks.append(look)
@@ -147,28 +160,55 @@ class Comparison:
         before = {pod: self._samples[pod] for pod in samples if pod in self._samples}
         return increase(before, samples, LONGEST_GAP * (interval + LONGEST).total_seconds())
 
-    def _measured(self, arm: ArmName, asked: Asked, found: Mapping[str, Counters | Unread]) -> Measurement:
-        """How an arm could be measured in this look."""
-        read = {name: page for name, page in found.items() if isinstance(page, Counters) and math.isfinite(page.total)}
-        moved = False
+    def _count(self, arm: ArmName, read: Mapping[str, Counters]) -> tuple[float, bool]:
+        """What the pods of an arm have answered since they were last read, and whether there are answers, also such as
+        may have been given before.
+        """
+        sum_of_added, moved = 0.0, False
         for name, page in read.items():
             known = self._totals.get(name, 0.0 if self._fresh and arm == "canary" else None)
             added = 0.0 if known is None else page.total - known if page.total >= known else page.total
             moved = moved or (page.total if known is None else added) > 0
-            self._requests[arm] += added
+            sum_of_added += added
             self._totals[name] = page.total
-        requests = self._requests[arm]
+        self._requests[arm] += sum_of_added
+        return sum_of_added, moved
+
+    def _remember(self, added: Mapping[ArmName, float]) -> None:
+        self._recent.append((self._time, added))
+        while len(self._recent) > FEWEST_RECENT and self._recent[0][0] <= self._time - RECENT.total_seconds():
+            self._recent.popleft()
+
+    def _measured(
+        self,
+        arm: ArmName,
+        asked: Asked,
+        found: Mapping[str, Counters | Unread],
+        read: Mapping[str, Counters],
+        moved: bool,
+    ) -> Measurement:
+        """How an arm could be measured in this look."""
+        measurement = Measurement(
+            "NoRequests",
+            requests=self._requests[arm],
+            recent=sum(added.get(arm, 0.0) for _, added in self._recent),
+        )
         if found and not read:
-            return Measurement("Unreadable", _unreadable(asked.pods[arm], found), requests)
+            return replace(measurement, state="Unreadable", message=_unreadable(asked.pods[arm], found))
         if moved:
-            self._stuck[arm] = 0
-            return Measurement("Counted", requests=requests)
+            self._stuck[arm] = timedelta(0)
+            return replace(measurement, state="Counted")
         inside = sum(page.in_progress for page in read.values() if page.in_progress and page.in_progress > 0)
-        self._stuck[arm] = self._stuck[arm] + 1 if inside else 0
-        if self._stuck[arm] >= STUCK_AFTER:
-            return Measurement("Stuck", _stuck(inside, read, asked.interval * self._stuck[arm]), requests)
+        self._stuck[arm] = self._stuck[arm] + asked.interval if inside else timedelta(0)
+        if self._stuck[arm] > asked.timeout + asked.interval:
+            return replace(measurement, state="Stuck", message=_stuck(inside, read, self._stuck[arm]))
         waiting = self.arms.get(arm) if inside else None
-        return Measurement("Counted" if waiting and waiting.state == "Counted" else "NoRequests", requests=requests)
+        return replace(measurement, state="Counted") if waiting and waiting.state == "Counted" else measurement
+
+
+def _numbers(pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters]:
+    """The pods that could be read, and whose counters are numbers."""
+    return {name: page for name, page in pages.items() if isinstance(page, Counters) and math.isfinite(page.total)}
 
 
 def _sample(time: float, page: Counters) -> Sample:

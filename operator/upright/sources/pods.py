@@ -2,7 +2,7 @@
 
 Who may make a Deployment decides what answers at its pods' addresses. So only a pod's own address is asked, at the port
 that it names; no redirect is followed, nothing is sent that others should not have, and what comes back is bounded in
-bytes and in time and never unpacked.
+bytes, from the first one on, and in time, and never unpacked.
 """
 
 import asyncio
@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-import aiohttp
-from yarl import URL
-
 from upright.api.serving import REQUESTS
 from upright.contract import Key
 from upright.pods.reading import Pod
-from upright.sources.page import Counters, NoCountersError, PageError, Scan
+from upright.sources.answers import AnswerError, LargeAnswerError, Reader, body, head
+from upright.sources.page import MAX_BYTES, Counters, NoCountersError, PageError, Scan
 from upright.sources.places import Places
 
 PATIENCE = timedelta(seconds=2)
@@ -28,8 +26,11 @@ LONGEST = timedelta(seconds=4)
 CONNECTIONS, EACH = 64, 16
 """How many may be open at once over all Deployments, and for one."""
 
-_CHUNK = 64 * 1024
-_HEADERS = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity", "User-Agent": "upright"}
+_MOST_SENT = 2 * MAX_BYTES
+"""Bytes that a page may take in all, with what its chunks are framed in."""
+_HEADERS = (
+    "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: identity\r\nUser-Agent: upright\r\nConnection: close\r\n"
+)
 
 Address = IPv4Address | IPv6Address
 
@@ -44,6 +45,10 @@ class Unread:
     """What is to be said of the pod, for instance "it does not answer within 2s"."""
     remedy: str = ""
     """What to do, in sentences."""
+
+
+class _UnreachableError(OSError):
+    """There is no connection."""
 
 
 def is_of_a_pod(address: Address) -> bool:
@@ -71,28 +76,19 @@ class PodPages:
         found: dict[str, Counters | Unread] = {}
         left = iter(pods)
 
-        async def some(session: aiohttp.ClientSession) -> None:
+        async def some() -> None:
             for pod in left:
-                found[pod.name] = await self._counters(session, key, pod)
+                found[pod.name] = await self._counters(key, pod)
 
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            trust_env=False,
-            auto_decompress=False,
-            read_bufsize=_CHUNK,
-        )
-        async with session:
-            try:
-                async with asyncio.timeout(self._longest.total_seconds()), asyncio.TaskGroup() as group:
-                    for _ in range(min(EACH, len(pods))):
-                        group.create_task(some(session))
-            except TimeoutError:
-                logger.debug("%s: not all pods were read within %s", key, self._longest)
+        try:
+            async with asyncio.timeout(self._longest.total_seconds()), asyncio.TaskGroup() as group:
+                for _ in range(min(EACH, len(pods))):
+                    group.create_task(some())
+        except TimeoutError:
+            logger.debug("%s: not all pods were read within %s", key, self._longest)
         return {pod.name: found.get(pod.name) or _NOT_IN_TIME for pod in pods}
 
-    async def _counters(self, session: aiohttp.ClientSession, key: Key, pod: Pod) -> Counters | Unread:
+    async def _counters(self, key: Key, pod: Pod) -> Counters | Unread:
         if pod.host_network:
             return Unread(
                 "it uses its node's network, so that its address is not its own",
@@ -106,7 +102,7 @@ class PodPages:
         async with self._places.one(key):
             try:
                 async with asyncio.timeout(self._patience.total_seconds()):
-                    return await _page(session, address, pod.port)
+                    return await _page(address, pod.port)
             except TimeoutError:
                 return Unread(f"it does not answer within {self._patience.total_seconds():g}s", _reach(pod.port))
             except NoCountersError as error:
@@ -115,17 +111,15 @@ class PodPages:
                     f'An image of one\'s own must count its answers in {REQUESTS}; see "An image of your own" in '
                     "docs/analysis.md.",
                 )
-            except PageError as error:
+            except (PageError, LargeAnswerError) as error:
                 return Unread(
                     str(error), "Let the container serve a smaller page of metrics in Prometheus' text format."
                 )
-            except aiohttp.ClientConnectorError as error:
-                if isinstance(error.os_error, ConnectionRefusedError):
-                    return Unread(
-                        "it refuses connections", f"Its container must listen on port {pod.port} (serving.port)."
-                    )
+            except ConnectionRefusedError:
+                return Unread("it refuses connections", f"Its container must listen on port {pod.port} (serving.port).")
+            except _UnreachableError:
                 return Unread("it cannot be reached", _reach(pod.port))
-            except (aiohttp.ClientError, OSError, ValueError) as error:
+            except (AnswerError, OSError) as error:
                 logger.debug("/metrics of pod %s cannot be read: %r", pod.name, error)
                 return Unread("it does not answer as an HTTP server does", _reach(pod.port))
 
@@ -149,26 +143,38 @@ def _parsed(address: str) -> Address | None:
         return None
 
 
-async def _page(session: aiohttp.ClientSession, address: Address, port: int) -> Counters | Unread:
-    """What a pod counts. Raises PageError for a page that cannot be used, and whatever aiohttp does."""
-    url = URL.build(scheme="http", host=str(address), port=port, path="/metrics")
-    async with session.get(url, allow_redirects=False) as response:
-        if response.status != 200:
-            redirects = ", which is followed nowhere" if 300 <= response.status < 400 else ""
-            return Unread(
-                f"it answers GET /metrics with status {response.status}{redirects}",
-                f"Its container must serve its metrics at /metrics of port {port}.",
-            )
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return Unread(
-                "its page of metrics is compressed although it was asked not to be",
-                "Let the container answer as Accept-Encoding asks.",
-            )
-        scan, part = Scan(), bytearray()
-        async for received in response.content.iter_any():
-            part += received
-            if len(part) >= _CHUNK:  # a page that comes byte by byte is looked at as seldom as any other
-                scan.feed(bytes(part))
-                part.clear()
-        scan.feed(bytes(part))
-        return scan.counters()
+async def _page(address: Address, port: int) -> Counters | Unread:
+    """What a pod counts. Raises PageError for a page that cannot be used, AnswerError for an answer that is none of
+    HTTP, and OSError: _UnreachableError or ConnectionRefusedError when there is no connection.
+    """
+    reader, loop = Reader(), asyncio.get_running_loop()
+    try:
+        connection, _ = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), str(address), port)
+    except ConnectionRefusedError:
+        raise
+    except OSError as error:
+        raise _UnreachableError(*error.args) from error
+    try:
+        host = f"[{address}]" if address.version == 6 else str(address)
+        connection.write(f"GET /metrics HTTP/1.1\r\nHost: {host}:{port}\r\n{_HEADERS}\r\n".encode())
+        return await _read(reader, port)
+    finally:
+        connection.abort()
+
+
+async def _read(reader: asyncio.StreamReader, port: int) -> Counters | Unread:
+    status, headers = await head(reader)
+    if status != 200:
+        redirects = ", which is followed nowhere" if 300 <= status < 400 else ""
+        return Unread(
+            f"it answers GET /metrics with status {status}{redirects}",
+            f"Its container must serve its metrics at /metrics of port {port}.",
+        )
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        return Unread(
+            "its page of metrics is compressed although it was asked not to be",
+            "Let the container answer as Accept-Encoding asks.",
+        )
+    scan = Scan()
+    await body(reader, headers, _MOST_SENT, scan.feed)
+    return scan.counters()

@@ -61,6 +61,9 @@ def workload(owner: Deployment, revision: str, template: Manifest, replicas: int
 def template(owner: Deployment, version: ModelVersion, revision: str, defaults: Defaults) -> Manifest:
     """What the pods of a revision are made of."""
     serving = owner.spec.serving
+    spec = with_report_limit(merge_pod(serving.pod, _pod(owner, version, defaults)), (SERVE,))
+    [serve] = [container for container in spec["containers"] if container["name"] == SERVE]
+    verifies = {} if serving.image or "command" in serve else {names.VERIFIES: "true"}
     return {
         "metadata": {
             "labels": {
@@ -69,10 +72,11 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
                 names.DEPLOYMENT: owner.metadata.name,
                 names.DEPLOYMENT_UID: owner.metadata.uid,
                 names.REVISION: revision,
+                **verifies,
             },
             "annotations": {**serving.metadata.annotations, "kubectl.kubernetes.io/default-container": SERVE},
         },
-        "spec": with_report_limit(merge_pod(serving.pod, _pod(owner, version, defaults)), (SERVE,)),
+        "spec": spec,
     }
 
 

@@ -62,7 +62,7 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
     """What the pods of a revision are made of."""
     serving = owner.spec.serving
     spec = with_report_limit(merge_pod(serving.pod, _pod(owner, version, defaults)), (SERVE,))
-    [serve] = [container for container in spec["containers"] if container["name"] == SERVE]
+    [serve] = [container for container in spec["containers"] if container.get("name") == SERVE]
     verifies = {} if serving.image or "command" in serve else {names.VERIFIES: "true"}
     return {
         "metadata": {

@@ -73,7 +73,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions[wanted.metadata.name] = wanted
         rejected += _rejected_before(resource, wanted)
         if status.stable is None:
-            fallback = _served_last(resource, wanted, world)
+            fallback = _served_last(resource, wanted, world, rejected)
     if fallback:
         versions[fallback.metadata.name] = fallback
     workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
@@ -147,7 +147,9 @@ def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Re
     ]
 
 
-def _served_last(resource: Deployment, wanted: ModelVersion, world: World) -> ModelVersion | None:
+def _served_last(
+    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
+) -> ModelVersion | None:
     """A Deployment that was made anew, with a version that had been rejected: which one served before?"""
     mine = revision(wanted, resource.spec.serving)
     if not any(one.revision == mine for one in _rejected_before(resource, wanted)):

@@ -241,6 +241,11 @@ async def test_a_deployment_that_is_made_anew_remembers_what_was_rejected_and_se
     assert "25 %" in condition(made, "Stalled")["message"]
     next_plan = plan(await seen(a_deployment("churn-2", status=made.status), *versions))
     assert next_plan.status["candidate"]["since"] == made.status["candidate"]["since"]
+    rejection = {"modelVersion": "churn-1", "revision": OLD_REVISION, "at": NOW, "message": "never ready"}
+    unfit_too = await seen(
+        a_deployment("churn-2", status={**next_plan.status, "candidate": None, "rejected": [rejection]}), *versions
+    )
+    assert "candidate" not in plan(unfit_too).status
 
 
 async def test_without_anything_that_served_before_the_rejected_version_still_does_not() -> None:

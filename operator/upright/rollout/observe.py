@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from upright.api import names
 from upright.api.deployment import Deployment, DeploymentStatus, Rejection
 from upright.api.indexes import READY_VERSIONS_BY_MODEL
@@ -118,7 +120,9 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         return None
     serving = _version(world, namespace, stable.model_version) if stable else None
     for manifest in reversed(world.indexed(READY_VERSIONS_BY_MODEL, namespace, spec.latest.model)):
-        version = ModelVersion.model_validate(manifest)
+        version = _readable(manifest)
+        if version is None:
+            continue
         if serving and serving.spec.model == version.spec.model and version.made <= serving.made:
             return serving  # never back to an older one by itself
         if stable and serving is None and version.made[0] <= stable.since:
@@ -157,12 +161,13 @@ def _served_last(
     known = [
         (verdict.at, version)
         for manifest in world.indexed(READY_VERSIONS_BY_MODEL, resource.metadata.namespace, wanted.spec.model)
-        for version in (ModelVersion.model_validate(manifest),)
+        if (version := _readable(manifest))
         for verdict in version.status.verdicts
         if verdict.deployment == resource.metadata.name
         and verdict.outcome == "Stable"
         and not any(
-            one.revision == revision(version, resource.spec.serving) for one in _rejected_before(resource, version)
+            one.revision == revision(version, resource.spec.serving)
+            for one in (*rejected, *_rejected_before(resource, version))
         )
     ]
     return max(known, key=lambda one: one[0], default=(None, None))[1]
@@ -170,7 +175,15 @@ def _served_last(
 
 def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
     manifest = world.get(names.MODEL_VERSIONS, namespace, name)
-    return ModelVersion.model_validate(manifest) if manifest else None
+    return _readable(manifest) if manifest else None
+
+
+def _readable(manifest: Manifest) -> ModelVersion | None:
+    """The version; None when it was written for a newer Upright. That is its own trouble, and told on it."""
+    try:
+        return ModelVersion.model_validate(manifest)
+    except ValidationError:
+        return None
 
 
 def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, Manifest]:

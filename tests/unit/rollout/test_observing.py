@@ -291,6 +291,7 @@ THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
         ([made_at(NEW, 0), made_at(THIRD, 1, phase="NotAllowed")], "churn-2"),
         ([made_at(OLD, -1)], None),  # the one that serves was deleted: never back by itself
         ([made_at(THIRD, 1)], "churn-3"),
+        ([made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2, verdicts=[{"outcome": "Unheard"}])], "churn-3"),
     ],
 )
 async def test_the_newest_version_is_followed_and_never_an_older_one(versions: Any, wanted: str | None) -> None:

@@ -4,11 +4,16 @@ Three words for what is wrong: a *finding* is what a condition says; an *obstacl
 goes on with an object; a *hindrance* is what keeps one pod from starting, in a sentence that a finding may quote.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
 from upright.api.common import Condition
+from upright.contract import Event
 
+NEWS = timedelta(minutes=10)
+"""For so long something that has happened is planned to be told, in case that nobody has."""
 _LONGEST = 1000
 
 
@@ -47,6 +52,21 @@ def condition(type: str, status: Literal["True", "False", "Unknown"], finding: F
     return Condition(
         type=type, status=status, reason=finding.reason, message=cut(finding.message), observed_generation=generation
     )
+
+
+def told(finding: Finding, type: str, recorded: Sequence[Condition], now: datetime, action: str) -> Sequence[Event]:
+    """The event of a finding that the condition `type` tells of, by the moment since when the recorded status does: no
+    end of a process can lose it. At once where the condition held before, for another reason, and so has no such moment.
+    None while it is not recorded: this plan does that, and the next one tells.
+    """
+    before = next((one for one in recorded if one.type == type), None)
+    if before is None:
+        return ()
+    if before.reason != finding.reason:
+        return (Event("Warning", finding.reason, action, finding.message),)
+    if before.last_transition_time and now - before.last_transition_time < NEWS:
+        return (Event("Warning", finding.reason, action, finding.message, before.last_transition_time),)
+    return ()
 
 
 def cut(message: str, longest: int = _LONGEST) -> str:

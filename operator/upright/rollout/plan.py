@@ -5,11 +5,10 @@ stable, which is the candidate and in which step, what has been rejected. The ob
 """
 
 from datetime import datetime, timedelta
-from typing import Literal
 
 from upright.api import names
 from upright.api.deployment import Arm, DeploymentStatus
-from upright.conditions import Finding
+from upright.conditions import Finding, told
 from upright.contract import Plan
 from upright.rollout import status as statuses
 from upright.rollout import strategies
@@ -19,7 +18,7 @@ from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
 from upright.rollout.revision import revision
-from upright.rollout.telling import NEWS, news
+from upright.rollout.telling import news
 from upright.rollout.verdict import analyse
 
 _ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
@@ -239,30 +238,20 @@ def _arm_facts(observed: Observed, arm: Arm | None) -> ArmFacts | None:
 def _tell(observed: Observed, draft: Draft) -> None:
     """What was decided; what is in the way; that nothing is measured; that the stable version no longer answers."""
     draft.events += news(draft.history, draft.stable, draft.candidate, observed.now)
+    recorded = draft.resource.status.conditions
     rejected = any(event.reason == "RolledBack" for event in draft.events)
     for found in (draft.obstacle, draft.held):
         if found and not found.waits and found.reason not in MOMENTARY and not rejected:
-            _tell_lasting(draft, "Reconciling" if found.passing else "Stalled", found)
+            draft.events += told(
+                found, "Reconciling" if found.passing else "Stalled", recorded, observed.now, "Rollout"
+            )
     if draft.unmeasured and not draft.unseen:
-        _tell_lasting(draft, "Measured", Finding("Unmeasured", draft.unmeasured))
+        unmeasured = Finding("Unmeasured", draft.unmeasured)
+        draft.events += told(unmeasured, "Measured", recorded, observed.now, "Rollout")
     stable = _arm_facts(observed, draft.stable)
     if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
         said = f"No pod of {stable.arm.model_version} answers.{stable.trouble}"
         draft.say("Warning", "NotServing", said, stable.arm.unready_since)
-
-
-def _tell_lasting(draft: Draft, type: str, found: Finding) -> None:
-    """What a condition says: told by the moment since when the recorded status says it, so that it cannot be lost; at
-    once where the condition held before, for another reason, and so has no such moment.
-    """
-    recorded = next((one for one in draft.resource.status.conditions if one.type == type), None)
-    if recorded is None:
-        return  # recorded by this plan, and told by the next
-    level: Literal["Normal", "Warning"] = "Normal" if found.passing else "Warning"
-    if recorded.reason != found.reason:
-        draft.say(level, found.reason, found.message)
-    elif recorded.last_transition_time and draft.now - recorded.last_transition_time < NEWS:
-        draft.say(level, found.reason, found.message, recorded.last_transition_time)
 
 
 def _ask_again(observed: Observed) -> timedelta:

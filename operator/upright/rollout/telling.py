@@ -1,13 +1,11 @@
 """What has happened to a rollout, as events. They are made from what the status records, so that none can be lost."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from upright.api.deployment import Arm, Episode
+from upright.conditions import NEWS
 from upright.contract import Event
-
-NEWS = timedelta(minutes=10)
-"""For so long something that has happened is planned to be told, in case that nobody has."""
 
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
 

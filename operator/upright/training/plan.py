@@ -1,12 +1,12 @@
 """What to do about a TrainingJob: start a run, wait for it, keep what became of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from upright.api import names
 from upright.api.training_job import Run, TrainingJobStatus
-from upright.conditions import Finding, conditions, cut
+from upright.conditions import NEWS, Finding, conditions, cut, told
 from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
 from upright.pods.reading import Pod
 from upright.training.manifests import job as job_of
@@ -19,8 +19,6 @@ from upright.training.triggers import agree, due, requested, with_baseline
 _LONGEST_WAIT = timedelta(minutes=5)
 _LINGER = timedelta(seconds=30)
 """How long the other containers of a pod may go on once the model is published."""
-_NEWS = timedelta(minutes=10)
-"""For how long the end of a run is told again if nobody has told it."""
 
 
 @dataclass
@@ -62,7 +60,7 @@ def plan(observed: Observed) -> Plan:
             for job in observed.orphans
         ],
         delete=removals,
-        events=[*_ends(observed, draft.runs), *draft.events],
+        events=[*_ends(observed, draft.runs), *_in_the_way(observed, draft), *draft.events],
         counts=draft.counts,
         again=min(draft.again, default=None),
     )
@@ -78,7 +76,6 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
         case Working(attempts, hindrance, note):
             if hindrance:
                 draft.finding = hindrance
-                draft.events.append(Event("Warning", hindrance.reason, "Run", hindrance.message))
             if not pods and job:
                 draft.again.append(
                     _growing(observed.now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]))
@@ -122,10 +119,17 @@ def _finish(observed: Observed, draft: _Draft, run: Run, phase: str, message: st
     return run.model_copy(update={"phase": phase, "finished_at": observed.now, "message": cut(message)})
 
 
+def _in_the_way(observed: Observed, draft: _Draft) -> Sequence[Event]:
+    found, recorded = draft.finding, observed.resource.status.conditions
+    if found is None:
+        return ()
+    return told(found, "Reconciling" if found.passing else "Stalled", recorded, observed.now, "Run")
+
+
 def _ends(observed: Observed, runs: Iterable[Run]) -> Iterable[Event]:
     """How runs have ended, while that is news."""
     for run in runs:
-        if run.finished_at and observed.now - run.finished_at < _NEWS:
+        if run.finished_at and observed.now - run.finished_at < NEWS:
             good = run.phase == "Succeeded"
             yield Event("Normal" if good else "Warning", f"Run{run.phase}", "Run", run.message, run.finished_at)
 
@@ -148,16 +152,13 @@ def _begin(observed: Observed, draft: _Draft) -> None:
     try:
         as_environment(resource.spec.parameters)
     except InvalidParametersError as error:
-        _stall(draft, Finding("InvalidParameters", f"No run can start: {error}."))
+        draft.finding = Finding("InvalidParameters", f"No run can start: {error}.")
         return
     if not (store := resource.spec.output.store or observed.defaults.store or ""):
-        _stall(
-            draft,
-            Finding(
-                "NoStore",
-                "No run can start: spec.output.store is not given and the operator has no default store; "
-                "set it to a claim, for instance pvc://models.",
-            ),
+        draft.finding = Finding(
+            "NoStore",
+            "No run can start: spec.output.store is not given and the operator has no default store; "
+            "set it to a claim, for instance pvc://models.",
         )
         return
     run = Run(
@@ -173,19 +174,13 @@ def _begin(observed: Observed, draft: _Draft) -> None:
     before = draft.runs[0] if draft.runs else None
     draft.runs.insert(0, run)
     if observed.obstacles:
-        _stall(
-            draft,
-            Finding("CannotStart", f"Run {run.name} cannot start: {'; '.join(observed.obstacles)}.", passing=True),
+        draft.finding = Finding(
+            "CannotStart", f"Run {run.name} cannot start: {'; '.join(observed.obstacles)}.", passing=True
         )
     elif run == waiting:
         draft.create.append(job_of(resource, run, observed.defaults, store))
         message = f"Created Job {run.name} ({run.trigger}{_changed(before, run)})."
         draft.events.append(Event("Normal", "RunStarted", "Start", message))
-
-
-def _stall(draft: _Draft, finding: Finding) -> None:
-    draft.finding = finding
-    draft.events.append(Event("Warning", finding.reason, "Start", finding.message))
 
 
 def _changed(before: Run | None, run: Run) -> str:

@@ -291,7 +291,7 @@ def test_a_version_that_is_not_there_yet_is_waited_for_and_not_complained_of() -
     assert condition(made, "Current")["status"] == "False"
     assert stalled(made) is None
     told = plan(then(observed(serving_old(), None, pods=both(0)), made)).events
-    assert [(event.type, event.reason) for event in told] == [("Normal", "VersionNotFound")]
+    assert [(event.type, event.reason) for event in told] == [("Warning", "VersionNotFound")]
 
 
 def test_a_version_that_is_about_to_be_looked_at_calls_nobody() -> None:

@@ -122,7 +122,9 @@ def _held(run: Run, job: Manifest) -> Finding:
 
 def _hindrance(run: Run, pods: Sequence[Pod], refusal: str | None) -> Finding | None:
     if pods and (hindrance := pods[0].hindrance):
-        return Finding("RunHindered", f"Run {run.name}: {hindrance}.", passing=bool(pods[0].unscheduled))
+        give_up = f"kubectl delete job {run.name}"
+        remedy = f"A run keeps the spec that it began with; to give it up after a correction: {give_up}."
+        return Finding("RunHindered", f"Run {run.name}: {hindrance}. {remedy}", passing=bool(pods[0].unscheduled))
     if pods or not refusal:
         return None
     if _ROOM in refusal:

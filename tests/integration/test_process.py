@@ -242,6 +242,8 @@ def test_a_stop_ends_it_in_time_whatever_is_wrong(place: Place, running: Operato
     running.signal(signal.SIGTERM)
     assert running.process.wait(GONE) == 0, running.log
     assert "Traceback" not in running.log
+    if state == "its permissions are gone":  # how soon they are is the API server's affair
+        return
     reachable = state in ("its CRD is gone", "nothing is wrong")
     assert place.holder() == ("" if reachable else "first")
 

@@ -12,6 +12,7 @@ Permission = tuple[str, str, str]
 """API group, resource (with its subresource), verb."""
 
 RARE: dict[Permission, str] = {
+    ("batch", "jobs", "get"): "when a run's name is taken, to see by whom",
     ("batch", "jobs", "delete"): "of runs whose time to live is over, a day later",
     ("", "persistentvolumeclaims", "get"): "when a watch has not told of a claim yet",
     ("batch", "jobs", "patch"): "to own again a Job that was orphaned",

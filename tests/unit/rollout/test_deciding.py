@@ -279,10 +279,11 @@ def test_steps_that_were_shortened_promote_nothing_by_themselves() -> None:
     assert plan(then(before, made, now=after(hours=1, seconds=59))).status["candidate"]["step"] == 0
 
 
-@pytest.mark.parametrize("finishing", [True, False])
-def test_nothing_is_promoted_while_paused(finishing: bool) -> None:
-    resource = in_canary(1, paused=True, candidate={"finishing": True} if finishing else {})
-    made = plans(observed(resource, pods=both(3), now=after(hours=9)))
+@pytest.mark.parametrize("place", [{"finishing": True}, {"repairing": True}, {}])
+def test_nothing_is_promoted_while_paused(place: Any) -> None:
+    resource = in_canary(1, paused=True, candidate=place)
+    stable = 0 if place.get("repairing") else 3
+    made = plans(observed(resource, pods=both(3, stable), now=after(hours=9)))
     assert made.status["stable"]["modelVersion"] == "churn-1"
     assert made.status["phase"] == "Paused"
 

@@ -69,7 +69,7 @@ class Canary:
                 f"No pod of {stable.arm.model_version} answers, so that there is nothing to compare with.",
             )
         if arm.finishing:
-            return _finish(facts, arm)
+            return _take_over(facts, arm, "All steps are done")
         return _compare(facts, arm)
 
 
@@ -159,15 +159,10 @@ def _repair(facts: Facts, arm: Arm) -> Decision:
     return _take_over(facts, arm, f"No pod of {stable.arm.model_version if stable else 'another version'} answers")
 
 
-def _finish(facts: Facts, arm: Arm) -> Decision:
-    """All its pods are ready, and it has been through all steps."""
-    if facts.spec.paused:
-        return Stay(arm, "All steps are done. Paused by spec.paused.", _NOW_AND_THEN)
-    return _take_over(facts, arm, "All steps are done")
-
-
 def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
     """It becomes the stable version once all its pods have been ready for a while."""
+    if facts.spec.paused:
+        return Stay(arm, f"{why}. Paused by spec.paused.", _NOW_AND_THEN)
     if facts.candidate.steady(facts.now) < facts.spec.replicas:
         steady = format_duration(STEADY)
         return Stay(arm, f"{why}; its pods must be ready for {steady} without interruption.", STEADY)

@@ -20,6 +20,8 @@ FIELDS = (
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
 
 _UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_NODES = frozenset({"Unknown", "ContainerStatusUnknown"})
+"""What the kubelet says of a container that ended with its node."""
 _UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 
@@ -95,10 +97,11 @@ class Pod:
         return sum(container.failures for container in self.containers)
 
     def failed_since(self, moment: datetime) -> bool:
-        """Whether a container of it has ended otherwise than well since then, as far as the kubelet still tells."""
+        """Whether a container of it has failed since then, as far as the kubelet still tells; not with its node."""
         return any(
-            one.ended is not None and one.ended.exit_code != 0 and (one.ended.at is None or one.ended.at >= moment)
+            one.failures and one.ended.reason not in _NODES and (one.ended.at is None or one.ended.at >= moment)
             for one in self.containers
+            if one.ended is not None
         )
 
     def ended(self, container: str) -> Termination | None:

@@ -103,6 +103,14 @@ def test_when_the_stable_pods_fail_as_often_it_is_not_the_version() -> None:
     assert plan(observed(before, pods=earlier, now=after(minutes=2))).status["phase"] == "RolledBack"
 
 
+def test_that_a_node_was_started_again_is_no_failure() -> None:
+    world = {
+        OLD_REVISION: pods(OLD_REVISION, 3),
+        NEW_REVISION: [crashing(3, ready=True, reason="Unknown", exit_code=255)],
+    }
+    assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"
+
+
 def test_pods_that_were_evicted_are_failures_too() -> None:
     world = observed(in_canary(), pods=both())
     assert plan(replace(world, lost={NEW_REVISION: 3})).status["phase"] == "RolledBack"

@@ -103,7 +103,7 @@ def _fails_too_often(facts: Facts) -> Reject | None:
     if stable is None or candidate.failures < limit or (stable.ready == 0 and candidate.ready):
         return None
     since = candidate.arm.since
-    if (of_stable := stable.failing(since)) and of_stable >= candidate.failing(since):
+    if stable.failing(since) >= candidate.failing(since):
         return None  # whatever it is, it is not this version
     crash = next((crash for pod in candidate.pods if (crash := pod.crash)), "The reason is not known")
     return Reject(

@@ -1,18 +1,22 @@
 """Fuzz tests: whatever bytes come from elsewhere give a value or a declared error, never another exception.
 
-All of them together take UPRIGHT_FUZZ_SECONDS (default 60; `make fuzz SECONDS=600` for longer): each is repeated, with
-other examples every time, until its share of that is over. What failed once is kept in .hypothesis and tried first.
+All of them together take UPRIGHT_FUZZ_SECONDS: each is repeated, with other examples every time, until its share of
+that is over. Without it they take 60 s and begin with the same examples each time, so that a change is judged by itself;
+`make fuzz SECONDS=600` looks for new ones. What failed once is kept in .hypothesis and tried first.
 """
 
 import os
 import time
 from collections.abc import Generator
+from itertools import count
 from pathlib import Path
+from random import randrange
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 
 SECONDS = float(os.environ.get("UPRIGHT_FUZZ_SECONDS", "60"))
+FIRST_SEED = randrange(2**32) if "UPRIGHT_FUZZ_SECONDS" in os.environ else 0
 HERE = Path(__file__).parent
 SHARE = pytest.StashKey[float]()
 
@@ -38,9 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """Try again until the test's share of the time is over."""
-    end = time.monotonic() + pyfuncitem.stash.get(SHARE, 0.0)
+    if SHARE not in pyfuncitem.stash:
+        return (yield)
+    end = time.monotonic() + pyfuncitem.stash[SHARE]
+    seed(FIRST_SEED)(pyfuncitem.obj)
     done = yield
-    while time.monotonic() < end:
+    for another in count(FIRST_SEED + 1):
+        if time.monotonic() >= end:
+            return done
+        seed(another)(pyfuncitem.obj)
         pyfuncitem.obj()
     return done
 

@@ -95,6 +95,12 @@ def _target(labels: Labels) -> str:
     return dict(labels).get("instance", "")
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a label is {value!r}, which is no text")
+    return value
+
+
 async def _query_range(
     session: aiohttp.ClientSession, url: str, selector: str, times: Sequence[float], step: float
 ) -> list[tuple[Labels, dict[float, float]]]:
@@ -112,7 +118,7 @@ async def _query_range(
     found = []
     try:
         for one in answer["data"]["result"]:
-            labels = tuple(sorted(one["metric"].items()))
+            labels = tuple(sorted((name, _text(value)) for name, value in one["metric"].items()))
             # the server's times differ from ours in the last bits
             values = {times[round((at - times[0]) / step)]: float(value) for at, value in one["values"]}
             found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))

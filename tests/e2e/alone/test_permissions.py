@@ -16,6 +16,7 @@ RARE: dict[Permission, str] = {
     ("batch", "jobs", "delete"): "of runs whose time to live is over, a day later",
     ("", "persistentvolumeclaims", "get"): "when a watch has not told of a claim yet",
     ("batch", "jobs", "patch"): "to own again a Job that was orphaned",
+    ("events.k8s.io", "events", "patch"): "when the same is told again",
     ("events.k8s.io", "events", "list"): "while a Job gets no pod, to see why",
     ("upright.dev", "trainingjobs/finalizers", "update"): "where OwnerReferencesPermissionEnforcement asks for it",
     ("upright.dev", "deployments/finalizers", "update"): "where OwnerReferencesPermissionEnforcement asks for it",

@@ -1,8 +1,8 @@
 """Fuzz tests: whatever bytes come from elsewhere give a value or a declared error, never another exception.
 
 All of them together take UPRIGHT_FUZZ_SECONDS: each is repeated, with other examples every time, until its share of
-that is over. Without it they take 60 s and begin with the same examples each time, so that a change is judged by itself;
-`make fuzz SECONDS=600` looks for new ones. What failed once is kept in .hypothesis and tried first.
+that is over. Without it they take 60 s and begin with the same examples each time, so that a change is judged by
+itself; `make fuzz SECONDS=600` looks for new ones. What failed once is kept in .hypothesis and tried first.
 """
 
 import os

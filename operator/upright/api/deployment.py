@@ -18,6 +18,7 @@ from upright.api.common import (
 )
 from upright.api.monitoring import DEFAULT_TOLERANCES, MetricType
 from upright.api.monitoring import Tolerance as Margins
+from upright.api.names import RETRY
 from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.schema import Column, Definition, Rule
 
@@ -342,6 +343,12 @@ class Deployment(Resource):
     metadata: Metadata
     spec: DeploymentSpec
     status: DeploymentStatus = DeploymentStatus()
+
+    @property
+    def wants_retry(self) -> bool:
+        """Whether somebody asks for another try, and has not been answered yet."""
+        asked = self.metadata.annotations.get(RETRY)
+        return asked is not None and asked != self.status.retry
 
 
 DEFINITION = Definition(

@@ -11,7 +11,7 @@ from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import services
-from upright.rollout.template import digest, record, recorded_digest, reference, restored
+from upright.rollout.template import digest, record, recorded_digest, restored
 
 
 @dataclass
@@ -86,7 +86,7 @@ def _keep(
     observed: Observed, revision_name: str, owned: Manifest, size: int, recorded_size: int, made: Objects
 ) -> None:
     """As big as it should be, ours, and made of what was recorded."""
-    target, name = reference(owned), owned["metadata"]["name"]
+    target, name = _reference(names.APPS_DEPLOYMENTS, owned), owned["metadata"]["name"]
     kept = observed.records.get(revision_name)
     found = owned["spec"].get("replicas", 1)
     if found != size:

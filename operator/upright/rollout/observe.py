@@ -112,8 +112,6 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
     asks for another try means the newest, rejected or not.
     """
     spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
-    asked = resource.metadata.annotations.get(names.RETRY)
-    retried = asked is not None and asked != resource.status.retry
     if spec.model_version:
         return _version(world, namespace, spec.model_version)
     if spec.latest is None:
@@ -128,14 +126,16 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         if stable and serving is None and version.made[0] <= stable.since:
             return None  # the one that serves is no more, and this one may be older
         mine = revision(version, spec.serving)
-        if retried or not any(one.revision == mine for one in (*rejected, *_rejected_before(resource, version))):
+        if resource.wants_retry or not any(
+            one.revision == mine for one in (*rejected, *_rejected_before(resource, version))
+        ):
             return version
     return serving
 
 
 def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rejection]:
     """What the version remembers of Deployments of this name, but for what this one has since decided otherwise."""
-    own = {one.revision: one for one in reversed(resource.status.rejected)}
+    own = {one.revision for one in resource.status.rejected}
     return [
         Rejection(
             model_version=version.metadata.name,

@@ -83,8 +83,7 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         draft.stable = _taken_up(observed)
     if before.candidate and _is_of_old(before) and (before.candidate.step or 0) >= len(resource.spec.rollout.steps):
         draft.candidate = before.candidate.model_copy(update={"finishing": True})
-    asked = resource.metadata.annotations.get(names.RETRY)
-    if asked is not None and asked != before.retry:
+    if resource.wants_retry:
         draft.retry(wanted)
     return draft
 
@@ -155,7 +154,7 @@ def _is_needed(observed: Observed, draft: Draft, candidate: Arm, *, bad: bool) -
     """Whether pods of the candidate must stay until the stable version has its own again. Those of a bad one do not
     where at least half of the stable version's answer.
     """
-    stable, leaving = _arm_facts(observed, draft.stable), _arm_facts(observed, candidate)
+    stable, leaving = statuses.arm_facts(observed, draft.stable), statuses.arm_facts(observed, candidate)
     if stable is None or leaving is None or not leaving.ready:
         return False
     replicas = observed.resource.spec.replicas
@@ -172,10 +171,9 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.say(
                 "Normal", "EvidenceBegunAnew", f"The evidence about {candidate.model_version} begins anew: {anew}."
             )
+    if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
+        draft.stable = _watched(stable, observed.now)
     facts = _facts(observed, draft, candidate)
-    if draft.stable and facts.stable:
-        draft.stable = _watched(facts.stable, observed.now)
-        facts = _facts(observed, draft, candidate)
     match strategies.strategy_of(spec.rollout.strategy).decide(facts):
         case strategies.Stay(arm, message, again, held, unmeasured, unseen):
             settling = facts.candidate.ready > facts.candidate.steady(observed.now)
@@ -202,7 +200,7 @@ def _shape(observed: Observed, draft: Draft) -> None:
         draft.shape = strategies.strategy_of(spec.rollout.strategy).shape(facts)
     else:
         draft.shape = strategies.Shape(spec.replicas if draft.stable else 0, 0)
-        if (stable := _arm_facts(observed, draft.stable)) is not None:
+        if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
             draft.stable = _watched(stable, observed.now)
             if draft.stable.unready_since and stable.ready:
                 draft.again = _RECOVERED
@@ -219,20 +217,16 @@ def _watched(stable: ArmFacts, now: datetime) -> Arm:
 
 
 def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
-    found = _arm_facts(observed, candidate)
+    found = statuses.arm_facts(observed, candidate)
     return Facts(
         now=observed.now,
         spec=observed.resource.spec,
         candidate=found or ArmFacts(candidate),
-        stable=_arm_facts(observed, draft.stable),
+        stable=statuses.arm_facts(observed, draft.stable),
         analysis=draft.analysis,
         reading=observed.reading,
         recorded_until=recorded.at if (recorded := observed.resource.status.analysis) else None,
     )
-
-
-def _arm_facts(observed: Observed, arm: Arm | None) -> ArmFacts | None:
-    return statuses.arm_facts(observed, arm)
 
 
 def _tell(observed: Observed, draft: Draft) -> None:
@@ -248,7 +242,7 @@ def _tell(observed: Observed, draft: Draft) -> None:
     if draft.unmeasured and not draft.unseen:
         unmeasured = Finding("Unmeasured", draft.unmeasured)
         draft.events += told(unmeasured, "Measured", recorded, observed.now, "Rollout")
-    stable = _arm_facts(observed, draft.stable)
+    stable = statuses.arm_facts(observed, draft.stable)
     if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
         said = f"No pod of {stable.arm.model_version} answers.{stable.trouble}"
         draft.say("Warning", "NotServing", said, stable.arm.unready_since)

@@ -10,7 +10,7 @@ from typing import Any
 from upright.api import names
 from upright.api.common import GROUP
 from upright.api.deployment import Deployment
-from upright.contract import Manifest, Reference
+from upright.contract import Manifest
 
 DIGEST = f"{GROUP}/template-digest"
 """Annotation of the record: digest of the template, so that comparing needs no more than that."""
@@ -59,9 +59,3 @@ def restored(template: Manifest, live: Manifest) -> dict[str, Any]:
     """The recorded template with the annotations that pods have now."""
     metadata = {**template["metadata"], "annotations": live.get("metadata", {}).get("annotations", {})}
     return {**template, "metadata": metadata}
-
-
-def reference(workload: Manifest) -> Reference:
-    """Names a workload."""
-    meta = workload["metadata"]
-    return Reference(names.APPS_DEPLOYMENTS, meta["namespace"], meta["name"], meta["uid"])

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from tests.cluster.shell import Say, cache, run, tail, wait_until
 
+_SHARES = 10 * 1024
+"""Of the processor: as much as ten processes outside. By default all that runs on the node, pods and control plane
+together, would get as much as one of the test's processes, and a busy test would look like a slow cluster."""
 _NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
 
 
@@ -70,6 +73,8 @@ class Node:
             if cgroup.parent.name == "cpuset":  # a new cpuset is empty, and takes no process before it is given some
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (cgroup / file).write_text((cgroup.parent / file).read_text())
+            if (shares := cgroup / "cpu.shares").exists():
+                shares.write_text(str(_SHARES))
         with (self.logs / "pause.log").open("w") as log:
             run(
                 ["setsid", "--fork", "unshare", *_NAMESPACES, "--fork", "--kill-child", self.pause],

@@ -103,13 +103,21 @@ class Workspace:
         Raises NotInTimeError with all that could explain it.
         """
         end = time.monotonic() + seconds
-        while True:
-            found = self.find(kind, name)
-            if found is not None and holds({"status": {}} | found):
-                return found
-            if time.monotonic() > end:
-                raise NotInTimeError(f"{kind} {name}: {what}: not within {seconds} s.\n{self.explain(kind, name)}")
-            time.sleep(0.3)
+        watching = (
+            "get",
+            kind,
+            f"--field-selector=metadata.name={name}",
+            "--watch",
+            "--output-watch-events",
+            "-o",
+            "json",
+        )
+        while (left := end - time.monotonic()) > 0:  # an API server that goes away ends a watch
+            for event in self.cluster.printed("--namespace", self.namespace, *watching, seconds=left):
+                found: Object = {"status": {}} | event["object"]
+                if event["type"] != "DELETED" and holds(found):
+                    return found
+        raise NotInTimeError(f"{kind} {name}: {what}: not within {seconds} s.\n{self.explain(kind, name)}")
 
     def explain(self, kind: str, name: str) -> str:
         """What a person would look at."""
@@ -167,7 +175,7 @@ class Traffic:
             if time.monotonic() > end:
                 last = "\n".join(str(answer) for answer in answers[-5:])
                 raise NotInTimeError(f"{what}: not within {seconds} s; the last answers:\n{last}")
-            time.sleep(0.5)
+            time.sleep(1)
         return answers
 
     def code(self) -> Object:

@@ -210,7 +210,7 @@ class _Loop:
     async def _carry_out(self, key: Key, resource: Manifest, plan: Plan) -> bool:
         """Record, act, tell. Returns whether everything that must be told has been."""
         obstacle = told(resource, OBSTACLES)  # until acting has shown that it is gone
-        wrote = await self._record(resource, _with_obstacle(plan.status, obstacle, resource))
+        wrote = plan.record and await self._record(resource, _with_obstacle(plan.status, obstacle, resource))
         if wrote:
             for count in plan.counts:
                 self._metrics.count(self._kind.type, key, count)

@@ -316,7 +316,8 @@ def burst(requests: Requests, running: Operator, namespace: str, sizes: Sizes, s
         written[f"{verb} {resource}{failed}"] += round(count - before.get((verb, resource, code), 0))
     each = {what: count / sizes.burst for what, count in sorted(written.items()) if count}
     say(
-        f"writes for each of {versions} versions: {sum(each.values()):.2f} (mark: 4): "
+        f"writes for each of {versions} runs, with those after its version exists: {sum(each.values()):.2f} "
+        "(mark until it exists: 4): "
         + ", ".join(f"{what} {count:.2f}" for what, count in each.items())
     )
 

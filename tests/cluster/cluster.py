@@ -1,12 +1,14 @@
 """A cluster as tests see it, whoever provides it."""
 
+import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Timer
+from typing import Any, Protocol
 
 from tests.cluster import binaries
 from tests.cluster.shell import ClusterError, Say, cache, run
@@ -40,11 +42,24 @@ class Cluster:
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl against this cluster; with `check`, raise CommandError with what it printed when it fails."""
-        return run(
-            [kubectl_program(), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache() / 'kubectl'}", *words],
-            input=input,
-            check=check,
-        )
+        return run(self._kubectl(*words), input=input, check=check)
+
+    def printed(self, *words: str, seconds: float) -> Iterator[Any]:
+        """The JSON documents that kubectl prints one after the other, as they come, for so many seconds at most."""
+        with subprocess.Popen(self._kubectl(*words), stdout=subprocess.PIPE, text=True) as process:
+            clock = Timer(seconds, process.kill)
+            clock.start()
+            try:
+                assert process.stdout
+                document = list[str]()
+                for line in process.stdout:
+                    document.append(line)
+                    if line == "}\n":  # only the last brace of a document stands at the very left
+                        yield json.loads("".join(document))
+                        document.clear()
+            finally:
+                clock.cancel()
+                process.kill()
 
     def images(self, say: Say = print) -> Images:
         """Make Upright's images from the checkout as it is, and give the cluster what it lacks of them."""
@@ -53,6 +68,9 @@ class Cluster:
     def recycle_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them again, where nobody else does that."""
         self.recycle(self)
+
+    def _kubectl(self, *words: str | Path) -> Sequence[str | Path]:
+        return [kubectl_program(), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache() / 'kubectl'}", *words]
 
     def helm(self, *words: str | Path, check: bool = True, say: Say = print) -> subprocess.CompletedProcess[str]:
         """Run Helm against this cluster."""

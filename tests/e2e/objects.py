@@ -101,7 +101,12 @@ def warnings(place: Workspace, name: str) -> set[str]:
 
 def warned(place: Workspace, name: str, reason: str) -> None:
     """Wait for a Warning event: it comes after the status that it is about."""
-    wait_until(lambda: reason in warnings(place, name), 10, lambda: f"{name}: no event {reason}: {place.events(name)}")
+    wait_until(
+        lambda: reason in warnings(place, name),
+        10,
+        lambda: f"{name}: no event {reason}: {place.events(name)}",
+        every=0.5,
+    )
 
 
 def ask(place: Workspace, service: str, model: str) -> Any:

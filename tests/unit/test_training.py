@@ -119,14 +119,22 @@ def is_steady(of: Observed, made: Plan) -> bool:
 # When a run starts
 
 
-def test_a_run_is_recorded_before_its_job_is_made() -> None:
-    first = observed(a_training_job())
-    made = plan(first)
-    assert run_of(made)["phase"] == "Pending"
-    assert run_of(made)["trigger"] == "Created"
-    assert not made.create
-    [created] = plan(then(first, made)).create
+def test_the_job_of_a_run_is_its_first_record() -> None:
+    made = plan(observed(a_training_job()))
+    assert not made.record
+    [created] = made.create
     assert created["metadata"]["name"] == "churn-1"
+    assert json.loads(created["metadata"]["annotations"][names.RUN_RECORD])["trigger"] == "Created"
+
+
+def test_how_a_run_ended_is_recorded_before_the_next_one_starts() -> None:
+    running = finishing(recorded())
+    ends = then(running, plan(recorded()), {"parameters": {"depth": 9}})
+    made = plan(ends)
+    assert made.record
+    assert run_of(made)["phase"] == "Succeeded"
+    assert not made.create
+    assert plan(then(ends, made)).create
 
 
 def test_a_recorded_run_whose_job_is_not_seen_yet_is_made_again_under_the_same_name() -> None:
@@ -141,16 +149,21 @@ def succeeded(sources: Mapping[str, str] | None = None, **spec: Any) -> Observed
 
 
 def finished(running: Observed) -> Observed:
+    """The run that is recorded has produced its version, and that is recorded, too."""
+    done = finishing(running)
+    return then(done, plan(done), pods={})
+
+
+def finishing(running: Observed) -> Observed:
     """The run that is recorded has produced its version."""
     [run, *_] = running.resource.status.runs
-    done = replace(
+    return replace(
         running,
         jobs={**running.jobs, **ended(running, "Complete")},
         pods=its_pod(running, {"publish": exited(0, REPORT)}),
         versions=running.versions | {run.name},
         kept=running.kept | {run.name},
     )
-    return then(done, plan(done), pods={})
 
 
 @pytest.mark.parametrize(

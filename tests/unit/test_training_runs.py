@@ -78,11 +78,12 @@ class Cluster:
         world = Counting(*((key[0], one) for key, one in self.objects.items()), now=self.now, told=self.told)
         plan = self.kind.plan(await self.kind.observe(self.manifest, world))
         self.fetched += world.fetched
-        self.manifest["status"] = dict(plan.status)
+        if plan.record:
+            self.manifest["status"] = dict(plan.status)
         for made in plan.create:
             of, name = names.JOBS if made["kind"] == "Job" else names.MODEL_VERSIONS, made["metadata"]["name"]
             assert (of, name) not in self.objects, f"{name} is made twice"
-            self.put(of, name, **made)
+            self.put(of, name, **{**made, "metadata": {**made["metadata"], "creationTimestamp": self.now.isoformat()}})
         for gone in plan.delete:
             del self.objects[gone.type, gone.name]
         return plan
@@ -185,15 +186,28 @@ async def test_a_run_that_waits_starts_with_the_newest_spec_and_says_so() -> Non
     assert cluster.version("churn-1")["lineage"]["trainingJob"]["inputs"] == cluster.runs[0]["inputs"]
 
 
-async def test_what_a_run_starts_with_is_recorded_before_it_starts() -> None:
+async def test_a_run_is_recorded_as_its_job_tells_whatever_the_spec_says_by_then() -> None:
     cluster = Cluster(parameters={"depth": 4})
-    await cluster.turn()
+    [job] = (await cluster.turn()).create
+    assert not cluster.manifest["status"].get("runs")
     cluster.change(parameters={"depth": 9})
     plan = await cluster.turn()
-    assert not plan.create
-    recorded = cluster.runs[0]["inputs"]
-    [job] = (await cluster.turn()).create
-    assert f'"inputs":"{recorded}"' in job["metadata"]["annotations"][names.RUN_RECORD]
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+    assert f'"inputs":"{cluster.runs[0]["inputs"]}"' in job["metadata"]["annotations"][names.RUN_RECORD]
+    assert [event.reason for event in plan.events] == ["RunStarted"]
+
+
+async def test_a_run_that_waited_is_recorded_as_its_job_tells() -> None:
+    cluster = Cluster(output={"store": "pvc://later"}, parameters={"depth": 4})
+    await cluster.settle()
+    waited = cluster.runs[0]["inputs"]
+    cluster.put(names.CLAIMS, "later")
+    cluster.change(parameters={"depth": 9})
+    await cluster.settle()
+    assert cluster.runs[0]["inputs"] != waited
+    assert (
+        f'"inputs":"{cluster.runs[0]["inputs"]}"' in cluster.job("churn-1")["metadata"]["annotations"][names.RUN_RECORD]
+    )
 
 
 async def test_parameters_made_invalid_while_a_run_waits_are_said_and_mended() -> None:
@@ -258,7 +272,7 @@ async def test_a_waiting_run_does_not_start_while_suspended() -> None:
 async def test_what_decides_the_outcome_starts_a_run(change: Any) -> None:
     cluster = await trained(**CODE, train={"command": ["python"]})
     cluster.change(**change)
-    await cluster.turn()
+    await cluster.settle()
     assert [run["trigger"] for run in cluster.runs] == ["SpecChanged", "Created"]
 
 
@@ -311,7 +325,7 @@ async def test_a_config_map_counts_by_its_content(uri: str, before: Any, now: An
     plan = await cluster.turn()
     assert [run["name"] for run in cluster.runs] == (["churn-2", "churn-1"] if starts else ["churn-1"])
     if starts:
-        assert f"{uri} has changed" in plan.events[-1].message
+        assert f"{uri} has changed" in plan.events[0].message
 
 
 async def test_a_config_map_that_changes_during_a_run_starts_another_one_after_it() -> None:
@@ -714,7 +728,7 @@ async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> N
     cluster.now = after(seconds=60)
     plan = await cluster.turn()
     assert "has no pod yet: `kubectl describe job churn-1`" in (said(plan, "Reconciling") or "")
-    assert not plan.events
+    assert not [event for event in plan.events if event.type == "Warning"]
 
 
 async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_needs_somebody() -> None:

@@ -147,7 +147,8 @@ def _runs(
     resource: TrainingJob, jobs: Mapping[str, Manifest], versions: Sequence[Manifest], inputs: Inputs
 ) -> Sequence[Run]:
     """What is recorded, completed by what is there: an object that was made again takes up what an earlier one did."""
-    recorded = {run.number: run for run in resource.status.runs}
+    waited = {run.number for run in resource.status.runs if run.phase == "Pending" and not run.job and run.name in jobs}
+    recorded = {run.number: run for run in resource.status.runs if run.number not in waited}  # their Jobs know better
     unknown = [
         version for version in islice(reversed(versions), resource.spec.history) if number_of(version) not in recorded
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 from upright.api import names
 from upright.api.training_job import Run, TrainingJobStatus
@@ -34,6 +35,8 @@ class _Draft:
     answer: Run | None = None
     """The run that has made what the spec asks for, although it is not the newest."""
     again: list[timedelta] = field(default_factory=list)
+    starting: bool = False
+    """Whether a Job is made for the newest run. It says all that there is to say of the run."""
 
 
 def plan(observed: Observed) -> Plan:
@@ -43,7 +46,9 @@ def plan(observed: Observed) -> Plan:
     for index, run in enumerate(draft.runs):
         if run.finished_at is None and not is_waiting(run, observed.jobs):
             draft.runs[index] = _follow(observed, draft, run)
-    if all(run.finished_at or is_waiting(run, observed.jobs) for run in draft.runs):
+    if all(
+        run.finished_at or is_waiting(run, observed.jobs) for run in observed.runs
+    ):  # what ends now is recorded first
         _begin(observed, draft)
     draft.runs = draft.runs[: resource.spec.history + (draft.runs[0].finished_at is None if draft.runs else 0)]
     removals = _expired(observed, draft)
@@ -60,9 +65,10 @@ def plan(observed: Observed) -> Plan:
             for job in observed.orphans
         ],
         delete=removals,
-        events=[*_ends(observed, draft.runs), *_in_the_way(observed, draft), *draft.events],
+        events=[*_milestones(observed, draft.runs), *_in_the_way(observed, draft), *draft.events],
         counts=draft.counts,
         again=min(draft.again, default=None),
+        record=not draft.starting,
     )
 
 
@@ -126,16 +132,19 @@ def _in_the_way(observed: Observed, draft: _Draft) -> Sequence[Event]:
     return told(found, "Reconciling" if found.passing else "Stalled", recorded, observed.now, "Run")
 
 
-def _ends(observed: Observed, runs: Iterable[Run]) -> Iterable[Event]:
-    """How runs have ended, while that is news."""
-    for run in runs:
+def _milestones(observed: Observed, runs: Sequence[Run]) -> Iterable[Event]:
+    """How runs have begun and ended, while that is news."""
+    for run, before in zip_longest(runs, runs[1:]):
         if run.finished_at and observed.now - run.finished_at < NEWS:
             good = run.phase == "Succeeded"
             yield Event("Normal" if good else "Warning", f"Run{run.phase}", "Run", run.message, run.finished_at)
+        elif run.job and not run.finished_at and run.started_at and observed.now - run.started_at < NEWS:
+            message = f"Created Job {run.name} ({run.trigger}{_changed(before, run)})."
+            yield Event("Normal", "RunStarted", "Start", message, run.started_at)
 
 
 def _begin(observed: Observed, draft: _Draft) -> None:
-    """Record the next run when one is due; once it is recorded just as it would start now, make its Job.
+    """Make the Job of the next run when one is due, or record what the run waits for.
 
     Nothing is under way: what is recorded and has no Job yet is decided anew.
     """
@@ -171,16 +180,14 @@ def _begin(observed: Observed, draft: _Draft) -> None:
         request=requested(resource),
         started_at=waiting.started_at if waiting else observed.now,
     )
-    before = draft.runs[0] if draft.runs else None
     draft.runs.insert(0, run)
     if observed.obstacles:
         draft.finding = Finding(
             "CannotStart", f"Run {run.name} cannot start: {'; '.join(observed.obstacles)}.", passing=True
         )
-    elif run == waiting:
+    else:
         draft.create.append(job_of(resource, run, observed.defaults, store))
-        message = f"Created Job {run.name} ({run.trigger}{_changed(before, run)})."
-        draft.events.append(Event("Normal", "RunStarted", "Start", message))
+        draft.starting = True
 
 
 def _changed(before: Run | None, run: Run) -> str:

@@ -112,7 +112,7 @@ def test_a_control_plane_that_is_away_for_a_minute_disturbs_nobody(provider: Loc
         with without_control_plane(provider):
             time.sleep(AWAY)
         last = renewal(iris)
-        wait_until(lambda: renewal(iris) != last, 60, lambda: "nobody renews the operator's Lease")
+        wait_until(lambda: renewal(iris) != last, 60, lambda: "nobody renews the operator's Lease", every=0.5)
         iris.apply(LATER)
         iris.until_phase("mdep", "later", "Stable", 120)
         iris.until_phase("mdep", "iris", "Stable", 60)

@@ -93,7 +93,7 @@ def test_a_run_is_one_job_and_one_version_however_often_the_operator_dies(place:
     place.apply(a_claim(), a_training_job("model", WAITS_FOR_A_SIGN))
     made = place.until("job", "model-1", lambda _: True, "its Job")
     with killer.killed():
-        wait_until(lambda: is_training(place), 60, lambda: place.explain("job", "model-1"))
+        wait_until(lambda: is_training(place), 60, lambda: place.explain("job", "model-1"), every=0.5)
     place.until_phase("tj", "model", "Running")
     with killer.killed():
         [pod] = place.items("pods", "upright.dev/training-job=model")
@@ -124,7 +124,7 @@ def test_a_rollout_keeps_its_evidence_and_its_verdict_however_often_the_operator
     with deployed(churn, "survivor", "old-1", rollout=one_long_step), churn.traffic("survivor", rate=6) as client:
         client.until(lambda answers: len(answers) > 6, "answers of old-1")
         churn.patch("mdep", "survivor", {"spec": {"modelVersion": "bad-1"}})
-        wait_until(lambda: bool(canaries(churn)), 60, lambda: churn.explain("mdep", "survivor"))
+        wait_until(lambda: bool(canaries(churn)), 60, lambda: churn.explain("mdep", "survivor"), every=0.5)
         with killer.killed():
             assert len(canaries(churn)) == 1
         half_known = churn.until("mdep", "survivor", is_suspicious, "some evidence")
@@ -134,7 +134,7 @@ def test_a_rollout_keeps_its_evidence_and_its_verdict_however_often_the_operator
         with killer.killed():
             assert now(churn)["phase"] == "RolledBack"
 
-        wait_until(lambda: not canaries(churn), 60, lambda: churn.explain("mdep", "survivor"))
+        wait_until(lambda: not canaries(churn), 60, lambda: churn.explain("mdep", "survivor"), every=0.5)
         done = churn.until("mdep", "survivor", lambda one: serves(one, "old-1"), "old-1 in production")
         assert [one["modelVersion"] for one in done["status"]["rejected"]] == ["bad-1"]
         assert [one["outcome"] for one in done["status"]["history"]] == ["RolledBack"]

@@ -14,7 +14,7 @@ def test_a_restart_of_the_operator_writes_nothing(settled: Workspace) -> None:
     begun = trail(settled)
     before = operators(settled)
     settled.cluster.kubectl("delete", "-n", SYSTEM, *before)
-    wait_until(lambda: planned(settled, before), 90, lambda: "the new operator has not planned every object")
+    wait_until(lambda: planned(settled, before), 90, lambda: "the new operator has not planned every object", every=0.5)
     until_quiet(settled)
     assert mine(settled, begun.writes()) == []
 

@@ -220,7 +220,7 @@ class _Loop:
         found = failures.worst()
         # A plan that changed nothing has nothing to tell: its events were told when it did, maybe by another process.
         # Only those that say when they were decided are told until they are known to be.
-        news = (wrote or acted) and found is None
+        news = wrote or (acted and found is None)
         complete = True
         for event in plan.events:
             if event.at is not None or news:

@@ -235,7 +235,7 @@ def _expired(observed: Observed, draft: _Draft) -> list[Reference]:
             remaining = min(remaining, _linger(observed.pods.get(name, ())) - since)
             if remaining <= timedelta(0):
                 message = f"Deleted Job {name}: its run has ended, and {_going_on(observed.pods.get(name, ()))}."
-                draft.events.append(Event("Normal", "JobEnded", "Run", message))
+                draft.events.append(Event("Normal", "JobEnded", "Run", message, finished[name]))
         if remaining > timedelta(0):
             draft.again.append(remaining)
         else:

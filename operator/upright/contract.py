@@ -52,16 +52,6 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """Set `spec.replicas` of an object that was made once and whose template must stay as it was."""
-
-    target: Reference
-    replicas: int
-    event: "Event | None" = None
-    """Told when it has changed something."""
-
-
-@dataclass(frozen=True)
 class Correction:
     """Set one part of an object that exists to just this value: what somebody has added there goes, too."""
 
@@ -117,9 +107,10 @@ class Plan:
     it is ours, and is taken up when nobody controls it and it bears our labels; another one is an error."""
     apply: Sequence[Manifest] = ()
     """Whole owned objects, by server-side apply; whatever else of the same types the object controls is deleted."""
-    scale: Sequence[Scale] = ()
+    scale: Sequence[Correction] = ()
+    """Of `spec.replicas`, which is about capacity."""
     correct: Sequence[Correction] = ()
-    """For parts of an object that is not applied."""
+    """For other parts of an object that is not applied."""
     delete: Sequence[Reference] = ()
     events: Sequence[Event] = ()
     counts: Sequence[Count] = ()

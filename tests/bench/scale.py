@@ -317,8 +317,7 @@ def burst(requests: Requests, running: Operator, namespace: str, sizes: Sizes, s
     each = {what: count / sizes.burst for what, count in sorted(written.items()) if count}
     say(
         f"writes for each of {versions} runs, with those after its version exists: {sum(each.values()):.2f} "
-        "(mark until it exists: 4): "
-        + ", ".join(f"{what} {count:.2f}" for what, count in each.items())
+        "(mark until it exists: 4): " + ", ".join(f"{what} {count:.2f}" for what, count in each.items())
     )
 
 

@@ -69,7 +69,7 @@ def as_yaml(plan: Plan) -> str:
         "status" if plan.record else "status, should this fail": plan.status,
         "create": plan.create,
         "apply": plan.apply,
-        "scale": [f"{scale.target.type.kind} {scale.target.name} to {scale.replicas}" for scale in plan.scale],
+        "scale": [f"{scale.target.type.kind} {scale.target.name} to {scale.value}" for scale in plan.scale],
         "correct": [f"{one.path} of {one.target.type.kind} {one.target.name}" for one in plan.correct],
         "delete": [f"{target.type.kind} {target.name}" for target in plan.delete],
         "events": [f"{event.type} {event.reason}: {event.message}" for event in plan.events],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from upright.contract import Correction, Event, Key, Manifest, Reference, ResourceType, Scale
+from upright.contract import Correction, Event, Key, Manifest, Reference, ResourceType
 from upright.kube.client import FIELD_MANAGER, Client
 from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, RefusedError
 from upright.kube.memory import Memory
@@ -149,25 +149,25 @@ class Actions:
         message = f"Put back what somebody changed: {type.kind} {name} had {', '.join(mended)}."
         return Done(wrote=True, event=Event("Warning", "Restored", "Apply", message))
 
-    async def scale(self, scale: Scale) -> bool:
-        target = scale.target
-        live = self._live(target)
-        if live is None or live.get("spec", {}).get("replicas") == scale.replicas:
-            return False
-        await self._existing(target, self._client.merge(target, {"spec": {"replicas": scale.replicas}}))
-        return True
-
     async def correct(self, correction: Correction) -> bool:
         """Make one part of an object just what it should be, unless it is so already."""
         target, path = correction.target, correction.path
         live, mark = self._live(target), digest({path: correction.value})
         if live is None or part(live, path) == correction.value:
             return False
-        if self._confirmed.get((target.uid, path)) == (mark, version_of(live)):
+        confirmed, changed = self._confirmed.get((target.uid, path)), f"another {path.strip('/').replace('/', '.')}"
+        if confirmed == (mark, version_of(live)):
             return False
+        made_so = confirmed is not None and confirmed[0] == mark
+        if made_so:
+            await self._keep_truce(target.type, live, [changed])
         answer = await self._existing(target, self._client.correct(target, {path: correction.value}))
         self._confirmed.set((target.uid, path), (mark, version_of(answer)))
-        return version_of(answer) != version_of(live)
+        if version_of(answer) == version_of(live):
+            return False
+        if made_so:
+            await self._dispute(target.type, live, [changed])
+        return True
 
     async def delete(self, target: Reference) -> bool:
         live = self._live(target)

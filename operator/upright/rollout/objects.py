@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from upright.api import names
 from upright.api.deployment import Arm
-from upright.contract import Correction, Event, Manifest, Reference, ResourceType, Scale
+from upright.contract import Correction, Event, Manifest, Reference, ResourceType
 from upright.rollout.draft import Draft
 from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed
@@ -20,7 +20,7 @@ class Objects:
 
     create: list[Manifest] = field(default_factory=list)
     apply: Sequence[Manifest] = ()
-    scale: list[Scale] = field(default_factory=list)
+    scale: list[Correction] = field(default_factory=list)
     correct: list[Correction] = field(default_factory=list)
     delete: list[Reference] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -91,7 +91,7 @@ def _keep(
     found = owned["spec"].get("replicas", 1)
     if found != size:
         by_hand = Event("Warning", "Restored", "Restore", f"{name} had {found} replicas, and has {size} again.")
-        made.scale.append(Scale(target, size, by_hand if recorded_size == size else None))
+        made.scale.append(Correction(target, "/spec/replicas", size, by_hand if recorded_size == size else None))
     for kind, one in ((names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)):
         if one and names.has_no_controller(one):
             owner = [names.owner_reference("Deployment", observed.resource.metadata)]

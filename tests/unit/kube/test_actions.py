@@ -18,7 +18,7 @@ OWNER = a_toy()
 
 class Kind:
     type = TOYS
-    watches = (Watch(SERVICES, lambda service, world: (), fields=("spec.selector", "spec.ports")),)
+    watches = (Watch(SERVICES, lambda service, world: (), fields=("spec.selector", "spec.ports", "spec.replicas")),)
     applies = (SERVICES,)
     indexes = ()
 
@@ -172,6 +172,36 @@ async def test_who_changes_it_again_and_again_is_let_have_a_truce(
     assert 15 <= len(cluster.writes()) - writes <= 2 * 25, "100 minutes, a truce of 5 minutes"
     now[0] += module.PEACE
     assert (await dispute()).startswith("Put back what somebody changed: Service s had")
+
+
+async def test_a_part_that_somebody_changes_again_and_again_is_let_have_a_truce(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
+    target = reference(SERVICES, cluster.put(wanted()))
+
+    async def set_to(value: int) -> bool:
+        return await cluster.actions.correct(Correction(target, "/spec/replicas", value))
+
+    for value in (3, 1, 3, 1, 3, 1, 3):
+        assert await set_to(value), "to want something else is no dispute"
+    for _ in range(module.PUT_BACK_AT_ONCE):
+        cluster.change(replicas=9)
+        assert await set_to(3)
+    cluster.change(replicas=9)
+    with pytest.raises(ContestedError, match=r"it had another spec\.replicas"):
+        await set_to(3)
+    assert cluster.spec()["replicas"] == 9
+    writes = len(cluster.writes())
+    for _ in range(10):
+        with pytest.raises(ContestedError):
+            await set_to(3)
+    assert len(cluster.writes()) == writes
+    assert await set_to(0), "what is wanted otherwise is not held up"
+    now[0] += module.PEACE
+    cluster.change(replicas=9)
+    assert await set_to(0)
 
 
 def left_behind(**metadata: Any) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from upright.contract import (
     Plan,
     Reference,
     ResourceType,
-    Scale,
     Watch,
     World,
 )
@@ -237,12 +236,12 @@ async def test_one_act_that_fails_keeps_no_other_from_being_tried(shop: Shop) ->
     refuse(shop, "new", error=RefusedError("patch", "services new", 422, "no address is left"))
     shop.kind.planned = a_plan(
         apply=[a_service("new", a_toy()), a_service("other", a_toy())],
-        scale=[Scale(Reference(SERVICES, "shop", "old", old["metadata"]["uid"]), 0)],
+        scale=[Correction(Reference(SERVICES, "shop", "old", old["metadata"]["uid"]), "/spec/replicas", 0)],
         create=[a_service("made", a_toy()), a_service("old", a_toy())],
         delete=[Reference(SERVICES, "shop", "gone", gone["metadata"]["uid"])],
     )
     await shop.turn()
-    assert {("merge", "old"), ("apply", "other"), ("create", "made"), ("delete", "gone")} <= {*shop.writes(SERVICES)}
+    assert {("correct", "old"), ("apply", "other"), ("create", "made"), ("delete", "gone")} <= {*shop.writes(SERVICES)}
     assert shop.condition("Stalled")["reason"] == "RequestRefused"
     assert "no address is left" in shop.condition("Stalled")["message"]
 

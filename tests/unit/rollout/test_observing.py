@@ -212,7 +212,7 @@ async def test_replicas_changed_by_hand_are_put_back_and_told_and_our_own_change
     recorded = serving_old(status={}, stable={"replicas": 3})
     made = plan(await seen(recorded, a_version(OLD), (names.APPS_DEPLOYMENTS, a_workload(recorded, replicas=1))))
     [scale] = made.scale
-    assert (scale.replicas, scale.event and scale.event.reason) == (3, "Restored")
+    assert (scale.value, scale.event and scale.event.reason) == (3, "Restored")
     ours = serving_old(stable={"replicas": 1})
     made = plan(await seen(ours, a_version(OLD), (names.APPS_DEPLOYMENTS, a_workload(ours, replicas=1))))
     assert [scale.event for scale in made.scale] == [None]

@@ -180,4 +180,4 @@ def selector(made: Plan, service: str) -> Any:
 
 def sizes(made: Plan) -> dict[str, int]:
     """The replicas that a plan scales to, by revision."""
-    return {scale.target.name.removeprefix("churn-"): scale.replicas for scale in made.scale}
+    return {scale.target.name.removeprefix("churn-"): scale.value for scale in made.scale}

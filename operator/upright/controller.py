@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,9 +84,9 @@ class Controller:
         """The object with this UID is no more."""
         self._wake(type, self._stores.of(type).remove(manifest))
 
-    def listed(self, type: ResourceType, namespace: str, manifests: Iterable[Manifest], version: int) -> None:
-        """All objects of a namespace (or of all), as of a version: what is not among them is no more."""
-        self._wake(type, self._stores.of(type).replace(manifests, version, namespace))
+    def listed(self, type: ResourceType, namespace: str, there: Container[str], version: int) -> None:
+        """The UIDs of all objects of a namespace (or of all), as of a version: what is not among them is no more."""
+        self._wake(type, self._stores.of(type).retain(there, version, namespace))
 
     def start(self) -> None:
         """Begin to work. Only once everything has been listed: a plan made from half of the world would be wrong."""

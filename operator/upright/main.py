@@ -70,7 +70,7 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     recorder = Recorder(client, settings.identity, time.monotonic, _utc_now)
     controller = Controller(kinds, stores, client, recorder, metrics)
     wanted = places(kinds, settings.namespaces)
-    lister = Lister(client, wanted, controller.listed)
+    lister = Lister(client, wanted, controller.seen, controller.listed)
     signs = Signs(wanted)
     health = Health(lambda: lister.missing or signs.missing)
     metrics.leader.set_function(lambda: float(lease.held))
@@ -97,7 +97,7 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
 
 async def _become_leader(lister: Lister, lease: Lease) -> None:
     """A process that waits for the Lease is ready, too: it could begin, and a rolling update waits for it."""
-    await lister.until_complete()
+    await lister.until_possible()
     await lease.acquire()
 
 
@@ -119,7 +119,7 @@ async def _work(
     lister: Lister, controller: Controller, signs: Signs, watching: Callable[[], Sequence[Coroutine[Any, Any, None]]]
 ) -> None:
     """Work until cancelled, or until some part of it fails. What has been begun then is carried out."""
-    await lister.until_complete()  # what has changed while another led
+    await lister.until_complete()
     signs.begin()
     controller.start()
     try:

@@ -55,7 +55,7 @@ async def asked_of_a_server(answers: Sequence[tuple[int, bytes]]) -> None:
         client = Client(login, requests)
         try:
             for one in answers:
-                for ask in (client.create(names.SERVICES, SERVICE), client.list(names.SERVICES, "shop")):
+                for ask in (client.create(names.SERVICES, SERVICE), anext(client.pages(names.SERVICES, "shop"))):
                     left[:] = [one]
                     with suppress(ApiError):
                         await ask

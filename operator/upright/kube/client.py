@@ -79,27 +79,28 @@ class Client:
         except NotFoundError:
             return None
 
-    async def list(
-        self, type: ResourceType, namespace: str, selector: str = "", *, metadata: bool = False
-    ) -> tuple[Sequence[Manifest], int]:
-        """All objects of a namespace (or of all, if it is empty) and the resourceVersion that the list is as of.
+    async def pages(
+        self, type: ResourceType, namespace: str, selector: str = "", *, metadata: bool = False, size: int = PAGE
+    ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
+        """All objects of a namespace (or of all, if it is empty), so many at a time, and the resourceVersion that the
+        whole list is as of.
 
         With `metadata`, of each only what says which object it is: namespace, name, UID and version.
         """
-        items: list[Manifest] = []
-        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(size)} | ({"labelSelector": selector} if selector else {})
         accept = METADATA_LIST if metadata else JSON
-        while True:
+        following: str | None = ""
+        while following is not None:
             page = await self._send("list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept)
             try:
-                items.extend(
+                items = [
                     _identity(type, item) if metadata else {**_kind(type), **item} for item in page.get("items") or ()
-                )
-                following, version = meta(page).get("continue"), int(meta(page)["resourceVersion"])
+                ]
+                following, version = meta(page).get("continue") or None, int(meta(page)["resourceVersion"])
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise UnreachableError(f"cannot list {type}: somebody else answered: {str(page)[:200]}") from error
-            if not following:
-                return items, version
+            del page
+            yield items, version
             query["continue"] = str(following)
 
     async def watch_metadata(

@@ -46,10 +46,18 @@ def differs(status: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
 
 
 def stalled(status: Mapping[str, Any], reason: str, message: str, generation: int) -> dict[str, Any]:
-    """`status` with the news that nothing will go on without somebody's help, whatever else it says."""
-    kept = [
-        condition for condition in status.get("conditions", ()) if condition["type"] not in ("Stalled", "Reconciling")
-    ]
+    """`status` with the news that nothing will go on without somebody's help, whatever else it says. The message of
+    Ready, which is what `kubectl get` shows, begins with it, too.
+    """
+    conditions: Sequence[Mapping[str, Any]] = status.get("conditions", ())
+    before = next((str(condition["message"]) for condition in conditions if condition["type"] == "Stalled"), "")
+    kept = list[Mapping[str, Any]]()
+    for condition in conditions:
+        if condition["type"] == "Ready":
+            said = str(condition["message"]).removeprefix(before).removeprefix(message).strip()
+            kept.append({**condition, "message": cut(f"{message} {said}".strip())})
+        elif condition["type"] not in ("Stalled", "Reconciling"):
+            kept.append(condition)
     return {**status, "conditions": [*kept, _condition("Stalled", "True", reason, message, generation)]}
 
 

@@ -4,18 +4,16 @@ Kopf cannot ask for metadata alone, and whole ConfigMaps of a whole cluster woul
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from upright.contract import Manifest, ResourceType
+from upright.contract import Manifest
 from upright.kube.client import Client
 from upright.kube.connection import LONGEST_WAIT
 from upright.kube.errors import ApiError, ExpiredError
-from upright.kube.listing import Listed
+from upright.kube.listing import Listed, Told, take_in
 from upright.kube.objects import version_of
 from upright.kube.patience import Signs, delays
 from upright.kube.places import Place
-
-Told = Callable[[ResourceType, Manifest], None]
 
 
 async def watch_metadata(
@@ -41,8 +39,7 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Told, gone: T
         began = asyncio.get_running_loop().time()
         try:
             if not version:
-                manifests, version = await client.list(place.type, place.namespace, place.selector, metadata=True)
-                listed(place.type, place.namespace, manifests, version)
+                version = await take_in(client, place, seen, listed)
             signs.well(place)
             await client.watch_metadata(place.type, place.namespace, version, deliver)
         except ExpiredError:

@@ -26,6 +26,9 @@ ANSWER_TIMEOUT = 60.0
 """Seconds until an answer begins. That of a watch does at once, even if nothing happens."""
 UNHEARD_OF = 300.0
 """A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
+NOTHING = {"fieldSelector": "metadata.name=what-is-there-is-listed-by-ourselves"}
+"""Of a list, only the version from which on to watch is of use. Kopf has a task for each object of a list at once: with
+30,000 objects that took a gigabyte."""
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +90,9 @@ class Patience:
     ) -> aiohttp.ClientResponse:
         """The answer that says something about what was asked, be it that it cannot be had."""
         place = self._places.get(request.url.path)
+        listing = place is not None and "watch" not in request.url.query
+        if listing:
+            request.url = request.url.update_query(NOTHING)
         for delay in delays():
             trouble, wait = "", delay
             try:
@@ -114,7 +120,7 @@ class Patience:
             await asyncio.sleep(wait)
         if place is not None and response.ok:
             self._signs.well(place)
-            if "watch" not in request.url.query and "continue" not in request.url.query:
+            if listing:
                 self._listed(place)
         return response
 

@@ -3,7 +3,7 @@
 import logging
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast, overload
@@ -102,17 +102,11 @@ class Store:
         self._place(old, None)
         return (old,)
 
-    def replace(self, listed: Iterable[Manifest], version: int, namespace: str = "") -> list[Manifest]:
-        """Take in a whole list that is as of `version`. Returns the objects that turn out to have changed or gone."""
-        present, changed = set(), list[Manifest]()
-        for manifest in listed:
-            present.add(uid_of(manifest))
-            changed.extend(self.put(manifest))
+    def retain(self, there: Container[str], version: int, namespace: str = "") -> Sequence[Manifest]:
+        """As of `version` there were just the objects with these UIDs. Returns those that turn out to be gone."""
         known = self.all(namespace) if namespace else list(self._objects.values())
-        for manifest in known:
-            if uid_of(manifest) not in present and version_of(manifest) <= version:
-                changed.extend(self.remove(manifest, version))
-        return changed
+        gone = [each for each in known if uid_of(each) not in there and version_of(each) <= version]
+        return [removed for manifest in gone for removed in self.remove(manifest, version)]
 
     def _at(self, *place: Hashable) -> Sequence[Manifest]:
         found = self._found.get(place)

@@ -1,4 +1,4 @@
-"""Kopf lists and watches, in a thread of its own, and hands over what it sees.
+"""Kopf watches, in a thread of its own, and hands over what it sees.
 
 Kopf expects to own its process: it takes the signals, cancels whatever tasks it finds when it stops, and after the
 failure of one watch it may wait for ever for the others. In a thread none of that touches the rest of the operator,
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client import Configuration
 
 from upright.contract import Manifest, ResourceType
@@ -85,6 +86,7 @@ async def watch(
                         namespaces=namespaces,
                         stop_flag=stop,
                         identity=cast(Any, identity),  # else it asks for the user's name, and a pod's user has none
+                        memories=_Forgetful(),
                     )
                 )
             except Exception:
@@ -104,6 +106,13 @@ async def watch(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOPPING):
                 await ended.wait()
+
+
+class _Forgetful(ResourceMemories):
+    """Remembers nothing of objects: by default 2 KiB of each, until it is deleted, for handlers that we do not have."""
+
+    async def recall(self, raw_body: Any, **how: Any) -> ResourceMemory:
+        return await super().recall(raw_body, **{**how, "ephemeral": True})
 
 
 async def _until(ended: asyncio.Event, signs: Signs) -> None:

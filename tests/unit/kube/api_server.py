@@ -110,7 +110,12 @@ class ApiServer:
             return refused(404, f"{name} not found") if found is None else web.json_response(found)
         if "watch" in request.query:
             return await self._watch(request, asked, namespace)
-        items = [one for (kind, _), one in self._objects.items() if kind == str(asked) and _in(one, namespace)]
+        name = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
+        items = [
+            one
+            for (kind, _), one in self._objects.items()
+            if kind == str(asked) and _in(one, namespace) and name in ("", name_of(one))
+        ]
         return web.json_response({"metadata": {"resourceVersion": str(next(self._versions))}, "items": items})
 
     def _write(self, type: ResourceType, namespace: str, name: str, method: str, body: Any) -> web.Response:

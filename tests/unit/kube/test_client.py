@@ -99,10 +99,13 @@ async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(
     page = {"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "more", "resourceVersion": "7"}}
     last = {"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "8"}}
     api.answers = [(200, page, {}), (200, last, {})]
-    items, version = await connect().list(SERVICES, "", "managed-by=upright")
-    assert [item["metadata"]["name"] for item in items] == ["a", "b"]
-    assert {(item["apiVersion"], item["kind"]) for item in items} == {("v1", "Service")}
-    assert version == 8
+    pages = connect().pages(SERVICES, "", "managed-by=upright")
+    [first], version = await anext(pages)
+    assert (first["metadata"]["name"], first["apiVersion"], first["kind"], version) == ("a", "v1", "Service", 7)
+    assert len(api.asked) == 1, "the next page is asked for when this one has been used"
+    [second], version = await anext(pages)
+    assert (second["metadata"]["name"], version) == ("b", 8)
+    assert [page async for page in pages] == []
     assert "/api/v1/services?" in api.asked[0][1]
     assert "continue=more" in api.asked[1][1]
 
@@ -255,7 +258,7 @@ async def test_what_answers_for_the_api_server_is_not_believed(
     with pytest.raises(UnreachableError, match="what answers is no API server"):
         await client.get(TOYS, "shop", "bear")
     with pytest.raises(UnreachableError, match="what answers is no API server"):
-        await client.list(TOYS, "shop")
+        await anext(client.pages(TOYS, "shop"))
 
 
 async def test_every_request_is_counted(api: Api, connect: Callable[..., Client], requests: Counter) -> None:

@@ -62,6 +62,14 @@ def test_what_is_stalled_is_not_reconciling_and_keeps_what_else_it_says() -> Non
     assert set(conditions) == {"Ready", "Stalled"}
     assert conditions["Stalled"]["message"] == "Taken."
     assert conditions["Stalled"]["observedGeneration"] == 3
+    assert conditions["Ready"]["message"] == f"Taken. {a_condition()['message']}", "kubectl get shows no other"
+
+
+def test_only_the_newest_obstacle_stands_before_what_ready_says() -> None:
+    status = {"conditions": [a_condition()]}
+    for _ in range(3):
+        status = stalled(stalled(status, "NameTaken", "Taken.", 3), "Full", "No room.", 3)
+    assert status["conditions"][0]["message"] == f"No room. {a_condition()['message']}"
 
 
 class Step(BaseModel):

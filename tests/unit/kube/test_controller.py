@@ -172,7 +172,7 @@ async def test_of_what_is_watched_by_name_only_every_object_wakes_whoever_made_i
     shop.controller.seen(CLAIMS, claim)
     assert shop.loop.queue.depth == 1
     assert shop.stores.get(CLAIMS, "shop", "models") is not None
-    shop.controller.listed(CLAIMS, "shop", [], 9)
+    shop.controller.listed(CLAIMS, "shop", {"another"}, 9)
     assert shop.stores.get(CLAIMS, "shop", "models") is None
 
 
@@ -430,7 +430,8 @@ async def test_news_that_cannot_be_read_wakes_nobody_and_harms_nobody(
         orphan["metadata"]["resourceVersion"] = str(version)
         sound["metadata"] |= {"uid": "s", "resourceVersion": str(version)}
         with caplog.at_level(logging.WARNING):
-            shop.controller.listed(SERVICES, "shop", [orphan, sound], version)
+            for service in (orphan, sound):
+                shop.controller.seen(SERVICES, service)
     assert shop.loop.queue.depth == 1
     assert [record.message for record in caplog.records] == [
         "Service shop/orphan cannot be read, so no Toy is woken by it: KeyError: 'ownerReferences'"

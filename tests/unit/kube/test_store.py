@@ -212,15 +212,14 @@ def test_a_list_takes_away_what_it_no_longer_has() -> None:
     store = Store()
     store.put(a_toy("bear", uid="b", version=1))
     store.put(a_toy("doll", uid="d", version=2))
-    changed = store.replace([a_toy("bear", uid="b", version=1)], version=5)
-    assert names(changed) == ["doll"]
+    assert names(store.retain({"b"}, version=5)) == ["doll"]
     assert names(store.all("shop")) == ["bear"]
 
 
 def test_a_list_does_not_take_away_what_was_made_after_it() -> None:
     store = Store()
     store.put(a_toy("doll", uid="d", version=7))
-    assert store.replace([], version=5) == []
+    assert store.retain(set(), version=5) == []
     assert names(store.all("shop")) == ["doll"]
 
 
@@ -228,7 +227,7 @@ def test_a_list_does_not_bring_back_what_was_deleted_after_it() -> None:
     store = Store()
     store.put(a_toy(version=1))
     store.remove(a_toy(version=6))
-    assert store.replace([a_toy(version=1)], version=5) == []
+    assert store.put(a_toy(version=1)) == ()
     assert store.get(BEAR) is None
 
 
@@ -236,7 +235,7 @@ def test_the_list_of_one_namespace_leaves_the_others_alone() -> None:
     store, elsewhere = Store(), a_toy("doll", uid="d", version=2)
     elsewhere["metadata"]["namespace"] = "market"
     store.put(elsewhere)
-    store.replace([], version=5, namespace="shop")
+    store.retain(set(), version=5, namespace="shop")
     assert names(store.all("market")) == ["doll"]
 
 

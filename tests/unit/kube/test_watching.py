@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
+from kopf._core.reactor.inventory import ResourceMemories
 from prometheus_client import CollectorRegistry, Counter
 
 from tests.unit.kube.api_server import ApiServer, Fault, refused
@@ -40,9 +41,8 @@ class Told:
     def gone(self, type: ResourceType, manifest: Manifest) -> None:
         self.events.append(("gone", name_of(manifest)))
 
-    def listed(self, type: ResourceType, namespace: str, manifests: Iterable[Manifest], version: int) -> None:
-        for manifest in manifests:
-            self.seen(type, manifest)
+    def listed(self, type: ResourceType, namespace: str, there: Container[str], version: int) -> None:
+        """Of what it may take away nothing is watched here."""
 
 
 @pytest.fixture(autouse=True)
@@ -103,13 +103,31 @@ async def watched(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_happens_is_told(api: ApiServer, told: Told) -> None:
+async def test_what_happens_is_told_and_kopf_is_given_nothing_of_what_was_there_before(
+    api: ApiServer, told: Told
+) -> None:
     api.put(TOYS, a_toy("before"))
     async with watched(api, told):
         api.put(TOYS, a_toy("bear"))
         api.delete(TOYS, "shop", "bear")
-        await until(lambda: len(told.events) == 3, "all is told")
-    assert told.events == [("seen", "before"), ("seen", "bear"), ("gone", "bear")]
+        await until(lambda: len(told.events) == 2, "all is told")
+    assert told.events == [("seen", "bear"), ("gone", "bear")]
+    assert set(told.listed_again) == set(PLACES), "which is ours to list"
+
+
+async def test_kopf_remembers_no_object(api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    memories = list[ResourceMemories]()
+    plain = ResourceMemories.__init__
+
+    def noted(self: ResourceMemories) -> None:
+        plain(self)
+        memories.append(self)
+
+    monkeypatch.setattr(ResourceMemories, "__init__", noted)
+    async with watched(api, told):
+        api.put(TOYS, a_toy())
+        await until(lambda: told.events, "it is told")
+        assert [list(each.iter_all_memories()) for each in memories] == [[]]
 
 
 def only(path: str, answer: Callable[[], web.StreamResponse]) -> Fault:

@@ -24,12 +24,12 @@ from tests.unit.builders import (
     waiting,
 )
 from upright.api import names
-from upright.api.training_job import TrainingJob
+from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest, Plan, ResourceType
 from upright.pods.reading import Pod, read
 from upright.training.inputs import inputs_of
 from upright.training.manifests import job
-from upright.training.observe import Contents, Observed, observe
+from upright.training.observe import Contents, Observed, made_by, observe
 from upright.training.parameters import InvalidParametersError, as_environment
 from upright.training.plan import plan
 
@@ -56,7 +56,7 @@ def observed(resource: TrainingJob, sources: Mapping[str, str] | None = None, **
         jobs={},
         orphans=(),
         pods={},
-        versions=frozenset(),
+        versions={},
         kept=frozenset(),
         next_number=1 + max((run.number for run in resource.status.runs if run.job or run.finished_at), default=0),
     )
@@ -151,7 +151,14 @@ def succeeded(sources: Mapping[str, str] | None = None, **spec: Any) -> Observed
 def finished(running: Observed) -> Observed:
     """The run that is recorded has produced its version, and that is recorded, too."""
     done = finishing(running)
-    return then(done, plan(done), pods={})
+    return then(done, plan(done), pods={}, versions={})
+
+
+def a_version(running: Observed) -> Run | None:
+    """What the version of the recorded run tells of it."""
+    published = replace(running, jobs=ended(running, "Complete"), pods=its_pod(running, {"publish": exited(0, REPORT)}))
+    [version] = plan(published).create
+    return made_by({**version, "metadata": metadata(version["metadata"]["name"])})
 
 
 def finishing(running: Observed) -> Observed:
@@ -161,7 +168,7 @@ def finishing(running: Observed) -> Observed:
         running,
         jobs={**running.jobs, **ended(running, "Complete")},
         pods=its_pod(running, {"publish": exited(0, REPORT)}),
-        versions=running.versions | {run.name},
+        versions={run.name: a_version(running)},
         kept=running.kept | {run.name},
     )
 
@@ -180,7 +187,7 @@ def finishing(running: Observed) -> Observed:
 def test_another_run_starts_for_what_changes_the_outcome_and_for_nothing_else(change: Any, trigger: Any) -> None:
     done = succeeded()
     changed = a_training_job(status=done.resource.status.model_dump(mode="json", by_alias=True), **change)
-    made = plan(replace(observed(changed), versions=done.versions, kept=done.kept))
+    made = plan(replace(observed(changed), kept=done.kept))
     if trigger is None:
         assert len(made.status["runs"]) == 1
     else:
@@ -237,7 +244,7 @@ def test_a_published_model_becomes_a_version_before_the_run_counts_as_succeeded(
     assert version["spec"]["artifact"]["digest"] == DIGEST
     assert "ownerReferences" not in version["metadata"]
     assert run_of(made)["phase"] != "Succeeded"
-    made = plan(then(done, made, versions=frozenset({"churn-1"})))
+    made = plan(then(done, made, versions={"churn-1": made_by({**version, "metadata": metadata("churn-1")})}))
     assert run_of(made)["phase"] == "Succeeded"
     assert made.status["lastVersion"] == "churn-1"
     assert run_of(made)["data"] == {"train": DIGEST}

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import json
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -38,13 +40,17 @@ CODE: dict[str, Any] = {"code": {"uri": "configmap://code"}}
 
 
 class Counting(AWorld):
-    """Counts what the API server is asked for."""
+    """Counts what the API server is asked for; the watches are late with some types."""
 
     fetched = 0
+    late: Collection[ResourceType] = ()
+
+    def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        return None if type in self.late else super().get(type, namespace, name)
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         self.fetched += 1
-        return await super().fetch(type, namespace, name)
+        return super().get(type, namespace, name)
 
 
 class Cluster:
@@ -57,6 +63,7 @@ class Cluster:
         self.objects: dict[tuple[ResourceType, str], dict[str, Any]] = {}
         self.told: list[Manifest] = []
         self.fetched = 0
+        self.late: Collection[ResourceType] = ()
         self.version_of_all = 0
         self.put(names.CLAIMS, "models")
 
@@ -76,6 +83,7 @@ class Cluster:
     async def turn(self) -> Plan:
         """One turn, carried out."""
         world = Counting(*((key[0], one) for key, one in self.objects.items()), now=self.now, told=self.told)
+        world.late = self.late
         plan = self.kind.plan(await self.kind.observe(self.manifest, world))
         self.fetched += world.fetched
         if plan.record:
@@ -118,15 +126,15 @@ class Cluster:
         owner = {"uid": self.job(job)["metadata"]["uid"], "controller": True}
         self.objects[names.PODS, f"{job}-x"] = {**made, "metadata": {**made["metadata"], "ownerReferences": [owner]}}
 
-    async def publish(self, job: str) -> None:
+    async def publish(self, job: str, **read: Any) -> None:
         """Its run ends in a version."""
-        self.pod(job, {"publish": published()}, phase="Succeeded")
+        self.pod(job, {"publish": published(**read)}, phase="Succeeded")
         self.has(job, "Complete")
         await self.settle()
 
 
-def published() -> Any:
-    ended = exited(0, REPORT)
+def published(**read: Any) -> Any:
+    ended = exited(0, json.dumps({**json.loads(REPORT), **read}))
     return {"terminated": {**ended["terminated"], "finishedAt": "2026-11-22T11:59:00Z"}}
 
 
@@ -339,6 +347,50 @@ async def test_a_config_map_that_changes_during_a_run_starts_another_one_after_i
     assert [run["name"] for run in cluster.runs] == ["churn-2", "churn-1"]
 
 
+def code_of(text: str) -> str:
+    """The digest of a ConfigMap's content."""
+    return locate("configmap://code").digest({"data": {"a": text}}) or ""
+
+
+def read(text: str) -> dict[str, str]:
+    """The code as a report tells of it."""
+    return {"name": "code", "uri": "configmap://code", "digest": code_of(text)}
+
+
+@pytest.mark.parametrize("reverted", [True, False])
+async def test_what_a_run_has_read_counts_and_not_what_was_there_when_its_job_was_made(*, reverted: bool) -> None:
+    cluster = Cluster(**CODE)
+    for text in ("good", "bad", *(["good"] if reverted else [])):  # its pod starts while it is bad
+        cluster.put(names.CONFIG_MAPS, "code", data={"a": text})
+        await cluster.settle()
+    await cluster.publish("churn-1", code=read("bad"))
+    if not reverted:
+        assert [run["name"] for run in cluster.runs] == ["churn-1"]  # what is there now has been trained
+        cluster.put(names.CONFIG_MAPS, "code", data={"a": "good"})
+        await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-2", "churn-1"]
+    assert [run["sources"]["configmap://code"] for run in cluster.runs] == [code_of("good"), code_of("bad")]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_run_whose_version_is_there_has_succeeded_whatever_became_of_its_job(*, late: bool) -> None:
+    cluster = Cluster(**CODE)
+    cluster.put(names.CONFIG_MAPS, "code", data={"a": "good"})
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published(code=read("bad"))}, phase="Succeeded")
+    [made] = (await cluster.turn()).create
+    assert made["kind"] == "ModelVersion"
+    for gone in (names.JOBS, "churn-1"), (names.PODS, "churn-1-x"):
+        del cluster.objects[gone]
+    cluster.late = {names.MODEL_VERSIONS} if late else set()
+    plan = await cluster.turn()
+    assert plan.status["lastVersion"] == "churn-1"
+    run = run_of(plan)
+    assert (run["phase"], run["modelVersion"], run["metrics"]) == ("Succeeded", "churn-1", {"accuracy": 0.9})
+    assert run["sources"]["configmap://code"] == code_of("bad")
+    assert [event.reason for event in plan.events] == ["RunSucceeded"]
+
+
 async def test_a_config_map_that_is_gone_starts_nothing() -> None:
     cluster = await trained(**CODE)
     del cluster.objects[names.CONFIG_MAPS, "code"]
@@ -347,18 +399,13 @@ async def test_a_config_map_that_is_gone_starts_nothing() -> None:
 
 
 async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before_it_is_missed() -> None:
-    class Late(AWorld):
-        def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
-            return None if type in (names.CLAIMS, names.CONFIG_MAPS) else super().get(type, namespace, name)
-
-        async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
-            return super().get(type, namespace, name)
-
     there = [
         (names.CLAIMS, {"metadata": metadata("models")}),
         (names.CONFIG_MAPS, {"metadata": metadata("code", resourceVersion="1"), "data": {"a": "1"}}),
     ]
-    seen = await TrainingJobs(DEFAULTS).observe(as_stored(a_training_job(**CODE)), Late(*there))
+    world = Counting(*there)
+    world.late = (names.CLAIMS, names.CONFIG_MAPS)
+    seen = await TrainingJobs(DEFAULTS).observe(as_stored(a_training_job(**CODE)), world)
     assert seen.obstacles == []
     assert seen.inputs.sources.keys() == {"configmap://code"}
 

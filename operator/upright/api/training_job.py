@@ -142,7 +142,10 @@ class Run(Resource):
     )
     sources: Annotated[
         dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
-    ] = Field({}, description="The digest of what each ConfigMap that it reads held when it was started, by URI.")
+    ] = Field(
+        {},
+        description="The digest of what each ConfigMap that it reads held, by URI: as it was read, once that is known.",
+    )
     job: str | None = Field(None, description="The UID of its Job, once there is one.")
     started_at: datetime | None = Field(None, description="When it was started.")
     finished_at: datetime | None = Field(None, description="When it ended.")

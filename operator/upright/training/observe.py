@@ -46,10 +46,11 @@ class Observed:
     """Those of them that have no owner."""
     pods: Mapping[str, Sequence[Pod]]
     """Pods of the Jobs that go on or whose runs have not been recorded as ended, by Job, newest first."""
-    versions: frozenset[str]
-    """Which of the runs have a ModelVersion."""
+    versions: Mapping[str, Run | None]
+    """Of the runs that have not been recorded as ended, those that have a ModelVersion, as it tells of them; None for
+    one that cannot be read."""
     kept: frozenset[str]
-    """Which of these can be served."""
+    """Which of the runs have a ModelVersion that can be served."""
     next_number: int
     """The first number whose name is free and which is higher than every one used before."""
     obstacles: Sequence[str] = ()
@@ -105,9 +106,13 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, contents
     found = await contents.read(Key(meta.namespace, meta.name), uris_of(resource.spec).values(), world)
     inputs = inputs_of(resource, {uri: digest for uri, (_, digest) in found.items() if digest})
     runs = _runs(resource, jobs, versions, inputs)
-    idle = all(run.finished_at or is_waiting(run, jobs) for run in runs)
     named = {run.name: world.get(names.MODEL_VERSIONS, meta.namespace, run.name) for run in runs}
     ours = {name: version for name, version in named.items() if version and _is_of(version, meta.name)}
+    under_way = [run for run in runs if not run.finished_at and not is_waiting(run, jobs)]
+    for run in under_way:
+        if run.name not in jobs and run.name not in ours:  # before it is given up: the watches may be late
+            version = await world.fetch(names.MODEL_VERSIONS, meta.namespace, run.name)
+            ours |= {run.name: version} if version and _is_of(version, meta.name) else {}
     pods = {
         name: _pods(world, job)
         for name, job in jobs.items()
@@ -122,13 +127,13 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, contents
         jobs=jobs,
         orphans=[_reference(job) for job in orphans],
         pods=pods,
-        versions=frozenset(ours),
+        versions={run.name: made_by(ours[run.name]) for run in under_way if run.name in ours},
         kept=frozenset(name for name, version in ours.items() if _can_be_served(version)),
         next_number=_next_number(
             resource, [run for run in runs if not is_waiting(run, jobs)], labelled, versions, world
         ),
         obstacles=await _obstacles(resource, {uri: lacks for uri, (lacks, _) in found.items()}, world, defaults)
-        if idle
+        if not under_way
         else (),
         refusals={
             name: refusal
@@ -152,12 +157,12 @@ def _runs(
     unknown = [
         version for version in islice(reversed(versions), resource.spec.history) if number_of(version) not in recorded
     ]
-    told = (*(run_of(job, inputs) for job in jobs.values()), *map(_made_by, unknown))
+    told = (*(run_of(job, inputs) for job in jobs.values()), *map(made_by, unknown))
     runs = {run.number: run for run in told if run} | recorded
     return [runs[number] for number in sorted(runs, reverse=True)]
 
 
-def _made_by(version: Manifest) -> Run | None:
+def made_by(version: Manifest) -> Run | None:
     """The run that made a version, as the version tells. None for a version that cannot be read."""
     try:
         made = ModelVersion.model_validate(version)

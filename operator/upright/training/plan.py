@@ -73,7 +73,9 @@ def plan(observed: Observed) -> Plan:
 
 
 def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
-    """The run, as its Job and pods tell of it now."""
+    """The run, as its version tells of it, or else its Job and pods."""
+    if run.name in observed.versions:
+        return _succeed(observed, draft, run)
     resource, job, pods = observed.resource, observed.jobs.get(run.name), observed.pods.get(run.name, ())
     match outcome(run, job, pods, observed.refusals.get(run.name)):
         case Held(finding):
@@ -89,24 +91,24 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             return run.model_copy(
                 update={"phase": "Running", "job": _uid(job), "attempts": attempts, "message": cut(note)}
             )
-        case Produced(report, pod) if run.name not in observed.versions:
+        case Produced(report, pod):
             assert job is not None
             draft.create.append(model_version(resource, run, job, report, pod))
             return run
-        case Produced(report, _):
-            told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
-            ended = _finish(observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}.")
-            return ended.model_copy(
-                update={
-                    "attempts": attempts_of(job),
-                    "model_version": run.name,
-                    "metrics": told.get("metrics", {}),
-                    "data": {source["name"]: source["digest"] for source in told.get("data", [])},
-                }
-            )
         case Ended(phase, message):
             ended = _finish(observed, draft, run, phase, message)
             return ended.model_copy(update={"attempts": attempts_of(job)})
+
+
+def _succeed(observed: Observed, draft: _Draft, run: Run) -> Run:
+    """The run that has made its version. What its sources held is what was read, not what was there when its Job was
+    made.
+    """
+    made, job = observed.versions[run.name], observed.jobs.get(run.name)
+    told = {"metrics": made.metrics, "data": made.data, "sources": {**run.sources, **made.sources}} if made else {}
+    ended = _finish(observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}.")
+    attempts = attempts_of(job) if job else run.attempts
+    return ended.model_copy(update={"attempts": attempts, "model_version": run.name, **told})
 
 
 def _uid(job: Manifest | None) -> str | None:

@@ -372,6 +372,30 @@ async def test_what_a_run_has_read_counts_and_not_what_was_there_when_its_job_wa
     assert [run["sources"]["configmap://code"] for run in cluster.runs] == [code_of("good"), code_of("bad")]
 
 
+@pytest.mark.parametrize("reverted", [True, False])
+async def test_a_run_that_failed_with_code_that_is_no_more_does_not_stand_for_what_is_there(*, reverted: bool) -> None:
+    cluster = Cluster(**CODE)
+    for text in ("good", "bad", *(["good"] if reverted else [])):
+        cluster.put(names.CONFIG_MAPS, "code", data={"a": text})
+        await cluster.settle()
+    said = exited(0, json.dumps({"data": [{"name": "d", "uri": "pvc://lake", "digest": DIGEST}], "code": read("bad")}))
+    cluster.pod("churn-1", {"data": said, "train": exited(1)}, phase="Failed")
+    cluster.has("churn-1", "Failed", "BackoffLimitExceeded")
+    await cluster.settle()
+    assert [run["phase"] for run in cluster.runs] == (["Running", "Failed"] if reverted else ["Failed"])
+    assert cluster.runs[-1]["sources"] == {"configmap://code": code_of("bad")}
+
+
+@pytest.mark.parametrize("message", ["", "nonsense", '{"reason": "DataMissing", "message": "No file."}', "[]"])
+async def test_what_data_did_not_tell_stays_as_it_was_when_the_job_was_made(message: str) -> None:
+    cluster = Cluster(**CODE)
+    cluster.put(names.CONFIG_MAPS, "code", data={"a": "good"})
+    await cluster.settle()
+    cluster.pod("churn-1", {"data": exited(0, message), "train": {"running": {}}})
+    await cluster.settle()
+    assert cluster.runs[0]["sources"] == {"configmap://code": code_of("good")}
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_run_whose_version_is_there_has_succeeded_whatever_became_of_its_job(*, late: bool) -> None:
     cluster = Cluster(**CODE)

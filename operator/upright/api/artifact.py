@@ -78,7 +78,7 @@ class Source(_Format):
 
 
 class Inputs(_Format):
-    """What `data` leaves for `publish`."""
+    """What `data` has read: it leaves this for `publish`, and is its termination message."""
 
     data: tuple[Source, ...] = ()
     code: Source | None = None
@@ -184,16 +184,18 @@ def artifact_path(model: str, artifact_digest: str) -> str:
     return f"{model}/{artifact_digest.replace(':', '-', 1)}"
 
 
-def termination_message(outcome: PublishReport | Refusal, limit: int = TERMINATION_LIMIT) -> str:
-    """The outcome as JSON of at most `limit` bytes in UTF-8, read back by `read_report` or as a Refusal.
+def termination_message(outcome: PublishReport | Inputs | Refusal, limit: int = TERMINATION_LIMIT) -> str:
+    """The outcome as JSON of at most `limit` bytes in UTF-8, read back by `read_report` or as Inputs or a Refusal.
 
     The kubelet shares 12 KiB among all containers of a pod, those that a webhook has added included, and cuts what is
     longer. So a report begins with what makes a version, and `read_report` takes what is left of one that was cut. What
     does not fit within `limit` loses its end, what is missed least first: the signature, the data, the metrics, and
-    then code and framework; `truncated` says so. A refusal loses the end of its message. Raises ReportTooLongError when
-    not even a version can be told.
+    then code and framework; `truncated` says so. Inputs lose their last data, and a refusal the end of its message.
+    Raises ReportTooLongError when not even a version can be told.
     """
-    return _report_text(outcome, limit) if isinstance(outcome, PublishReport) else _refusal_text(outcome, limit)
+    if isinstance(outcome, PublishReport):
+        return _report_text(outcome, limit)
+    return _inputs_text(outcome, limit) if isinstance(outcome, Inputs) else _refusal_text(outcome, limit)
 
 
 def read_report(message: str) -> PublishReport:
@@ -293,6 +295,15 @@ def _whole_members(text: str) -> dict[str, Any]:
             members[name] = value
             position += len(",")
     return members
+
+
+def _inputs_text(inputs: Inputs, limit: int) -> str:
+    for kept in range(len(inputs.data), -1, -1):
+        told = inputs.model_copy(update={"data": inputs.data[:kept]})
+        text = told.model_dump_json(by_alias=True, exclude_none=True)
+        if len(text.encode()) <= limit:
+            return text
+    return ""
 
 
 def _refusal_text(refusal: Refusal, limit: int) -> str:

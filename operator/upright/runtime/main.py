@@ -27,7 +27,7 @@ def _run(command: str) -> None:
     if command == "data":
         from upright.runtime.inputs import check_inputs
 
-        check_inputs(os.environ)
+        report(check_inputs(os.environ))
     elif command == "publish":
         from upright.runtime.publish import publish
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from upright.api.artifact import (
     REFUSED,
     TERMINATION_LIMIT,
+    Inputs,
     PublishReport,
     Refusal,
     ReportTooLongError,
@@ -36,7 +37,7 @@ class FailedError(Exception):
         self.refusal = Refusal(reason=reason, message=message)
 
 
-def report(outcome: PublishReport | Refusal) -> None:
+def report(outcome: PublishReport | Inputs | Refusal) -> None:
     """Write the termination message, and print it: a refusal to standard error, where `kubectl logs` shows it.
 
     Outside a container there is no termination log; then what is printed must do. Raises RefusedError for a report that
@@ -44,14 +45,14 @@ def report(outcome: PublishReport | Refusal) -> None:
     """
     if isinstance(outcome, Refusal):
         print(f"{outcome.reason}: {outcome.message}", file=sys.stderr, flush=True)
-    else:
+    elif isinstance(outcome, PublishReport):
         print(f"published {outcome.uri}", flush=True)
     path = Path(os.environ.get("UPRIGHT_TERMINATION_LOG", _TERMINATION_LOG))
     if "UPRIGHT_TERMINATION_LOG" in os.environ or path.exists():
         path.write_text(_message(outcome), encoding="utf-8")
 
 
-def _message(outcome: PublishReport | Refusal) -> str:
+def _message(outcome: PublishReport | Inputs | Refusal) -> str:
     given = os.environ.get("UPRIGHT_TERMINATION_LIMIT", "")
     limit = (
         min(int(given), TERMINATION_LIMIT)

@@ -102,7 +102,8 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
     inputs = {f"data-{index}": (source.uri, f"{_DATA}/{source.name}") for index, source in enumerate(spec.data)}
     if spec.code:
         inputs["code"] = (spec.code.uri, _CODE)
-    input_mounts = [locate(uri).mount(volume, at, read_only=True) for volume, (uri, at) in inputs.items()]
+    live = {volume: locate(uri).mount(volume, at, read_only=True) for volume, (uri, at) in inputs.items()}
+    given = [_copy(at) if locate(uri).counted else live[volume] for volume, (uri, at) in inputs.items()]
     tmp = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - a path in the pod
     work = {"name": "work", "mountPath": _WORK}
     output = {"name": "output", "mountPath": _OUTPUT}
@@ -133,7 +134,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
         "env": ours,
         "resources": _like(train.resources),
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [tmp, work, *input_mounts],
+        "volumeMounts": [tmp, work, *live.values()],
     }
     train_container = {
         "name": "train",
@@ -149,7 +150,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
             tmp,
             output,
             {"name": "parameters", "mountPath": _PARAMETERS_FILE, "subPath": "parameters.json", "readOnly": True},
-            *input_mounts,
+            *given,
         ],
         **({"workingDir": _CODE} if spec.code else {}),
     }
@@ -185,6 +186,11 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
             locate(store).volume("store"),
         ],
     }
+
+
+def _copy(at: str) -> Manifest:
+    """How `train` sees an input at its path as `data` has read it: a ConfigMap changes under the pods that mount it."""
+    return {"name": "work", "mountPath": at, "readOnly": True, "subPath": at.removeprefix("/upright/")}
 
 
 def _like(resources: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,15 +1,17 @@
 """What became of a run, as its Job and its pods tell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import ValidationError
 
-from upright.api.artifact import REFUSED, PublishReport, Refusal, read_report
+from upright.api.artifact import REFUSED, Inputs, PublishReport, Refusal, read_report
 from upright.api.training_job import Run
 from upright.conditions import Finding
 from upright.contract import Manifest
+from upright.locations import is_counted
 from upright.pods.reading import Pod, Termination
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -102,6 +104,20 @@ def published(pod: Pod) -> bool:
     """Whether the pod has done all that it was there for."""
     ended = pod.ended("publish")
     return ended is not None and ended.exit_code == 0
+
+
+def read_by(pods: Iterable[Pod]) -> Mapping[str, str]:
+    """The digests of what a run's pod has read of the sources that the operator reads, too, by URI; of several pods the
+    first that tells. Empty before that, and for an older runtime's.
+    """
+    for pod in pods:
+        ended = pod.ended("data")
+        if ended is not None and ended.exit_code == 0:
+            with suppress(ValidationError):
+                inputs = Inputs.model_validate_json(ended.message)
+                sources = [*inputs.data, *([inputs.code] if inputs.code else [])]
+                return {source.uri: source.digest for source in sources if is_counted(source.uri)}
+    return {}
 
 
 def _report(run: Run, pod: Pod) -> Outcome:

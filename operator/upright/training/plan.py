@@ -13,7 +13,7 @@ from upright.pods.reading import Pod
 from upright.training.manifests import job as job_of
 from upright.training.manifests import model_version, run_name
 from upright.training.observe import PATIENCE, Observed, is_waiting
-from upright.training.outcome import Ended, Held, Produced, Working, attempts_of, has_ended, outcome, published
+from upright.training.outcome import Ended, Held, Produced, Working, attempts_of, has_ended, outcome, published, read_by
 from upright.training.parameters import InvalidParametersError, as_environment
 from upright.training.triggers import agree, due, requested, with_baseline
 
@@ -77,6 +77,7 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
     if run.name in observed.versions:
         return _succeed(observed, draft, run)
     resource, job, pods = observed.resource, observed.jobs.get(run.name), observed.pods.get(run.name, ())
+    run = run.model_copy(update={"sources": {**run.sources, **read_by(pods)}})
     match outcome(run, job, pods, observed.refusals.get(run.name)):
         case Held(finding):
             draft.finding = finding

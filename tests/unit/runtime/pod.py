@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from upright.api.artifact import Refusal, read_report
+from upright.api.artifact import Inputs, Refusal, read_report
 
 PLANS = ["prepaid", "basic", "premium"]
 
@@ -97,6 +97,8 @@ def told(message: str) -> dict[str, Any]:
     """What a termination message says."""
     if '"reason"' in message:
         return Refusal.model_validate_json(message).model_dump()
+    if message.startswith('{"data":'):
+        return Inputs.model_validate_json(message).model_dump(mode="json", exclude_none=True)
     return read_report(message).model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

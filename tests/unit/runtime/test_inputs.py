@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -10,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.builders import DEFAULTS, a_training_job
 from tests.unit.runtime.pod import Pod
 from upright.api.artifact import FileEntry, digest, digest_of_files
+from upright.api.training_job import Run
 from upright.runtime.environment import run_of
+from upright.runtime.folder import entries
 from upright.runtime.inputs import check_inputs
 from upright.runtime.outcome import FailedError, RefusedError
+from upright.training.manifests import job
 
 
 def a_source(**changes: str) -> dict[str, str]:
@@ -59,6 +64,82 @@ def test_a_configmap_has_the_digest_of_its_files_however_the_kubelet_lays_them_o
 
     first, second = json.loads((pod.work / "data.json").read_text())["data"]
     assert first["digest"] == second["digest"]
+
+
+def changed(folder: Path, **files: str) -> None:
+    """The ConfigMap is edited, and the kubelet puts another folder behind the link."""
+    dated = folder / "..2026_11_22_22_10_00.456"
+    dated.mkdir()
+    for name, content in files.items():
+        (dated / name.replace("_", ".")).write_text(content)
+    (folder / "..new").symlink_to(dated.name)
+    (folder / "..new").rename(folder / "..data")
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "afterwards"])
+def test_what_train_gets_of_config_maps_is_what_was_digested_whatever_they_hold_by_then(
+    pod: Pod, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_configmap_volume(pod.code, a_py="1", b_py="1")
+    a_configmap_volume(pod.data / "train", train_csv="x")
+    (pod.data / "more").mkdir()
+    (pod.data / "more" / "rows.csv").write_text("x")
+    (pod.work / "code").mkdir()
+    (pod.work / "code" / "of-an-earlier-try.py").write_text("0")
+    spec: dict[str, Any] = {
+        "code": {"uri": "configmap://code"},
+        "data": [a_source(), a_source(name="more", uri="pvc://lake")],
+    }
+    pod.run.update(spec)
+    copyfile, edited = shutil.copyfile, list[str]()
+
+    def slow(source: Path, target: Path) -> Any:
+        if when == "meanwhile" and source.is_relative_to(pod.code.resolve()) and not edited:
+            edited.append(source.name)
+            changed(pod.code, a_py="2", b_py="2")
+        return copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", slow)
+    read = check_inputs(pod.variables)
+    if when == "afterwards":
+        changed(pod.code, a_py="2", b_py="2")
+
+    made = job(
+        a_training_job(**spec),
+        Run(name="churn-7", number=7, trigger="Created", phase="Pending"),
+        DEFAULTS,
+        "pvc://models",
+    )["spec"]["template"]["spec"]
+    mounts = {
+        container["name"]: {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        for container in made["initContainers"]
+    }
+    code, train, more = (mounts["train"][f"/upright/{at}"] for at in ("code", "data/train", "data/more"))
+    assert [(mount["name"], mount["readOnly"]) for mount in (code, train, more)] == [
+        ("work", True),
+        ("work", True),
+        ("data-1", True),  # a claim may hold any amount
+    ]
+    assert {at for at in mounts["train"] if mounts["train"][at]["name"] == "work"} == {
+        code["mountPath"],
+        train["mountPath"],
+    }
+    assert mounts["data"][code["mountPath"]]["name"] == "code"
+    there = entries(pod.work / code["subPath"])
+    assert {file.path: (pod.work / "code" / file.path).read_text() for file in there} == {"a.py": "1", "b.py": "1"}
+    assert read.code is not None
+    assert read.code.digest == digest_of_files(there)
+    assert read.data[0].digest == digest_of_files(entries(pod.work / train["subPath"]))
+
+
+def test_what_was_read_is_told_in_the_termination_message(pod: Pod) -> None:
+    pod.run.update({"code": {"uri": "configmap://churn-code"}, "data": [a_source()]})
+    for folder in (pod.code, pod.data / "train"):
+        a_configmap_volume(folder, train_py="print()")
+
+    status, message = pod.execute("data")
+
+    assert (status, message) == (0, json.loads((pod.work / "data.json").read_text()))
 
 
 def test_the_code_is_an_input_too(pod: Pod) -> None:
@@ -225,7 +306,7 @@ def test_a_deep_folder_is_read(pod: Pod) -> None:
         deep /= "d"
         deep.mkdir()
     (deep / "x").write_text("x")
-    pod.run["data"] = [a_source()]
+    pod.run["data"] = [a_source(uri="pvc://lake")]
 
     try:
         check_inputs(pod.variables)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from upright.api.artifact import (
     Framework,
+    Inputs,
     PublishReport,
     Refusal,
     ReportTooLongError,
@@ -53,6 +54,21 @@ def test_a_report_of_an_earlier_runtime_is_read_too() -> None:
     report = a_report()
 
     assert read_report(report.model_dump_json(by_alias=True, exclude_none=True)) == report
+
+
+@given(sources=st.integers(0, 32), limit=st.integers(1, 4096))
+def test_what_was_read_is_told_as_far_as_there_is_room(sources: int, limit: int) -> None:
+    data = tuple(Source(name=f"source-{i}", uri=f"configmap://rows/{i}", digest=DIGEST) for i in range(sources))
+    code = Source(name="code", uri="configmap://churn-code", digest=DIGEST)
+
+    message = termination_message(Inputs(data=data, code=code), limit)
+
+    assert len(message.encode()) <= limit
+    if limit >= 200:
+        told = Inputs.model_validate_json(message)
+        assert told.code == code
+        assert told.data == data[: len(told.data)]
+        assert told.data == data or len(message) > limit - 200
 
 
 @given(

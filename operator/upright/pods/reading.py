@@ -85,6 +85,8 @@ class Pod:
     """Init containers first, in the order in which they run."""
     unscheduled: str
     """Why no node takes it; empty when one does, or none has been looked for."""
+    gone_by: datetime | None
+    """When it should have ended, its grace period included; None when it is not being deleted."""
 
     @property
     def ready(self) -> bool:
@@ -172,6 +174,7 @@ def read(manifest: Manifest) -> Pod:
             if scheduled.get("status") == "False"
             else ""
         ),
+        gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
 
 

@@ -55,13 +55,15 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     """Run the operator for these kinds; returns the exit code of the process."""
     stop = _stop_at_signals()
     metrics = Metrics()
-    lease_client = Client(login, metrics.requests)  # its own connections: a renewal never waits for other requests
+    times = times or LeaseTimes()
+    # Its own connections: a renewal never waits for other requests, nor for longer than until the next one is due.
+    lease_client = Client(login, metrics.requests, longest_wait=times.retry_period)
     lease = Lease(
         lease_client,
         settings.lease_namespace,
         settings.lease_name,
         settings.identity,
-        times=times or LeaseTimes(),
+        times=times,
         monotonic=time.monotonic,
         clock=_utc_now,
     )

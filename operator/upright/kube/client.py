@@ -53,7 +53,7 @@ class Client:
     """Requests to the API server.
 
     `fence` returns for how many seconds from now a write may still be under way: none are sent when it is not
-    positive, and none outlasts it.
+    positive, and none outlasts it. `longest_wait` bounds, in seconds, for how long the API server can hold it off.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class Client:
         login: Callable[[], Awaitable[Configuration]],
         requests: Counter,
         fence: Callable[[], float] = lambda: math.inf,
+        longest_wait: float = math.inf,
     ) -> None:
         self._login = login
         self._requests = requests
         self._fence = fence
+        self._longest_wait = longest_wait
         self._session: _Session | None = None
         self._logging_in = asyncio.Lock()
         self._open_at = 0.0  # loop time before which the API server wants no request of ours
@@ -141,7 +143,7 @@ class Client:
         if status == 401:
             await self._log_in(session)
         if status:
-            self._is_closed_by(response)
+            self._is_closed_by(response, answer)
             raise refusal("watch", type, namespace, "", "", status, answer)
 
     async def warnings(self, of: Reference) -> Sequence[Manifest]:
@@ -249,7 +251,7 @@ class Client:
             if status == 401 and not logged_in:
                 await self._log_in(session)
                 logged_in = True
-            elif not self._is_closed_by(response):
+            elif not self._is_closed_by(response, answer):
                 break
         if 200 <= status < 300:
             if "metadata" not in answer and answer.get("kind") != "Status":
@@ -282,12 +284,16 @@ class Client:
     async def _until_open(self) -> None:
         await asyncio.sleep(max(0.0, self._open_at - asyncio.get_running_loop().time()))
 
-    def _is_closed_by(self, response: aiohttp.ClientResponse) -> bool:
-        """Whether the API server wants no request of ours for a while: none is sent then."""
+    def _is_closed_by(self, response: aiohttp.ClientResponse, answer: Mapping[str, Any]) -> bool:
+        """Whether the API server wants no request of ours for a while: none is sent then.
+
+        What it lets in no further it refuses in plain words. A `Status` comes from behind that door, say from an
+        admission webhook, and is about this one request: it fails, and no other waits.
+        """
         wait = seconds_to_wait(response.status, response.headers.get("Retry-After"))
-        if wait is None:
+        if wait is None or answer.get("kind") == "Status":
             return False
-        self._open_at = max(self._open_at, asyncio.get_running_loop().time() + wait)
+        self._open_at = max(self._open_at, asyncio.get_running_loop().time() + min(wait, self._longest_wait))
         return True
 
     @contextlib.asynccontextmanager

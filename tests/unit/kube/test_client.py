@@ -71,8 +71,8 @@ async def connect(api: Api, requests: Counter) -> AsyncIterator[Callable[..., Cl
         api.logins += 1
         return Configuration(host=f"http://127.0.0.1:{server.port}")
 
-    def connected(fence: Callable[[], float] = lambda: math.inf) -> Client:
-        clients.append(Client(login, requests, fence))
+    def connected(fence: Callable[[], float] = lambda: math.inf, longest_wait: float = math.inf) -> Client:
+        clients.append(Client(login, requests, fence, longest_wait))
         return clients[-1]
 
     yield connected
@@ -170,6 +170,45 @@ async def test_the_whole_client_waits_when_the_api_server_says_so(
     api.answers = [(200, a_toy(), {})]
     await client.get(TOYS, "shop", "doll")
     assert len(waits) == 2, "another request waits as well"
+
+
+async def test_what_is_refused_for_one_object_holds_up_no_other_request(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            waits.append(seconds)
+
+    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
+    message = 'admission webhook "policy.example.com" denied the request: too many'
+    denied = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
+    api.answers = [
+        (429, denied | {"code": 429, "details": {"retryAfterSeconds": 30}}, {"Retry-After": "30"}),
+        (200, a_toy(), {}),
+    ]
+    client = connect()
+    with pytest.raises(RefusedError, match="denied the request") as caught:
+        await client.create(SERVICES, a_service("s"))
+    assert not caught.value.lasting, "it is tried again, ever more rarely"
+    await client.get(TOYS, "shop", "bear")
+    assert waits == []
+
+
+async def test_it_waits_no_longer_than_whoever_asks_can(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            waits.append(seconds)
+
+    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
+    api.answers = [(429, "Too many requests, please try again later.", {"Retry-After": "8"}), (200, a_toy(), {})]
+    await connect(longest_wait=2.0).get(TOYS, "shop", "bear")
+    assert waits == [pytest.approx(2, abs=0.5)]
 
 
 async def test_nothing_is_written_without_the_lease(api: Api, connect: Callable[..., Client]) -> None:

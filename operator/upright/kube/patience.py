@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import aiohttp
 from kubernetes.aio.client import Configuration
+from yarl import URL
 
 from upright.kube.client import path_of
 from upright.kube.connection import LONGEST_WAIT, authorization, seconds_to_wait
@@ -78,8 +79,10 @@ class Patience:
         signs: Signs,
         login: Callable[[], Awaitable[Configuration]],
         listed: Callable[[Place], None],
+        server: str,
     ) -> None:
-        self._places = {path_of(place.type, place.namespace): place for place in places}
+        root = URL(server).path.rstrip("/")  # that of a proxy which serves several clusters
+        self._places = {root + path_of(place.type, place.namespace): place for place in places}
         self._signs = signs
         self._login = login
         self._listed = listed

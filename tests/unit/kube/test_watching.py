@@ -162,7 +162,21 @@ async def test_a_watch_that_cannot_go_on_says_so_and_goes_on_when_it_can(
         api.put(TOYS, a_toy("missed"))
         api.fault = lambda _: None
         await until(lambda: ("seen", "missed") in told.events, "nothing is lost", task)
-        assert signs.missing == ""
+        assert sentences(signs.troubles) == ""
+
+
+async def test_an_api_server_behind_a_path_is_watched_as_any_other(api: ApiServer, told: Told) -> None:
+    api.prefix = "/k8s/clusters/c-m-1"
+    api.put(TOYS, a_toy("before"))
+    async with watched(api, told) as (task, signs):
+        assert set(told.listed_again) == set(PLACES), "each watch has given a sign of life"
+        api.fault = only("/toys", FAULTS["the resource is gone"])
+        api.cut()
+        await until(lambda: "toys.upright.test" in sentences(signs.troubles), "a 404 does not end it", task)
+        api.fault = lambda _: None
+        api.put(TOYS, a_toy())
+        await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
+    assert ("seen", "before") not in told.events, "Kopf is given nothing of what is listed by ourselves"
 
 
 async def test_a_new_token_is_fetched_when_the_old_one_is_taken_no_more(api: ApiServer, told: Told) -> None:

@@ -72,8 +72,11 @@ class Controller:
         self, kinds: Sequence[Kind[Any]], stores: Stores, client: Client, recorder: Recorder, metrics: Metrics
     ) -> None:
         self._stores = stores
+        self._unserved = set[str]()
         actions = Actions(client, stores, self.seen, self.gone)
-        self._loops = [_Loop(kind, stores, actions, client, recorder, metrics, self.seen) for kind in kinds]
+        self._loops = [
+            _Loop(kind, stores, actions, client, recorder, metrics, self.seen, self._unserved) for kind in kinds
+        ]
 
     def seen(self, type: ResourceType, manifest: Manifest) -> None:
         """A version of an object: from a watch, a list, or in answer to a write of ours."""
@@ -88,10 +91,20 @@ class Controller:
         """The UIDs of all objects of a namespace (or of all), as of a version: what is not among them is no more."""
         self._wake(type, self._stores.of(type).retain(there, version, namespace))
 
-    def start(self) -> None:
-        """Begin to work. Only once everything has been listed: a plan made from half of the world would be wrong."""
+    def start(self, unserved: Iterable[str] = ()) -> None:
+        """Begin to work, but not in namespaces that are `unserved`.
+
+        Only where everything has been listed: a plan made from half of the world would be wrong.
+        """
+        self._unserved.update(unserved)
         for loop in self._loops:
             loop.start()
+
+    def serve(self, namespace: str) -> None:
+        """Begin to work in a namespace, too: everything in it has been listed now."""
+        self._unserved.discard(namespace)
+        for loop in self._loops:
+            loop.serve(namespace)
 
     async def stop(self, grace: float) -> None:
         """Carry out what has been begun, and begin nothing more."""
@@ -119,6 +132,7 @@ class _Loop:
         recorder: Recorder,
         metrics: Metrics,
         seen: Callable[[ResourceType, Manifest], None],
+        unserved: Container[str],
     ) -> None:
         self.queue = Queue()
         self._kind = kind
@@ -128,6 +142,7 @@ class _Loop:
         self._recorder = recorder
         self._metrics = metrics
         self._seen = seen
+        self._unserved = unserved
         self._uids: dict[Key, str] = {}
         self._complaints: dict[Key, str] = {}
         self._unreadable: Memory[tuple[ResourceType, str], str] = Memory(REMEMBERED_COMPLAINTS)
@@ -136,6 +151,11 @@ class _Loop:
     def start(self) -> None:
         self._kind.begin(self.queue.add)
         self.queue.start(self.work, WORKERS)
+
+    def serve(self, namespace: str) -> None:
+        """Give each object of a namespace the turn that it has not had."""
+        for manifest in self._stores.all(self._kind.type, namespace):
+            self.queue.add(key_of(manifest))
 
     def wake(self, type: ResourceType, manifest: Manifest, *, changed: bool) -> None:
         """Give a turn to whomever an object concerns. `changed` says that it is not only its status that is new."""
@@ -153,6 +173,8 @@ class _Loop:
 
     async def work(self, key: Key) -> None:
         """One turn of a key. Whatever goes wrong is counted, said once, and tried again later."""
+        if key.namespace in self._unserved:
+            return
         began = time.perf_counter()
         try:
             again = await self._with_fresh_data(key)

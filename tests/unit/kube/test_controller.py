@@ -120,6 +120,22 @@ async def running(shop: Shop, work: Callable[[], Awaitable[None]]) -> None:
     await shop.controller.stop(1)
 
 
+async def test_an_object_of_a_namespace_that_is_not_served_has_its_turns_as_soon_as_it_is() -> None:
+    shop = Shop()
+    elsewhere = a_toy("elsewhere")
+    elsewhere["metadata"]["namespace"] = "team"
+    shop.controller.start(unserved={"shop"})
+    shop.put(TOYS, a_toy("doll"))
+    shop.put(TOYS, elsewhere)
+    await until(lambda: shop.kind.turns)
+    assert {key.name for key in shop.kind.turns} == {"elsewhere"}
+    shop.controller.serve("shop")
+    await until(lambda: DOLL in shop.kind.turns)
+    shop.put(TOYS, a_toy("bear"))
+    await until(lambda: BEAR in shop.kind.turns)
+    await shop.controller.stop(1)
+
+
 async def until(question: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
         while not question():  # noqa: ASYNC110 - any question, and nobody tells that its answer has changed

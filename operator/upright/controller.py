@@ -38,6 +38,7 @@ from upright.kube.errors import (
     TerminatingError,
 )
 from upright.kube.events import Recorder
+from upright.kube.keeping import LARGEST, TOO_LARGE
 from upright.kube.memory import Memory
 from upright.kube.objects import is_being_deleted, key_of, meta, type_of, uid_of
 from upright.kube.queue import Queue
@@ -61,6 +62,11 @@ OBSTACLES = frozenset(
     | {INTERNAL_ERROR}
 )
 """The reasons that the shell, and not a plan, gives for an object's standing still."""
+
+_TOO_LARGE = (
+    f"The object takes more than {LARGEST // 1024} KiB, so nothing is done for it: put what is large into a ConfigMap "
+    "or a volume, and name that here."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +221,9 @@ class _Loop:
         if self._uids.setdefault(key, uid_of(resource)) != uid_of(resource):  # a namesake: the one before is no more
             self._forget(key)
             self._uids[key] = uid_of(resource)
+        if resource.get(TOO_LARGE):
+            await self._stand_still(resource, "TooLarge", _TOO_LARGE)
+            return None
         try:
             plan = self._kind.plan(await self._kind.observe(resource, self._stores))
         except ValidationError as error:
@@ -312,9 +321,12 @@ class _Loop:
 
     async def _halt(self, resource: Manifest, error: Exception) -> None:
         """No plan could be made: say why on the object, if that stays so until somebody does something about it."""
-        reason = self._lasting(resource, error)
-        if reason and await self._record(resource, halted(resource, *reason)):
-            await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
+        if reason := self._lasting(resource, error):
+            await self._stand_still(resource, *reason)
+
+    async def _stand_still(self, resource: Manifest, reason: str, message: str) -> None:
+        if await self._record(resource, halted(resource, reason, message)):
+            await self._recorder.record(resource, Event("Warning", reason, "Reconcile", message))
 
     async def _tell_obstacle(
         self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception
@@ -324,6 +336,8 @@ class _Loop:
         if reason and reason != obstacle:
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
             await self._record(self._newest(resource), _with_obstacle(plan.status, reason, resource))
+        elif not plan.record:  # else nobody would see what is about to happen
+            await self._record(self._newest(resource), _with_obstacle(plan.status, obstacle, resource))
 
     def _lasting(self, resource: Manifest, error: Exception) -> tuple[str, str] | None:
         """Reason and sentence of what stays so until somebody does something about it."""

@@ -34,9 +34,32 @@ _METADATA = (
     "finalizers",
 )
 _NAME = ("name", "namespace", "uid", "resourceVersion")
+_TIMES = ("generation", "creationTimestamp", "deletionTimestamp")
 _SHORT = 64
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl notes it for itself."""
+
+
+LARGEST = 1024**2
+"""Of what `weight` says. A larger object is of no use to anybody, and taking it in would hold up all others."""
+TOO_LARGE = "tooLarge"
+"""Set in what is kept of one."""
+
+
+def weight(value: Any) -> int:
+    """About how many bytes an object takes as JSON, and 16 more for each part; it is not counted far beyond LARGEST."""
+    found, left = 0, [value]
+    while left and found <= LARGEST:
+        part = left.pop()
+        found += 16
+        if isinstance(part, str):
+            found += len(part)
+        elif isinstance(part, Mapping):
+            left.extend(part)
+            left.extend(part.values())
+        elif isinstance(part, Sequence):
+            left.extend(part)
+    return found
 
 
 def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
@@ -55,7 +78,14 @@ def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
 
 
 def kept(manifest: Manifest, fields: Shape | None) -> Manifest:
-    """What is kept of an object beside who it is; None: everything."""
+    """What is kept of an object beside who it is; None: everything. Of one that is too large only which it is, and
+    what it says of itself.
+    """
+    if weight(manifest) > LARGEST:
+        status = manifest.get("status")
+        found = {"status": status} if isinstance(status, Mapping) and weight(status) <= LARGEST else {}
+        name = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind")}
+        return {**name, "metadata": _identity(manifest, (*_NAME, *_TIMES)), **found, TOO_LARGE: True}
     rest = {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
     return {
         "apiVersion": manifest.get("apiVersion"),

@@ -21,6 +21,7 @@ from upright.kube.errors import (
     NotLeaderError,
     RefusedError,
     TerminatingError,
+    TooLargeError,
     UnreachableError,
 )
 
@@ -108,6 +109,21 @@ async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(
     assert [page async for page in pages] == []
     assert "/api/v1/services?" in api.asked[0][1]
     assert "continue=more" in api.asked[1][1]
+
+
+async def test_a_page_that_is_too_large_is_asked_for_anew_with_fewer_objects(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upright.kube.client.PAGE_BYTES", 1000)
+    large = {"items": [{"metadata": {"name": "x" * 1000}}], "metadata": {"resourceVersion": "7"}}
+    small = {"items": [{"metadata": {"name": "a"}}], "metadata": {"resourceVersion": "7"}}
+    api.answers = [(200, large, {}), (200, small, {}), *[(200, large, {})] * 4]
+    client = connect()
+    assert [len(page) async for page, _ in client.pages(SERVICES, "")] == [1]
+    assert ["limit=500" in api.asked[0][1], "limit=62" in api.asked[1][1]] == [True, True]
+    with pytest.raises(TooLargeError, match="the answer about services has more than 1000 bytes"):
+        await anext(client.pages(SERVICES, ""))
+    assert "limit=1" in api.asked[-1][1]
 
 
 async def test_a_status_is_replaced_as_a_whole_and_only_in_the_version_that_was_read(

@@ -298,6 +298,29 @@ async def test_what_was_decided_is_told_even_if_acting_on_it_fails(shop: Shop) -
     assert shop.told() == ["Decided", "Started"]
 
 
+async def test_what_is_its_own_record_is_recorded_by_the_next_turn_and_at_once_if_it_cannot_be_made(shop: Shop) -> None:
+    shop.put(TOYS, a_toy())
+    shop.kind.planned = lambda toy: Plan(status={"phase": "Pending"}, create=[a_service("s", a_toy())], record=False)
+    shop.client.refused = {(SERVICES, "s"): UnreachableError("no answer")}
+    await shop.turn()
+    assert shop.stored(TOYS, "bear")["status"]["phase"] == "Pending"
+    shop = Shop(shop.kind)
+    shop.put(TOYS, a_toy())
+    await shop.turn()
+    assert "status" not in shop.stored(TOYS, "bear")
+    assert shop.writes(SERVICES) == [("create", "s")]
+
+
+async def test_an_object_that_is_too_large_says_so_and_gets_no_turn(shop: Shop) -> None:
+    shop.put(TOYS, {**a_toy(), "spec": {"notes": "x" * 2**20}})
+    await shop.turn()
+    await shop.turn()
+    assert not shop.kind.turns
+    assert shop.condition("Stalled")["reason"] == "TooLarge"
+    assert shop.told() == ["TooLarge"]
+    assert len(shop.writes(TOYS)) == 1
+
+
 async def test_what_could_not_be_recorded_is_not_told(shop: Shop) -> None:
     shop.put(TOYS, a_toy())
     shop.kind.planned = a_plan(events=[STARTED])

@@ -340,3 +340,30 @@ async def test_a_metadata_watch_in_which_nothing_happens_is_not_taken_for_a_hung
     async with metadata_watched(api, told) as signs:
         await asyncio.sleep(0.5)
         assert not sentences(signs.troubles)
+
+
+async def test_an_object_that_is_too_large_for_a_metadata_watch_ends_nothing(api: ApiServer, told: Told) -> None:
+    async with metadata_watched(api, told) as signs:
+        large = a_config_map("large")
+        large["metadata"]["ownerReferences"] = [{"name": "<" * 5 * 2**20}]
+        api.put(CONFIG_MAPS, large)
+        await until(lambda: ("seen", "large") in told.events, "a list tells of it")
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        await until(lambda: ("seen", "code") in told.events, "and the watch goes on")
+        await until(lambda: not signs.troubles, "all is well")
+
+
+async def test_whatever_a_metadata_watch_raises_is_tried_again(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, broken = Client.watch_metadata, [True]
+
+    async def watch_once_broken(*arguments: Any) -> None:
+        if broken.pop() if broken else False:
+            raise KeyError("of strangers' bytes")
+        await plain(*arguments)
+
+    monkeypatch.setattr(Client, "watch_metadata", watch_once_broken)
+    async with metadata_watched(api, told):
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        await until(lambda: ("seen", "code") in told.events, "it goes on")

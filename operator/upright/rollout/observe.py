@@ -116,6 +116,8 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         return _version(world, namespace, spec.model_version)
     if spec.latest is None:
         return None
+    if (going := _under_way(resource, world)) is not None:
+        return going
     serving = _version(world, namespace, stable.model_version) if stable else None
     for manifest in reversed(world.indexed(READY_VERSIONS_BY_MODEL, namespace, spec.latest.model)):
         version = _readable(manifest)
@@ -131,6 +133,22 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         ):
             return version
     return serving
+
+
+def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
+    """The candidate of a followed model whose pods have been ready, and which nothing holds: it goes on to its end
+    whatever is made meanwhile. Else versions that come faster than the steps would end each other for ever.
+    """
+    spec, status, arm = resource.spec, resource.status, resource.status.candidate
+    held = any(one.type == "Stalled" for one in status.conditions)
+    if arm is None or arm.leaving or held or spec.latest is None or resource.wants_retry:
+        return None
+    if not (arm.step or arm.step_since or arm.step_spent is not None or arm.finishing or arm.repairing):
+        return None
+    version = _version(world, resource.metadata.namespace, arm.model_version)
+    if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:
+        return None
+    return version if revision(version, spec.serving) == arm.revision else None
 
 
 def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rejection]:

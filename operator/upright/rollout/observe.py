@@ -42,8 +42,8 @@ class Observed:
     """What the pods of a revision are made of, by revision, where its workload or record is missing or changed."""
     pods: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
     """Pods that are not being deleted, of our workloads, by revision."""
-    lost: Mapping[str, int] = field(default_factory=dict)
-    """How many pods of our workloads have failed as a whole, by revision."""
+    lost: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
+    """Pods of our workloads that failed as a whole, by revision."""
     strangers: Sequence[str] = ()
     """Names of such pods that bear our label, and belong to no workload of ours."""
     services: Mapping[str, Manifest] = field(default_factory=dict)
@@ -225,14 +225,14 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
 
 def _pods(
     resource: Deployment, workloads: Mapping[str, Manifest], world: World
-) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, int], Sequence[str]]:
-    """The pods of our workloads; how many more of them have failed; and the names of other pods.
+) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, Sequence[Pod]], Sequence[str]]:
+    """The pods of our workloads; those of them that have failed; and the names of other pods.
 
     One of the candidate's that is older than its workload is of an earlier attempt.
     """
     meta, candidate = resource.metadata, resource.status.candidate
     pods: dict[str, list[Pod]] = {name: [] for name in workloads}
-    lost: dict[str, int] = {}
+    lost: dict[str, list[Pod]] = {name: [] for name in workloads}
     strangers = []
     for manifest in world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name):
         pod = read(manifest)
@@ -245,11 +245,9 @@ def _pods(
         )
         if ours and candidate and revision_name == candidate.revision:
             ours = pod.created >= datetime.fromisoformat(workload["creationTimestamp"])
-        if pod.phase == "Failed":
-            lost[revision_name] = lost.get(revision_name, 0) + (1 if ours else 0)
-        elif ours:
-            pods[revision_name].append(pod)
-        else:
+        if ours:
+            (lost if pod.phase == "Failed" else pods)[revision_name].append(pod)
+        elif pod.phase != "Failed":
             strangers.append(pod.name)
     return pods, lost, strangers
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from upright.api.names import short_hash
@@ -35,7 +34,6 @@ _METADATA = (
 )
 _NAME = ("name", "namespace", "uid", "resourceVersion")
 _TIMES = ("generation", "creationTimestamp", "deletionTimestamp")
-_SHORT = 64
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl notes it for itself."""
 
@@ -91,7 +89,7 @@ def kept(manifest: Manifest, fields: Shape | None) -> Manifest:
         "apiVersion": manifest.get("apiVersion"),
         "kind": manifest.get("kind"),
         "metadata": _identity(manifest, _METADATA),
-        **_shared(_reduced(rest, Whole.CONTENT if fields is None else fields)),
+        **_reduced(rest, Whole.CONTENT if fields is None else fields),
     }
 
 
@@ -116,7 +114,7 @@ def kept_name(manifest: Manifest) -> Manifest:
 
 
 def _identity(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
-    found = {name: _shared(value) for name in names if (value := meta(manifest).get(name)) is not None}
+    found = {name: value for name in names if (value := meta(manifest).get(name)) is not None}
     if _LAST_APPLIED in found.get("annotations", ()):
         found["annotations"] = {name: text for name, text in found["annotations"].items() if name != _LAST_APPLIED}
     return found
@@ -130,19 +128,3 @@ def _reduced(value: Any, fields: Shape | Whole) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_reduced(item, fields) for item in value]
     return value
-
-
-def _shared(value: Any) -> Any:
-    """The same, with one string wherever the same words stand: each answer of the API server brings its own."""
-    if isinstance(value, str):
-        return _one(value) if len(value) <= _SHORT else value
-    if isinstance(value, dict):
-        return {_one(name): _shared(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_shared(item) for item in value]
-    return value
-
-
-@lru_cache(16384)
-def _one(words: str) -> str:
-    return words

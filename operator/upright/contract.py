@@ -101,7 +101,7 @@ class Plan:
     """The whole new status. Conditions come without `lastTransitionTime`: the shell carries it over."""
     record: bool = True
     """Not where what is created says itself all that was decided: then nothing is written before it, and the next turn,
-    which it wakes, records what there is. A failure is recorded on this status as on any."""
+    which it wakes, records what there is. When it cannot be created, this is recorded after all."""
     create: Sequence[Manifest] = ()
     """Made once and never written again (Jobs, versions, a revision's Deployment). One that exists already is fine when
     it is ours, and is taken up when nobody controls it and it bears our labels; another one is an error."""

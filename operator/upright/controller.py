@@ -38,6 +38,7 @@ from upright.kube.errors import (
     TerminatingError,
 )
 from upright.kube.events import Recorder
+from upright.kube.keeping import LARGEST, TOO_LARGE
 from upright.kube.memory import Memory
 from upright.kube.objects import is_being_deleted, key_of, meta, type_of, uid_of
 from upright.kube.queue import Queue
@@ -62,6 +63,11 @@ OBSTACLES = frozenset(
 )
 """The reasons that the shell, and not a plan, gives for an object's standing still."""
 
+_TOO_LARGE = (
+    f"The object takes more than {LARGEST // 1024} KiB, so nothing is done for it: put what is large into a ConfigMap "
+    "or a volume, and name that here."
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -72,8 +78,11 @@ class Controller:
         self, kinds: Sequence[Kind[Any]], stores: Stores, client: Client, recorder: Recorder, metrics: Metrics
     ) -> None:
         self._stores = stores
+        self._unserved = set[str]()
         actions = Actions(client, stores, self.seen, self.gone)
-        self._loops = [_Loop(kind, stores, actions, client, recorder, metrics, self.seen) for kind in kinds]
+        self._loops = [
+            _Loop(kind, stores, actions, client, recorder, metrics, self.seen, self._unserved) for kind in kinds
+        ]
 
     def seen(self, type: ResourceType, manifest: Manifest) -> None:
         """A version of an object: from a watch, a list, or in answer to a write of ours."""
@@ -88,10 +97,20 @@ class Controller:
         """The UIDs of all objects of a namespace (or of all), as of a version: what is not among them is no more."""
         self._wake(type, self._stores.of(type).retain(there, version, namespace))
 
-    def start(self) -> None:
-        """Begin to work. Only once everything has been listed: a plan made from half of the world would be wrong."""
+    def start(self, unserved: Iterable[str] = ()) -> None:
+        """Begin to work, but not in namespaces that are `unserved`.
+
+        Only where everything has been listed: a plan made from half of the world would be wrong.
+        """
+        self._unserved.update(unserved)
         for loop in self._loops:
             loop.start()
+
+    def serve(self, namespace: str) -> None:
+        """Begin to work in a namespace, too: everything in it has been listed now."""
+        self._unserved.discard(namespace)
+        for loop in self._loops:
+            loop.serve(namespace)
 
     async def stop(self, grace: float) -> None:
         """Carry out what has been begun, and begin nothing more."""
@@ -119,6 +138,7 @@ class _Loop:
         recorder: Recorder,
         metrics: Metrics,
         seen: Callable[[ResourceType, Manifest], None],
+        unserved: Container[str],
     ) -> None:
         self.queue = Queue()
         self._kind = kind
@@ -128,6 +148,7 @@ class _Loop:
         self._recorder = recorder
         self._metrics = metrics
         self._seen = seen
+        self._unserved = unserved
         self._uids: dict[Key, str] = {}
         self._complaints: dict[Key, str] = {}
         self._unreadable: Memory[tuple[ResourceType, str], str] = Memory(REMEMBERED_COMPLAINTS)
@@ -136,6 +157,11 @@ class _Loop:
     def start(self) -> None:
         self._kind.begin(self.queue.add)
         self.queue.start(self.work, WORKERS)
+
+    def serve(self, namespace: str) -> None:
+        """Give each object of a namespace the turn that it has not had."""
+        for manifest in self._stores.all(self._kind.type, namespace):
+            self.queue.add(key_of(manifest))
 
     def wake(self, type: ResourceType, manifest: Manifest, *, changed: bool) -> None:
         """Give a turn to whomever an object concerns. `changed` says that it is not only its status that is new."""
@@ -153,6 +179,8 @@ class _Loop:
 
     async def work(self, key: Key) -> None:
         """One turn of a key. Whatever goes wrong is counted, said once, and tried again later."""
+        if key.namespace in self._unserved:
+            return
         began = time.perf_counter()
         try:
             again = await self._with_fresh_data(key)
@@ -193,6 +221,9 @@ class _Loop:
         if self._uids.setdefault(key, uid_of(resource)) != uid_of(resource):  # a namesake: the one before is no more
             self._forget(key)
             self._uids[key] = uid_of(resource)
+        if resource.get(TOO_LARGE):
+            await self._stand_still(resource, "TooLarge", _TOO_LARGE)
+            return None
         try:
             plan = self._kind.plan(await self._kind.observe(resource, self._stores))
         except ValidationError as error:
@@ -290,9 +321,12 @@ class _Loop:
 
     async def _halt(self, resource: Manifest, error: Exception) -> None:
         """No plan could be made: say why on the object, if that stays so until somebody does something about it."""
-        reason = self._lasting(resource, error)
-        if reason and await self._record(resource, halted(resource, *reason)):
-            await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
+        if reason := self._lasting(resource, error):
+            await self._stand_still(resource, *reason)
+
+    async def _stand_still(self, resource: Manifest, reason: str, message: str) -> None:
+        if await self._record(resource, halted(resource, reason, message)):
+            await self._recorder.record(resource, Event("Warning", reason, "Reconcile", message))
 
     async def _tell_obstacle(
         self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception
@@ -302,6 +336,8 @@ class _Loop:
         if reason and reason != obstacle:
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
             await self._record(self._newest(resource), _with_obstacle(plan.status, reason, resource))
+        elif not plan.record:  # else nobody would see what is about to happen
+            await self._record(self._newest(resource), _with_obstacle(plan.status, obstacle, resource))
 
     def _lasting(self, resource: Manifest, error: Exception) -> tuple[str, str] | None:
         """Reason and sentence of what stays so until somebody does something about it."""

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from upright.kube.lease import Lease, LeaseTimes
 from upright.kube.listing import Lister
 from upright.kube.metadata import watch_metadata
 from upright.kube.patience import Signs
-from upright.kube.places import places
+from upright.kube.places import Place, everywhere, one_each, places, sentences
 from upright.kube.store import Stores
 from upright.kube.watching import WatchesEndedError, watch
 from upright.metrics import Metrics
@@ -55,13 +55,15 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     """Run the operator for these kinds; returns the exit code of the process."""
     stop = _stop_at_signals()
     metrics = Metrics()
-    lease_client = Client(login, metrics.requests)  # its own connections: a renewal never waits for other requests
+    times = times or LeaseTimes()
+    # Its own connections: a renewal never waits for other requests, nor for longer than until the next one is due.
+    lease_client = Client(login, metrics.requests, longest_wait=times.retry_period)
     lease = Lease(
         lease_client,
         settings.lease_namespace,
         settings.lease_name,
         settings.identity,
-        times=times or LeaseTimes(),
+        times=times,
         monotonic=time.monotonic,
         clock=_utc_now,
     )
@@ -70,9 +72,9 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     recorder = Recorder(client, settings.identity, time.monotonic, _utc_now)
     controller = Controller(kinds, stores, client, recorder, metrics)
     wanted = places(kinds, settings.namespaces)
-    lister = Lister(client, wanted, controller.seen, controller.listed)
+    lister = Lister(client, wanted, controller.seen, controller.listed, controller.serve)
     signs = Signs(wanted)
-    health = Health(lambda: lister.missing or signs.missing)
+    health = _health(wanted, lister, signs)
     metrics.leader.set_function(lambda: float(lease.held))
 
     def watching() -> list[Coroutine[Any, Any, None]]:
@@ -93,6 +95,21 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
             return 0
         logger.info("leading as %s", settings.identity)
         return await _lead(_work(lister, controller, signs, watching), lease, health, stop)
+
+
+def _health(places: Sequence[Place], lister: Lister, signs: Signs) -> Health:
+    """What the probes say: what is wrong in some namespaces only does not make the process unready."""
+
+    def troubles() -> Mapping[Place, str]:
+        return {**signs.troubles, **lister.troubles}
+
+    def missing() -> str:
+        return sentences(troubles()) if everywhere(troubles(), places) else ""
+
+    def besides() -> str:
+        return f"ok, but not in every namespace: {sentences(one_each(troubles()))}" if troubles() else ""
+
+    return Health(missing, besides)
 
 
 async def _become_leader(lister: Lister, lease: Lease) -> None:
@@ -121,7 +138,7 @@ async def _work(
     """Work until cancelled, or until some part of it fails. What has been begun then is carried out."""
     await lister.until_complete()
     signs.begin()
-    controller.start()
+    controller.start(lister.unserved)
     try:
         async with _tasks(controller.failed(), lister.now_and_then(), *watching()) as parts:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

@@ -45,18 +45,13 @@ class Cluster:
         return run(self._kubectl(*words), input=input, check=check)
 
     def printed(self, *words: str, seconds: float) -> Iterator[Any]:
-        """The JSON documents that kubectl prints one after the other, as they come, for so many seconds at most."""
+        """The lines of JSON that kubectl prints, as they come, for so many seconds at most."""
         with subprocess.Popen(self._kubectl(*words), stdout=subprocess.PIPE, text=True) as process:
             clock = Timer(seconds, process.kill)
             clock.start()
             try:
                 assert process.stdout
-                document = list[str]()
-                for line in process.stdout:
-                    document.append(line)
-                    if line == "}\n":  # only the last brace of a document stands at the very left
-                        yield json.loads("".join(document))
-                        document.clear()
+                yield from map(json.loads, process.stdout)
             finally:
                 clock.cancel()
                 process.kill()

@@ -23,6 +23,7 @@ from tests.cluster.shell import ClusterError, Say, answers, tail, wait_until
 NODES = ("node-0", "node-1")
 # In a namespace whose name begins like this, a Job's pods run until the test ends them by a patch of their status.
 MANUAL = "manual-"
+_UNUSED = "-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller"
 # Helm too: a test that uses it should not have to wait until it is built.
 _BUILDS = (binaries.ETCD, binaries.KUBERNETES, binaries.KWOK, binaries.HELM)
 
@@ -51,7 +52,8 @@ def control_plane(say: Say, *, service_cidr: str = "10.97.0.0/24", published: st
         # An API server on loopback cannot offer itself as the Service `kubernetes`, which nobody calls here.
         start("kube-apiserver", [*components.api_server(plane), "--endpoint-reconciler-type=none"])
         wait_until(lambda: answers(f"{plane.server}/readyz", plane.keys / "ca.crt"), 90, lambda: log("kube-apiserver"))
-        start("kube-controller-manager", components.controller_manager(plane))
+        # Nobody sends requests to pods that are only played.
+        start("kube-controller-manager", [*components.controller_manager(plane), f"--controllers=*,{_UNUSED}"])
         start("kube-scheduler", components.scheduler(plane))
         start(
             "kwok",

@@ -94,6 +94,8 @@ class Proxy:
             self.refused[fault.status] += 1
             status = {"kind": "Status", "apiVersion": "v1", "code": fault.status, "message": fault.message}
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+            if fault.status == 429:  # in plain text, as what is too much for an API server
+                return web.Response(status=429, text=fault.message, headers=headers)
             return web.json_response(status, status=fault.status, headers=headers)
         if fault.stale and request.path_qs in self._first:
             code, body = self._first[request.path_qs]

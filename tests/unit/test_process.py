@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.integration.toy import CONFIG_MAPS, SERVICES, TOYS, Toys
 from tests.unit.kube.api_server import ApiServer, refused
@@ -58,6 +59,9 @@ class Running:
     def holder(self) -> str:
         return str(self.api.get(LEASES, "shop", "upright-operator").get("spec", {}).get("holderIdentity", ""))
 
+    def renewed(self) -> str:
+        return str(self.api.get(LEASES, "shop", "upright-operator").get("spec", {}).get("renewTime", ""))
+
     async def ends(self) -> int:
         async with asyncio.timeout(20):
             return await self.task
@@ -73,12 +77,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def operator(api: ApiServer, monkeypatch: pytest.MonkeyPatch, identity: str = "me") -> AsyncIterator[Running]:
+async def operator(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, identity: str = "me", namespaces: tuple[str, ...] = ("shop",)
+) -> AsyncIterator[Running]:
     monkeypatch.setattr(main, "login", api.login)
     with socket.create_server(("", 0)) as free:
         port = int(free.getsockname()[1])
     settings = Settings(
-        namespaces=("shop",),
+        namespaces=namespaces,
         lease_namespace="shop",
         identity=identity,
         metrics_port=port,
@@ -145,16 +151,18 @@ async def test_a_watch_that_dies_ends_the_process_which_gives_its_lease_back(run
     assert running.holder() == ""
 
 
-async def test_a_mistake_in_what_watches_metadata_ends_the_process_too(
+async def test_a_mistake_in_what_watches_metadata_is_said_and_ends_nothing(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> Any:
         raise KeyError("metadata")
 
-    monkeypatch.setattr("upright.kube.metadata.version_of", broken)
-    running.api.put(CONFIG_MAPS, {"metadata": {"name": "code", "namespace": "shop"}})
-    assert await running.ends() == 1
-    assert running.holder() == ""
+    with monkeypatch.context() as patched:
+        patched.setattr("upright.kube.metadata.version_of", broken)
+        running.api.put(CONFIG_MAPS, {"metadata": {"name": "code", "namespace": "shop"}})
+        await running.until_it_says("/readyz", 503, "cannot watch configmaps in namespace shop: KeyError('metadata')")
+    await running.until_it_says("/readyz", 200)
+    assert running.holder() == "me"
 
 
 async def test_an_api_server_that_is_gone_costs_the_lease(running: Running) -> None:
@@ -198,3 +206,68 @@ async def test_a_list_that_takes_longer_than_the_lease_does_not_lose_it(
         api.put(TOYS, a_toy())
         await one.until(lambda: one.status("bear"))
         assert not one.task.done()
+
+
+def of_team(name: str) -> dict[str, Any]:
+    toy = a_toy(name, uid=name)
+    toy["metadata"]["namespace"] = "team"
+    return toy
+
+
+@pytest.mark.parametrize("resource", ["", "services", "configmaps"])
+async def test_a_namespace_that_is_gone_keeps_no_other_from_being_served(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, resource: str
+) -> None:
+    """Be it all of it or only one resource that cannot be listed."""
+    api.fault = only(f"/namespaces/team/{resource}", 403)
+    api.put(TOYS, of_team("theirs"))
+    async with operator(api, monkeypatch, namespaces=("team", "shop")) as one:
+        api.put(TOYS, a_toy())
+        await one.until(lambda: one.status("bear"))
+        api.put(TOYS, of_team("later"))
+        await one.until_it_says("/readyz", 200, "ok, but not in every namespace: cannot")
+        assert "team" in (await one.get("/readyz"))[1]
+        api.put(TOYS, a_toy("doll", uid="doll"))
+        await one.until(lambda: one.status("doll"))
+        assert not any("status" in api.get(TOYS, "team", name) for name in ("theirs", "later")), "half of it is known"
+        api.fault = lambda _: None
+        await one.until(lambda: all("status" in api.get(TOYS, "team", name) for name in ("theirs", "later")))
+        await one.until(lambda: api.watches() == 6)
+        assert await one.get("/readyz") == (200, "ok\n")
+    said = [each.message for each in caplog.records if each.message.startswith("not served")]
+    assert len(said) == 1, "once"
+
+
+async def test_a_namespace_that_goes_while_it_is_served_does_not_make_the_process_unready(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with operator(api, monkeypatch, namespaces=("team", "shop")) as one:
+        await one.until(lambda: api.watches() == 6)
+        api.fault = only("/namespaces/team/", 403)
+        api.cut()
+        await one.until_it_says("/readyz", 200, "ok, but not in every namespace: cannot watch")
+        api.put(TOYS, a_toy())
+        await one.until(lambda: one.status("bear"))
+        api.fault = only("/namespaces/(team|shop)/(toys|services|configmaps)", 403)
+        api.cut()
+        await one.until_it_says("/readyz", 503, "shop")
+
+
+async def test_a_process_waits_while_no_namespace_can_be_served(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.fault = only("/toys", 404)
+    async with operator(api, monkeypatch, namespaces=("team", "shop")) as one:
+        await one.until_it_says("/readyz", 503, "install its CustomResourceDefinition")
+        api.fault = lambda _: None
+        api.put(TOYS, a_toy())
+        await one.until(lambda: one.status("bear") and api.watches() == 6)
+
+
+async def test_one_429_does_not_cost_the_lease(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LONGEST_WAIT", 30.0)
+    refusals = [web.Response(status=429, text="Too many requests.", headers={"Retry-After": "8"})]
+    running.api.fault = lambda request: refusals.pop() if refusals and "/leases/" in request.path else None
+    renewed = running.renewed()
+    await running.until(lambda: not refusals and running.renewed() != renewed)
+    assert not running.task.done()

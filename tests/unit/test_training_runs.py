@@ -218,6 +218,22 @@ async def test_a_run_that_waited_is_recorded_as_its_job_tells() -> None:
     )
 
 
+async def test_of_a_job_without_a_record_the_recorded_run_knows_better() -> None:
+    """An operator of before the record ended between making the Job and its next write."""
+    cluster = Cluster(output={"store": "pvc://later"}, parameters={"depth": 4})
+    cluster.annotate(run_requested="monday")
+    await cluster.settle()
+    waited = cluster.runs[0]
+    cluster.put(names.CLAIMS, "later")
+    await cluster.turn()
+    del cluster.job("churn-1")["metadata"]["annotations"]
+    cluster.change(parameters={"depth": 9})
+    await cluster.turn()
+    assert {name: cluster.runs[0][name] for name in ("inputs", "request")} == {
+        name: waited[name] for name in ("inputs", "request")
+    }
+
+
 async def test_parameters_made_invalid_while_a_run_waits_are_said_and_mended() -> None:
     cluster = Cluster(output={"store": "pvc://later"})
     await cluster.settle()

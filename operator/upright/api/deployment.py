@@ -86,7 +86,7 @@ class Rollout(Resource):
     )
     startup_deadline: Duration = Field(
         timedelta(minutes=10),
-        description="A candidate whose pods are not all ready for so long, in any step, is rejected.",
+        description="A candidate with a pod that was started and is not ready for so long, in any step, is rejected.",
     )
     restarts: int = Field(
         3,
@@ -253,7 +253,7 @@ class Arm(Resource):
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )
     lacking_since: datetime | None = Field(
-        None, description="Candidate only: since when there has been no room in the cluster for its pods."
+        None, description="Candidate only: since when the cluster has not made or started all its pods."
     )
     repairing: bool | None = Field(
         None, description="Candidate only: it gets all pods because the stable version serves nothing."

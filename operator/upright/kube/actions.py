@@ -86,8 +86,8 @@ class Actions:
 
     async def refresh(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         """What is there now, past the watches."""
+        known = self._stores.of(type).get(Key(namespace, name))  # what comes while we ask is not judged by the answer
         found = await self._client.get(type, namespace, name)
-        known = self._stores.of(type).get(Key(namespace, name))
         if known is not None and (found is None or uid_of(found) != uid_of(known)):
             self._gone(type, known)
         if found is not None:

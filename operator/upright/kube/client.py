@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import Counter
 
@@ -20,6 +21,7 @@ from upright.kube.errors import (
     ConflictError,
     NotFoundError,
     NotLeaderError,
+    TooLargeError,
     UnreachableError,
     refusal,
 )
@@ -29,6 +31,8 @@ FIELD_MANAGER = "upright"
 REQUEST_TIMEOUT = 10.0
 LIST_TIMEOUT = 60.0
 PAGE = 500
+PAGE_BYTES = 16 * 1024**2
+"""A page with more is asked for anew with fewer objects: how large they are is for strangers to say."""
 ATTEMPTS = 5
 """How often a request is sent that is answered by 429, each time after the wait that the API server asked for."""
 WATCH_SECONDS = 240
@@ -53,7 +57,7 @@ class Client:
     """Requests to the API server.
 
     `fence` returns for how many seconds from now a write may still be under way: none are sent when it is not
-    positive, and none outlasts it.
+    positive, and none outlasts it. `longest_wait` bounds, in seconds, for how long the API server can hold it off.
     """
 
     def __init__(
@@ -61,10 +65,12 @@ class Client:
         login: Callable[[], Awaitable[Configuration]],
         requests: Counter,
         fence: Callable[[], float] = lambda: math.inf,
+        longest_wait: float = math.inf,
     ) -> None:
         self._login = login
         self._requests = requests
         self._fence = fence
+        self._longest_wait = longest_wait
         self._session: _Session | None = None
         self._logging_in = asyncio.Lock()
         self._open_at = 0.0  # loop time before which the API server wants no request of ours
@@ -91,7 +97,16 @@ class Client:
         accept = METADATA_LIST if metadata else JSON
         following: str | None = ""
         while following is not None:
-            page = await self._send("list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept)
+            try:
+                page = await self._send(
+                    "list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept, most=PAGE_BYTES
+                )
+            except TooLargeError:
+                if size == 1:
+                    raise
+                size = max(1, size // 8)
+                query["limit"] = str(size)
+                continue
             try:
                 items = [
                     _identity(type, item) if metadata else {**_kind(type), **item} for item in page.get("items") or ()
@@ -132,6 +147,8 @@ class Client:
                             status, answer = int(item.get("code") or 500), item
                         else:
                             deliver(event, _identity(type, item))
+        except LineTooLong as error:
+            raise TooLargeError(f"an object among {type} is too large for its changes to be watched") from error
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
             if began and not isinstance(error, TimeoutError):
                 return
@@ -141,7 +158,7 @@ class Client:
         if status == 401:
             await self._log_in(session)
         if status:
-            self._is_closed_by(response)
+            self._is_closed_by(response, answer)
             raise refusal("watch", type, namespace, "", "", status, answer)
 
     async def warnings(self, of: Reference) -> Sequence[Manifest]:
@@ -228,7 +245,9 @@ class Client:
         content: str = JSON,
         accept: str = JSON,
         limit: float = REQUEST_TIMEOUT,
+        most: float = math.inf,
     ) -> dict[str, Any]:
+        """Send and return the answer, which may have `most` bytes. Raises ApiError."""
         path = path_of(type, namespace, name, subresource)
         counted = f"{type}/{subresource}" if subresource else str(type)
         target = " ".join(filter(None, (counted, f"{namespace}/{name}".strip("/"))))
@@ -240,7 +259,7 @@ class Client:
             try:
                 async with asyncio.timeout(limit), self._lent() as session:
                     response = await self._ask(session, method, path, query, body, content, accept)
-                    status, answer = response.status, _json(await response.read())
+                    status, answer = response.status, _json(await _read(response, most, target))
             except (TimeoutError, OSError, aiohttp.ClientError) as error:
                 self._requests.labels(verb=verb, resource=counted, code="none").inc()
                 cause = f"no answer within {limit:.0f} s" if isinstance(error, TimeoutError) else str(error)
@@ -249,7 +268,7 @@ class Client:
             if status == 401 and not logged_in:
                 await self._log_in(session)
                 logged_in = True
-            elif not self._is_closed_by(response):
+            elif not self._is_closed_by(response, answer):
                 break
         if 200 <= status < 300:
             if "metadata" not in answer and answer.get("kind") != "Status":
@@ -282,12 +301,16 @@ class Client:
     async def _until_open(self) -> None:
         await asyncio.sleep(max(0.0, self._open_at - asyncio.get_running_loop().time()))
 
-    def _is_closed_by(self, response: aiohttp.ClientResponse) -> bool:
-        """Whether the API server wants no request of ours for a while: none is sent then."""
+    def _is_closed_by(self, response: aiohttp.ClientResponse, answer: Mapping[str, Any]) -> bool:
+        """Whether the API server wants no request of ours for a while: none is sent then.
+
+        What it lets in no further it refuses in plain words. A `Status` comes from behind that door, say from an
+        admission webhook, and is about this one request: it fails, and no other waits.
+        """
         wait = seconds_to_wait(response.status, response.headers.get("Retry-After"))
-        if wait is None:
+        if wait is None or answer.get("kind") == "Status":
             return False
-        self._open_at = max(self._open_at, asyncio.get_running_loop().time() + wait)
+        self._open_at = max(self._open_at, asyncio.get_running_loop().time() + min(wait, self._longest_wait))
         return True
 
     @contextlib.asynccontextmanager
@@ -335,6 +358,17 @@ def path_of(type: ResourceType, namespace: str, name: str = "", subresource: str
     root = f"/apis/{type.group}/{type.version}" if type.group else f"/api/{type.version}"
     parts = [root, f"namespaces/{namespace}" if namespace else "", type.plural, name, subresource]
     return "/".join(filter(None, parts))
+
+
+async def _read(response: aiohttp.ClientResponse, most: float, what: str) -> bytes:
+    chunks, size = list[bytes](), 0
+    async for chunk in response.content.iter_chunked(2**16):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > most:
+            response.close()
+            raise TooLargeError(f"the answer about {what} has more than {most} bytes")
+    return b"".join(chunks)
 
 
 def _kind(type: ResourceType) -> dict[str, Any]:

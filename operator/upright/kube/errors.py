@@ -49,6 +49,12 @@ class ExpiredError(RefusedError):
     reason = "Expired"
 
 
+class TooLargeError(ApiError):
+    """An answer, or a line of a watch, is larger than what is taken in at once."""
+
+    reason = "TooLarge"
+
+
 class ForbiddenError(RefusedError):
     """RBAC does not allow it."""
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from upright.api.names import EVENTS
 from upright.contract import Event, Manifest, Reference
 from upright.kube.client import Client
-from upright.kube.conditions import cut
 from upright.kube.errors import ApiError, ConflictError, NotFoundError, NotLeaderError, TerminatingError
 from upright.kube.memory import Memory
 from upright.kube.objects import meta, name_of, namespace_of, uid_of
@@ -23,6 +22,7 @@ QUIET = 60.0
 BURST = 25
 REFILL = 60.0
 """An object may have BURST events at once, and one more each REFILL seconds: whatever we do, it is never a flood."""
+LONGEST_NOTE = 1024
 REMEMBERED = 4096
 REMEMBERED_TOLD = 16384
 _FIGURE = re.compile(r"(?<![\w.-])\d+(\.\d+)?(?![\w-])")
@@ -135,7 +135,7 @@ class Recorder:
             "type": event.type,
             "reason": event.reason,
             "action": event.action,
-            "note": cut(event.message),
+            "note": _note(event.message),
             "regarding": {
                 "apiVersion": resource["apiVersion"],
                 "kind": resource["kind"],
@@ -151,6 +151,12 @@ def _name(resource: Manifest, event: Event, at: datetime) -> str:
     """The same in every process, for an object's event of a reason and a time."""
     what = f"{uid_of(resource)} {event.reason} {at.astimezone(UTC).isoformat()}"
     return f"{name_of(resource)}.{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+
+
+def _note(message: str) -> str:
+    """What fits: its limit is in bytes."""
+    encoded = message.encode()
+    return message if len(encoded) <= LONGEST_NOTE else encoded[: LONGEST_NOTE - 3].decode(errors="ignore") + "…"
 
 
 def _micro(time: datetime) -> str:

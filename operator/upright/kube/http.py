@@ -22,6 +22,8 @@ class Health:
 
     missing: Callable[[], str]
     """What keeps the process from being ready, in a sentence; empty when nothing does."""
+    besides: Callable[[], str] = lambda: ""
+    """What is wrong of which a process says that it is ready all the same."""
     ended: str = ""
     """Why the process ends and is to be started again, as soon as that is so: should it hang, others see it."""
 
@@ -37,7 +39,7 @@ async def serving(registry: CollectorRegistry, port: int, health: Health) -> Asy
         return _answer(health.ended)
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer(health.ended or health.missing())
+        return _answer(health.ended or health.missing(), health.besides())
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
@@ -56,5 +58,5 @@ async def serving(registry: CollectorRegistry, port: int, health: Health) -> Asy
         await runner.cleanup()
 
 
-def _answer(wrong: str) -> web.Response:
-    return web.Response(text=f"{wrong or 'ok'}\n", status=503 if wrong else 200)
+def _answer(wrong: str, besides: str = "") -> web.Response:
+    return web.Response(text=f"{wrong or besides or 'ok'}\n", status=503 if wrong else 200)

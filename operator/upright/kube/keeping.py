@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from upright.api.names import short_hash
@@ -34,9 +33,31 @@ _METADATA = (
     "finalizers",
 )
 _NAME = ("name", "namespace", "uid", "resourceVersion")
-_SHORT = 64
+_TIMES = ("generation", "creationTimestamp", "deletionTimestamp")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl notes it for itself."""
+
+
+LARGEST = 1024**2
+"""Of what `weight` says. A larger object is of no use to anybody, and taking it in would hold up all others."""
+TOO_LARGE = "tooLarge"
+"""Set in what is kept of one."""
+
+
+def weight(value: Any) -> int:
+    """About how many bytes an object takes as JSON, and 16 more for each part; it is not counted far beyond LARGEST."""
+    found, left = 0, [value]
+    while left and found <= LARGEST:
+        part = left.pop()
+        found += 16
+        if isinstance(part, str):
+            found += len(part)
+        elif isinstance(part, Mapping):
+            left.extend(part)
+            left.extend(part.values())
+        elif isinstance(part, Sequence):
+            left.extend(part)
+    return found
 
 
 def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
@@ -55,13 +76,20 @@ def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
 
 
 def kept(manifest: Manifest, fields: Shape | None) -> Manifest:
-    """What is kept of an object beside who it is; None: everything."""
+    """What is kept of an object beside who it is; None: everything. Of one that is too large only which it is, and
+    what it says of itself.
+    """
+    if weight(manifest) > LARGEST:
+        status = manifest.get("status")
+        found = {"status": status} if isinstance(status, Mapping) and weight(status) <= LARGEST else {}
+        name = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind")}
+        return {**name, "metadata": _identity(manifest, (*_NAME, *_TIMES)), **found, TOO_LARGE: True}
     rest = {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
     return {
         "apiVersion": manifest.get("apiVersion"),
         "kind": manifest.get("kind"),
         "metadata": _identity(manifest, _METADATA),
-        **_shared(_reduced(rest, Whole.CONTENT if fields is None else fields)),
+        **_reduced(rest, Whole.CONTENT if fields is None else fields),
     }
 
 
@@ -86,7 +114,7 @@ def kept_name(manifest: Manifest) -> Manifest:
 
 
 def _identity(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
-    found = {name: _shared(value) for name in names if (value := meta(manifest).get(name)) is not None}
+    found = {name: value for name in names if (value := meta(manifest).get(name)) is not None}
     if _LAST_APPLIED in found.get("annotations", ()):
         found["annotations"] = {name: text for name, text in found["annotations"].items() if name != _LAST_APPLIED}
     return found
@@ -100,19 +128,3 @@ def _reduced(value: Any, fields: Shape | Whole) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_reduced(item, fields) for item in value]
     return value
-
-
-def _shared(value: Any) -> Any:
-    """The same, with one string wherever the same words stand: each answer of the API server brings its own."""
-    if isinstance(value, str):
-        return _one(value) if len(value) <= _SHORT else value
-    if isinstance(value, dict):
-        return {_one(name): _shared(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_shared(item) for item in value]
-    return value
-
-
-@lru_cache(16384)
-def _one(words: str) -> str:
-    return words

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -116,7 +116,7 @@ class Lease:
             if found is None:
                 await self._client.create(LEASES, self._manifest({}, {}))
             elif self._may_be_ours:
-                await self._client.replace(LEASES, self._manifest(meta(found), found["spec"]))
+                await self._client.replace(LEASES, self._manifest(meta(found), _spec(found)))
             else:
                 return False
         self._renewed = sent
@@ -130,20 +130,18 @@ class Lease:
         try:
             async with _bounded(self._times.attempt):
                 found = await self._client.get(LEASES, self._namespace, self._name)
-                if found is not None and found["spec"].get("holderIdentity") == self._identity:
-                    released = self._manifest(meta(found), found["spec"])
+                if found is not None and _spec(found).get("holderIdentity") == self._identity:
+                    released = self._manifest(meta(found), _spec(found))
                     released["spec"]["holderIdentity"] = ""
                     await self._client.replace(LEASES, released)
         except ApiError as error:
             logger.warning("leader election: could not give the lease back, another waits for its end: %s", error)
 
     def _may_take(self, found: Manifest) -> bool:
-        holder, version = found["spec"].get("holderIdentity"), meta(found)["resourceVersion"]
+        holder, version = _spec(found).get("holderIdentity"), meta(found)["resourceVersion"]
         if version != self._seen[0]:
             self._seen = (version, self._monotonic())
-        lapsed = self._monotonic() >= self._seen[1] + (
-            found["spec"].get("leaseDurationSeconds") or self._times.duration
-        )
+        lapsed = self._monotonic() >= self._seen[1] + (_spec(found).get("leaseDurationSeconds") or self._times.duration)
         return not holder or holder == self._identity or lapsed
 
     def _manifest(self, metadata: Any, before: Any) -> dict[str, Any]:
@@ -161,6 +159,11 @@ class Lease:
                 "leaseTransitions": before.get("leaseTransitions", 0) + (1 if changed and before else 0),
             },
         }
+
+
+def _spec(found: Manifest) -> Mapping[str, Any]:
+    """What is written on a Lease. One that was made by hand may say nothing: nobody holds it."""
+    return found.get("spec") or {}
 
 
 @contextlib.asynccontextmanager

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence, Set
 
 from upright.contract import Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError, NotFoundError
 from upright.kube.objects import uid_of
-from upright.kube.places import Place
+from upright.kube.places import Place, everywhere, sentences
 
 RETRY = 5.0
 RELIST = 600.0
@@ -37,34 +37,38 @@ async def take_in(client: Client, place: Place, seen: Told, listed: Listed) -> i
 
 
 class Lister:
-    """Lists everything that is watched, in one namespace after the other."""
+    """Lists everything that is watched, in one namespace after the other.
 
-    def __init__(self, client: Client, places: Sequence[Place], seen: Told, listed: Listed) -> None:
+    Each namespace is served once everything in it has been listed, whatever becomes of the others: one may be gone, or
+    somebody may have taken away what the operator may do there.
+    """
+
+    def __init__(
+        self, client: Client, places: Sequence[Place], seen: Told, listed: Listed, serve: Callable[[str], None]
+    ) -> None:
         self._client = client
         self._places = places
         self._seen = seen
         self._listed = listed
+        self._serve = serve
+        self._several = len({place.namespace for place in places}) > 1
         self._wanted: dict[Place, None] = {}
         self._asked = asyncio.Event()
-        self.missing = "nothing has been listed yet"
-        """What stands in the way of listing everything, in a sentence; empty once it has been done."""
+        self._said = ""
+        self._complaints: dict[Place, str] = {}
+        self.unserved = {place.namespace for place in places}
+        """Namespaces (the empty one is all of them) of which not everything has been listed yet."""
+        self.troubles: Mapping[Place, str] = dict.fromkeys(places, "nothing has been listed yet")
+        """What stands in the way of serving them, in a sentence."""
 
     async def until_possible(self) -> None:
-        """Wait for whatever is missing to list everything: resources, permissions, the API server itself."""
-        await self._until(self._try)
+        """Wait for whatever is missing to list a namespace: resources, permissions, the API server itself."""
+        await _until(lambda: self._free(self._try))
+        self.troubles = {}  # while another leads nobody looks again, and would take back what is mended
 
     async def until_complete(self) -> None:
-        """List everything once, waiting for whatever is missing."""
-        await self._until(self._take_in)
-
-    async def _until(self, look: Callable[[Place], Awaitable[object]]) -> None:
-        while True:
-            before, self.missing = self.missing, " ".join(await _complaints(self._places, look))
-            if not self.missing:
-                return
-            if self.missing != before:
-                logger.warning("not ready: %s Waiting; nothing needs to be restarted.", self.missing)
-            await asyncio.sleep(RETRY)
+        """List everything once, waiting for whatever is missing to serve at least one namespace."""
+        await _until(self._serve_more)
 
     def again(self, place: Place) -> None:
         """List a place soon: its watch has begun anew, and does not tell of an object that vanished before."""
@@ -72,16 +76,64 @@ class Lister:
         self._asked.set()
 
     async def now_and_then(self) -> None:
-        """List again for ever: what is asked for at once, and everything every ten minutes."""
+        """List again for ever: what is asked for at once, everything every ten minutes, and soon what has failed."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + RELIST
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RELIST):
+                async with asyncio.timeout_at(min(due, clock() + RETRY) if self._wanted or self.unserved else due):
                     await self._asked.wait()
-            places = list(self._wanted) or self._places
-            self._wanted.clear()
             self._asked.clear()
-            for complaint in await _complaints(places, self._take_in):
-                logger.warning("relisting: %s", complaint)
+            if self.unserved:
+                for namespace in await self._serve_more():
+                    logger.warning("serving namespace %s, too", namespace)
+            wanted, self._wanted = self._wanted, {}
+            places: Iterable[Place] = wanted
+            if clock() >= due:
+                places, due = self._places, clock() + RELIST
+            await self._relist([place for place in places if place.namespace not in self.unserved])
+            self._wanted |= {place: None for place in wanted if self._complaints.get(place)}
+
+    async def _relist(self, places: Sequence[Place]) -> None:
+        complaints = {place: await _trouble(place, self._take_in) for place in places}
+        new = {place: said for place, said in complaints.items() if said and said != self._complaints.get(place)}
+        for complaint in dict.fromkeys(new.values()):
+            logger.warning("relisting: %s", complaint)
+        self._complaints |= complaints
+
+    async def _serve_more(self) -> Collection[str]:
+        """List what is not served, and serve what has been listed. Returns which namespaces that is."""
+        free = await self._free(self._take_in)
+        self.unserved -= free
+        for namespace in free:
+            self._serve(namespace)
+        return free
+
+    async def _free(self, look: Callable[[Place], Awaitable[None]]) -> Set[str]:
+        """Look at what is not served. Returns the namespaces in which nothing stands in the way."""
+        found = dict[Place, str]()
+        # Of several namespaces one is left at the first thing that is in the way, which is looked at first the next
+        # time: a namespace that is gone costs one request, and is told of once.
+        for place in sorted(self._places, key=lambda place: place not in self.troubles):
+            left = self._several and place.namespace in {each.namespace for each in found}
+            if place.namespace in self.unserved and not left and (trouble := await _trouble(place, look)):
+                found[place] = trouble
+        self.troubles = found
+        self._tell()
+        return self.unserved - {place.namespace for place in found}
+
+    def _tell(self) -> None:
+        said, self._said = self._said, sentences(self.troubles)
+        if self._said in ("", said):
+            return
+        if everywhere(self.troubles, self._places):
+            logger.warning("not ready: %s Waiting; nothing needs to be restarted.", self._said)
+        else:
+            logger.warning(
+                "not served: %s Other namespaces are, and these will be as soon as that is mended; nothing needs to be "
+                "restarted. A namespace that is gone for good is to be taken out of those to look after.",
+                self._said,
+            )
 
     async def _take_in(self, place: Place) -> None:
         await take_in(self._client, place, self._seen, self._listed)
@@ -90,19 +142,22 @@ class Lister:
         await anext(self._client.pages(place.type, place.namespace, place.selector, metadata=place.metadata, size=1))
 
 
-async def _complaints(places: Sequence[Place], look: Callable[[Place], Awaitable[object]]) -> Iterable[str]:
-    """List places; returns what stands in the way, once for each resource."""
-    complaints = dict[ResourceType, str]()
-    for place in places:
-        if place.type in complaints:
-            continue
-        try:
-            await look(place)
-        except NotFoundError:
-            complaints[place.type] = crd_missing(place.type)
-        except ApiError as error:
-            complaints[place.type] = f"{error}."
-    return complaints.values()
+async def _until(step: Callable[[], Awaitable[Collection[str]]]) -> None:
+    while True:
+        if await step():
+            return
+        await asyncio.sleep(RETRY)
+
+
+async def _trouble(place: Place, look: Callable[[Place], Awaitable[None]]) -> str:
+    """Look at a place; returns what stands in the way, in a sentence, if something does."""
+    try:
+        await look(place)
+    except NotFoundError:
+        return crd_missing(place.type)
+    except ApiError as error:
+        return f"{error}."
+    return ""
 
 
 def crd_missing(type: ResourceType) -> str:

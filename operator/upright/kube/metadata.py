@@ -4,16 +4,19 @@ Kopf cannot ask for metadata alone, and whole ConfigMaps of a whole cluster woul
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from upright.contract import Manifest
 from upright.kube.client import Client
 from upright.kube.connection import LONGEST_WAIT
-from upright.kube.errors import ApiError, ExpiredError
+from upright.kube.errors import ApiError, ExpiredError, TooLargeError
 from upright.kube.listing import Listed, Told, take_in
 from upright.kube.objects import version_of
 from upright.kube.patience import Signs, delays
 from upright.kube.places import Place
+
+logger = logging.getLogger(__name__)
 
 
 async def watch_metadata(
@@ -42,10 +45,14 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Told, gone: T
                 version = await take_in(client, place, seen, listed)
             signs.well(place)
             await client.watch_metadata(place.type, place.namespace, version, deliver)
-        except ExpiredError:
-            version = 0
+        except (ExpiredError, TooLargeError):
+            version = 0  # a list goes on behind it
         except ApiError as error:
             signs.troubled(place, f"{error}.")
+        except Exception as error:  # what strangers write must not end the watches of all
+            version = 0
+            signs.troubled(place, f"cannot watch {place}: {error!r}.")
+            logger.exception("watching %s", place)
         if asyncio.get_running_loop().time() > began + LONGEST_WAIT:
             waits = delays()
         await asyncio.sleep(next(waits))

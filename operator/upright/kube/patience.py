@@ -11,10 +11,11 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 import aiohttp
 from kubernetes.aio.client import Configuration
+from yarl import URL
 
 from upright.kube.client import path_of
 from upright.kube.connection import LONGEST_WAIT, authorization, seconds_to_wait
@@ -42,10 +43,10 @@ class Signs:
         self._asked = dict[Place, float]()
 
     @property
-    def missing(self) -> str:
-        """What keeps watches from telling of changes, in sentences; empty when nothing does."""
-        silent = [f"nothing has been heard of the watch of {place}." for place in self.silent(UNHEARD_OF)]
-        return " ".join(dict.fromkeys([*filter(None, self._troubles.values()), *silent]))
+    def troubles(self) -> Mapping[Place, str]:
+        """What keeps a watch from telling of changes, in a sentence; nothing of those that do."""
+        silent = {place: f"nothing has been heard of the watch of {place}." for place in self.silent(UNHEARD_OF)}
+        return silent | {place: trouble for place, trouble in self._troubles.items() if trouble}
 
     def begin(self) -> None:
         """From now on each watch is expected to be heard of."""
@@ -78,8 +79,10 @@ class Patience:
         signs: Signs,
         login: Callable[[], Awaitable[Configuration]],
         listed: Callable[[Place], None],
+        server: str,
     ) -> None:
-        self._places = {path_of(place.type, place.namespace): place for place in places}
+        root = URL(server).path.rstrip("/")  # that of a proxy which serves several clusters
+        self._places = {root + path_of(place.type, place.namespace): place for place in places}
         self._signs = signs
         self._login = login
         self._listed = listed

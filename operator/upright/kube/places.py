@@ -1,6 +1,6 @@
 """What is watched: each resource, in each namespace that is looked after."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,3 +34,18 @@ def places(kinds: Sequence[Kind[Any]], namespaces: Iterable[str]) -> list[Place]
         for each in dict.fromkeys([*whole, *partial])
         for namespace in dict.fromkeys(namespaces) or ("",)
     ]
+
+
+def sentences(troubles: Mapping[Place, str]) -> str:
+    """What is wrong, each thing once."""
+    return " ".join(dict.fromkeys(troubles.values()))
+
+
+def everywhere(troubles: Mapping[Place, str], places: Iterable[Place]) -> bool:
+    """Whether there is something wrong in each namespace."""
+    return {place.namespace for place in troubles} == {place.namespace for place in places}
+
+
+def one_each(troubles: Mapping[Place, str]) -> Mapping[Place, str]:
+    """One thing that is wrong in each namespace: one that is gone would be told of again for each resource."""
+    return {place: troubles[place] for place in {place.namespace: place for place in troubles}.values()}

@@ -111,6 +111,7 @@ class Queue:
                 self._working.discard(key)
                 if (rested := self._once_more.pop(key, None)) is not None:
                     self.add(key, rested=rested)
+            await asyncio.sleep(0)  # a turn may have waited for nothing, and so may all others in a long line
 
     def _silence(self, key: Key) -> None:
         if alarm := self._alarms.pop(key, None):

@@ -1,10 +1,12 @@
 """What the watches have delivered: one store per resource, indexed by owner, by our labels and as kinds ask."""
 
+import json
 import logging
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast, overload
 
@@ -17,7 +19,6 @@ from upright.kube.objects import (
     controller_uid,
     key_of,
     labels_of,
-    meta,
     name_of,
     namespace_of,
     uid_of,
@@ -27,10 +28,25 @@ from upright.kube.objects import (
 REMEMBERED_DELETIONS = 4096
 REMEMBERED_COMPLAINTS = 1024
 
-Entry = tuple[Any, str, Manifest]
-"""An object at its place in an index: its order there, its name, and the object."""
-
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An object as it is kept: as JSON it takes a third of the memory that it takes as dicts."""
+
+    uid: str
+    version: int
+    text: bytes
+
+    @property
+    def manifest(self) -> Manifest:
+        found: Manifest = json.loads(self.text)
+        return found
+
+
+Entry = tuple[Any, str, _Kept]
+"""An object at its place in an index: its order there, its name, and the object."""
 
 
 class Store:
@@ -43,7 +59,7 @@ class Store:
     ) -> None:
         self._keep = keep
         self._indexes = tuple(dict.fromkeys(indexes))
-        self._objects: dict[Key, Manifest] = {}
+        self._objects: dict[Key, _Kept] = {}
         self._found: defaultdict[tuple[Hashable, ...], _Sorted] = defaultdict(_Sorted)
         # What is late about an object that is gone (our own write's answer, a list) is ignored: up to which version, by
         # UID. One may come back with its UID, newer, when it bears our label again, by which it is watched.
@@ -54,7 +70,8 @@ class Store:
         return len(self._objects)
 
     def get(self, key: Key) -> Manifest | None:
-        return self._objects.get(key)
+        found = self._objects.get(key)
+        return None if found is None else found.manifest
 
     def kept(self, manifest: Manifest) -> Manifest:
         """What the store would keep of an object."""
@@ -77,17 +94,15 @@ class Store:
     def put(self, manifest: Manifest) -> Sequence[Manifest]:
         """Take in a version of an object. Returns the versions (old, new), or nothing if it is no news."""
         key = key_of(manifest)
-        old = self._objects.get(key)
-        if old is not None and meta(old).get("resourceVersion") == meta(manifest).get("resourceVersion"):
+        before, uid, version = self._objects.get(key), uid_of(manifest), version_of(manifest)
+        if before is not None and before.version >= version:
             return ()  # most of a list is known, and lists are long
-        version = version_of(manifest)
-        if old is not None and version_of(old) >= version:
-            return ()
-        if (self._deleted.get(uid_of(manifest)) or -1) >= version:
+        if (self._deleted.get(uid) or -1) >= version:
             return ()
         new = self._keep(manifest)
-        self._objects[key] = new
-        self._place(old, new)
+        kept = self._objects[key] = _Kept(uid, version, json.dumps(new, separators=(",", ":")).encode())
+        old = None if before is None else before.manifest
+        self._place(old, new, kept)
         return (new,) if old is None else (old, new)
 
     def remove(self, manifest: Manifest, version: int = 0) -> Sequence[Manifest]:
@@ -95,55 +110,59 @@ class Store:
         uid, gone = uid_of(manifest), max(version, version_of(manifest))
         self._deleted.set(uid, max(gone, self._deleted.get(uid) or 0))
         key = key_of(manifest)
-        old = self._objects.get(key)
-        if old is None or uid_of(old) != uid:
+        before = self._objects.get(key)
+        if before is None or before.uid != uid:
             return ()
         del self._objects[key]
-        self._place(old, None)
+        old = before.manifest
+        self._place(old, None, before)
         return (old,)
 
     def retain(self, there: Container[str], version: int, namespace: str = "") -> Sequence[Manifest]:
         """As of `version` there were just the objects with these UIDs. Returns those that turn out to be gone."""
-        known = self.all(namespace) if namespace else list(self._objects.values())
-        gone = [each for each in known if uid_of(each) not in there and version_of(each) <= version]
+        gone = [
+            kept.manifest
+            for key, kept in self._objects.items()
+            if namespace in ("", key.namespace) and kept.uid not in there and kept.version <= version
+        ]
         return [removed for manifest in gone for removed in self.remove(manifest, version)]
 
     def _at(self, *place: Hashable) -> Sequence[Manifest]:
         found = self._found.get(place)
         return found.view() if found else ()
 
-    def _place(self, old: Manifest | None, new: Manifest | None) -> None:
+    def _place(self, old: Manifest | None, new: Manifest | None, kept: _Kept) -> None:
         """Take the old version out of where it is found, and put the new one where it will be."""
         before = {} if old is None else self._places(old)
         after = {} if new is None else self._places(new)
-        for place, (order, name, _) in before.items():
-            if place not in after or after[place][0] != order:
-                self._found[place].remove(order, name)
+        for place, order in before.items():
+            if old is not None and (place not in after or after[place] != order):
+                self._found[place].remove(order, name_of(old))
                 if not self._found[place]:
                     del self._found[place]
-        for place, entry in after.items():
+        for place, order in after.items():
+            assert new is not None
             try:
-                self._found[place].put(entry)
+                self._found[place].put((order, name_of(new), kept))
             except TypeError as error:
-                self._complain(place, entry[2], error)
+                self._complain(place, new, error)
 
-    def _places(self, manifest: Manifest) -> Mapping[tuple[Hashable, ...], Entry]:
-        namespace, name = namespace_of(manifest), name_of(manifest)
-        by_name = ("", name, manifest)
-        places: dict[tuple[Hashable, ...], Entry] = {("namespace", namespace): by_name}
+    def _places(self, manifest: Manifest) -> Mapping[tuple[Hashable, ...], Any]:
+        """Where an object is found, and its order there."""
+        namespace = namespace_of(manifest)
+        places: dict[tuple[Hashable, ...], Any] = {("namespace", namespace): ""}
         if owner := controller_uid(manifest):
-            places["owner", owner] = by_name
+            places["owner", owner] = ""
         for label, value in labels_of(manifest).items():
             if label.startswith(PREFIX):
-                places["label", namespace, label, value] = by_name
+                places["label", namespace, label, value] = ""
         for index in self._indexes:
             try:
                 values, order = set(index.values(manifest)), index.order(manifest)
             except Exception as error:  # noqa: BLE001 - an object that cannot be read is not found, and harms no other
                 self._complain((index,), manifest, error)
             else:
-                entry = (order, name, manifest)
-                places.update({(index, namespace, value): entry for value in values})
+                places.update({(index, namespace, value): order for value in values})
         return places
 
     def _complain(self, place: tuple[Hashable, ...], manifest: Manifest, error: Exception) -> None:
@@ -207,10 +226,10 @@ class _View(Sequence[Manifest]):
     def __getitem__(self, at: slice) -> Sequence[Manifest]: ...
 
     def __getitem__(self, at: int | slice) -> Manifest | Sequence[Manifest]:
-        return self._entries[at][2] if isinstance(at, int) else _View(self._entries[at])
+        return self._entries[at][2].manifest if isinstance(at, int) else _View(self._entries[at])
 
     def __iter__(self) -> Iterator[Manifest]:
-        return (manifest for _, _, manifest in self._entries)
+        return (kept.manifest for _, _, kept in self._entries)
 
 
 class Stores:

@@ -56,7 +56,6 @@ async def watch(
         with contextlib.suppress(RuntimeError):  # the process has ended meanwhile
             home.call_soon_threadsafe(callback, *arguments)
 
-    patience = Patience(places, signs, login, lambda place: tell(began, place))
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -66,6 +65,7 @@ async def watch(
     @kopf.on.login(registry=registry)
     async def log_in(**_: Any) -> kopf.AiohttpSession:
         configuration = await login()
+        patience = Patience(places, signs, login, lambda place: tell(began, place), configuration.host)
         return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session(configuration, [patience]))
 
     @kopf.on.cleanup(registry=registry)

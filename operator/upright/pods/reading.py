@@ -9,7 +9,7 @@ from upright.pods.build import HTTP_PORT
 
 FIELDS = (
     *(f"spec.{field}" for field in ("hostNetwork", "containers.ports")),
-    *(f"status.{field}" for field in ("phase", "podIP")),
+    *(f"status.{field}" for field in ("phase", "reason", "message", "podIP")),
     *(f"status.conditions.{field}" for field in ("type", "status", "reason", "message", "lastTransitionTime")),
     *(
         f"status.{containers}.{field}"
@@ -23,6 +23,24 @@ _UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName",
 _NODES = frozenset({"Unknown", "ContainerStatusUnknown"})
 """What the kubelet says of a container that ended with its node."""
 _UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_OUTAGES = (
+    "toomanyrequests",
+    "too many requests",
+    "rate limit",
+    "qps exceeded",
+    "timeout",
+    "timed out",
+    "deadline exceeded",
+    "connection refused",
+    "connection reset",
+    "no route to host",
+    "network is unreachable",
+    "internal server error",
+    "bad gateway",
+    "service unavailable",
+    "no space left on device",
+)
+"""Words of a registry, a network or a node that is out of order. An image that is not found has none of them."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +72,13 @@ class Container:
     """Since when it has been running; None when it does not run."""
     down: bool
     """It does not run now, and did before."""
+    completed: bool
+    """An init container that has done its work: how often it had to try says nothing any more."""
 
     @property
     def failures(self) -> int:
         """How often its process has ended otherwise than well, as far as the kubelet still tells."""
-        if self.ended is None or (self.ended.exit_code == 0 and self.restarts == 0):
+        if self.completed or self.ended is None or (self.ended.exit_code == 0 and self.restarts == 0):
             return 0
         return self.restarts + (1 if self.down and self.ended.exit_code != 0 else 0)
 
@@ -72,6 +92,14 @@ class Pod:
     labels: Mapping[str, str]
     created: datetime
     phase: str
+    why: tuple[str, str]
+    """Reason and message of its phase: why its node refused or ended it as a whole. Usually empty."""
+    changed: datetime
+    """When one of its conditions changed last."""
+    begun: datetime | None
+    """When the first of its containers was started, as far as the kubelet still tells; None when none ever was."""
+    evicted: bool
+    """Its node ended it for what was used up. One that was refused before it began, or ended with its node, is not."""
     going: bool
     """It is being deleted."""
     ready_since: datetime | None
@@ -95,13 +123,21 @@ class Pod:
 
     @property
     def failures(self) -> int:
-        """How often containers of it have ended otherwise than well."""
+        """How often containers of it have ended otherwise than well, or it has been evicted."""
+        if self.phase == "Failed":
+            return int(self.evicted)
         return sum(container.failures for container in self.containers)
 
-    def failed_since(self, moment: datetime) -> bool:
-        """Whether a container of it has failed since then, as far as the kubelet still tells; not with its node."""
+    def failed_since(self, moment: datetime | None) -> bool:
+        """Whether it was evicted or a container of it has failed since then, or ever, as far as the kubelet still
+        tells; not with its node.
+        """
+        if self.phase == "Failed":
+            return self.evicted and (moment is None or self.changed >= moment)
         return any(
-            one.failures and one.ended.reason not in _NODES and (one.ended.at is None or one.ended.at >= moment)
+            one.failures
+            and one.ended.reason not in _NODES
+            and (moment is None or one.ended.at is None or one.ended.at >= moment)
             for one in self.containers
             if one.ended is not None
         )
@@ -109,6 +145,20 @@ class Pod:
     def ended(self, container: str) -> Termination | None:
         """How a container ended, last time when it runs again."""
         return next((one.ended for one in self.containers if one.name == container), None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the cluster has yet to start it: it has no node or no volumes, or a registry is out of order. That
+        says nothing of what it is made of.
+        """
+        hindered = [
+            message
+            for reason, message in (one.waiting for one in self.containers if one.waiting)
+            if reason in _UNPULLABLE | _UNSTARTABLE
+        ]
+        if hindered:
+            return all(any(word in message.lower() for word in _OUTAGES) for message in hindered)
+        return bool(self.unscheduled) or self.begun is None
 
     @property
     def hindrance(self) -> str | None:
@@ -131,7 +181,11 @@ class Pod:
 
     @property
     def crash(self) -> str | None:
-        """What the container that ended last otherwise than well died of, in a sentence without its full stop."""
+        """What it died of, or the container of it that ended last otherwise than well, in a sentence without its full
+        stop.
+        """
+        if self.phase == "Failed" and any(self.why):
+            return f"Pod {self.name} was refused or ended by its node ({self.why[0]}): {self.why[1].strip(' .')}"
         ended = [(one, one.ended) for one in self.containers if one.ended and one.ended.exit_code != 0]
         if not ended:
             return None
@@ -151,12 +205,19 @@ def read(manifest: Manifest) -> Pod:
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
     ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
     created = _time(meta["creationTimestamp"])
+    begun = _begun(status, created)
     return Pod(
         name=meta["name"],
         uid=meta.get("uid", ""),
         labels=meta.get("labels") or {},
         created=created,
         phase=status.get("phase", ""),
+        why=(status.get("reason", ""), status.get("message", "")),
+        changed=max(
+            (_time(at) for one in conditions.values() if (at := one.get("lastTransitionTime"))), default=created
+        ),
+        begun=begun,
+        evicted=status.get("reason") == "Evicted" and (begun is not None or "DisruptionTarget" in conditions),
         going=going,
         ready_since=(
             _time(ready.get("lastTransitionTime") or meta["creationTimestamp"])
@@ -166,8 +227,9 @@ def read(manifest: Manifest) -> Pod:
         address=status.get("podIP", ""),
         host_network=bool(spec.get("hostNetwork")),
         port=_port(spec),
-        containers=tuple(
-            _container(one) for one in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+        containers=(
+            *(_container(one, init=True) for one in status.get("initContainerStatuses", ())),
+            *(_container(one) for one in status.get("containerStatuses", ())),
         ),
         unscheduled=(
             scheduled.get("message") or scheduled.get("reason") or "no reason given"
@@ -178,7 +240,19 @@ def read(manifest: Manifest) -> Pod:
     )
 
 
-def _container(status: Manifest) -> Container:
+def _begun(status: Manifest, created: datetime) -> datetime | None:
+    """Of a container that has been started again the kubelet no longer tells when it first was."""
+    begun = [
+        (one.get("restartCount", 0), ran)
+        for one in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+        for state in (one.get("state") or {}, one.get("lastState") or {})
+        if (ran := state.get("running", state.get("terminated"))) is not None
+    ]
+    starts = [_time(ran["startedAt"]) for restarts, ran in begun if not restarts and ran.get("startedAt")]
+    return min(starts) if starts else created if begun or status.get("phase") == "Running" else None
+
+
+def _container(status: Manifest, *, init: bool = False) -> Container:
     state = status.get("state") or {}
     waiting = state.get("waiting")
     ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
@@ -200,6 +274,7 @@ def _container(status: Manifest) -> Container:
         ),
         started=_time(running["startedAt"]) if (running := state.get("running") or {}).get("startedAt") else None,
         down=bool(ended) and "running" not in state,
+        completed=init and (state.get("terminated") or {}).get("exitCode") == 0,
     )
 
 

@@ -10,6 +10,8 @@ from upright.rollout.measuring import Reading
 
 STEADY = timedelta(seconds=10)
 """A pod that has been ready for so long without interruption counts when a version is to take all the traffic."""
+LASTING = timedelta(minutes=1)
+"""A pod that has been ready for so long without interruption has recovered: what comes then is another incident."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class ArmFacts:
     """For how many pods its workload has been asked."""
     refused: str = ""
     """Why the cluster makes no more pods for it, as the API server says; empty when it does."""
-    lost: int = 0
-    """How many pods have failed as a whole, for instance evicted ones."""
+    lost: Sequence[Pod] = ()
+    """Those that failed as a whole: evicted, refused by their node, or ended with it."""
 
     @property
     def ready(self) -> int:
@@ -40,29 +42,33 @@ class ArmFacts:
 
     @property
     def failures(self) -> int:
-        """How often containers of its pods, and whole pods, have ended otherwise than well."""
-        return self.lost + sum(pod.failures for pod in self.pods)
+        """How often containers of its pods have ended otherwise than well, or pods of it have been evicted."""
+        return sum(pod.failures for pod in (*self.pods, *self.lost))
 
-    def failing(self, since: datetime) -> float:
-        """The share of its pods of which a container, or the whole, has failed since then."""
-        failed = self.lost + sum(pod.failed_since(since) for pod in self.pods)
-        return failed / max(1, self.lost + len(self.pods))
+    def failing(self, since: datetime | None = None) -> float:
+        """The share of its pods that were evicted, or of which a container has failed, since then or ever."""
+        lost = sum(pod.failed_since(since) for pod in self.lost)
+        return (lost + sum(pod.failed_since(since) for pod in self.pods)) / max(1, lost + len(self.pods))
 
     @property
     def trouble(self) -> str:
-        """What its pods suffer from, in a sentence with a space before it; empty when nothing is known."""
-        found = next((why for pod in self.pods if (why := pod.hindrance)), None) or next(
-            (why for pod in self.pods if not pod.ready and (why := pod.crash)), None
-        )
-        return f" {found or self.refused}." if found or self.refused else ""
+        """What its pods suffer from, those first that run, in a sentence with a space before it; empty when nothing is
+        known.
+        """
+        unready = sorted((pod for pod in self.pods if not pod.ready), key=lambda pod: pod.waits)
+        found = next((why for pod in unready if (why := pod.hindrance or pod.crash)), self.refused)
+        return f" {found.rstrip('.')}." if found else ""
+
+    @property
+    def loss(self) -> str:
+        """What became of the pod that failed as a whole last, likewise."""
+        last = max(self.lost, key=lambda pod: pod.changed, default=None)
+        return f" {last.crash}." if last and last.crash else ""
 
     @property
     def lacks_room(self) -> bool:
-        """Whether it has too few pods for want of room alone: a quota, or no node. That says nothing of the version."""
-        if "exceeded quota" in self.refused:
-            return all(pod.ready for pod in self.pods)
-        waiting = [pod for pod in self.pods if not pod.ready]
-        return bool(waiting) and all(pod.unscheduled for pod in waiting)
+        """Whether a quota, or the want of a node, keeps pods from it."""
+        return "exceeded quota" in self.refused or any(pod.unscheduled for pod in self.pods)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class Observed:
     """What the pods of a revision are made of, by revision, where its workload or record is missing or changed."""
     pods: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
     """Pods that are not being deleted, of our workloads, by revision."""
-    lost: Mapping[str, int] = field(default_factory=dict)
-    """How many pods of our workloads have failed as a whole, by revision."""
+    lost: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
+    """Pods of our workloads that failed as a whole, by revision."""
     strangers: Sequence[str] = ()
     """Names of such pods that bear our label, and belong to no workload of ours."""
     services: Mapping[str, Manifest] = field(default_factory=dict)
@@ -116,6 +116,8 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         return _version(world, namespace, spec.model_version)
     if spec.latest is None:
         return None
+    if (going := _under_way(resource, world)) is not None:
+        return going
     serving = _version(world, namespace, stable.model_version) if stable else None
     for manifest in reversed(world.indexed(READY_VERSIONS_BY_MODEL, namespace, spec.latest.model)):
         version = _readable(manifest)
@@ -131,6 +133,22 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         ):
             return version
     return serving
+
+
+def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
+    """The candidate of a followed model whose pods have been ready, and which nothing holds: it goes on to its end
+    whatever is made meanwhile. Else versions that come faster than the steps would end each other for ever.
+    """
+    spec, status, arm = resource.spec, resource.status, resource.status.candidate
+    held = any(one.type == "Stalled" for one in status.conditions)
+    if arm is None or arm.leaving or held or spec.latest is None or resource.wants_retry:
+        return None
+    if not (arm.step or arm.step_since or arm.step_spent is not None or arm.finishing or arm.repairing):
+        return None
+    version = _version(world, resource.metadata.namespace, arm.model_version)
+    if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:
+        return None
+    return version if revision(version, spec.serving) == arm.revision else None
 
 
 def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rejection]:
@@ -207,14 +225,14 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
 
 def _pods(
     resource: Deployment, workloads: Mapping[str, Manifest], world: World
-) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, int], Sequence[str]]:
-    """The pods of our workloads; how many more of them have failed; and the names of other pods.
+) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, Sequence[Pod]], Sequence[str]]:
+    """The pods of our workloads; those of them that have failed; and the names of other pods.
 
     One of the candidate's that is older than its workload is of an earlier attempt.
     """
     meta, candidate = resource.metadata, resource.status.candidate
     pods: dict[str, list[Pod]] = {name: [] for name in workloads}
-    lost: dict[str, int] = {}
+    lost: dict[str, list[Pod]] = {name: [] for name in workloads}
     strangers = []
     for manifest in world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name):
         pod = read(manifest)
@@ -227,11 +245,9 @@ def _pods(
         )
         if ours and candidate and revision_name == candidate.revision:
             ours = pod.created >= datetime.fromisoformat(workload["creationTimestamp"])
-        if pod.phase == "Failed":
-            lost[revision_name] = lost.get(revision_name, 0) + (1 if ours else 0)
-        elif ours:
-            pods[revision_name].append(pod)
-        else:
+        if ours:
+            (lost if pod.phase == "Failed" else pods)[revision_name].append(pod)
+        elif pod.phase != "Failed":
             strangers.append(pod.name)
     return pods, lost, strangers
 

@@ -13,7 +13,7 @@ from upright.contract import Plan
 from upright.rollout import status as statuses
 from upright.rollout import strategies
 from upright.rollout.draft import Draft
-from upright.rollout.facts import STEADY, ArmFacts, Facts
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
@@ -23,8 +23,6 @@ from upright.rollout.verdict import analyse
 
 _ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
 """For what is not watched, a Service that somebody else owns: the longer it lasts, the more rarely."""
-_RECOVERED = timedelta(minutes=1)
-"""A stable version that answers for so long without interruption has recovered: what comes then is another incident."""
 
 
 def plan(observed: Observed) -> Plan:
@@ -178,7 +176,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case strategies.Stay(arm, message, again, held, unmeasured, unseen):
             settling = facts.candidate.ready > facts.candidate.steady(observed.now)
             draft.candidate, draft.progress = arm, message
-            draft.again = min(again, STEADY) if settling else again
+            draft.again = min(again, STEADY if settling else LASTING if arm.unready_since else again)
             draft.held, draft.unmeasured, draft.unseen = held, unmeasured, unseen
         case strategies.Advance(arm, message):
             draft.candidate, draft.progress = arm, message
@@ -203,15 +201,17 @@ def _shape(observed: Observed, draft: Draft) -> None:
         if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
             draft.stable = _watched(stable, observed.now)
             if draft.stable.unready_since and stable.ready:
-                draft.again = _RECOVERED
+                draft.again = LASTING
 
 
 def _watched(stable: ArmFacts, now: datetime) -> Arm:
     """The stable version, with the time since when none of its pods has answered for long."""
     since = stable.arm.unready_since
-    if stable.ready == 0 and stable.size:
+    if stable.size == 0:
+        since = None
+    elif stable.ready == 0:
         since = since or now
-    elif any(pod.ready_since and now - pod.ready_since >= _RECOVERED for pod in stable.pods):
+    elif any(pod.ready_since and now - pod.ready_since >= LASTING for pod in stable.pods):
         since = None
     return stable.arm.model_copy(update={"unready_since": since})
 

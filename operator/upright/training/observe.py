@@ -18,7 +18,7 @@ from upright.pods.reading import Pod, read
 from upright.training.inputs import VERSIONS, Inputs, inputs_of, number_of, uris_of
 from upright.training.manifests import run_name
 from upright.training.outcome import has_ended
-from upright.training.record import number_in, run_of
+from upright.training.record import number_in, read_record, run_of
 
 _POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
 """Another one at each try."""
@@ -152,14 +152,19 @@ def _runs(
     resource: TrainingJob, jobs: Mapping[str, Manifest], versions: Sequence[Manifest], inputs: Inputs
 ) -> Sequence[Run]:
     """What is recorded, completed by what is there: an object that was made again takes up what an earlier one did."""
-    waited = {run.number for run in resource.status.runs if run.phase == "Pending" and not run.job and run.name in jobs}
-    recorded = {run.number: run for run in resource.status.runs if run.number not in waited}  # their Jobs know better
+    recorded = {run.number: run for run in resource.status.runs if not _is_told_better(run, jobs)}
     unknown = [
         version for version in islice(reversed(versions), resource.spec.history) if number_of(version) not in recorded
     ]
     told = (*(run_of(job, inputs) for job in jobs.values()), *map(made_by, unknown))
     runs = {run.number: run for run in told if run} | recorded
     return [runs[number] for number in sorted(runs, reverse=True)]
+
+
+def _is_told_better(run: Run, jobs: Mapping[str, Manifest]) -> bool:
+    """Whether a run was recorded because it had to wait, and its Job, made since, says with what it began."""
+    waited = run.phase == "Pending" and run.job is None
+    return waited and run.name in jobs and read_record(jobs[run.name]) is not None
 
 
 def made_by(version: Manifest) -> Run | None:

@@ -26,6 +26,8 @@ class ApiServer:
     fault: Fault = lambda _: None
     hangs: Callable[[web.Request], bool] = lambda _: False
     token: str = ""
+    prefix: str = ""
+    """What stands before each path, as behind a proxy that serves several clusters."""
     asked: list[web.Request] = field(default_factory=list)
     logins: int = 0
     port: int = 0
@@ -37,7 +39,7 @@ class ApiServer:
 
     async def login(self) -> Configuration:
         self.logins += 1
-        configuration = Configuration(host=f"http://127.0.0.1:{self.port}")
+        configuration = Configuration(host=f"http://127.0.0.1:{self.port}{self.prefix}")
         configuration.api_key = {"BearerToken": f"Bearer {self.token}"}
         return configuration
 
@@ -96,13 +98,15 @@ class ApiServer:
             return failed
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return refused(401, "Unauthorized")
-        if (described := self._discovery(request.path)) is not None:
+        assert request.path.startswith(f"{self.prefix}/api")
+        path = request.path.removeprefix(self.prefix)
+        if (described := self._discovery(path)) is not None:
             return web.json_response(described)
-        parts = request.path.split("/")
+        parts = path.split("/")
         asked = next(each for each in self.types if each.plural in parts)
         namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
         name, *subresource = [*parts[parts.index(asked.plural) + 1 :], ""]
-        assert request.path == path_of(asked, namespace, name, "/".join(filter(None, subresource)))
+        assert path == path_of(asked, namespace, name, "/".join(filter(None, subresource)))
         if request.method != "GET":
             return self._write(asked, namespace, name, request.method, await request.json())
         if name:

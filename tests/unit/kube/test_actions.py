@@ -272,3 +272,21 @@ async def test_what_somebody_holds_while_it_is_deleted_is_told_when_that_lasts(c
             await cluster.actions.apply(SERVICES, wanted())
         assert caught.value.lasting is lasting
     assert cluster.writes() == []
+
+
+async def test_what_was_made_anew_while_one_asks_is_not_taken_for_gone(cluster: Cluster) -> None:
+    cluster.put(wanted())
+    plain = cluster.client.get
+
+    async def get(*target: Any) -> Manifest | None:
+        found = await plain(*target)
+        old = cluster.client.objects.pop((SERVICES, Key("shop", "s")))
+        cluster.gone(SERVICES, old)
+        cluster.put({**wanted(), "metadata": {**wanted()["metadata"], "uid": "made-anew"}})  # by the watch, meanwhile
+        return found
+
+    cluster.client.get = get  # type: ignore[method-assign, assignment]
+    await cluster.actions.refresh(SERVICES, "shop", "s")
+    found = cluster.stores.get(SERVICES, "shop", "s")
+    assert found is not None
+    assert uid_of(found) == "made-anew"

@@ -21,6 +21,7 @@ from upright.kube.errors import (
     NotLeaderError,
     RefusedError,
     TerminatingError,
+    TooLargeError,
     UnreachableError,
 )
 
@@ -71,8 +72,8 @@ async def connect(api: Api, requests: Counter) -> AsyncIterator[Callable[..., Cl
         api.logins += 1
         return Configuration(host=f"http://127.0.0.1:{server.port}")
 
-    def connected(fence: Callable[[], float] = lambda: math.inf) -> Client:
-        clients.append(Client(login, requests, fence))
+    def connected(fence: Callable[[], float] = lambda: math.inf, longest_wait: float = math.inf) -> Client:
+        clients.append(Client(login, requests, fence, longest_wait))
         return clients[-1]
 
     yield connected
@@ -108,6 +109,21 @@ async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(
     assert [page async for page in pages] == []
     assert "/api/v1/services?" in api.asked[0][1]
     assert "continue=more" in api.asked[1][1]
+
+
+async def test_a_page_that_is_too_large_is_asked_for_anew_with_fewer_objects(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upright.kube.client.PAGE_BYTES", 1000)
+    large = {"items": [{"metadata": {"name": "x" * 1000}}], "metadata": {"resourceVersion": "7"}}
+    small = {"items": [{"metadata": {"name": "a"}}], "metadata": {"resourceVersion": "7"}}
+    api.answers = [(200, large, {}), (200, small, {}), *[(200, large, {})] * 4]
+    client = connect()
+    assert [len(page) async for page, _ in client.pages(SERVICES, "")] == [1]
+    assert ["limit=500" in api.asked[0][1], "limit=62" in api.asked[1][1]] == [True, True]
+    with pytest.raises(TooLargeError, match="the answer about services has more than 1000 bytes"):
+        await anext(client.pages(SERVICES, ""))
+    assert "limit=1" in api.asked[-1][1]
 
 
 async def test_a_status_is_replaced_as_a_whole_and_only_in_the_version_that_was_read(
@@ -170,6 +186,45 @@ async def test_the_whole_client_waits_when_the_api_server_says_so(
     api.answers = [(200, a_toy(), {})]
     await client.get(TOYS, "shop", "doll")
     assert len(waits) == 2, "another request waits as well"
+
+
+async def test_what_is_refused_for_one_object_holds_up_no_other_request(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            waits.append(seconds)
+
+    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
+    message = 'admission webhook "policy.example.com" denied the request: too many'
+    denied = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
+    api.answers = [
+        (429, denied | {"code": 429, "details": {"retryAfterSeconds": 30}}, {"Retry-After": "30"}),
+        (200, a_toy(), {}),
+    ]
+    client = connect()
+    with pytest.raises(RefusedError, match="denied the request") as caught:
+        await client.create(SERVICES, a_service("s"))
+    assert not caught.value.lasting, "it is tried again, ever more rarely"
+    await client.get(TOYS, "shop", "bear")
+    assert waits == []
+
+
+async def test_it_waits_no_longer_than_whoever_asks_can(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            waits.append(seconds)
+
+    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
+    api.answers = [(429, "Too many requests, please try again later.", {"Retry-After": "8"}), (200, a_toy(), {})]
+    await connect(longest_wait=2.0).get(TOYS, "shop", "bear")
+    assert waits == [pytest.approx(2, abs=0.5)]
 
 
 async def test_nothing_is_written_without_the_lease(api: Api, connect: Callable[..., Client]) -> None:

@@ -120,6 +120,22 @@ async def running(shop: Shop, work: Callable[[], Awaitable[None]]) -> None:
     await shop.controller.stop(1)
 
 
+async def test_an_object_of_a_namespace_that_is_not_served_has_its_turns_as_soon_as_it_is() -> None:
+    shop = Shop()
+    elsewhere = a_toy("elsewhere")
+    elsewhere["metadata"]["namespace"] = "team"
+    shop.controller.start(unserved={"shop"})
+    shop.put(TOYS, a_toy("doll"))
+    shop.put(TOYS, elsewhere)
+    await until(lambda: shop.kind.turns)
+    assert {key.name for key in shop.kind.turns} == {"elsewhere"}
+    shop.controller.serve("shop")
+    await until(lambda: DOLL in shop.kind.turns)
+    shop.put(TOYS, a_toy("bear"))
+    await until(lambda: BEAR in shop.kind.turns)
+    await shop.controller.stop(1)
+
+
 async def until(question: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
         while not question():  # noqa: ASYNC110 - any question, and nobody tells that its answer has changed
@@ -280,6 +296,29 @@ async def test_what_was_decided_is_told_even_if_acting_on_it_fails(shop: Shop) -
     for _ in range(2):
         await shop.turn()
     assert shop.told() == ["Decided", "Started"]
+
+
+async def test_what_is_its_own_record_is_recorded_by_the_next_turn_and_at_once_if_it_cannot_be_made(shop: Shop) -> None:
+    shop.put(TOYS, a_toy())
+    shop.kind.planned = lambda toy: Plan(status={"phase": "Pending"}, create=[a_service("s", a_toy())], record=False)
+    shop.client.refused = {(SERVICES, "s"): UnreachableError("no answer")}
+    await shop.turn()
+    assert shop.stored(TOYS, "bear")["status"]["phase"] == "Pending"
+    shop = Shop(shop.kind)
+    shop.put(TOYS, a_toy())
+    await shop.turn()
+    assert "status" not in shop.stored(TOYS, "bear")
+    assert shop.writes(SERVICES) == [("create", "s")]
+
+
+async def test_an_object_that_is_too_large_says_so_and_gets_no_turn(shop: Shop) -> None:
+    shop.put(TOYS, {**a_toy(), "spec": {"notes": "x" * 2**20}})
+    await shop.turn()
+    await shop.turn()
+    assert not shop.kind.turns
+    assert shop.condition("Stalled")["reason"] == "TooLarge"
+    assert shop.told() == ["TooLarge"]
+    assert len(shop.writes(TOYS)) == 1
 
 
 async def test_what_could_not_be_recorded_is_not_told(shop: Shop) -> None:

@@ -25,10 +25,12 @@ async def answers(port: int) -> dict[str, tuple[int, str]]:
 
 
 async def test_what_is_missing_makes_it_unready_and_what_has_ended_unhealthy(port: int) -> None:
-    missing = ""
-    health = Health(lambda: missing)
+    missing, besides = "", ""
+    health = Health(lambda: missing, lambda: besides)
     async with serving(CollectorRegistry(), port, health):
         assert await answers(port) == {"/healthz": (200, "ok\n"), "/readyz": (200, "ok\n")}
+        besides = "ok, but not in namespace b"
+        assert (await answers(port))["/readyz"] == (200, "ok, but not in namespace b\n")
         missing = "a CRD is missing."
         assert await answers(port) == {"/healthz": (200, "ok\n"), "/readyz": (503, "a CRD is missing.\n")}
         health.ended = "the watches have ended"

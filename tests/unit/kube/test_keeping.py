@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kube.fakes import a_service, a_toy
-from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
+from upright.kube.keeping import LARGEST, TOO_LARGE, kept, kept_name, kept_with_writers, shape, weight
+from upright.kube.objects import name_of
 from upright.pods.reading import FIELDS, read
 
 JSON = st.recursive(
@@ -105,3 +106,17 @@ def test_of_a_pod_as_much_is_kept_as_is_read_of_it() -> None:
     found = kept(pod, shape(FIELDS))
     assert read(found) == read(pod)
     assert len(json.dumps(found)) < len(json.dumps(pod)) / 3
+
+
+def test_of_what_is_too_large_only_which_object_it_is_is_kept_and_that_is_found_out_quickly() -> None:
+    toy = a_toy(status={"phase": "Running"})
+    large: Any
+    for large in ([{} for _ in range(470_000)], "x" * LARGEST, {str(n): "y" for n in range(200_000)}):
+        found = kept({**toy, "spec": {"large": large}}, None)
+        assert found[TOO_LARGE]
+        assert "spec" not in found
+        assert found["status"] == {"phase": "Running"}, "what we have recorded stays"
+        assert name_of(found) == "bear"
+        assert weight({"large": large}) < 2 * LARGEST + 16 * 2, "nothing is counted that need not be"
+    labelled = {**toy, "metadata": {**toy["metadata"], "annotations": {"a": "x" * 2**18}}}
+    assert TOO_LARGE not in kept(labelled, None)

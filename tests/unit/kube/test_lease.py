@@ -39,6 +39,18 @@ async def test_nobody_may_write_before_having_the_lease() -> None:
     assert a_lease(FakeClient(), Clock(), "first").remaining() == 0
 
 
+@pytest.mark.parametrize("spec", [{}, {"spec": {}}, {"spec": None}], ids=str)
+async def test_a_lease_that_was_made_by_hand_and_says_nothing_is_free(spec: Any) -> None:
+    client, clock = FakeClient(), Clock()
+    client.put(LEASES, {"metadata": {"name": "operator", "namespace": "upright"}, **spec})
+    first, second = a_lease(client, clock, "first"), a_lease(client, clock, "second")
+    second._may_be_ours = True  # as after a request that was not answered
+    await second.release()
+    assert await first.attempt()
+    assert first.held
+    assert not await second.attempt()
+
+
 async def test_another_takes_over_when_the_lease_has_not_been_renewed_for_its_duration() -> None:
     client, clock = FakeClient(), Clock()
     first, second = a_lease(client, clock, "first"), a_lease(client, clock, "second")

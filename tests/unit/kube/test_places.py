@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.unit.kube.fakes import SERVICES, TOYS
 from upright.contract import ResourceType, Watch
-from upright.kube.places import Place, places
+from upright.kube.places import Place, everywhere, one_each, places, sentences
 
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 JOBS = ResourceType("batch", "v1", "jobs", "Job")
@@ -38,3 +38,13 @@ def test_each_namespace_once() -> None:
 def test_a_resource_that_some_kind_needs_whole_is_watched_once_and_whole() -> None:
     one, another = a_kind(TOYS, a_watch(JOBS, metadata=True)), a_kind(SERVICES, a_watch(JOBS))
     assert [place for place in places([one, another], ()) if place.type == JOBS] == [Place(JOBS, "", OURS)]
+
+
+def test_of_troubles_one_is_told_for_each_namespace_and_none_twice() -> None:
+    here, there = (Place(JOBS, namespace) for namespace in ("a", "b"))
+    troubles = {here: "no jobs.", Place(TOYS, "a"): "no toys.", there: "no jobs."}
+    assert sentences(troubles) == "no jobs. no toys."
+    assert [place.namespace for place in one_each(troubles)] == ["a", "b"]
+    assert everywhere(troubles, [here, there])
+    assert not everywhere({there: "no jobs."}, [here, there])
+    assert not everywhere({}, [here])

@@ -74,6 +74,21 @@ async def test_a_key_that_is_added_during_its_turn_has_another_one_after_it() ->
     await queue.stop(1)
 
 
+async def test_others_have_their_turn_in_the_loop_while_a_long_line_waits_for_nothing() -> None:
+    queue, turns = Queue(), list[Key]()
+
+    async def settled(key: Key) -> None:
+        turns.append(key)
+
+    for number in range(1000):
+        queue.add(Key("shop", str(number)))
+    queue.start(settled, 2)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert 0 < len(turns) < 10
+    await queue.stop(1)
+
+
 async def test_a_slow_key_does_not_hold_up_others() -> None:
     queue, work = Queue(), Work()
     work.held.clear()

@@ -68,7 +68,7 @@ BY_COLOUR = Index(TOYS, "by colour", lambda toy: toy["spec"]["colours"], order=l
 
 
 def coloured(name: str, size: Any, *colours: str, version: int = 1) -> dict[str, Any]:
-    return a_toy(name, uid=name, version=version, spec={"size": size, "colours": colours})
+    return a_toy(name, uid=name, version=version, spec={"size": size, "colours": sorted(colours)})
 
 
 def test_an_index_finds_objects_by_value_in_its_order() -> None:
@@ -129,7 +129,7 @@ def test_an_index_finds_what_looking_at_every_object_would_find(
     store, there = Store(indexes=[BY_COLOUR]), dict[str, dict[str, Any]]()
     for version, (number, size, colours, removed) in enumerate(changes, start=1):
         name = f"toy-{number}"
-        toy = a_toy(name, uid=f"{name}-{version}", version=version, spec={"size": size, "colours": colours})
+        toy = a_toy(name, uid=f"{name}-{version}", version=version, spec={"size": size, "colours": sorted(colours)})
         if removed and name in there:
             store.remove(there.pop(name))
         elif not removed:

@@ -20,7 +20,7 @@ from upright.kube.client import Client
 from upright.kube.metadata import watch_metadata
 from upright.kube.objects import name_of
 from upright.kube.patience import Signs
-from upright.kube.places import Place
+from upright.kube.places import Place, sentences
 from upright.kube.watching import WatchesEndedError, watch
 
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
@@ -155,14 +155,28 @@ async def test_a_watch_that_cannot_go_on_says_so_and_goes_on_when_it_can(
     async with watched(api, told) as (task, signs):
         api.fault = only("/toys", FAULTS[fault])
         api.cut()
-        await until(lambda: "toys.upright.test" in signs.missing, "it says so", task)
-        assert "services" not in signs.missing
+        await until(lambda: "toys.upright.test" in sentences(signs.troubles), "it says so", task)
+        assert "services" not in sentences(signs.troubles)
         api.put(SERVICES, a_service("meanwhile"))
         await until(lambda: ("seen", "meanwhile") in told.events, "other watches go on", task)
         api.put(TOYS, a_toy("missed"))
         api.fault = lambda _: None
         await until(lambda: ("seen", "missed") in told.events, "nothing is lost", task)
-        assert signs.missing == ""
+        assert sentences(signs.troubles) == ""
+
+
+async def test_an_api_server_behind_a_path_is_watched_as_any_other(api: ApiServer, told: Told) -> None:
+    api.prefix = "/k8s/clusters/c-m-1"
+    api.put(TOYS, a_toy("before"))
+    async with watched(api, told) as (task, signs):
+        assert set(told.listed_again) == set(PLACES), "each watch has given a sign of life"
+        api.fault = only("/toys", FAULTS["the resource is gone"])
+        api.cut()
+        await until(lambda: "toys.upright.test" in sentences(signs.troubles), "a 404 does not end it", task)
+        api.fault = lambda _: None
+        api.put(TOYS, a_toy())
+        await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
+    assert ("seen", "before") not in told.events, "Kopf is given nothing of what is listed by ourselves"
 
 
 async def test_a_new_token_is_fetched_when_the_old_one_is_taken_no_more(api: ApiServer, told: Told) -> None:
@@ -179,7 +193,7 @@ async def test_a_server_that_does_not_answer_is_asked_again(api: ApiServer, told
         api.hangs = lambda request: "/toys" in request.path
         api.cut()
         api.put(TOYS, a_toy())
-        await until(lambda: "toys.upright.test" in signs.missing, "it says so", task)
+        await until(lambda: "toys.upright.test" in sentences(signs.troubles), "it says so", task)
         api.hangs = lambda _: False
         await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
 
@@ -211,7 +225,7 @@ async def test_a_watch_that_falls_silent_is_told(monkeypatch: pytest.MonkeyPatch
     assert signs.silent(watching.WATCH_SECONDS) == [], "a watch is begun anew so often"
     clock.forward(watching.WATCH_SECONDS)
     signs.asks(PLACES[1])
-    assert str(signs.missing) == "nothing has been heard of the watch of toys.upright.test in all namespaces."
+    assert sentences(signs.troubles) == "nothing has been heard of the watch of toys.upright.test in all namespaces."
     clock.forward(1)
     with pytest.raises(WatchesEndedError, match=r"nothing has been heard of the watch of toys\.upright\.test"):
         await watching._until(asyncio.Event(), signs)
@@ -222,7 +236,7 @@ async def test_it_stops_in_each_state(api: ApiServer, told: Told, fault: str) ->
     async with watched(api, told) as (task, signs):
         api.fault = only("/toys", FAULTS[fault])
         api.cut()
-        await until(lambda: signs.missing, "it is in trouble", task)
+        await until(lambda: sentences(signs.troubles), "it is in trouble", task)
         async with asyncio.timeout(2 * watching.STOPPING):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -289,12 +303,12 @@ async def test_a_metadata_watch_that_cannot_go_on_says_so_and_goes_on_where_it_w
     async with metadata_watched(api, told) as signs:
         api.fault = only("/configmaps", FAULTS[fault])
         api.cut()
-        await until(lambda: "configmaps" in signs.missing, "it says so")
+        await until(lambda: "configmaps" in sentences(signs.troubles), "it says so")
         api.put(CONFIG_MAPS, a_config_map("code"))
         api.delete(CONFIG_MAPS, "shop", "code")
         api.fault = lambda _: None
         await until(lambda: told.events == [("seen", "code"), ("gone", "code")], "nothing is lost")
-        assert signs.missing == ""
+        assert sentences(signs.troubles) == ""
     assert sum("watch" not in request.query for request in api.asked) == 1, "it did not have to list again"
 
 
@@ -312,7 +326,9 @@ async def test_a_metadata_watch_that_falls_silent_is_begun_anew(
     monkeypatch.setattr("upright.kube.client.SILENCE", 0.2)
     async with metadata_watched(api, told) as signs:
         api.put(CONFIG_MAPS, a_config_map("code"))
-        await until(lambda: signs.missing == "cannot watch configmaps: nothing heard for 0 s.", "it is missed")
+        await until(
+            lambda: sentences(signs.troubles) == "cannot watch configmaps: nothing heard for 0 s.", "it is missed"
+        )
         api.put(CONFIG_MAPS, a_config_map("more"))
         await until(lambda: ("seen", "more") in told.events, "and goes on")
 
@@ -323,4 +339,31 @@ async def test_a_metadata_watch_in_which_nothing_happens_is_not_taken_for_a_hung
     monkeypatch.setattr("upright.kube.client.REQUEST_TIMEOUT", 0.2)
     async with metadata_watched(api, told) as signs:
         await asyncio.sleep(0.5)
-        assert not signs.missing
+        assert not sentences(signs.troubles)
+
+
+async def test_an_object_that_is_too_large_for_a_metadata_watch_ends_nothing(api: ApiServer, told: Told) -> None:
+    async with metadata_watched(api, told) as signs:
+        large = a_config_map("large")
+        large["metadata"]["ownerReferences"] = [{"name": "<" * 5 * 2**20}]
+        api.put(CONFIG_MAPS, large)
+        await until(lambda: ("seen", "large") in told.events, "a list tells of it")
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        await until(lambda: ("seen", "code") in told.events, "and the watch goes on")
+        await until(lambda: not signs.troubles, "all is well")
+
+
+async def test_whatever_a_metadata_watch_raises_is_tried_again(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, broken = Client.watch_metadata, [True]
+
+    async def watch_once_broken(*arguments: Any) -> None:
+        if broken.pop() if broken else False:
+            raise KeyError("of strangers' bytes")
+        await plain(*arguments)
+
+    monkeypatch.setattr(Client, "watch_metadata", watch_once_broken)
+    async with metadata_watched(api, told):
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        await until(lambda: ("seen", "code") in told.events, "it goes on")

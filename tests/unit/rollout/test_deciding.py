@@ -111,19 +111,111 @@ def test_that_a_node_was_started_again_is_no_failure() -> None:
     assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"
 
 
-def test_pods_that_were_evicted_are_failures_too() -> None:
-    world = observed(in_canary(), pods=both())
-    assert plan(replace(world, lost={NEW_REVISION: 3})).status["phase"] == "RolledBack"
-    assert plan(replace(world, lost={NEW_REVISION: 3, OLD_REVISION: 40})).status["phase"] == "Progressing"
+def failed(reason: str, *, began: bool = True, disrupted: bool = True, at: Any = NOW) -> Pod:
+    """A pod that failed as a whole then."""
+    pod = a_pod("gone", ready=False, phase="Failed", reason=reason, message="The node said why.")
+    pod["status"]["conditions"] = [
+        {"type": kind, "status": status, "lastTransitionTime": at.isoformat()}
+        for kind, status in (("Ready", "False"), ("DisruptionTarget", "True"))
+        if kind == "Ready" or disrupted
+    ]
+    if began:
+        pod["status"]["containerStatuses"] = [{"name": "serve", "state": exited(137)}]
+    return read(pod)
+
+
+@pytest.mark.parametrize(
+    ("lost", "phase"),
+    [
+        (failed("Evicted"), "RolledBack"),  # it used more than there was
+        (failed("Evicted", disrupted=False), "RolledBack"),  # it used more than it may
+        (failed("Evicted", began=False, disrupted=False), "Progressing"),  # a node that is full takes no more
+        (failed("Terminated"), "Progressing"),  # the node is shut down
+        (failed("Preempting"), "Progressing"),
+        (failed("OutOfcpu", began=False, disrupted=False), "Progressing"),
+        (failed("NodeAffinity", began=False, disrupted=False), "Progressing"),
+        (failed("UnexpectedAdmissionError", began=False, disrupted=False), "Progressing"),
+    ],
+)
+def test_pods_that_were_evicted_have_failed_and_those_refused_by_their_node_or_ended_with_it_have_not(
+    lost: Pod, phase: str
+) -> None:
+    made = plan(observed(in_canary(), pods=both(), lost={NEW_REVISION: [lost] * 3}))
+    assert made.status["phase"] == phase
+    assert all("(Evicted): The node said why." in one["message"] for one in made.status["rejected"])
+
+
+@pytest.mark.parametrize(("at", "phase"), [(NOW, "Progressing"), (NOW - timedelta(days=80), "RolledBack")])
+def test_evictions_of_stable_pods_excuse_a_candidate_only_since_it_went_out(at: Any, phase: str) -> None:
+    lost = {NEW_REVISION: [failed("Evicted")] * 3, OLD_REVISION: [failed("Evicted", at=at)] * 40}
+    assert plan(observed(in_canary(), pods=both(), lost=lost)).status["phase"] == phase
+
+
+@pytest.mark.parametrize(("state", "phase"), [(exited(0), "Progressing"), (waiting("CrashLoopBackOff"), "RolledBack")])
+def test_an_init_container_that_has_done_its_work_has_not_failed(state: Any, phase: str) -> None:
+    tried = {"name": "wait", "restartCount": 3, "state": state, "lastState": exited(1)}
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: pods(NEW_REVISION, 1, initContainerStatuses=[tried])}
+    assert plan(observed(in_canary(), pods=world)).status["phase"] == phase
+
+
+def test_a_node_whose_clock_is_behind_hides_no_failure_of_the_candidate() -> None:
+    behind = crashing(8, ready=True, at=NOW - timedelta(minutes=2))
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [behind]}
+    assert plan(observed(in_canary(), pods=world)).status["phase"] == "RolledBack"
 
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_one_that_is_not_ready_for_longer_than_the_deadline_is_rejected_in_any_step(step: int) -> None:
-    before = observed(in_canary(step, candidate={"stepSpent": "5s"}, step_since=None), pods=both(0))
+    starting = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: pods(NEW_REVISION, (1, 3)[step], ready=False)}
+    before = observed(in_canary(step, candidate={"stepSpent": "5s"}, step_since=None), pods=starting)
     begun = plan(before)
     assert begun.status["candidate"]["unreadySince"] == "2026-11-22T12:00:00Z"
     assert plan(then(before, begun, now=after(minutes=9))).status["phase"] == "Progressing"
     assert plan(then(before, begun, now=after(minutes=10))).status["phase"] == "RolledBack"
+
+
+def living(number: int, born: Any, now: Any, *, takes: float = 20, flaps: bool = False) -> Pod:
+    """A pod as it is at that moment; `takes`: seconds until it is ready, or again and again when it flaps."""
+    age = (now - born).total_seconds()
+    pod = a_pod(f"pod-{number}", ready=age % 40 >= takes if flaps else age >= takes)
+    since = now - timedelta(seconds=age % 20) if flaps else born + timedelta(seconds=takes)
+    pod["status"]["conditions"][0]["lastTransitionTime"] = since.isoformat()
+    pod["metadata"]["creationTimestamp"] = born.isoformat()
+    return read(pod)
+
+
+@pytest.mark.parametrize(
+    ("every", "takes", "drained", "finishing", "flaps", "phase"),
+    [
+        (50, 20, False, False, False, "Progressing"),  # an autoscaler follows growing traffic
+        (150, 100, False, False, False, "Progressing"),
+        (50, 20, False, True, False, "Progressing"),
+        (50, 20, True, False, False, "Progressing"),  # nodes are drained, one by one
+        (50, 20, False, False, True, "RolledBack"),  # one of the pods is never ready for long
+        (10_000, 900, False, False, False, "RolledBack"),
+    ],
+)
+def test_each_pod_has_its_own_time_to_get_ready(
+    every: int, takes: float, drained: bool, finishing: bool, flaps: bool, phase: str
+) -> None:
+    born, replicas = [NOW] * 3, 3
+    place = {"replicas": 3, **({"finishing": True} if finishing else {})}
+    resource = in_canary(step_since=None, rollout={"steps": [{"weight": 50, "for": "40m"}]}, candidate=place)
+    before = observed(resource, pods=both(0))
+    for second in range(25, 1200, 25):
+        now = after(seconds=second)
+        if second % every == 0:
+            replicas += 0 if drained else 1
+            born = [*born[1:], now] if drained else [*born, now]
+        canary = [living(n, at, now, takes=takes, flaps=flaps and n == 0) for n, at in enumerate(born)]
+        scaled = wanting(before.resource, replicas=replicas, paused=finishing)
+        before = replace(before, now=now, resource=scaled)
+        before = replace(before, pods={OLD_REVISION: pods(OLD_REVISION, replicas), NEW_REVISION: canary})
+        made = plan(before)
+        if made.status["rejected"]:
+            break
+        before = then(before, made)
+    assert made.status["phase"] == ("Paused" if finishing else phase), made.status["rejected"]
 
 
 def test_a_promotion_needs_pods_that_have_been_ready_without_interruption() -> None:
@@ -153,10 +245,90 @@ def test_a_good_version_is_never_rejected_because_there_is_no_room(refused: str)
     assert (refused or "0/3 nodes") in (stalled(made) or "")
     starting = {
         OLD_REVISION: pods(OLD_REVISION, 3),
-        NEW_REVISION: [*pods(NEW_REVISION, 1), replace(pod, unscheduled="")],
+        NEW_REVISION: [*pods(NEW_REVISION, 1), *[replace(pod, unscheduled="")] * 2],
     }
     there_is = then(observed(resource, pods=world, workloads=owned), made, pods=starting, now=after(hours=5))
     assert plan(there_is).status["phase"] == "Progressing"
+
+
+def unstarted(reason: str = "ContainerCreating", message: str = "", **more: Any) -> Pod:
+    """A pod of which no container has ever run."""
+    return read(a_pod("stuck", ready=False, phase="Pending", containers={"serve": waiting(reason, message)}, **more))
+
+
+def unscheduled() -> Pod:
+    nowhere = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+    return read(a_pod("stuck", ready=False, phase="Pending", conditions=[nowhere]))
+
+
+def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -> dict[str, Any]:
+    """The workloads, of which one gets no pods."""
+    owned = workloads(resource)
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    return {**owned, revision: {**owned[revision], "status": {"conditions": [failure]}}}
+
+
+@pytest.mark.parametrize(
+    ("canary", "refused", "reason"),
+    [
+        ([], "Internal error occurred: failed calling webhook: connection refused", "NotStarted"),
+        ([], "Internal error occurred", "NotStarted"),
+        ([], "failed quota: compute: must specify limits.cpu", "NotStarted"),
+        ([], "exceeded quota: compute", "NoRoom"),
+        ([], "", "NotStarted"),
+        ([unscheduled()], "", "NoRoom"),
+        ([unstarted()], "", "NotStarted"),  # its volume is attached to another node
+        ([unstarted("ErrImagePull", "429: toomanyrequests: You have reached your pull rate limit")], "", "NotStarted"),
+        ([unstarted("ImagePullBackOff", "ErrImagePull: 503 Service Unavailable")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "dial tcp 10.0.0.9:443: i/o timeout")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "manifest unknown")], "", "RolledBack"),
+        ([unstarted("ImagePullBackOff", "Back-off pulling image: not found")], "", "RolledBack"),
+        ([unstarted("InvalidImageName", "couldn't parse image name")], "", "RolledBack"),
+        ([unstarted("CreateContainerConfigError", 'secret "keys" not found')], "", "RolledBack"),
+        (pods(NEW_REVISION, 1, ready=False), "", "RolledBack"),  # it runs, and does not get ready
+        (pods(NEW_REVISION, 1, ready=False), "exceeded quota: compute", "RolledBack"),
+        ([unscheduled(), *pods(NEW_REVISION, 1, ready=False)], "", "RolledBack"),
+    ],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
+    canary: Any, refused: str, reason: str, first: bool
+) -> None:
+    resource = in_canary(step_since=None)
+    if first:
+        resource = resource.model_copy(update={"status": resource.status.model_copy(update={"stable": None})})
+    stable = {} if first else {OLD_REVISION: pods(OLD_REVISION, 3)}
+    owned = refusing(resource, refused) if refused else workloads(resource)
+    before = observed(resource, pods={**stable, NEW_REVISION: canary}, workloads=owned)
+    made = plan(before)
+    assert "candidate" in plan(then(before, made, now=after(minutes=9), workloads=owned)).status
+    late = plan(then(before, made, now=after(hours=5), workloads=owned))
+    if reason == "RolledBack":
+        assert late.status["rejected"]
+        return
+    assert not late.status["rejected"]
+    assert (late.status["phase"], condition(late, "Stalled")["reason"]) == ("Paused", reason)
+    assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
+    over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
+    assert stalled(over) is None
+
+
+def test_a_node_that_refuses_pods_is_told_with_what_it_says() -> None:
+    lost = {NEW_REVISION: [failed("OutOfcpu", began=False, disrupted=False)]}
+    before = observed(in_canary(step_since=None), pods=both(0), lost=lost)
+    made = plan(then(before, plan(before), now=after(hours=1)))
+    assert "(OutOfcpu): The node said why." in (stalled(made) or "")
+
+
+def test_a_pod_that_waited_for_the_cluster_has_all_its_time_from_when_it_began() -> None:
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [*pods(NEW_REVISION, 2, since=NOW), unstarted()]}
+    before = observed(in_canary(1, step_since=None), pods=world, now=after(seconds=5))
+    runs = {"running": {"startedAt": after(minutes=6).isoformat()}}
+    starting = read(a_pod("stuck", ready=False, containers={"serve": runs}))
+    world = {**world, NEW_REVISION: [*world[NEW_REVISION][:2], starting]}
+    began = then(before, plan(before), now=after(minutes=6), pods=world)
+    for minutes, phase in ((10, "Progressing"), (15, "Progressing"), (16, "RolledBack")):
+        assert plan(then(began, plan(began), now=after(minutes=minutes))).status["phase"] == phase
 
 
 # Nothing measured
@@ -430,6 +602,37 @@ def test_a_stable_version_whose_pods_start_or_wait_for_room_is_waited_for(troubl
     made = plan(replace(before, now=NOW))
     assert "repairing" not in made.status["candidate"]
     assert "stepSince" not in made.status["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("stable", "refused", "repairing"),
+    [
+        (pods(OLD_REVISION, 3, ready=False), "", False),
+        ([unscheduled()] * 3, "", False),
+        ([*pods(OLD_REVISION, 1, ready=False), unscheduled(), unscheduled()], "", False),
+        (pods(OLD_REVISION, 1, ready=False), "exceeded quota: compute", False),
+        ([crashing(2), unscheduled()], "", True),
+    ],
+)
+def test_pods_of_the_stable_version_that_start_beside_others_that_wait_for_room_are_waited_for(
+    stable: Any, refused: str, repairing: bool
+) -> None:
+    resource = in_canary(step_since=None, stable={"unreadySince": NOW.isoformat()})
+    owned = refusing(resource, refused, OLD_REVISION) if refused else workloads(resource)
+    world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 1)}
+    made = plan(observed(resource, pods=world, workloads=owned, now=after(seconds=31)))
+    assert ("repairing" in made.status["candidate"]) is repairing
+
+
+def test_what_was_wrong_with_the_stable_version_is_forgotten_when_it_has_no_pods() -> None:
+    evening = in_canary(replicas=0, step_since=None, stable={"replicas": 0, "unreadySince": LONG_AGO.isoformat()})
+    night = observed(evening, pods=both(0, 0), workloads=workloads(evening, **{NEW_REVISION: 0}))
+    made = plan(night)
+    assert "unreadySince" not in made.status["stable"]
+    up = replace(then(night, made, now=after(hours=12)), resource=wanting(then(night, made).resource, replicas=3))
+    starting = {OLD_REVISION: pods(OLD_REVISION, 3, ready=False), NEW_REVISION: pods(NEW_REVISION, 1)}
+    morning = replace(up, pods=starting, workloads=workloads(in_canary()))
+    assert "repairing" not in plan(morning).status["candidate"]
 
 
 def test_the_only_pods_that_answer_are_not_taken_away() -> None:

@@ -299,6 +299,57 @@ async def test_the_newest_version_is_followed_and_never_an_older_one(versions: A
     assert (found.wanted.metadata.name if found.wanted else None) == wanted
 
 
+UNDER_WAY = {"step": 0, "stepSince": NOW.isoformat()}
+HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclusive", "message": ""}]}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "status", "spec", "wanted"),
+    [
+        (UNDER_WAY, {}, {}, "churn-3"),
+        ({"step": 0, "stepSpent": "0s"}, {}, {}, "churn-3"),  # its clock stands still
+        ({"step": 1}, {}, {}, "churn-3"),
+        ({"step": 2, "finishing": True}, {}, {}, "churn-3"),
+        ({"step": 0}, {}, {}, "churn-4"),  # never ready
+        (UNDER_WAY, HELD, {}, "churn-4"),
+        ({**UNDER_WAY, "leaving": True}, {}, {}, "churn-4"),
+        ({**UNDER_WAY, "revision": "of-another-spec"}, {}, {}, "churn-4"),
+        (UNDER_WAY, {}, {"annotations": {names.RETRY: "1"}}, "churn-4"),
+        (UNDER_WAY, {}, {"latest": {"model": "another"}}, "churn-2"),
+        (UNDER_WAY, {}, {"latest": None, "model_version": "churn-4"}, "churn-4"),
+    ],
+)
+async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version(
+    candidate: Any, status: Any, spec: Any, wanted: str
+) -> None:
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    versions = (made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2))
+    stable = as_stored(following())["status"]["stable"]
+    named = {"model_version": None, "latest": {"model": "churn"}, **spec}
+    resource = a_deployment(
+        named.pop("model_version"), status={"stable": stable, "candidate": {**arm, **candidate}, **status}, **named
+    )
+    found = await seen(resource, *versions)
+    assert found.wanted
+    assert found.wanted.metadata.name == wanted
+    promoted = following(stable={**stable, "modelVersion": "churn-3", "revision": arm["revision"]})
+    newest = (await seen(promoted, *versions)).wanted
+    assert newest
+    assert newest.metadata.name == "churn-4"
+
+
+async def test_a_candidate_that_can_be_served_no_more_gives_way() -> None:
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    found = await seen(
+        following(candidate={**arm, **UNDER_WAY}),
+        made_at(NEW, 0),
+        made_at(THIRD, 1, phase="Corrupt"),
+        made_at(FOURTH, 2),
+    )
+    assert found.wanted
+    assert found.wanted.metadata.name == "churn-4"
+
+
 async def test_another_try_works_for_a_followed_model_too() -> None:
     rejection = {
         "modelVersion": "churn-3",

@@ -9,7 +9,8 @@ from upright.api.artifact import Refusal
 from upright.api.common import format_duration
 from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
-from upright.rollout.facts import STEADY, ArmFacts, Facts
+from upright.pods.reading import Pod
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.routing.replicas import share, split
 from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject, Shape, Stay
@@ -21,8 +22,6 @@ _EXPECTED, _SCARCE = 40, 20
 anew that has a probability of less than e^-30."""
 _UNWATCHED = timedelta(minutes=2)
 """For longer than this between the last look that is recorded and the first one of this process nobody has watched."""
-_LASTING = timedelta(minutes=1)
-"""After so long of readiness without interruption the time without it is forgotten."""
 _NOW_AND_THEN = timedelta(minutes=1)
 _ZERO = timedelta(0)
 
@@ -57,8 +56,7 @@ class Canary:
         wanted = self.shape(facts).candidate
         if candidate.ready < wanted:
             return _unready(facts, wanted)
-        lasting = candidate.steady(now, _LASTING) >= wanted
-        arm = arm.model_copy(update={"lacking_since": None, **({"unready_since": None} if lasting else {})})
+        arm = arm.model_copy(update={"lacking_since": None, "unready_since": _unsettled_since(candidate, now)})
         if stable is None:
             return Promote()
         if arm.repairing:
@@ -102,50 +100,81 @@ def _fails_too_often(facts: Facts) -> Reject | None:
     candidate, stable, limit = facts.candidate, facts.stable, facts.spec.rollout.restarts
     if stable is None or candidate.failures < limit or (stable.ready == 0 and candidate.ready):
         return None
-    since = candidate.arm.since
-    if stable.failing(since) >= candidate.failing(since):
+    if stable.failing(since=candidate.arm.since) >= candidate.failing():  # its own pods are no older than it
         return None  # whatever it is, it is not this version
-    crash = next((crash for pod in candidate.pods if (crash := pod.crash)), "The reason is not known")
+    failed = (pod.crash for pod in (*candidate.pods, *candidate.lost) if pod.failures)
+    crash = next(filter(None, failed), "The reason is not known")
     return Reject(
         "",
-        f"Its containers have failed {candidate.failures} times since it went out (rollout.restarts is {limit}), and "
+        f"Its pods have failed {candidate.failures} times since it went out (rollout.restarts is {limit}), and "
         f"those of {stable.arm.model_version} do not as often. {crash}.",
     )
 
 
 def _unready(facts: Facts, wanted: int) -> Decision:
-    """Too few pods answer. Its clock stands still, and another one runs."""
+    """Too few pods answer. Its clock stands still, and two others run: one while pods that have begun are not ready,
+    which is the version's doing, and one while the cluster does not make or start pods, which says nothing of it.
+    """
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
-    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble}"
-    if candidate.lacks_room:  # that says nothing of the version: its time to get ready begins when there is room
-        since = candidate.arm.lacking_since or now
-        arm = _standing(candidate.arm, now, lacking_since=since, unready_since=None)
-        room = Finding("NoRoom", f"{candidate.arm.model_version} waits for room in the cluster. {said}")
-        return Stay(arm, said, max(since + deadline - now, _NOW_AND_THEN), room if now - since >= deadline else None)
-    if candidate.size == 0:  # the cluster has not taken its workload: that says nothing of the version either
+    if candidate.size == 0:
         arm = _standing(candidate.arm, now, lacking_since=None, unready_since=None)
         return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
-    since = candidate.arm.unready_since or now
-    arm = _standing(candidate.arm, now, lacking_since=None, unready_since=since)
-    left = since + deadline - now
-    if left > _ZERO:
-        return Stay(arm, said, left)
-    if (facts.stable is None or facts.stable.ready == 0) and candidate.ready:
-        return Stay(arm, said, _NOW_AND_THEN)  # it is all there is: taking it away would be worse
-    return Reject(
-        "",
-        f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
-        f"(rollout.startupDeadline).{candidate.trouble}",
+    begun = [pod for pod in candidate.pods if not pod.waits]
+    lacking = (candidate.arm.lacking_since or now) if len(begun) < wanted else None
+    unready = _unsettled_since(candidate, now)
+    arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready)
+    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
+    late = unready and any(now - max(unready, _begun(pod)) >= deadline for pod in begun if not pod.ready)
+    is_all_there_is = (facts.stable is None or facts.stable.ready == 0) and candidate.ready
+    if late and not is_all_there_is:
+        return Reject(
+            "",
+            f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
+            f"(rollout.startupDeadline).{candidate.trouble}",
+        )
+    held = _held_up(candidate, said) if lacking and now - lacking >= deadline else None
+    left = [clock + deadline - now for clock in (unready, lacking) if clock and now - clock < deadline]
+    return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
+
+
+def _unsettled_since(candidate: ArmFacts, now: datetime) -> datetime | None:
+    """Since when a pod that has begun has not been ready for a minute without interruption. A pod that comes later, for
+    an autoscaler or a node that is drained, has its own time.
+    """
+    unsettled = [
+        _begun(pod)
+        for pod in candidate.pods
+        if not pod.waits and not (pod.ready_since and now - pod.ready_since >= LASTING)
+    ]
+    return max(candidate.arm.unready_since or now, min(unsettled)) if unsettled else None
+
+
+def _begun(pod: Pod) -> datetime:
+    return pod.begun or pod.created
+
+
+def _held_up(candidate: ArmFacts, said: str) -> Finding:
+    """Nothing is known of a version whose pods the cluster has not started. It goes on when it does."""
+    name = candidate.arm.model_version
+    if candidate.lacks_room:
+        return Finding("NoRoom", f"{name} waits for room in the cluster. {said}")
+    pod = next((pod.name for pod in candidate.pods if pod.waits), "")
+    return Finding(
+        "NotStarted",
+        f"{name} waits for the cluster, which has not {f'started pod {pod}' if pod else 'made all its pods'}. {said}",
+        "It goes on by itself when the cluster does; the events of its pods and of its ReplicaSet say more.",
     )
 
 
 def _is_broken(stable: ArmFacts, facts: Facts) -> bool:
     """Whether it does not answer, and will not by itself: one that starts, or waits for room, may."""
-    since = stable.arm.unready_since
-    if stable.ready or since is None or stable.lacks_room:
+    since, pods = stable.arm.unready_since, [pod for pod in stable.pods if not pod.unscheduled]
+    if stable.ready or since is None or (stable.lacks_room and not pods):
         return False
     down = facts.now - since
-    return down >= facts.spec.rollout.startup_deadline or (down >= _BROKEN_FOR and bool(stable.trouble))
+    return down >= facts.spec.rollout.startup_deadline or (
+        down >= _BROKEN_FOR and any(pod.hindrance or pod.crash for pod in pods)
+    )
 
 
 def _repair(facts: Facts, arm: Arm) -> Decision:

@@ -20,6 +20,7 @@ from upright.api.artifact import (
     MANIFEST,
     ArtifactManifest,
     Framework,
+    Inputs,
     PublishReport,
     Refusal,
     Signature,
@@ -288,7 +289,7 @@ def report() -> bytes:
 )
 @example(message="9" * 5000)
 def test_termination_messages(message: str) -> None:
-    for read in (read_report, Refusal.model_validate_json):
+    for read in (read_report, Inputs.model_validate_json, Refusal.model_validate_json):
         try:
             outcome = read(message)
         except ValidationError:

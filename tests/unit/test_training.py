@@ -32,6 +32,7 @@ from upright.training.manifests import job
 from upright.training.observe import Contents, Observed, made_by, observe
 from upright.training.parameters import InvalidParametersError, as_environment
 from upright.training.plan import plan
+from upright.training.waiting import Warnings
 
 REPORT = json.dumps(
     {
@@ -329,14 +330,14 @@ async def test_numbers_go_on_after_versions_of_an_earlier_training_job_of_the_na
         ),
         (names.MODEL_VERSIONS, {"metadata": metadata("churn-5"), "spec": {"number": 1}}),
     ]
-    seen = await observe(as_stored(resource), AWorld(*old), DEFAULTS, Contents())
+    seen = await observe(as_stored(resource), AWorld(*old), DEFAULTS, Contents(), Warnings())
     assert seen.next_number == 6
 
 
 async def test_missing_claims_and_config_maps_are_named() -> None:
     waits = recorded(data=[{"name": "train", "uri": "configmap://rows/a.csv"}])
     rows = (names.CONFIG_MAPS, {"metadata": metadata("rows", resourceVersion="1"), "data": {"b.csv": ""}})
-    seen = await observe(as_stored(waits.resource), AWorld(rows), DEFAULTS, Contents())
+    seen = await observe(as_stored(waits.resource), AWorld(rows), DEFAULTS, Contents(), Warnings())
     told = " ".join(seen.obstacles)
     assert "no key 'a.csv', only b.csv" in told
     assert "PersistentVolumeClaim models" in told

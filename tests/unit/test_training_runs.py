@@ -43,6 +43,7 @@ class Counting(AWorld):
     """Counts what the API server is asked for; the watches are late with some types."""
 
     fetched = 0
+    asked = 0
     late: Collection[ResourceType] = ()
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
@@ -51,6 +52,10 @@ class Counting(AWorld):
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         self.fetched += 1
         return super().get(type, namespace, name)
+
+    async def warnings(self, of: Reference) -> list[Manifest]:
+        self.asked += 1
+        return await super().warnings(of)
 
 
 class Cluster:
@@ -62,7 +67,7 @@ class Cluster:
         self.kind = TrainingJobs(DEFAULTS)
         self.objects: dict[tuple[ResourceType, str], dict[str, Any]] = {}
         self.told: list[Manifest] = []
-        self.fetched = 0
+        self.fetched = self.asked = 0
         self.late: Collection[ResourceType] = ()
         self.version_of_all = 0
         self.put(names.CLAIMS, "models")
@@ -86,6 +91,7 @@ class Cluster:
         world.late = self.late
         plan = self.kind.plan(await self.kind.observe(self.manifest, world))
         self.fetched += world.fetched
+        self.asked += world.asked
         if plan.record:
             self.manifest["status"] = dict(plan.status)
         for made in plan.create:
@@ -121,10 +127,11 @@ class Cluster:
     def has(self, job: str, condition: str, reason: str = "") -> None:
         self.job(job)["status"] = {"conditions": [{"type": condition, "status": "True", "reason": reason}]}
 
-    def pod(self, job: str, containers: Any, **status: Any) -> None:
-        made = dict(a_pod(f"{job}-x", containers=containers, **status))
+    def pod(self, job: str, containers: Any, suffix: str = "x", meta: Any = None, **status: Any) -> None:
+        made = dict(a_pod(f"{job}-{suffix}", containers=containers, **status))
         owner = {"uid": self.job(job)["metadata"]["uid"], "controller": True}
-        self.objects[names.PODS, f"{job}-x"] = {**made, "metadata": {**made["metadata"], "ownerReferences": [owner]}}
+        of_it = {**made["metadata"], "ownerReferences": [owner], **(meta or {})}
+        self.objects[names.PODS, f"{job}-{suffix}"] = {**made, "metadata": of_it}
 
     async def publish(self, job: str, **read: Any) -> None:
         """Its run ends in a version."""
@@ -772,12 +779,12 @@ QUOTA = (
 
 
 def refused(note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
-    return {
-        "metadata": metadata("event", creationTimestamp=at),
-        "reason": "FailedCreate",
-        "regarding": {"uid": "uid-of-churn-1"},
-        "note": note,
-    }
+    return an_event("churn-1", "FailedCreate", note, at)
+
+
+def an_event(of: str, reason: str, note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
+    meta = metadata("event", creationTimestamp=at)
+    return {"metadata": meta, "reason": reason, "regarding": {"uid": f"uid-of-{of}"}, "note": note}
 
 
 @pytest.mark.parametrize(
@@ -786,6 +793,16 @@ def refused(note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
         (QUOTA, "gets no pod: exceeded quota: compute, requested: limits.memory=1Gi, used", True),
         (f"(combined from similar events): {QUOTA}", "gets no pod: exceeded quota: compute", True),
         ('Error creating: pods "churn-1-x" is forbidden: violates PodSecurity "restricted"', "violates", False),
+        ('Error creating: pods "churn-1-x" is forbidden: failed quota: must specify limits.cpu', "must specify", False),
+        ('Error creating: admission webhook "policy.example.com" denied the request: no', "denied", False),
+        (
+            'Error creating: Internal error occurred: failed calling webhook "mesh.example.com": dial tcp: refused',
+            "It is tried again and again",
+            True,
+        ),
+        ("Error creating: etcdserver: request timed out", "goes on by itself once", True),
+        ("Error creating: Timeout: request did not complete within requested timeout", "goes on by itself once", True),
+        ("Error creating: the server is currently unable to handle the request", "goes on by itself once", True),
     ],
 )
 async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: bool) -> None:
@@ -800,10 +817,105 @@ async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: boo
         plan = await cluster.turn()
         assert told in (said(plan, "Reconciling" if passing else "Stalled") or "")
         assert "churn-1-" not in (run_of(plan)["message"])
+        await cluster.turn()  # whatever wakes it: events are not asked for again yet
         waits.append(plan.again.total_seconds() if plan.again else None)
     assert waits == [10, 20, 40, 300]
+    assert cluster.asked == 4
     cluster.pod("churn-1", {"train": {"running": {}}})
     assert stalled(await cluster.turn()) is None
+
+
+UNMOUNTED = 'MountVolume.SetUp failed for volume "cred" : secret "lake" not found'
+BOUND = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-22T12:00:00Z"}]
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([("FailedMount", UNMOUNTED)], f"pod churn-1-x cannot begin: {UNMOUNTED}. It goes on by itself"),
+        ([("FailedScheduling", "0/3 nodes")], "has not begun yet: `kubectl describe pod churn-1-x` may tell why."),
+        ([], "has not begun yet: `kubectl describe pod churn-1-x` may tell why."),
+    ],
+)
+@pytest.mark.parametrize(
+    "containers", [{}, {"train": waiting("PodInitializing"), "publish": waiting("PodInitializing")}]
+)
+async def test_why_a_pod_does_not_begin_is_said(containers: Any, events: Any, told: str) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.told = [an_event("churn-1-x", *event) for event in events]
+    new = {"creationTimestamp": NOW.isoformat()}
+    cluster.pod("churn-1", containers, meta=new, phase="Pending", conditions=BOUND)
+    first = await cluster.turn()
+    assert first.again == timedelta(minutes=1)
+    assert run_of(first)["message"] == ""
+    for seconds in (59, 60, 61, 100, 120, 240, 400, 480, 700, 780, 1080):
+        cluster.now = after(seconds=seconds)
+        plan = await cluster.turn()
+        assert (told in (said(plan, "Reconciling") or "")) == (seconds >= 60)
+        assert stalled(plan) is None
+    assert cluster.asked == 6  # at 60, 120, 240, 480, 780 and 1080
+    assert plan.again == timedelta(minutes=5)
+    cluster.pod("churn-1", {"train": {"running": {}}, "publish": waiting("PodInitializing")}, meta=new)
+    plan = await cluster.turn()
+    assert (run_of(plan)["message"], plan.again, cluster.asked) == ("", None, 6)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "phase", "stuck"),
+    [(0, "Running", False), (1, "Running", True), (85, "Pending", True), (85, "Failed", False)],
+)
+async def test_a_pod_that_its_node_does_not_end_is_told_of(minutes: int, phase: str, *, stuck: bool) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"train": {"running": {}}}, meta={"deletionTimestamp": NOW.isoformat()}, phase=phase)
+    cluster.job("churn-1")["status"] = {"active": 0, "terminating": 1}
+    cluster.now = after(minutes=minutes)
+    plan = await cluster.turn()
+    why = said(plan, "Reconciling") or ""
+    assert ("pod churn-1-x should have ended by 2026-11-22T12:00:00+00:00; its node" in why) == stuck
+    assert ("kubectl delete pod churn-1-x --force" in why) == stuck
+    assert stalled(plan) is None
+    assert plan.again == (timedelta(minutes=1) if minutes == 0 else None)
+    assert run_of(plan)["attempts"] == 1
+
+
+NO_DEVICE = {"reason": "UnexpectedAdmissionError", "message": "Allocate failed: no healthy devices."}
+EVICTED = {"reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}
+
+
+@pytest.mark.parametrize(
+    ("whole", "containers", "told"),
+    [
+        (NO_DEVICE, {}, "(UnexpectedAdmissionError): Allocate failed: no healthy devices."),
+        (EVICTED, {"train": exited(137)}, "(Evicted): The node was low on resource: ephemeral-storage."),
+    ],
+)
+@pytest.mark.parametrize(("ended", "crash"), [(False, False), (True, False), (True, True)])
+async def test_what_nodes_refused_or_ended_is_counted_and_told_and_not_laid_upon_the_program(
+    whole: Any, containers: Any, told: str, *, ended: bool, crash: bool
+) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    for n in range(3):
+        meta = {"creationTimestamp": after(minutes=n).isoformat()}
+        cluster.pod("churn-1", containers, suffix=f"x{n}", meta=meta, phase="Failed", **whole)
+    if crash:
+        cluster.pod("churn-1", {"train": exited(1, "no rows")}, phase="Failed")
+    if ended:
+        cluster.has("churn-1", "Failed", "BackoffLimitExceeded")
+    else:
+        cluster.pod("churn-1", {"train": {"running": {}}}, meta={"creationTimestamp": after(minutes=9).isoformat()})
+        cluster.job("churn-1")["status"] = {"active": 1}
+    run = run_of(await cluster.settle())
+    assert run["phase"] == ("Failed" if ended else "Running")
+    assert run["attempts"] == 3 + (crash or not ended)
+    if crash:
+        assert "the training program exited with 1, its last words: no rows" in run["message"]
+    else:
+        assert "lost 3 pods. Pod churn-1-x2 " in run["message"]
+        assert told in run["message"]
+        assert "program" not in run["message"]
 
 
 async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> None:
@@ -828,6 +940,10 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
     assert stalled(plan) is None
     cluster.pod("churn-1", {"train": waiting("ImagePullBackOff")})
     assert "cannot be pulled" in (stalled(await cluster.turn()) or "")
+    cluster.pod("churn-1", {"train": waiting("ImagePullBackOff", "toomanyrequests: you have reached your limit")})
+    plan = await cluster.turn()
+    assert "toomanyrequests" in (said(plan, "Reconciling") or "")
+    assert stalled(plan) is None
 
 
 EDITS: dict[str, Any] = {

@@ -9,6 +9,7 @@ from upright.pods.reading import FIELDS
 from upright.training.inputs import DEFAULT_STORE, USERS, VERSIONS, place_of
 from upright.training.observe import Contents, Observed, observe
 from upright.training.plan import plan
+from upright.training.waiting import Warnings
 
 
 def _training_job(manifest: Manifest, _: World) -> Iterable[Key]:
@@ -27,6 +28,7 @@ class TrainingJobs:
     def __init__(self, defaults: Defaults) -> None:
         self._defaults = defaults
         self._contents = Contents()
+        self._warnings = Warnings()
         self.watches: Sequence[Watch] = (
             Watch(names.JOBS, _training_job, ("spec.suspend", "spec.template.metadata.annotations", "status")),
             Watch(names.PODS, _training_job, FIELDS),
@@ -40,9 +42,10 @@ class TrainingJobs:
 
     def forget(self, key: Key) -> None:
         self._contents.forget(key)
+        self._warnings.forget(key)
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        return await observe(resource, world, self._defaults, self._contents)
+        return await observe(resource, world, self._defaults, self._contents, self._warnings)
 
     def plan(self, observed: Observed) -> Plan:
         return plan(observed)

@@ -1,9 +1,8 @@
 """What a plan for a TrainingJob depends on."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 
 from pydantic import ValidationError
@@ -19,14 +18,7 @@ from upright.training.inputs import VERSIONS, Inputs, inputs_of, number_of, uris
 from upright.training.manifests import run_name
 from upright.training.outcome import has_ended
 from upright.training.record import number_in, read_record, run_of
-
-_POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
-"""Another one at each try."""
-
-PATIENCE = timedelta(seconds=10)
-"""A Job that has had no pod for so long may be refused one: its events tell."""
-_STRANGE = timedelta(minutes=1)
-"""A Job that has had no pod for so long is worth a word, also when nobody tells why."""
+from upright.training.waiting import Warnings, wait_of
 
 
 @dataclass(frozen=True)
@@ -55,8 +47,9 @@ class Observed:
     """The first number whose name is free and which is higher than every one used before."""
     obstacles: Sequence[str] = ()
     """What keeps a run that is due from being started; a sentence each."""
-    refusals: Mapping[str, str] = field(default_factory=dict)
-    """Why no pod can be made for a Job that has had none for a while, by Job; empty when nobody tells why."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """Why nothing goes on with a Job that has had no pod for a while, or whose newest pod has not begun, by Job; empty
+    when nobody tells why."""
 
 
 class Contents:
@@ -86,9 +79,11 @@ class Contents:
         return {uri: (lacks, digest) for uri, (_, lacks, digest) in now.items()}
 
 
-async def observe(manifest: Manifest, world: World, defaults: Defaults, contents: Contents) -> Observed:
-    """Gather it. Asks the API server only for a ConfigMap that has changed, for what seems to be missing, and why a Job
-    gets no pod.
+async def observe(
+    manifest: Manifest, world: World, defaults: Defaults, contents: Contents, warnings: Warnings
+) -> Observed:
+    """Gather it. Asks the API server only for a ConfigMap that has changed, for what seems to be missing, and why
+    nothing goes on with a Job.
 
     Raises pydantic.ValidationError for an object that the schema of this version would not accept.
     """
@@ -103,7 +98,8 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, contents
     owned = [job for job in labelled if names.controlled_by(job, meta.uid)]
     jobs = {job["metadata"]["name"]: job for job in (*owned, *orphans)}
     versions = world.indexed(VERSIONS, meta.namespace, meta.name)
-    found = await contents.read(Key(meta.namespace, meta.name), uris_of(resource.spec).values(), world)
+    key = Key(meta.namespace, meta.name)
+    found = await contents.read(key, uris_of(resource.spec).values(), world)
     inputs = inputs_of(resource, {uri: digest for uri, (_, digest) in found.items() if digest})
     runs = _runs(resource, jobs, versions, inputs)
     named = {run.name: world.get(names.MODEL_VERSIONS, meta.namespace, run.name) for run in runs}
@@ -118,6 +114,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, contents
         for name, job in jobs.items()
         if not has_ended(job) or any(run.name == name and not run.finished_at for run in runs)
     }
+    waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not has_ended(job)}
     return Observed(
         now=world.now,
         defaults=defaults,
@@ -135,11 +132,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, contents
         obstacles=await _obstacles(resource, {uri: lacks for uri, (lacks, _) in found.items()}, world, defaults)
         if not under_way
         else (),
-        refusals={
-            name: refusal
-            for name, job in jobs.items()
-            if not has_ended(job) and not pods[name] and (refusal := await _refusal(world, job)) is not None
-        },
+        told=await warnings.read(key, waits, world),
     )
 
 
@@ -235,25 +228,6 @@ async def _obstacles(
 def _pods(world: World, job: Manifest) -> Sequence[Pod]:
     pods = [read(pod) for pod in world.owned(names.PODS, job["metadata"]["uid"])]
     return sorted(pods, key=lambda pod: pod.created, reverse=True)
-
-
-async def _refusal(world: World, job: Manifest) -> str | None:
-    """What the Job controller says of a Job that has had no pod for a while: only its events tell. None when there is
-    nothing to tell yet, or the Job is held back.
-    """
-    since = datetime.fromisoformat(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
-    waited = world.now - since
-    if job.get("spec", {}).get("suspend") or waited < PATIENCE:
-        return None
-    told = [one for one in await world.warnings(_reference(job)) if one.get("reason") == "FailedCreate"]
-    if not told:
-        return "" if waited >= _STRANGE else None
-    newest = max(told, key=_told_at)
-    return _POD_NAME.sub("", str(newest.get("note", "")).rpartition("Error creating: ")[2]).strip()
-
-
-def _told_at(event: Manifest) -> str:
-    return str(event.get("deprecatedLastTimestamp") or event["metadata"].get("creationTimestamp"))
 
 
 def _has_controller(job: Manifest) -> bool:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from pydantic import ValidationError
@@ -13,10 +14,13 @@ from upright.conditions import Finding
 from upright.contract import Manifest
 from upright.locations import is_counted
 from upright.pods.reading import Pod, Termination
+from upright.training.waiting import STRANGE
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label by which Kueue knows the queue of a Job."""
 _ROOM = "exceeded quota"
+_OUTAGES = ("Internal error occurred", "failed calling webhook", "etcdserver: ", "did not complete within", "unable to")
+"""Words of an API server, or of a webhook that it asks, that is out of order: neither has looked at the pod."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,6 @@ class Held:
 class Working:
     """The run goes on."""
 
-    attempts: int
     hindrance: Finding | None = None
     """What keeps it from going on, if anything is known to."""
     note: str = ""
@@ -56,10 +59,11 @@ class Ended:
 Outcome = Held | Working | Produced | Ended
 
 
-def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], refusal: str | None) -> Outcome:
+def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | None, now: datetime) -> Outcome:
     """What became of a run that has been given a Job.
 
-    `pods`: the run's, newest first. `refusal`: why no pod can be made; empty when nobody tells why there is none.
+    `pods`: the run's, newest first. `told`: why no pod can be made, or the newest has not begun; empty when nobody
+    tells why, None when there is nothing to tell.
     A model counts from the moment on that `publish` has ended well: other containers of its pod may go on for ever.
     """
     if job is None:
@@ -77,10 +81,16 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], refusal: str | 
         return _failed(run, conditions["Failed"], pods)
     if job.get("spec", {}).get("suspend"):
         return Held(_held(run, job))
-    if hindrance := _hindrance(run, pods, refusal):
-        return Working(attempts_of(job), hindrance, hindrance.message)
-    waits = f"Run {run.name} has no pod yet: `kubectl describe job {run.name}` may tell why."
-    return Working(attempts_of(job), note=waits if refusal is not None and not pods else "")
+    losses = _losses(pods)
+    if hindrance := _hindrance(run, pods, told, now):
+        hindrance = replace(hindrance, message=" ".join((hindrance.message, *losses)))
+        return Working(hindrance, hindrance.message)
+    if told is not None and not pods:
+        return Working(note=f"Run {run.name} has no pod yet: `kubectl describe job {run.name}` may tell why.")
+    if told is not None:
+        name = pods[0].name
+        losses = (f"Pod {name} has not begun yet: `kubectl describe pod {name}` may tell why.", *losses)
+    return Working(note=" ".join((f"Run {run.name} is under way.", *losses)) if losses else "")
 
 
 def conditions_of(job: Manifest) -> Mapping[str, Manifest]:
@@ -94,10 +104,13 @@ def has_ended(job: Manifest) -> bool:
     return not conditions_of(job).keys().isdisjoint({"Complete", "Failed"})
 
 
-def attempts_of(job: Manifest | None) -> int:
-    """How many pods a run's Job has started; 0 without a Job."""
+def attempts_of(run: Run, job: Manifest | None, pods: Sequence[Pod]) -> int:
+    """How many pods have been started for a run, as far as anybody has seen: its Job does not count those that it lost
+    to their nodes, and Kubernetes removes some.
+    """
     status = job.get("status", {}) if job else {}
-    return sum(status.get(count, 0) for count in ("active", "succeeded", "failed"))
+    counted: int = sum(status.get(count, 0) for count in ("active", "succeeded", "failed"))
+    return max(run.attempts, len(pods), counted)
 
 
 def published(pod: Pod) -> bool:
@@ -136,23 +149,52 @@ def _held(run: Run, job: Manifest) -> Finding:
     )
 
 
-def _hindrance(run: Run, pods: Sequence[Pod], refusal: str | None) -> Finding | None:
-    if pods and (hindrance := pods[0].hindrance):
-        give_up = f"kubectl delete job {run.name}"
+def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -> Finding | None:
+    if not pods:
+        return _refused(run, told) if told else None
+    pod, give_up = pods[0], f"kubectl delete job {run.name}"
+    if pod.gone_by and pod.phase not in {"Succeeded", "Failed"} and now - pod.gone_by >= STRANGE:
+        return Finding(
+            "RunHindered",
+            f"Run {run.name}: pod {pod.name} should have ended by {pod.gone_by.isoformat()}; its node does not answer, "
+            "or cannot end it. The run goes on by itself when the node does, or is removed from the cluster. Of a node "
+            f"that is surely off: kubectl delete pod {pod.name} --force.",
+            passing=True,
+        )
+    if pod.hindrance:
         remedy = f"A run keeps the spec that it began with; to give it up after a correction: {give_up}."
-        return Finding("RunHindered", f"Run {run.name}: {hindrance}. {remedy}", passing=bool(pods[0].unscheduled))
-    if pods or not refusal:
-        return None
-    if _ROOM in refusal:
+        return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}. {remedy}", passing=pod.waits)
+    if told:
+        remedy = f"It goes on by itself once that is mended; to give it up: {give_up}."
+        return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}. {remedy}", passing=True)
+    return None
+
+
+def _refused(run: Run, why: str) -> Finding:
+    passing = True
+    if _ROOM in why:
         remedy = (
             "It goes on by itself once there is room: free some, raise the quota, or delete the Job and ask for less"
         )
+    elif any(words in why for words in _OUTAGES):
+        remedy = "It is tried again and again, and goes on by itself once what does not answer does"
     else:
+        passing = False
         remedy = (
             f"Correct the spec, or what forbids it, and delete Job {run.name} to give this run up: "
             "its pod stays as it is"
         )
-    return Finding("NoPod", f"Run {run.name} gets no pod: {refusal}. {remedy}.", passing=_ROOM in refusal)
+    return Finding("NoPod", f"Run {run.name} gets no pod: {why}. {remedy}.", passing=passing)
+
+
+def _losses(pods: Sequence[Pod]) -> tuple[str, ...]:
+    """What became of the pods that their nodes refused or ended, in a sentence or none."""
+    lost = [pod for pod in pods if _is_lost(pod)]
+    return (f"It has lost {len(lost)} pod{'s' * (len(lost) > 1)}. {lost[0].crash}.",) if lost else ()
+
+
+def _is_lost(pod: Pod) -> bool:
+    return pod.phase == "Failed" and bool(pod.why[0])
 
 
 def _failed(run: Run, condition: Manifest, pods: Sequence[Pod]) -> Ended:
@@ -160,7 +202,7 @@ def _failed(run: Run, condition: Manifest, pods: Sequence[Pod]) -> Ended:
         before = f" Before: {run.message}" if run.message else ""
         return Ended("Failed", f"Run {run.name} took longer than spec.deadline allows and was stopped.{before}")
     for pod in pods:
-        for container in pod.containers:
+        for container in () if _is_lost(pod) else pod.containers:
             ended = container.ended
             if ended is None or ended.exit_code == 0:
                 continue
@@ -173,7 +215,8 @@ def _failed(run: Run, condition: Manifest, pods: Sequence[Pod]) -> Ended:
             words = f", its last words: {said}" if said else ""
             log = f"kubectl logs {pod.name} -c {container.name}"
             return Ended("Failed", f"Run {run.name}: {what} {reason}{words}. See {log}")
-    return Ended("Failed", f"Run {run.name} failed: {condition.get('message') or condition.get('reason')}.")
+    said = str(condition.get("message") or condition.get("reason"))
+    return Ended("Failed", " ".join((f"Run {run.name} failed: {said}.", *_losses(pods))))
 
 
 def _refusal(container: str, ended: Termination) -> str:

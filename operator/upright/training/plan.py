@@ -12,12 +12,12 @@ from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
 from upright.pods.reading import Pod
 from upright.training.manifests import job as job_of
 from upright.training.manifests import model_version, run_name
-from upright.training.observe import PATIENCE, Observed, is_waiting
+from upright.training.observe import Observed, is_waiting
 from upright.training.outcome import Ended, Held, Produced, Working, attempts_of, has_ended, outcome, published, read_by
 from upright.training.parameters import InvalidParametersError, as_environment
 from upright.training.triggers import agree, due, requested, with_baseline
+from upright.training.waiting import STRANGE, wait_of
 
-_LONGEST_WAIT = timedelta(minutes=5)
 _LINGER = timedelta(seconds=30)
 """How long the other containers of a pod may go on once the model is published."""
 
@@ -74,51 +74,42 @@ def plan(observed: Observed) -> Plan:
 
 def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
     """The run, as its version tells of it, or else its Job and pods."""
+    resource, job, pods = observed.resource, observed.jobs.get(run.name), observed.pods.get(run.name, ())
+    run = run.model_copy(update={"sources": {**run.sources, **read_by(pods)}, "attempts": attempts_of(run, job, pods)})
     if run.name in observed.versions:
         return _succeed(observed, draft, run)
-    resource, job, pods = observed.resource, observed.jobs.get(run.name), observed.pods.get(run.name, ())
-    run = run.model_copy(update={"sources": {**run.sources, **read_by(pods)}})
-    match outcome(run, job, pods, observed.refusals.get(run.name)):
+    match outcome(run, job, pods, observed.told.get(run.name), observed.now):
         case Held(finding):
             draft.finding = finding
             return run.model_copy(update={"phase": "Pending", "job": _uid(job), "message": cut(finding.message)})
-        case Working(attempts, hindrance, note):
+        case Working(hindrance, note):
             if hindrance:
                 draft.finding = hindrance
-            if not pods and job:
-                draft.again.append(
-                    _growing(observed.now - datetime.fromisoformat(job["metadata"]["creationTimestamp"]))
-                )
-            return run.model_copy(
-                update={"phase": "Running", "job": _uid(job), "attempts": attempts, "message": cut(note)}
-            )
+            if job and (wait := wait_of(job, pods)):
+                draft.again.append(wait.again(observed.now))
+            if pods and pods[0].gone_by and (left := pods[0].gone_by + STRANGE - observed.now) > timedelta(0):
+                draft.again.append(left)
+            return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})
         case Produced(report, pod):
             assert job is not None
             draft.create.append(model_version(resource, run, job, report, pod))
             return run
         case Ended(phase, message):
-            ended = _finish(observed, draft, run, phase, message)
-            return ended.model_copy(update={"attempts": attempts_of(job)})
+            return _finish(observed, draft, run, phase, message)
 
 
 def _succeed(observed: Observed, draft: _Draft, run: Run) -> Run:
     """The run that has made its version. What its sources held is what was read, not what was there when its Job was
     made.
     """
-    made, job = observed.versions[run.name], observed.jobs.get(run.name)
+    made = observed.versions[run.name]
     told = {"metrics": made.metrics, "data": made.data, "sources": {**run.sources, **made.sources}} if made else {}
     ended = _finish(observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}.")
-    attempts = attempts_of(job) if job else run.attempts
-    return ended.model_copy(update={"attempts": attempts, "model_version": run.name, **told})
+    return ended.model_copy(update={"model_version": run.name, **told})
 
 
 def _uid(job: Manifest | None) -> str | None:
     return job["metadata"]["uid"] if job else None
-
-
-def _growing(waited: timedelta) -> timedelta:
-    """When to look again after having waited for so long: twice as long is never too late."""
-    return min(max(waited, PATIENCE), _LONGEST_WAIT)
 
 
 def _finish(observed: Observed, draft: _Draft, run: Run, phase: str, message: str) -> Run:

@@ -167,6 +167,12 @@ class World(Protocol):
         """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
         ...
 
+    async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
+        """As `labelled`, but asks the API server: before what is not there decides something for good. Never in the
+        steady path.
+        """
+        ...
+
     async def warnings(self, of: Reference) -> Sequence[Manifest]:
         """Ask the API server for the Warning events (events.k8s.io) of an object, whoever told them. Never in the
         steady path: only while something that others should do for us does not happen.

@@ -152,6 +152,9 @@ class AWorld:
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return self.get(type, namespace, name)
 
+    async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> list[Manifest]:
+        return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]
+
     async def warnings(self, of: Reference) -> list[Manifest]:
         return [event for event in self._told if event["regarding"]["uid"] == of.uid]
 

@@ -761,6 +761,23 @@ async def test_a_job_that_a_queue_holds_back_is_queued() -> None:
     assert run_of(await cluster.turn())["phase"] == "Running"
 
 
+@pytest.mark.parametrize("late", [names.PODS, names.JOBS])
+async def test_no_run_is_given_up_because_one_watch_is_late(
+    late: ResourceType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published()}, phase="Succeeded")
+    cluster.objects[names.PODS, "churn-1-x"]["metadata"]["labels"] = {names.TRAINING_JOB: "churn"}
+    cluster.has("churn-1", "Complete")
+    with monkeypatch.context() as patched:
+        for asks in ("owned", "labelled"):
+            plain = getattr(AWorld, asks)
+            patched.setattr(AWorld, asks, lambda *asked, plain=plain: () if asked[1] == late else plain(*asked))
+        await cluster.settle()
+    assert run_of(await cluster.turn())["phase"] == "Succeeded"
+
+
 async def test_a_queued_job_that_somebody_deleted_is_a_failed_run() -> None:
     cluster = Cluster()
     await cluster.settle()

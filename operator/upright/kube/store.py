@@ -273,6 +273,10 @@ class Stores:
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)
 
+    async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
+        pages = self._client.pages(type, namespace, f"{label}={value}")
+        return [manifest async for page, _ in pages for manifest in page]
+
     async def warnings(self, of: Reference) -> Sequence[Manifest]:
         return await self._client.warnings(of)
 

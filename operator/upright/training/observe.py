@@ -16,7 +16,7 @@ from upright.locations import is_counted, locate
 from upright.pods.reading import Pod, read
 from upright.training.inputs import VERSIONS, Inputs, inputs_of, number_of, uris_of
 from upright.training.manifests import run_name
-from upright.training.outcome import has_ended
+from upright.training.outcome import has_ended, published
 from upright.training.record import number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
 
@@ -82,8 +82,8 @@ class Contents:
 async def observe(
     manifest: Manifest, world: World, defaults: Defaults, contents: Contents, warnings: Warnings
 ) -> Observed:
-    """Gather it. Asks the API server only for a ConfigMap that has changed, for what seems to be missing, and why
-    nothing goes on with a Job.
+    """Gather it. Asks the API server only for a ConfigMap that has changed, for what seems to be missing (each watch
+    may be late for itself, and how a run ends is decided once), and why nothing goes on with a Job.
 
     Raises pydantic.ValidationError for an object that the schema of this version would not accept.
     """
@@ -106,14 +106,23 @@ async def observe(
     ours = {name: version for name, version in named.items() if version and _is_of(version, meta.name)}
     under_way = [run for run in runs if not run.finished_at and not is_waiting(run, jobs)]
     for run in under_way:
-        if run.name not in jobs and run.name not in ours:  # before it is given up: the watches may be late
+        if run.name not in jobs and run.name not in ours:
+            job = await world.fetch(names.JOBS, meta.namespace, run.name)
+            jobs |= {run.name: job} if job and names.controlled_by(job, meta.uid) else {}
             version = await world.fetch(names.MODEL_VERSIONS, meta.namespace, run.name)
             ours |= {run.name: version} if version and _is_of(version, meta.name) else {}
     pods = {
-        name: _pods(world, job)
+        name: _of_job(world.owned(names.PODS, job["metadata"]["uid"]), job)
         for name, job in jobs.items()
         if not has_ended(job) or any(run.name == name and not run.finished_at for run in runs)
     }
+    for run in under_way:
+        ended = run.name not in ours and run.name in jobs and has_ended(jobs[run.name])
+        if ended and not any(map(published, pods[run.name])):
+            there = await world.fetch_labelled(names.PODS, meta.namespace, names.TRAINING_JOB, meta.name)
+            pods[run.name] = _of_job(
+                (*there, *world.owned(names.PODS, jobs[run.name]["metadata"]["uid"])), jobs[run.name]
+            )
     waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not has_ended(job)}
     return Observed(
         now=world.now,
@@ -225,9 +234,12 @@ async def _obstacles(
     return found
 
 
-def _pods(world: World, job: Manifest) -> Sequence[Pod]:
-    pods = [read(pod) for pod in world.owned(names.PODS, job["metadata"]["uid"])]
-    return sorted(pods, key=lambda pod: pod.created, reverse=True)
+def _of_job(pods: Iterable[Manifest], job: Manifest) -> Sequence[Pod]:
+    """The pods of a Job, newest first; of two versions of one the first counts."""
+    found = {
+        pod["metadata"]["uid"]: pod for pod in reversed([*pods]) if names.controlled_by(pod, job["metadata"]["uid"])
+    }
+    return sorted(map(read, found.values()), key=lambda pod: pod.created, reverse=True)
 
 
 def _has_controller(job: Manifest) -> bool:

@@ -276,8 +276,9 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
         return {"type": "http.disconnect"}
 
     async def until(condition: Callable[[], bool]) -> None:
-        while not condition():  # noqa: ASYNC110 - threads say so
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 - threads say so
+                await asyncio.sleep(0.01)
 
     working = asyncio.create_task(threads.run(gate.wait))
     await until(lambda: threads.busy_for() > 0)

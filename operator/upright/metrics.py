@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from platform import python_version
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -72,13 +73,13 @@ class Metrics:
 
     def contribute(self, kind: ResourceType, key: Key, samples: Samples | None) -> None:
         """Replace what an object contributes to the gauges."""
-        self._contributed.samples.pop((kind, key), None)
-        if samples:
-            self._contributed.samples[kind, key] = {name: tuple(values) for name, values in samples.items()}
+        self._contributed.replace(
+            kind, key, {name: tuple(values) for name, values in samples.items()} if samples else None
+        )
 
     def forget(self, kind: ResourceType, key: Key) -> None:
         """The object is no more, and with it goes what was counted for it alone."""
-        self._contributed.samples.pop((kind, key), None)
+        self._contributed.replace(kind, key, None)
         for series in self._counted.pop((kind, key), ()):
             self._counting[series] -= 1
             if not self._counting[series]:
@@ -91,14 +92,27 @@ class Metrics:
 
 
 class _Contributed(Collector):
-    """The gauges that objects contribute to: a sample lives as long as its object does."""
+    """The gauges that objects contribute to: a sample lives as long as its object does.
+
+    They are collected in a thread, while objects come and go.
+    """
 
     def __init__(self) -> None:
-        self.samples: dict[tuple[ResourceType, Key], Samples] = {}
+        self._samples: dict[tuple[ResourceType, Key], Samples] = {}
+        self._lock = Lock()
+
+    def replace(self, kind: ResourceType, key: Key, samples: Samples | None) -> None:
+        """What the object contributes from now on."""
+        with self._lock:
+            self._samples.pop((kind, key), None)
+            if samples:
+                self._samples[kind, key] = samples
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
+        with self._lock:
+            contributed = list(self._samples.values())
         for name, text in GAUGES.items():
-            samples = [sample for one in self.samples.values() for sample in one.get(name, ())]
+            samples = [sample for one in contributed for sample in one.get(name, ())]
             names = tuple(samples[0][0]) if samples else ()
             family = GaugeMetricFamily(name, text, labels=names)
             for labels, value in samples:

@@ -21,18 +21,15 @@ from starlette.routing import Route
 import upright
 from upright.runtime.artifact import ServedModel
 from upright.runtime.batch import BadInputError, batch_of_rows
+from upright.runtime.body import ROOM, Body, Room
 from upright.runtime.predictor import ModelError
 from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
-from upright.runtime.traffic import ASKED, UNKNOWN, Application, Measurements, Traffic
-
-BODY_LIMIT = 8 * 1024**2
-"""Bytes of a request's body."""
+from upright.runtime.traffic import ASKED, GONE, UNKNOWN, Application, Measurements, Traffic
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
 
-_DISCARDED = 8 * BODY_LIMIT
 _PREDICTING_THREADS = 4
 _WAITING = 1024
 """Requests that may wait for one of the threads. More are answered 503 at once: their turn would come too late."""
@@ -107,6 +104,7 @@ class _Routes:
         self._served = served
         self._state = state
         self._measured = measured
+        self._room = Room(ROOM)
         self._v1 = f"/v1/models/{served.model}"
         self._v2 = f"/v2/models/{served.model}"
         self._versioned = f"{self._v2}/versions/{served.version}"
@@ -161,32 +159,39 @@ class _Routes:
         self._state.warm = True
 
     async def _predict(self, request: Request) -> Response:
-        body, predictor = await _body(request), self._served.predictor
+        predictor = self._served.predictor
 
-        def answer() -> _Answer:
-            batch = parse_predict(body, predictor.signature)
+        def answer(body: Body) -> _Answer:
+            batch = parse_predict(body.take(), predictor.signature)
             return _Answer({"predictions": predictions(predictor.predict(batch))}, batch.rows)
 
-        return await self._respond(answer)
+        return await self._respond(request, answer)
 
     async def _infer(self, request: Request) -> Response:
-        body, served = await _body(request), self._served
-        if "inference-header-content-length" in request.headers:
-            raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
+        served = self._served
 
-        def answer() -> _Answer:
-            asked = parse_infer(body, served.predictor.signature, [served.output])
+        def answer(body: Body) -> _Answer:
+            if "inference-header-content-length" in request.headers:
+                raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
+            asked = parse_infer(body.take(), served.predictor.signature, [served.output])
             named = {"model_name": served.model, "model_version": served.version}
             identified = {"id": asked.id} if asked.id is not None else {}
             outputs = [output_tensor(served.predictor.predict(asked.batch), served.output)]
             return _Answer({**named, **identified, "outputs": outputs}, asked.batch.rows)
 
-        return await self._respond(answer)
+        return await self._respond(request, answer)
 
-    async def _respond(self, answer: "Callable[[], _Answer]") -> Response:
-        """All that takes long with a large request is done beside the loop, in which probes are answered."""
+    async def _respond(self, request: Request, answer: "Callable[[Body], _Answer]") -> Response:
+        """All that takes long with a large request is done beside the loop, in which probes are answered.
+
+        When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
+        shows even where no client waits long enough to be told so.
+        """
         try:
-            answered = await self._state.threads.run(answer, self._state.timeout)
+            with Body(self._room) as body:
+                await body.read(request)
+                async with _dropped_when_gone(request, body):
+                    answered = await self._state.threads.run(lambda: answer(body), self._state.timeout)
         except ModelError as error:
             logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
             return _json({"error": f"the model failed on this request: {str(error)[:500]}"}, 500)
@@ -248,21 +253,20 @@ class _Answer:
         self.rows = rows
 
 
-async def _body(request: Request) -> bytes:
-    """The request's body. Raises HTTPException 413.
+@asynccontextmanager
+async def _dropped_when_gone(request: Request, body: Body) -> AsyncIterator[None]:
+    """While the context lasts the body is dropped as soon as the client is gone."""
 
-    What is too large is read to its end, within reason: a client that is still sending would not see the answer.
-    """
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= BODY_LIMIT:
-            chunks.append(chunk)
-        elif size > _DISCARDED:
-            break
-    if size > BODY_LIMIT:
-        raise HTTPException(413, f"the body must have at most {BODY_LIMIT} bytes; send fewer rows at once")
-    return b"".join(chunks)
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        body.drop()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 def _json(document: Mapping[str, Any], status: int = 200) -> Response:
@@ -282,7 +286,7 @@ async def _bad_input(_: Request, error: Exception) -> Response:
 
 
 async def _gone(_: Request, __: Exception) -> Response:
-    return _json({"error": "the client went away"}, 400)
+    return _json({"error": "the client went away"}, GONE)
 
 
 async def _failed(_: Request, __: Exception) -> Response:

@@ -6,10 +6,10 @@ are daemons: the process ends when it is told to, whatever hangs in them.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
-from threading import Thread
+from threading import Condition, Thread
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -26,7 +26,8 @@ class PredictionThreads:
     def __init__(self, threads: int, waiting: int) -> None:
         """`waiting`: calls that may wait until a thread is free."""
         self._waiting = waiting
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._line = Condition()
+        self._calls = OrderedDict[Future[Any], Callable[[], Any]]()  # those that wait, in the order in which they came
         self._begun: list[float | None] = [None] * threads
         for number in range(threads):
             Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
@@ -34,14 +35,21 @@ class PredictionThreads:
     async def run(self, call: Callable[[], T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - of the queue too
         """What the call returns. Raises what it raises, OverloadedError, or TimeoutError after `timeout` seconds.
 
-        A call that has not begun by then, or before its caller was cancelled, is never made.
+        A call that has not begun by then, or before its caller was cancelled, is never made, and kept no longer.
         """
-        if self._calls.qsize() >= self._waiting:
-            raise OverloadedError
         future: Future[T] = Future()
-        self._calls.put((future, call))
-        async with asyncio.timeout(timeout):
-            return await asyncio.wrap_future(future)
+        with self._line:
+            if len(self._calls) >= self._waiting:
+                raise OverloadedError
+            self._calls[future] = call
+            self._line.notify()
+        del call  # or the traceback of a timeout keeps it
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.wrap_future(future)
+        finally:
+            with self._line:
+                self._calls.pop(future, None)
 
     def busy_for(self) -> float:
         """Seconds since the oldest of the calls that have not come back was begun; 0 without one."""
@@ -50,17 +58,19 @@ class PredictionThreads:
 
     def _work(self, number: int) -> None:
         while True:
-            future, call = self._calls.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            self._begun[number] = monotonic()
-            try:
-                result = call()
-            except BaseException as error:  # noqa: BLE001 - it is the caller's to know
-                self._begun[number] = None
-                future.set_exception(error)
-            else:
-                self._begun[number] = None
-                future.set_result(result)
-                del result
+            with self._line:
+                while not self._calls:
+                    self._line.wait()
+                future, call = self._calls.popitem(last=False)
+            if future.set_running_or_notify_cancel():
+                self._begun[number] = monotonic()
+                try:
+                    result = call()
+                except BaseException as error:  # noqa: BLE001 - it is the caller's to know
+                    self._begun[number] = None
+                    future.set_exception(error)
+                else:
+                    self._begun[number] = None
+                    future.set_result(result)
+                    del result
             del future, call  # a waiting thread holds nobody's request

@@ -29,6 +29,12 @@ UNKNOWN = "/unknown"
 ASKED = "upright.path"
 """Where an unknown path is kept for the answer."""
 
+GONE = 499
+"""The status of an answer for which no client is left."""
+
+_NOBODYS = (408, GONE)
+"""Statuses that say nothing of a version: the client sent too slowly, or went away before its turn."""
+
 _PREDICTION = re.compile(r"/v1/models/.+:predict|/v2/models/.+/infer")
 """Where predictions are asked for, of whatever model and version: a version that no longer answers where clients ask
 refuses them as much as one that does not take what they send."""
@@ -53,6 +59,8 @@ class Measurements:
 
     def count(self, status: int, seconds: float) -> None:
         """One request has been answered. A client's mistake says nothing of how long the model takes."""
+        if status in _NOBODYS:
+            return
         code = FAILED if status >= 500 else MISTAKEN if status >= 400 else ANSWERED
         self._requests[code].inc()
         if code != MISTAKEN:
@@ -62,24 +70,21 @@ class Measurements:
 class _Request:
     """One request for predictions: in progress from its last byte to the first of its answer.
 
-    So a client that sends or reads slowly is not taken for a model that does, and one that goes away before its request
-    is whole counts nothing. One that goes away later counts as it was answered: the model's part was done, and an error
-    would make clients' impatience the version's fault.
+    So a client that sends or reads slowly is not taken for a model that does, and one that goes away before the model
+    has begun counts nothing, unless its turn did not come in time. One that goes away later counts as it was answered:
+    the model's part was done, and an error would make clients' impatience the version's fault.
     """
 
     def __init__(self, measured: Measurements) -> None:
         self._measured = measured
         self._entered: float | None = None
         self._ended = False
-        self._cut = False
 
     def received(self, message: Message) -> None:
         """The server passes on a part of the request, or that the client is gone."""
-        if self._entered is not None or self._ended:
+        if self._entered is not None or self._ended or message["type"] == "http.disconnect":
             return
-        if message["type"] == "http.disconnect":
-            self._cut = True
-        elif not message.get("more_body", False):
+        if not message.get("more_body", False):
             self._entered = perf_counter()
             self._measured.in_progress.inc()
 
@@ -89,8 +94,7 @@ class _Request:
             return
         seconds = 0.0 if self._entered is None else perf_counter() - self._entered
         self.end()
-        if not self._cut:
-            self._measured.count(status, seconds)
+        self._measured.count(status, seconds)
 
     def end(self) -> None:
         """Nothing more will come of it, answered or not."""

@@ -6,16 +6,19 @@ import os
 import signal
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import joblib
 import pytest
+from starlette.requests import ClientDisconnect, Request
 
 from tests.unit.runtime.gate import Gated
 from tests.unit.runtime.pod import a_pod
@@ -125,6 +128,35 @@ def test_a_client_that_goes_away_while_the_model_works_counts_as_it_was_answered
         assert (counted(server, "5xx"), counted(server, "4xx"), in_progress(server)) == (0, 0, 0)
 
 
+def test_a_client_that_goes_away_before_its_turn_counts_nothing_and_is_nothing_to_the_model(tmp_path: Path) -> None:
+    with gated(tmp_path, "60") as (server, gate):
+        with ThreadPoolExecutor(4) as clients:
+            asked = [clients.submit(httpx.post, predict_url(server), json=HANGING, timeout=60) for _ in range(4)]
+            await_that(lambda: in_progress(server) == 4)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(predict_url(server), json={"instances": [[5]] * 1000}, timeout=0.5)
+            await_that(lambda: in_progress(server) == 5)
+            gate.unlink()
+            assert [answer.result().status_code for answer in asked] == [200] * 4
+
+        await_that(lambda: in_progress(server) == 0)
+        assert [counted(server, code) for code in ("2xx", "4xx", "5xx")] == [4, 0, 0]
+        assert server.metric("upright_predictions_total") == 4
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_a_client_that_goes_away_before_a_turn_that_does_not_come_in_time_counts_as_an_error(tmp_path: Path) -> None:
+    with gated(tmp_path, "2") as (server, _):
+        with ThreadPoolExecutor(4) as clients:
+            asked = [clients.submit(httpx.post, predict_url(server), json=HANGING, timeout=60) for _ in range(4)]
+            await_that(lambda: in_progress(server) == 4)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(predict_url(server), json=PROMPT, timeout=0.1)
+            assert [answer.result().status_code for answer in asked] == [504] * 4
+
+        await_that(lambda: counted(server, "5xx") == 5)
+
+
 def test_a_request_that_is_not_whole_is_no_request_of_a_model_s(tmp_path: Path) -> None:
     with gated(tmp_path, "0.5") as (server, _):
         address = (str(server.client.base_url.host), int(server.client.base_url.port or 0))
@@ -194,6 +226,73 @@ async def test_what_waits_for_a_thread_is_bounded_and_what_nobody_waits_for_is_n
     assert await threads.run(lambda: 7, 60) == 7
     assert done == []
     assert threads.busy_for() == 0
+
+
+class Large:
+    """What a request brings along."""
+
+
+@pytest.mark.parametrize("end", [TimeoutError, asyncio.CancelledError])
+async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_line(end: type[BaseException]) -> None:
+    threads, gate = PredictionThreads(1, waiting=3), threading.Event()
+    kept = list[weakref.ref[Large]]()
+
+    def asked(timeout: float) -> asyncio.Task[bool]:
+        large = Large()
+        kept.append(weakref.ref(large))
+        return asyncio.create_task(threads.run(lambda: bool(large) and gate.wait(), timeout))
+
+    working = asked(60)
+    while not threads.busy_for():  # noqa: ASYNC110 - threads say so
+        await asyncio.sleep(0.01)
+    first, given_up, last = asked(60), asked(0.01 if end is TimeoutError else 60), asked(60)
+    await asyncio.sleep(0)
+    if end is asyncio.CancelledError:
+        given_up.cancel()
+    with pytest.raises(end):
+        await given_up
+    del given_up
+
+    assert [each() is not None for each in kept] == [True, True, False, True]
+    another = asked(60)
+    await asyncio.sleep(0)
+    gate.set()
+    assert all(await asyncio.gather(working, first, last, another)), "its place is free again"
+
+
+async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model_never_sees_it() -> None:
+    from upright.runtime.service import _Routes, _State
+
+    threads, gate, gone = PredictionThreads(1, waiting=2), threading.Event(), asyncio.Event()
+    served: Any = SimpleNamespace(model="churn", version="churn-7", predictor=SimpleNamespace(signature=None))
+    nothing_is_measured: Any = None
+    routes = _Routes(served, _State(threads, 60), nothing_is_measured)
+    coming = iter([{"type": "http.request", "body": b"x" * 1000, "more_body": False}])
+
+    async def receive() -> Any:
+        for message in coming:
+            return message
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 - threads say so
+                await asyncio.sleep(0.01)
+
+    working = asyncio.create_task(threads.run(gate.wait))
+    await until(lambda: threads.busy_for() > 0)
+    asked = asyncio.create_task(routes._predict(Request({"type": "http", "method": "POST", "headers": []}, receive)))
+    await until(lambda: routes._room.taken == 1000)
+
+    gone.set()
+
+    await until(lambda: routes._room.taken == 0)
+    assert not asked.done(), "its place in line is kept"
+    gate.set()
+    assert await working
+    with pytest.raises(ClientDisconnect):
+        await asked
 
 
 async def test_what_a_call_raises_is_its_caller_s() -> None:

@@ -1,0 +1,98 @@
+"""Requests' bodies while they are read and while they wait for the model: bounded each, and all together."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+BODY_LIMIT = 8 * 1024**2
+"""Bytes of a request's body."""
+
+ROOM = 16 * BODY_LIMIT
+"""Bytes of all bodies that a process holds, small ones left out."""
+
+SMALL = 64 * 1024
+"""Bytes of a body that always finds room: the server has read as much of each connection in advance anyway. So a few
+clients that send much, and slowly, turn nobody away who sends little."""
+
+READING = 60.0
+"""Seconds that a body may take from its first byte to its last: it takes room away from others."""
+
+_DISCARDED = 8 * BODY_LIMIT
+
+
+class Room:
+    """How much room for bodies there is, and is taken, in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+
+
+class Body:
+    """A request's body, which takes room until it is dropped, or the context is left."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._size = 0
+        self._content: bytearray | None = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.drop()
+
+    async def read(self, request: Request) -> None:
+        """Take the body in. Raises HTTPException 408, 413 or 503, or ClientDisconnect.
+
+        What is too large, or finds no room, is read to its end, within reason: a client that is still sending would not
+        see the answer.
+        """
+        size, refusal = 0, None
+        try:
+            async with asyncio.timeout(READING):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > _DISCARDED:
+                        break
+                    if refusal is None:
+                        self._add(chunk)
+                    if size > BODY_LIMIT:
+                        refusal = HTTPException(
+                            413, f"the body must have at most {BODY_LIMIT} bytes; send fewer rows at once"
+                        )
+                        self.drop()
+                    elif size > SMALL and self._room.taken > self._room.limit:
+                        refusal = HTTPException(
+                            503,
+                            f"{self._room.limit} bytes of requests are here already, and wait for the model or for "
+                            f"their ends; try again later, or with fewer rows at once",
+                        )
+                        self.drop()
+        except TimeoutError:
+            closing = {"Connection": "close"}
+            raise HTTPException(408, f"the body has not come within {READING:g} seconds", closing) from None
+        if refusal:
+            raise refusal
+
+    def take(self) -> bytes:
+        """The body, once, for the thread whose turn it is. Raises ClientDisconnect when it has been dropped."""
+        content, self._content = self._content, None
+        if content is None:
+            raise ClientDisconnect
+        return bytes(content)
+
+    def drop(self) -> None:
+        """Nobody wants it any more: it takes no room from now on."""
+        self._content = None
+        self._room.taken -= self._size
+        self._size = 0
+
+    def _add(self, chunk: bytes) -> None:
+        if self._content is not None:
+            self._content += chunk
+            self._size += len(chunk)
+            self._room.taken += len(chunk)

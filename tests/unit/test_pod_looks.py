@@ -12,12 +12,13 @@ from tests.unit.builders import NOW, a_pod, after
 from tests.unit.rollout.world import both, condition, in_canary, measured, observed, then
 from upright.analysis import Counts, Look
 from upright.analysis.counters import GAP, STRANGE, TORN
+from upright.api import names
 from upright.contract import Key, Manifest
 from upright.pods.reading import read
 from upright.rollout.measuring import ArmName, Asked, Measurement
 from upright.rollout.plan import plan
 from upright.rollout.verdict import analyse
-from upright.sources.comparison import MOST_LOOKS, Comparison
+from upright.sources.comparison import MOST_LOOKS, WATCHED, Comparison
 from upright.sources.comparison import TORN as BACKWARDS
 from upright.sources.page import Counters
 from upright.sources.pods import PodPages, Unread
@@ -32,7 +33,7 @@ class APod:
 
     def __init__(self, name: str, port: int) -> None:
         self.counters: dict[str, float] | None = {"2xx": 0, "4xx": 0, "5xx": 0}
-        pod = a_pod(name, podIP="127.0.0.1")
+        pod = a_pod(name, podIP="127.0.0.1", labels={names.VERIFIES: "true"})
         self.manifest: Manifest = {
             **pod,
             "spec": {"containers": [{"ports": [{"name": "http", "containerPort": port}]}]},
@@ -435,6 +436,17 @@ def test_a_version_of_several_processes_is_held_after_the_deadline() -> None:
     assert (made.status["phase"], condition(made, "Measured")["status"]) == ("Progressing", "False")
     assert BACKWARDS.why in condition(made, "Measured")["message"]
     assert plan(then(before, made, now=after(minutes=10))).status["phase"] == "Paused"
+
+
+def test_an_image_of_ones_own_is_only_watched_for_some_looks_after_a_restart_of_the_operator() -> None:
+    """The other process may be older than this operator: all its life would be evidence of the second look."""
+    count = ACount(recorded=NOW.timestamp())
+    for number in range(WATCHED + 1):
+        assert not count.comparison.looks
+        count.take({"c": Counters(10 if number < 4 else 5000, 0, number)}, {"s": HEALTHY})
+    count.take({"c": Counters(5003, 0, number + 1)}, {"s": HEALTHY})
+    [taken, _] = count.comparison.looks
+    assert taken.measurements["errors"] == Counts(canary=(1, 1), stable=(0, 0))
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])

@@ -15,6 +15,7 @@ from typing import TypeAlias, get_args
 from upright.analysis import Counts, Look, MetricType
 from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
 from upright.analysis.state import NAMED
+from upright.api import names
 from upright.pods.reading import Pod
 from upright.rollout.measuring import ArmName, Asked, Measurement
 from upright.rollout.modes.realtime import SERVE
@@ -33,6 +34,9 @@ TORN = Unread(
     "So look several processes of a container that answer GET /metrics in turn, each with counters of its own. Let one "
     'page count for all of them; see "An image of your own" in docs/analysis.md.',
 )
+WATCHED = 8
+"""Looks after a restart of the operator in which pods of an image of one's own are only watched: if several processes
+count in one, it goes backwards by then. What another process has counted all its life would be new evidence."""
 
 _NOTHING = Counters(0.0, 0.0, 0.0)
 _Start: TypeAlias = tuple[str, int, datetime | None]
@@ -79,6 +83,8 @@ class Comparison:
         """By pod, what it showed when it was last read and believed, and by which start of its container."""
         self._torn: dict[str, float] = {}
         """Pods whose counters are not those of one process, and since when."""
+        self._unproven = 0 if self._fresh else WATCHED
+        """Looks in which pods are still only watched."""
         self._silent: set[str] = set()
         """Pods that could not be read the last time."""
         self._requests: dict[ArmName, float] = defaultdict(float)
@@ -180,9 +186,12 @@ class Comparison:
             start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
             self._samples = dict.fromkeys(samples["canary"], start) | self._samples
         added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
-        taken = all(arm.pods for arm in added.values())
+        proven = self._unproven <= 0 or all(names.VERIFIES in pod.labels for pod in chain(*asked.pods.values()))
+        if all(samples.values()):
+            self._unproven -= 1
+        taken = proven and all(arm.pods for arm in added.values())
         # before the first canary pod there is nothing that the stable version's counts could wait for
-        waits = not taken and any(pod in self._samples for pod in found["canary"])
+        waits = proven and not taken and any(pod in self._samples for pod in found["canary"])
         for arm, members in samples.items():
             for pod, sample in members.items():
                 why = added[arm].left_out.get(pod)

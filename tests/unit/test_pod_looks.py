@@ -1,6 +1,7 @@
 """Looks at pods that answer over HTTP: raw increases, none without both versions, no trust in pods or clocks."""
 
 import math
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 
@@ -8,12 +9,17 @@ import pytest
 from aiohttp import web
 
 from tests.unit.builders import NOW, a_pod, after
+from tests.unit.rollout.world import both, condition, in_canary, measured, observed, then
 from upright.analysis import Counts, Look
 from upright.analysis.counters import GAP, STRANGE, TORN
+from upright.api import names
 from upright.contract import Key, Manifest
 from upright.pods.reading import read
 from upright.rollout.measuring import ArmName, Asked, Measurement
-from upright.sources.comparison import MOST_LOOKS, Comparison
+from upright.rollout.plan import plan
+from upright.rollout.verdict import analyse
+from upright.sources.comparison import MOST_LOOKS, WATCHED, Comparison
+from upright.sources.comparison import TORN as BACKWARDS
 from upright.sources.page import Counters
 from upright.sources.pods import PodPages, Unread
 
@@ -27,7 +33,7 @@ class APod:
 
     def __init__(self, name: str, port: int) -> None:
         self.counters: dict[str, float] | None = {"2xx": 0, "4xx": 0, "5xx": 0}
-        pod = a_pod(name, podIP="127.0.0.1")
+        pod = a_pod(name, podIP="127.0.0.1", labels={names.VERIFIES: "true"})
         self.manifest: Manifest = {
             **pod,
             "spec": {"containers": [{"ports": [{"name": "http", "containerPort": port}]}]},
@@ -205,7 +211,6 @@ async def test_a_pod_that_was_silent_for_long_begins_again(pods: dict[str, APod]
 @pytest.mark.parametrize(
     ("reported", "why"),
     [
-        ({"2xx": 100, "5xx": 1}, TORN),
         ({"2xx": math.nan, "5xx": 5}, STRANGE),
         ({"2xx": 100, "5xx": math.inf}, STRANGE),
         ({"2xx": -1, "5xx": 5}, STRANGE),
@@ -224,8 +229,7 @@ async def test_a_pod_that_misreports_is_left_out_and_named_and_is_well_again_whe
     assert taken[-1].left_out == {"another": why}
     another.counters = {"2xx": 110, "5xx": 5}
     taken = await look(source, [canary], [stable, another], 10)
-    # torn counters are where to begin again, what is no number tells nothing
-    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(14, 4) if why == TORN else (100, 0))
+    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(100, 0))
     assert taken[-1].left_out == {}
 
 
@@ -319,11 +323,14 @@ class ACount:
         self.comparison = Comparison(self._asked({}, frozenset()))
         self.seconds = 0.0
 
-    def _asked(self, pages: Mapping[ArmName, Mapping[str, object]], unready: frozenset[str]) -> Asked:
+    def _asked(
+        self, pages: Mapping[ArmName, Mapping[str, object]], unready: frozenset[str], restarts: int = 0
+    ) -> Asked:
+        serve = {"name": "serve", "image": "i", "imageID": "i", "restartCount": restarts, "state": {"running": {}}}
         return Asked(
             comparison="rollout",
             pods={
-                arm: [read(a_pod(name, ready=name not in unready)) for name in members]
+                arm: [read(a_pod(name, ready=name not in unready, containerStatuses=[serve])) for name in members]
                 for arm, members in pages.items()
             },
             metrics=self.metrics,
@@ -337,8 +344,10 @@ class ACount:
         canary: Mapping[str, Counters | Unread],
         stable: Mapping[str, Counters | Unread],
         unready: frozenset[str] = frozenset(),
+        restarts: int = 0,
     ) -> bool:
-        asked = self._asked({"canary": canary, "stable": stable}, unready)
+        """`restarts`: of each pod's container, as its status tells."""
+        asked = self._asked({"canary": canary, "stable": stable}, unready, restarts)
         self.seconds += 5
         return self.comparison.take(asked, {**canary, **stable}, after(seconds=self.seconds))
 
@@ -361,18 +370,103 @@ def test_both_metrics_are_measured_from_the_same_counters_and_what_is_not_counte
 
 
 @pytest.mark.parametrize(
-    ("then", "left_out"),
+    ("then", "restarts", "why", "counted"),
     [
-        (Counters(5, 20, 10), True),  # answers went backwards and the rest did not
-        (Counters(0, 0, 0), False),  # a restart
-        (Counters(12, 0, 0), False),
+        (Counters(4, 1, 0), 1, None, (4, 0)),  # started anew
+        (Counters(12, 10, 0), 1, None, (2, 0)),
+        (Counters(5, 20, 10), 1, TORN, None),  # its answers alone went backwards
+        (Counters(4, 1, 0), 0, BACKWARDS.why, None),  # another process of the same container
+        (Counters(5, 20, 10), 0, BACKWARDS.why, None),
+        (Counters(12, 10, 0), 0, None, (2, 0)),
     ],
 )
-def test_a_part_that_went_backwards_alone_is_no_restart(then: Counters, *, left_out: bool) -> None:
+def test_counters_begin_again_only_with_their_container(
+    then: Counters, restarts: int, why: str | None, counted: tuple[int, int] | None
+) -> None:
     count = ACount()
-    for page in (Counters(10, 10, 0), Counters(10, 10, 0), then):
-        count.take({"c": page}, {"s": HEALTHY})
-    assert (count.comparison.looks[-1].left_out == {"c": TORN}) == left_out
+    for _ in range(2):
+        count.take({"c": Counters(10, 10, 0)}, {"s": HEALTHY})
+    count.take({"c": then}, {"s": HEALTHY}, restarts=restarts)
+    look = count.comparison.looks[-1]
+    assert look.left_out == ({"c": why} if why else {})
+    errors = look.measurements.get("errors")
+    assert (errors.canary if isinstance(errors, Counts) else None) == counted
+
+
+def test_a_restart_that_is_told_late_costs_a_look_and_no_evidence() -> None:
+    """Our own runtime: whatever the counters show by then, all of it was counted since."""
+    count = ACount()
+    for _ in range(2):
+        count.take({"c": Counters(10, 0, 0)}, {"s": Counters(100, 0, 0)})
+    count.take({"c": Counters(3, 0, 1)}, {"s": Counters(130, 0, 0)})
+    assert (count.comparison.looks[-1].measurements, count.state().state) == ({}, "NoRequests")
+    count.take({"c": Counters(20, 0, 2)}, {"s": Counters(160, 0, 0)}, restarts=1)
+    [*_, taken] = count.comparison.looks
+    assert taken.measurements["errors"] == Counts(canary=(22, 2), stable=(60, 0))
+    assert (taken.left_out, count.state().requests) == ({}, 32)
+
+
+def test_a_pod_of_several_processes_is_left_out_and_told_until_it_is_started_anew() -> None:
+    count, workers = ACount(), (Counters(10, 0, 0), Counters(50, 0, 5))
+    for number in range(20):
+        count.take({"c": workers[number % 2], "d": HEALTHY}, {"s": HEALTHY})
+        assert count.state().state == ("Counted" if number < 2 else "NoRequests")
+    [*_, taken] = count.comparison.looks
+    assert taken.measurements["errors"] == Counts(canary=(0, 0), stable=(0, 0))
+    assert taken.left_out == {"c": BACKWARDS.why}
+    states = []
+    for number in range(16):
+        count.take({"d": workers[number % 2]}, {"s": HEALTHY})
+        states.append(count.state().state)
+    # it may have been started anew, until for a minute nobody has told so
+    assert states == ["NoRequests", "Counted", *["NoRequests"] * 12, "Unreadable", "Unreadable"]
+    assert count.state().message == f"Pod d (10.0.0.1:3000) cannot be measured: {BACKWARDS.why}. {BACKWARDS.remedy}"
+    for answered in (3, 5, 7):
+        count.take({"d": Counters(answered, 0, 0)}, {"s": HEALTHY}, restarts=1)
+    assert count.state().state == "Counted"
+    assert count.comparison.looks[-1].measurements["errors"] == Counts(canary=(4, 0), stable=(0, 0))
+
+
+def test_a_version_of_several_processes_is_held_after_the_deadline() -> None:
+    count = ACount()
+    for number in range(20):
+        count.take({"c": Counters((10, 50)[number % 2], 0, 0)}, {"s": HEALTHY})
+    before = observed(in_canary(), pods=both(), reading=measured(count.state(), count.state("stable")))
+    made = plan(before)
+    assert (made.status["phase"], condition(made, "Measured")["status"]) == ("Progressing", "False")
+    assert BACKWARDS.why in condition(made, "Measured")["message"]
+    assert plan(then(before, made, now=after(minutes=10))).status["phase"] == "Paused"
+
+
+def test_an_image_of_ones_own_is_only_watched_for_some_looks_after_a_restart_of_the_operator() -> None:
+    """The other process may be older than this operator: all its life would be evidence of the second look."""
+    count = ACount(recorded=NOW.timestamp())
+    for number in range(WATCHED + 1):
+        assert not count.comparison.looks
+        count.take({"c": Counters(10 if number < 4 else 5000, 0, number)}, {"s": HEALTHY})
+    count.take({"c": Counters(5003, 0, number + 1)}, {"s": HEALTHY})
+    [taken, _] = count.comparison.looks
+    assert taken.measurements["errors"] == Counts(canary=(1, 1), stable=(0, 0))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_healthy_versions_whose_processes_answer_in_turn_are_not_rolled_back(processes: int) -> None:
+    """The other process' whole life was new evidence at every turn: that rolled every second one back."""
+    spec = in_canary().spec
+    for seed in range(12):
+        chance, count = random.Random(seed), ACount()
+        pods = {name: [[0, 0] for _ in range(processes)] for name in ("c", "s-1", "s-2", "s-3")}
+        for look in range(40):
+            for name, workers in pods.items():
+                for _ in range(75 if look or name == "c" else 3000):
+                    worker = chance.choice(workers)
+                    worker[chance.random() < 0.02] += 1
+            shown = {name: chance.choice(workers) for name, workers in pods.items()}
+            pages = {name: Counters(good, 0, bad) for name, (good, bad) in shown.items()}
+            count.take({"c": pages.pop("c")}, pages)
+        analysis, _ = analyse(spec, None, count.comparison.looks)
+        assert analysis.verdict != "Rollback", analysis.message
+        assert (BACKWARDS.why in analysis.message) == (processes > 1)
 
 
 def test_requests_are_counted_and_no_requests_are_said_to_be_none() -> None:
@@ -510,7 +604,7 @@ def test_nothing_is_remembered_of_pods_that_are_gone() -> None:
     for number in range(500):
         count.take({f"c-{number}": HEALTHY}, {f"s-{number}": HEALTHY, f"t-{number}": SILENT})
     kept = vars(count.comparison)
-    assert {name for name in ("_samples", "_totals", "_silent") if len(kept[name]) > 3} == set()
+    assert {name for name in ("_samples", "_read", "_torn", "_silent") if len(kept[name]) > 3} == set()
 
 
 def test_so_many_looks_wait_to_be_recorded_and_none_is_taken_back() -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.builders import NOW, a_pod, after
+from upright.api import names
 from upright.contract import Key
 from upright.pods.reading import Pod, read
 from upright.rollout.measuring import Asked, Reading, Source
@@ -62,7 +63,7 @@ class Watched:
 def asked(
     comparison: str = "a-b", *, interval: timedelta = SOON, after: float | None = None, pods: Sequence[str] = ("c", "s")
 ) -> Asked:
-    canary, *stable = [read(a_pod(name)) for name in pods]
+    canary, *stable = [read(a_pod(name, labels={names.VERIFIES: "true"})) for name in pods]
     return Asked(comparison, {"canary": [canary], "stable": stable}, {"errors": "ErrorRate"}, interval, after)
 
 

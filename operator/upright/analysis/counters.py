@@ -4,7 +4,7 @@ What it does: each pod's counters now less its counters before, summed over the 
 of pods make no difference.
 Guarantee: a number that cannot be trusted is left out with its pod and named; it is never evidence.
 Source: the reset rule is that of Prometheus' `increase`, without its extrapolation: a counter that fell began again at
-zero, so what it shows now is what was counted since.
+zero, so what it shows now is what was counted since. Whoever knows that it did not begin again leaves its pod out.
 """
 
 import math

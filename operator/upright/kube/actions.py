@@ -79,9 +79,11 @@ class Actions:
         self._stores = stores
         self._seen = seen
         self._gone = gone
-        # By UID and path of what was written (empty for what was applied): its digest, and the version that the API
-        # server made of it. What it writes otherwise than we do ("1000m" for "1") would look like a change for ever.
-        self._confirmed: Memory[tuple[str, str], tuple[str, int]] = Memory(REMEMBERED)
+        # By UID, the digest of what was applied, and the version that the API server made of it. What it writes
+        # otherwise than we do ("1000m" for "1") would look like a change for ever.
+        self._confirmed: Memory[str, tuple[str, int]] = Memory(REMEMBERED)
+        # By UID and path the same of a part, and the digest of what is kept of it: others go on writing to the rest.
+        self._corrected: Memory[tuple[str, str], tuple[str, str]] = Memory(REMEMBERED)
         self._disputes: Memory[str, _Dispute] = Memory(REMEMBERED)
 
     async def refresh(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
@@ -128,7 +130,7 @@ class Actions:
         found = self._must_be_ours(type, live, manifest)
         if is_being_deleted(live):
             raise self._leaving(type, live)
-        confirmed = self._confirmed.get((uid_of(live), ""))
+        confirmed = self._confirmed.get(uid_of(live))
         wanted = store.kept(marked)
         changed = _changes(type, live, wanted)
         if confirmed == (mark, version_of(live)) or not changed:
@@ -150,20 +152,21 @@ class Actions:
         return Done(wrote=True, event=Event("Warning", "Restored", "Apply", message))
 
     async def correct(self, correction: Correction) -> bool:
-        """Make one part of an object just what it should be, unless it is so already."""
+        """Make one part of an object just what it should be, unless it is so already. Returns whether it was not."""
         target, path = correction.target, correction.path
         live, mark = self._live(target), digest({path: correction.value})
-        if live is None or part(live, path) == correction.value:
+        if live is None or (before := part(live, path)) == correction.value:
             return False
-        confirmed, changed = self._confirmed.get((target.uid, path)), f"another {path.strip('/').replace('/', '.')}"
-        if confirmed == (mark, version_of(live)):
+        corrected, changed = self._corrected.get((target.uid, path)), f"another {path.strip('/').replace('/', '.')}"
+        if corrected == (mark, digest({path: before})):
             return False
-        made_so = confirmed is not None and confirmed[0] == mark
+        made_so = corrected is not None and corrected[0] == mark
         if made_so:
             await self._keep_truce(target.type, live, [changed])
         answer = await self._existing(target, self._client.correct(target, {path: correction.value}))
-        self._confirmed.set((target.uid, path), (mark, version_of(answer)))
-        if version_of(answer) == version_of(live):
+        made = part(self._stores.of(target.type).kept(answer), path)
+        self._corrected.set((target.uid, path), (mark, digest({path: made})))
+        if made == before:  # the API server has added to it what it adds to every one
             return False
         if made_so:
             await self._dispute(target.type, live, [changed])
@@ -231,7 +234,7 @@ class Actions:
         if parts:
             target = reference(type, answer)
             answer = await self._existing(target, self._client.correct(target, parts))
-        self._confirmed.set((uid_of(answer), ""), (mark, version_of(answer)))
+        self._confirmed.set(uid_of(answer), (mark, version_of(answer)))
         return answer
 
     def _must_be_ours(self, type: ResourceType, existing: Manifest, wanted: Manifest) -> Whose:

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
-from typing import get_args
+from typing import TypeAlias, get_args
 
 from upright.analysis import Counts, Look, MetricType
 from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
 from upright.analysis.state import NAMED
+from upright.api import names
 from upright.pods.reading import Pod
 from upright.rollout.measuring import ArmName, Asked, Measurement
+from upright.rollout.modes.realtime import SERVE
 from upright.sources.page import Counters
 from upright.sources.pods import LONGEST, Unread
 
@@ -25,6 +27,20 @@ MOST_LOOKS = 256
 RECENT = timedelta(minutes=1)
 FEWEST_RECENT = 4
 """Looks that are recent whatever time they took."""
+TOLD = timedelta(minutes=1)
+"""Within this, a pod's status tells that its container was started anew. What its counters show is known sooner."""
+TORN = Unread(
+    "its counters went backwards, and its container was not started anew",
+    "So look several processes of a container that answer GET /metrics in turn, each with counters of its own. Let one "
+    'page count for all of them; see "An image of your own" in docs/analysis.md.',
+)
+WATCHED = 8
+"""Looks after a restart of the operator in which pods of an image of one's own are only watched: if several processes
+count in one, it goes backwards by then. What another process has counted all its life would be new evidence."""
+
+_NOTHING = Counters(0.0, 0.0, 0.0)
+_Start: TypeAlias = tuple[str, int, datetime | None]
+"""Of a container: its pod's UID, how often it was started again, and when."""
 
 _ARMS: Sequence[ArmName] = get_args(ArmName)
 _TOTAL, _ANSWERED, _MISTAKEN, _FAILED = range(4)
@@ -63,8 +79,12 @@ class Comparison:
         """Of the last look, in Unix seconds. It only goes forward, as the analysis does."""
         self._samples: dict[str, Sample] = {}
         """By pod, the one to compare the next with."""
-        self._totals: dict[str, float] = {}
-        """By pod, what it had answered when it was last read."""
+        self._read: dict[str, tuple[_Start, Counters]] = {}
+        """By pod, what it showed when it was last read and believed, and by which start of its container."""
+        self._torn: dict[str, float] = {}
+        """Pods whose counters are not those of one process, and since when."""
+        self._unproven = 0 if self._fresh else WATCHED
+        """Looks in which pods are still only watched."""
         self._silent: set[str] = set()
         """Pods that could not be read the last time."""
         self._requests: dict[ArmName, float] = defaultdict(float)
@@ -102,6 +122,9 @@ class Comparison:
         """
         second = now.timestamp()
         self._time = second if second > self._time else self._time + asked.interval.total_seconds()
+        self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
+        self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
+        pages = self._believed(asked, pages)
         found = {
             arm: {
                 pod.name: page
@@ -111,15 +134,14 @@ class Comparison:
             }
             for arm in _ARMS
         }
-        self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
-        self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         before = {arm: measured.state for arm, measured in self.arms.items()}
         read = {arm: _numbers(pages) for arm, pages in found.items()}
-        moved = {arm: self._count(arm, read[arm]) for arm in _ARMS}
+        moved = {arm: self._count(arm, asked.pods.get(arm, ()), read[arm]) for arm in _ARMS}
         both = all(any(pod.ready and pod.name in read[arm] for pod in asked.pods.get(arm, ())) for arm in _ARMS)
         self._remember({arm: added for arm, (added, _) in moved.items()} if both and self._both else {})
         self._both = both
-        self.arms = {arm: self._measured(arm, asked, found[arm], read[arm], moved[arm][1]) for arm in _ARMS}
+        told = {arm: self._without_new_falls(pages) for arm, pages in found.items()}
+        self.arms = {arm: self._measured(arm, asked, told[arm], read[arm], moved[arm][1]) for arm in _ARMS}
         look = self._look(asked, found)
         if look is not None and len(self.looks) < MOST_LOOKS:
             self.looks.append(look)
@@ -128,7 +150,32 @@ class Comparison:
 
     def _forget_all_but(self, names: set[str]) -> None:
         self._samples = {name: sample for name, sample in self._samples.items() if name in names}
-        self._totals = {name: total for name, total in self._totals.items() if name in names}
+        self._read = {name: read for name, read in self._read.items() if name in names}
+        self._torn = {name: since for name, since in self._torn.items() if name in names}
+
+    def _believed(self, asked: Asked, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
+        """The pages; but a pod of which a counter fell is not believed until its container is started anew. If that was
+        so already and is told a little late, all that it shows by then was counted since, and counts.
+        """
+        believed = dict(pages)
+        for pod in chain.from_iterable(asked.pods.values()):
+            page, known = pages.get(pod.name), self._read.get(pod.name)
+            if known is None or not isinstance(page, Counters):
+                continue
+            start, last = known
+            if start == _start(pod) and (pod.name in self._torn or _fell(last, page)):
+                self._torn.setdefault(pod.name, self._time)
+                believed[pod.name] = TORN
+            elif self._torn.pop(pod.name, None) is not None:
+                self._read[pod.name] = (_start(pod), _NOTHING)
+                if pod.name in self._samples:
+                    self._samples[pod.name] = _sample(self._samples[pod.name].time, _NOTHING)
+        return believed
+
+    def _without_new_falls(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
+        """The pages of an arm without those pods of which it may still be told that they were started anew."""
+        settled = self._time - TOLD.total_seconds()
+        return {name: page for name, page in pages.items() if self._torn.get(name, settled) <= settled}
 
     def _look(self, asked: Asked, found: Mapping[ArmName, Mapping[str, Counters | Unread]]) -> Look | None:
         samples = {
@@ -139,9 +186,12 @@ class Comparison:
             start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
             self._samples = dict.fromkeys(samples["canary"], start) | self._samples
         added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
-        taken = all(arm.pods for arm in added.values())
+        proven = self._unproven <= 0 or all(names.VERIFIES in pod.labels for pod in chain(*asked.pods.values()))
+        if all(samples.values()):
+            self._unproven -= 1
+        taken = proven and all(arm.pods for arm in added.values())
         # before the first canary pod there is nothing that the stable version's counts could wait for
-        waits = not taken and any(pod in self._samples for pod in found["canary"])
+        waits = proven and not taken and any(pod in self._samples for pod in found["canary"])
         for arm, members in samples.items():
             for pod, sample in members.items():
                 why = added[arm].left_out.get(pod)
@@ -160,17 +210,21 @@ class Comparison:
         before = {pod: self._samples[pod] for pod in samples if pod in self._samples}
         return increase(before, samples, LONGEST_GAP * (interval + LONGEST).total_seconds())
 
-    def _count(self, arm: ArmName, read: Mapping[str, Counters]) -> tuple[float, bool]:
+    def _count(self, arm: ArmName, pods: Sequence[Pod], read: Mapping[str, Counters]) -> tuple[float, bool]:
         """What the pods of an arm have answered since they were last read, and whether there are answers, also such as
         may have been given before.
         """
         sum_of_added, moved = 0.0, False
-        for name, page in read.items():
-            known = self._totals.get(name, 0.0 if self._fresh and arm == "canary" else None)
+        for pod in pods:
+            page = read.get(pod.name)
+            if page is None:
+                continue
+            last = self._read[pod.name][1] if pod.name in self._read else None
+            known = last.total if last else 0.0 if self._fresh and arm == "canary" else None
             added = 0.0 if known is None else page.total - known if page.total >= known else page.total
             moved = moved or (page.total if known is None else added) > 0
             sum_of_added += added
-            self._totals[name] = page.total
+            self._read[pod.name] = (_start(pod), page)
         self._requests[arm] += sum_of_added
         return sum_of_added, moved
 
@@ -211,8 +265,23 @@ def _numbers(pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters]:
     return {name: page for name, page in pages.items() if isinstance(page, Counters) and math.isfinite(page.total)}
 
 
+def _start(pod: Pod) -> _Start:
+    """Names the start of the container that answers, as far as the pod's status tells."""
+    serve = next((one for one in pod.containers if one.name == SERVE), None)
+    return (pod.uid, serve.restarts, serve.started) if serve else (pod.uid, 0, None)
+
+
+def _fell(before: Counters, now: Counters) -> bool:
+    """Whether any counter went backwards."""
+    return any(new < old for old, new in zip(_parts(before), _parts(now), strict=True))
+
+
+def _parts(page: Counters) -> tuple[float, float, float, float]:
+    return page.total, page.answered, page.mistaken, page.failed
+
+
 def _sample(time: float, page: Counters) -> Sample:
-    return Sample(time, (page.total, page.answered, page.mistaken, page.failed))
+    return Sample(time, _parts(page))
 
 
 def _worth_telling(

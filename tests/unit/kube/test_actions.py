@@ -204,6 +204,23 @@ async def test_a_part_that_somebody_changes_again_and_again_is_let_have_a_truce(
     assert await set_to(0)
 
 
+async def test_what_the_api_server_adds_to_a_part_is_neither_written_again_nor_told(cluster: Cluster) -> None:
+    """A newer API server has another default for templates, say. Others go on writing to the object meanwhile."""
+    cluster.client.filled_in = {"protocol": "TCP"}
+    service = cluster.put(wanted(ports=[{"port": 80, "protocol": "TCP"}]))
+    correction = Correction(reference(SERVICES, service), "/spec/ports", [{"port": 80}])
+    for replicas in range(5):
+        live = cluster.client.objects[SERVICES, Key("shop", "s")]
+        cluster.client.put(SERVICES, {**live, "spec": {**live["spec"], "replicas": replicas}})  # not seen yet
+        assert not await cluster.actions.correct(correction), "nothing has changed"
+        cluster.change(replicas=replicas + 10)
+        assert not await cluster.actions.correct(correction)
+    assert cluster.writes() == ["correct"]
+    cluster.change(ports=[{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}])
+    assert await cluster.actions.correct(correction), "somebody has changed it"
+    assert cluster.spec()["ports"] == [{"port": 80, "protocol": "TCP"}]
+
+
 def left_behind(**metadata: Any) -> dict[str, Any]:
     service = wanted()
     del service["metadata"]["ownerReferences"]

@@ -95,7 +95,7 @@ def place(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
                     a_training_job("writes-nothing", "pass"),
                     a_training_job("writes-garbage", WRITES_GARBAGE),
                     a_training_job("writes-too-much", WRITES_TOO_MUCH, output={"store": "pvc://small"}),
-                    a_training_job("no-image", train={"image": "registry.invalid/none:1"}),
+                    a_training_job("no-image", train={"image": "registry.invalid/NONE:1"}),
                     a_training_job("no-claim", output={"store": "pvc://later"}),
                     a_training_job("no-data", data=[{"name": "train", "uri": "configmap://later"}]),
                     a_training_job(LONG),
@@ -279,7 +279,7 @@ def test_a_full_store_is_named(place: Workspace) -> None:
 
 def test_an_image_that_cannot_be_pulled_is_named(place: Workspace) -> None:
     said = hindered(place, "tj", "no-image", "RunHindered")
-    assert "'registry.invalid/none:1'" in said
+    assert "'registry.invalid/NONE:1'" in said
     assert "cannot be pulled" in said
 
 

@@ -36,6 +36,7 @@ class _Series:
     event: Reference
     count: int
     written: float
+    told: datetime
 
 
 @dataclass
@@ -81,7 +82,10 @@ class Recorder:
 
     async def _once(self, resource: Manifest, event: Event, at: datetime) -> bool:
         namespace, name = namespace_of(resource) or "default", _name(resource, event, at)
-        if self._told.get(name):
+        series = self._series.get(_alike(resource, event))
+        if self._told.get(name) or (
+            series and series.told >= at
+        ):  # the plan before this one may have had no time for it
             return True
         self._knows_since = self._knows_since or self._clock()
         if at > self._knows_since or not await self._client.get(EVENTS, namespace, name):
@@ -94,7 +98,7 @@ class Recorder:
         return True
 
     async def _record(self, resource: Manifest, event: Event) -> bool:
-        key = (uid_of(resource), event.reason, _FIGURE.sub("#", event.message))
+        key = _alike(resource, event)
         series = self._series.get(key)
         if series is None:
             if not self._allow(uid_of(resource)):
@@ -102,10 +106,10 @@ class Recorder:
             name = f"{name_of(resource)}.{secrets.token_hex(8)}"
             created = await self._client.create(EVENTS, self._manifest(resource, event, name, self._clock()))
             target = Reference(EVENTS, namespace_of(created), name_of(created), uid_of(created))
-            self._series.set(key, _Series(target, 1, self._monotonic()))
+            self._series.set(key, _Series(target, 1, self._monotonic(), self._clock()))
             return True
         self._series.set(key, series)
-        series.count += 1
+        series.count, series.told = series.count + 1, self._clock()
         if series.count > 2 and self._monotonic() - series.written < QUIET:
             return True
         seen = {"count": series.count, "lastObservedTime": _micro(self._clock())}
@@ -145,6 +149,11 @@ class Recorder:
                 "resourceVersion": meta(resource).get("resourceVersion"),
             },
         }
+
+
+def _alike(resource: Manifest, event: Event) -> tuple[str, str, str]:
+    """The same for what is one series."""
+    return uid_of(resource), event.reason, _FIGURE.sub("#", event.message)
 
 
 def _name(resource: Manifest, event: Event, at: datetime) -> str:

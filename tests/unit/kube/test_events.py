@@ -181,3 +181,16 @@ async def test_an_event_that_cannot_be_written_is_logged_once_and_harms_nothing(
         await recorder.record(a_toy(), STARTED)
         await recorder.record(a_toy(), STARTED)
     assert [record.message for record in caplog.records] == ["events are not written: no connection"]
+
+
+async def test_what_was_told_before_its_time_was_known_is_not_told_again(
+    recorder: Recorder, client: FakeClient, clock: Clock
+) -> None:
+    began = clock.now()
+    clock.forward(5)
+    await recorder.record(a_toy(), STARTED)
+    assert await recorder.record(a_toy(), replace(STARTED, at=began))
+    assert len(told(client)) == 1
+    clock.forward(60)
+    await recorder.record(a_toy(), replace(STARTED, at=clock.now()))
+    assert len(told(client)) == 2, "another time is another event"

@@ -222,7 +222,7 @@ class _Loop:
             self._forget(key)
             self._uids[key] = uid_of(resource)
         if resource.get(TOO_LARGE):
-            await self._stand_still(resource, "TooLarge", _TOO_LARGE)
+            await self._stand_still(resource, halted(resource, "TooLarge", _TOO_LARGE))
             return None
         try:
             plan = self._kind.plan(await self._kind.observe(resource, self._stores))
@@ -230,7 +230,7 @@ class _Loop:
             if error.title != self._kind.type.kind:
                 await self._halt(resource, error)
                 raise
-            await self._refuse(resource, error)
+            await self._stand_still(resource, invalid(resource, error))  # no retry will change that
             return None
         except Exception as error:
             await self._halt(resource, error)
@@ -310,23 +310,17 @@ class _Loop:
     def _exists(self, type: ResourceType, manifest: Manifest) -> bool:
         return self._stores.of(type).get(key_of(manifest)) is not None
 
-    async def _refuse(self, resource: Manifest, error: ValidationError) -> None:
-        """The object makes no sense, and no retry will change that: say which field, and wait for a change."""
-        status = invalid(resource, error)
-        if await self._record(resource, status):
-            condition = status["conditions"][0]
-            await self._recorder.record(
-                resource, Event("Warning", condition["reason"], "Reconcile", condition["message"])
-            )
-
     async def _halt(self, resource: Manifest, error: Exception) -> None:
         """No plan could be made: say why on the object, if that stays so until somebody does something about it."""
         if reason := self._lasting(resource, error):
-            await self._stand_still(resource, *reason)
+            await self._stand_still(resource, halted(resource, *reason))
 
-    async def _stand_still(self, resource: Manifest, reason: str, message: str) -> None:
-        if await self._record(resource, halted(resource, reason, message)):
-            await self._recorder.record(resource, Event("Warning", reason, "Reconcile", message))
+    async def _stand_still(self, resource: Manifest, status: Mapping[str, Any]) -> None:
+        """Say on the object why nothing goes on. An event tells it first: who ends in between leaves it to be told."""
+        if differs(status, recorded(resource)):
+            [stalled] = [one for one in status["conditions"] if one["type"] == "Stalled"]
+            await self._recorder.record(resource, Event("Warning", stalled["reason"], "Reconcile", stalled["message"]))
+            await self._record(resource, status)
 
     async def _tell_obstacle(
         self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception

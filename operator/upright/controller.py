@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,6 +37,7 @@ from upright.kube.errors import (
     TerminatingError,
 )
 from upright.kube.events import Recorder
+from upright.kube.failures import Failures
 from upright.kube.keeping import LARGEST, TOO_LARGE
 from upright.kube.memory import Memory
 from upright.kube.objects import is_being_deleted, key_of, meta, type_of, uid_of
@@ -246,7 +246,7 @@ class _Loop:
             for count in plan.counts:
                 self._metrics.count(self._kind.type, key, count)
         self._metrics.contribute(self._kind.type, key, plan.gauges)
-        failures = _Failures()
+        failures = Failures()
         acted = await self._act(resource, plan, failures)
         found = failures.worst()
         # A plan that changed nothing has nothing to tell: its events were told when it did, maybe by another process.
@@ -273,7 +273,7 @@ class _Loop:
         self._seen(self._kind.type, answer)
         return True
 
-    async def _act(self, resource: Manifest, plan: Plan, failures: "_Failures") -> bool:
+    async def _act(self, resource: Manifest, plan: Plan, failures: "Failures") -> bool:
         """Carry the plan out, in the order that `Plan` promises. Returns whether anything was done."""
         known = [self._kind.type, *(watch.type for watch in self._kind.watches), *self._kind.applies]
         kept: dict[ResourceType, set[Key]] = {}
@@ -372,38 +372,6 @@ class _Loop:
         self._complaints.pop(key, None)
         self._uids.pop(key, None)
         self.queue.succeeded(key)
-
-
-class _Failures:
-    """What has failed of acts, of which one does not keep the next from being tried."""
-
-    def __init__(self) -> None:
-        self._found: list[Exception] = []
-        self.leads = False
-        """Whether something that leads requests could not be changed, so that it may lead to what is to be deleted."""
-
-    @contextmanager
-    def of(self, *, leads: bool = False) -> Iterator[None]:
-        """Keep what an act raises, unless there is no use in going on."""
-        try:
-            yield
-        except (NotLeaderError, TerminatingError):
-            raise
-        except Exception as error:  # noqa: BLE001 - raised when the others have been tried
-            self._found.append(error)
-            self.leads |= leads and not isinstance(error, NameTakenError | LeavingError | ContestedError)
-
-    def worst(self) -> Exception | None:
-        """What is to be raised of it: what may be gone after another look, then what has to be told."""
-        return min(self._found, key=_urgency, default=None)
-
-
-def _urgency(error: Exception) -> int:
-    if isinstance(error, ConflictError | NotFoundError):
-        return 0
-    if not isinstance(error, ApiError):
-        return 1
-    return 2 if error.lasting else 4 if isinstance(error, LeavingError) else 3
 
 
 def _complaint(error: Exception) -> str:

@@ -1003,3 +1003,24 @@ def test_whatever_happens_it_settles_and_one_run_goes_on_at_a_time(steps: list[t
         await cluster.settle()
 
     asyncio.run(live())
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (exited(2, "no such file"), "One attempt has failed, the last because the training program exited with 2"),
+        (
+            {"terminated": {**exited(128, "pyhton: not found")["terminated"], "reason": "StartError"}},
+            "the training program could not be started: pyhton: not found.",
+        ),
+    ],
+)
+async def test_attempts_that_have_failed_are_told_while_others_go_on(ended: Any, said: str) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"train": ended}, phase="Failed")
+    cluster.pod(
+        "churn-1", {"train": {"running": {}}}, suffix="y", meta={"creationTimestamp": after(minutes=1).isoformat()}
+    )
+    await cluster.settle()
+    assert said in run_of(await cluster.turn())["message"]

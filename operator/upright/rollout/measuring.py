@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from upright.analysis import Look
@@ -56,10 +56,10 @@ class Reading:
     since: float | None = None
     """When this process took its first look (Unix seconds); None before it. What was before, nobody has watched."""
 
-    @property
-    def quiet(self) -> bool:
-        """Whether it is known that nobody has asked either version since the comparison began."""
-        return bool(self.arms) and not any(arm.requests for arm in self.arms.values())
+    def quiet(self, now: datetime, interval: timedelta) -> bool:
+        """Whether it is known that nobody has asked either version since the comparison began: that takes two looks."""
+        looked = self.since is not None and now.timestamp() - self.since >= interval.total_seconds()
+        return looked and bool(self.arms) and not any(arm.requests for arm in self.arms.values())
 
 
 class Source(Protocol):

@@ -32,6 +32,8 @@ class Observed:
     """The versions in question, by name: the wanted one, those that serve, and the one to fall back on."""
     rejected: Sequence[Rejection]
     """What counts as rejected: by this Deployment, or by one of its name that is no more."""
+    passed_over: Rejection | None = None
+    """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
     fallback: str | None = None
     """The version that last had all the traffic of a Deployment of this name, while this one has none."""
     workloads: Mapping[str, Manifest] = field(default_factory=dict)
@@ -89,6 +91,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         wanted=wanted,
         versions=versions,
         rejected=rejected,
+        passed_over=_passed_over(resource, wanted, world, rejected) if wanted else None,
         fallback=fallback.metadata.name if fallback else None,
         workloads=workloads,
         records=records,
@@ -135,6 +138,21 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
     return serving
 
 
+def _passed_over(
+    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
+) -> Rejection | None:
+    """The rejection of the newest version of a followed model, unless that is the wanted one."""
+    spec = resource.spec
+    if spec.model_version or spec.latest is None:
+        return None
+    manifests = reversed(world.indexed(READY_VERSIONS_BY_MODEL, resource.metadata.namespace, spec.latest.model))
+    newest = next(filter(None, map(_readable, manifests)), None)
+    if newest is None or newest.made <= wanted.made:
+        return None
+    mine = revision(newest, spec.serving)
+    return next((one for one in (*rejected, *_rejected_before(resource, newest)) if one.revision == mine), None)
+
+
 def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
     """The candidate of a followed model whose pods have been ready, and which nothing holds: it goes on to its end
     whatever is made meanwhile. Else versions that come faster than the steps would end each other for ever.
@@ -172,7 +190,10 @@ def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Re
 def _served_last(
     resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
 ) -> ModelVersion | None:
-    """A Deployment that was made anew, with a version that had been rejected: which one served before?"""
+    """A Deployment that was made anew, with a version that had been rejected: which one served before? None when that
+    one, as it would be served now, was rejected, too: it may be what is served that is wrong, or how, and then no other
+    model is any better.
+    """
     mine = revision(wanted, resource.spec.serving)
     if not any(one.revision == mine for one in _rejected_before(resource, wanted)):
         return None
@@ -181,14 +202,13 @@ def _served_last(
         for manifest in world.indexed(READY_VERSIONS_BY_MODEL, resource.metadata.namespace, wanted.spec.model)
         if (version := _readable(manifest))
         for verdict in version.status.verdicts
-        if verdict.deployment == resource.metadata.name
-        and verdict.outcome == "Stable"
-        and not any(
-            one.revision == revision(version, resource.spec.serving)
-            for one in (*rejected, *_rejected_before(resource, version))
-        )
+        if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
     ]
-    return max(known, key=lambda one: one[0], default=(None, None))[1]
+    last = max(known, key=lambda one: one[0], default=(None, None))[1]
+    if last is None:
+        return None
+    mine = revision(last, resource.spec.serving)
+    return None if any(one.revision == mine for one in (*rejected, *_rejected_before(resource, last))) else last
 
 
 def _version(world: World, namespace: str, name: str) -> ModelVersion | None:

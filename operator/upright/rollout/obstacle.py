@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from upright.api import names
+from upright.api.deployment import Rejection
 from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
@@ -21,14 +22,16 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if version is None:
         return _not_found(observed, draft)
     if draft.serves(wanted):
-        return None
+        return _passed_over(observed) if draft.candidate is None else None
     name, spec = version.metadata.name, observed.resource.spec
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
     if rejection:
         return Finding(
             "VersionRejected",
-            f"{name} was rejected at {rejection.at:%Y-%m-%d %H:%M:%S} UTC: {rejection.message}",
-            f"Name another version, or {_another_try(observed)}",
+            _rejected(rejection),
+            "Correct spec.serving, with which it was rejected and without which it serves."
+            if draft.stable and draft.stable.model_version == name
+            else f"Name another version, or {_another_try(observed)}",
         )
     if version.status.phase is None:
         return Finding("VersionUnchecked", f"ModelVersion {name} has not been looked at yet.", passing=True)
@@ -48,6 +51,18 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if observed.strangers:
         return _old_pods(observed, name)
     return None
+
+
+def _passed_over(observed: Observed) -> Finding | None:
+    """The newest version of a followed model was rejected: what serves is wanted only because of that."""
+    if observed.passed_over is None:
+        return None
+    remedy = f"A newer version goes out by itself; or {_another_try(observed)}"
+    return Finding("VersionRejected", _rejected(observed.passed_over), remedy)
+
+
+def _rejected(one: Rejection) -> str:
+    return f"{one.model_version} was rejected at {one.at:%Y-%m-%d %H:%M:%S} UTC: {one.message}"
 
 
 def _another_try(observed: Observed) -> str:
@@ -96,7 +111,8 @@ def _name_taken(observed: Observed) -> Finding:
     return Finding(
         "ServiceNameTaken",
         f"Service {', '.join(observed.taken)} exists in namespace {observed.resource.metadata.namespace} and does not "
-        "belong to this Deployment: delete it, or give the Deployment another name.",
+        "belong to this Deployment: give one of the two another name. (Each Deployment has three: NAME, NAME-stable, "
+        "NAME-canary.)",
     )
 
 

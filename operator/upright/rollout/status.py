@@ -131,7 +131,7 @@ def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding:
         and stable.arm.revision == wanted
         and draft.candidate is None
         and stable.ready == spec.replicas
-        and not observed.taken
+        and not draft.obstacle
     )
     if done and stable:
         said = f"{stable.arm.model_version} is the version that is wanted, and serves with {stable.ready} pods."
@@ -148,7 +148,7 @@ def _measured(observed: Observed, draft: Draft) -> list[Condition]:
     generation = observed.resource.metadata.generation
     if draft.unmeasured:
         return [condition("Measured", "False", Finding("Unmeasured", draft.unmeasured), generation)]
-    if observed.reading.quiet:
+    if observed.reading.quiet(observed.now, observed.resource.spec.monitoring.interval):
         return [condition("Measured", "True", Finding("NoRequests", "No requests have come in."), generation)]
     return [condition("Measured", "True", Finding("Counted", "Requests are counted."), generation)]
 

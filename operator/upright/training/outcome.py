@@ -19,6 +19,8 @@ from upright.training.waiting import STRANGE
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label by which Kueue knows the queue of a Job."""
 _ROOM = "exceeded quota"
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+"""What the kubelet says of a container whose program could not be started."""
 _OUTAGES = ("Internal error occurred", "failed calling webhook", "etcdserver: ", "did not complete within", "unable to")
 """Words of an API server, or of a webhook that it asks, that is out of order: neither has looked at the pod."""
 
@@ -87,6 +89,8 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | Non
         return Working(hindrance, hindrance.message)
     if told is not None and not pods:
         return Working(note=f"Run {run.name} has no pod yet: `kubectl describe job {run.name}` may tell why.")
+    if failed := _attempts(pods):
+        losses = (failed, *losses)
     if told is not None:
         name = pods[0].name
         losses = (f"Pod {name} has not begun yet: `kubectl describe pod {name}` may tell why.", *losses)
@@ -201,22 +205,37 @@ def _failed(run: Run, condition: Manifest, pods: Sequence[Pod]) -> Ended:
     if condition.get("reason") == "DeadlineExceeded":
         before = f" Before: {run.message}" if run.message else ""
         return Ended("Failed", f"Run {run.name} took longer than spec.deadline allows and was stopped.{before}")
-    for pod in pods:
-        for container in () if _is_lost(pod) else pod.containers:
-            ended = container.ended
-            if ended is None or ended.exit_code == 0:
-                continue
-            if container.name in {"data", "publish"}:
-                phase: Literal["Failed", "Refused"] = "Refused" if ended.exit_code == REFUSED else "Failed"
-                return Ended(phase, f"Run {run.name}: {_refusal(container.name, ended)}")
-            what = "the training program" if container.name == "train" else f"container {container.name!r}"
-            reason = "ran out of memory" if ended.reason == "OOMKilled" else f"exited with {ended.exit_code}"
-            said = ended.message.strip()
-            words = f", its last words: {said}" if said else ""
-            log = f"kubectl logs {pod.name} -c {container.name}"
-            return Ended("Failed", f"Run {run.name}: {what} {reason}{words}. See {log}")
+    if cause := next(filter(None, map(_cause, pods)), None):
+        return Ended(cause[0], f"Run {run.name}: {cause[1]}")
     said = str(condition.get("message") or condition.get("reason"))
     return Ended("Failed", " ".join((f"Run {run.name} failed: {said}.", *_losses(pods))))
+
+
+def _attempts(pods: Sequence[Pod]) -> str:
+    """That attempts have failed, and why the last of them has, in a sentence; empty when none has."""
+    causes = [cause[1] for pod in pods if pod.phase == "Failed" and (cause := _cause(pod))]
+    if not causes:
+        return ""
+    many = f"{len(causes)} attempts have" if len(causes) > 1 else "One attempt has"
+    return f"{many} failed, the last because {causes[0]}"
+
+
+def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
+    """How a pod has failed: the phase that this means for a run, and a sentence. None when it was not its own doing."""
+    for container in () if _is_lost(pod) else pod.containers:
+        ended = container.ended
+        if ended is None or ended.exit_code == 0:
+            continue
+        if container.name in {"data", "publish"}:
+            return "Refused" if ended.exit_code == REFUSED else "Failed", f"{_refusal(container.name, ended)}."
+        what = "the training program" if container.name == "train" else f"container {container.name!r}"
+        said = ended.message.strip()
+        if ended.reason in _NEVER_RAN:
+            return "Failed", f"{what} could not be started: {said or ended.reason}."
+        reason = "ran out of memory" if ended.reason == "OOMKilled" else f"exited with {ended.exit_code}"
+        words = f", its last words: {said}" if said else ""
+        return "Failed", f"{what} {reason}{words}. See `kubectl logs {pod.name} -c {container.name}`."
+    return None
 
 
 def _refusal(container: str, ended: Termination) -> str:

@@ -387,6 +387,14 @@ def test_that_nobody_asks_is_no_verdict_and_is_said() -> None:
     assert plans(replace(before, now=after(minutes=1))).status["stable"]["modelVersion"] == "churn-2"
 
 
+def test_one_look_does_not_tell_that_nobody_asks() -> None:
+    first = replace(measured(QUIET, QUIET), since=NOW.timestamp())
+    before = observed(in_canary(1), pods=both(3), reading=first, now=after(seconds=14))
+    assert "No requests" not in condition(plan(before), "Ready")["message"]
+    assert condition(plan(before), "Measured")["reason"] == "Counted"
+    assert "No requests" in condition(plan(replace(before, now=after(seconds=15))), "Ready")["message"]
+
+
 def test_a_candidate_that_no_request_reaches_is_not_measured_although_its_counters_can_be_read() -> None:
     lonely = measured(
         Measurement("NoRequests", requests=1, recent=1), Measurement("Counted", requests=9000, recent=1000)

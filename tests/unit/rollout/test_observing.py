@@ -248,6 +248,17 @@ async def test_a_deployment_that_is_made_anew_remembers_what_was_rejected_and_se
     assert "candidate" not in plan(unfit_too).status
 
 
+async def test_made_anew_with_another_serving_spec_that_was_rejected_it_serves_no_other_model() -> None:
+    served = {**verdict("Stable", NEW, minutes=5), "revision": "with-other-serving"}
+    versions = (
+        a_version(OLD, verdicts=[verdict("Stable", OLD)]),
+        a_version(NEW, verdicts=[served, verdict("Rejected", NEW, minutes=9)]),
+    )
+    made = plan(await seen(a_deployment("churn-2"), *versions))
+    assert "candidate" not in made.status
+    assert made.status["phase"] == "Failed"
+
+
 async def test_without_anything_that_served_before_the_rejected_version_still_does_not() -> None:
     made = plan(await seen(a_deployment("churn-2"), a_version(NEW, verdicts=[verdict("Rejected", NEW)])))
     assert made.status["phase"] == "Failed"
@@ -278,6 +289,21 @@ def made_at(version: ModelVersion, minutes: int, **status: Any) -> tuple[Resourc
 
 
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
+
+
+@pytest.mark.parametrize(
+    ("third", "current"),
+    [({"verdicts": [verdict("Rejected", THIRD)]}, "VersionRejected"), ({"phase": "NotAllowed"}, ""), (None, "")],
+)
+async def test_that_the_newest_version_was_rejected_is_said_and_is_not_what_a_pipeline_waits_for(
+    third: dict[str, Any] | None, current: str
+) -> None:
+    versions = [made_at(NEW, 0), *([made_at(THIRD, 1, **third)] if third is not None else [])]
+    found = plan(await seen(following(), *versions))
+    assert (found.status["phase"] == "RolledBack") is bool(current)
+    stalled = [one["reason"] for one in found.status["conditions"] if one["type"] == "Stalled"]
+    assert stalled == ([current] if current else [])
+    assert "candidate" not in found.status
 
 
 @pytest.mark.parametrize(

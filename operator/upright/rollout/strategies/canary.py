@@ -82,7 +82,7 @@ def _condemned(facts: Facts) -> Reject | None:
     for pod in facts.candidate.pods:
         ended = pod.ended(SERVE)
         if not pod.ready and ended and ended.exit_code != 0 and (refusal := _refusal(ended.message)):
-            return Reject("", f"{refusal.message} ({refusal.reason})")
+            return Reject("", f"{refusal.message} ({refusal.reason}).")
     if facts.analysis and facts.analysis.verdict == "Rollback":
         return Reject(facts.analysis.metric, facts.analysis.message)
     return _fails_too_often(facts)
@@ -317,7 +317,7 @@ def _without_measurements(facts: Facts, arm: Arm, place: str, why: str) -> Decis
 
 def _quiet(facts: Facts) -> str:
     """That nobody asks either version: no verdict, and nothing that time could change."""
-    if not facts.reading.quiet:
+    if not facts.reading.quiet(facts.now, facts.spec.monitoring.interval):
         return ""
     return " No requests have come in, so that nothing is compared."
 

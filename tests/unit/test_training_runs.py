@@ -1024,3 +1024,13 @@ async def test_attempts_that_have_failed_are_told_while_others_go_on(ended: Any,
     )
     await cluster.settle()
     assert said in run_of(await cluster.turn())["message"]
+
+
+async def test_what_an_earlier_object_of_this_name_did_is_not_told_again() -> None:
+    cluster = await trained()
+    cluster.manifest = {**cluster.manifest, "status": {}}
+    cluster.manifest["metadata"] = {**cluster.manifest["metadata"], "creationTimestamp": after(seconds=1).isoformat()}
+    cluster.now = after(seconds=2)
+    plan = await cluster.turn()
+    assert [run["phase"] for run in cluster.runs] == ["Succeeded"]
+    assert not plan.events

@@ -75,6 +75,10 @@ def owner_reference(kind: str, owner: Metadata) -> dict[str, Any]:
     }
 
 
+FIELD_MANAGER = "upright"
+"""By which the API server knows what we write."""
+
+
 def controlled_by(manifest: Mapping[str, Any], uid: str) -> bool:
     """Whether the object's controller is the owner with this UID."""
     references = manifest["metadata"].get("ownerReferences", [])

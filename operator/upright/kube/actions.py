@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from upright.api import names
 from upright.contract import Correction, Event, Key, Manifest, Reference, ResourceType
-from upright.kube.client import FIELD_MANAGER, Client
+from upright.kube.client import Client
 from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, RefusedError
 from upright.kube.memory import Memory
 from upright.kube.objects import (
@@ -315,6 +316,6 @@ def _last_writer(found: Manifest) -> str:
     writers = [
         (str(entry.get("time")), str(entry.get("manager")))
         for entry in meta(found).get("managedFields") or ()
-        if not entry.get("subresource") and entry.get("manager") != FIELD_MANAGER
+        if not entry.get("subresource") and entry.get("manager") != names.FIELD_MANAGER
     ]
     return f"field manager {max(writers)[1]}" if writers else ""

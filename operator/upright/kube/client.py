@@ -27,7 +27,6 @@ from upright.kube.errors import (
 )
 from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
 
-FIELD_MANAGER = "upright"
 REQUEST_TIMEOUT = 10.0
 LIST_TIMEOUT = 60.0
 PAGE = 500
@@ -172,14 +171,14 @@ class Client:
         # What users add to pods is passed on, and a mistyped field of it would be dropped without a word. Of our own
         # kinds the cluster may know an older version for a while.
         strict = {} if type.group == GROUP else {"fieldValidation": "Strict"}
-        query = {"fieldManager": FIELD_MANAGER, **strict}
+        query = {"fieldManager": names.FIELD_MANAGER, **strict}
         body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
         namespace = namespace_of(manifest)
         return await self._send("create", "POST", type, namespace, query=query, body=body, content=content)
 
     async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
         """Server-side apply. With a UID in the manifest, only that very object; `force` takes fields from others."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
         target = (namespace_of(manifest), name_of(manifest))
         return await self._send("patch", "PATCH", type, *target, query=query, body=manifest, content=APPLY_PATCH)
 
@@ -190,13 +189,13 @@ class Client:
             {"op": "add", "path": "/status", "value": status},
         ]
         target = (namespace_of(resource), name_of(resource), "status")
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": names.FIELD_MANAGER}
         return await self._send("patch", "PATCH", type, *target, query=query, body=patch, content=JSON_PATCH)
 
     async def merge(self, target: Reference, change: Mapping[str, Any]) -> Manifest:
         """Merge a change into an object that exists; `ConflictError` if it is another of that name."""
         body = {**change, "metadata": {**change.get("metadata", {}), "uid": target.uid}}
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": names.FIELD_MANAGER}
         where = (target.namespace, target.name)
         return await self._send("patch", "PATCH", target.type, *where, query=query, body=body, content=MERGE_PATCH)
 
@@ -206,7 +205,7 @@ class Client:
             {"op": "replace", "path": "/metadata/uid", "value": target.uid},
             *({"op": "add", "path": path, "value": value} for path, value in parts.items()),
         ]
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": names.FIELD_MANAGER}
         where = (target.namespace, target.name)
         return await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
 

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 class LeaseTimes:
     """In seconds. Another takes over after `duration` without a renewal; the holder stops writing before that."""
 
-    duration: float = 10.0
-    renew_deadline: float = 7.0
+    duration: float = 15.0
+    renew_deadline: float = 10.0
     """After a renewal: the holder begins no write after it, and ends."""
     retry_period: float = 2.0
     """From one attempt to take or to renew the lease to the next one."""

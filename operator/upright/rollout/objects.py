@@ -100,9 +100,11 @@ def _keep(
     full = observed.templates.get(revision_name)
     if full is None:
         return
-    if kept is None:
-        made.create.append(record(observed.resource, revision_name, full))
-    elif digest(owned["spec"]["template"]) != recorded_digest(kept):
+    right = recorded_digest(kept) if kept else digest(full)
+    if digest(owned["spec"]["template"]) == right:
+        if kept is None:
+            made.create.append(record(observed.resource, revision_name, full))
+    else:
         changed = Event(
             "Warning", "Restored", "Restore", f"The pod template of {name} was changed by hand; it is put back."
         )

@@ -7,16 +7,18 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from upright.api import names
-from upright.api.deployment import Deployment, DeploymentStatus, Rejection
+from upright.api.common import API_VERSION
+from upright.api.deployment import Deployment, Rejection
 from upright.api.indexes import READY_VERSIONS_BY_MODEL
 from upright.api.model_version import ModelVersion
 from upright.contract import Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
 from upright.pods.reading import Pod, read
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
+from upright.rollout.modes.realtime import template
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import service_names
-from upright.rollout.template import digest, recorded_digest
+from upright.rollout.template import digest, is_edited, recorded_digest
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         fallback=fallback.metadata.name if fallback else None,
         workloads=workloads,
         records=records,
-        templates=await _templates(status, workloads, records, world),
+        templates=await _templates(resource, versions, defaults, workloads, records, world),
         pods=pods,
         lost=lost,
         strangers=strangers,
@@ -273,11 +275,18 @@ def _pods(
 
 
 async def _templates(
-    status: DeploymentStatus, workloads: Mapping[str, Manifest], records: Mapping[str, Manifest], world: World
+    resource: Deployment,
+    versions: Mapping[str, ModelVersion],
+    defaults: Defaults,
+    workloads: Mapping[str, Manifest],
+    records: Mapping[str, Manifest],
+    world: World,
 ) -> Mapping[str, Manifest]:
-    """In full, where something is missing or has been changed: nothing of it is kept in memory."""
+    """In full, where something is missing or has been changed: nothing of it is kept in memory. Of a workload that
+    somebody else has edited before there was a record, what it would be made of today, if it would be that revision.
+    """
     templates = {}
-    for arm in filter(None, (status.stable, status.candidate)):
+    for arm in filter(None, (resource.status.stable, resource.status.candidate)):
         workload, record = workloads.get(arm.revision), records.get(arm.revision)
         if workload and record and digest(workload["spec"]["template"]) == recorded_digest(record):
             continue
@@ -289,7 +298,10 @@ async def _templates(
         elif workload:
             meta = workload["metadata"]
             whole = await world.fetch(names.APPS_DEPLOYMENTS, meta["namespace"], meta["name"])
-            if whole:
+            version = versions.get(arm.model_version)
+            if whole and is_edited(whole) and version and revision(version, resource.spec.serving) == arm.revision:
+                templates[arm.revision] = template(resource, version, arm.revision, defaults)
+            elif whole:
                 templates[arm.revision] = whole["spec"]["template"]
     return templates
 
@@ -310,9 +322,17 @@ async def _services(resource: Deployment, world: World) -> tuple[Mapping[str, Ma
         )
         if names.controlled_by(service, meta.uid) or adopted:
             ours[name] = service
-        else:
+        elif not _is_of_a_namesake(service, meta.name):  # that one goes with its owner, and is waited for
             taken.append(name)
     return ours, taken
+
+
+def _is_of_a_namesake(service: Manifest, name: str) -> bool:
+    """Whether an earlier Deployment of ours of this name has made it."""
+    owner: Manifest = next(
+        (one for one in service["metadata"].get("ownerReferences") or () if one.get("controller")), {}
+    )
+    return (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) == (API_VERSION, "Deployment", name)
 
 
 def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: Source) -> Reading:

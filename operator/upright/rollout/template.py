@@ -55,6 +55,18 @@ def recorded_digest(record: Manifest) -> str:
     return annotations.get(DIGEST, "")
 
 
+def is_edited(workload: Manifest) -> bool:
+    """Whether somebody else has written to the template of a workload, but for its annotations: `kubectl rollout
+    restart` does that.
+    """
+    for writer in workload["metadata"].get("managedFields") or ():
+        written = writer.get("fieldsV1", {}).get("f:spec", {}).get("f:template", {})
+        others = {*written, *written.get("f:metadata", {})} - {"f:metadata", "f:annotations"}
+        if others and writer.get("manager") != names.FIELD_MANAGER:
+            return True
+    return False
+
+
 def restored(template: Manifest, live: Manifest) -> dict[str, Any]:
     """The recorded template with the annotations that pods have now."""
     metadata = {**template["metadata"], "annotations": live.get("metadata", {}).get("annotations", {})}

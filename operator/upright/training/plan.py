@@ -127,8 +127,11 @@ def _in_the_way(observed: Observed, draft: _Draft) -> Sequence[Event]:
 
 
 def _milestones(observed: Observed, runs: Sequence[Run]) -> Iterable[Event]:
-    """How runs have begun and ended, while that is news."""
+    """How runs have begun and ended, while that is news. What an earlier object of this name did, that one has told."""
+    made = observed.resource.metadata.creation_timestamp
     for run, before in zip_longest(runs, runs[1:]):
+        if (run.finished_at or run.started_at or observed.now) < made:
+            continue
         if run.finished_at and observed.now - run.finished_at < NEWS:
             good = run.phase == "Succeeded"
             yield Event("Normal" if good else "Warning", f"Run{run.phase}", "Run", run.message, run.finished_at)

@@ -184,6 +184,41 @@ async def test_a_pod_template_that_was_changed_by_hand_is_put_back_and_told(chan
     assert correction.event.reason == "Restored"
 
 
+@pytest.mark.parametrize(
+    ("written", "edited"),
+    [
+        ({"f:spec": {"f:template": {"f:spec": {"f:containers": {}}}}}, True),
+        ({"f:spec": {"f:template": {"f:metadata": {"f:labels": {}}}}}, True),
+        ({"f:spec": {"f:template": {"f:metadata": {"f:annotations": {}}}}}, False),
+        ({"f:spec": {"f:replicas": {}}}, False),
+    ],
+)
+async def test_what_was_edited_by_hand_before_its_record_is_not_recorded_but_put_back(
+    written: dict[str, Any], *, edited: bool
+) -> None:
+    resource = serving_old()
+    owned = a_workload(resource)
+    owned["spec"]["template"]["spec"]["containers"][0]["image"] = "evil:1"
+    writers = [{"manager": "upright", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {}}}}}]
+    owned["metadata"]["managedFields"] = [*writers, {"manager": "kubectl-edit", "fieldsV1": written}]
+    made = plan(await seen(resource, a_version(OLD), (names.APPS_DEPLOYMENTS, owned)))
+    recorded = [one["kind"] for one in made.create]
+    assert recorded == ([] if edited else ["ControllerRevision"])
+    images = [one.value["spec"]["containers"][0]["image"] for one in made.correct if one.path == "/spec/template"]
+    assert images == (
+        [template(resource, OLD, OLD_REVISION, DEFAULTS)["spec"]["containers"][0]["image"]] if edited else []
+    )
+
+
+async def test_a_service_of_a_deleted_namesake_is_waited_for_and_not_said_to_be_somebody_elses() -> None:
+    def service(name: str, owner: dict[str, Any]) -> tuple[ResourceType, Manifest]:
+        return names.SERVICES, {"metadata": metadata(name, ownerReferences=[{"controller": True, "uid": "x", **owner}])}
+
+    earlier = {"apiVersion": "upright.dev/v1alpha1", "kind": "Deployment", "name": "churn"}
+    found = await seen(serving_old(), service("churn", earlier), service("churn-stable", {**earlier, "name": "other"}))
+    assert found.taken == ["churn-stable"]
+
+
 async def test_pods_may_be_started_again_by_hand() -> None:
     kept, owned = kept_and({})
     owned["spec"]["template"]["metadata"]["annotations"] = {"kubectl.kubernetes.io/restartedAt": "2026"}

@@ -3,7 +3,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 export UV_PROJECT_ENVIRONMENT := .venv
 # Processes that run tests, on two cores or more: those of real pods mostly wait.
-WORKERS ?= 4
+WORKERS ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help

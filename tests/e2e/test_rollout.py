@@ -24,8 +24,8 @@ TWO_STEPS = {"steps": [{"weight": 33, "for": "5s"}, {"weight": 67, "for": "5s"}]
 ONE_STEP = {"steps": [{"weight": 50, "for": "10s"}]}
 UNTIL_PROVEN = {"steps": [{"weight": 50, "for": "2m"}]}
 """Long enough for a verdict on a busy machine, where answers are few."""
-PROXIES_FOLLOW = 2.0
-"""Seconds until no node sends requests to pods any more that a Service does not select."""
+PROXIES_FOLLOW = 10.0
+"""Seconds until no node sends requests to pods any more that a Service does not select: 2, but on a busy machine."""
 SPOIL = """
 import pathlib, sys
 model = pathlib.Path("/store", sys.argv[1], "model.skops")

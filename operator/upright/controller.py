@@ -273,7 +273,7 @@ class _Loop:
         self._seen(self._kind.type, answer)
         return True
 
-    async def _act(self, resource: Manifest, plan: Plan, failures: "Failures") -> bool:
+    async def _act(self, resource: Manifest, plan: Plan, failures: Failures) -> bool:
         """Carry the plan out, in the order that `Plan` promises. Returns whether anything was done."""
         known = [self._kind.type, *(watch.type for watch in self._kind.watches), *self._kind.applies]
         kept: dict[ResourceType, set[Key]] = {}
@@ -308,7 +308,7 @@ class _Loop:
         return acted
 
     def _exists(self, type: ResourceType, manifest: Manifest) -> bool:
-        return self._stores.of(type).get(key_of(manifest)) is not None
+        return key_of(manifest) in self._stores.of(type)
 
     async def _halt(self, resource: Manifest, error: Exception) -> None:
         """No plan could be made: say why on the object, if that stays so until somebody does something about it."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from upright.api.common import API_VERSION, GROUP, Metadata
@@ -79,15 +79,21 @@ FIELD_MANAGER = "upright"
 """By which the API server knows what we write."""
 
 
+def controller_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The owner reference of the object's controller."""
+    references: Sequence[Mapping[str, Any]] = manifest["metadata"].get("ownerReferences") or ()
+    return next((reference for reference in references if reference.get("controller")), None)
+
+
 def controlled_by(manifest: Mapping[str, Any], uid: str) -> bool:
     """Whether the object's controller is the owner with this UID."""
-    references = manifest["metadata"].get("ownerReferences", [])
-    return any(reference.get("controller") and reference["uid"] == uid for reference in references)
+    controller = controller_of(manifest)
+    return controller is not None and bool(controller["uid"] == uid)
 
 
 def has_no_controller(manifest: Mapping[str, Any]) -> bool:
     """Whether nobody owns the object: it was orphaned, or restored from a backup, and may be taken up."""
-    return not any(reference.get("controller") for reference in manifest["metadata"].get("ownerReferences", []))
+    return controller_of(manifest) is None
 
 
 def short_hash(content: Any) -> str:

@@ -14,7 +14,6 @@ from upright.kube.memory import Memory
 from upright.kube.objects import (
     APPLIED,
     Whose,
-    controller_of,
     differences,
     digest,
     holder_of,
@@ -111,7 +110,7 @@ class Actions:
             else:
                 return Done(wrote=True)
         found = self._must_be_ours(type, existing, manifest)
-        if found is Whose.NOBODYS and (owner := controller_of(manifest)):
+        if found is Whose.NOBODYS and (owner := names.controller_of(manifest)):
             await self._take_up(type, existing, owner)
             return Done(wrote=True, event=_taken_up(existing))
         return Done(wrote=False)

@@ -82,10 +82,8 @@ class Recorder:
 
     async def _once(self, resource: Manifest, event: Event, at: datetime) -> bool:
         namespace, name = namespace_of(resource) or "default", _name(resource, event, at)
-        series = self._series.get(_alike(resource, event))
-        if self._told.get(name) or (
-            series and series.told >= at
-        ):  # the plan before this one may have had no time for it
+        series = self._series.get(_alike(resource, event))  # by the plan before, which may have known no time for it
+        if self._told.get(name) or (series and series.told >= at):
             return True
         self._knows_since = self._knows_since or self._clock()
         if at > self._knows_since or not await self._client.get(EVENTS, namespace, name):

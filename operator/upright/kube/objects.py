@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from upright.api import names
 from upright.contract import Key, Manifest, Reference, ResourceType
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -50,14 +51,8 @@ def is_being_deleted(manifest: Manifest) -> bool:
     return bool(meta(manifest).get("deletionTimestamp"))
 
 
-def controller_of(manifest: Manifest) -> Mapping[str, Any] | None:
-    """The owner reference of the object's controller."""
-    owners: Sequence[Mapping[str, Any]] = meta(manifest).get("ownerReferences") or ()
-    return next((owner for owner in owners if owner.get("controller")), None)
-
-
 def controller_uid(manifest: Manifest) -> str:
-    return str((controller_of(manifest) or {}).get("uid", ""))
+    return str((names.controller_of(manifest) or {}).get("uid", ""))
 
 
 def reference(type: ResourceType, manifest: Manifest) -> Reference:
@@ -84,7 +79,7 @@ class Whose(Enum):
 
 def whose(existing: Manifest, wanted: Manifest) -> Whose:
     """To whom an object belongs that has the name and type of a wanted one."""
-    controller, owner = controller_of(existing), controller_of(wanted)
+    controller, owner = names.controller_of(existing), names.controller_of(wanted)
     if controller is None:
         return (
             Whose.NOBODYS if labels_of(existing).get(MANAGED_BY) == OURS and _agree(existing, wanted) else Whose.FOREIGN
@@ -112,7 +107,7 @@ def _agree(existing: Manifest, wanted: Manifest) -> bool:
 
 def holder_of(manifest: Manifest) -> str:
     """Whose an object is, for people: its controller, the tool that manages it, or the field manager that wrote it."""
-    if owner := controller_of(manifest):
+    if owner := names.controller_of(manifest):
         return f"{owner.get('kind')} {owner.get('name')}"
     if tool := labels_of(manifest).get(MANAGED_BY):
         return f"{tool} (label {MANAGED_BY})"

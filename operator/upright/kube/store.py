@@ -69,6 +69,9 @@ class Store:
     def __len__(self) -> int:
         return len(self._objects)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._objects
+
     def get(self, key: Key) -> Manifest | None:
         found = self._objects.get(key)
         return None if found is None else found.manifest

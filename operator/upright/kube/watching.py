@@ -16,8 +16,9 @@ import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client import Configuration
 
-from upright.contract import Manifest, ResourceType
+from upright.contract import ResourceType
 from upright.kube.connection import session
+from upright.kube.listing import Told
 from upright.kube.patience import Patience, Signs
 from upright.kube.places import Place
 
@@ -27,8 +28,6 @@ LOOK = 5.0
 """Seconds between two looks at the signs of life."""
 STOPPING = 3.0
 """Seconds that Kopf has to end when it is told to. It only reads, so nothing is lost when it does not."""
-
-Told = Callable[[ResourceType, Manifest], None]
 
 logger = logging.getLogger(__name__)
 

@@ -132,10 +132,7 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
             return serving  # never back to an older one by itself
         if stable and serving is None and version.made[0] <= stable.since:
             return None  # the one that serves is no more, and this one may be older
-        mine = revision(version, spec.serving)
-        if resource.wants_retry or not any(
-            one.revision == mine for one in (*rejected, *_rejected_before(resource, version))
-        ):
+        if resource.wants_retry or _rejection(resource, version, rejected) is None:
             return version
     return serving
 
@@ -149,10 +146,7 @@ def _passed_over(
         return None
     manifests = reversed(world.indexed(READY_VERSIONS_BY_MODEL, resource.metadata.namespace, spec.latest.model))
     newest = next(filter(None, map(_readable, manifests)), None)
-    if newest is None or newest.made <= wanted.made:
-        return None
-    mine = revision(newest, spec.serving)
-    return next((one for one in (*rejected, *_rejected_before(resource, newest)) if one.revision == mine), None)
+    return None if newest is None or newest.made <= wanted.made else _rejection(resource, newest, rejected)
 
 
 def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
@@ -169,6 +163,12 @@ def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
     if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:
         return None
     return version if revision(version, spec.serving) == arm.revision else None
+
+
+def _rejection(resource: Deployment, version: ModelVersion, rejected: Sequence[Rejection]) -> Rejection | None:
+    """Why a version, as it would be served now, counts as rejected; None when it does not."""
+    mine = revision(version, resource.spec.serving)
+    return next((one for one in (*rejected, *_rejected_before(resource, version)) if one.revision == mine), None)
 
 
 def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rejection]:
@@ -207,10 +207,7 @@ def _served_last(
         if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
     ]
     last = max(known, key=lambda one: one[0], default=(None, None))[1]
-    if last is None:
-        return None
-    mine = revision(last, resource.spec.serving)
-    return None if any(one.revision == mine for one in (*rejected, *_rejected_before(resource, last))) else last
+    return None if last is None or _rejection(resource, last, rejected) else last
 
 
 def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
@@ -329,9 +326,7 @@ async def _services(resource: Deployment, world: World) -> tuple[Mapping[str, Ma
 
 def _is_of_a_namesake(service: Manifest, name: str) -> bool:
     """Whether an earlier Deployment of ours of this name has made it."""
-    owner: Manifest = next(
-        (one for one in service["metadata"].get("ownerReferences") or () if one.get("controller")), {}
-    )
+    owner = names.controller_of(service) or {}
     return (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) == (API_VERSION, "Deployment", name)
 
 

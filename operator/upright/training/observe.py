@@ -94,7 +94,7 @@ async def observe(
         for job in world.labelled(names.JOBS, meta.namespace, names.TRAINING_JOB, meta.name)
         if number_in(job) is not None
     ]
-    orphans = [job for job in labelled if not _has_controller(job)]
+    orphans = [job for job in labelled if names.has_no_controller(job)]
     owned = [job for job in labelled if names.controlled_by(job, meta.uid)]
     jobs = {job["metadata"]["name"]: job for job in (*owned, *orphans)}
     versions = world.indexed(VERSIONS, meta.namespace, meta.name)
@@ -240,10 +240,6 @@ def _of_job(pods: Iterable[Manifest], job: Manifest) -> Sequence[Pod]:
         pod["metadata"]["uid"]: pod for pod in reversed([*pods]) if names.controlled_by(pod, job["metadata"]["uid"])
     }
     return sorted(map(read, found.values()), key=lambda pod: pod.created, reverse=True)
-
-
-def _has_controller(job: Manifest) -> bool:
-    return any(owner.get("controller") for owner in job["metadata"].get("ownerReferences") or ())
 
 
 def _is_of(version: Manifest, training_job: str) -> bool:

@@ -46,9 +46,8 @@ def plan(observed: Observed) -> Plan:
     for index, run in enumerate(draft.runs):
         if run.finished_at is None and not is_waiting(run, observed.jobs):
             draft.runs[index] = _follow(observed, draft, run)
-    if all(
-        run.finished_at or is_waiting(run, observed.jobs) for run in observed.runs
-    ):  # what ends now is recorded first
+    # As they were observed: what ends now is recorded first.
+    if all(run.finished_at or is_waiting(run, observed.jobs) for run in observed.runs):
         _begin(observed, draft)
     draft.runs = draft.runs[: resource.spec.history + (draft.runs[0].finished_at is None if draft.runs else 0)]
     removals = _expired(observed, draft)

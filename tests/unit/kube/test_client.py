@@ -88,6 +88,19 @@ async def until(question: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how many seconds each wait of the client would have been: it waits for none of them."""
+    seconds: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        if delay:
+            seconds.append(delay)
+
+    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
+    return seconds
+
+
 async def test_an_object_that_is_not_there_is_none(api: Api, connect: Callable[..., Client]) -> None:
     api.answers = [(404, {"message": "not found"}, {})]
     assert await connect().get(TOYS, "shop", "bear") is None
@@ -169,18 +182,11 @@ async def test_a_namespace_that_is_being_deleted_is_not_taken_for_missing_permis
 
 
 async def test_the_whole_client_waits_when_the_api_server_says_so(
-    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    api: Api, connect: Callable[..., Client], waits: list[float]
 ) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        if seconds:
-            waits.append(seconds)
-
     client = connect()
     api.answers = [(200, a_toy(), {}), (429, {"message": "busy"}, {"Retry-After": "7"}), (200, a_toy(), {})]
     await client.get(TOYS, "shop", "bear")
-    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
     assert await client.get(TOYS, "shop", "bear") is not None
     assert waits == [pytest.approx(7, abs=0.5)]
     api.answers = [(200, a_toy(), {})]
@@ -189,15 +195,8 @@ async def test_the_whole_client_waits_when_the_api_server_says_so(
 
 
 async def test_what_is_refused_for_one_object_holds_up_no_other_request(
-    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    api: Api, connect: Callable[..., Client], waits: list[float]
 ) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        if seconds:
-            waits.append(seconds)
-
-    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
     message = 'admission webhook "policy.example.com" denied the request: too many'
     denied = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
     api.answers = [
@@ -213,15 +212,8 @@ async def test_what_is_refused_for_one_object_holds_up_no_other_request(
 
 
 async def test_it_waits_no_longer_than_whoever_asks_can(
-    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    api: Api, connect: Callable[..., Client], waits: list[float]
 ) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        if seconds:
-            waits.append(seconds)
-
-    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
     api.answers = [(429, "Too many requests, please try again later.", {"Retry-After": "8"}), (200, a_toy(), {})]
     await connect(longest_wait=2.0).get(TOYS, "shop", "bear")
     assert waits == [pytest.approx(2, abs=0.5)]
@@ -285,14 +277,8 @@ async def test_a_refusal_that_comes_late_disturbs_no_other_request(api: Api, con
 
 @pytest.mark.parametrize("asked", ["315360000", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "-1", "nan", "inf", ""])
 async def test_nobody_can_make_it_wait_for_long(
-    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, asked: str
+    api: Api, connect: Callable[..., Client], waits: list[float], asked: str
 ) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-
-    monkeypatch.setattr("upright.kube.client.asyncio.sleep", sleep)
     api.answers = [(429, {"message": "busy"}, {"Retry-After": asked}), (200, a_toy(), {})]
     assert await connect().get(TOYS, "shop", "bear") is not None
     assert 0.5 < max(waits) <= 30

@@ -8,7 +8,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -128,11 +128,18 @@ def test_a_client_that_goes_away_while_the_model_works_counts_as_it_was_answered
         assert (counted(server, "5xx"), counted(server, "4xx"), in_progress(server)) == (0, 0, 0)
 
 
+@contextmanager
+def all_threads_hang(server: Server) -> Iterator[list[Future[httpx.Response]]]:
+    """Requests that take all of the server's threads until its gate opens."""
+    with ThreadPoolExecutor(4) as clients:
+        asked = [clients.submit(httpx.post, predict_url(server), json=HANGING, timeout=60) for _ in range(4)]
+        await_that(lambda: in_progress(server) == 4)
+        yield asked
+
+
 def test_a_client_that_goes_away_before_its_turn_counts_nothing_and_is_nothing_to_the_model(tmp_path: Path) -> None:
     with gated(tmp_path, "60") as (server, gate):
-        with ThreadPoolExecutor(4) as clients:
-            asked = [clients.submit(httpx.post, predict_url(server), json=HANGING, timeout=60) for _ in range(4)]
-            await_that(lambda: in_progress(server) == 4)
+        with all_threads_hang(server) as asked:
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(predict_url(server), json={"instances": [[5]] * 1000}, timeout=0.5)
             await_that(lambda: in_progress(server) == 5)
@@ -147,9 +154,7 @@ def test_a_client_that_goes_away_before_its_turn_counts_nothing_and_is_nothing_t
 
 def test_a_client_that_goes_away_before_a_turn_that_does_not_come_in_time_counts_as_an_error(tmp_path: Path) -> None:
     with gated(tmp_path, "2") as (server, _):
-        with ThreadPoolExecutor(4) as clients:
-            asked = [clients.submit(httpx.post, predict_url(server), json=HANGING, timeout=60) for _ in range(4)]
-            await_that(lambda: in_progress(server) == 4)
+        with all_threads_hang(server) as asked:
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(predict_url(server), json=PROMPT, timeout=0.1)
             assert [answer.result().status_code for answer in asked] == [504] * 4

@@ -140,9 +140,7 @@ class Workspace:
 
     def events(self, name: str) -> list[Object]:
         """The events of an object."""
-        return [
-            event for event in self.items("events.v1.events.k8s.io") if event.get("regarding", {}).get("name") == name
-        ]
+        return [event for event in self.items("events") if event["involvedObject"].get("name") == name]
 
     @contextmanager
     def traffic(self, host: str = "churn", *, rate: int, seconds: int = 300) -> Iterator["Traffic"]:

@@ -174,7 +174,7 @@ class World(Protocol):
         ...
 
     async def warnings(self, of: Reference) -> Sequence[Manifest]:
-        """Ask the API server for the Warning events (events.k8s.io) of an object, whoever told them. Never in the
+        """Ask the API server for the Warning events of an object, whoever told them. Never in the
         steady path: only while something that others should do for us does not happen.
         """
         ...

@@ -95,7 +95,7 @@ def warnings(place: Workspace, name: str) -> set[str]:
     return {
         event["reason"]
         for event in place.events(name)
-        if event["type"] == "Warning" and event["regarding"]["apiVersion"].startswith("upright.dev/")
+        if event["type"] == "Warning" and event["involvedObject"]["apiVersion"].startswith("upright.dev/")
     }
 
 

@@ -156,7 +156,7 @@ class AWorld:
         return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]
 
     async def warnings(self, of: Reference) -> list[Manifest]:
-        return [event for event in self._told if event["regarding"]["uid"] == of.uid]
+        return [event for event in self._told if event["involvedObject"]["uid"] == of.uid]
 
 
 def as_stored(resource: TrainingJob | ModelVersion | Deployment) -> Manifest:

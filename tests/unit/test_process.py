@@ -18,12 +18,10 @@ from tests.integration.toy import CONFIG_MAPS, SERVICES, TOYS, Toys
 from tests.unit.kube.api_server import ApiServer, refused
 from tests.unit.kube.fakes import a_toy
 from upright import main
-from upright.contract import ResourceType
+from upright.api.names import EVENTS
 from upright.kube import connection, patience, watching
 from upright.kube.lease import LEASES, LeaseTimes
 from upright.settings import Settings
-
-EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
 
 
 @dataclass

@@ -801,7 +801,7 @@ def refused(note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
 
 def an_event(of: str, reason: str, note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
     meta = metadata("event", creationTimestamp=at)
-    return {"metadata": meta, "reason": reason, "regarding": {"uid": f"uid-of-{of}"}, "note": note}
+    return {"metadata": meta, "reason": reason, "involvedObject": {"uid": f"uid-of-{of}"}, "message": note}
 
 
 @pytest.mark.parametrize(
@@ -850,8 +850,11 @@ BOUND = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-
     ("events", "told"),
     [
         ([("FailedMount", UNMOUNTED)], f"pod churn-1-x cannot begin: {UNMOUNTED}. It goes on by itself"),
-        ([("FailedScheduling", "0/3 nodes")], "has not begun yet: `kubectl describe pod churn-1-x` may tell why."),
-        ([], "has not begun yet: `kubectl describe pod churn-1-x` may tell why."),
+        (
+            [("FailedScheduling", "0/3 nodes")],
+            "has not begun yet: `kubectl describe pod churn-1-x -n shop` may tell why.",
+        ),
+        ([], "has not begun yet: `kubectl describe pod churn-1-x -n shop` may tell why."),
     ],
 )
 @pytest.mark.parametrize(
@@ -891,7 +894,7 @@ async def test_a_pod_that_its_node_does_not_end_is_told_of(minutes: int, phase: 
     plan = await cluster.turn()
     why = said(plan, "Reconciling") or ""
     assert ("pod churn-1-x should have ended by 2026-11-22T12:00:00+00:00; its node" in why) == stuck
-    assert ("kubectl delete pod churn-1-x --force" in why) == stuck
+    assert ("kubectl delete pod churn-1-x -n shop --force" in why) == stuck
     assert stalled(plan) is None
     assert plan.again == (timedelta(minutes=1) if minutes == 0 else None)
     assert run_of(plan)["attempts"] == 1
@@ -943,7 +946,7 @@ async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> N
     assert run_of(await cluster.turn())["message"] == ""
     cluster.now = after(seconds=60)
     plan = await cluster.turn()
-    assert "has no pod yet: `kubectl describe job churn-1`" in (said(plan, "Reconciling") or "")
+    assert "has no pod yet: `kubectl describe job churn-1 -n shop`" in (said(plan, "Reconciling") or "")
     assert not [event for event in plan.events if event.type == "Warning"]
 
 

@@ -28,7 +28,7 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims, configmaps]
   verbs: [get, list, watch]
-- apiGroups: [events.k8s.io]
+- apiGroups: [""]
   resources: [events]
   verbs: [get, list, create, patch]
 # What is owned goes before its owner (blockOwnerDeletion): some clusters want this right of who says so.

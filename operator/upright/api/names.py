@@ -38,7 +38,8 @@ SERVICES = ResourceType("", "v1", "services", "Service")
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 CLAIMS = ResourceType("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 CONTROLLER_REVISIONS = ResourceType("apps", "v1", "controllerrevisions", "ControllerRevision")
-EVENTS = ResourceType("events.k8s.io", "v1", "events", "Event")
+EVENTS = ResourceType("", "v1", "events", "Event")
+"""Of core/v1: `kubectl describe` and Argo CD sort and count by fields that events.k8s.io does not let us write."""
 APPS_DEPLOYMENTS = ResourceType("apps", "v1", "deployments", "Deployment")
 
 _LONGEST = 63

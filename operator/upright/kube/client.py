@@ -162,7 +162,7 @@ class Client:
 
     async def warnings(self, of: Reference) -> Sequence[Manifest]:
         """Some of the Warning events of an object, whoever told them."""
-        query = {"fieldSelector": f"regarding.uid={of.uid},type=Warning", "limit": str(PAGE)}
+        query = {"fieldSelector": f"involvedObject.uid={of.uid},type=Warning", "limit": str(PAGE)}
         page = await self._send("list", "GET", names.EVENTS, of.namespace, query=query, limit=LIST_TIMEOUT)
         return list(page.get("items") or ())
 

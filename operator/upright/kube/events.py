@@ -46,7 +46,7 @@ class _Allowance:
 
 
 class Recorder:
-    """Writes events.k8s.io/v1 Events.
+    """Writes core/v1 Events.
 
     Those of one object, reason and wording (but for figures) are one series. Those that say when they were decided are
     told once for each object, reason and time, whoever has told them: their name says what they are.
@@ -101,7 +101,7 @@ class Recorder:
         if series is None:
             if not self._allow(uid_of(resource)):
                 return False
-            name = f"{name_of(resource)}.{secrets.token_hex(8)}"
+            name = _named(resource, self._clock(), secrets.token_hex(4))
             created = await self._client.create(EVENTS, self._manifest(resource, event, name, self._clock()))
             target = Reference(EVENTS, namespace_of(created), name_of(created), uid_of(created))
             self._series.set(key, _Series(target, 1, self._monotonic(), self._clock()))
@@ -110,9 +110,9 @@ class Recorder:
         series.count, series.told = series.count + 1, self._clock()
         if series.count > 2 and self._monotonic() - series.written < QUIET:
             return True
-        seen = {"count": series.count, "lastObservedTime": _micro(self._clock())}
+        seen = {"count": series.count, "lastTimestamp": _seconds(self._clock()), "message": _note(event.message)}
         try:
-            await self._client.merge(series.event, {"series": seen})  # all else of an event is immutable
+            await self._client.merge(series.event, seen)
             series.written = self._monotonic()
         except NotFoundError:  # the API server drops events after an hour
             self._series.drop(key)
@@ -132,13 +132,16 @@ class Recorder:
             "kind": EVENTS.kind,
             "metadata": {"name": name, "namespace": namespace_of(resource) or "default"},
             "eventTime": _micro(at),
-            "reportingController": CONTROLLER,
+            "firstTimestamp": _seconds(at),
+            "lastTimestamp": _seconds(at),
+            "count": 1,
+            "reportingComponent": CONTROLLER,
             "reportingInstance": self._instance,
             "type": event.type,
             "reason": event.reason,
             "action": event.action,
-            "note": _note(event.message),
-            "regarding": {
+            "message": _note(event.message),
+            "involvedObject": {
                 "apiVersion": resource["apiVersion"],
                 "kind": resource["kind"],
                 "namespace": namespace_of(resource),
@@ -157,7 +160,12 @@ def _alike(resource: Manifest, event: Event) -> tuple[str, str, str]:
 def _name(resource: Manifest, event: Event, at: datetime) -> str:
     """The same in every process, for an object's event of a reason and a time."""
     what = f"{uid_of(resource)} {event.reason} {at.astimezone(UTC).isoformat()}"
-    return f"{name_of(resource)}.{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    return _named(resource, at, hashlib.sha256(what.encode()).hexdigest()[:8])
+
+
+def _named(resource: Manifest, at: datetime, unique: str) -> str:
+    """Names sort by time: the times that kubectl sorts by are whole seconds."""
+    return f"{name_of(resource)}.{round(at.timestamp() * 1e6):x}{unique}"
 
 
 def _note(message: str) -> str:
@@ -168,3 +176,7 @@ def _note(message: str) -> str:
 
 def _micro(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _seconds(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -87,6 +87,7 @@ class Container:
 class Pod:
     """One pod."""
 
+    namespace: str
     name: str
     uid: str
     labels: Mapping[str, str]
@@ -207,6 +208,7 @@ def read(manifest: Manifest) -> Pod:
     created = _time(meta["creationTimestamp"])
     begun = _begun(status, created)
     return Pod(
+        namespace=meta["namespace"],
         name=meta["name"],
         uid=meta.get("uid", ""),
         labels=meta.get("labels") or {},

@@ -87,7 +87,8 @@ def _old_pods(observed: Observed, name: str) -> Finding:
         "OldPods",
         f"{name} does not go out: pods {pods} bear the label {names.DEPLOYMENT} of this Deployment, would get its "
         "requests, and are not of its workload.",
-        f"Delete them, or take the label away: kubectl label pod {observed.strangers[0]} {names.DEPLOYMENT}-",
+        "Delete them, or take the label away: "
+        f"kubectl label pod {observed.strangers[0]} -n {observed.resource.metadata.namespace} {names.DEPLOYMENT}-",
     )
 
 

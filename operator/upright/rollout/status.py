@@ -200,5 +200,6 @@ def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> 
         analysis = draft.analysis
         some = analysis.used < analysis.looks
         unused = f", of which {analysis.used} could be compared ({analysis.unused})" if some else ""
-        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {analysis.looks} looks{unused}."
+        looks = f"{analysis.looks} look{'s' * (analysis.looks != 1)}"
+        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {looks}{unused}."
     return said

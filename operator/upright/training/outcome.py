@@ -88,12 +88,13 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | Non
         hindrance = replace(hindrance, message=" ".join((hindrance.message, *losses)))
         return Working(hindrance, hindrance.message)
     if told is not None and not pods:
-        return Working(note=f"Run {run.name} has no pod yet: `kubectl describe job {run.name}` may tell why.")
+        describe = f"kubectl describe job {run.name} -n {job['metadata']['namespace']}"
+        return Working(note=f"Run {run.name} has no pod yet: `{describe}` may tell why.")
     if failed := _attempts(pods):
         losses = (failed, *losses)
     if told is not None:
-        name = pods[0].name
-        losses = (f"Pod {name} has not begun yet: `kubectl describe pod {name}` may tell why.", *losses)
+        describe = f"kubectl describe pod {pods[0].name} -n {pods[0].namespace}"
+        losses = (f"Pod {pods[0].name} has not begun yet: `{describe}` may tell why.", *losses)
     return Working(note=" ".join((f"Run {run.name} is under way.", *losses)) if losses else "")
 
 
@@ -156,13 +157,13 @@ def _held(run: Run, job: Manifest) -> Finding:
 def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -> Finding | None:
     if not pods:
         return _refused(run, told) if told else None
-    pod, give_up = pods[0], f"kubectl delete job {run.name}"
+    pod, give_up = pods[0], f"kubectl delete job {run.name} -n {pods[0].namespace}"
     if pod.gone_by and pod.phase not in {"Succeeded", "Failed"} and now - pod.gone_by >= STRANGE:
         return Finding(
             "RunHindered",
             f"Run {run.name}: pod {pod.name} should have ended by {pod.gone_by.isoformat()}; its node does not answer, "
             "or cannot end it. The run goes on by itself when the node does, or is removed from the cluster. Of a node "
-            f"that is surely off: kubectl delete pod {pod.name} --force.",
+            f"that is surely off: kubectl delete pod {pod.name} -n {pod.namespace} --force.",
             passing=True,
         )
     if pod.hindrance:
@@ -234,7 +235,8 @@ def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
             return "Failed", f"{what} could not be started: {said or ended.reason}."
         reason = "ran out of memory" if ended.reason == "OOMKilled" else f"exited with {ended.exit_code}"
         words = f", its last words: {said}" if said else ""
-        return "Failed", f"{what} {reason}{words}. See `kubectl logs {pod.name} -c {container.name}`."
+        logs = f"kubectl logs {pod.name} -n {pod.namespace} -c {container.name}"
+        return "Failed", f"{what} {reason}{words}. See `{logs}`."
     return None
 
 

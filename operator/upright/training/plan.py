@@ -210,8 +210,8 @@ def _answered(observed: Observed, run: Run) -> Finding:
 
 
 def _request(observed: Observed) -> str:
-    name = observed.resource.metadata.name
-    return f"kubectl annotate --overwrite trainingjob {name} {names.RUN_REQUESTED}=$(date +%s)"
+    meta = observed.resource.metadata
+    return f"kubectl annotate --overwrite trainingjob {meta.name} -n {meta.namespace} {names.RUN_REQUESTED}=$(date +%s)"
 
 
 def _expired(observed: Observed, draft: _Draft) -> list[Reference]:

@@ -89,11 +89,11 @@ def _hitch(events: Sequence[Manifest]) -> str:
 
 
 def _newest(events: Sequence[Manifest]) -> str:
-    return str(max(events, key=_told_at).get("note", "")) if events else ""
+    return str(max(events, key=_told_at).get("message", "")) if events else ""
 
 
 def _told_at(event: Manifest) -> str:
-    return str(event.get("deprecatedLastTimestamp") or event["metadata"].get("creationTimestamp"))
+    return str(event.get("lastTimestamp") or event["metadata"].get("creationTimestamp"))
 
 
 def _reference(type: ResourceType, job: Manifest, meta: Mapping[str, str]) -> Reference:

@@ -34,14 +34,14 @@ def recorder(client: FakeClient, clock: Clock) -> Recorder:
 def told(client: FakeClient) -> list[tuple[str, int]]:
     """Each Event that there is: its note and how often it happened."""
     events = [stored for (of, _), stored in client.objects.items() if of == EVENTS]
-    return [(event["note"], event.get("series", {}).get("count", 1)) for event in events]
+    return [(event["message"], event["count"]) for event in events]
 
 
 async def test_an_event_says_what_happened_to_which_object(recorder: Recorder, client: FakeClient) -> None:
     await recorder.record(a_toy(), STARTED)
     (event,) = client.objects.values()
-    assert event["regarding"]["name"] == "bear"
-    assert event["regarding"]["uid"] == "uid-bear"
+    assert event["involvedObject"]["name"] == "bear"
+    assert event["involvedObject"]["uid"] == "uid-bear"
     assert (event["type"], event["reason"], event["action"]) == ("Normal", "Started", "Start")
     assert event["eventTime"] == "2026-11-22T12:00:00.000000Z"
     assert event["metadata"]["namespace"] == "shop"
@@ -70,7 +70,7 @@ async def test_a_repetition_is_counted_and_not_told_again(recorder: Recorder, cl
 async def test_texts_that_differ_in_figures_only_are_one_series(recorder: Recorder, client: FakeClient) -> None:
     await recorder.record(a_toy(), Event("Warning", "Slow", "Watch", "1.5 times slower after 20 looks."))
     await recorder.record(a_toy(), Event("Warning", "Slow", "Watch", "1.7 times slower after 21 looks."))
-    assert told(client) == [("1.5 times slower after 20 looks.", 2)], "the API server takes no other note"
+    assert told(client) == [("1.7 times slower after 21 looks.", 2)], "the newest figures are shown"
 
 
 async def test_texts_about_other_names_are_events_of_their_own(recorder: Recorder, client: FakeClient) -> None:
@@ -194,3 +194,22 @@ async def test_what_was_told_before_its_time_was_known_is_not_told_again(
     clock.forward(60)
     await recorder.record(a_toy(), replace(STARTED, at=clock.now()))
     assert len(told(client)) == 2, "another time is another event"
+
+
+async def test_what_kubectl_and_argo_cd_sort_and_count_by_is_there(
+    recorder: Recorder, client: FakeClient, clock: Clock
+) -> None:
+    for letter in "edcba":
+        await recorder.record(a_toy(), Event("Normal", f"Reason{letter.upper()}", "Act", "It happened."))
+        clock.forward(0.1)
+    clock.forward(60)
+    await recorder.record(a_toy(), Event("Normal", "ReasonE", "Act", "It happened."))
+    events = [
+        client.objects[EVENTS, key] for key in sorted((key for of, key in client.objects if of == EVENTS), key=str)
+    ]
+    assert [event["reason"][-1] for event in events] == list("EDCBA"), "names sort by time"
+    times = [(event["firstTimestamp"], event["lastTimestamp"], event["count"]) for event in events]
+    assert times == [
+        ("2026-11-22T12:00:00Z", "2026-11-22T12:01:00Z", 2),
+        *[("2026-11-22T12:00:00Z", "2026-11-22T12:00:00Z", 1)] * 4,
+    ]

@@ -515,7 +515,7 @@ def test_the_next_version_waits_until_the_pods_of_the_one_before_are_asked_no_mo
     assert "candidate" not in plan(going).status
     assert plan(replace(going, strangers=())).status["candidate"]["modelVersion"] == "churn-3"
     stays = plan(then(going, plan(going), now=after(minutes=6)))
-    assert "kubectl label pod churn-2-0" in (stalled(stays) or "")
+    assert "kubectl label pod churn-2-0 -n shop" in (stalled(stays) or "")
 
 
 def test_a_rollout_that_an_older_operator_had_brought_to_its_last_act_goes_on_from_there() -> None:

@@ -163,6 +163,10 @@ class World(Protocol):
         """
         ...
 
+    def named(self, index: Index, namespace: str, value: str) -> Sequence[Key]:
+        """The keys of what `indexed` gives, for which no object is read."""
+        ...
+
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
         ...
@@ -195,6 +199,9 @@ class Watch:
     metadata: bool = False
     """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them. Of a
     type that some kind wants more of, only what we made is watched."""
+    reads: Callable[[Manifest], Any] | None = None
+    """All that `wakes`, and the turns that it gives, read of an object: a change of anything else wakes nobody. None
+    given: any change does."""
 
 
 Observed = TypeVar("Observed")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from upright import __version__
-from upright.contract import Event, Key, Kind, Manifest, Plan, ResourceType
+from upright.contract import Event, Key, Kind, Manifest, Plan, ResourceType, Watch
 from upright.kube.actions import Actions
 from upright.kube.client import Client
 from upright.kube.conditions import (
@@ -20,8 +20,8 @@ from upright.kube.conditions import (
     invalid,
     mistake,
     recorded,
-    stalled,
     told,
+    with_obstacle,
     with_transition_times,
 )
 from upright.kube.errors import (
@@ -40,7 +40,7 @@ from upright.kube.events import Recorder
 from upright.kube.failures import Failures
 from upright.kube.keeping import LARGEST, TOO_LARGE
 from upright.kube.memory import Memory
-from upright.kube.objects import is_being_deleted, key_of, meta, type_of, uid_of
+from upright.kube.objects import is_being_deleted, is_meant_otherwise, key_of, type_of, uid_of
 from upright.kube.queue import Queue
 from upright.kube.store import Stores
 from upright.metrics import Metrics
@@ -53,9 +53,6 @@ UNTOLD = 30.0
 LEAVING = 5.0
 """Seconds after which an object that is on its way out is looked at again, should nobody tell that it is gone."""
 REMEMBERED_COMPLAINTS = 1024
-
-MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
-"""What tells, in an object's metadata, that it is wanted otherwise than before."""
 
 OBSTACLES = frozenset(
     {each.reason for each in (RefusedError, ForbiddenError, NameTakenError, ContestedError, LeavingError)}
@@ -86,16 +83,18 @@ class Controller:
 
     def seen(self, type: ResourceType, manifest: Manifest) -> None:
         """A version of an object: from a watch, a list, or in answer to a write of ours."""
-        versions = self._stores.of(type).put(manifest)
-        self._wake(type, versions, changed=_has_changed(versions))
+        if versions := self._stores.of(type).put(manifest):
+            self._wake(type, versions)
 
     def gone(self, type: ResourceType, manifest: Manifest) -> None:
         """The object with this UID is no more."""
-        self._wake(type, self._stores.of(type).remove(manifest))
+        if removed := self._stores.of(type).remove(manifest):
+            self._wake(type, removed)
 
     def listed(self, type: ResourceType, namespace: str, there: Container[str], version: int) -> None:
         """The UIDs of all objects of a namespace (or of all), as of a version: what is not among them is no more."""
-        self._wake(type, self._stores.of(type).retain(there, version, namespace))
+        for removed in self._stores.of(type).retain(there, version, namespace):
+            self._wake(type, [removed])
 
     def start(self, unserved: Iterable[str] = ()) -> None:
         """Begin to work, but not in namespaces that are `unserved`.
@@ -120,10 +119,9 @@ class Controller:
         """Wait for a loop to fail, which is a mistake in this program, and raise what it failed with."""
         await asyncio.gather(*(loop.queue.join() for loop in self._loops))
 
-    def _wake(self, type: ResourceType, manifests: Iterable[Manifest], *, changed: bool = True) -> None:
-        for manifest in manifests:
-            for loop in self._loops:
-                loop.wake(type, manifest, changed=changed)
+    def _wake(self, type: ResourceType, versions: Sequence[Manifest]) -> None:
+        for loop in self._loops:
+            loop.wake(type, versions)
 
 
 class _Loop:
@@ -163,19 +161,34 @@ class _Loop:
         for manifest in self._stores.all(self._kind.type, namespace):
             self.queue.add(key_of(manifest))
 
-    def wake(self, type: ResourceType, manifest: Manifest, *, changed: bool) -> None:
-        """Give a turn to whomever an object concerns. `changed` says that it is not only its status that is new."""
+    def wake(self, type: ResourceType, versions: Sequence[Manifest]) -> None:
+        """Give a turn to whomever an object concerns: in its old and its new version, or in the only one that there is
+        of one that is new, or gone.
+        """
+        newest = versions[-1]
         if type == self._kind.type:
-            self.queue.add(key_of(manifest), rested=changed)
+            self.queue.add(key_of(newest), rested=is_meant_otherwise(versions))
         for watch in self._kind.watches:
-            if watch.type == type:
-                try:
-                    keys = list(watch.wakes(manifest, self._stores))
-                except Exception as error:  # noqa: BLE001 - an object that cannot be read must not end the watch of all
-                    self._cannot_read(type, manifest, error)
-                else:
-                    for key in keys:
-                        self.queue.add(key)
+            if watch.type == type and self._concerns(watch, versions):
+                for version in versions:
+                    try:
+                        keys = list(watch.wakes(version, self._stores))
+                    except Exception as error:  # noqa: BLE001 - what cannot be read must not end the watch of all
+                        self._cannot_read(type, version, error)
+                    else:
+                        for key in keys:
+                            self.queue.add(key)
+
+    def _concerns(self, watch: Watch, versions: Sequence[Manifest]) -> bool:
+        """Whether anything of what is read of an object has changed."""
+        if watch.reads is None or len(versions) == 1:
+            return True
+        try:
+            old, new = map(watch.reads, versions)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._cannot_read(watch.type, versions[-1], error)
+            return True
+        return bool(old != new)
 
     async def work(self, key: Key) -> None:
         """One turn of a key. Whatever goes wrong is counted, said once, and tried again later."""
@@ -241,7 +254,7 @@ class _Loop:
     async def _carry_out(self, key: Key, resource: Manifest, plan: Plan) -> bool:
         """Record, act, tell. Returns whether everything that must be told has been."""
         obstacle = told(resource, OBSTACLES)  # until acting has shown that it is gone
-        wrote = plan.record and await self._record(resource, _with_obstacle(plan.status, obstacle, resource))
+        wrote = plan.record and await self._record(resource, with_obstacle(plan.status, obstacle, resource))
         if wrote:
             for count in plan.counts:
                 self._metrics.count(self._kind.type, key, count)
@@ -329,9 +342,9 @@ class _Loop:
         reason = self._lasting(resource, error)
         if reason and reason != obstacle:
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
-            await self._record(self._newest(resource), _with_obstacle(plan.status, reason, resource))
+            await self._record(self._newest(resource), with_obstacle(plan.status, reason, resource))
         elif not plan.record:  # else nobody would see what is about to happen
-            await self._record(self._newest(resource), _with_obstacle(plan.status, obstacle, resource))
+            await self._record(self._newest(resource), with_obstacle(plan.status, obstacle, resource))
 
     def _lasting(self, resource: Manifest, error: Exception) -> tuple[str, str] | None:
         """Reason and sentence of what stays so until somebody does something about it."""
@@ -377,25 +390,3 @@ class _Loop:
 def _complaint(error: Exception) -> str:
     """What tells one complaint from another. The words of a mistake of ours may differ each time."""
     return str(error) if isinstance(error, ApiError) else type(error).__name__
-
-
-def _has_changed(versions: Sequence[Manifest]) -> bool:
-    """Whether, of an object's old and new version, more than the status differs."""
-    if len(versions) < 2:
-        return True
-    old, new = versions
-    return any(meta(old).get(field) != meta(new).get(field) for field in MEANT)
-
-
-def _with_obstacle(
-    status: Mapping[str, Any], obstacle: tuple[str, str] | None, resource: Manifest
-) -> Mapping[str, Any]:
-    if obstacle is None or _is_said(status, obstacle[0]):
-        return status
-    return stalled(status, *obstacle, int(meta(resource).get("generation", 0)))
-
-
-def _is_said(status: Mapping[str, Any], reason: str) -> bool:
-    """Whether a plan gives this reason by itself."""
-    conditions: Sequence[Mapping[str, Any]] = status.get("conditions", ())
-    return any(condition["type"] == "Stalled" and condition["reason"] == reason for condition in conditions)

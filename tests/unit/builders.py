@@ -9,7 +9,7 @@ from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.api.training_job import TrainingJob
-from upright.contract import Index, Manifest, Reference, ResourceType
+from upright.contract import Index, Key, Manifest, Reference, ResourceType
 from upright.defaults import Defaults
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -148,6 +148,9 @@ class AWorld:
     def indexed(self, index: Index, namespace: str, value: str) -> list[Manifest]:
         found = [one for one in self.all(index.type, namespace) if value in index.values(one)]
         return sorted(found, key=lambda one: (index.order(one), one["metadata"]["name"]))
+
+    def named(self, index: Index, namespace: str, value: str) -> list[Key]:
+        return [Key(namespace, one["metadata"]["name"]) for one in self.indexed(index, namespace, value)]
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return self.get(type, namespace, name)

@@ -44,6 +44,23 @@ def model_followed(deployment: Manifest) -> Iterable[str]:
     return _text(_object(deployment, "spec", "latest").get("model"))
 
 
+def said_of_versions(deployment: Manifest) -> object:
+    """All that a Deployment says of versions: which it serves and brings out, and what it has given up."""
+    stable = place_of(deployment, "stable")
+    return (
+        [stable.get(field) for field in ("modelVersion", "revision", "since")],
+        place_of(deployment, "candidate").get("modelVersion"),
+        _object(deployment, "status").get("rejected"),
+    )
+
+
+def offered(version: Manifest) -> object:
+    """What a version is, and whether it can be served: not who serves it, nor what has become of it there."""
+    meta, status = _object(version, "metadata"), _object(version, "status")
+    own = [meta.get(field) for field in ("labels", "deletionTimestamp")]
+    return *own, version.get("spec"), status.get("phase"), status.get("conditions")
+
+
 def model_of_ready(version: Manifest) -> Iterable[str]:
     """The model of a version that can be served."""
     if phase_of(version) != "Ready":

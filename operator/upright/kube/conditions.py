@@ -61,6 +61,17 @@ def stalled(status: Mapping[str, Any], reason: str, message: str, generation: in
     return {**status, "conditions": [*kept, _condition("Stalled", "True", reason, message, generation)]}
 
 
+def with_obstacle(status: Mapping[str, Any], obstacle: tuple[str, str] | None, resource: Manifest) -> Mapping[str, Any]:
+    """A plan's status with the reason and the sentence of what keeps it from being carried out, if it does not give
+    that reason by itself.
+    """
+    conditions: Sequence[Mapping[str, Any]] = status.get("conditions", ())
+    said = [condition["reason"] for condition in conditions if condition["type"] == "Stalled"]
+    if obstacle is None or obstacle[0] in said:
+        return status
+    return stalled(status, *obstacle, int(meta(resource).get("generation", 0)))
+
+
 def invalid(resource: Manifest, error: ValidationError) -> dict[str, Any]:
     """The status of an object that does not say what it must: stored before a rule existed, or past the schema."""
     generation = int(meta(resource).get("generation", 0))

@@ -15,6 +15,9 @@ PREFIX = "upright.dev/"
 APPLIED = "upright.dev/applied"
 """Annotation on what we apply: a digest of the manifest, so that a restart knows what was applied before."""
 
+_MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+"""What tells, in an object's metadata, that it is wanted otherwise than before."""
+
 
 def meta(manifest: Manifest) -> Mapping[str, Any]:
     found: Mapping[str, Any] = manifest.get("metadata") or {}
@@ -49,6 +52,14 @@ def version_of(manifest: Manifest) -> int:
 
 def is_being_deleted(manifest: Manifest) -> bool:
     return bool(meta(manifest).get("deletionTimestamp"))
+
+
+def is_meant_otherwise(versions: Sequence[Manifest]) -> bool:
+    """Whether, of an object's old and new version, more than the status differs; so it is of one that has no other."""
+    if len(versions) < 2:
+        return True
+    old, new = map(meta, versions)
+    return any(old.get(field) != new.get(field) for field in _MEANT)
 
 
 def controller_uid(manifest: Manifest) -> str:

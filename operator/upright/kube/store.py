@@ -90,9 +90,11 @@ class Store:
         return self._at("namespace", namespace)
 
     def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
-        if index not in self._indexes:
-            raise LookupError(f"no kind has named the index {index.name!r} of {index.type}")
-        return self._at(index, namespace, value)
+        return self._at(*self._place_of(index, namespace, value))
+
+    def named(self, index: Index, namespace: str, value: str) -> Sequence[Key]:
+        found = self._found.get(self._place_of(index, namespace, value))
+        return [Key(namespace, name) for name in found.names()] if found else ()
 
     def put(self, manifest: Manifest) -> Sequence[Manifest]:
         """Take in a version of an object. Returns the versions (old, new), or nothing if it is no news."""
@@ -129,6 +131,11 @@ class Store:
             if namespace in ("", key.namespace) and kept.uid not in there and kept.version <= version
         ]
         return [removed for manifest in gone for removed in self.remove(manifest, version)]
+
+    def _place_of(self, index: Index, namespace: str, value: str) -> tuple[Hashable, ...]:
+        if index not in self._indexes:
+            raise LookupError(f"no kind has named the index {index.name!r} of {index.type}")
+        return index, namespace, value
 
     def _at(self, *place: Hashable) -> Sequence[Manifest]:
         found = self._found.get(place)
@@ -190,6 +197,9 @@ class _Sorted:
     def view(self) -> Sequence[Manifest]:
         self._given = True
         return _View(self._entries)
+
+    def names(self) -> Iterable[str]:
+        return (name for _, name, _ in self._entries)
 
     def put(self, entry: Entry) -> None:
         """Raises TypeError if its order cannot be compared with those that are there."""
@@ -272,6 +282,9 @@ class Stores:
 
     def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
         return self.of(index.type).indexed(index, namespace, value)
+
+    def named(self, index: Index, namespace: str, value: str) -> Sequence[Key]:
+        return self.of(index.type).named(index, namespace, value)
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)

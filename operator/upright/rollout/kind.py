@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.api.indexes import DEPLOYMENTS_BY_MODEL, DEPLOYMENTS_BY_VERSION, READY_VERSIONS_BY_MODEL
+from upright.api.indexes import DEPLOYMENTS_BY_MODEL, DEPLOYMENTS_BY_VERSION, READY_VERSIONS_BY_MODEL, offered
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
@@ -23,11 +23,9 @@ def _owner(manifest: Manifest, _: World) -> Iterable[Key]:
 def _interested(version: Manifest, world: World) -> Iterable[Key]:
     """The Deployments that serve, name or follow a version."""
     namespace, name = version["metadata"]["namespace"], version["metadata"]["name"]
-    found = [*world.indexed(DEPLOYMENTS_BY_VERSION, namespace, name)]
+    yield from world.named(DEPLOYMENTS_BY_VERSION, namespace, name)
     if model := version.get("spec", {}).get("model"):
-        found += world.indexed(DEPLOYMENTS_BY_MODEL, namespace, model)
-    for deployment in found:
-        yield Key(namespace, deployment["metadata"]["name"])
+        yield from world.named(DEPLOYMENTS_BY_MODEL, namespace, model)
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Deployments:
             _owner,
             fields=("spec.type", "spec.sessionAffinity", "spec.clusterIP", "spec.selector", "spec.ports"),
         ),
-        Watch(names.MODEL_VERSIONS, _interested),
+        Watch(names.MODEL_VERSIONS, _interested, reads=offered),
     )
     applies: Sequence[ResourceType] = (names.SERVICES,)
     indexes: Sequence[Index] = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, READY_VERSIONS_BY_MODEL)

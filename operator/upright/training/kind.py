@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from upright.api import names
+from upright.api.indexes import offered
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
@@ -32,7 +33,7 @@ class TrainingJobs:
         self.watches: Sequence[Watch] = (
             Watch(names.JOBS, _training_job, ("spec.suspend", "spec.template.metadata.annotations", "status")),
             Watch(names.PODS, _training_job, FIELDS),
-            Watch(names.MODEL_VERSIONS, _training_job),
+            Watch(names.MODEL_VERSIONS, _training_job, reads=offered),
             Watch(names.CONFIG_MAPS, self._users("configmap"), metadata=True),
             Watch(names.CLAIMS, self._users("pvc"), metadata=True),
         )
@@ -58,7 +59,6 @@ class TrainingJobs:
             meta = manifest["metadata"]
             place = f"{scheme}://{meta['name']}"
             for value in [place, DEFAULT_STORE] if place == default else [place]:
-                for user in world.indexed(USERS, meta["namespace"], value):
-                    yield Key(meta["namespace"], user["metadata"]["name"])
+                yield from world.named(USERS, meta["namespace"], value)
 
         return users

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.api.indexes import DEPLOYMENTS_BY_VERSION, VERSIONS_BY_CLAIM, phase_of, versions_met
+from upright.api.indexes import DEPLOYMENTS_BY_VERSION, VERSIONS_BY_CLAIM, phase_of, said_of_versions, versions_met
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
+from upright.versions.inspection import SERVING_CONTAINER
 from upright.versions.observe import Observed, observe
 from upright.versions.plan import plan
 
@@ -17,6 +18,17 @@ def _served(pod: Manifest, _: World) -> Iterable[Key]:
     labels = meta.get("labels") or {}
     if names.DEPLOYMENT in labels and names.MODEL_VERSION in labels:
         yield Key(meta["namespace"], labels[names.MODEL_VERSION])
+
+
+def _told(pod: Manifest) -> object:
+    """Whom it serves, whether it is ready, and what its process has said."""
+    meta, status = pod["metadata"], pod.get("status", {})
+    return (
+        meta.get("labels"),
+        meta.get("deletionTimestamp"),
+        [one.get("status") for one in status.get("conditions", ()) if one["type"] == "Ready"],
+        [one for one in status.get("containerStatuses", ()) if one["name"] == SERVING_CONTAINER],
+    )
 
 
 def _met(deployment: Manifest, _: World) -> Iterable[Key]:
@@ -41,8 +53,8 @@ class ModelVersions:
     defaults: Defaults
     type: ResourceType = names.MODEL_VERSIONS
     watches: Sequence[Watch] = (
-        Watch(names.PODS, _served, fields=FIELDS),
-        Watch(names.DEPLOYMENTS, _met),
+        Watch(names.PODS, _served, fields=FIELDS, reads=_told),
+        Watch(names.DEPLOYMENTS, _met, reads=said_of_versions),
         Watch(names.CLAIMS, _held, metadata=True),
     )
     applies: Sequence[ResourceType] = ()

@@ -192,6 +192,25 @@ async def test_of_what_is_watched_by_name_only_every_object_wakes_whoever_made_i
     assert shop.stores.get(CLAIMS, "shop", "models") is None
 
 
+async def test_a_change_of_what_nobody_reads_wakes_nobody() -> None:
+    def wakes(claim: Manifest, _: World) -> list[Key]:
+        return [Key("shop", f"of-version-{claim['metadata']['resourceVersion']}")]
+
+    shop = Shop(Toys(watches=(Watch(CLAIMS, wakes, reads=lambda claim: claim["spec"]["size"]),)))
+    known = {"name": "models", "namespace": "shop", "uid": "u"}
+    news = [
+        ({"spec": {"size": 1}}, 1),
+        ({"spec": {"size": 1}, "status": {"used": 1}}, 1),
+        ({"spec": {"size": 2}, "status": {"used": 1}}, 3),  # woken by the old version, and by the new one
+        ({}, 4),  # what cannot be read may have changed
+    ]
+    for version, (rest, woken) in enumerate(news):
+        shop.controller.seen(CLAIMS, {"metadata": {**known, "resourceVersion": str(version)}, **rest})
+        assert shop.loop.queue.depth == woken
+    shop.controller.gone(CLAIMS, {"metadata": {**known, "resourceVersion": "9"}})
+    assert shop.stores.get(CLAIMS, "shop", "models") is None
+
+
 # Acting
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -61,6 +62,20 @@ class Cluster:
         assert resource is not None
         kind.plan(await kind.observe(resource, self.stores))
 
+    def share(self, users: int) -> None:
+        """A version that so many Deployments serve."""
+        self.put(as_stored(a_model_version("shared-1", model="shared", number=1)))
+        arm = {"modelVersion": "shared-1", "revision": "r", "since": SINCE}
+        for number in range(users):
+            one = as_stored(a_deployment("shared-1", status={"stable": arm}))
+            self.put({**one, "metadata": {**one["metadata"], "name": f"user-{number}", "uid": f"user-{number}"}})
+
+    async def change(self, number: int, name: str, **status: Any) -> None:
+        """Take in a new status of an object, and find whom it wakes."""
+        resource = self.stores.get(self.controller._loops[number]._kind.type, "shop", name)
+        assert resource is not None
+        self.put({**resource, "status": {**resource["status"], **status}})
+
     async def deliver(self, number: int, name: str) -> None:
         """Take in a new version of an object, and find whom it wakes."""
         resource = self.stores.get(self.controller._loops[number]._kind.type, "shop", name)
@@ -99,3 +114,18 @@ async def test_with_twenty_times_the_objects_it_costs_at_most_twice_as_much(
     small = await calls(lambda: getattr(few, what)(number, name))
     large = await calls(lambda: getattr(many, what)(number, name))
     assert large <= 2 * small
+
+
+async def test_what_one_user_of_a_version_says_costs_the_same_however_many_users_it_has() -> None:
+    """Else a version that is given to many at once costs the square of how many they are."""
+    few, many = Cluster(1), Cluster(1)
+    few.share(10)
+    many.share(200)
+    news: tuple[tuple[int, str, dict[str, Any]], ...] = (
+        (2, "user-7", {"message": "Serves."}),
+        (1, "shared-1", {"usedBy": []}),
+    )
+    for number, name, status in news:
+        small = await calls(partial(few.change, number, name, **status))
+        large = await calls(partial(many.change, number, name, **status))
+        assert large <= 1.5 * small

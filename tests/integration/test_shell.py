@@ -262,7 +262,8 @@ def test_an_object_of_somebody_else_is_left_alone_and_the_status_says_whose_it_i
     assert f"Service {shop.namespace}/a exists already and belongs to Helm" in shop.condition("Stalled")["message"]
     assert shop.get("service", "a") == before
     events = json.loads(shop.kubectl("get", "events", "--output=json"))["items"]
-    assert [event["reason"] for event in events if event["type"] == "Warning"] == ["NameTaken"]
+    of_toys = [event for event in events if event["involvedObject"]["kind"] == "Toy"]
+    assert [event["reason"] for event in of_toys if event["type"] == "Warning"] == ["NameTaken"]
     shop.kubectl("delete", "service", "a")
     until(lambda: shop.ready() and not shop.condition("Stalled"), "it goes on once the name is free", 30)
 

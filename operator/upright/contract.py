@@ -4,7 +4,7 @@ A kind answers two questions: what is there (`observe`), and what should be done
 (`upright.controller`) asks them whenever something that the kind watches has changed, and carries the answer out.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar
@@ -177,9 +177,10 @@ class World(Protocol):
         """
         ...
 
-    async def warnings(self, of: Reference) -> Sequence[Manifest]:
-        """Ask the API server for the Warning events of an object, whoever told them. Never in the
-        steady path: only while something that others should do for us does not happen.
+    async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest]:
+        """Ask the API server for Warning events about objects of a namespace, whoever told them. It goes through all
+        events that the namespace has. Never in the steady path: only while something that others should do for us does
+        not happen.
         """
         ...
 

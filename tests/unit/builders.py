@@ -1,6 +1,6 @@
 """Objects for tests: each builder gives a whole one, and a test names only what it is about."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.api.training_job import TrainingJob
-from upright.contract import Index, Key, Manifest, Reference, ResourceType
+from upright.contract import Index, Key, Manifest, ResourceType
 from upright.defaults import Defaults
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -158,8 +158,8 @@ class AWorld:
     async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> list[Manifest]:
         return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]
 
-    async def warnings(self, of: Reference) -> list[Manifest]:
-        return [event for event in self._told if event["involvedObject"]["uid"] == of.uid]
+    async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest]:
+        return [event for event in self._told if event["involvedObject"]["uid"] in uids]
 
 
 def as_stored(resource: TrainingJob | ModelVersion | Deployment) -> Manifest:

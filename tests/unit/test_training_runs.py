@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -53,9 +53,9 @@ class Counting(AWorld):
         self.fetched += 1
         return super().get(type, namespace, name)
 
-    async def warnings(self, of: Reference) -> list[Manifest]:
+    async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest]:
         self.asked += 1
-        return await super().warnings(of)
+        return await super().warnings(namespace, uids)
 
 
 class Cluster:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ PAGE_BYTES = 16 * 1024**2
 """A page with more is asked for anew with fewer objects: how large they are is for strangers to say."""
 ATTEMPTS = 5
 """How often a request is sent that is answered by 429, each time after the wait that the API server asked for."""
+WARNINGS = 10_000
+"""So many of a namespace are looked through, at most."""
 WATCH_SECONDS = 240
 """After which the API server ends a watch."""
 SILENCE = 90.0
@@ -85,14 +87,22 @@ class Client:
             return None
 
     async def pages(
-        self, type: ResourceType, namespace: str, selector: str = "", *, metadata: bool = False, size: int = PAGE
+        self,
+        type: ResourceType,
+        namespace: str,
+        selector: str = "",
+        *,
+        fields: str = "",
+        metadata: bool = False,
+        size: int = PAGE,
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
         """All objects of a namespace (or of all, if it is empty), so many at a time, and the resourceVersion that the
         whole list is as of.
 
         With `metadata`, of each only what says which object it is: namespace, name, UID and version.
         """
-        query = {"limit": str(size)} | ({"labelSelector": selector} if selector else {})
+        selectors = {"labelSelector": selector, "fieldSelector": fields}
+        query = {"limit": str(size)} | {name: value for name, value in selectors.items() if value}
         accept = METADATA_LIST if metadata else JSON
         following: str | None = ""
         while following is not None:
@@ -160,11 +170,14 @@ class Client:
             self._is_closed_by(response, answer)
             raise refusal("watch", type, namespace, "", "", status, answer)
 
-    async def warnings(self, of: Reference) -> Sequence[Manifest]:
-        """Some of the Warning events of an object, whoever told them."""
-        query = {"fieldSelector": f"involvedObject.uid={of.uid},type=Warning", "limit": str(PAGE)}
-        page = await self._send("list", "GET", names.EVENTS, of.namespace, query=query, limit=LIST_TIMEOUT)
-        return list(page.get("items") or ())
+    async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest]:
+        """Warning events about objects with these UIDs, whoever told them: those among the first of the namespace."""
+        found, left = list[Manifest](), WARNINGS
+        async for page, _ in self.pages(names.EVENTS, namespace, fields="type=Warning"):
+            found += [event for event in page if event["involvedObject"].get("uid") in uids]
+            if (left := left - len(page)) <= 0:
+                break
+        return found
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""

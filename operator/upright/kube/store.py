@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast, overload
 
-from upright.contract import Index, Key, Kind, Manifest, Reference, ResourceType
+from upright.contract import Index, Key, Kind, Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
 from upright.kube.memory import Memory
@@ -293,8 +293,8 @@ class Stores:
         pages = self._client.pages(type, namespace, f"{label}={value}")
         return [manifest async for page, _ in pages for manifest in page]
 
-    async def warnings(self, of: Reference) -> Sequence[Manifest]:
-        return await self._client.warnings(of)
+    async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest]:
+        return await self._client.warnings(namespace, uids)
 
 
 def watched_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:

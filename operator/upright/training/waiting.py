@@ -1,18 +1,20 @@
 """What a run waits for that others do, and what their events say when it does not happen."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from upright.api import names
-from upright.contract import Key, Manifest, Reference, ResourceType, World
+from upright.contract import Key, Manifest, World
 from upright.pods.reading import Pod
 
 STRANGE = timedelta(minutes=1)
 """What has not happened for so long is worth a word, also when nobody tells why."""
 _REFUSED = timedelta(seconds=10)
 """A Job that has had no pod for so long may be refused one."""
+_PAUSE, _SHARE = timedelta(seconds=10), 20
+"""Between two questions about a namespace: at least so long, and so many times as long as the last answer took."""
 _LONGEST = timedelta(minutes=5)
 _POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
 """Another one at each try."""
@@ -22,8 +24,8 @@ _POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
 class Wait:
     """Something that others have yet to do for a run."""
 
-    of: Reference
-    """Whose events tell why they have not."""
+    of: str
+    """The UID of the object whose events tell why they have not."""
     since: datetime
     patience: timedelta
     """For how long it is nothing unusual."""
@@ -42,39 +44,76 @@ def wait_of(job: Manifest, pods: Sequence[Pod]) -> Wait | None:
         if job.get("spec", {}).get("suspend"):
             return None
         begun = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
-        return Wait(_reference(names.JOBS, job, job["metadata"]), datetime.fromisoformat(begun), _REFUSED, _refusal)
+        return Wait(str(job["metadata"]["uid"]), datetime.fromisoformat(begun), _REFUSED, _refusal)
     newest = pods[0]
     if newest.phase == "Pending" and not newest.going and not newest.hindrance and newest.begun is None:
-        meta = {"name": newest.name, "uid": newest.uid}
-        return Wait(_reference(names.PODS, job, meta), newest.created, STRANGE, _hitch)
+        return Wait(newest.uid, newest.created, STRANGE, _hitch)
     return None
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What the events of a namespace have said."""
+
+    at: datetime
+    took: timedelta
+    said: Mapping[str, str]
+    """Of each object that was asked about, by its UID."""
+
+
 class Warnings:
-    """What events say of what the runs of each TrainingJob wait for. A list of them costs the API server in proportion
-    to all events of the namespace: asked for only while nothing happens, and at growing intervals.
+    """What events say of what runs wait for. A list of some events costs the API server as much as one of all that a
+    namespace has: so one answers for all runs that wait there, and the longer it took, the later the next is asked for.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Key, dict[str, tuple[datetime, str]]] = {}
+        self._waiting: defaultdict[str, dict[str, Sequence[Wait]]] = defaultdict(dict)  # by namespace and TrainingJob
+        self._answers: dict[str, _Answer] = {}
+        self._asking: set[str] = set()
 
     def forget(self, key: Key) -> None:
-        self._known.pop(key, None)
+        """Drop what is known of a TrainingJob, and, with the last that waits there, what is known of its namespace."""
+        self._waiting[key.namespace].pop(key.name, None)
+        if not self._waiting[key.namespace]:
+            del self._waiting[key.namespace]
+            self._answers.pop(key.namespace, None)
 
     async def read(self, key: Key, waits: Mapping[str, Wait | None], world: World) -> Mapping[str, str]:
         """Of each wait that lasts too long: why; empty when nobody tells and it is strange."""
-        before, known, told = self._known.get(key, {}), dict[str, tuple[datetime, str]](), dict[str, str]()
-        for name, wait in waits.items():
-            if wait is None or (waited := world.now - wait.since) < wait.patience:
-                continue
-            asked, said = before.get(wait.of.uid, (None, ""))
-            if asked is None or not timedelta(0) <= world.now - asked < wait.again(asked):
-                asked, said = world.now, wait.read(await world.warnings(wait.of))
-            known[wait.of.uid] = asked, said
-            if said or waited >= STRANGE:
-                told[name] = said
-        self._known[key] = known
-        return told
+        now = world.now
+        lasting = {name: wait for name, wait in waits.items() if wait and now - wait.since >= wait.patience}
+        if not lasting:
+            self.forget(key)
+            return {}
+        self._waiting[key.namespace][key.name] = list(lasting.values())
+        if any(self._is_due(key.namespace, wait, now) for wait in lasting.values()):
+            await self._ask(key.namespace, world)
+        answer = self._answers.get(key.namespace)
+        said = {name: answer.said.get(wait.of, "") if answer else "" for name, wait in lasting.items()}
+        return {name: why for name, why in said.items() if why or now - lasting[name].since >= STRANGE}
+
+    def _is_due(self, namespace: str, wait: Wait, now: datetime) -> bool:
+        if namespace in self._asking:
+            return False
+        if (last := self._answers.get(namespace)) is None:
+            return True
+        pause = max(_PAUSE, _SHARE * last.took, wait.again(last.at) if wait.of in last.said else _PAUSE)
+        return not timedelta(0) <= now - last.at < pause
+
+    async def _ask(self, namespace: str, world: World) -> None:
+        waits, began = [wait for each in self._waiting[namespace].values() for wait in each], world.now
+        about: dict[str, list[Manifest]] = {wait.of: [] for wait in waits}
+        before = self._answers.get(namespace)
+        said = before.said if before else {}  # what is known stays when asking fails
+        self._asking.add(namespace)
+        try:
+            for event in await world.warnings(namespace, about):
+                about[event["involvedObject"]["uid"]].append(event)
+            said = {wait.of: wait.read(about[wait.of]) for wait in waits}
+        finally:
+            self._asking.discard(namespace)
+            if namespace in self._waiting:
+                self._answers[namespace] = _Answer(began, world.now - began, said)
 
 
 def _refusal(events: Sequence[Manifest]) -> str:
@@ -94,7 +133,3 @@ def _newest(events: Sequence[Manifest]) -> str:
 
 def _told_at(event: Manifest) -> str:
     return str(event.get("lastTimestamp") or event["metadata"].get("creationTimestamp"))
-
-
-def _reference(type: ResourceType, job: Manifest, meta: Mapping[str, str]) -> Reference:
-    return Reference(type, job["metadata"]["namespace"], meta["name"], meta["uid"])

@@ -276,7 +276,7 @@ def at_rest(running: Operator, patience: float) -> None:
             seen[:] = [(time.monotonic(), now)]
         return time.monotonic() - seen[-1][0] > 10
 
-    wait_until(quiet, patience, lambda: f"still writing or in line: {queued(running)}", every=1)
+    wait_until(quiet, patience, lambda: f"still writing or in line: {queued(running)}", every=5)
 
 
 def turns(requests: Requests, running: Operator, manifests: Sequence[Object]) -> Mapping[str, float]:

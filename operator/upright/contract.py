@@ -129,8 +129,11 @@ class Index:
     values: Callable[[Manifest], Iterable[str]]
     """Under which values an object is found; none when it is not to be found."""
     order: Callable[[Manifest], Any] = lambda manifest: str(manifest["metadata"]["name"])
-    """Objects of one value come in this order, and then by name. An object of which either function raises is found
-    nowhere, and the log says so."""
+    """Objects of one value come in this order, and then by name."""
+    reads: Callable[[Manifest], Any] | None = None
+    """What is read of an object, and given in its place: where many are found under one value, so that not each of them
+    is read again in every turn. None given: the object. An object of which a function of these raises is found nowhere,
+    and the log says so."""
 
 
 class World(Protocol):
@@ -157,9 +160,9 @@ class World(Protocol):
         """Objects of a type in a namespace, by name."""
         ...
 
-    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
-        """Objects of a namespace that the index has under a value, in its order; read from either end, each costs the
-        same however many there are. The index must be one that a kind has named.
+    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Any]:
+        """Objects of a namespace that the index has under a value, or what it reads of them, in its order; read from
+        either end, each costs the same however many there are. The index must be one that a kind has named.
         """
         ...
 

@@ -145,12 +145,15 @@ class AWorld:
     def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> list[Manifest]:
         return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]
 
-    def indexed(self, index: Index, namespace: str, value: str) -> list[Manifest]:
-        found = [one for one in self.all(index.type, namespace) if value in index.values(one)]
-        return sorted(found, key=lambda one: (index.order(one), one["metadata"]["name"]))
+    def indexed(self, index: Index, namespace: str, value: str) -> list[Any]:
+        return [index.reads(one) if index.reads else one for one in self._found(index, namespace, value)]
 
     def named(self, index: Index, namespace: str, value: str) -> list[Key]:
-        return [Key(namespace, one["metadata"]["name"]) for one in self.indexed(index, namespace, value)]
+        return [Key(namespace, one["metadata"]["name"]) for one in self._found(index, namespace, value)]
+
+    def _found(self, index: Index, namespace: str, value: str) -> list[Manifest]:
+        found = [one for one in self.all(index.type, namespace) if value in index.values(one)]
+        return sorted(found, key=lambda one: (index.order(one), one["metadata"]["name"]))
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return self.get(type, namespace, name)

@@ -23,8 +23,8 @@ from upright.api import names
 from upright.api.model_version import ModelVersion, Verdict
 from upright.contract import Manifest, Plan
 from upright.kube.conditions import with_transition_times
-from upright.pods.reading import read
-from upright.versions.deployments import Use, use
+from upright.versions.deployments import Use, uses_of
+from upright.versions.inspection import witness
 from upright.versions.kind import ModelVersions
 from upright.versions.observe import Observed, observe
 from upright.versions.plan import plan
@@ -69,7 +69,7 @@ def pod(
 
 def observed(version: ModelVersion, *pods: Manifest, **more: Any) -> Observed:
     return replace(
-        Observed(NOW, DEFAULTS, version, "models", claim_exists=True, pods=[read(each) for each in pods], uses=()),
+        Observed(NOW, DEFAULTS, version, "models", claim_exists=True, pods=[witness(each) for each in pods], uses=()),
         **more,
     )
 
@@ -317,7 +317,7 @@ def rejection(revision: str = "b", **more: Any) -> dict[str, Any]:
 
 
 def used(name: str = "churn", **status: Any) -> Use:
-    return use(as_stored(a_deployment(name=name, status=status)), "churn-1")
+    return uses_of(as_stored(a_deployment(name=name, status=status)))["churn-1"]
 
 
 def test_what_became_of_it_is_copied_from_deployments() -> None:
@@ -333,7 +333,9 @@ def test_what_became_of_it_is_copied_from_deployments() -> None:
 def test_it_outlives_the_deployment_and_the_list_that_it_stood_in() -> None:
     kept = remembered([], [used(rejected=[rejection()])])
     assert remembered(kept, []) == kept
-    assert remembered(kept, [used()]) == kept
+    assert (
+        remembered(kept, [used(candidate={"modelVersion": "churn-1", "revision": "b", "since": written(NOW)})]) == kept
+    )
 
 
 def test_a_rejection_that_somebody_wanted_to_be_tried_again_stands_no_more() -> None:
@@ -352,7 +354,7 @@ def test_a_deployment_that_cannot_be_read_says_nothing_and_stops_nobody() -> Non
     ]
     for status in broken:
         manifest = {**as_stored(a_deployment()), "status": status}
-        assert not use(manifest, "churn-1").verdicts
+        assert not any(use.verdicts for use in uses_of(manifest).values())
         for watch in KIND.watches:
             if watch.type == names.DEPLOYMENTS:
                 list(watch.wakes(manifest, AWorld()))

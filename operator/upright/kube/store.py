@@ -45,8 +45,8 @@ class _Kept:
         return found
 
 
-Entry = tuple[Any, str, _Kept]
-"""An object at its place in an index: its order there, its name, and the object."""
+Entry = tuple[Any, str, Any]
+"""An object at its place in an index: its order there, its name, and the object as it is kept or what is read of it."""
 
 
 class Store:
@@ -89,7 +89,7 @@ class Store:
     def all(self, namespace: str) -> Sequence[Manifest]:
         return self._at("namespace", namespace)
 
-    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
+    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Any]:
         return self._at(*self._place_of(index, namespace, value))
 
     def named(self, index: Index, namespace: str, value: str) -> Sequence[Key]:
@@ -137,42 +137,44 @@ class Store:
             raise LookupError(f"no kind has named the index {index.name!r} of {index.type}")
         return index, namespace, value
 
-    def _at(self, *place: Hashable) -> Sequence[Manifest]:
+    def _at(self, *place: Hashable) -> Sequence[Any]:
         found = self._found.get(place)
         return found.view() if found else ()
 
     def _place(self, old: Manifest | None, new: Manifest | None, kept: _Kept) -> None:
         """Take the old version out of where it is found, and put the new one where it will be."""
-        before = {} if old is None else self._places(old)
-        after = {} if new is None else self._places(new)
-        for place, order in before.items():
-            if old is not None and (place not in after or after[place] != order):
-                self._found[place].remove(order, name_of(old))
+        before = {} if old is None else self._places(old, None)
+        after = {} if new is None else self._places(new, kept)
+        for place, entry in before.items():
+            if place not in after or after[place][0] != entry[0]:
+                self._found[place].remove(entry)
                 if not self._found[place]:
                     del self._found[place]
-        for place, order in after.items():
+        for place, entry in after.items():
             assert new is not None
             try:
-                self._found[place].put((order, name_of(new), kept))
+                self._found[place].put(entry)
             except TypeError as error:
                 self._complain(place, new, error)
 
-    def _places(self, manifest: Manifest) -> Mapping[tuple[Hashable, ...], Any]:
-        """Where an object is found, and its order there."""
-        namespace = namespace_of(manifest)
-        places: dict[tuple[Hashable, ...], Any] = {("namespace", namespace): ""}
+    def _places(self, manifest: Manifest, kept: _Kept | None) -> Mapping[tuple[Hashable, ...], Entry]:
+        """Where an object is found, and its entry there; without what is read of it when it is not `kept` any more."""
+        namespace, name = namespace_of(manifest), name_of(manifest)
+        plain: Entry = ("", name, kept)
+        places: dict[tuple[Hashable, ...], Entry] = {("namespace", namespace): plain}
         if owner := controller_uid(manifest):
-            places["owner", owner] = ""
+            places["owner", owner] = plain
         for label, value in labels_of(manifest).items():
             if label.startswith(PREFIX):
-                places["label", namespace, label, value] = ""
+                places["label", namespace, label, value] = plain
         for index in self._indexes:
             try:
                 values, order = set(index.values(manifest)), index.order(manifest)
+                found = index.reads(manifest) if values and kept and index.reads else kept
             except Exception as error:  # noqa: BLE001 - an object that cannot be read is not found, and harms no other
                 self._complain((index,), manifest, error)
             else:
-                places.update({(index, namespace, value): order for value in values})
+                places.update({(index, namespace, value): (order, name, found) for value in values})
         return places
 
     def _complain(self, place: tuple[Hashable, ...], manifest: Manifest, error: Exception) -> None:
@@ -194,7 +196,7 @@ class _Sorted:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def view(self) -> Sequence[Manifest]:
+    def view(self) -> Sequence[Any]:
         self._given = True
         return _View(self._entries)
 
@@ -210,11 +212,11 @@ class _Sorted:
         else:
             entries.insert(at, entry)
 
-    def remove(self, order: Any, name: str) -> None:
+    def remove(self, entry: Entry) -> None:
         entries = self._own()
         with suppress(TypeError):  # then it was never taken in
-            at = bisect_left(entries, (order, name))
-            if at < len(entries) and entries[at][:2] == (order, name):
+            at = bisect_left(entries, entry[:2])
+            if at < len(entries) and entries[at][:2] == entry[:2]:
                 del entries[at]
 
     def _own(self) -> list[Any]:
@@ -223,8 +225,8 @@ class _Sorted:
         return self._entries
 
 
-class _View(Sequence[Manifest]):
-    """The objects of entries that nobody changes any more."""
+class _View(Sequence[Any]):
+    """The objects of entries that nobody changes any more, or what is read of them."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
@@ -233,16 +235,21 @@ class _View(Sequence[Manifest]):
         return len(self._entries)
 
     @overload
-    def __getitem__(self, at: int) -> Manifest: ...
+    def __getitem__(self, at: int) -> Any: ...
 
     @overload
-    def __getitem__(self, at: slice) -> Sequence[Manifest]: ...
+    def __getitem__(self, at: slice) -> Sequence[Any]: ...
 
-    def __getitem__(self, at: int | slice) -> Manifest | Sequence[Manifest]:
-        return self._entries[at][2].manifest if isinstance(at, int) else _View(self._entries[at])
+    def __getitem__(self, at: int | slice) -> Any:
+        return _given(self._entries[at]) if isinstance(at, int) else _View(self._entries[at])
 
-    def __iter__(self) -> Iterator[Manifest]:
-        return (kept.manifest for _, _, kept in self._entries)
+    def __iter__(self) -> Iterator[Any]:
+        return map(_given, self._entries)
+
+
+def _given(entry: Entry) -> Any:
+    found = entry[2]
+    return found.manifest if isinstance(found, _Kept) else found
 
 
 class Stores:
@@ -280,7 +287,7 @@ class Stores:
     def all(self, type: ResourceType, namespace: str) -> Sequence[Manifest]:
         return self.of(type).all(namespace)
 
-    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Manifest]:
+    def indexed(self, index: Index, namespace: str, value: str) -> Sequence[Any]:
         return self.of(index.type).indexed(index, namespace, value)
 
     def named(self, index: Index, namespace: str, value: str) -> Sequence[Key]:

@@ -1,6 +1,6 @@
 """What the Deployments of a namespace say of a version."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from upright.api.deployment import Arm, Rejection
-from upright.api.indexes import place_of, rejections_of
+from upright.api.indexes import place_of, rejections_of, versions_met
 from upright.api.model_version import Verdict
 from upright.conditions import cut
 from upright.contract import Manifest
@@ -29,8 +29,12 @@ class Use:
     """Revisions that somebody wanted to be tried again, and when."""
 
 
-def use(deployment: Manifest, version: str) -> Use:
-    """Read a Deployment for one version."""
+def uses_of(deployment: Manifest) -> Mapping[str, Use]:
+    """What a Deployment says, by version."""
+    return {version: _use(deployment, version) for version in versions_met(deployment)}
+
+
+def _use(deployment: Manifest, version: str) -> Use:
     name = str(deployment["metadata"]["name"])
     places = [place for place in ("stable", "candidate") if place_of(deployment, place).get("modelVersion") == version]
     rejections = list(_rejections(deployment, version))

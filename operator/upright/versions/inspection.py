@@ -1,6 +1,7 @@
 """Whether the artifact is what its digest names, as the pods tell that have read it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import get_args
 
@@ -10,23 +11,49 @@ from upright.api import names
 from upright.api.artifact import Refusal
 from upright.api.model_version import Inspection, ModelVersion, Refused
 from upright.conditions import cut
-from upright.pods.reading import Pod
+from upright.contract import Manifest
+from upright.pods.reading import Pod, read
 
 SERVING_CONTAINER = "serve"
 REMEDY = f"Restore the artifact and set the annotation {names.RETRY} to a new value, or serve another version."
 _SINCE = "A pod has read it since and found its digest right."
 
 
-def retried(resource: ModelVersion, pods: Sequence[Pod], now: datetime) -> datetime | None:
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A pod that serves a version, and what it tells of it."""
+
+    deployment: str
+    version: str
+    created: datetime
+    ready: bool
+    findings: tuple[Inspection, ...]
+    """What it has found of the artifact."""
+
+
+def witness(manifest: Manifest) -> Witness:
+    """Read a pod's manifest for what it tells of the version that it serves."""
+    pod = read(manifest)
+    return Witness(
+        deployment=pod.labels.get(names.DEPLOYMENT, ""),
+        version=pod.labels.get(names.MODEL_VERSION, ""),
+        created=pod.created,
+        ready=pod.ready,
+        findings=tuple(_findings(pod)),
+    )
+
+
+def retried(resource: ModelVersion, pods: Sequence[Witness], now: datetime) -> datetime | None:
     """When somebody asked for another try last: after all that is known now, whatever the nodes' clocks say."""
     before = resource.status
     if resource.metadata.annotations.get(names.RETRY) in (None, before.retry):
         return before.retried
     recorded = [before.inspection] if before.inspection else []
-    return max([now, *(found.at for found in (*recorded, *(each for pod in pods for each in _refusals(pod))))])
+    refusals = (each for pod in pods for each in pod.findings if each.outcome != "Intact")
+    return max([now, *(found.at for found in (*recorded, *refusals))])
 
 
-def inspection(resource: ModelVersion, pods: Sequence[Pod], retried: datetime | None) -> Inspection | None:
+def inspection(resource: ModelVersion, pods: Sequence[Witness], retried: datetime | None) -> Inspection | None:
     """What was found last; None when no pod has read it yet, or when nothing counts that was found.
 
     A pod has read the artifact when it is ready, and as it was at the container's start; one that is ready again after
@@ -35,7 +62,7 @@ def inspection(resource: ModelVersion, pods: Sequence[Pod], retried: datetime | 
     recorded = _recorded(resource)
     found = [
         each
-        for each in [*([recorded] if recorded else []), *(each for pod in pods for each in _findings(pod))]
+        for each in [*([recorded] if recorded else []), *(each for pod in pods for each in pod.findings)]
         if each.outcome == "Intact" or retried is None or each.at > retried
     ]
     newest = max(found, key=lambda each: (each.at, each.outcome == "Intact"), default=None)

@@ -4,31 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.api.indexes import DEPLOYMENTS_BY_VERSION, VERSIONS_BY_CLAIM, phase_of, said_of_versions, versions_met
+from upright.api.indexes import VERSIONS_BY_CLAIM, phase_of, said_of_versions, versions_met
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
-from upright.versions.inspection import SERVING_CONTAINER
-from upright.versions.observe import Observed, observe
+from upright.versions.inspection import witness
+from upright.versions.observe import USES, WITNESSES, Observed, observe, version_served
 from upright.versions.plan import plan
 
 
 def _served(pod: Manifest, _: World) -> Iterable[Key]:
-    meta = pod["metadata"]
-    labels = meta.get("labels") or {}
-    if names.DEPLOYMENT in labels and names.MODEL_VERSION in labels:
-        yield Key(meta["namespace"], labels[names.MODEL_VERSION])
-
-
-def _told(pod: Manifest) -> object:
-    """Whom it serves, whether it is ready, and what its process has said."""
-    meta, status = pod["metadata"], pod.get("status", {})
-    return (
-        meta.get("labels"),
-        meta.get("deletionTimestamp"),
-        [one.get("status") for one in status.get("conditions", ()) if one["type"] == "Ready"],
-        [one for one in status.get("containerStatuses", ()) if one["name"] == SERVING_CONTAINER],
-    )
+    return [Key(pod["metadata"]["namespace"], version) for version in version_served(pod)]
 
 
 def _met(deployment: Manifest, _: World) -> Iterable[Key]:
@@ -53,12 +39,12 @@ class ModelVersions:
     defaults: Defaults
     type: ResourceType = names.MODEL_VERSIONS
     watches: Sequence[Watch] = (
-        Watch(names.PODS, _served, fields=FIELDS, reads=_told),
+        Watch(names.PODS, _served, fields=FIELDS, reads=witness),
         Watch(names.DEPLOYMENTS, _met, reads=said_of_versions),
         Watch(names.CLAIMS, _held, metadata=True),
     )
     applies: Sequence[ResourceType] = ()
-    indexes: Sequence[Index] = (DEPLOYMENTS_BY_VERSION, VERSIONS_BY_CLAIM)
+    indexes: Sequence[Index] = (USES, WITNESSES, VERSIONS_BY_CLAIM)
 
     def begin(self, wake: Callable[[Key], None]) -> None:
         """Nothing but the watches wakes it."""

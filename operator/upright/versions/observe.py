@@ -1,16 +1,27 @@
 """What a plan for a ModelVersion depends on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from upright.api import names
-from upright.api.indexes import DEPLOYMENTS_BY_VERSION, claim_in
+from upright.api.indexes import claim_in, versions_met
 from upright.api.model_version import ModelVersion
-from upright.contract import Manifest, World
+from upright.contract import Index, Manifest, World
 from upright.defaults import Defaults
-from upright.pods.reading import Pod, read
-from upright.versions.deployments import Use, use
+from upright.versions.deployments import Use, uses_of
+from upright.versions.inspection import Witness, witness
+
+
+def version_served(pod: Manifest) -> Iterable[str]:
+    """The version that a pod of a Deployment serves."""
+    labels = pod["metadata"].get("labels") or {}
+    return [labels[names.MODEL_VERSION]] if names.DEPLOYMENT in labels and names.MODEL_VERSION in labels else []
+
+
+# A version may have thousands of each.
+USES = Index(names.DEPLOYMENTS, "uses, by version", versions_met, reads=uses_of)
+WITNESSES = Index(names.PODS, "by version", version_served, reads=witness)
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,7 @@ class Observed:
     claim: str
     """The claim that holds the artifact."""
     claim_exists: bool
-    pods: Sequence[Pod]
+    pods: Sequence[Witness]
     """The pods that serve it. Those made before it served a namesake that is no more."""
     uses: Sequence[Use]
     """What Deployments say of it, by their names."""
@@ -34,17 +45,14 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults) -> Obser
     resource = ModelVersion.model_validate(manifest)
     meta = resource.metadata
     claim = claim_in(resource.spec.artifact.uri)
-    pods = [
-        read(pod)
-        for pod in world.labelled(names.PODS, meta.namespace, names.MODEL_VERSION, meta.name)
-        if names.DEPLOYMENT in pod["metadata"]["labels"]
-    ]
     return Observed(
         now=world.now,
         defaults=defaults,
         resource=resource,
         claim=claim,
         claim_exists=world.get(names.CLAIMS, meta.namespace, claim) is not None,
-        pods=[pod for pod in pods if pod.created >= meta.creation_timestamp],
-        uses=[use(each, meta.name) for each in world.indexed(DEPLOYMENTS_BY_VERSION, meta.namespace, meta.name)],
+        pods=[
+            pod for pod in world.indexed(WITNESSES, meta.namespace, meta.name) if pod.created >= meta.creation_timestamp
+        ],
+        uses=[uses[meta.name] for uses in world.indexed(USES, meta.namespace, meta.name)],
     )

@@ -89,7 +89,7 @@ def _verified(found: Inspection | None, generation: int) -> Condition:
 def _used_by(observed: Observed) -> Sequence[str]:
     """The Deployments that serve it: as their stable version, or beside that from the first ready pod on."""
     meta = observed.resource.metadata
-    answering = {pod.labels.get(names.DEPLOYMENT) for pod in observed.pods if pod.ready}
+    answering = {pod.deployment for pod in observed.pods if pod.ready}
     users = []
     for use in observed.uses:
         user = f"{meta.namespace}/{use.deployment}"

@@ -265,3 +265,22 @@ def test_any_order_of_events_ends_with_the_same_object(order: list[int], deleted
     else:
         assert store.get(BEAR) is None
         assert not store.all("shop")
+
+
+def test_what_an_index_reads_is_given_in_the_objects_place_and_is_of_its_newest_version() -> None:
+    def size(toy: Manifest) -> int:
+        found: int = toy["spec"]["size"]
+        return found
+
+    sizes = Index(TOYS, "sizes", lambda toy: ["all"], reads=size)
+    store = Store(indexes=[sizes])
+    for version, (name, read) in enumerate([("bear", 1), ("doll", 2), ("bear", 3)]):
+        toy = a_toy(name, uid=f"uid-{name}")
+        toy["metadata"]["resourceVersion"] = str(version + 1)
+        store.put({**toy, "spec": {"size": read}})
+    assert list(store.indexed(sizes, "shop", "all")) == [3, 2]
+    assert store.indexed(sizes, "shop", "all")[0] == 3
+    toy["metadata"]["resourceVersion"] = "9"
+    store.put({**toy, "spec": {}})
+    assert list(store.indexed(sizes, "shop", "all")) == [2], "what cannot be read is not found"
+    assert store.named(sizes, "shop", "all") == [Key("shop", "doll")]

@@ -1,13 +1,14 @@
 """A real serving process on the loopback interface."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,14 @@ def serving(pod: Pod, environment: dict[str, str], **how: Any) -> Iterator[Serve
             await_ready(process, client, log)
             yield Server(process, client, log)
     finally:
-        process.send_signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended, and its workers with it
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def start(environment: dict[str, str], output: Any, **how: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from upright.runtime.main import main; main()", "serve"]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, **how)
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True, **how)
 
 
 def await_ready(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> None:

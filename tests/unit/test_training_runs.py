@@ -787,6 +787,8 @@ async def test_a_queued_job_that_somebody_deleted_is_a_failed_run() -> None:
     del cluster.objects[names.JOBS, "churn-1"]
     plan = await cluster.settle()
     assert "was deleted" in run_of(plan)["message"]
+    assert "What it has published, if anything, is in the store" in run_of(plan)["message"]
+    assert "before it ended" not in run_of(plan)["message"]  # as far as anybody knows
 
 
 QUOTA = (
@@ -898,6 +900,62 @@ async def test_a_pod_that_its_node_does_not_end_is_told_of(minutes: int, phase: 
     assert stalled(plan) is None
     assert plan.again == (timedelta(minutes=1) if minutes == 0 else None)
     assert run_of(plan)["attempts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason", "ended"),
+    [
+        ("FailureTarget", "DeadlineExceeded", "took longer than spec.deadline allows and was stopped."),
+        ("FailureTarget", "BackoffLimitExceeded", "failed: BackoffLimitExceeded."),
+        ("SuccessCriteriaMet", "CompletionsReached", "completed, but the pod that could report the version is gone."),
+    ],
+)
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+async def test_a_run_that_is_decided_ends_with_its_pod_or_when_that_should_have_ended(
+    phase: str, condition: str, reason: str, ended: str
+) -> None:
+    """Since Kubernetes 1.31 its Job has ended no sooner than its pods."""
+    cluster = Cluster()
+    await cluster.settle()
+    before = an_event("churn-1-x", "FailedMount", UNMOUNTED)
+    cluster.told, cluster.now = [before], after(minutes=1)
+    cluster.pod("churn-1", {}, phase="Pending", conditions=BOUND)
+    await cluster.turn()
+    assert UNMOUNTED in run_of(await cluster.turn())["message"]
+    cluster.pod(
+        "churn-1", {"train": {"running": {}}}, meta={"deletionTimestamp": after(minutes=3).isoformat()}, phase=phase
+    )
+    cluster.has("churn-1", condition, reason)
+    cluster.annotate(run_requested="now")
+    for minutes in (2, 3):
+        cluster.now = after(minutes=minutes)
+        plan = await cluster.turn()
+        assert (plan.status["phase"] == "Running") == (phase == "Running")
+        if phase == "Running":
+            assert f"Run churn-1 {ended}" in (said(plan, "Reconciling") or "")
+            assert "It ends when its pod has: churn-1-x." in (said(plan, "Reconciling") or "")
+            assert plan.again == timedelta(minutes=4 - minutes)
+    cluster.now = after(minutes=4)
+    await cluster.settle()
+    assert [(run["name"], run["phase"]) for run in cluster.runs] == [("churn-2", "Running"), ("churn-1", "Failed")]
+    message = cluster.runs[1]["message"]
+    assert message.startswith(f"Run churn-1 {ended}")
+    assert (UNMOUNTED in message) == (reason == "DeadlineExceeded")
+    assert ("kubectl delete pod churn-1-x -n shop --force" in message) == (phase == "Running")
+    assert "goes on" not in message.partition("But pod")[2]
+    assert (names.JOBS, "churn-1") in cluster.objects  # to be looked at until its ttl
+
+
+async def test_a_run_that_publishes_while_its_pods_are_ended_has_succeeded() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    going = {"deletionTimestamp": after(minutes=1).isoformat()}
+    cluster.pod("churn-1", {"publish": {"running": {}}}, meta=going)
+    cluster.has("churn-1", "FailureTarget", "DeadlineExceeded")
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published()}, meta=going)
+    await cluster.settle()
+    assert cluster.manifest["status"]["phase"] == "Succeeded"
 
 
 NO_DEVICE = {"reason": "UnexpectedAdmissionError", "message": "Allocate failed: no healthy devices."}

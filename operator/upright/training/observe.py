@@ -16,7 +16,7 @@ from upright.locations import is_counted, locate
 from upright.pods.reading import Pod, read
 from upright.training.inputs import VERSIONS, Inputs, inputs_of, number_of, uris_of
 from upright.training.manifests import run_name
-from upright.training.outcome import has_ended, published
+from upright.training.outcome import has_ended, is_decided, published
 from upright.training.record import number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
 
@@ -117,13 +117,13 @@ async def observe(
         if not has_ended(job) or any(run.name == name and not run.finished_at for run in runs)
     }
     for run in under_way:
-        ended = run.name not in ours and run.name in jobs and has_ended(jobs[run.name])
-        if ended and not any(map(published, pods[run.name])):
+        decided = run.name not in ours and run.name in jobs and is_decided(jobs[run.name])
+        if decided and not any(map(published, pods[run.name])):
             there = await world.fetch_labelled(names.PODS, meta.namespace, names.TRAINING_JOB, meta.name)
             pods[run.name] = _of_job(
                 (*there, *world.owned(names.PODS, jobs[run.name]["metadata"]["uid"])), jobs[run.name]
             )
-    waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not has_ended(job)}
+    waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not is_decided(job)}
     return Observed(
         now=world.now,
         defaults=defaults,

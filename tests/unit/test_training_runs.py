@@ -497,7 +497,7 @@ async def test_going_back_to_what_a_kept_version_was_made_from_uses_it() -> None
     assert cluster.runs[0]["trigger"] == "Requested"
 
 
-@pytest.mark.parametrize("phase", ["Corrupt", "Missing", None])
+@pytest.mark.parametrize("phase", ["Corrupt", "Missing", "going", None])
 async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase: str | None) -> None:
     cluster = await trained(parameters={"depth": 4})
     cluster.change(parameters={"depth": 9})
@@ -505,6 +505,8 @@ async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase:
     await cluster.publish("churn-2")
     if phase is None:
         del cluster.objects[names.MODEL_VERSIONS, "churn-1"]
+    elif phase == "going":
+        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["metadata"]["deletionTimestamp"] = NOW.isoformat()
     else:
         cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": phase}
     cluster.change(parameters={"depth": 4})

@@ -62,8 +62,8 @@ def offered(version: Manifest) -> object:
 
 
 def model_of_ready(version: Manifest) -> Iterable[str]:
-    """The model of a version that can be served."""
-    if phase_of(version) != "Ready":
+    """The model of a version that can be served, and is not being deleted."""
+    if phase_of(version) != "Ready" or _object(version, "metadata").get("deletionTimestamp"):
         return ()
     return _text(_object(version, "spec").get("model"))
 

@@ -72,7 +72,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     versions = {
         name: version
         for name in (arm.model_version for arm in (status.stable, status.candidate) if arm)
-        if (version := _version(world, meta.namespace, name))
+        if (version := _known(world, meta.namespace, name))
     }
     fallback = None
     if wanted:
@@ -118,23 +118,33 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
     """
     spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
     if spec.model_version:
-        return _version(world, namespace, spec.model_version)
+        named = _version(world, namespace, spec.model_version)
+        return named or (_serving(resource, world) if stable and stable.model_version == spec.model_version else None)
     if spec.latest is None:
         return None
     if (going := _under_way(resource, world)) is not None:
         return going
-    serving = _version(world, namespace, stable.model_version) if stable else None
+    serving = _known(world, namespace, stable.model_version) if stable else None
     for manifest in reversed(world.indexed(READY_VERSIONS_BY_MODEL, namespace, spec.latest.model)):
         version = _readable(manifest)
         if version is None:
             continue
         if serving and serving.spec.model == version.spec.model and version.made <= serving.made:
-            return serving  # never back to an older one by itself
+            return _serving(resource, world)  # never back to an older one by itself
         if stable and serving is None and version.made[0] <= stable.since:
             return None  # the one that serves is no more, and this one may be older
         if resource.wants_retry or _rejection(resource, version, rejected) is None:
             return version
-    return serving
+    return _serving(resource, world)
+
+
+def _serving(resource: Deployment, world: World) -> ModelVersion | None:
+    """The stable version. One that is being deleted goes on as it serves, and not with another serving spec."""
+    arm, namespace = resource.status.stable, resource.metadata.namespace
+    known = _known(world, namespace, arm.model_version) if arm else None
+    if arm is None or known is None or revision(known, resource.spec.serving) == arm.revision:
+        return known
+    return _version(world, namespace, arm.model_version)
 
 
 def _passed_over(
@@ -211,6 +221,13 @@ def _served_last(
 
 
 def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
+    """The version, to be brought out: one that is being deleted counts as gone."""
+    manifest = world.get(names.MODEL_VERSIONS, namespace, name)
+    return _readable(manifest) if manifest and not names.is_going(manifest) else None
+
+
+def _known(world: World, namespace: str, name: str) -> ModelVersion | None:
+    """The version, also while it is being deleted."""
     manifest = world.get(names.MODEL_VERSIONS, namespace, name)
     return _readable(manifest) if manifest else None
 

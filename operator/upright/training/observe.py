@@ -214,7 +214,7 @@ def _next_number(
 async def _obstacles(
     resource: TrainingJob, lacks: Mapping[str, str | None], world: World, defaults: Defaults
 ) -> Sequence[str]:
-    """A Job whose volumes do not exist would wait without a word.
+    """A Job whose volumes do not exist, or are on their way out, would wait without a word.
 
     What the watches do not know of is asked for: they may be late.
     """
@@ -223,14 +223,16 @@ async def _obstacles(
     found = []
     for named, uri in {**uris_of(resource.spec), **({"spec.output.store": store} if store else {})}.items():
         location = locate(uri)
-        known = uri in lacks or world.get(location.type, namespace, location.name)
-        if not known and (location.counted or not await world.fetch(location.type, namespace, location.name)):
-            found.append(
-                f"{location.type.kind} {location.name} of {named} does not exist in namespace {namespace}: create it, "
-                "and the run starts by itself"
-            )
+        there = world.get(location.type, namespace, location.name)
+        if there is None and not location.counted:
+            there = await world.fetch(location.type, namespace, location.name)
+        what = f"{location.type.kind} {location.name} of {named}"
+        if there is None and uri not in lacks:
+            found.append(f"{what} does not exist in namespace {namespace}: create it, and the run starts by itself")
+        elif there and names.is_going(there):
+            found.append(f"{what} is being deleted: create it anew when it is gone, and the run starts by itself")
         elif lacking := lacks.get(uri):
-            found.append(f"{location.type.kind} {location.name} of {named} {lacking}")
+            found.append(f"{what} {lacking}")
     return found
 
 
@@ -247,7 +249,7 @@ def _is_of(version: Manifest, training_job: str) -> bool:
 
 
 def _can_be_served(version: Manifest) -> bool:
-    return version.get("status", {}).get("phase") not in ("Corrupt", "Missing")
+    return version.get("status", {}).get("phase") not in ("Corrupt", "Missing") and not names.is_going(version)
 
 
 def _reference(job: Manifest) -> Reference:

@@ -100,6 +100,16 @@ class Draft:
         self._give_up(candidate, leaving=leaving)
         self.analysis = None
 
+    def take_back(self, candidate: Arm) -> None:
+        """A candidate that is leaving is wanted again: its step, of which the evidence is gone, begins anew."""
+        self.candidate = candidate.model_copy(update={"leaving": None, "unready_since": None, "step_spent": None})
+        self.say("Normal", "TakenBack", f"{candidate.model_version} is wanted again, and goes on in its step.")
+
+    def was_rejected(self, candidate: Arm) -> bool:
+        """Whether that is how a candidate which is leaving has ended."""
+        ended = next((one.outcome for one in self.history if one.revision == candidate.revision), "")
+        return bool(candidate.leaving) and ended == "RolledBack"
+
     def labels(self) -> dict[str, str]:
         """The labels of this Deployment's metrics."""
         return {"namespace": self.resource.metadata.namespace, "deployment": self.resource.metadata.name}

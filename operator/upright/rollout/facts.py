@@ -84,3 +84,18 @@ class Facts:
     reading: Reading = field(default_factory=Reading)
     recorded_until: float | None = None
     """Time (Unix seconds) of the last look that the recorded status contains."""
+    rejected: bool = False
+    """The candidate was given up because it is bad, and not only because nobody wants it."""
+
+    @property
+    def only_candidate_answers(self) -> bool:
+        """Whether its pods are all that answer: they are not taken away, whatever becomes of the others."""
+        return self.candidate.ready > 0 and (self.stable is None or self.stable.ready == 0)
+
+    def needs_candidate(self, *, bad: bool) -> bool:
+        """Whether pods of a candidate that is given up must stay until the stable version has its own again. Those of a
+        bad one need not where at least half of the stable version's answer.
+        """
+        if self.stable is None or not self.candidate.ready:
+            return False
+        return self.stable.ready * (2 if bad else 1) < self.spec.replicas

@@ -36,6 +36,8 @@ class Observed:
     """What counts as rejected: by this Deployment, or by one of its name that is no more."""
     passed_over: Rejection | None = None
     """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
+    waiting: str | None = None
+    """The newest version of a followed model, which goes out when the candidate that is under way has ended."""
     fallback: str | None = None
     """The version that last had all the traffic of a Deployment of this name, while this one has none."""
     workloads: Mapping[str, Manifest] = field(default_factory=dict)
@@ -94,6 +96,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions=versions,
         rejected=rejected,
         passed_over=_passed_over(resource, wanted, world, rejected) if wanted else None,
+        waiting=_waiting(resource, world, rejected),
         fallback=fallback.metadata.name if fallback else None,
         workloads=workloads,
         records=records,
@@ -116,14 +119,24 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
     """The version that is asked for: the named one, or the newest that can be served and was not rejected. Somebody who
     asks for another try means the newest, rejected or not.
     """
-    spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
+    spec = resource.spec
     if spec.model_version:
-        named = _version(world, namespace, spec.model_version)
+        named, stable = _version(world, resource.metadata.namespace, spec.model_version), resource.status.stable
         return named or (_serving(resource, world) if stable and stable.model_version == spec.model_version else None)
+    return _under_way(resource, world) or _newest(resource, world, rejected)
+
+
+def _waiting(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> str | None:
+    going = None if resource.spec.model_version else _under_way(resource, world)
+    newest = _newest(resource, world, rejected) if going else None
+    return newest.metadata.name if going and newest and newest.made > going.made else None
+
+
+def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
+    """The version of a followed model that would go out now, were none under way."""
+    spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
     if spec.latest is None:
         return None
-    if (going := _under_way(resource, world)) is not None:
-        return going
     serving = _known(world, namespace, stable.model_version) if stable else None
     for manifest in reversed(world.indexed(READY_VERSIONS_BY_MODEL, namespace, spec.latest.model)):
         version = _readable(manifest)
@@ -162,12 +175,14 @@ def _passed_over(
 def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
     """The candidate of a followed model whose pods have been ready, and which nothing holds: it goes on to its end
     whatever is made meanwhile. Else versions that come faster than the steps would end each other for ever.
+    Any candidate stays while paused, since nothing could go out in its place.
     """
     spec, status, arm = resource.spec, resource.status, resource.status.candidate
     held = any(one.type == "Stalled" for one in status.conditions)
-    if arm is None or arm.leaving or held or spec.latest is None or resource.wants_retry:
+    if arm is None or arm.leaving or spec.latest is None or resource.wants_retry:
         return None
-    if not (arm.step or arm.step_since or arm.step_spent is not None or arm.finishing or arm.repairing):
+    begun = arm.step or arm.step_since or arm.step_spent is not None or arm.finishing or arm.repairing
+    if not spec.paused and (held or not begun):
         return None
     version = _version(world, resource.metadata.namespace, arm.model_version)
     if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:

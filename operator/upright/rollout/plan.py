@@ -104,13 +104,19 @@ def _is_of_old(status: DeploymentStatus) -> bool:
 
 
 def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
-    """Drop a candidate that is no longer wanted, and begin with the one that is."""
+    """Drop a candidate that is no longer wanted, take back one that is wanted again, or begin with what is wanted."""
     candidate = draft.candidate
-    if candidate and not candidate.leaving and (why := _unwanted(observed, draft, candidate, wanted)):
+    why = _unwanted(observed, draft, candidate, wanted) if candidate else ""
+    if candidate and (candidate.leaving or why) and _is_base_of_next(observed, draft, candidate, wanted):
+        draft.promote(candidate)
+    elif candidate and candidate.leaving:
+        if candidate.revision == wanted and not draft.was_rejected(candidate):
+            draft.take_back(candidate)
+    elif candidate and why:
         named = observed.resource.spec.model_version
         by = observed.editor if named and named != candidate.model_version else "upright"
-        draft.abort(candidate, why, by, leaving=_is_needed(observed, draft, candidate, bad=False))
-    if candidate is not None or draft.candidate is not None:
+        draft.abort(candidate, why, by, leaving=_facts(observed, draft, candidate).needs_candidate(bad=False))
+    if candidate is not None:
         return  # what is given up goes first, lest requests reach its pods beside the next one's
     version, target = observed.wanted, wanted
     if draft.obstacle and draft.obstacle.reason == "VersionRejected" and not draft.stable and observed.fallback:
@@ -131,32 +137,28 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
 
 
 def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> str:
-    """Why nobody wants the candidate any more; empty when somebody does. A first version that answers is not taken away
-    for nothing.
-    """
+    """Why nobody wants the candidate any more; empty when somebody does."""
     if candidate.revision == wanted:
         return ""
     if draft.stable is None and observed.fallback == candidate.model_version:
         return ""
     if observed.wanted is not None:
         return f"{observed.wanted.metadata.name} is wanted"
-    if draft.stable is None and any(pod.ready for pod in observed.pods.get(candidate.revision, ())):
-        return ""
     named = observed.resource.spec.model_version
     if named and named != candidate.model_version:
         return f"{named} is wanted, which does not exist yet"
     return "its ModelVersion was deleted or can be served no more"
 
 
-def _is_needed(observed: Observed, draft: Draft, candidate: Arm, *, bad: bool) -> bool:
-    """Whether pods of the candidate must stay until the stable version has its own again. Those of a bad one do not
-    where at least half of the stable version's answer.
+def _is_base_of_next(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> bool:
+    """Whether a candidate that is given up is the stable version for the next one all the same: nothing else answers,
+    for there is nothing else, or it went out because what there is does not.
     """
-    stable, leaving = statuses.arm_facts(observed, draft.stable), statuses.arm_facts(observed, candidate)
-    if stable is None or leaving is None or not leaving.ready:
+    if not _facts(observed, draft, candidate).only_candidate_answers:
         return False
-    replicas = observed.resource.spec.replicas
-    return stable.ready * 2 < replicas or stable.size < replicas if bad else stable.ready < replicas
+    if draft.stable is None:
+        return True
+    return bool(candidate.repairing) and wanted not in {None, candidate.revision, draft.stable.revision}
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
@@ -185,7 +187,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case strategies.Promote():
             draft.promote(candidate)
         case strategies.Reject(metric, message):
-            draft.reject(candidate, metric, message, leaving=_is_needed(observed, draft, candidate, bad=True))
+            draft.reject(candidate, metric, message, leaving=facts.needs_candidate(bad=True))
         case strategies.Left():
             draft.candidate = None
 
@@ -226,6 +228,7 @@ def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
         analysis=draft.analysis,
         reading=observed.reading,
         recorded_until=recorded.at if (recorded := observed.resource.status.analysis) else None,
+        rejected=draft.was_rejected(candidate),
     )
 
 

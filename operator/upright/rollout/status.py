@@ -43,7 +43,7 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     phase, finding = _phase(observed, draft, stable, weight)
     if draft.unseen and (said := _condition(observed, "Ready")):
         finding = Finding(said.reason, said.message)
-    answering = draft.stable is not None and stable_ready + candidate_ready > 0
+    answering = stable_ready + candidate_ready > 0
     obstacle = draft.obstacle
     stalled = draft.held or (obstacle if obstacle and not obstacle.passing and not obstacle.waits else None)
     working = (
@@ -164,6 +164,8 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
     obstacle, spec, candidate = draft.obstacle, observed.resource.spec, draft.candidate
     if candidate and not candidate.leaving:
         said = _progress(observed, draft, candidate, weight)
+        if observed.waiting:
+            said += f" {observed.waiting}, which is newer, goes out after it."
         if spec.paused or draft.held:
             return "Paused", Finding(draft.held.reason if draft.held else "Paused", said)
         return ("Progressing" if stable else "Pending"), Finding("Progressing", said)

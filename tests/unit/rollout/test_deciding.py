@@ -37,6 +37,7 @@ from upright.api.deployment import Deployment
 from upright.contract import Plan
 from upright.pods.reading import Pod, read
 from upright.rollout.measuring import Measurement, Reading
+from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 
 
@@ -550,12 +551,82 @@ def test_a_rejected_version_keeps_pods_while_the_stable_one_gets_its_own_back() 
     assert made.status["rejected"]
     assert sizes(made) == {OLD_REVISION: 3, NEW_REVISION: 2}
     assert made.status["phase"] == "RolledBack"
-    half = then(before, made, pods=both(2, 2), looks=())
-    assert sizes(plan(half)) == {NEW_REVISION: 1}
-    whole = plan(then(half, plan(half), pods=both(1, 3)))
+    half = plan(then(before, made, pods=both(2, 2), looks=()))
+    assert "candidate" not in half.status
+    assert [reference.name for reference in half.delete] == [f"churn-{NEW_REVISION}"]
+    assert len(half.status["rejected"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("stable", "replicas", "leaving"),
+    [(3, 3, False), (3, 4, False), (2, 3, False), (1, 3, True), (0, 3, True), (3, 6, False), (3, 7, True)],
+)
+def test_a_rejected_version_goes_when_half_of_the_others_answer_however_an_autoscaler_grows(
+    stable: int, replicas: int, leaving: bool
+) -> None:
+    bad = looks(2, canary=(500, 180), stable=(500, 1))
+    before = observed(in_canary(1, replicas=replicas), pods=both(3, stable), looks=bad, now=after(seconds=31))
+    made = plan(before)
+    assert ("candidate" in made.status) is leaving
+    fewer = observed(in_canary(1, replicas=7), pods=both(3, 3), looks=bad, now=after(seconds=31))
+    again = then(fewer, plan(fewer), looks=(), pods=both(3, stable))
+    assert ("candidate" in plan(replace(again, resource=wanting(again.resource, replicas=replicas))).status) is leaving
+    later = plan(then(before, made, looks=(), now=after(minutes=11)))
+    assert ("candidate" in plan(then(before, later, looks=(), now=after(minutes=22))).status) is (stable == 0)
+
+
+def given_up() -> Observed:
+    """churn-2 has most of the traffic when churn-1 is wanted again, of which one pod is left."""
+    back = wanting(steep(stable={"replicas": 1}), modelVersion="churn-1")
+    before = observed(back, OLD, pods=both(3, 1), now=after(seconds=31))
+    return then(before, plan(before))
+
+
+def test_a_good_version_that_is_given_up_stays_until_the_other_is_back_and_that_is_said() -> None:
+    before = given_up()
+    assert before.resource.status.candidate
+    assert before.resource.status.candidate.leaving
+    half = plan(replace(before, pods=both(2, 2)))
+    assert sizes(half) == {NEW_REVISION: 1}
+    assert stalled(half) is None
+    failing = {
+        OLD_REVISION: [*pods(OLD_REVISION, 1), unstarted("ErrImagePull", "gone")],
+        NEW_REVISION: both(2)[NEW_REVISION],
+    }
+    late = then(before, plan(replace(before, pods=failing)), pods=failing, now=after(hours=9))
+    waits = plan(late)
+    assert waits.status["candidate"]["leaving"]
+    assert not waits.delete
+    assert condition(waits, "Stalled")["reason"] == "StableNotReady"
+    assert "gone" in (stalled(waits) or "")
+    assert "name churn-2 again" in (stalled(waits) or "")
+    assert "StableNotReady" in [event.reason for event in plan(then(late, waits)).events]
+    whole = plan(then(late, waits, pods=both(1, 3)))
     assert "candidate" not in whole.status
-    assert [reference.name for reference in whole.delete] == [f"churn-{NEW_REVISION}"]
-    assert len(whole.status["rejected"]) == 1
+    assert stalled(whole) is None
+
+
+def test_a_version_that_is_leaving_is_taken_back_when_it_is_wanted_again() -> None:
+    before = given_up()
+    made = plan(replace(before, wanted=NEW, resource=wanting(before.resource, modelVersion="churn-2")))
+    candidate = made.status["candidate"]
+    assert "leaving" not in candidate
+    assert (candidate["step"], candidate["since"]) == (0, NOW.isoformat().replace("+00:00", "Z"))
+    assert not made.delete
+    assert made.status["phase"] == "Progressing"
+    assert "TakenBack" in [event.reason for event in made.events]
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_rejected_version_that_is_leaving_is_not_taken_back(retried: bool) -> None:
+    bad = looks(2, canary=(900, 180), stable=(100, 1))
+    before = observed(steep(stable={"replicas": 1}), pods=both(3, 1), looks=bad, now=after(seconds=31))
+    rejected = then(before, plan(before), looks=())
+    if retried:  # it is tried again with new pods
+        stored = as_stored(rejected.resource)
+        stored = {**stored, "metadata": {**stored["metadata"], "annotations": {names.RETRY: "1"}}}
+        rejected = replace(rejected, resource=Deployment.model_validate(stored))
+    assert plan(rejected).status["candidate"]["leaving"]
 
 
 @given(
@@ -564,14 +635,19 @@ def test_a_rejected_version_keeps_pods_while_the_stable_one_gets_its_own_back() 
     canary=st.integers(0, 20),
     stable=st.integers(0, 20),
     leaving=st.booleans(),
+    late=st.booleans(),
 )
 def test_pods_that_answer_never_become_fewer_than_asked_for_by_our_doing(
-    weight: int, replicas: int, canary: int, stable: int, leaving: bool
+    weight: int, replicas: int, canary: int, stable: int, leaving: bool, late: bool
 ) -> None:
     resource = in_canary(
         replicas=replicas,
         rollout={"steps": [{"weight": weight, "for": "1m"}]},
-        candidate={"replicas": canary, **({"leaving": True} if leaving else {})},
+        candidate={
+            "replicas": canary,
+            **({"leaving": True} if leaving else {}),
+            **({"unreadySince": LONG_AGO.isoformat()} if late else {}),
+        },
         stable={"replicas": stable},
     )
     made = plan(observed(resource, pods=both(canary, stable)))
@@ -654,6 +730,11 @@ def test_the_only_pods_that_answer_are_not_taken_away() -> None:
     made = plan(observed(resource, pods=nothing))
     assert "candidate" in made.status
     assert not made.delete
+    third = then(observed(resource, pods=nothing), made, wanted=a_model_version("churn-3"))
+    replaced = plan(third)
+    assert replaced.status["stable"]["modelVersion"] == "churn-2"
+    assert [reference.name for reference in replaced.delete] == [f"churn-{OLD_REVISION}"]
+    assert plan(then(third, replaced)).status["candidate"]["modelVersion"] == "churn-3"
     typo = plan(observed(wanting(resource, modelVersion="churn-9"), None, pods=nothing))
     assert typo.status["candidate"]["leaving"]
     assert not typo.delete
@@ -781,12 +862,58 @@ def test_a_status_full_of_history_stays_small() -> None:
     assert len(json.dumps(made.status)) < 16 * 1024
 
 
-def test_the_first_version_is_not_taken_away_for_a_typo() -> None:
-    first = a_deployment(
-        "churn-9",
-        status={"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()}},
-        replicas=2,
-    )
-    made = plan(observed(first, None, pods={OLD_REVISION: pods(OLD_REVISION, 1)}, now=NOW + timedelta(minutes=1)))
-    assert made.status["candidate"]["modelVersion"] == "churn-1"
-    assert NEW.metadata.name not in str(made.status)
+# A first version that answers, and is not complete
+
+
+def beginning(named: str = "churn-1", **candidate: Any) -> Deployment:
+    """churn-1 starts with nothing before it, and the spec names that or another by now."""
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat(), "replicas": 2, **candidate}
+    return a_deployment(named, status={"candidate": arm}, replicas=2)
+
+
+@pytest.mark.parametrize("wanted", [NEW, None])  # None: somebody misspelt it, or it was deleted
+@pytest.mark.parametrize("candidate", [{}, {"leaving": True}])  # leaving: the one before was lost meanwhile
+def test_a_first_version_that_answers_is_the_stable_one_for_the_next(wanted: Any, candidate: Any) -> None:
+    world = {OLD_REVISION: [*pods(OLD_REVISION, 1), unscheduled()]}
+    before = observed(beginning("churn-2", **candidate), wanted, pods=world, now=after(minutes=1))
+    made = plan(before)
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert "candidate" not in made.status
+    assert not made.delete
+    assert condition(made, "Ready")["status"] == "True"
+    following = plan(then(before, made))
+    assert not following.delete
+    assert following.status.get("candidate", {}).get("modelVersion") == (wanted and "churn-2")
+
+
+def test_a_first_version_that_does_not_answer_makes_way() -> None:
+    starting = {OLD_REVISION: pods(OLD_REVISION, 2, ready=False)}
+    made = plan(observed(beginning("churn-2"), pods=starting, now=after(minutes=1)))
+    assert "stable" not in made.status
+    assert [reference.name for reference in made.delete] == [f"churn-{OLD_REVISION}"]
+    assert condition(made, "Ready")["status"] == "False"
+
+
+@pytest.mark.parametrize(("answer", "rejected"), [(1, False), (0, True)])
+def test_a_version_whose_pods_are_all_that_answers_is_not_rejected_for_the_others(answer: int, rejected: bool) -> None:
+    refusal = exited(42, '{"reason": "Corrupt", "message": "model.skops is not what it was."}')
+    corrupt = read(a_pod("corrupt", ready=False, containers={"serve": refusal}))
+    before = observed(beginning(), OLD, pods={OLD_REVISION: [*pods(OLD_REVISION, answer), corrupt]}, now=NOW)
+    made = plan(before)
+    assert bool(made.status["rejected"]) is rejected
+    if rejected:
+        return
+    assert condition(made, "Ready")["status"] == "True"
+    late = plan(then(before, made, now=after(minutes=11)))
+    assert not late.delete
+    assert condition(late, "Stalled")["reason"] == "NotReady"
+    assert "model.skops is not what it was" in (stalled(late) or "")
+
+
+@pytest.mark.parametrize(("stable", "rejected"), [(0, False), (1, True)])
+def test_nor_is_one_that_goes_out_because_nothing_else_answers(stable: int, rejected: bool) -> None:
+    refusal = exited(42, '{"reason": "Corrupt", "message": "model.skops is not what it was."}')
+    corrupt = read(a_pod("corrupt", ready=False, containers={"serve": refusal}))
+    world = both(2, stable)
+    made = plan(observed(in_canary(1), pods={**world, NEW_REVISION: [*world[NEW_REVISION], corrupt]}))
+    assert bool(made.status["rejected"]) is rejected

@@ -373,6 +373,8 @@ HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclu
         ({"step": 2, "finishing": True}, {}, {}, "churn-3"),
         ({"step": 0}, {}, {}, "churn-4"),  # never ready
         (UNDER_WAY, HELD, {}, "churn-4"),
+        (UNDER_WAY, HELD, {"paused": True}, "churn-3"),  # nothing could go out in its place
+        ({"step": 0}, {}, {"paused": True}, "churn-3"),
         ({**UNDER_WAY, "leaving": True}, {}, {}, "churn-4"),
         ({**UNDER_WAY, "revision": "of-another-spec"}, {}, {}, "churn-4"),
         (UNDER_WAY, {}, {"annotations": {names.RETRY: "1"}}, "churn-4"),
@@ -397,6 +399,21 @@ async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version
     newest = (await seen(promoted, *versions)).wanted
     assert newest
     assert newest.metadata.name == "churn-4"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize(("fourth", "waits"), [({}, True), ({"phase": "NotAllowed"}, False), (None, False)])
+async def test_the_newer_version_that_waits_for_the_one_under_way_is_named(
+    fourth: dict[str, Any] | None, waits: bool, paused: bool
+) -> None:
+    mine = revision(THIRD, a_deployment().spec.serving)
+    arm = {"modelVersion": "churn-3", "revision": mine, "since": NOW, **UNDER_WAY}
+    stable = as_stored(following())["status"]["stable"]
+    resource = a_deployment(None, latest={"model": "churn"}, paused=paused, status={"stable": stable, "candidate": arm})
+    versions = (made_at(NEW, 0), made_at(THIRD, 1), *([made_at(FOURTH, 2, **fourth)] if fourth is not None else []))
+    made = plan(await seen(resource, *versions))
+    assert made.status["candidate"]["modelVersion"] == "churn-3"
+    assert ("churn-4, which is newer, goes out after it." in condition(made, "Ready")["message"]) is waits
 
 
 async def test_a_candidate_that_can_be_served_no_more_gives_way() -> None:

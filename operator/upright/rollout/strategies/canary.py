@@ -79,7 +79,7 @@ def _step(facts: Facts) -> Step:
 
 def _condemned(facts: Facts) -> Reject | None:
     """What is wrong with it, whatever the time."""
-    for pod in facts.candidate.pods:
+    for pod in () if facts.only_candidate_answers else facts.candidate.pods:
         ended = pod.ended(SERVE)
         if not pod.ready and ended and ended.exit_code != 0 and (refusal := _refusal(ended.message)):
             return Reject("", f"{refusal.message} ({refusal.reason}).")
@@ -98,7 +98,7 @@ def _refusal(message: str) -> Refusal | None:
 
 def _fails_too_often(facts: Facts) -> Reject | None:
     candidate, stable, limit = facts.candidate, facts.stable, facts.spec.rollout.restarts
-    if stable is None or candidate.failures < limit or (stable.ready == 0 and candidate.ready):
+    if stable is None or candidate.failures < limit or facts.only_candidate_answers:
         return None
     if stable.failing(since=candidate.arm.since) >= candidate.failing():  # its own pods are no older than it
         return None  # whatever it is, it is not this version
@@ -125,8 +125,9 @@ def _unready(facts: Facts, wanted: int) -> Decision:
     arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready)
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
     late = unready and any(now - max(unready, _begun(pod)) >= deadline for pod in begun if not pod.ready)
-    is_all_there_is = (facts.stable is None or facts.stable.ready == 0) and candidate.ready
-    if late and not is_all_there_is:
+    if late and facts.only_candidate_answers:
+        return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
+    if late:
         return Reject(
             "",
             f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
@@ -166,6 +167,16 @@ def _held_up(candidate: ArmFacts, said: str) -> Finding:
     )
 
 
+def _incomplete(facts: Facts, said: str) -> Finding:
+    """Not rejected, since nothing else answers; and not complete."""
+    others = f", or those of {facts.stable.arm.model_version}," if facts.stable else ""
+    return Finding(
+        "NotReady",
+        f"Nothing but {facts.candidate.arm.model_version} answers. {said}",
+        f"Correct what keeps its other pods{others} from getting ready, or name another version.",
+    )
+
+
 def _is_broken(stable: ArmFacts, facts: Facts) -> bool:
     """Whether it does not answer, and will not by itself: one that starts, or waits for room, may."""
     since, pods = stable.arm.unready_since, [pod for pod in stable.pods if not pod.unscheduled]
@@ -199,18 +210,24 @@ def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
 
 
 def _leave(facts: Facts) -> Decision:
-    """It was given up in a step for which the stable version had lost pods; it goes as those come back."""
-    candidate, stable, now = facts.candidate, facts.stable, facts.now
-    since = candidate.arm.unready_since or now
-    left = since + facts.spec.rollout.startup_deadline - now
-    if stable is None or not candidate.ready or stable.ready >= facts.spec.replicas or (stable.ready and left <= _ZERO):
+    """It was given up in a step for which the stable version had lost pods; it goes as those come back. One that is bad
+    waits for as long as a start may take, if anything else answers; a good one for as long as it must.
+    """
+    candidate, stable, bad = facts.candidate, facts.stable, facts.rejected
+    since = candidate.arm.unready_since or facts.now
+    left = since + facts.spec.rollout.startup_deadline - facts.now
+    if stable is None or not facts.needs_candidate(bad=bad) or (bad and stable.ready and left <= _ZERO):
         return Left()
-    return Stay(
-        candidate.arm.model_copy(update={"unready_since": since}),
-        f"{candidate.ready} pods of {candidate.arm.model_version} still carry traffic, until "
-        f"{stable.arm.model_version} has all its pods again.{stable.trouble}",
-        max(left, _NOW_AND_THEN),
+    leaving, name = candidate.arm.model_version, stable.arm.model_version
+    said = (
+        f"{candidate.ready} pods of {leaving} still carry traffic, until {name} has "
+        f"{'half of' if bad else 'all'} its pods again."
     )
+    held = None
+    if left <= _ZERO:
+        remedy = f"Correct what keeps pods of {name} from starting{'' if bad else f', or name {leaving} again'}."
+        held = Finding("StableNotReady", f"{said} {stable.ready} answer.{stable.trouble}", remedy)
+    return Stay(candidate.arm.model_copy(update={"unready_since": since}), said, max(left, _NOW_AND_THEN), held)
 
 
 def _compare(facts: Facts, arm: Arm) -> Decision:

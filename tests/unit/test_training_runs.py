@@ -164,6 +164,7 @@ async def test_a_version_says_what_its_run_was_started_with_whatever_the_spec_sa
     cluster = Cluster(parameters={"depth": 4}, problem={"goal": "old"}, model="calls")
     await cluster.settle()
     cluster.change(parameters={"depth": 9}, problem={"goal": "new"}, model="letters")
+    cluster.job("churn-1")["metadata"]["creationTimestamp"] = after(minutes=-5).isoformat()
     await cluster.publish("churn-1")
     version = cluster.version("churn-1")
     assert version["parameters"] == {"depth": 4}
@@ -174,6 +175,19 @@ async def test_a_version_says_what_its_run_was_started_with_whatever_the_spec_sa
     assert [run["trigger"] for run in cluster.runs] == ["SpecChanged", "Created"]
     await cluster.publish("churn-2")
     assert cluster.version("churn-2")["parameters"] == {"depth": 9}
+
+
+@pytest.mark.parametrize(
+    ("told", "produced"), [(-60, 0), (3, 3), (60, 5)], ids=["its node is behind", "right", "its node is ahead"]
+)
+async def test_when_a_model_was_made_is_not_before_its_job_nor_still_to_come(told: int, produced: int) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.now = after(minutes=5)
+    ended = {**published()["terminated"], "finishedAt": after(minutes=told).isoformat()}
+    cluster.pod("churn-1", {"publish": {"terminated": ended}}, phase="Succeeded")
+    await cluster.settle()
+    assert cluster.version("churn-1")["producedAt"] == after(minutes=produced).isoformat()
 
 
 async def test_the_job_of_an_older_operator_has_its_parameters_and_falls_back_for_the_rest() -> None:

@@ -101,7 +101,7 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})
         case Produced(report, pod):
             assert job is not None
-            draft.create.append(model_version(resource, run, job, report, pod))
+            draft.create.append(model_version(resource, run, job, report, pod, observed.now))
             return run
         case Ended(phase, message):
             return _finish(observed, draft, run, phase, message)

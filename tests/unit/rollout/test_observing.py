@@ -323,6 +323,13 @@ def made_at(version: ModelVersion, minutes: int, **status: Any) -> tuple[Resourc
     return of, {**stored, "spec": {**stored["spec"], "producedAt": (NOW + timedelta(minutes=minutes)).isoformat()}}
 
 
+def trained(version: tuple[ResourceType, Manifest], job: str = "uid-of-job") -> tuple[ResourceType, Manifest]:
+    """By a TrainingJob."""
+    of, stored = version
+    by = {"name": job, "uid": job, "run": stored["spec"]["number"], "trigger": "Created"}
+    return of, {**stored, "spec": {**stored["spec"], "lineage": {"trainingJob": by}}}
+
+
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
 
 
@@ -353,6 +360,17 @@ async def test_that_the_newest_version_was_rejected_is_said_and_is_not_what_a_pi
         ([made_at(OLD, -1)], None),  # the one that serves was deleted: never back by itself
         ([made_at(THIRD, 1)], "churn-3"),
         ([made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2, verdicts=[{"outcome": "Unheard"}])], "churn-3"),
+        ([trained(made_at(NEW, 60)), trained(made_at(THIRD, 30))], "churn-3"),  # the first one's node was ahead
+        ([trained(made_at(NEW, 0)), trained(made_at(OLD, 30))], "churn-2"),
+        ([made_at(NEW, 0, phase="Corrupt"), made_at(OLD, -1)], "churn-2"),
+        (
+            [
+                trained(made_at(NEW, 60)),
+                trained(made_at(THIRD, 30, verdicts=[verdict("Rejected", THIRD)])),
+                trained(made_at(FOURTH, 50), "another"),
+            ],
+            "churn-2",
+        ),
     ],
 )
 async def test_the_newest_version_is_followed_and_never_an_older_one(versions: Any, wanted: str | None) -> None:

@@ -416,3 +416,12 @@ def test_a_claim_wakes_the_versions_for_which_it_makes_a_difference() -> None:
     ]
     assert [key.name for key in watch.wakes(CLAIM[1], AWorld(CLAIM, *versions))] == ["churn-2"]
     assert [key.name for key in watch.wakes(CLAIM[1], AWorld(*versions))] == ["churn-1"]
+    going = {**CLAIM[1], "metadata": {**CLAIM[1]["metadata"], "deletionTimestamp": NOW.isoformat()}}
+    assert [key.name for key in watch.wakes(going, AWorld((names.CLAIMS, going), *versions))] == ["churn-1"]
+
+
+async def test_a_claim_that_is_being_deleted_is_not_there() -> None:
+    going = {**CLAIM[1], "metadata": {**CLAIM[1]["metadata"], "deletionTimestamp": NOW.isoformat()}}
+    for claim, phase in ((CLAIM[1], "Ready"), (going, "Missing")):
+        found = await KIND.observe(as_stored(a_model_version()), AWorld((names.CLAIMS, claim)))
+        assert plan(found).status["phase"] == phase

@@ -97,6 +97,11 @@ def has_no_controller(manifest: Mapping[str, Any]) -> bool:
     return controller_of(manifest) is None
 
 
+def is_going(manifest: Mapping[str, Any]) -> bool:
+    """Whether the object is being deleted: what is made for it now would find it gone."""
+    return bool(manifest["metadata"].get("deletionTimestamp"))
+
+
 def short_hash(content: Any) -> str:
     """Ten hexadecimal digits that stand for a JSON value."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

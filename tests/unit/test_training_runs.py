@@ -683,13 +683,14 @@ async def test_a_job_that_has_lost_its_owner_is_taken_up_and_its_version_is_made
     cluster = Cluster(parameters={"depth": 4})
     await cluster.settle()
     job = cluster.job("churn-1")
-    job["metadata"] = {**job["metadata"], "ownerReferences": []}
+    another = {"apiVersion": "v1", "kind": "ConfigMap", "name": "bundle", "uid": "uid-of-bundle"}
+    job["metadata"] = {**job["metadata"], "ownerReferences": [another]}
     again(cluster).change(parameters={"depth": 9})
     plan = await cluster.turn()
     target = Reference(names.JOBS, "shop", "churn-1", "uid-of-churn-1")
     owner = names.owner_reference("TrainingJob", TrainingJob.model_validate(cluster.manifest).metadata)
     [correction] = plan.correct
-    assert replace(correction, event=None) == Correction(target, "/metadata/ownerReferences", [owner])
+    assert replace(correction, event=None) == Correction(target, "/metadata/ownerReferences", [another, owner])
     assert not plan.create
     assert [run["phase"] for run in cluster.runs] == ["Running"]
     job["metadata"] = {**job["metadata"], "ownerReferences": [owner]}

@@ -66,12 +66,12 @@ def plan(observed: Observed) -> Plan:
         create=draft.create,
         correct=[
             Correction(
-                job,
+                reference,
                 "/metadata/ownerReferences",
-                [names.owner_reference("TrainingJob", resource.metadata)],
-                Event("Normal", "JobAdopted", "Run", f"Took up Job {job.name}, which had lost its owner."),
+                names.taken_up_by("TrainingJob", resource.metadata, observed.jobs[reference.name]),
+                Event("Normal", "JobAdopted", "Run", f"Took up Job {reference.name}, which had lost its owner."),
             )
-            for job in observed.orphans
+            for reference in observed.orphans
         ],
         delete=removals,
         events=[*_milestones(observed, draft.runs), *_in_the_way(observed, draft), *draft.events],

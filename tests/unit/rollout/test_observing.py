@@ -126,9 +126,12 @@ async def test_no_version_goes_out_while_pods_of_another_revision_are_still_aske
 
 async def test_what_was_orphaned_is_taken_up() -> None:
     orphan = a_workload(serving_old(), owner=None)
+    another = {"kind": "ConfigMap", "uid": "uid-of-bundle"}
+    orphan = {**orphan, "metadata": {**orphan["metadata"], "ownerReferences": [another]}}
     kept = a_record_of(orphan, owned_by_us=False)
     found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, orphan), (names.CONTROLLER_REVISIONS, kept))
     made = plan(found)
+    assert [[owner["uid"] for owner in one.value][:-1] for one in made.correct] == [["uid-of-bundle"], []]
     assert [(one.target.uid, one.path) for one in made.correct] == [
         ("uid-of-workload", "/metadata/ownerReferences"),
         ("uid-of-record", "/metadata/ownerReferences"),

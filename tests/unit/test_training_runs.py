@@ -511,7 +511,7 @@ async def test_going_back_to_what_a_kept_version_was_made_from_uses_it() -> None
     assert cluster.runs[0]["trigger"] == "Requested"
 
 
-@pytest.mark.parametrize("phase", ["Corrupt", "Missing", "going", None])
+@pytest.mark.parametrize("phase", ["Corrupt", "Missing", "its claim is missing", "going", None])
 async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase: str | None) -> None:
     cluster = await trained(parameters={"depth": 4})
     cluster.change(parameters={"depth": 9})
@@ -521,11 +521,13 @@ async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase:
         del cluster.objects[names.MODEL_VERSIONS, "churn-1"]
     elif phase == "going":
         cluster.objects[names.MODEL_VERSIONS, "churn-1"]["metadata"]["deletionTimestamp"] = NOW.isoformat()
+    elif phase == "its claim is missing":  # or was, as far as its status tells: a run would mend nothing
+        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": "Missing"}
     else:
-        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": phase}
+        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": phase, "inspection": {"outcome": phase}}
     cluster.change(parameters={"depth": 4})
     await cluster.settle()
-    assert cluster.runs[0]["name"] == "churn-3"
+    assert cluster.runs[0]["name"] == ("churn-2" if phase == "its claim is missing" else "churn-3")
 
 
 async def test_the_old_code_in_its_config_map_again_needs_no_run() -> None:

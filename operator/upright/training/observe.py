@@ -249,7 +249,10 @@ def _is_of(version: Manifest, training_job: str) -> bool:
 
 
 def _can_be_served(version: Manifest) -> bool:
-    return version.get("status", {}).get("phase") not in ("Corrupt", "Missing") and not names.is_going(version)
+    """As soon as its claim is there again, if only that is missing: no run would mend it."""
+    status = version.get("status", {})
+    found = status.get("inspection", {}).get("outcome")
+    return status.get("phase") != "Corrupt" and found not in ("Corrupt", "Missing") and not names.is_going(version)
 
 
 def _reference(job: Manifest) -> Reference:

@@ -1035,12 +1035,18 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
     plan = await cluster.turn()
     assert "0/3 nodes" in (said(plan, "Reconciling") or "")
     assert stalled(plan) is None
-    cluster.pod("churn-1", {"train": waiting("ImagePullBackOff")})
-    assert "cannot be pulled" in (stalled(await cluster.turn()) or "")
-    cluster.pod("churn-1", {"train": waiting("ImagePullBackOff", "toomanyrequests: you have reached your limit")})
-    plan = await cluster.turn()
-    assert "toomanyrequests" in (said(plan, "Reconciling") or "")
-    assert stalled(plan) is None
+    scheduled = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.isoformat()}]
+    for minutes, why, passing in (
+        (0, "not found", False),
+        (9, "toomanyrequests: you have reached your limit", True),
+        (9, "401 Unauthorized", True),
+        (10, "401 Unauthorized", False),  # whatever it is, it needs somebody
+    ):
+        cluster.now = after(minutes=minutes)
+        cluster.pod("churn-1", {"train": waiting("ImagePullBackOff", why)}, conditions=scheduled)
+        plan = await cluster.turn()
+        assert f"cannot be pulled (ImagePullBackOff): {why}" in (stalled(plan) or said(plan, "Reconciling") or "")
+        assert (stalled(plan) is None) is passing
 
 
 EDITS: dict[str, Any] = {

@@ -252,6 +252,9 @@ class Arm(Resource):
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )
+    ready_since: datetime | None = Field(
+        None, description="Candidate only: since when all its pods, or nearly all, have been seen ready."
+    )
     lacking_since: datetime | None = Field(
         None, description="Candidate only: since when the cluster has not made or started all its pods."
     )

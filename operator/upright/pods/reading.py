@@ -1,6 +1,6 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +8,8 @@ from upright.contract import Manifest
 from upright.pods.build import HTTP_PORT
 
 FIELDS = (
-    *(f"spec.{field}" for field in ("hostNetwork", "containers.ports")),
+    *(f"spec.{field}" for field in ("nodeName", "hostNetwork", "containers.ports")),
+    *(f"spec.{containers}.{field}" for containers in ("initContainers", "containers") for field in ("name", "image")),
     *(f"status.{field}" for field in ("phase", "reason", "message", "podIP")),
     *(f"status.conditions.{field}" for field in ("type", "status", "reason", "message", "lastTransitionTime")),
     *(
@@ -19,28 +20,18 @@ FIELDS = (
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
 
-_UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _NODES = frozenset({"Unknown", "ContainerStatusUnknown"})
 """What the kubelet says of a container that ended with its node."""
+_UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_OUTAGES = (
-    "toomanyrequests",
-    "too many requests",
-    "rate limit",
-    "qps exceeded",
-    "timeout",
-    "timed out",
-    "deadline exceeded",
-    "connection refused",
-    "connection reset",
-    "no route to host",
-    "network is unreachable",
-    "internal server error",
-    "bad gateway",
-    "service unavailable",
-    "no space left on device",
-)
-"""Words of a registry, a network or a node that is out of order. An image that is not found has none of them."""
+_PROOFS: Mapping[str, Sequence[str]] = {
+    "InvalidImageName": ("",),
+    **dict.fromkeys(("ErrImagePull", "ImagePullBackOff"), ("not found", "manifest unknown", "name unknown")),
+    **dict.fromkeys(_UNSTARTABLE, ("not found", "couldn't find key", "runasnonroot")),
+}
+"""What must be said, by reason, for it to be certain that a container is not startable because of what it is made of.
+Whatever else is said, the fault may be that of a registry, of credentials, of the network, or of a node.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +52,7 @@ class Container:
 
     name: str
     image: str
+    """As the pod's spec names it, where that is known."""
     image_id: str
     restarts: int
     """How often the kubelet has started it again."""
@@ -74,6 +66,22 @@ class Container:
     """It does not run now, and did before."""
     completed: bool
     """An init container that has done its work: how often it had to try says nothing any more."""
+
+    @property
+    def unpullable(self) -> bool:
+        """Whether it waits for its image, which cannot be had."""
+        return self.waiting is not None and self.waiting[0] in _UNPULLABLE
+
+    @property
+    def hindered(self) -> bool:
+        """Whether it cannot be started."""
+        return self.unpullable or (self.waiting is not None and self.waiting[0] in _UNSTARTABLE)
+
+    @property
+    def faulty(self) -> bool:
+        """Whether it cannot be started because of what it is made of, beyond doubt."""
+        reason, message = self.waiting or ("", "")
+        return any(proof in message.lower() for proof in _PROOFS.get(reason, ()))
 
     @property
     def failures(self) -> int:
@@ -114,6 +122,10 @@ class Pod:
     """Init containers first, in the order in which they run."""
     unscheduled: str
     """Why no node takes it; empty when one does, or none has been looked for."""
+    kept_out: str
+    """Why it is not ready although its containers are, in a sentence without its full stop: usually its node is away.
+    Empty when it is ready, or its containers are not.
+    """
     gone_by: datetime | None
     """When it should have ended, its grace period included; None when it is not being deleted."""
 
@@ -149,17 +161,12 @@ class Pod:
 
     @property
     def waits(self) -> bool:
-        """Whether the cluster has yet to start it: it has no node or no volumes, or a registry is out of order. That
-        says nothing of what it is made of.
+        """Whether the cluster has yet to start it, or to let it answer: it has no node or no volumes, its images cannot
+        be had for now, or its node is away. That says nothing of what it is made of.
         """
-        hindered = [
-            message
-            for reason, message in (one.waiting for one in self.containers if one.waiting)
-            if reason in _UNPULLABLE | _UNSTARTABLE
-        ]
-        if hindered:
-            return all(any(word in message.lower() for word in _OUTAGES) for message in hindered)
-        return bool(self.unscheduled) or self.begun is None
+        if any(container.hindered for container in self.containers):
+            return not any(container.faulty for container in self.containers)
+        return bool(self.unscheduled or self.kept_out) or self.begun is None
 
     @property
     def hindrance(self) -> str | None:
@@ -168,12 +175,12 @@ class Pod:
         """
         for container in self.containers:
             reason, message = container.waiting or ("", "")
-            if reason in _UNPULLABLE:
+            if container.unpullable:
                 return (
                     f"Image {container.image!r} of container {container.name!r} in pod {self.name} cannot be pulled "
                     f"({reason}): {message or 'no reason given'}. Correct the image's name, or make it available"
                 )
-            if reason in _UNSTARTABLE:
+            if container.hindered:
                 return (
                     f"Container {container.name!r} of pod {self.name} cannot be started ({reason}): "
                     f"{message or 'no reason given'}"
@@ -205,6 +212,9 @@ def read(manifest: Manifest) -> Pod:
     going = bool(meta.get("deletionTimestamp"))
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
     ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
+    images = {
+        one.get("name"): one.get("image") for one in (*spec.get("initContainers", ()), *spec.get("containers", ()))
+    }
     created = _time(meta["creationTimestamp"])
     begun = _begun(status, created)
     return Pod(
@@ -230,16 +240,29 @@ def read(manifest: Manifest) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         port=_port(spec),
         containers=(
-            *(_container(one, init=True) for one in status.get("initContainerStatuses", ())),
-            *(_container(one) for one in status.get("containerStatuses", ())),
+            *(_container(one, images, init=True) for one in status.get("initContainerStatuses", ())),
+            *(_container(one, images) for one in status.get("containerStatuses", ())),
         ),
         unscheduled=(
             scheduled.get("message") or scheduled.get("reason") or "no reason given"
             if scheduled.get("status") == "False"
             else ""
         ),
+        kept_out=_kept_out(manifest, conditions),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
+
+
+def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest]) -> str:
+    """The kubelet says the same of both conditions, or names a readiness gate. Of a pod on a node that does not answer,
+    another says that it is not ready, and gives no reason.
+    """
+    ready, containers = (conditions.get(name, {}) for name in ("Ready", "ContainersReady"))
+    if ready.get("status") == "True" or containers.get("status") != "True":
+        return ""
+    said = ready.get("message")
+    why = f"it is not ready: {said}" if said else f"its node {manifest['spec'].get('nodeName', '')} does not answer"
+    return f"Pod {manifest['metadata']['name']} runs, but {why}"
 
 
 def _begun(status: Manifest, created: datetime) -> datetime | None:
@@ -254,13 +277,13 @@ def _begun(status: Manifest, created: datetime) -> datetime | None:
     return min(starts) if starts else created if begun or status.get("phase") == "Running" else None
 
 
-def _container(status: Manifest, *, init: bool = False) -> Container:
+def _container(status: Manifest, images: Mapping[str, str | None], *, init: bool = False) -> Container:
     state = status.get("state") or {}
     waiting = state.get("waiting")
     ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
     return Container(
         name=status["name"],
-        image=status.get("image", ""),
+        image=images.get(status["name"]) or status.get("image", ""),
         image_id=status.get("imageID", ""),
         restarts=status.get("restartCount", 0),
         waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,

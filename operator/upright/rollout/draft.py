@@ -122,7 +122,8 @@ class Draft:
 
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again."""
-        going = {"leaving": True, "unready_since": None, "unmeasured_since": None, "step_since": None}
+        stopped = dict.fromkeys(("ready_since", "unready_since", "unmeasured_since", "step_since"))
+        going = {"leaving": True, **stopped}
         self.candidate = candidate.model_copy(update=going) if leaving else None
 
     def _end(self, candidate: Arm, outcome: str, reason: str, by: str) -> None:

@@ -1,8 +1,9 @@
 """What is known of a rollout when something is decided about it: one frozen value."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from upright.api.deployment import Analysis, Arm, DeploymentSpec
 from upright.pods.reading import Pod
@@ -38,7 +39,21 @@ class ArmFacts:
         """How many pods have answered for so long without interruption; by default, for as long as it takes to be
         trusted with all the traffic.
         """
-        return sum(pod.ready_since is not None and now - pod.ready_since >= least for pod in self.pods)
+        return sum(self.lasts(pod, now, least) for pod in self.pods)
+
+    def lasts(self, pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
+        """Whether a pod has answered for so long without interruption. Where its node's clock is ahead, what counts is
+        since when it has been seen ready.
+        """
+        since = pod.ready_since
+        if since is not None and since > now:
+            since = self.arm.ready_since
+        return since is not None and now - since >= least
+
+    @cached_property
+    def images(self) -> Set[str]:
+        """Those that its pods have run."""
+        return {one.image for pod in self.pods for one in pod.containers if one.started or one.ended}
 
     @property
     def failures(self) -> int:
@@ -61,7 +76,7 @@ class ArmFacts:
         known.
         """
         unready = sorted((pod for pod in self.pods if not pod.ready), key=lambda pod: pod.waits)
-        found = next((why for pod in unready if (why := pod.hindrance or pod.crash)), self.refused)
+        found = next((why for pod in unready if (why := pod.hindrance or pod.kept_out or pod.crash)), self.refused)
         return f" {found.rstrip('.')}." if found else ""
 
     @property
@@ -72,8 +87,10 @@ class ArmFacts:
 
     @property
     def lacks_room(self) -> bool:
-        """Whether a quota, or the want of a node, keeps pods from it."""
-        return "exceeded quota" in self.refused or any(pod.unscheduled for pod in self.pods)
+        """Whether a quota, or the want of a node, keeps pods from it; not that of a claim."""
+        return "exceeded quota" in self.refused or any(
+            pod.unscheduled and "persistentvolumeclaim" not in pod.unscheduled.lower() for pod in self.pods
+        )
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,14 @@ class Facts:
     def only_candidate_answers(self) -> bool:
         """Whether its pods are all that answer: they are not taken away, whatever becomes of the others."""
         return self.candidate.ready > 0 and (self.stable is None or self.stable.ready == 0)
+
+    def waits(self, pod: Pod) -> bool:
+        """Whether a pod of the candidate waits for the cluster: also for an image that other pods of the two run, for
+        that was there, whatever the registry says.
+        """
+        proven = self.candidate.images | (self.stable.images if self.stable else set())
+        faults = [container for container in pod.containers if container.faulty]
+        return pod.waits or bool(faults and all(one.unpullable and one.image in proven for one in faults))
 
     def needs_candidate(self, *, bad: bool) -> bool:
         """Whether pods of a candidate that is given up must stay until the stable version has its own again. Those of a

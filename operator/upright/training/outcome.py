@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import ValidationError
@@ -20,6 +20,8 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 """Label by which Kueue knows the queue of a Job."""
 _UNREPORTED = "What it has published, if anything, is in the store; run it again to have it reported."
 _ROOM = "exceeded quota"
+_PATIENCE = timedelta(minutes=10)
+"""What keeps an image away for longer than this needs somebody, whatever it is."""
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """What the kubelet says of a container whose program could not be started."""
 _OUTAGES = ("Internal error occurred", "failed calling webhook", "etcdserver: ", "did not complete within", "unable to")
@@ -189,7 +191,8 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
         return Finding("RunHindered", f"Run {run.name}: {_overdue(pod)} {goes_on}", passing=True)
     if pod.hindrance:
         remedy = f"A run keeps the spec that it began with; to give it up after a correction: {give_up}."
-        return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}. {remedy}", passing=pod.waits)
+        lasts = not pod.unscheduled and now - pod.changed >= _PATIENCE
+        return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}. {remedy}", passing=pod.waits and not lasts)
     if told:
         remedy = f"It goes on by itself once that is mended; to give it up: {give_up}."
         return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}. {remedy}", passing=True)

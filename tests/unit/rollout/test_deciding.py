@@ -41,6 +41,9 @@ from upright.rollout.measuring import Measurement, Reading
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 
+HALF = {"steps": [{"weight": 50, "for": "10m"}]}
+STEEP = {"weight": 90, "for": "1h"}
+
 
 def crashing(
     count: int, *, ready: bool = False, reason: str = "OOMKilled", exit_code: int = 137, at: Any = None
@@ -250,6 +253,83 @@ def test_a_promotion_needs_pods_that_have_been_ready_without_interruption() -> N
     assert plan(replace(just_ready, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
 
 
+@pytest.mark.parametrize("ahead", [30, 3600])
+def test_a_node_whose_clock_is_ahead_delays_nothing_by_more_than_the_time_since_its_pods_were_seen(ahead: int) -> None:
+    skewed = both(3, since=after(seconds=ahead))
+    begun = observed(in_canary(1, candidate={"finishing": True}), pods=skewed)
+    seen = then(begun, plan(begun))
+    assert "candidate" in plan(replace(seen, now=after(seconds=9))).status
+    assert plan(replace(seen, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
+    steep = observed(in_canary(1, rollout={"steps": [STEEP, STEEP]}), pods=skewed)
+    seen = then(steep, plan(steep))
+    assert plan(replace(seen, now=after(seconds=9))).status["stable"]["replicas"] == 3
+    assert plan(replace(seen, now=after(seconds=10))).status["stable"]["replicas"] == 1
+    if ahead > 60:
+        assert "unreadySince" in plan(replace(seen, now=after(seconds=59))).status["candidate"]
+        assert "unreadySince" not in plan(replace(seen, now=after(seconds=60))).status["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("every", "takes", "most"),
+    [
+        (10_000, 20, 11),
+        (60, 55, 13),
+        (30, 25, 13),
+        (60, 60, 22),  # one pod is always missing: that is the cluster's doing
+    ],
+)
+def test_pods_that_are_replaced_all_the_time_stop_no_rollout(every: int, takes: float, most: int) -> None:
+    before = observed(in_canary(step_since=None, candidate={"replicas": 20}, replicas=20, rollout=HALF), pods=both(0))
+    born = [NOW] * 20
+    for second in range(5, most * 60, 5):
+        now = after(seconds=second)
+        if second % every == 0:
+            born = [*born[1:], now]
+        canary = [living(n, at, now, takes=takes) for n, at in enumerate(born)]
+        before = replace(before, now=now, pods={OLD_REVISION: pods(OLD_REVISION, 20), NEW_REVISION: canary})
+        made = plan(before)
+        if made.status["history"]:
+            break
+        before = then(before, made)
+    assert outcome(made) == "Promoted"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ready", "minutes", "phase"),
+    [
+        (20, 20, 2, "Promoted"),
+        (20, 18, 9, "Progressing"),  # pods of the other version answer until all of this one's had their time
+        (20, 18, 10, "Promoted"),
+        (20, 17, 10, "Paused"),
+        (9, 8, 60, "Paused"),  # of few pods each counts
+    ],
+)
+def test_a_version_takes_over_without_a_tenth_of_its_pods_when_the_cluster_does_not_have_them(
+    replicas: int, ready: int, minutes: int, phase: str
+) -> None:
+    resource = in_canary(replicas=replicas, candidate={"finishing": True, "replicas": replicas})
+    before = observed(resource, pods=both(ready, replicas))
+    assert outcome(plan(then(before, plan(before), now=after(minutes=minutes)))) == phase
+
+
+def test_a_pod_that_never_gets_ready_is_not_tolerated_among_many() -> None:
+    world = {OLD_REVISION: pods(OLD_REVISION, 20), NEW_REVISION: pods(NEW_REVISION, 19)}
+    world[NEW_REVISION] += [living(19, NOW, NOW, takes=9e9)]
+    before = observed(in_canary(step_since=None, candidate={"replicas": 20}, replicas=20, rollout=HALF), pods=world)
+    made = plan(before)
+    assert made.status["candidate"]["stepSince"]
+    assert plan(then(before, made, now=after(minutes=9))).status["phase"] == "Progressing"
+    assert outcome(plan(then(before, made, now=after(minutes=10)))) == "RolledBack"
+
+
+def test_stable_pods_that_are_gone_come_back_for_pods_that_are_missing_and_not_for_young_ones() -> None:
+    resource = in_canary(step_since=None, replicas=3, rollout={"steps": [STEEP]}, stable={"replicas": 1})
+    for ready, stable in ((3, 1), (2, 1), (1, 2)):
+        world = {OLD_REVISION: pods(OLD_REVISION, 1), NEW_REVISION: pods(NEW_REVISION, ready, since=NOW)}
+        made = plan(observed(resource, pods=world))
+        assert made.status["stable"]["replicas"] == stable
+
+
 # What says nothing of the version: no room in the cluster
 
 
@@ -279,9 +359,21 @@ def unstarted(reason: str = "ContainerCreating", message: str = "", **more: Any)
     return read(a_pod("stuck", ready=False, phase="Pending", containers={"serve": waiting(reason, message)}, **more))
 
 
-def unscheduled() -> Pod:
-    nowhere = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+def unscheduled(why: str = "Insufficient cpu") -> Pod:
+    nowhere = {"type": "PodScheduled", "status": "False", "message": f"0/3 nodes are available: {why}"}
     return read(a_pod("stuck", ready=False, phase="Pending", conditions=[nowhere]))
+
+
+def kept_out(why: str = "") -> Pod:
+    """A pod that runs, and is not asked: its node is away, or a readiness gate says so."""
+    runs = {"serve": {"running": {"startedAt": LONG_AGO.isoformat()}}}
+    conditions = [
+        {"type": "Ready", "status": "False", "message": why, "lastTransitionTime": NOW.isoformat()},
+        {"type": "ContainersReady", "status": "True", "lastTransitionTime": LONG_AGO.isoformat()},
+    ]
+    pod = a_pod("cut-off", containers=runs, conditions=conditions)
+    pod["spec"]["nodeName"] = "node-7"
+    return read(pod)
 
 
 def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -> dict[str, Any]:
@@ -304,10 +396,23 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([unstarted("ErrImagePull", "429: toomanyrequests: You have reached your pull rate limit")], "", "NotStarted"),
         ([unstarted("ImagePullBackOff", "ErrImagePull: 503 Service Unavailable")], "", "NotStarted"),
         ([unstarted("ErrImagePull", "dial tcp 10.0.0.9:443: i/o timeout")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "pulling from host failed with status code: 401 Unauthorized")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "failed to fetch oauth token: 403 Forbidden")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "dial tcp: lookup registry.example: no such host")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "x509: certificate has expired or is not yet valid")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "failed to copy: unexpected EOF")], "", "NotStarted"),
+        ([unstarted("ErrImagePull", "failed to extract layer: input/output error")], "", "NotStarted"),
+        ([unstarted("ImagePullBackOff", "Back-off pulling image")], "", "NotStarted"),
+        ([unstarted("ErrImageNeverPull", "it is not present on this node")], "", "NotStarted"),
+        ([unstarted("CreateContainerError", "failed to reserve container name")], "", "NotStarted"),
+        ([unscheduled('persistentvolumeclaim "models" is being deleted')], "", "NotStarted"),
+        ([kept_out()], "", "KeptOut"),
+        ([kept_out("the status of pod readiness gate a is not True")], "", "KeptOut"),
         ([unstarted("ErrImagePull", "manifest unknown")], "", "RolledBack"),
         ([unstarted("ImagePullBackOff", "Back-off pulling image: not found")], "", "RolledBack"),
         ([unstarted("InvalidImageName", "couldn't parse image name")], "", "RolledBack"),
         ([unstarted("CreateContainerConfigError", 'secret "keys" not found')], "", "RolledBack"),
+        ([unstarted("CreateContainerConfigError", "couldn't find key a in Secret shop/keys")], "", "RolledBack"),
         (pods(NEW_REVISION, 1, ready=False), "", "RolledBack"),  # it runs, and does not get ready
         (pods(NEW_REVISION, 1, ready=False), "exceeded quota: compute", "RolledBack"),
         ([unscheduled(), *pods(NEW_REVISION, 1, ready=False)], "", "RolledBack"),
@@ -334,6 +439,48 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
     assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None
+
+
+def pulling(name: str, image: str, *, ready: bool) -> Pod:
+    """A pod that runs the image, of which the runtime knows a longer name; or one for which it is not found."""
+    state = (
+        {"running": {"startedAt": LONG_AGO.isoformat()}} if ready else waiting("ErrImagePull", f"{image}: not found")
+    )
+    pod = a_pod(name, ready=ready, containers={"serve": state}, phase="Running" if ready else "Pending")
+    pod["spec"]["containers"][0]["image"] = image
+    pod["status"]["containerStatuses"][0]["image"] = f"registry.example/{image}" if ready else image
+    pod["status"]["conditions"][0]["lastTransitionTime"] = LONG_AGO.isoformat()
+    return read(pod)
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "rejected"),
+    [
+        ("runtime:1", [pulling("c", "runtime:1", ready=False)], False),
+        ("runtime:1", [pulling("c", "runtime:2", ready=False)], True),
+        ("runtime:1", [pulling("c", "runtime:2", ready=False), pulling("d", "runtime:2", ready=True)], False),
+    ],
+)
+def test_an_image_that_other_pods_run_is_there_whatever_the_registry_says(
+    stable: str, canary: Any, rejected: bool
+) -> None:
+    world = {OLD_REVISION: [pulling(f"s{n}", stable, ready=True) for n in range(3)], NEW_REVISION: canary}
+    before = observed(in_canary(step_since=None, candidate={"replicas": len(canary)}, rollout=HALF), pods=world)
+    late = plan(then(before, plan(before), now=after(minutes=10)))
+    assert bool(late.status["rejected"]) is rejected
+    assert "runtime" in (stalled(late) or "")
+
+
+def test_the_clock_stands_while_a_node_is_away_and_the_node_is_named() -> None:
+    before = observed(in_canary(), pods={**both(), NEW_REVISION: [kept_out()]}, now=after(seconds=20))
+    away = plan(before)
+    assert "stepSince" not in away.status["candidate"]
+    assert "Pod cut-off runs, but its node node-7 does not answer." in condition(away, "Ready")["message"]
+    late = then(before, away, now=after(hours=9))
+    assert "node-7" in (stalled(plan(late)) or "")
+    back = plan(then(late, plan(late), pods=both(since=after(hours=9))))
+    assert stalled(back) is None
+    assert (back.status["candidate"]["stepSpent"], back.status["phase"]) == ("20s", "Progressing")
 
 
 def test_a_node_that_refuses_pods_is_told_with_what_it_says() -> None:

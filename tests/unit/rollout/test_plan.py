@@ -62,7 +62,9 @@ def test_a_first_version_that_never_gets_ready_is_rejected_and_says_why() -> Non
             }
         },
     )
-    no_image = pods(OLD_REVISION, 1, ready=False, containers={"serve": waiting("ImagePullBackOff", "no such image")})
+    no_image = pods(
+        OLD_REVISION, 1, ready=False, containers={"serve": waiting("ImagePullBackOff", "no such image: not found")}
+    )
     made = plan(observed(starting, OLD, now=after(minutes=11), pods={OLD_REVISION: no_image}))
     assert made.status["phase"] == "Failed"
     assert "no such image" in (stalled(made) or "")

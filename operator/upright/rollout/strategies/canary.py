@@ -25,6 +25,8 @@ anew that has a probability of less than e^-30."""
 _UNWATCHED = timedelta(minutes=2)
 """For longer than this between the last look that is recorded and the first one of this process nobody has watched."""
 _NOW_AND_THEN = timedelta(minutes=1)
+_TOLERATED = 10
+"""Of so many pods one may be missing, or young: in a large cluster there is always a node that is being drained."""
 _ZERO = timedelta(0)
 
 
@@ -41,7 +43,8 @@ class Canary:
         if arm.leaving:
             return Shape(replicas, needed)
         step = split(replicas, _step(facts).weight)
-        stays = max(step.stable, replicas - candidate.steady(facts.now))
+        missing, young = replicas - candidate.ready, replicas - candidate.steady(facts.now)
+        stays = max(step.stable, min(young, max(stable.size, missing)))  # for those that are only young none comes back
         return Shape(stays, replicas if arm.finishing or arm.repairing else max(step.candidate, needed))
 
     def decide(self, facts: Facts) -> Decision:
@@ -54,18 +57,23 @@ class Canary:
             return condemned
         if spec.replicas == 0:
             nothing = "spec.replicas is 0: no pod can be compared, and the rollout waits."
-            return Stay(_standing(arm, now, unready_since=None, lacking_since=None), nothing, _NOW_AND_THEN)
+            none = {"unready_since": None, "lacking_since": None, "ready_since": None}
+            return Stay(_standing(arm, now, **none), nothing, _NOW_AND_THEN)
         wanted = self.shape(facts).candidate
-        if candidate.ready < wanted:
+        if candidate.ready < wanted and (late := _late(facts, wanted)) is not None:
+            return late
+        if candidate.ready < wanted - (_tolerated(wanted) if stable else 0):
             return _unready(facts, wanted)
-        arm = arm.model_copy(update={"lacking_since": None, "unready_since": _unsettled_since(candidate, now)})
+        seen = arm.ready_since if candidate.size >= wanted else None
+        clocks = {"ready_since": seen or now, "lacking_since": None, "unready_since": _unsettled_since(facts)}
+        arm = arm.model_copy(update=clocks)
         if stable is None:
             return Promote()
         if arm.repairing:
             return _repair(facts, arm)
         if not arm.finishing and not spec.paused and _is_broken(stable, facts):
             return Advance(
-                _standing(arm, now, repairing=True, unready_since=None),
+                _standing(arm, now, repairing=True, unready_since=None, ready_since=None),
                 f"No pod of {stable.arm.model_version} answers, so that there is nothing to compare with.",
             )
         if arm.finishing:
@@ -115,55 +123,73 @@ def _fails_too_often(facts: Facts) -> Reject | None:
     )
 
 
+def _tolerated(pods: int) -> int:
+    """How many of so many may be missing, or young."""
+    return pods // _TOLERATED
+
+
+def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
+    """What becomes of a candidate of which a pod has begun and has not been ready for `startupDeadline`."""
+    candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
+    unready = _unsettled_since(facts) if candidate.size else None
+    begun = [_begun(pod, now) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
+    if unready is None or not any(now - max(unready, moment) >= deadline for moment in begun):
+        return None
+    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
+    if facts.only_candidate_answers:
+        arm = _standing(candidate.arm, now, unready_since=unready, ready_since=None)
+        return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
+    return Reject(
+        "",
+        f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
+        f"(rollout.startupDeadline).{candidate.trouble}",
+    )
+
+
 def _unready(facts: Facts, wanted: int) -> Decision:
     """Too few pods answer. Its clock stands still, and two others run: one while pods that have begun are not ready,
-    which is the version's doing, and one while the cluster does not make or start pods, which says nothing of it.
+    which is the version's doing, and one while the cluster does not make or start pods, or their nodes are away, which
+    says nothing of it.
     """
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
     if candidate.size == 0:
-        arm = _standing(candidate.arm, now, lacking_since=None, unready_since=None)
+        arm = _standing(candidate.arm, now, lacking_since=None, unready_since=None, ready_since=None)
         return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
-    begun = [pod for pod in candidate.pods if not pod.waits]
+    begun = [pod for pod in candidate.pods if not facts.waits(pod)]
     lacking = (candidate.arm.lacking_since or now) if len(begun) < wanted else None
-    unready = _unsettled_since(candidate, now)
-    arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready)
+    unready = _unsettled_since(facts)
+    arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready, ready_since=None)
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
-    late = unready and any(now - max(unready, _begun(pod)) >= deadline for pod in begun if not pod.ready)
-    if late and facts.only_candidate_answers:
-        return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
-    if late:
-        return Reject(
-            "",
-            f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
-            f"(rollout.startupDeadline).{candidate.trouble}",
-        )
-    held = _held_up(candidate, said) if lacking and now - lacking >= deadline else None
+    held = _held_up(facts, said) if lacking and now - lacking >= deadline else None
     left = [clock + deadline - now for clock in (unready, lacking) if clock and now - clock < deadline]
     return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
 
 
-def _unsettled_since(candidate: ArmFacts, now: datetime) -> datetime | None:
+def _unsettled_since(facts: Facts) -> datetime | None:
     """Since when a pod that has begun has not been ready for a minute without interruption. A pod that comes later, for
     an autoscaler or a node that is drained, has its own time.
     """
+    candidate, now = facts.candidate, facts.now
     unsettled = [
-        _begun(pod)
-        for pod in candidate.pods
-        if not pod.waits and not (pod.ready_since and now - pod.ready_since >= LASTING)
+        _begun(pod, now) for pod in candidate.pods if not facts.waits(pod) and not candidate.lasts(pod, now, LASTING)
     ]
     return max(candidate.arm.unready_since or now, min(unsettled)) if unsettled else None
 
 
-def _begun(pod: Pod) -> datetime:
-    return pod.begun or pod.created
+def _begun(pod: Pod, now: datetime) -> datetime:
+    """What a node whose clock is ahead says is no reason to wait for longer."""
+    return pod.begun if pod.begun and pod.begun <= now else pod.created
 
 
-def _held_up(candidate: ArmFacts, said: str) -> Finding:
+def _held_up(facts: Facts, said: str) -> Finding:
     """Nothing is known of a version whose pods the cluster has not started. It goes on when it does."""
-    name = candidate.arm.model_version
+    candidate, name = facts.candidate, facts.candidate.arm.model_version
     if candidate.lacks_room:
         return Finding("NoRoom", f"{name} waits for room in the cluster. {said}")
-    pod = next((pod.name for pod in candidate.pods if pod.waits), "")
+    if any(pod.kept_out for pod in candidate.pods):
+        remedy = "It goes on by itself when they are asked again, or are replaced."
+        return Finding("KeptOut", f"{name} waits for pods that run and are not asked. {said}", remedy)
+    pod = next((pod.name for pod in candidate.pods if facts.waits(pod)), "")
     return Finding(
         "NotStarted",
         f"{name} waits for the cluster, which has not {f'started pod {pod}' if pod else 'made all its pods'}. {said}",
@@ -205,10 +231,17 @@ def _repair(facts: Facts, arm: Arm) -> Decision:
 
 
 def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
-    """It becomes the stable version once all its pods have been ready for a while."""
+    """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while. When that
+    tenth has been missing for as long as a start may take, it is the cluster that does not have it.
+    """
     if facts.spec.paused:
         return Stay(arm, f"{why}. Paused by spec.paused.", _NOW_AND_THEN)
-    if facts.candidate.steady(facts.now) < facts.spec.replicas:
+    candidate, now, replicas = facts.candidate, facts.now, facts.spec.replicas
+    waited = arm.ready_since is not None and now - arm.ready_since >= facts.spec.rollout.startup_deadline
+    if candidate.ready < replicas and not waited:
+        said = f"{why}; {candidate.ready} of {replicas} pods are ready.{candidate.trouble}"
+        return Stay(arm, said, _NOW_AND_THEN)
+    if candidate.steady(now) < replicas - _tolerated(replicas):
         steady = format_duration(STEADY)
         return Stay(arm, f"{why}; its pods must be ready for {steady} without interruption.", STEADY)
     return Promote()
@@ -280,7 +313,7 @@ def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
     if (analysis is not None and analysis.verdict == "Promote") or then == "Promote":
         said = f"All steps are done; the last pods start.{_quiet(facts)}"
-        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None), said)
+        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None, ready_since=None), said)
     seen = analysis.message if analysis else "Nothing could be compared."
     said = f"The steps ended without a verdict, and onInconclusive is {then}. {seen}"
     if then == "Rollback":

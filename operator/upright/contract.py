@@ -201,8 +201,8 @@ class Watch:
     digests: Sequence[str] = ()
     """Paths of which the stores keep only a digest (`upright.api.names.short_hash`) of what is there."""
     metadata: bool = False
-    """Only namespace, name, UID and resourceVersion are watched, of all objects of the type, whoever made them. Of a
-    type that some kind wants more of, only what we made is watched."""
+    """Only namespace, name, UID, resourceVersion and deletionTimestamp are watched, of all objects of the type, whoever
+    made them. Of a type that some kind wants more of, only what we made is watched."""
     reads: Callable[[Manifest], Any] | None = None
     """All that `wakes`, and the turns that it gives, read of an object: a change of anything else wakes nobody. None
     given: any change does."""

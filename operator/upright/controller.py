@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from upright import __version__
+from upright.api import names
 from upright.contract import Event, Key, Kind, Manifest, Plan, ResourceType, Watch
 from upright.kube.actions import Actions
 from upright.kube.client import Client
@@ -40,7 +41,7 @@ from upright.kube.events import Recorder
 from upright.kube.failures import Failures
 from upright.kube.keeping import LARGEST, TOO_LARGE
 from upright.kube.memory import Memory
-from upright.kube.objects import is_being_deleted, is_meant_otherwise, key_of, type_of, uid_of
+from upright.kube.objects import is_meant_otherwise, key_of, type_of, uid_of
 from upright.kube.queue import Queue
 from upright.kube.store import Stores
 from upright.metrics import Metrics
@@ -228,7 +229,7 @@ class _Loop:
 
     async def _reconcile(self, key: Key) -> float | None:
         resource = self._stores.get(self._kind.type, key.namespace, key.name)
-        if resource is None or is_being_deleted(resource):
+        if resource is None or names.is_going(resource):
             self._forget(key)
             return None
         if self._uids.setdefault(key, uid_of(resource)) != uid_of(resource):  # a namesake: the one before is no more

@@ -1,6 +1,7 @@
 """What is found without looking at all objects."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,18 +13,18 @@ from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
-    READY_VERSIONS_BY_MODEL,
     VERSIONS_BY_CLAIM,
+    VERSIONS_BY_LINE,
+    VERSIONS_BY_MODEL,
     claim_of,
-    made,
     model_followed,
+    newest_first,
     versions_named,
 )
-from upright.api.model_version import ModelVersion
-from upright.contract import Manifest
+from upright.contract import Index, Manifest
 
 SINCE = "2026-11-22T12:00:00Z"
-INDEXES = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, READY_VERSIONS_BY_MODEL, VERSIONS_BY_CLAIM)
+INDEXES = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, VERSIONS_BY_MODEL, VERSIONS_BY_LINE, VERSIONS_BY_CLAIM)
 
 
 def arm(version: str) -> dict[str, Any]:
@@ -48,37 +49,101 @@ def test_a_deployment_is_found_by_the_model_that_it_follows() -> None:
     assert not list(model_followed(as_stored(a_deployment())))
 
 
-def test_the_ready_versions_of_a_model_come_in_the_order_in_which_they_were_made() -> None:
+def made_by(job: str | None, number: int, minutes: int) -> Manifest:
+    """A version of a TrainingJob, or of none, that was made when a clock showed so many minutes."""
+    trained = {"trainingJob": {"name": "churn", "uid": job, "run": number, "trigger": "Created"}}
+    version = a_model_version(
+        f"{job or 'imported'}-{number}",
+        producedAt=datetime(2026, 11, 22, 12, tzinfo=UTC) + timedelta(minutes=minutes),
+        lineage=trained if job else None,
+    )
+    return as_stored(version)
+
+
+def in_order(*versions: Manifest) -> list[tuple[str, datetime]]:
+    world = AWorld(*((names.MODEL_VERSIONS, version) for version in versions))
+    return [(one.name, at) for one, at in newest_first(world, "shop", "churn")]
+
+
+def test_the_versions_of_a_model_come_in_the_order_in_which_they_were_made_the_newest_first() -> None:
     def version(name: str, **more: Any) -> Manifest:
         return as_stored(a_model_version(name, **more))
 
-    found = AWorld(
-        (names.MODEL_VERSIONS, version("other-1", model="other")),
-        (names.MODEL_VERSIONS, version("churn-9", producedAt="2026-11-20T00:00:00Z")),
-        (names.MODEL_VERSIONS, version("churn-3")),
-        (names.MODEL_VERSIONS, version("churn-2")),
-        (names.MODEL_VERSIONS, version("churn-8", phase="Corrupt")),
-        (names.MODEL_VERSIONS, version("churn-1", producedAt="2026-11-22T11:00:01+01:00")),
-    ).indexed(READY_VERSIONS_BY_MODEL, "shop", "churn")
-    assert [one["metadata"]["name"] for one in found] == ["churn-9", "churn-1", "churn-2", "churn-3"]
+    found = in_order(
+        version("other-1", model="other"),
+        version("churn-9", producedAt="2026-11-20T00:00:00Z"),
+        version("churn-3"),
+        version("churn-2"),
+        version("churn-8", phase="Corrupt", producedAt="2026-11-22T12:00:00Z"),
+        version("churn-1", producedAt="2026-11-22T11:00:01+01:00"),
+    )
+    assert [name for name, _ in found] == ["churn-8", "churn-3", "churn-2", "churn-1", "churn-9"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "order"),
+    [
+        ([("a", 1, 60), ("a", 2, 30)], "a-2 a-1"),  # the first one's node is ahead
+        ([("a", 1, 0), ("a", 2, -30), ("a", 3, 1)], "a-3 a-2 a-1"),  # the second one's is behind
+        ([("a", 1, 60), ("a", 2, 30), ("b", 1, 50)], "a-2 a-1 b-1"),  # without a circle
+        ([("a", 1, 60), ("a", 2, 30), ("b", 1, 70)], "b-1 a-2 a-1"),
+        ([("a", 5, 0), ("b", 1, 1), ("a", 6, 2)], "a-6 b-1 a-5"),  # numbers of two TrainingJobs
+        ([(None, 1, 2), (None, 2, 1)], "imported-1 imported-2"),
+    ],
+)
+def test_of_the_versions_of_one_training_job_the_number_tells_which_is_newer(versions: Any, order: str) -> None:
+    assert [name for name, _ in in_order(*(made_by(*version) for version in versions))] == order.split()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", None]), st.integers(1, 9), st.integers(0, 9)),
+        unique_by=lambda one: one[:2],
+        max_size=12,
+    )
+)
+def test_there_is_one_order_for_all_versions_of_a_model(versions: list[tuple[str | None, int, int]]) -> None:
+    stored = {as_stored["metadata"]["name"]: (one, as_stored) for one in versions for as_stored in [made_by(*one)]}
+    found = in_order(*(version for _, version in stored.values()))
+    assert sorted(name for name, _ in found) == sorted(stored)
+    for name, at in found:  # as new as the newest that its TrainingJob had made by then
+        job, number, minutes = stored[name][0]
+        before = [each[2] for each in versions if job and each[0] == job and each[1] < number]
+        assert at == datetime(2026, 11, 22, 12, max(minutes, *before, 0), tzinfo=UTC)
+    assert [at for _, at in found] == sorted((at for _, at in found), reverse=True)
+    for job in ("a", "b"):
+        numbers = [stored[name][0][1] for name, _ in found if stored[name][0][0] == job]
+        assert numbers == sorted(numbers, reverse=True)
+
+
+def test_the_newest_are_read_whatever_there_is_below_them() -> None:
+    class Reading(AWorld):
+        read = 0
+
+        def indexed(self, index: Index, namespace: str, value: str) -> list[Any]:
+            found = super().indexed(index, namespace, value)
+
+            class Counted(list[Any]):
+                def __reversed__(self) -> Iterator[Any]:
+                    for one in found[::-1]:
+                        Reading.read += 1
+                        yield one
+
+            return Counted(found)
+
+    world = Reading(*((names.MODEL_VERSIONS, made_by("a", number, number)) for number in range(1, 50)))
+    walk = newest_first(world, "shop", "churn")
+    assert [next(walk)[0].name, next(walk)[0].name] == ["a-49", "a-48"]
+    assert Reading.read == 4
 
 
 def test_a_version_is_found_by_the_claim_that_holds_its_artifact() -> None:
     assert list(claim_of(as_stored(a_model_version()))) == ["models"]
 
 
-@given(
-    produced=st.none() | st.datetimes(timezones=st.timezones() | st.just(UTC), allow_imaginary=False),
-    number=st.integers(1, 2**31),
-)
-def test_a_manifest_is_as_new_as_the_version_that_it_is_read_as(produced: datetime | None, number: int) -> None:
-    version = a_model_version(producedAt=produced, number=number)
-    assert made(as_stored(version)) == ModelVersion.model_validate(as_stored(version)).made
-
-
 FIELDS = (
     *("metadata", "spec", "status", "stable", "candidate", "rejected", "modelVersion", "latest", "model", "phase"),
-    *("number", "producedAt", "creationTimestamp", "artifact", "uri"),
+    *("number", "producedAt", "creationTimestamp", "artifact", "uri", "lineage", "trainingJob", "uid"),
 )
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -98,5 +163,6 @@ ANYTHING = st.recursive(
 @given(parts=st.fixed_dictionaries({"metadata": ANYTHING, "spec": ANYTHING, "status": ANYTHING}), other=ANYTHING)
 def test_whatever_lies_in_the_store_no_index_fails(index: Any, parts: Manifest, other: Any) -> None:
     assert all(isinstance(value, str) for value in index.values(parts))
-    if index is READY_VERSIONS_BY_MODEL:
+    if index in (VERSIONS_BY_MODEL, VERSIONS_BY_LINE):
         assert sorted([index.order(parts), index.order({**parts, "spec": other})])
+        assert index.reads(parts)

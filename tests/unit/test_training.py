@@ -340,7 +340,22 @@ async def test_missing_claims_and_config_maps_are_named() -> None:
     seen = await observe(as_stored(waits.resource), AWorld(rows), DEFAULTS, Contents(), Warnings())
     told = " ".join(seen.obstacles)
     assert "no key 'a.csv', only b.csv" in told
-    assert "PersistentVolumeClaim models" in told
+    assert "PersistentVolumeClaim models of spec.output.store does not exist" in told
+
+
+@pytest.mark.parametrize("going", [names.CLAIMS, names.CONFIG_MAPS])
+async def test_what_is_being_deleted_is_not_there(going: ResourceType) -> None:
+    waits = recorded(data=[{"name": "train", "uri": "configmap://rows/a.csv"}])
+    there: dict[ResourceType, dict[str, Any]] = {
+        names.CLAIMS: {"metadata": metadata("models", resourceVersion="1")},
+        names.CONFIG_MAPS: {"metadata": metadata("rows", resourceVersion="1"), "data": {"a.csv": ""}},
+    }
+    there[going]["metadata"]["deletionTimestamp"] = "2026-11-22T11:59:00Z"
+    seen = await observe(as_stored(waits.resource), AWorld(*there.items()), DEFAULTS, Contents(), Warnings())
+    [told] = seen.obstacles
+    assert f"{going.kind} {there[going]['metadata']['name']} of spec." in told
+    assert "is being deleted" in told
+    assert not plan(seen).create
 
 
 def test_the_pod_of_a_run_is_restricted_and_has_no_credentials() -> None:

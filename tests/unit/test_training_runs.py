@@ -164,6 +164,7 @@ async def test_a_version_says_what_its_run_was_started_with_whatever_the_spec_sa
     cluster = Cluster(parameters={"depth": 4}, problem={"goal": "old"}, model="calls")
     await cluster.settle()
     cluster.change(parameters={"depth": 9}, problem={"goal": "new"}, model="letters")
+    cluster.job("churn-1")["metadata"]["creationTimestamp"] = after(minutes=-5).isoformat()
     await cluster.publish("churn-1")
     version = cluster.version("churn-1")
     assert version["parameters"] == {"depth": 4}
@@ -174,6 +175,19 @@ async def test_a_version_says_what_its_run_was_started_with_whatever_the_spec_sa
     assert [run["trigger"] for run in cluster.runs] == ["SpecChanged", "Created"]
     await cluster.publish("churn-2")
     assert cluster.version("churn-2")["parameters"] == {"depth": 9}
+
+
+@pytest.mark.parametrize(
+    ("told", "produced"), [(-60, 0), (3, 3), (60, 5)], ids=["its node is behind", "right", "its node is ahead"]
+)
+async def test_when_a_model_was_made_is_not_before_its_job_nor_still_to_come(told: int, produced: int) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.now = after(minutes=5)
+    ended = {**published()["terminated"], "finishedAt": after(minutes=told).isoformat()}
+    cluster.pod("churn-1", {"publish": {"terminated": ended}}, phase="Succeeded")
+    await cluster.settle()
+    assert cluster.version("churn-1")["producedAt"] == after(minutes=produced).isoformat()
 
 
 async def test_the_job_of_an_older_operator_has_its_parameters_and_falls_back_for_the_rest() -> None:
@@ -497,7 +511,7 @@ async def test_going_back_to_what_a_kept_version_was_made_from_uses_it() -> None
     assert cluster.runs[0]["trigger"] == "Requested"
 
 
-@pytest.mark.parametrize("phase", ["Corrupt", "Missing", None])
+@pytest.mark.parametrize("phase", ["Corrupt", "Missing", "its claim is missing", "going", None])
 async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase: str | None) -> None:
     cluster = await trained(parameters={"depth": 4})
     cluster.change(parameters={"depth": 9})
@@ -505,11 +519,15 @@ async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase:
     await cluster.publish("churn-2")
     if phase is None:
         del cluster.objects[names.MODEL_VERSIONS, "churn-1"]
+    elif phase == "going":
+        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["metadata"]["deletionTimestamp"] = NOW.isoformat()
+    elif phase == "its claim is missing":  # or was, as far as its status tells: a run would mend nothing
+        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": "Missing"}
     else:
-        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": phase}
+        cluster.objects[names.MODEL_VERSIONS, "churn-1"]["status"] = {"phase": phase, "inspection": {"outcome": phase}}
     cluster.change(parameters={"depth": 4})
     await cluster.settle()
-    assert cluster.runs[0]["name"] == "churn-3"
+    assert cluster.runs[0]["name"] == ("churn-2" if phase == "its claim is missing" else "churn-3")
 
 
 async def test_the_old_code_in_its_config_map_again_needs_no_run() -> None:
@@ -667,13 +685,14 @@ async def test_a_job_that_has_lost_its_owner_is_taken_up_and_its_version_is_made
     cluster = Cluster(parameters={"depth": 4})
     await cluster.settle()
     job = cluster.job("churn-1")
-    job["metadata"] = {**job["metadata"], "ownerReferences": []}
+    another = {"apiVersion": "v1", "kind": "ConfigMap", "name": "bundle", "uid": "uid-of-bundle"}
+    job["metadata"] = {**job["metadata"], "ownerReferences": [another]}
     again(cluster).change(parameters={"depth": 9})
     plan = await cluster.turn()
     target = Reference(names.JOBS, "shop", "churn-1", "uid-of-churn-1")
     owner = names.owner_reference("TrainingJob", TrainingJob.model_validate(cluster.manifest).metadata)
     [correction] = plan.correct
-    assert replace(correction, event=None) == Correction(target, "/metadata/ownerReferences", [owner])
+    assert replace(correction, event=None) == Correction(target, "/metadata/ownerReferences", [another, owner])
     assert not plan.create
     assert [run["phase"] for run in cluster.runs] == ["Running"]
     job["metadata"] = {**job["metadata"], "ownerReferences": [owner]}
@@ -787,6 +806,8 @@ async def test_a_queued_job_that_somebody_deleted_is_a_failed_run() -> None:
     del cluster.objects[names.JOBS, "churn-1"]
     plan = await cluster.settle()
     assert "was deleted" in run_of(plan)["message"]
+    assert "What it has published, if anything, is in the store" in run_of(plan)["message"]
+    assert "before it ended" not in run_of(plan)["message"]  # as far as anybody knows
 
 
 QUOTA = (
@@ -898,6 +919,62 @@ async def test_a_pod_that_its_node_does_not_end_is_told_of(minutes: int, phase: 
     assert stalled(plan) is None
     assert plan.again == (timedelta(minutes=1) if minutes == 0 else None)
     assert run_of(plan)["attempts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason", "ended"),
+    [
+        ("FailureTarget", "DeadlineExceeded", "took longer than spec.deadline allows and was stopped."),
+        ("FailureTarget", "BackoffLimitExceeded", "failed: BackoffLimitExceeded."),
+        ("SuccessCriteriaMet", "CompletionsReached", "completed, but the pod that could report the version is gone."),
+    ],
+)
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+async def test_a_run_that_is_decided_ends_with_its_pod_or_when_that_should_have_ended(
+    phase: str, condition: str, reason: str, ended: str
+) -> None:
+    """Since Kubernetes 1.31 its Job has ended no sooner than its pods."""
+    cluster = Cluster()
+    await cluster.settle()
+    before = an_event("churn-1-x", "FailedMount", UNMOUNTED)
+    cluster.told, cluster.now = [before], after(minutes=1)
+    cluster.pod("churn-1", {}, phase="Pending", conditions=BOUND)
+    await cluster.turn()
+    assert UNMOUNTED in run_of(await cluster.turn())["message"]
+    cluster.pod(
+        "churn-1", {"train": {"running": {}}}, meta={"deletionTimestamp": after(minutes=3).isoformat()}, phase=phase
+    )
+    cluster.has("churn-1", condition, reason)
+    cluster.annotate(run_requested="now")
+    for minutes in (2, 3):
+        cluster.now = after(minutes=minutes)
+        plan = await cluster.turn()
+        assert (plan.status["phase"] == "Running") == (phase == "Running")
+        if phase == "Running":
+            assert f"Run churn-1 {ended}" in (said(plan, "Reconciling") or "")
+            assert "It ends when its pod has: churn-1-x." in (said(plan, "Reconciling") or "")
+            assert plan.again == timedelta(minutes=4 - minutes)
+    cluster.now = after(minutes=4)
+    await cluster.settle()
+    assert [(run["name"], run["phase"]) for run in cluster.runs] == [("churn-2", "Running"), ("churn-1", "Failed")]
+    message = cluster.runs[1]["message"]
+    assert message.startswith(f"Run churn-1 {ended}")
+    assert (UNMOUNTED in message) == (reason == "DeadlineExceeded")
+    assert ("kubectl delete pod churn-1-x -n shop --force" in message) == (phase == "Running")
+    assert "goes on" not in message.partition("But pod")[2]
+    assert (names.JOBS, "churn-1") in cluster.objects  # to be looked at until its ttl
+
+
+async def test_a_run_that_publishes_while_its_pods_are_ended_has_succeeded() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    going = {"deletionTimestamp": after(minutes=1).isoformat()}
+    cluster.pod("churn-1", {"publish": {"running": {}}}, meta=going)
+    cluster.has("churn-1", "FailureTarget", "DeadlineExceeded")
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published()}, meta=going)
+    await cluster.settle()
+    assert cluster.manifest["status"]["phase"] == "Succeeded"
 
 
 NO_DEVICE = {"reason": "UnexpectedAdmissionError", "message": "Allocate failed: no healthy devices."}

@@ -396,6 +396,16 @@ def test_verdicts_are_bounded_newest_first_each_once_and_recording_them_twice_ch
     assert remembered(kept, uses) == kept
 
 
+def test_a_rejection_is_not_forgotten_for_all_those_whom_the_version_has_served_since() -> None:
+    stable = [
+        Verdict(deployment=f"user-{n}", revision="a", outcome="Stable", at=after(minutes=n)) for n in range(2 * MOST)
+    ]
+    rejected = Verdict(deployment="churn", revision="b", outcome="Rejected", at=NOW, message="It fails.")
+    kept = remembered([rejected], [Use("many", None, stable, [])])
+    assert len(kept) == MOST
+    assert kept[-1].deployment == "churn"
+
+
 def test_a_deployment_wakes_the_versions_that_its_status_names_and_no_other() -> None:
     status = {
         "stable": {"modelVersion": "churn-1", **ARM},
@@ -416,3 +426,12 @@ def test_a_claim_wakes_the_versions_for_which_it_makes_a_difference() -> None:
     ]
     assert [key.name for key in watch.wakes(CLAIM[1], AWorld(CLAIM, *versions))] == ["churn-2"]
     assert [key.name for key in watch.wakes(CLAIM[1], AWorld(*versions))] == ["churn-1"]
+    going = {**CLAIM[1], "metadata": {**CLAIM[1]["metadata"], "deletionTimestamp": NOW.isoformat()}}
+    assert [key.name for key in watch.wakes(going, AWorld((names.CLAIMS, going), *versions))] == ["churn-1"]
+
+
+async def test_a_claim_that_is_being_deleted_is_not_there() -> None:
+    going = {**CLAIM[1], "metadata": {**CLAIM[1]["metadata"], "deletionTimestamp": NOW.isoformat()}}
+    for claim, phase in ((CLAIM[1], "Ready"), (going, "Missing")):
+        found = await KIND.observe(as_stored(a_model_version()), AWorld((names.CLAIMS, claim)))
+        assert plan(found).status["phase"] == phase

@@ -4,14 +4,15 @@ They read manifests as they lie in the stores: an object that cannot be read as 
 nothing here raises, whatever it is given.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from upright.api import names
-from upright.contract import Index, Manifest
+from upright.contract import Index, Manifest, World
 
 _TIME = TypeAdapter(datetime)
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -61,11 +62,21 @@ def offered(version: Manifest) -> object:
     return *own, version.get("spec"), status.get("phase"), status.get("conditions")
 
 
-def model_of_ready(version: Manifest) -> Iterable[str]:
-    """The model of a version that can be served."""
-    if phase_of(version) != "Ready":
-        return ()
+def model_of(version: Manifest) -> Iterable[str]:
+    """The model of a version."""
     return _text(_object(version, "spec").get("model"))
+
+
+def line_of(version: Manifest) -> Iterable[str]:
+    """The versions of its model that one TrainingJob has made, among which the number tells which is newer. One that
+    none has made is alone in its line.
+    """
+    maker, name = (
+        _object(version, "spec", "lineage", "trainingJob").get("uid"),
+        _object(version, "metadata").get("name"),
+    )
+    line = f"by {maker}" if isinstance(maker, str) else f"{name}"
+    return [f"{model} {line}" for model in model_of(version)]
 
 
 def phase_of(version: Manifest) -> object:
@@ -84,16 +95,61 @@ def claim_in(uri: str) -> str:
 
 
 def made(version: Manifest) -> tuple[datetime, int]:
-    """When the model was made, and its number: the newest is the greatest. As `ModelVersion.made`."""
+    """When the model was made, and its number."""
     spec, meta = _object(version, "spec"), _object(version, "metadata")
-    number = spec.get("number")
-    return _time(spec.get("producedAt") or meta.get("creationTimestamp")), number if isinstance(number, int) else 0
+    return _time(spec.get("producedAt") or meta.get("creationTimestamp")), _number(version)
+
+
+def numbered(version: Manifest) -> tuple[int, datetime]:
+    """The number of a version, and when the model was made."""
+    at, number = made(version)
+    return number, at
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A version among those of its model."""
+
+    name: str
+    line: str
+    made: datetime
+    ready: bool
+    """It can be served, and is not being deleted."""
+
+
+def standing(version: Manifest) -> Standing:
+    meta = _object(version, "metadata")
+    return Standing(
+        name=str(meta.get("name")),
+        line=next(iter(line_of(version)), ""),
+        made=made(version)[0],
+        ready=phase_of(version) == "Ready" and not meta.get("deletionTimestamp"),
+    )
 
 
 DEPLOYMENTS_BY_VERSION = Index(names.DEPLOYMENTS, "by version", versions_named)
 DEPLOYMENTS_BY_MODEL = Index(names.DEPLOYMENTS, "by model", model_followed)
-READY_VERSIONS_BY_MODEL = Index(names.MODEL_VERSIONS, "ready, by model", model_of_ready, order=made)
+VERSIONS_BY_MODEL = Index(names.MODEL_VERSIONS, "by model", model_of, order=made, reads=standing)
+VERSIONS_BY_LINE = Index(names.MODEL_VERSIONS, "by line", line_of, order=numbered, reads=standing)
 VERSIONS_BY_CLAIM = Index(names.MODEL_VERSIONS, "by claim", claim_of)
+
+
+def newest_first(world: World, namespace: str, model: str) -> Iterator[tuple[Standing, datetime]]:
+    """The versions of a model, ready or not, each with the time since when there has been one as new.
+
+    Those that one TrainingJob has made come by their numbers. When each was made its node's clock has told, and that
+    may have been wrong: so a version is as new as the newest that its TrainingJob had made by then. That is an order
+    for all versions of the model, and is read from its end, however many there are.
+    """
+    lines: dict[str, Iterator[Standing]] = {}
+    given: set[str] = set()
+    for latest in reversed(world.indexed(VERSIONS_BY_MODEL, namespace, model)):
+        if latest.line not in lines:
+            lines[latest.line] = reversed(world.indexed(VERSIONS_BY_LINE, namespace, latest.line))
+        while latest.name not in given:
+            one = next(lines[latest.line])
+            given.add(one.name)
+            yield one, latest.made
 
 
 def _object(manifest: Manifest, *path: str) -> Mapping[str, Any]:
@@ -102,6 +158,11 @@ def _object(manifest: Manifest, *path: str) -> Mapping[str, Any]:
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
+
+
+def _number(version: Manifest) -> int:
+    number = _object(version, "spec").get("number")
+    return number if isinstance(number, int) else 0
 
 
 def _text(value: object) -> Iterable[str]:

@@ -95,7 +95,8 @@ class ModelVersionSpec(Resource):
     number: int = Field(1, ge=1, description="Newer versions of one TrainingJob have higher numbers.")
     produced_at: datetime | None = Field(
         None,
-        description="When the model was made; what follows the model takes the newest. Default: when this object was.",
+        description="When the model was made; what follows the model takes the newest, of one TrainingJob the one with "
+        "the highest number. Default: when this object was.",
     )
     artifact: Artifact = Field(description="Where the model is, and what it is.")
     framework: Framework | None = Field(None, description="What the model was trained with.")
@@ -162,11 +163,6 @@ class ModelVersion(Resource):
     metadata: Metadata
     spec: ModelVersionSpec
     status: ModelVersionStatus = ModelVersionStatus()
-
-    @property
-    def made(self) -> tuple[datetime, int]:
-        """Orders the versions of a model: the newest is the greatest."""
-        return self.spec.produced_at or self.metadata.creation_timestamp, self.spec.number
 
 
 DEFINITION = Definition(

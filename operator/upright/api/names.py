@@ -76,6 +76,11 @@ def owner_reference(kind: str, owner: Metadata) -> dict[str, Any]:
     }
 
 
+def taken_up_by(kind: str, owner: Metadata, manifest: Mapping[str, Any]) -> list[Any]:
+    """The owner references of an object that nobody controls, once this owner does: others stay."""
+    return [*(manifest["metadata"].get("ownerReferences") or ()), owner_reference(kind, owner)]
+
+
 FIELD_MANAGER = "upright"
 """By which the API server knows what we write."""
 
@@ -95,6 +100,11 @@ def controlled_by(manifest: Mapping[str, Any], uid: str) -> bool:
 def has_no_controller(manifest: Mapping[str, Any]) -> bool:
     """Whether nobody owns the object: it was orphaned, or restored from a backup, and may be taken up."""
     return controller_of(manifest) is None
+
+
+def is_going(manifest: Mapping[str, Any]) -> bool:
+    """Whether the object is being deleted: what is made for it now would find it gone."""
+    return bool(manifest["metadata"].get("deletionTimestamp"))
 
 
 def short_hash(content: Any) -> str:

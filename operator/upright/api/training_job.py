@@ -94,6 +94,13 @@ class Output(Resource):
 
     store: StoreUri | None = Field(None, description="Where artifacts go; default from the operator's configuration.")
 
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            "!has(self.store) || !self.store.contains('..')",
+            "store must not contain '..': write the path from the root",
+        ),
+    )
+
 
 class TrainingJobSpec(Resource):
     """What is wanted."""

@@ -17,7 +17,6 @@ from upright.kube.objects import (
     differences,
     digest,
     holder_of,
-    is_being_deleted,
     key_of,
     meta,
     name_of,
@@ -128,7 +127,7 @@ class Actions:
             await self._write(type, marked, mark, force=False)
             return Done(wrote=True)
         found = self._must_be_ours(type, live, manifest)
-        if is_being_deleted(live):
+        if names.is_going(live):
             raise self._leaving(type, live)
         confirmed = self._confirmed.get(uid_of(live))
         wanted = store.kept(marked)
@@ -174,7 +173,7 @@ class Actions:
 
     async def delete(self, target: Reference) -> bool:
         live = self._live(target)
-        if live is None or is_being_deleted(live):
+        if live is None or names.is_going(live):
             return False
         left = await self._client.delete(target)
         # known at once, lest the next plan takes what is going for something that is there

@@ -50,7 +50,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 JSON = "application/json"
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-IDENTITY = ("namespace", "name", "uid", "resourceVersion")
+IDENTITY = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
 METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 

@@ -105,11 +105,11 @@ def kept_with_writers(manifest: Manifest) -> Manifest:
 
 
 def kept_name(manifest: Manifest) -> Manifest:
-    """Which object it is, in which version."""
+    """Which object it is, in which version, and whether it is being deleted."""
     return {
         "apiVersion": manifest.get("apiVersion"),
         "kind": manifest.get("kind"),
-        "metadata": _identity(manifest, _NAME),
+        "metadata": _identity(manifest, (*_NAME, "deletionTimestamp")),
     }
 
 

@@ -50,10 +50,6 @@ def version_of(manifest: Manifest) -> int:
     return int(meta(manifest).get("resourceVersion") or 0)
 
 
-def is_being_deleted(manifest: Manifest) -> bool:
-    return bool(meta(manifest).get("deletionTimestamp"))
-
-
 def is_meant_otherwise(versions: Sequence[Manifest]) -> bool:
     """Whether, of an object's old and new version, more than the status differs; so it is of one that has no other."""
     if len(versions) < 2:

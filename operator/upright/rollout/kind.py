@@ -4,7 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.api.indexes import DEPLOYMENTS_BY_MODEL, DEPLOYMENTS_BY_VERSION, READY_VERSIONS_BY_MODEL, offered
+from upright.api.indexes import (
+    DEPLOYMENTS_BY_MODEL,
+    DEPLOYMENTS_BY_VERSION,
+    VERSIONS_BY_LINE,
+    VERSIONS_BY_MODEL,
+    offered,
+)
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
@@ -52,7 +58,7 @@ class Deployments:
         Watch(names.MODEL_VERSIONS, _interested, reads=offered),
     )
     applies: Sequence[ResourceType] = (names.SERVICES,)
-    indexes: Sequence[Index] = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, READY_VERSIONS_BY_MODEL)
+    indexes: Sequence[Index] = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, VERSIONS_BY_MODEL, VERSIONS_BY_LINE)
 
     def begin(self, wake: Callable[[Key], None]) -> None:
         """Looks wake it, too."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from upright.api import names
 from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment, Rejection
-from upright.api.indexes import READY_VERSIONS_BY_MODEL
+from upright.api.indexes import VERSIONS_BY_MODEL, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
@@ -74,7 +74,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     versions = {
         name: version
         for name in (arm.model_version for arm in (status.stable, status.candidate) if arm)
-        if (version := _version(world, meta.namespace, name))
+        if (version := _known(world, meta.namespace, name))
     }
     fallback = None
     if wanted:
@@ -121,14 +121,19 @@ def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
     """
     spec = resource.spec
     if spec.model_version:
-        return _version(world, resource.metadata.namespace, spec.model_version)
+        named, stable = _version(world, resource.metadata.namespace, spec.model_version), resource.status.stable
+        return named or (_serving(resource, world) if stable and stable.model_version == spec.model_version else None)
     return _under_way(resource, world) or _newest(resource, world, rejected)
 
 
 def _waiting(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> str | None:
     going = None if resource.spec.model_version else _under_way(resource, world)
     newest = _newest(resource, world, rejected) if going else None
-    return newest.metadata.name if going and newest and newest.made > going.made else None
+    if going is None or newest is None:
+        return None
+    both = {going.metadata.name, newest.metadata.name}
+    newer = (one.name for one, _ in newest_first(world, going.metadata.namespace, going.spec.model) if one.name in both)
+    return name if (name := next(newer, None)) != going.metadata.name else None
 
 
 def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
@@ -136,18 +141,27 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
     spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
     if spec.latest is None:
         return None
-    serving = _version(world, namespace, stable.model_version) if stable else None
-    for manifest in reversed(world.indexed(READY_VERSIONS_BY_MODEL, namespace, spec.latest.model)):
-        version = _readable(manifest)
+    gone = stable is not None and _known(world, namespace, stable.model_version) is None
+    for one, at in newest_first(world, namespace, spec.latest.model):
+        if stable and one.name == stable.model_version:
+            break  # never back to an older one by itself
+        version = _version(world, namespace, one.name) if one.ready else None
         if version is None:
             continue
-        if serving and serving.spec.model == version.spec.model and version.made <= serving.made:
-            return serving  # never back to an older one by itself
-        if stable and serving is None and version.made[0] <= stable.since:
+        if stable and gone and at <= stable.since:
             return None  # the one that serves is no more, and this one may be older
         if resource.wants_retry or _rejection(resource, version, rejected) is None:
             return version
-    return serving
+    return _serving(resource, world)
+
+
+def _serving(resource: Deployment, world: World) -> ModelVersion | None:
+    """The stable version. One that is being deleted goes on as it serves, and not with another serving spec."""
+    arm, namespace = resource.status.stable, resource.metadata.namespace
+    known = _known(world, namespace, arm.model_version) if arm else None
+    if arm is None or known is None or revision(known, resource.spec.serving) == arm.revision:
+        return known
+    return _version(world, namespace, arm.model_version)
 
 
 def _passed_over(
@@ -157,9 +171,13 @@ def _passed_over(
     spec = resource.spec
     if spec.model_version or spec.latest is None:
         return None
-    manifests = reversed(world.indexed(READY_VERSIONS_BY_MODEL, resource.metadata.namespace, spec.latest.model))
-    newest = next(filter(None, map(_readable, manifests)), None)
-    return None if newest is None or newest.made <= wanted.made else _rejection(resource, newest, rejected)
+    namespace = resource.metadata.namespace
+    for one, _ in newest_first(world, namespace, spec.latest.model):
+        if one.name == wanted.metadata.name:
+            break
+        if one.ready and (version := _version(world, namespace, one.name)):
+            return _rejection(resource, version, rejected)
+    return None
 
 
 def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
@@ -214,10 +232,11 @@ def _served_last(
     mine = revision(wanted, resource.spec.serving)
     if not any(one.revision == mine for one in _rejected_before(resource, wanted)):
         return None
+    namespace = resource.metadata.namespace
     known = [
         (verdict.at, version)
-        for manifest in world.indexed(READY_VERSIONS_BY_MODEL, resource.metadata.namespace, wanted.spec.model)
-        if (version := _readable(manifest))
+        for one in world.indexed(VERSIONS_BY_MODEL, namespace, wanted.spec.model)
+        if one.ready and (version := _version(world, namespace, one.name))
         for verdict in version.status.verdicts
         if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
     ]
@@ -226,6 +245,13 @@ def _served_last(
 
 
 def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
+    """The version, to be brought out: one that is being deleted counts as gone."""
+    manifest = world.get(names.MODEL_VERSIONS, namespace, name)
+    return _readable(manifest) if manifest and not names.is_going(manifest) else None
+
+
+def _known(world: World, namespace: str, name: str) -> ModelVersion | None:
+    """The version, also while it is being deleted."""
     manifest = world.get(names.MODEL_VERSIONS, namespace, name)
     return _readable(manifest) if manifest else None
 

@@ -129,5 +129,8 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
     if spec.latest:
         missing = f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected"
     else:
-        missing = f"ModelVersion {spec.model_version} does not exist in namespace {namespace}, or cannot be read"
+        missing = (
+            f"ModelVersion {spec.model_version} does not exist in namespace {namespace}, is being deleted, or cannot "
+            "be read"
+        )
     return Finding("VersionNotFound", f"{missing}: the rollout starts by itself when there is one.", passing=True)

@@ -57,12 +57,12 @@ class _State:
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here: the model has answered once, and has not just stopped doing so."""
-        return self.warm and not self.draining and self.threads.busy_for() < self.timeout
+        return self.warm and not self.draining and self.threads.stuck_for() < self.timeout
 
     @property
     def alive(self) -> bool:
         """Whether this process is of any use still."""
-        return self.threads.busy_for() < _HOPELESS * self.timeout
+        return self.threads.stuck_for() < _HOPELESS * self.timeout
 
 
 def application(served: ServedModel, timeout: float) -> Application:

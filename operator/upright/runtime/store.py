@@ -61,10 +61,15 @@ def add(store: Path, manifest: ArtifactManifest, sources: Mapping[str, Path | by
     with _store_errors(store):
         stored.path.parent.mkdir(exist_ok=True)
         _remove_leftovers(stored.path.parent)
-        if stored.path.exists():
-            verify(stored.path, stored.digest)
-            return stored
         unfinished = stored.path.parent / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        if stored.path.exists():
+            try:
+                verify(stored.path, stored.digest)
+            except MissingArtifactError:  # what somebody began to remove, or to restore: nothing can load it
+                stored.path.rename(unfinished)
+                shutil.rmtree(unfinished)
+            else:
+                return stored
         try:
             unfinished.mkdir()
             for entry in manifest.files:

@@ -1,6 +1,7 @@
 """The objects of a run: its Job, and the ModelVersion that it ends in."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from upright.api import names
@@ -220,10 +221,13 @@ def _run_spec(owner: TrainingJob, run: Run, store: str) -> str:
     ).model_dump_json(by_alias=True, exclude_none=True)
 
 
-def model_version(owner: TrainingJob, run: Run, job: Manifest, report: PublishReport, pod: Pod) -> Manifest:
+def model_version(
+    owner: TrainingJob, run: Run, job: Manifest, report: PublishReport, pod: Pod, now: datetime
+) -> Manifest:
     """The ModelVersion that a run ends in, from what its Job was made with: the spec may have changed since.
 
-    It has no owner: it outlives the TrainingJob.
+    It has no owner: it outlives the TrainingJob. When it was made its node's clock tells, but for what cannot be: that
+    was before there was the Job, or is still to come.
     """
     told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
     if "signature" in report.truncated:  # what is left of it would be taken for the whole
@@ -235,6 +239,8 @@ def model_version(owner: TrainingJob, run: Run, job: Manifest, report: PublishRe
     problem = record.problem if record else owner.spec.problem
     model = job["metadata"]["labels"].get(names.MODEL, owner.model)
     ended = pod.ended("publish")
+    told_at = ended.at if ended else None
+    begun = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
     return {
         "apiVersion": API_VERSION,
         "kind": "ModelVersion",
@@ -246,7 +252,7 @@ def model_version(owner: TrainingJob, run: Run, job: Manifest, report: PublishRe
         "spec": {
             "model": model,
             "number": run.number,
-            **({"producedAt": ended.at.isoformat()} if ended and ended.at else {}),
+            **({"producedAt": max(begun, min(told_at, now)).isoformat()} if told_at else {}),
             "artifact": {field: told[field] for field in ("uri", "digest", "sizeBytes", "format")},
             **{field: told[field] for field in ("framework", "signature", "metrics") if told.get(field)},
             "parameters": parameters_of(job, owner),

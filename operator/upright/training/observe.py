@@ -16,7 +16,7 @@ from upright.locations import is_counted, locate
 from upright.pods.reading import Pod, read
 from upright.training.inputs import VERSIONS, Inputs, inputs_of, number_of, uris_of
 from upright.training.manifests import run_name
-from upright.training.outcome import has_ended, published
+from upright.training.outcome import has_ended, is_decided, published
 from upright.training.record import number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
 
@@ -117,13 +117,13 @@ async def observe(
         if not has_ended(job) or any(run.name == name and not run.finished_at for run in runs)
     }
     for run in under_way:
-        ended = run.name not in ours and run.name in jobs and has_ended(jobs[run.name])
-        if ended and not any(map(published, pods[run.name])):
+        decided = run.name not in ours and run.name in jobs and is_decided(jobs[run.name])
+        if decided and not any(map(published, pods[run.name])):
             there = await world.fetch_labelled(names.PODS, meta.namespace, names.TRAINING_JOB, meta.name)
             pods[run.name] = _of_job(
                 (*there, *world.owned(names.PODS, jobs[run.name]["metadata"]["uid"])), jobs[run.name]
             )
-    waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not has_ended(job)}
+    waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not is_decided(job)}
     return Observed(
         now=world.now,
         defaults=defaults,
@@ -214,7 +214,7 @@ def _next_number(
 async def _obstacles(
     resource: TrainingJob, lacks: Mapping[str, str | None], world: World, defaults: Defaults
 ) -> Sequence[str]:
-    """A Job whose volumes do not exist would wait without a word.
+    """A Job whose volumes do not exist, or are on their way out, would wait without a word.
 
     What the watches do not know of is asked for: they may be late.
     """
@@ -223,14 +223,16 @@ async def _obstacles(
     found = []
     for named, uri in {**uris_of(resource.spec), **({"spec.output.store": store} if store else {})}.items():
         location = locate(uri)
-        known = uri in lacks or world.get(location.type, namespace, location.name)
-        if not known and (location.counted or not await world.fetch(location.type, namespace, location.name)):
-            found.append(
-                f"{location.type.kind} {location.name} of {named} does not exist in namespace {namespace}: create it, "
-                "and the run starts by itself"
-            )
+        there = world.get(location.type, namespace, location.name)
+        if there is None and not location.counted:
+            there = await world.fetch(location.type, namespace, location.name)
+        what = f"{location.type.kind} {location.name} of {named}"
+        if there is None and uri not in lacks:
+            found.append(f"{what} does not exist in namespace {namespace}: create it, and the run starts by itself")
+        elif there and names.is_going(there):
+            found.append(f"{what} is being deleted: create it anew when it is gone, and the run starts by itself")
         elif lacking := lacks.get(uri):
-            found.append(f"{location.type.kind} {location.name} of {named} {lacking}")
+            found.append(f"{what} {lacking}")
     return found
 
 
@@ -247,7 +249,10 @@ def _is_of(version: Manifest, training_job: str) -> bool:
 
 
 def _can_be_served(version: Manifest) -> bool:
-    return version.get("status", {}).get("phase") not in ("Corrupt", "Missing")
+    """As soon as its claim is there again, if only that is missing: no run would mend it."""
+    status = version.get("status", {})
+    found = status.get("inspection", {}).get("outcome")
+    return status.get("phase") != "Corrupt" and found not in ("Corrupt", "Missing") and not names.is_going(version)
 
 
 def _reference(job: Manifest) -> Reference:

@@ -18,6 +18,7 @@ from upright.training.waiting import STRANGE
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label by which Kueue knows the queue of a Job."""
+_UNREPORTED = "What it has published, if anything, is in the store; run it again to have it reported."
 _ROOM = "exceeded quota"
 _PATIENCE = timedelta(minutes=10)
 """What keeps an image away for longer than this needs somebody, whatever it is."""
@@ -71,18 +72,11 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | Non
     A model counts from the moment on that `publish` has ended well: other containers of its pod may go on for ever.
     """
     if job is None:
-        return Ended("Failed", f"Job {run.name} was deleted before it ended.")
+        return Ended("Failed", f"Job {run.name} was deleted before it was known how its run ended. {_UNREPORTED}")
     if produced := next((pod for pod in pods if published(pod)), None):
         return _report(run, produced)
-    conditions = conditions_of(job)
-    if "Complete" in conditions:
-        return Ended(
-            "Failed",
-            f"Run {run.name} completed, but the pod that could report the version is gone. "
-            "What it published is in the store; run it again to have it reported.",
-        )
-    if "Failed" in conditions:
-        return _failed(run, conditions["Failed"], pods)
+    if end := _end(run, job, pods):
+        return end if has_ended(job) else _once_its_pods_have_ended(run, end, pods, now)
     if job.get("spec", {}).get("suspend"):
         return Held(_held(run, job))
     losses = _losses(pods)
@@ -109,6 +103,13 @@ def conditions_of(job: Manifest) -> Mapping[str, Manifest]:
 def has_ended(job: Manifest) -> bool:
     """Whether no pod of the Job will ever run again."""
     return not conditions_of(job).keys().isdisjoint({"Complete", "Failed"})
+
+
+def is_decided(job: Manifest) -> bool:
+    """Whether no pod of the Job will ever be started again. Kubernetes ends those that still run, and only then has the
+    Job ended: never, where a node does not answer.
+    """
+    return has_ended(job) or not conditions_of(job).keys().isdisjoint({"SuccessCriteriaMet", "FailureTarget"})
 
 
 def attempts_of(run: Run, job: Manifest | None, pods: Sequence[Pod]) -> int:
@@ -140,6 +141,31 @@ def read_by(pods: Iterable[Pod]) -> Mapping[str, str]:
     return {}
 
 
+def _end(run: Run, job: Manifest, pods: Sequence[Pod]) -> Ended | None:
+    """How a run ends of which no pod has published; None while that is not decided."""
+    conditions = conditions_of(job)
+    if failed := conditions.get("Failed") or conditions.get("FailureTarget"):
+        return _failed(run, failed, pods)
+    if is_decided(job):
+        gone = f"Run {run.name} completed, but the pod that could report the version is gone."
+        return Ended("Failed", f"{gone} {_UNREPORTED}")
+    return None
+
+
+def _once_its_pods_have_ended(run: Run, end: Ended, pods: Sequence[Pod], now: datetime) -> Outcome:
+    """The end of a run whose pods are being ended: one of them may yet publish. Not waited for are those of nodes that
+    do not answer.
+    """
+    left = [pod for pod in pods if pod.phase not in {"Succeeded", "Failed"}]
+    if not left:
+        return end
+    if all(_is_overdue(pod, now) for pod in left):
+        return replace(end, message=f"{end.message} But {_overdue(left[0])} What it still does counts no more.")
+    going = f"It ends when its pod has: {', '.join(pod.name for pod in left)}."
+    # The run's message stays what it was, for its end to quote.
+    return Working(Finding("RunEnding", f"{end.message} {going}", passing=True), run.message)
+
+
 def _report(run: Run, pod: Pod) -> Outcome:
     ended = pod.ended("publish")
     try:
@@ -160,14 +186,9 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
     if not pods:
         return _refused(run, told) if told else None
     pod, give_up = pods[0], f"kubectl delete job {run.name} -n {pods[0].namespace}"
-    if pod.gone_by and pod.phase not in {"Succeeded", "Failed"} and now - pod.gone_by >= STRANGE:
-        return Finding(
-            "RunHindered",
-            f"Run {run.name}: pod {pod.name} should have ended by {pod.gone_by.isoformat()}; its node does not answer, "
-            "or cannot end it. The run goes on by itself when the node does, or is removed from the cluster. Of a node "
-            f"that is surely off: kubectl delete pod {pod.name} -n {pod.namespace} --force.",
-            passing=True,
-        )
+    if _is_overdue(pod, now):
+        goes_on = "The run goes on by itself when the node does, or is removed from the cluster."
+        return Finding("RunHindered", f"Run {run.name}: {_overdue(pod)} {goes_on}", passing=True)
     if pod.hindrance:
         remedy = f"A run keeps the spec that it began with; to give it up after a correction: {give_up}."
         lasts = not pod.unscheduled and now - pod.changed >= _PATIENCE
@@ -176,6 +197,18 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
         remedy = f"It goes on by itself once that is mended; to give it up: {give_up}."
         return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}. {remedy}", passing=True)
     return None
+
+
+def _is_overdue(pod: Pod, now: datetime) -> bool:
+    return pod.phase not in {"Succeeded", "Failed"} and pod.gone_by is not None and now - pod.gone_by >= STRANGE
+
+
+def _overdue(pod: Pod) -> str:
+    by = f" by {pod.gone_by.isoformat()}" if pod.gone_by else ""
+    return (
+        f"pod {pod.name} should have ended{by}; its node does not answer, or cannot end it. Of a node that is surely "
+        f"off: kubectl delete pod {pod.name} -n {pod.namespace} --force."
+    )
 
 
 def _refused(run: Run, why: str) -> Finding:

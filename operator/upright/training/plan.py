@@ -13,7 +13,17 @@ from upright.pods.reading import Pod
 from upright.training.manifests import job as job_of
 from upright.training.manifests import model_version, run_name
 from upright.training.observe import Observed, is_waiting
-from upright.training.outcome import Ended, Held, Produced, Working, attempts_of, has_ended, outcome, published, read_by
+from upright.training.outcome import (
+    Ended,
+    Held,
+    Produced,
+    Working,
+    attempts_of,
+    is_decided,
+    outcome,
+    published,
+    read_by,
+)
 from upright.training.parameters import InvalidParametersError, as_environment
 from upright.training.triggers import agree, due, requested, with_baseline
 from upright.training.waiting import STRANGE, wait_of
@@ -56,12 +66,12 @@ def plan(observed: Observed) -> Plan:
         create=draft.create,
         correct=[
             Correction(
-                job,
+                reference,
                 "/metadata/ownerReferences",
-                [names.owner_reference("TrainingJob", resource.metadata)],
-                Event("Normal", "JobAdopted", "Run", f"Took up Job {job.name}, which had lost its owner."),
+                names.taken_up_by("TrainingJob", resource.metadata, observed.jobs[reference.name]),
+                Event("Normal", "JobAdopted", "Run", f"Took up Job {reference.name}, which had lost its owner."),
             )
-            for job in observed.orphans
+            for reference in observed.orphans
         ],
         delete=removals,
         events=[*_milestones(observed, draft.runs), *_in_the_way(observed, draft), *draft.events],
@@ -84,14 +94,14 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
         case Working(hindrance, note):
             if hindrance:
                 draft.finding = hindrance
-            if job and (wait := wait_of(job, pods)):
+            if job and not is_decided(job) and (wait := wait_of(job, pods)):
                 draft.again.append(wait.again(observed.now))
-            if pods and pods[0].gone_by and (left := pods[0].gone_by + STRANGE - observed.now) > timedelta(0):
-                draft.again.append(left)
+            overdue = (pod.gone_by + STRANGE - observed.now for pod in pods if pod.gone_by)
+            draft.again += [left for left in overdue if left > timedelta(0)]
             return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})
         case Produced(report, pod):
             assert job is not None
-            draft.create.append(model_version(resource, run, job, report, pod))
+            draft.create.append(model_version(resource, run, job, report, pod, observed.now))
             return run
         case Ended(phase, message):
             return _finish(observed, draft, run, phase, message)
@@ -227,7 +237,7 @@ def _expired(observed: Observed, draft: _Draft) -> list[Reference]:
             continue
         since = observed.now - finished[name] if name in finished else None
         remaining = observed.resource.spec.ttl - since if since is not None else timedelta(0)
-        if since is not None and not has_ended(job):
+        if since is not None and not is_decided(job):
             remaining = min(remaining, _linger(observed.pods.get(name, ())) - since)
             if remaining <= timedelta(0):
                 message = f"Deleted Job {name}: its run has ended, and {_going_on(observed.pods.get(name, ()))}."

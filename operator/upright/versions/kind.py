@@ -9,7 +9,7 @@ from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, Wo
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
 from upright.versions.inspection import witness
-from upright.versions.observe import USES, WITNESSES, Observed, observe, version_served
+from upright.versions.observe import USES, WITNESSES, Observed, claim_exists, observe, version_served
 from upright.versions.plan import plan
 
 
@@ -26,7 +26,7 @@ def _met(deployment: Manifest, _: World) -> Iterable[Key]:
 def _held(claim: Manifest, world: World) -> Iterable[Key]:
     """The versions whose artifact is in a claim, and that do not know yet that it is there, or is not."""
     namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
-    exists = world.get(names.CLAIMS, namespace, name) is not None
+    exists = claim_exists(world, namespace, name)
     for version in world.indexed(VERSIONS_BY_CLAIM, namespace, name):
         if exists == (phase_of(version) == "Missing"):
             yield Key(namespace, version["metadata"]["name"])

@@ -34,10 +34,16 @@ class Observed:
     claim: str
     """The claim that holds the artifact."""
     claim_exists: bool
+    """A claim that is being deleted takes no more pods."""
     pods: Sequence[Witness]
     """The pods that serve it. Those made before it served a namesake that is no more."""
     uses: Sequence[Use]
     """What Deployments say of it, by their names."""
+
+
+def claim_exists(world: World, namespace: str, name: str) -> bool:
+    claim = world.get(names.CLAIMS, namespace, name)
+    return claim is not None and not names.is_going(claim)
 
 
 async def observe(manifest: Manifest, world: World, defaults: Defaults) -> Observed:
@@ -50,7 +56,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults) -> Obser
         defaults=defaults,
         resource=resource,
         claim=claim,
-        claim_exists=world.get(names.CLAIMS, meta.namespace, claim) is not None,
+        claim_exists=claim_exists(world, meta.namespace, claim),
         pods=[
             pod for pod in world.indexed(WITNESSES, meta.namespace, meta.name) if pod.created >= meta.creation_timestamp
         ],

@@ -60,7 +60,8 @@ def _finding(observed: Observed, found: Inspection | None) -> tuple[Phase, Findi
     if not observed.claim_exists:
         return "Missing", Finding(
             "ClaimMissing",
-            f"Claim {observed.claim}, which holds the artifact, does not exist in namespace {namespace}.",
+            f"Claim {observed.claim}, which holds the artifact, does not exist in namespace {namespace}, or is being "
+            "deleted.",
             "Restore it with what it held, and the version is Ready again; or serve another version.",
             passing=True,
         )

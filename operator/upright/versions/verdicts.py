@@ -14,7 +14,7 @@ def remembered(before: Sequence[Verdict], uses: Sequence[Use]) -> list[Verdict]:
     """The verdicts to record, newest first: one for each Deployment, revision and outcome.
 
     A Deployment lists its last rejections only, and may be gone: what it says no more stands. What it says was wanted
-    to be tried again does not.
+    to be tried again does not. Where there are too many, rejections stay: forgotten, they would be tried again.
     """
     lifted = {(use.deployment, revision): at for use in uses for revision, at in use.lifted}
     kept = [
@@ -26,7 +26,13 @@ def remembered(before: Sequence[Verdict], uses: Sequence[Use]) -> list[Verdict]:
     ]
     told = sorted((verdict for use in uses for verdict in use.verdicts), key=lambda verdict: verdict.at)
     newest = {(each.deployment, each.revision, each.outcome): each for each in (*kept, *told)}
-    ordered = sorted(newest.items(), key=lambda item: (-item[1].at.timestamp(), item[0]))[:MOST]
+    rejected_first = sorted(newest.items(), key=lambda item: (item[1].outcome != "Rejected", *_newest(item)))[:MOST]
+    ordered = sorted(rejected_first, key=_newest)
     return [
         each if place < WORDED else each.model_copy(update={"message": ""}) for place, (_, each) in enumerate(ordered)
     ]
+
+
+def _newest(item: tuple[tuple[str, str, str], Verdict]) -> tuple[float, tuple[str, str, str]]:
+    key, verdict = item
+    return -verdict.at.timestamp(), key

@@ -58,9 +58,12 @@ def test_of_an_object_of_our_kinds_it_is_known_who_wrote_it_and_when() -> None:
     assert kept_with_writers(toy)["metadata"]["managedFields"] == [written]
 
 
-def test_of_what_is_watched_by_name_nothing_else_is_kept() -> None:
-    found = kept_name({**a_service("s", a_toy()), "data": {"secret": "x"}})
-    assert found == {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "shop"}}
+def test_of_what_is_watched_by_name_nothing_else_is_kept_but_that_it_is_being_deleted() -> None:
+    service = {**a_service("s", a_toy()), "data": {"secret": "x"}}
+    meta = {"name": "s", "namespace": "shop"}
+    assert kept_name(service) == {"apiVersion": "v1", "kind": "Service", "metadata": meta}
+    service["metadata"] = {**service["metadata"], "deletionTimestamp": "2026-11-22T11:59:00Z"}
+    assert kept_name(service)["metadata"] == {**meta, "deletionTimestamp": "2026-11-22T11:59:00Z"}
 
 
 @given(JSON, st.lists(st.text("ab.", min_size=1, max_size=5), max_size=3))

@@ -274,14 +274,17 @@ def a_config_map(name: str, namespace: str = "shop") -> dict[str, Any]:
     return {"metadata": metadata, "data": {"train.py": "print()" * 1000}}
 
 
-async def test_of_metadata_only_which_object_it_is_is_told(api: ApiServer, told: Told) -> None:
+async def test_of_metadata_only_which_object_it_is_and_that_it_goes_is_told(api: ApiServer, told: Told) -> None:
     api.put(CONFIG_MAPS, a_config_map("before"))
     async with metadata_watched(api, told):
         api.put(CONFIG_MAPS, a_config_map("code"))
-        api.put(CONFIG_MAPS, a_config_map("code"))
+        going = a_config_map("code")
+        going["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+        api.put(CONFIG_MAPS, going)
         api.delete(CONFIG_MAPS, "shop", "code")
         await until(lambda: len(told.events) == 4, "all is told")
     assert told.events == [("seen", "before"), ("seen", "code"), ("seen", "code"), ("gone", "code")]
+    assert [one["metadata"].get("deletionTimestamp") for one in told.manifests[1:3]] == [None, "2026-11-22T12:00:00Z"]
     identity = {"namespace": "shop", "name": "code", "uid": "uid-code", "resourceVersion": "12"}
     assert told.manifests[1] == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": identity}
     accepted = {request.headers["Accept"].split(";")[1] for request in api.asked}

@@ -126,9 +126,12 @@ async def test_no_version_goes_out_while_pods_of_another_revision_are_still_aske
 
 async def test_what_was_orphaned_is_taken_up() -> None:
     orphan = a_workload(serving_old(), owner=None)
+    another = {"kind": "ConfigMap", "uid": "uid-of-bundle"}
+    orphan = {**orphan, "metadata": {**orphan["metadata"], "ownerReferences": [another]}}
     kept = a_record_of(orphan, owned_by_us=False)
     found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, orphan), (names.CONTROLLER_REVISIONS, kept))
     made = plan(found)
+    assert [[owner["uid"] for owner in one.value][:-1] for one in made.correct] == [["uid-of-bundle"], []]
     assert [(one.target.uid, one.path) for one in made.correct] == [
         ("uid-of-workload", "/metadata/ownerReferences"),
         ("uid-of-record", "/metadata/ownerReferences"),
@@ -313,14 +316,21 @@ async def test_another_try_is_remembered_against_the_memory_of_the_version() -> 
 # Following a model
 
 
-def following(**more: Any) -> Deployment:
+def following(serving: Any = None, **more: Any) -> Deployment:
     stable = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 1}
-    return a_deployment(None, latest={"model": "churn"}, status={"stable": stable, **more})
+    return a_deployment(None, latest={"model": "churn"}, serving=serving or {}, status={"stable": stable, **more})
 
 
 def made_at(version: ModelVersion, minutes: int, **status: Any) -> tuple[ResourceType, Manifest]:
     of, stored = a_version(version, **status)
     return of, {**stored, "spec": {**stored["spec"], "producedAt": (NOW + timedelta(minutes=minutes)).isoformat()}}
+
+
+def trained(version: tuple[ResourceType, Manifest], job: str = "uid-of-job") -> tuple[ResourceType, Manifest]:
+    """By a TrainingJob."""
+    of, stored = version
+    by = {"name": job, "uid": job, "run": stored["spec"]["number"], "trigger": "Created"}
+    return of, {**stored, "spec": {**stored["spec"], "lineage": {"trainingJob": by}}}
 
 
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
@@ -353,6 +363,17 @@ async def test_that_the_newest_version_was_rejected_is_said_and_is_not_what_a_pi
         ([made_at(OLD, -1)], None),  # the one that serves was deleted: never back by itself
         ([made_at(THIRD, 1)], "churn-3"),
         ([made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2, verdicts=[{"outcome": "Unheard"}])], "churn-3"),
+        ([trained(made_at(NEW, 60)), trained(made_at(THIRD, 30))], "churn-3"),  # the first one's node was ahead
+        ([trained(made_at(NEW, 0)), trained(made_at(OLD, 30))], "churn-2"),
+        ([made_at(NEW, 0, phase="Corrupt"), made_at(OLD, -1)], "churn-2"),
+        (
+            [
+                trained(made_at(NEW, 60)),
+                trained(made_at(THIRD, 30, verdicts=[verdict("Rejected", THIRD)])),
+                trained(made_at(FOURTH, 50), "another"),
+            ],
+            "churn-2",
+        ),
     ],
 )
 async def test_the_newest_version_is_followed_and_never_an_older_one(versions: Any, wanted: str | None) -> None:
@@ -423,6 +444,52 @@ async def test_a_candidate_that_can_be_served_no_more_gives_way() -> None:
         made_at(NEW, 0),
         made_at(THIRD, 1, phase="Corrupt"),
         made_at(FOURTH, 2),
+    )
+    assert found.wanted
+    assert found.wanted.metadata.name == "churn-4"
+
+
+GOING = {"deletionTimestamp": "2026-11-22T11:59:00Z", "finalizers": ["example.com/erase-artifact"]}
+
+
+def going(version: tuple[ResourceType, Manifest]) -> tuple[ResourceType, Manifest]:
+    """It is being deleted, and something holds it."""
+    of, stored = version
+    return of, {**stored, "metadata": {**stored["metadata"], **GOING}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "versions", "wanted"),
+    [
+        (serving_old(), [a_version(OLD), going(a_version(NEW))], None),
+        (following(), [made_at(NEW, 0), going(made_at(THIRD, 1))], "churn-2"),
+        (following(), [made_at(OLD, -1), going(made_at(NEW, 0))], "churn-2"),  # it serves: never back
+        (following(), [going(made_at(NEW, 0)), made_at(THIRD, 1)], "churn-3"),
+        (following(serving={"image": "another:2"}), [going(made_at(NEW, 0))], None),
+    ],
+)
+async def test_a_version_that_is_being_deleted_does_not_go_out_and_serves_on_where_it_serves(
+    resource: Deployment, versions: Any, wanted: str | None
+) -> None:
+    found = await seen(resource, *versions)
+    assert (found.wanted.metadata.name if found.wanted else None) == wanted
+
+
+async def test_that_a_named_version_is_being_deleted_is_said_where_it_does_not_serve() -> None:
+    versions = (a_version(OLD), going(a_version(NEW)))
+    owned = (names.APPS_DEPLOYMENTS, a_workload(serving_old()))
+    made = plan(await seen(serving_old(), *versions, owned))
+    assert "candidate" not in made.status
+    assert condition(made, "Current")["reason"] == "VersionNotFound"
+    assert "churn-2 does not exist in namespace shop, is being deleted" in condition(made, "Current")["message"]
+    serves = await seen(a_deployment("churn-2", status=as_stored(following())["status"]), *versions)
+    assert serves.wanted == serves.versions["churn-2"]
+
+
+async def test_a_candidate_that_is_being_deleted_gives_way() -> None:
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    found = await seen(
+        following(candidate={**arm, **UNDER_WAY}), made_at(NEW, 0), going(made_at(THIRD, 1)), made_at(FOURTH, 2)
     )
     assert found.wanted
     assert found.wanted.metadata.name == "churn-4"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored, exited, waiting
+from tests.unit.builders import DEFAULTS, NOW, a_deployment, a_model_version, after, as_stored, exited, waiting
 from tests.unit.rollout.world import (
     NEW,
     NEW_REVISION,
@@ -28,6 +28,7 @@ from tests.unit.rollout.world import (
 )
 from upright.api.deployment import Analysis, Deployment
 from upright.api.model_version import ModelVersionStatus
+from upright.rollout.modes.realtime import template
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import Replicas, services, split
@@ -91,6 +92,13 @@ def test_a_step_begins_when_the_pods_are_ready_and_ends_after_its_time() -> None
     assert half.status["candidate"]["step"] == 0
     over = plan(observed(in_canary(), pods=both(), now=after(seconds=60)))
     assert over.status["candidate"]["step"] == 1
+
+
+@pytest.mark.parametrize(("deadline", "probes"), [("3m", 600), ("10m", 600), ("30m", 1800)])
+def test_a_container_may_start_for_as_long_as_the_rollout_waits_for_it(deadline: str, probes: int) -> None:
+    resource = a_deployment("churn-1", rollout={"startupDeadline": deadline})
+    [container] = template(resource, a_model_version(), "r", DEFAULTS)["spec"]["containers"]
+    assert container["startupProbe"]["failureThreshold"] == probes
 
 
 def test_more_pods_come_with_the_next_step_by_scaling_and_never_by_a_new_template() -> None:

@@ -230,7 +230,7 @@ async def test_what_waits_for_a_thread_is_bounded_and_what_nobody_waits_for_is_n
     assert await first
     assert await threads.run(lambda: 7, 60) == 7
     assert done == []
-    assert threads.busy_for() == 0
+    assert threads.stuck_for() == 0
 
 
 class Large:
@@ -248,8 +248,7 @@ async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_lin
         return asyncio.create_task(threads.run(lambda: bool(large) and gate.wait(), timeout))
 
     working = asked(60)
-    while not threads.busy_for():  # noqa: ASYNC110 - threads say so
-        await asyncio.sleep(0.01)
+    await until(lambda: threads.stuck_for() > 0)
     first, given_up, last = asked(60), asked(0.01 if end is TimeoutError else 60), asked(60)
     await asyncio.sleep(0)
     if end is asyncio.CancelledError:
@@ -280,13 +279,8 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
         await gone.wait()
         return {"type": "http.disconnect"}
 
-    async def until(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 - threads say so
-                await asyncio.sleep(0.01)
-
     working = asyncio.create_task(threads.run(gate.wait))
-    await until(lambda: threads.busy_for() > 0)
+    await until(lambda: threads.stuck_for() > 0)
     asked = asyncio.create_task(routes._predict(Request({"type": "http", "method": "POST", "headers": []}, receive)))
     await until(lambda: routes._room.taken == 1000)
 
@@ -300,9 +294,29 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
         await asked
 
 
+async def test_a_call_that_takes_long_while_others_come_back_says_nothing_of_the_model() -> None:
+    threads, gate = PredictionThreads(2, waiting=9), threading.Event()
+    slow = [asyncio.create_task(threads.run(gate.wait))]
+    await until(lambda: threads.stuck_for() > 0)
+    assert await threads.run(lambda: 1) == 1
+    assert threads.stuck_for() == 0
+    await asyncio.sleep(0.01)
+    assert threads.stuck_for() == 0, "nor when nobody asks"
+    slow.append(asyncio.create_task(threads.run(gate.wait)))
+    await until(lambda: threads.stuck_for() > 0)
+    gate.set()
+    await asyncio.gather(*slow)
+
+
 async def test_what_a_call_raises_is_its_caller_s() -> None:
     threads = PredictionThreads(1, waiting=1)
 
     with pytest.raises(ZeroDivisionError):
         await threads.run(lambda: 1 // 0)
     assert await threads.run(lambda: 1) == 1
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - threads say so
+            await asyncio.sleep(0.01)

@@ -351,6 +351,13 @@ def test_an_artifact_damaged_in_the_store_is_not_reported_as_published(pod: Pod)
         publish(pod.variables)
 
 
+def test_what_is_left_of_an_artifact_that_was_removed_half_way_is_replaced(pod: Pod) -> None:
+    report, artifact = published(pod.trained(a_matrix_model()))
+    (artifact / "manifest.json").unlink()
+    assert published(pod) == (report, artifact)
+    assert (artifact / "manifest.json").exists()
+
+
 def test_nothing_appears_under_the_final_name_when_publish_dies_half_way(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:

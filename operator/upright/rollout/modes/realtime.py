@@ -1,6 +1,8 @@
 """An HTTP API: each revision is an apps/v1 Deployment."""
 
 from collections.abc import Mapping
+from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from upright.api import names
@@ -28,7 +30,7 @@ _DRAIN_SECONDS = 5
 """A stopping pod goes on answering for so long, until no proxy sends it requests any more."""
 _STOP_SECONDS = 30
 _STARTUP_PROBES = 600
-"""Of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
+"""At least so many of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
 
 
 def workload(owner: Deployment, revision: str, template: Manifest, replicas: int) -> Manifest:
@@ -102,7 +104,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "resources": serving.resources,
         "securityContext": CONTAINER_SECURITY,
         "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
-        **_probes(own_image=bool(serving.image)),
+        **_probes(owner.spec.rollout.startup_deadline, own_image=bool(serving.image)),
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path in the pod
             {"name": "store", "mountPath": _STORE, "readOnly": True},
@@ -119,7 +121,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
     }
 
 
-def _probes(*, own_image: bool) -> Mapping[str, Any]:
+def _probes(startup: timedelta, *, own_image: bool) -> Mapping[str, Any]:
     """Of our own runtime the routes are known; another server is asked only whether it listens."""
     if own_image:
         asked: Mapping[str, Any] = {"tcpSocket": {"port": HTTP_PORT}}
@@ -127,8 +129,9 @@ def _probes(*, own_image: bool) -> Mapping[str, Any]:
     else:
         asked = {"httpGet": {"path": "/readyz", "port": HTTP_PORT}}
         alive = {"httpGet": {"path": "/livez", "port": HTTP_PORT}}
+    starting = max(_STARTUP_PROBES, ceil(startup.total_seconds()))
     return {
-        "startupProbe": {**asked, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": _STARTUP_PROBES},
+        "startupProbe": {**asked, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": starting},
         "readinessProbe": {**asked, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {**alive, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
     }

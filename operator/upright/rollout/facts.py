@@ -65,6 +65,11 @@ class ArmFacts:
         lost = sum(pod.failed_since(since) for pod in self.lost)
         return (lost + sum(pod.failed_since(since) for pod in self.pods)) / max(1, lost + len(self.pods))
 
+    def failures_of_failing(self, since: datetime | None = None) -> float:
+        """How often each of those pods has failed, on average: ever, since the kubelet does not tell when."""
+        failing = [pod.failures for pod in (*self.pods, *self.lost) if pod.failed_since(since)]
+        return sum(failing) / max(1, len(failing))
+
     @property
     def trouble(self) -> str:
         """What its pods suffer from, those first that run, in a sentence with a space before it; empty when nothing is

@@ -85,6 +85,9 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     if fallback:
         versions[fallback.metadata.name] = fallback
     workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
+    if status.stable is None and status.candidate is None:  # what serves all the same
+        served = {str(one["metadata"]["labels"].get(names.MODEL_VERSION)) for one in workloads.values()}
+        versions |= {name: version for name in served if (version := _known(world, meta.namespace, name))}
     records = _ours(names.CONTROLLER_REVISIONS, resource, world)
     pods, lost, strangers = _pods(resource, workloads, world)
     services, taken = await _services(resource, world)

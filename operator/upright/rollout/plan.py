@@ -78,7 +78,7 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         draft.say("Warning", "RevisionLost", lost)
         draft.stable = draft.analysis = None
     if before.stable is None and before.candidate is None:
-        draft.stable = _taken_up(observed)
+        draft.stable = _taken_up(observed, draft)
     if before.candidate and _is_of_old(before) and (before.candidate.step or 0) >= len(resource.spec.rollout.steps):
         draft.candidate = before.candidate.model_copy(update={"finishing": True})
     if resource.wants_retry:
@@ -86,13 +86,20 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     return draft
 
 
-def _taken_up(observed: Observed) -> Arm | None:
+def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
     """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
-    backup without its status.
+    backup without its status. One that is known to have been stable goes before one with more pods.
     """
-    answering = {name: sum(pod.ready for pod in pods) for name, pods in observed.pods.items()}
-    most = max(answering, key=lambda name: (answering[name], name), default="")
-    if not answering.get(most):
+    rejected, name = {one.revision for one in draft.counting()}, observed.resource.metadata.name
+    verdicts = [verdict for version in observed.versions.values() for verdict in version.status.verdicts]
+    proven = {one.revision for one in verdicts if (one.deployment, one.outcome) == (name, "Stable")}
+    answering = {
+        one: ready
+        for one, pods in observed.pods.items()
+        if one not in rejected and (ready := sum(pod.ready for pod in pods))
+    }
+    most = max(answering, key=lambda one: (one in proven, answering[one], one), default=None)
+    if most is None:
         return None
     version = observed.workloads[most]["metadata"]["labels"].get(names.MODEL_VERSION, "")
     return Arm(model_version=version, revision=most, since=observed.now)

@@ -33,6 +33,7 @@ from tests.unit.rollout.world import (
     workloads,
 )
 from upright.api import names
+from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
 from upright.contract import Plan
 from upright.pods.reading import Pod, read
@@ -105,6 +106,27 @@ def test_when_the_stable_pods_fail_as_often_it_is_not_the_version() -> None:
     before = in_canary(since=after(minutes=1))  # the stable pods had failed before it went out
     earlier = {**world, OLD_REVISION: [crashing(9, ready=True, at=NOW)] * 3}
     assert plan(observed(before, pods=earlier, now=after(minutes=2))).status["phase"] == "RolledBack"
+
+
+@pytest.mark.parametrize(("failures", "phase"), [(6, "Progressing"), (50, "RolledBack")])
+def test_one_failure_of_the_only_stable_pod_does_not_excuse_fifty(failures: int, phase: str) -> None:
+    world = {OLD_REVISION: [crashing(3, ready=True)], NEW_REVISION: [crashing(failures, ready=True)]}
+    assert plan(observed(in_canary(replicas=1), pods=world)).status["phase"] == phase
+
+
+@pytest.mark.parametrize(
+    ("restarted", "repairing"),
+    [
+        ({"reason": "Unknown", "exit_code": 255}, False),  # its node was started again, and it loads the model
+        ({"at": LONG_AGO}, False),
+        ({}, True),
+        ({"at": NOW - timedelta(minutes=2, seconds=1)}, True),  # just before it was noticed
+    ],
+)
+def test_what_a_stable_pod_died_of_before_says_nothing_of_why_it_is_not_ready(restarted: Any, repairing: bool) -> None:
+    resource = in_canary(stable={"unreadySince": (NOW - timedelta(minutes=2)).isoformat()})
+    world = {OLD_REVISION: [crashing(1, **restarted)], NEW_REVISION: pods(NEW_REVISION, 1)}
+    assert ("repairing" in plan(observed(resource, pods=world)).status["candidate"]) is repairing
 
 
 def test_that_a_node_was_started_again_is_no_failure() -> None:
@@ -1043,7 +1065,7 @@ def test_a_first_version_that_does_not_answer_makes_way() -> None:
 
 @pytest.mark.parametrize(("answer", "rejected"), [(1, False), (0, True)])
 def test_a_version_whose_pods_are_all_that_answers_is_not_rejected_for_the_others(answer: int, rejected: bool) -> None:
-    refusal = exited(42, '{"reason": "Corrupt", "message": "model.skops is not what it was."}')
+    refusal = exited(REFUSED, '{"reason": "Corrupt", "message": "model.skops is not what it was."}')
     corrupt = read(a_pod("corrupt", ready=False, containers={"serve": refusal}))
     before = observed(beginning(), OLD, pods={OLD_REVISION: [*pods(OLD_REVISION, answer), corrupt]}, now=NOW)
     made = plan(before)
@@ -1059,7 +1081,7 @@ def test_a_version_whose_pods_are_all_that_answers_is_not_rejected_for_the_other
 
 @pytest.mark.parametrize(("stable", "rejected"), [(0, False), (1, True)])
 def test_nor_is_one_that_goes_out_because_nothing_else_answers(stable: int, rejected: bool) -> None:
-    refusal = exited(42, '{"reason": "Corrupt", "message": "model.skops is not what it was."}')
+    refusal = exited(REFUSED, '{"reason": "Corrupt", "message": "model.skops is not what it was."}')
     corrupt = read(a_pod("corrupt", ready=False, containers={"serve": refusal}))
     world = both(2, stable)
     made = plan(observed(in_canary(1), pods={**world, NEW_REVISION: [*world[NEW_REVISION], corrupt]}))

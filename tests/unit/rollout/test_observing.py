@@ -139,6 +139,30 @@ async def test_what_was_orphaned_is_taken_up() -> None:
     assert not made.create
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "serves"),
+    [
+        ([], "churn-2"),
+        ([{"outcome": "Stable", "revision": OLD_REVISION}], "churn-1"),
+        ([{"outcome": "Rejected", "revision": NEW_REVISION, "message": "It fails."}], "churn-1"),
+    ],
+)
+async def test_what_was_stable_is_taken_up_before_what_has_more_pods_and_never_what_was_rejected(
+    verdicts: list[dict[str, str]], serves: str
+) -> None:
+    said = [{"deployment": "churn", "at": NOW.isoformat(), **verdict} for verdict in verdicts]
+    there: list[tuple[ResourceType, Manifest]] = []
+    for version, of, count in ((OLD, OLD_REVISION, 2), (NEW, NEW_REVISION, 3)):
+        orphan = a_workload(serving_old(), owner=None)
+        labels = {names.DEPLOYMENT: "churn", names.REVISION: of, names.MODEL_VERSION: version.metadata.name}
+        orphan["metadata"] |= {"name": f"churn-{of}", "labels": labels}
+        there += [a_version(version, verdicts=said), (names.APPS_DEPLOYMENTS, orphan)]
+        of_ours = {**labels, names.DEPLOYMENT_UID: "uid-of-churn"}
+        there += [(names.PODS, a_pod(f"{of}-{number}", labels=of_ours)) for number in range(count)]
+    found = await seen(a_deployment(NEW.metadata.name), *there)
+    assert plan(found).status["stable"]["modelVersion"] == serves
+
+
 async def test_an_orphaned_workload_that_serves_goes_on_although_another_version_is_wanted_by_now() -> None:
     orphan = a_workload(serving_old(), owner=None)
     pod = a_pod_of("uid-of-churn")

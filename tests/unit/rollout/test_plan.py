@@ -26,6 +26,7 @@ from tests.unit.rollout.world import (
     the_workload,
     then,
 )
+from upright.api.artifact import REFUSED
 from upright.api.deployment import Analysis, Deployment
 from upright.api.model_version import ModelVersionStatus
 from upright.rollout.modes.realtime import template
@@ -253,8 +254,11 @@ def test_a_rejection_is_recorded_before_anything_is_done_so_that_a_crash_forgets
 
 @pytest.mark.parametrize("reason", ["Corrupt", "Missing"])
 def test_a_version_whose_pods_refuse_the_artifact_is_rejected_at_once(reason: str) -> None:
-    refusal = exited(1, f'{{"reason": "{reason}", "message": "model.skops is not what it was."}}')
-    refusing = both(1, ready=False, containers={"serve": refusal})
+    said = f'{{"reason": "{reason}", "message": "model.skops is not what it was."}}'
+    failing = both(1, ready=False, containers={"serve": exited(1, said)})
+    made = plan(observed(in_canary(step_since=None), pods=failing))
+    assert made.status["phase"] == "Progressing", "it could not be read this time"
+    refusing = both(1, ready=False, containers={"serve": exited(REFUSED, said)})
     made = plan(observed(in_canary(step_since=None), pods=refusing))
     assert made.status["phase"] == "RolledBack"
     assert "model.skops is not what it was" in made.status["rejected"][0]["message"]

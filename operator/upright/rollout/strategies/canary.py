@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from upright.api.artifact import Refusal
+from upright.api.artifact import REFUSED, Refusal
 from upright.api.common import format_duration
 from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
@@ -17,6 +17,8 @@ from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject,
 
 _BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
+_AS_OFTEN = 2
+"""A pod that fails at most so many times as often as another one fails as often: chance is coarse with few failures."""
 _EXPECTED, _SCARCE = 40, 20
 """Of so many requests that should have reached the candidate, fewer than one in so many has. Where each request is sent
 anew that has a probability of less than e^-30."""
@@ -89,7 +91,7 @@ def _condemned(facts: Facts) -> Reject | None:
     """What is wrong with it, whatever the time."""
     for pod in () if facts.only_candidate_answers else facts.candidate.pods:
         ended = pod.ended(SERVE)
-        if not pod.ready and ended and ended.exit_code != 0 and (refusal := _refusal(ended.message)):
+        if not pod.ready and ended and ended.exit_code == REFUSED and (refusal := _refusal(ended.message)):
             return Reject("", f"{refusal.message} ({refusal.reason}).")
     if facts.analysis and facts.analysis.verdict == "Rollback":
         return Reject(facts.analysis.metric, facts.analysis.message)
@@ -108,7 +110,9 @@ def _fails_too_often(facts: Facts) -> Reject | None:
     candidate, stable, limit = facts.candidate, facts.stable, facts.spec.rollout.restarts
     if stable is None or candidate.failures < limit or facts.only_candidate_answers:
         return None
-    if stable.failing(since=candidate.arm.since) >= candidate.failing():  # its own pods are no older than it
+    since = candidate.arm.since  # its own pods are no older
+    as_many = stable.failing(since) >= candidate.failing()
+    if as_many and stable.failures_of_failing(since) * _AS_OFTEN >= candidate.failures_of_failing():
         return None  # whatever it is, it is not this version
     failed = (pod.crash for pod in (*candidate.pods, *candidate.lost) if pod.failures)
     crash = next(filter(None, failed), "The reason is not known")
@@ -210,7 +214,8 @@ def _is_broken(stable: ArmFacts, facts: Facts) -> bool:
         return False
     down = facts.now - since
     return down >= facts.spec.rollout.startup_deadline or (
-        down >= _BROKEN_FOR and any(pod.hindrance or pod.crash for pod in pods)
+        down >= _BROKEN_FOR
+        and any((pod.hindrance and not pod.waits) or pod.failed_since(since - _BROKEN_FOR) for pod in pods)
     )
 
 

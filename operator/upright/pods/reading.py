@@ -155,6 +155,11 @@ class Pod:
             if one.ended is not None
         )
 
+    @property
+    def down(self) -> bool:
+        """Whether a container that has failed does not run: most likely the kubelet waits before it starts it again."""
+        return any(container.down and container.failures for container in self.containers)
+
     def ended(self, container: str) -> Termination | None:
         """How a container ended, last time when it runs again."""
         return next((one.ended for one in self.containers if one.name == container), None)

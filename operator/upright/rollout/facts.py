@@ -60,6 +60,11 @@ class ArmFacts:
         """How often containers of its pods have ended otherwise than well, or pods of it have been evicted."""
         return sum(pod.failures for pod in (*self.pods, *self.lost))
 
+    @property
+    def recovered(self) -> bool:
+        """Whether the stable version answers, and has for a minute without interruption if it did not."""
+        return self.ready > 0 and self.arm.unready_since is None
+
     def failing(self, since: datetime | None = None) -> float:
         """The share of its pods that were evicted, or of which a container has failed, since then or ever."""
         lost = sum(pod.failed_since(since) for pod in self.lost)

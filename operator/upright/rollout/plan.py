@@ -88,17 +88,17 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
 
 def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
     """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
-    backup without its status. One that is known to have been stable goes before one with more pods.
+    backup without its status. The one that is known to have been stable last goes before one with more pods.
     """
     rejected, name = {one.revision for one in draft.counting()}, observed.resource.metadata.name
     verdicts = [verdict for version in observed.versions.values() for verdict in version.status.verdicts]
-    proven = {one.revision for one in verdicts if (one.deployment, one.outcome) == (name, "Stable")}
+    stable = {one.revision: one.at.timestamp() for one in verdicts if (one.deployment, one.outcome) == (name, "Stable")}
     answering = {
         one: ready
         for one, pods in observed.pods.items()
         if one not in rejected and (ready := sum(pod.ready for pod in pods))
     }
-    most = max(answering, key=lambda one: (one in proven, answering[one], one), default=None)
+    most = max(answering, key=lambda one: (stable.get(one, 0.0), answering[one], one), default=None)
     if most is None:
         return None
     version = observed.workloads[most]["metadata"]["labels"].get(names.MODEL_VERSION, "")
@@ -185,7 +185,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case strategies.Stay(arm, message, again, held, unmeasured, unseen):
             settling = facts.candidate.ready > facts.candidate.steady(observed.now)
             draft.candidate, draft.progress = arm, message
-            draft.again = min(again, STEADY if settling else LASTING if arm.unready_since else again)
+            recovering = arm.unready_since or (draft.stable and draft.stable.unready_since)
+            draft.again = min(again, STEADY if settling else LASTING if recovering else again)
             draft.held, draft.unmeasured, draft.unseen = held, unmeasured, unseen
         case strategies.Advance(arm, message):
             draft.candidate, draft.progress = arm, message

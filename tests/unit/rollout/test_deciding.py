@@ -46,17 +46,23 @@ STEEP = {"weight": 90, "for": "1h"}
 
 
 def crashing(
-    count: int, *, ready: bool = False, reason: str = "OOMKilled", exit_code: int = 137, at: Any = None
+    count: int,
+    *,
+    ready: bool = False,
+    runs: bool = False,
+    reason: str = "OOMKilled",
+    exit_code: int = 137,
+    at: Any = None,
 ) -> Pod:
     """A pod whose serving container was killed so often, and runs again or waits for it."""
-    pod = a_pod("crashing", ready=ready)
-    state = {"running": {}} if ready else waiting("CrashLoopBackOff", "back-off")
+    pod, runs = a_pod("crashing", ready=ready), runs or ready
+    state = {"running": {}} if runs else waiting("CrashLoopBackOff", "back-off")
     pod["status"]["conditions"][0]["lastTransitionTime"] = NOW.isoformat()
     pod["status"]["containerStatuses"] = [
         {
             "name": "serve",
             "image": "i",
-            "restartCount": count if ready else count - 1,
+            "restartCount": count if runs else count - 1,
             "state": state,
             "lastState": {
                 "terminated": {
@@ -126,6 +132,25 @@ def test_one_failure_of_the_only_stable_pod_does_not_excuse_fifty(failures: int,
 def test_what_a_stable_pod_died_of_before_says_nothing_of_why_it_is_not_ready(restarted: Any, repairing: bool) -> None:
     resource = in_canary(stable={"unreadySince": (NOW - timedelta(minutes=2)).isoformat()})
     world = {OLD_REVISION: [crashing(1, **restarted)], NEW_REVISION: pods(NEW_REVISION, 1)}
+    assert ("repairing" in plan(observed(resource, pods=world)).status["candidate"]) is repairing
+
+
+LATELY = NOW - timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("stable", "repairing"),
+    [
+        ([crashing(1, runs=True, at=LATELY)], False),  # killed once, and it loads the model
+        ([crashing(9, at=LATELY), *pods(OLD_REVISION, 1, ready=False)], False),  # another one is new, and loads it
+        ([crashing(9, at=LATELY), crashing(9, runs=True, at=LATELY)], True),
+    ],
+)
+def test_a_stable_pod_that_runs_may_become_ready_unless_others_fail_and_it_did(
+    stable: list[Pod], repairing: bool
+) -> None:
+    resource = in_canary(stable={"unreadySince": (NOW - timedelta(minutes=2)).isoformat()})
+    world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 1)}
     assert ("repairing" in plan(observed(resource, pods=world)).status["candidate"]) is repairing
 
 
@@ -845,6 +870,34 @@ def test_when_the_stable_version_serves_nothing_the_fix_gets_all_pods_at_once() 
     back = plan(then(begun, made, pods=both(3)))
     assert "repairing" not in back.status["candidate"]
     assert back.status["stable"]["modelVersion"] == "churn-1"
+
+
+@pytest.mark.parametrize(
+    ("stable", "unready_since", "repairing"),
+    [
+        (3, None, False),
+        (1, None, False),  # each keeps the room that the other's last pods wait for
+        (3, LONG_AGO, False),  # its pods have been ready for long by now
+        (0, LONG_AGO, True),
+        (-3, LONG_AGO, True),  # for a moment only, as pods are that crash again and again
+    ],
+)
+def test_a_stable_version_that_answers_again_is_compared_whatever_pods_the_candidate_lacks(
+    stable: int, unready_since: Any, repairing: bool
+) -> None:
+    before = {"unreadySince": unready_since.isoformat()} if unready_since else {}
+    resource = in_canary(step_since=None, stable=before, candidate={"repairing": True, "replicas": 3})
+    answering = pods(OLD_REVISION, abs(stable))
+    if stable < 0:
+        answering = [replace(pod, ready_since=NOW - timedelta(seconds=5)) for pod in answering]
+    for lacking in ([unscheduled()], []):
+        world = {OLD_REVISION: answering, NEW_REVISION: [*pods(NEW_REVISION, 3 - len(lacking)), *lacking]}
+        made = plan(observed(resource, pods=world))
+        if stable or lacking:
+            assert ("repairing" in made.status["candidate"]) is repairing
+            assert made.again is not None
+            assert made.again <= timedelta(minutes=1)
+            assert made.status["stable"]["modelVersion"] == "churn-1"
 
 
 @pytest.mark.parametrize("trouble", ["", "0/3 nodes are available"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.builders import DEFAULTS, NOW, AWorld, a_deployment, a_model_version, a_pod, as_stored, metadata
-from tests.unit.rollout.world import NEW, NEW_REVISION, OLD, OLD_REVISION, condition, serving_old
+from tests.unit.rollout.world import LONG_AGO, NEW, NEW_REVISION, OLD, OLD_REVISION, condition, serving_old
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
@@ -144,10 +144,17 @@ async def test_what_was_orphaned_is_taken_up() -> None:
     [
         ([], "churn-2"),
         ([{"outcome": "Stable", "revision": OLD_REVISION}], "churn-1"),
+        (
+            [
+                {"outcome": "Stable", "revision": OLD_REVISION},
+                {"outcome": "Stable", "revision": NEW_REVISION, "at": LONG_AGO.isoformat()},  # on its way out again
+            ],
+            "churn-1",
+        ),
         ([{"outcome": "Rejected", "revision": NEW_REVISION, "message": "It fails."}], "churn-1"),
     ],
 )
-async def test_what_was_stable_is_taken_up_before_what_has_more_pods_and_never_what_was_rejected(
+async def test_what_was_stable_last_is_taken_up_before_what_has_more_pods_and_never_what_was_rejected(
     verdicts: list[dict[str, str]], serves: str
 ) -> None:
     said = [{"deployment": "churn", "at": NOW.isoformat(), **verdict} for verdict in verdicts]

@@ -59,6 +59,11 @@ class Canary:
             nothing = "spec.replicas is 0: no pod can be compared, and the rollout waits."
             none = {"unready_since": None, "lacking_since": None, "ready_since": None}
             return Stay(_standing(arm, now, **none), nothing, _NOW_AND_THEN)
+        if arm.repairing and stable and stable.recovered:  # whatever its own pods lack: it needs fewer from now on
+            again = f"{stable.arm.model_version} answers again, and the versions are compared."
+            return Advance(
+                _standing(arm, now, repairing=None, step_spent=None, lacking_since=None, ready_since=None), again
+            )
         wanted = self.shape(facts).candidate
         if candidate.ready < wanted and (late := _late(facts, wanted)) is not None:
             return late
@@ -70,7 +75,7 @@ class Canary:
         if stable is None:
             return Promote()
         if arm.repairing:
-            return _repair(facts, arm)
+            return _repair(facts, arm, stable)
         if not arm.finishing and not spec.paused and _is_broken(stable, facts):
             return Advance(
                 _standing(arm, now, repairing=True, unready_since=None, ready_since=None),
@@ -208,26 +213,24 @@ def _incomplete(facts: Facts, said: str) -> Finding:
 
 
 def _is_broken(stable: ArmFacts, facts: Facts) -> bool:
-    """Whether it does not answer, and will not by itself: one that starts, or waits for room, may."""
+    """Whether it does not answer, and will not by itself: pods that load the model, or wait for the cluster, may. What
+    they died of before, or with their node, says nothing.
+    """
     since, pods = stable.arm.unready_since, [pod for pod in stable.pods if not pod.unscheduled]
     if stable.ready or since is None or (stable.lacks_room and not pods):
         return False
+    begun = [pod for pod in pods if not pod.waits]
+    failing = [pod for pod in begun if pod.hindrance or pod.failed_since(since - _BROKEN_FOR)]
+    fails = len(failing) == len(begun) and any(pod.hindrance or pod.down for pod in failing)
     down = facts.now - since
-    return down >= facts.spec.rollout.startup_deadline or (
-        down >= _BROKEN_FOR
-        and any((pod.hindrance and not pod.waits) or pod.failed_since(since - _BROKEN_FOR) for pod in pods)
-    )
+    return down >= facts.spec.rollout.startup_deadline or (down >= _BROKEN_FOR and fails)
 
 
-def _repair(facts: Facts, arm: Arm) -> Decision:
-    """All its pods are ready, and the stable version serves nothing; or does again, and is compared with it."""
-    stable = facts.stable
-    if stable and stable.ready >= facts.spec.replicas:
-        again = f"{stable.arm.model_version} answers again, and the versions are compared."
-        return Advance(arm.model_copy(update={"repairing": None, "step_spent": None}), again)
-    if stable and stable.ready:
+def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
+    """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only."""
+    if stable.ready:
         return Stay(arm, f"{stable.ready} pods of {stable.arm.model_version} answer again.", STEADY)
-    return _take_over(facts, arm, f"No pod of {stable.arm.model_version if stable else 'another version'} answers")
+    return _take_over(facts, arm, f"No pod of {stable.arm.model_version} answers")
 
 
 def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:

@@ -258,6 +258,11 @@ class Arm(Resource):
     lacking_since: datetime | None = Field(
         None, description="Candidate only: since when the cluster has not made or started all its pods."
     )
+    stable_failures: int | None = Field(
+        None,
+        description="Candidate only: how often those pods of the stable version had failed when it went out that are "
+        "still there; empty when they had not.",
+    )
     repairing: bool | None = Field(
         None, description="Candidate only: it gets all pods because the stable version serves nothing."
     )

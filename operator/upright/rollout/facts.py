@@ -70,10 +70,12 @@ class ArmFacts:
         lost = sum(pod.failed_since(since) for pod in self.lost)
         return (lost + sum(pod.failed_since(since) for pod in self.pods)) / max(1, lost + len(self.pods))
 
-    def failures_of_failing(self, since: datetime | None = None) -> float:
-        """How often each of those pods has failed, on average: ever, since the kubelet does not tell when."""
-        failing = [pod.failures for pod in (*self.pods, *self.lost) if pod.failed_since(since)]
-        return sum(failing) / max(1, len(failing))
+    def failures_of_failing(self, since: datetime | None = None, before: int = 0) -> float:
+        """How often each of those pods has failed since then, on average. `before`: how often all had before; the
+        kubelet tells only of the last time when it was.
+        """
+        failing = sum(pod.failed_since(since) for pod in (*self.pods, *self.lost))
+        return (self.failures - before) / failing if failing else 0.0
 
     @property
     def trouble(self) -> str:

@@ -133,12 +133,14 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
         return
     if version is None or target is None:
         return
+    stable = statuses.arm_facts(observed, draft.stable)
     draft.candidate = Arm(
         model_version=version.metadata.name,
         revision=target,
         since=observed.now,
         step=0,
         unready_since=observed.now,
+        stable_failures=(stable.failures or None) if stable else None,
     )
     draft.analysis = None
 
@@ -180,6 +182,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             )
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         draft.stable = _watched(stable, observed.now)
+        still = min(candidate.stable_failures or 0, stable.failures)  # fewer when pods of it are there no more
+        candidate = candidate.model_copy(update={"stable_failures": still or None})
     facts = _facts(observed, draft, candidate)
     match strategies.strategy_of(spec.rollout.strategy).decide(facts):
         case strategies.Stay(arm, message, again, held, unmeasured, unseen):

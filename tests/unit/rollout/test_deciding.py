@@ -120,6 +120,25 @@ def test_one_failure_of_the_only_stable_pod_does_not_excuse_fifty(failures: int,
     assert plan(observed(in_canary(replicas=1), pods=world)).status["phase"] == phase
 
 
+def test_what_stable_pods_had_failed_before_the_candidate_excuses_nothing() -> None:
+    leaky = observed(serving_old(replicas=1), pods={OLD_REVISION: [crashing(100, ready=True)]})
+    made = plan(leaky)
+    assert made.status["candidate"]["stableFailures"] == 100
+    begun = then(leaky, made)
+
+    def later(stable: int, candidate: int) -> Plan:
+        world = {OLD_REVISION: [crashing(stable, ready=True)], NEW_REVISION: [crashing(candidate, ready=True)]}
+        return plan(replace(begun, pods=world, workloads=workloads(begun.resource)))
+
+    assert later(101, 6).status["phase"] == "RolledBack"
+    assert later(103, 6).status["phase"] == "Progressing"
+    replaced = later(0, 1)  # by another pod, which counts from its beginning
+    assert "stableFailures" not in replaced.status["candidate"]
+    world = {OLD_REVISION: [crashing(3, ready=True)], NEW_REVISION: [crashing(6, ready=True)]}
+    again = replace(then(begun, replaced), pods=world, workloads=workloads(begun.resource))
+    assert plan(again).status["phase"] == "Progressing"
+
+
 @pytest.mark.parametrize(
     ("restarted", "repairing"),
     [

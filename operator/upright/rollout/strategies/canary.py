@@ -115,9 +115,9 @@ def _fails_too_often(facts: Facts) -> Reject | None:
     candidate, stable, limit = facts.candidate, facts.stable, facts.spec.rollout.restarts
     if stable is None or candidate.failures < limit or facts.only_candidate_answers:
         return None
-    since = candidate.arm.since  # its own pods are no older
+    since, before = candidate.arm.since, candidate.arm.stable_failures or 0  # its own pods are no older
     as_many = stable.failing(since) >= candidate.failing()
-    if as_many and stable.failures_of_failing(since) * _AS_OFTEN >= candidate.failures_of_failing():
+    if as_many and stable.failures_of_failing(since, before) * _AS_OFTEN >= candidate.failures_of_failing():
         return None  # whatever it is, it is not this version
     failed = (pod.crash for pod in (*candidate.pods, *candidate.lost) if pod.failures)
     crash = next(filter(None, failed), "The reason is not known")

@@ -169,6 +169,8 @@ def test_the_operator_needs_no_more_than_the_chart_grants(
                 control_plane.kubectl("apply", f"--namespace={namespace}", "--filename=-", input=json.dumps(whole))
             running.settled()
             assert running.writes()
-            assert not [key for key in running.requests() if key[2] == "403"]
+            # In a namespace that is being deleted, as those of other tests are, nothing can be made: no lack of rights.
+            assert not [key for key in running.requests() if key[2] == "403" and key[0] in {"get", "list", "watch"}]
+            assert 'result="Forbidden"' not in running.get("/metrics")[1]
     finally:
         control_plane.helm("uninstall", "upright", f"--namespace={namespace}")

@@ -66,6 +66,8 @@ class Container:
     """It does not run now, and did before."""
     completed: bool
     """An init container that has done its work: how often it had to try says nothing any more."""
+    serves: bool
+    """Requests come to it, so that it never ends well."""
 
     @property
     def unpullable(self) -> bool:
@@ -85,10 +87,15 @@ class Container:
 
     @property
     def failures(self) -> int:
-        """How often its process has ended otherwise than well, as far as the kubelet still tells."""
-        if self.completed or self.ended is None or (self.ended.exit_code == 0 and self.restarts == 0):
-            return 0
-        return self.restarts + (1 if self.down and self.ended.exit_code != 0 else 0)
+        """How often its process has ended otherwise than well, as far as the kubelet still tells: how, of the last time
+        alone.
+        """
+        return 0 if self.completed or not self.failed else self.restarts + (1 if self.down else 0)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than well, now or the last time."""
+        return self.ended is not None and (self.ended.exit_code != 0 or self.serves)
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,7 @@ class Pod:
         """
         if self.phase == "Failed" and any(self.why):
             return f"Pod {self.name} was refused or ended by its node ({self.why[0]}): {self.why[1].strip(' .')}"
-        ended = [(one, one.ended) for one in self.containers if one.ended and one.ended.exit_code != 0]
+        ended = [(one, one.ended) for one in self.containers if one.ended and one.failed]
         if not ended:
             return None
         container, last = max(ended, key=lambda pair: pair[1].at.timestamp() if pair[1].at else 0.0)
@@ -222,6 +229,7 @@ def read(manifest: Manifest) -> Pod:
     }
     created = _time(meta["creationTimestamp"])
     begun = _begun(status, created)
+    serving, port = _port(spec)
     return Pod(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -243,10 +251,10 @@ def read(manifest: Manifest) -> Pod:
         ),
         address=status.get("podIP", ""),
         host_network=bool(spec.get("hostNetwork")),
-        port=_port(spec),
+        port=port,
         containers=(
-            *(_container(one, images, init=True) for one in status.get("initContainerStatuses", ())),
-            *(_container(one, images) for one in status.get("containerStatuses", ())),
+            *(_container(one, images, serving, init=True) for one in status.get("initContainerStatuses", ())),
+            *(_container(one, images, serving) for one in status.get("containerStatuses", ())),
         ),
         unscheduled=(
             scheduled.get("message") or scheduled.get("reason") or "no reason given"
@@ -282,7 +290,7 @@ def _begun(status: Manifest, created: datetime) -> datetime | None:
     return min(starts) if starts else created if begun or status.get("phase") == "Running" else None
 
 
-def _container(status: Manifest, images: Mapping[str, str | None], *, init: bool = False) -> Container:
+def _container(status: Manifest, images: Mapping[str, str | None], serving: str, *, init: bool = False) -> Container:
     state = status.get("state") or {}
     waiting = state.get("waiting")
     ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
@@ -305,12 +313,14 @@ def _container(status: Manifest, images: Mapping[str, str | None], *, init: bool
         started=_time(running["startedAt"]) if (running := state.get("running") or {}).get("startedAt") else None,
         down=bool(ended) and "running" not in state,
         completed=init and (state.get("terminated") or {}).get("exitCode") == 0,
+        serves=status["name"] == serving,
     )
 
 
-def _port(spec: Manifest) -> int:
-    ports = [port for container in spec.get("containers", ()) for port in container.get("ports", ())]
-    return next((int(port["containerPort"]) for port in ports if port.get("name") == HTTP_PORT), 80)
+def _port(spec: Manifest) -> tuple[str, int]:
+    """Which container answers requests, and where."""
+    ports = [(one.get("name", ""), port) for one in spec.get("containers", ()) for port in one.get("ports", ())]
+    return next(((name, int(port["containerPort"])) for name, port in ports if port.get("name") == HTTP_PORT), ("", 80))
 
 
 def _time(text: str) -> datetime:

@@ -291,7 +291,8 @@ def _pods(
 ) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, Sequence[Pod]], Sequence[str]]:
     """The pods of our workloads; those of them that have failed; and the names of other pods.
 
-    One of the candidate's that is older than its workload is of an earlier attempt.
+    One of the candidate's that is older than both it and its workload is of an earlier attempt. One that is only older
+    than its workload, which was made again, has been taken over by it.
     """
     meta, candidate = resource.metadata, resource.status.candidate
     pods: dict[str, list[Pod]] = {name: [] for name in workloads}
@@ -307,7 +308,8 @@ def _pods(
             names.DEPLOYMENT_UID
         )
         if ours and candidate and revision_name == candidate.revision:
-            ours = pod.created >= datetime.fromisoformat(workload["creationTimestamp"])
+            made = datetime.fromisoformat(workload["creationTimestamp"])
+            ours = pod.created >= min(made, candidate.since.replace(microsecond=0))
         if ours:
             (lost if pod.phase == "Failed" else pods)[revision_name].append(pod)
         elif pod.phase != "Failed":

@@ -104,6 +104,22 @@ def test_a_sidecar_that_fails_counts_too() -> None:
     assert "'mesh'" in made.status["rejected"][0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("container", "exit_code", "phase"),
+    [("refresh", 0, "Progressing"), ("refresh", 1, "RolledBack"), ("serve", 0, "RolledBack")],
+)
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_container_that_ends_well_has_not_failed_unless_it_should_serve(
+    container: str, exit_code: int, phase: str, ready: bool
+) -> None:
+    ended = {"name": container, "restartCount": 3, "lastState": exited(exit_code)}
+    state = {"running": {}} if ready else exited(exit_code)
+    [pod] = pods(NEW_REVISION, 1, containerStatuses=[{**ended, "image": "i", "state": state}])
+    made = plan(observed(in_canary(), pods={OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [pod]}))
+    assert made.status["phase"] == phase
+    assert all(f"with exit code {exit_code} " in one["message"] for one in made.status["rejected"])
+
+
 def test_when_the_stable_pods_fail_as_often_it_is_not_the_version() -> None:
     world = {OLD_REVISION: [crashing(9, ready=True)] * 3, NEW_REVISION: [crashing(5, ready=True)]}
     assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"

@@ -179,12 +179,26 @@ async def test_an_orphaned_workload_that_serves_goes_on_although_another_version
     assert not [target for target in made.delete if target.type == names.APPS_DEPLOYMENTS]
 
 
-async def test_pods_of_an_earlier_attempt_do_not_count_for_the_candidate() -> None:
-    status = {"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat()}}
-    owned = a_workload(serving_old())
-    dying = a_pod_of("uid-of-churn", created="2026-11-22T10:59:59Z")
-    found = await seen(a_deployment("churn-1", status=status), (names.APPS_DEPLOYMENTS, owned), (names.PODS, dying))
-    assert not found.pods[OLD_REVISION]
+@pytest.mark.parametrize(
+    ("since", "workload", "pod", "counts"),
+    [
+        ("10:59:58.7", "10:59:59", "11:00:00", True),
+        ("10:59:58.7", "10:59:59", "10:59:50", False),  # of an earlier attempt
+        ("10:59:58.7", "11:30:00", "10:59:58", True),  # the workload was made again, and has taken over its pods
+        ("10:59:58.7", "11:30:00", "10:59:50", False),
+        ("11:05:00", "10:59:59", "11:00:00", True),  # the operator's clock is ahead
+    ],
+)
+async def test_pods_of_an_earlier_attempt_do_not_count_for_the_candidate(
+    since: str, workload: str, pod: str, counts: bool
+) -> None:
+    day = "2026-11-22T{}Z".format
+    status = {"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": day(since)}}
+    owned = a_workload(serving_old(), created=day(workload))
+    theirs = a_pod_of("uid-of-churn", created=day(pod))
+    found = await seen(a_deployment("churn-1", status=status), (names.APPS_DEPLOYMENTS, owned), (names.PODS, theirs))
+    assert bool(found.pods[OLD_REVISION]) is counts
+    assert bool(found.strangers) is not counts
 
 
 # What is ours is put back

@@ -94,8 +94,8 @@ def test_whatever_fails_the_end_is_right_and_nothing_was_written_twice(
     ):
         until(running.leads, "it leads", 60)
         proxy.fault = chaos
-        proxy.cut_watches()
         for version in range(MOST_ROUNDS):
+            proxy.cut_watches()
             apply(control_plane, namespace, [a_toy(number, version) for number in range(TOYS)])
             if version >= FEWEST_ROUNDS and set(chaos.kinds) >= EACH:
                 break

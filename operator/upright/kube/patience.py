@@ -6,6 +6,7 @@ watch has nothing better to do than to try again: this middleware stands between
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -25,6 +26,9 @@ from upright.kube.places import Place
 FIRST_DELAY = 0.5
 ANSWER_TIMEOUT = 60.0
 """Seconds until an answer begins. That of a watch does at once, even if nothing happens."""
+REFUSAL_TIMEOUT = 5.0
+LONGEST_REFUSAL = 64 * 1024
+"""Seconds and bytes for the words of a refusal: those of the API server are few."""
 UNHEARD_OF = 300.0
 """A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
 NOTHING = {"fieldSelector": "metadata.name=what-is-there-is-listed-by-ourselves"}
@@ -140,11 +144,20 @@ def _to_be_repeated(status: int, place: Place | None) -> bool:
 
 
 async def _refusal(response: aiohttp.ClientResponse, place: Place | None) -> str:
+    """Why it was refused, in a sentence; empty of what is no watch. Whatever a proxy says instead, and however."""
     if place is None:
         return ""
-    text = await response.text()
+    content = b""
+    with contextlib.suppress(TimeoutError, OSError, aiohttp.ClientError):  # then the status has to do
+        async with asyncio.timeout(REFUSAL_TIMEOUT):
+            async for part in response.content.iter_any():
+                content += part
+                if len(content) > LONGEST_REFUSAL:
+                    break
+    text = content.decode(errors="replace")
     try:
         answer = json.loads(text)
-    except ValueError:
-        answer = {"message": text[:200]}
-    return f"{refusal('watch', place.type, place.namespace, '', '', response.status, answer)}."
+    except (ValueError, RecursionError):
+        answer = None
+    said = answer if isinstance(answer, dict) else {"message": text[:200]}
+    return f"{refusal('watch', place.type, place.namespace, '', '', response.status, said)}."

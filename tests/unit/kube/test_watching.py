@@ -145,6 +145,12 @@ FAULTS: dict[str, Callable[[], web.StreamResponse]] = {
         429, "b", {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}
     ),
     "a proxy answers for the server": lambda: web.Response(status=502, text="<html>Bad Gateway</html>"),
+    "a proxy answers in another encoding": lambda: web.Response(
+        status=503, body="Dienst nicht verfügbar".encode("latin1")
+    ),
+    "a proxy answers with much": lambda: web.Response(status=503, body=b"x" * 2**20),
+    "a proxy answers with what is no object": lambda: web.Response(status=503, body=b"[" * 5000 + b"]" * 5000),
+    "an answer breaks off": lambda: web.Response(status=500, text="half", headers={"Content-Encoding": "gzip"}),
 }
 
 

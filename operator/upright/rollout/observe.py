@@ -4,16 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from upright.api import names
 from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment, Rejection
-from upright.api.indexes import VERSIONS_BY_MODEL, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
 from upright.pods.reading import Pod, read
+from upright.rollout import following
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.modes.realtime import template
 from upright.rollout.revision import revision
@@ -70,24 +68,24 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     resource = Deployment.model_validate(manifest)
     meta, status = resource.metadata, resource.status
     rejected = list(filter(_counts, status.rejected))
-    wanted = _wanted(resource, world, rejected)
+    wanted = following.wanted(resource, world, rejected)
     versions = {
         name: version
         for name in (arm.model_version for arm in (status.stable, status.candidate) if arm)
-        if (version := _known(world, meta.namespace, name))
+        if (version := following.known(world, meta.namespace, name))
     }
     fallback = None
     if wanted:
         versions[wanted.metadata.name] = wanted
-        rejected += _rejected_before(resource, wanted)
+        rejected += following.rejected_before(resource, wanted)
         if status.stable is None:
-            fallback = _served_last(resource, wanted, world, rejected)
+            fallback = following.served_last(resource, wanted, world, rejected)
     if fallback:
         versions[fallback.metadata.name] = fallback
     workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
     if status.stable is None and status.candidate is None:  # what serves all the same
         served = {str(one["metadata"]["labels"].get(names.MODEL_VERSION)) for one in workloads.values()}
-        versions |= {name: version for name in served if (version := _known(world, meta.namespace, name))}
+        versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
     records = _ours(names.CONTROLLER_REVISIONS, resource, world)
     pods, lost, strangers = _pods(resource, workloads, world)
     services, taken = await _services(resource, world)
@@ -98,8 +96,8 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         wanted=wanted,
         versions=versions,
         rejected=rejected,
-        passed_over=_passed_over(resource, wanted, world, rejected) if wanted else None,
-        waiting=_waiting(resource, world, rejected),
+        passed_over=following.passed_over(resource, wanted, world, rejected) if wanted else None,
+        waiting=following.waiting(resource, wanted, world, rejected),
         fallback=fallback.metadata.name if fallback else None,
         workloads=workloads,
         records=records,
@@ -116,155 +114,6 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
 
 def _counts(rejection: Rejection) -> bool:
     return rejection.retried is None
-
-
-def _wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
-    """The version that is asked for: the named one, or the newest that can be served and was not rejected. Somebody who
-    asks for another try means the newest, rejected or not.
-    """
-    spec = resource.spec
-    if spec.model_version:
-        named, stable = _version(world, resource.metadata.namespace, spec.model_version), resource.status.stable
-        return named or (_serving(resource, world) if stable and stable.model_version == spec.model_version else None)
-    return _under_way(resource, world) or _newest(resource, world, rejected)
-
-
-def _waiting(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> str | None:
-    going = None if resource.spec.model_version else _under_way(resource, world)
-    newest = _newest(resource, world, rejected) if going else None
-    if going is None or newest is None:
-        return None
-    both = {going.metadata.name, newest.metadata.name}
-    newer = (one.name for one, _ in newest_first(world, going.metadata.namespace, going.spec.model) if one.name in both)
-    return name if (name := next(newer, None)) != going.metadata.name else None
-
-
-def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
-    """The version of a followed model that would go out now, were none under way."""
-    spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
-    if spec.latest is None:
-        return None
-    gone = stable is not None and _known(world, namespace, stable.model_version) is None
-    for one, at in newest_first(world, namespace, spec.latest.model):
-        if stable and one.name == stable.model_version:
-            break  # never back to an older one by itself
-        version = _version(world, namespace, one.name) if one.ready else None
-        if version is None:
-            continue
-        if stable and gone and at <= stable.since:
-            return None  # the one that serves is no more, and this one may be older
-        if resource.wants_retry or _rejection(resource, version, rejected) is None:
-            return version
-    return _serving(resource, world)
-
-
-def _serving(resource: Deployment, world: World) -> ModelVersion | None:
-    """The stable version. One that is being deleted goes on as it serves, and not with another serving spec."""
-    arm, namespace = resource.status.stable, resource.metadata.namespace
-    known = _known(world, namespace, arm.model_version) if arm else None
-    if arm is None or known is None or revision(known, resource.spec.serving) == arm.revision:
-        return known
-    return _version(world, namespace, arm.model_version)
-
-
-def _passed_over(
-    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
-) -> Rejection | None:
-    """The rejection of the newest version of a followed model, unless that is the wanted one."""
-    spec = resource.spec
-    if spec.model_version or spec.latest is None:
-        return None
-    namespace = resource.metadata.namespace
-    for one, _ in newest_first(world, namespace, spec.latest.model):
-        if one.name == wanted.metadata.name:
-            break
-        if one.ready and (version := _version(world, namespace, one.name)):
-            return _rejection(resource, version, rejected)
-    return None
-
-
-def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
-    """The candidate of a followed model whose pods have been ready, and which nothing holds: it goes on to its end
-    whatever is made meanwhile. Else versions that come faster than the steps would end each other for ever.
-    Any candidate stays while paused, since nothing could go out in its place.
-    """
-    spec, status, arm = resource.spec, resource.status, resource.status.candidate
-    held = any(one.type == "Stalled" for one in status.conditions)
-    if arm is None or arm.leaving or spec.latest is None or resource.wants_retry:
-        return None
-    begun = arm.step or arm.step_since or arm.step_spent is not None or arm.finishing or arm.repairing
-    if not spec.paused and (held or not begun):
-        return None
-    version = _version(world, resource.metadata.namespace, arm.model_version)
-    if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:
-        return None
-    return version if revision(version, spec.serving) == arm.revision else None
-
-
-def _rejection(resource: Deployment, version: ModelVersion, rejected: Sequence[Rejection]) -> Rejection | None:
-    """Why a version, as it would be served now, counts as rejected; None when it does not."""
-    mine = revision(version, resource.spec.serving)
-    return next((one for one in (*rejected, *_rejected_before(resource, version)) if one.revision == mine), None)
-
-
-def _rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rejection]:
-    """What the version remembers of Deployments of this name, but for what this one has since decided otherwise."""
-    own = {one.revision for one in resource.status.rejected}
-    return [
-        Rejection(
-            model_version=version.metadata.name,
-            revision=verdict.revision,
-            at=verdict.at,
-            metric=verdict.metric,
-            message=verdict.message,
-        )
-        for verdict in version.status.verdicts
-        if verdict.deployment == resource.metadata.name
-        and verdict.outcome == "Rejected"
-        and verdict.revision not in own
-    ]
-
-
-def _served_last(
-    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
-) -> ModelVersion | None:
-    """A Deployment that was made anew, with a version that had been rejected: which one served before? None when that
-    one, as it would be served now, was rejected, too: it may be what is served that is wrong, or how, and then no other
-    model is any better.
-    """
-    mine = revision(wanted, resource.spec.serving)
-    if not any(one.revision == mine for one in _rejected_before(resource, wanted)):
-        return None
-    namespace = resource.metadata.namespace
-    known = [
-        (verdict.at, version)
-        for one in world.indexed(VERSIONS_BY_MODEL, namespace, wanted.spec.model)
-        if one.ready and (version := _version(world, namespace, one.name))
-        for verdict in version.status.verdicts
-        if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
-    ]
-    last = max(known, key=lambda one: one[0], default=(None, None))[1]
-    return None if last is None or _rejection(resource, last, rejected) else last
-
-
-def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
-    """The version, to be brought out: one that is being deleted counts as gone."""
-    manifest = world.get(names.MODEL_VERSIONS, namespace, name)
-    return _readable(manifest) if manifest and not names.is_going(manifest) else None
-
-
-def _known(world: World, namespace: str, name: str) -> ModelVersion | None:
-    """The version, also while it is being deleted."""
-    manifest = world.get(names.MODEL_VERSIONS, namespace, name)
-    return _readable(manifest) if manifest else None
-
-
-def _readable(manifest: Manifest) -> ModelVersion | None:
-    """The version; None when it was written for a newer Upright. That is its own trouble, and told on it."""
-    try:
-        return ModelVersion.model_validate(manifest)
-    except ValidationError:
-        return None
 
 
 def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, Manifest]:

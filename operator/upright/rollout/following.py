@@ -1,0 +1,166 @@
+"""Which version does a Deployment ask for? What it follows, what is under way, and what counts as rejected."""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from upright.api import names
+from upright.api.deployment import Deployment, Rejection
+from upright.api.indexes import VERSIONS_BY_MODEL, newest_first
+from upright.api.model_version import ModelVersion
+from upright.contract import Manifest, World
+from upright.rollout.revision import revision
+
+
+def wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
+    """The version that is asked for: the named one, or the newest that can be served and was not rejected. Somebody who
+    asks for another try means the newest, rejected or not.
+    """
+    spec = resource.spec
+    if spec.model_version:
+        named, stable = _version(world, resource.metadata.namespace, spec.model_version), resource.status.stable
+        return named or (_serving(resource, world) if stable and stable.model_version == spec.model_version else None)
+    return _under_way(resource, world) or _newest(resource, world, rejected)
+
+
+def waiting(
+    resource: Deployment, wanted: ModelVersion | None, world: World, rejected: Sequence[Rejection]
+) -> str | None:
+    """The newest version of a followed model, where the wanted one is another, which is under way and older."""
+    if resource.spec.model_version or wanted is None or resource.status.candidate is None:
+        return None
+    newest = _newest(resource, world, rejected)
+    if newest is None or newest.metadata.name == wanted.metadata.name:
+        return None
+    both = {wanted.metadata.name, newest.metadata.name}
+    order = newest_first(world, wanted.metadata.namespace, wanted.spec.model)
+    first = next((one.name for one, _ in order if one.name in both), None)
+    return first if first != wanted.metadata.name else None
+
+
+def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
+    """The version of a followed model that would go out now, were none under way."""
+    spec, namespace, stable = resource.spec, resource.metadata.namespace, resource.status.stable
+    if spec.latest is None:
+        return None
+    gone = stable is not None and known(world, namespace, stable.model_version) is None
+    for one, at in newest_first(world, namespace, spec.latest.model):
+        if stable and one.name == stable.model_version:
+            break  # never back to an older one by itself
+        version = _version(world, namespace, one.name) if one.ready else None
+        if version is None:
+            continue
+        if stable and gone and at <= stable.since:
+            return None  # the one that serves is no more, and this one may be older
+        if resource.wants_retry or _rejection(resource, version, rejected) is None:
+            return version
+    return _serving(resource, world)
+
+
+def _serving(resource: Deployment, world: World) -> ModelVersion | None:
+    """The stable version. One that is being deleted goes on as it serves, and not with another serving spec."""
+    arm, namespace = resource.status.stable, resource.metadata.namespace
+    found = known(world, namespace, arm.model_version) if arm else None
+    if arm is None or found is None or revision(found, resource.spec.serving) == arm.revision:
+        return found
+    return _version(world, namespace, arm.model_version)
+
+
+def passed_over(
+    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
+) -> Rejection | None:
+    """The rejection of the newest version of a followed model, unless that is the wanted one."""
+    spec = resource.spec
+    if spec.model_version or spec.latest is None:
+        return None
+    namespace = resource.metadata.namespace
+    for one, _ in newest_first(world, namespace, spec.latest.model):
+        if one.name == wanted.metadata.name:
+            break
+        if one.ready and (version := _version(world, namespace, one.name)):
+            return _rejection(resource, version, rejected)
+    return None
+
+
+def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
+    """The candidate of a followed model whose pods have been ready, and which nothing holds: it goes on to its end
+    whatever is made meanwhile. Else versions that come faster than the steps would end each other for ever.
+    Any candidate stays while paused, since nothing could go out in its place.
+    """
+    spec, status, arm = resource.spec, resource.status, resource.status.candidate
+    held = any(one.type == "Stalled" for one in status.conditions)
+    if arm is None or arm.leaving or spec.latest is None or resource.wants_retry:
+        return None
+    begun = arm.step or arm.step_since or arm.step_spent is not None or arm.finishing or arm.repairing
+    if not spec.paused and (held or not begun):
+        return None
+    version = _version(world, resource.metadata.namespace, arm.model_version)
+    if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:
+        return None
+    return version if revision(version, spec.serving) == arm.revision else None
+
+
+def _rejection(resource: Deployment, version: ModelVersion, rejected: Sequence[Rejection]) -> Rejection | None:
+    """Why a version, as it would be served now, counts as rejected; None when it does not."""
+    mine = revision(version, resource.spec.serving)
+    return next((one for one in (*rejected, *rejected_before(resource, version)) if one.revision == mine), None)
+
+
+def rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rejection]:
+    """What the version remembers of Deployments of this name, but for what this one has since decided otherwise."""
+    own = {one.revision for one in resource.status.rejected}
+    return [
+        Rejection(
+            model_version=version.metadata.name,
+            revision=verdict.revision,
+            at=verdict.at,
+            metric=verdict.metric,
+            message=verdict.message,
+        )
+        for verdict in version.status.verdicts
+        if verdict.deployment == resource.metadata.name
+        and verdict.outcome == "Rejected"
+        and verdict.revision not in own
+    ]
+
+
+def served_last(
+    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
+) -> ModelVersion | None:
+    """A Deployment that was made anew, with a version that had been rejected: which one served before? None when that
+    one, as it would be served now, was rejected, too: it may be what is served that is wrong, or how, and then no other
+    model is any better.
+    """
+    mine = revision(wanted, resource.spec.serving)
+    if not any(one.revision == mine for one in rejected_before(resource, wanted)):
+        return None
+    namespace = resource.metadata.namespace
+    served = [
+        (verdict.at, version)
+        for one in world.indexed(VERSIONS_BY_MODEL, namespace, wanted.spec.model)
+        if one.ready and (version := _version(world, namespace, one.name))
+        for verdict in version.status.verdicts
+        if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
+    ]
+    last = max(served, key=lambda one: one[0], default=(None, None))[1]
+    return None if last is None or _rejection(resource, last, rejected) else last
+
+
+def _version(world: World, namespace: str, name: str) -> ModelVersion | None:
+    """The version, to be brought out: one that is being deleted counts as gone."""
+    manifest = world.get(names.MODEL_VERSIONS, namespace, name)
+    return _readable(manifest) if manifest and not names.is_going(manifest) else None
+
+
+def known(world: World, namespace: str, name: str) -> ModelVersion | None:
+    """The version, also while it is being deleted."""
+    manifest = world.get(names.MODEL_VERSIONS, namespace, name)
+    return _readable(manifest) if manifest else None
+
+
+def _readable(manifest: Manifest) -> ModelVersion | None:
+    """The version; None when it was written for a newer Upright. That is its own trouble, and told on it."""
+    try:
+        return ModelVersion.model_validate(manifest)
+    except ValidationError:
+        return None

@@ -76,9 +76,9 @@ def owner_reference(kind: str, owner: Metadata) -> dict[str, Any]:
     }
 
 
-def taken_up_by(kind: str, owner: Metadata, manifest: Mapping[str, Any]) -> list[Any]:
-    """The owner references of an object that nobody controls, once this owner does: others stay."""
-    return [*(manifest["metadata"].get("ownerReferences") or ()), owner_reference(kind, owner)]
+def taken_up_by(owner: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Any]:
+    """The owner references of an object that nobody controls, once this owner (as a reference) does: others stay."""
+    return [*(manifest["metadata"].get("ownerReferences") or ()), owner]
 
 
 FIELD_MANAGER = "upright"

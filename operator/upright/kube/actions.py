@@ -245,7 +245,7 @@ class Actions:
         return found
 
     async def _take_up(self, type: ResourceType, existing: Manifest, owner: Mapping[str, Any]) -> None:
-        owners = [*(meta(existing).get("ownerReferences") or ()), owner]
+        owners = names.taken_up_by(owner, existing)
         change = {"resourceVersion": meta(existing)["resourceVersion"], "ownerReferences": owners}
         target = reference(type, existing)
         await self._existing(target, self._client.merge(target, {"metadata": change}))

@@ -94,7 +94,7 @@ def _keep(
         made.scale.append(Correction(target, "/spec/replicas", size, by_hand if recorded_size == size else None))
     for kind, one in ((names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)):
         if one and names.has_no_controller(one):
-            owners = names.taken_up_by("Deployment", observed.resource.metadata, one)
+            owners = names.taken_up_by(names.owner_reference("Deployment", observed.resource.metadata), one)
             taken_up = Event("Normal", "TakenUp", "Restore", f"{kind.kind} {name} had no owner, and is taken up.")
             made.correct.append(Correction(_reference(kind, one), "/metadata/ownerReferences", owners, taken_up))
     full = observed.templates.get(revision_name)

@@ -68,7 +68,9 @@ def plan(observed: Observed) -> Plan:
             Correction(
                 reference,
                 "/metadata/ownerReferences",
-                names.taken_up_by("TrainingJob", resource.metadata, observed.jobs[reference.name]),
+                names.taken_up_by(
+                    names.owner_reference("TrainingJob", resource.metadata), observed.jobs[reference.name]
+                ),
                 Event("Normal", "JobAdopted", "Run", f"Took up Job {reference.name}, which had lost its owner."),
             )
             for reference in observed.orphans

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from upright.api import names
 from upright.api.common import Condition
-from upright.api.deployment import Arm, DeploymentStatus
+from upright.api.deployment import Analysis, Arm, DeploymentStatus
 from upright.conditions import Finding, condition, conditions
 from upright.rollout.draft import Draft
 from upright.rollout.facts import ArmFacts
@@ -200,8 +200,16 @@ def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> 
         said += f" The step asks for {steps[step].weight} %; whole pods give {weight} %."
     if draft.analysis:
         analysis = draft.analysis
-        some = analysis.used < analysis.looks
-        unused = f", of which {analysis.used} could be compared ({analysis.unused})" if some else ""
         looks = f"{analysis.looks} look{'s' * (analysis.looks != 1)}"
-        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {looks}{unused}."
+        said += f" Evidence {analysis.evidence:g} of {analysis.threshold:g} after {looks}{_unused(analysis)}."
     return said
+
+
+def _unused(analysis: Analysis) -> str:
+    """How many looks could not be compared, and why not the last of these."""
+    unused = analysis.looks - analysis.used
+    if not unused:
+        return ""
+    if not analysis.used:
+        return f"; none could be compared: {analysis.unused}"
+    return f"; {unused} could not be compared, the last because {analysis.unused}"

@@ -100,10 +100,14 @@ def _known(value: float | None) -> float | None:
 
 def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence has doubled
-    or halved above 1 (below it a canary only looks ever better), or a minute has gone by.
+    or halved above 1 (below it a canary only looks ever better), or a minute has gone by. Or what people read is no
+    longer so: a look could be compared where none could, or others cannot for another reason; that at most once for
+    each doubling of the looks, since reasons may take turns.
     """
     if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
         return True
     if (now.at or 0) - (recorded.at or 0) >= _KEPT_FOR:
+        return True
+    if (now.used and not recorded.used) or (now.unused != recorded.unused and now.looks >= 2 * recorded.looks):
         return True
     return abs(math.log(max(now.evidence, 1) / max(recorded.evidence, 1))) > math.log(2)

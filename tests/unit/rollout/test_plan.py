@@ -26,6 +26,7 @@ from tests.unit.rollout.world import (
     the_workload,
     then,
 )
+from upright.analysis import Counts, Look
 from upright.api.artifact import REFUSED
 from upright.api.deployment import Analysis, Deployment
 from upright.api.model_version import ModelVersionStatus
@@ -223,6 +224,40 @@ def test_a_look_is_recorded_when_losing_it_would_matter(
     recorded = Analysis(at=0, evidence=0.8, threshold=100)
     now = Analysis(at=seconds, evidence=evidence, threshold=100, verdict=verdict)
     assert worth_recording(recorded, now) is worth
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "worth"),
+    [
+        ({"looks": 1, "unused": "neither"}, {"looks": 2, "used": 1, "unused": "neither"}, True),
+        ({"looks": 1, "unused": "neither"}, {"looks": 2, "unused": "neither"}, False),
+        ({"looks": 1, "unused": "neither"}, {"looks": 2, "unused": "the canary"}, True),
+        ({"looks": 5, "unused": "neither"}, {"looks": 9, "unused": "the canary"}, False),  # reasons may take turns
+        ({"looks": 5, "used": 1}, {"looks": 6, "used": 2}, False),
+    ],
+)
+def test_that_looks_can_be_compared_and_why_not_is_recorded_when_it_changes(
+    recorded: Any, now: Any, worth: bool
+) -> None:
+    assert worth_recording(Analysis(at=0, threshold=100, **recorded), Analysis(at=2, threshold=100, **now)) is worth
+
+
+def test_what_is_said_of_looks_is_no_minute_old_and_costs_few_writes() -> None:
+    """Looks every two seconds, of which the first have nothing to compare, for a reason that takes turns."""
+    nothing, busy = ((0, 0), (0, 0)), ((3, 0), (9, 0))
+    counts = [nothing, ((0, 0), (9, 0))] * 5 + [busy] * 19
+    taken = [Look(NOW.timestamp() + 2 * n, {"errors": Counts(*arms)}) for n, arms in enumerate(counts, start=1)]
+    before, said, writes = observed(in_canary(), pods=both()), list[str](), 0
+    for number in range(1, len(taken) + 1):
+        recorded = before.resource.status.analysis
+        new = [one for one in taken[:number] if recorded is None or one.time > (recorded.at or 0)]
+        made = plan(replace(before, reading=replace(before.reading, looks=new), now=after(seconds=2 * number)))
+        before = then(before, made)
+        writes += before.resource.status.analysis != recorded
+        said.append(condition(made, "Ready")["message"])
+    assert "after 1 look; none could be compared: " in said[0]
+    assert "after 11 looks; 10 could not be compared, the last because " in said[10]
+    assert writes <= 8
 
 
 def test_evidence_recorded_and_continued_equals_evidence_in_one_go() -> None:

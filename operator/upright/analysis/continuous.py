@@ -23,7 +23,6 @@ from upright.analysis.looks import (
     BACKWARDS,
     IMPOSSIBLE,
     INFINITE,
-    NO_TRAFFIC,
     NOT_FINITE,
     USABLE,
     Floats,
@@ -31,6 +30,7 @@ from upright.analysis.looks import (
     Moments,
     reasons,
     rows,
+    without_traffic,
 )
 from upright.api.monitoring import Metric, Policy
 
@@ -72,7 +72,7 @@ def checked(sample: Floats) -> Ints:
         return np.full(len(sample), USABLE)
     return reasons(
         len(sample),
-        (NO_TRAFFIC, numbers < 1),
+        *without_traffic(*np.moveaxis(numbers < 1, -1, 0)),
         (IMPOSSIBLE, ~possible),
         (BACKWARDS, (numbers < 0) | (squares < 0)),
         (NOT_FINITE, ~finite),

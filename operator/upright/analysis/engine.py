@@ -17,12 +17,12 @@ from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import MAX_CHANNELS, Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import (
+    COUNTED,
     EDGES,
     KIND,
     MISSING,
     NO_TRAFFIC,
     REFUSED,
-    SKIPS,
     USABLE,
     WARMING,
     Counts,
@@ -36,6 +36,7 @@ from upright.analysis.looks import (
     above_edges,
     checked,
     inner_edges,
+    lacks_traffic,
     only_refused,
     stable_alone,
     tabulated,
@@ -139,7 +140,7 @@ def _unseen(metric: Metric, estimated: float) -> Watched:
         exact=exact.empty(1) if metric.boundary is Boundary.EXACT else None,
         edges=(),
         dispersion=max(1.0, float(given)),
-        skips=np.zeros((1, len(SKIPS))),
+        skips=np.zeros((1, COUNTED)),
         last_skip=np.full(1, float(USABLE)),
     )
 
@@ -201,8 +202,8 @@ def _watched(
     watched = _for_runs(watched, len(table.canary_total))
     assert isinstance(watched.memory, Comparison)
     used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT, whole=watched.exact is not None)
-    if isinstance(measurement, Counts) and (reason == NO_TRAFFIC).any():
-        reason = np.where((reason == NO_TRAFFIC) & only_refused(measurement), REFUSED, reason)
+    if isinstance(measurement, Counts) and lacks_traffic(reason).any():
+        reason = np.where(lacks_traffic(reason) & only_refused(measurement), REFUSED, reason)
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
         used = Table(np.zeros_like(used.counts))
@@ -261,7 +262,8 @@ def _skipped(watched: Watched, reason: Ints) -> Watched:
     if (reason == USABLE).all():
         return watched
     watched = _for_runs(watched, len(reason))
-    counted = watched.skips + (reason[:, None] == np.arange(len(SKIPS)))
+    kind = np.where(lacks_traffic(reason), NO_TRAFFIC, reason)
+    counted = watched.skips + (kind[:, None] == np.arange(COUNTED))
     return watched._replace(skips=counted, last_skip=np.where(reason == USABLE, watched.last_skip, reason))
 
 

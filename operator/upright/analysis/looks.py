@@ -87,7 +87,8 @@ class Look:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-# Why a metric skipped a look, in the order in which it is checked. The place in this tuple is what a state stores.
+# Why a metric skipped a look. The place in this tuple is what a state stores. Of the first COUNTED a state counts how
+# many looks were skipped for it; the others say which version was without traffic, and are counted as NO_TRAFFIC.
 SKIPS = (
     "the metric was not measured",
     "the measurement is of another kind than the metric",
@@ -100,10 +101,13 @@ SKIPS = (
     "a count is not a whole number, as the exact boundary needs",
     "the version was still warming up",
     "all requests to one of the versions were refused (4xx), which is no error",
+    "there was no traffic to the canary",
+    "there was no traffic to the stable version",
+    "there was no traffic to either version",
 )
-MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING, REFUSED = range(
-    len(SKIPS)
-)
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING, REFUSED = range(11)
+COUNTED = 11
+NO_CANARY, NO_STABLE, NEITHER = range(COUNTED, len(SKIPS))
 USABLE = -1
 INFINITE = 1e100  # more than any service counts; squares of less are finite
 
@@ -173,6 +177,16 @@ def reasons(runs: int, *causes: tuple[int, Bools]) -> Ints:
     return reason
 
 
+def without_traffic(canary: Bools, stable: Bools) -> Sequence[tuple[int, Bools]]:
+    """For `reasons`: where each version had none, along equal axes."""
+    return (NO_STABLE, stable), (NO_CANARY, canary), (NEITHER, canary & stable)
+
+
+def lacks_traffic(reason: Ints) -> Bools:
+    """Where that is the reason."""
+    return (reason == NO_TRAFFIC) | (reason >= COUNTED)
+
+
 def checked(table: Table, one_arm: bool = False, whole: bool = False) -> tuple[Table, Ints]:
     """The table with its unusable runs set to zero, and for each run `USABLE` or why it cannot be used.
 
@@ -188,7 +202,7 @@ def checked(table: Table, one_arm: bool = False, whole: bool = False) -> tuple[T
     reason = reasons(
         len(parts),
         (FRACTION, (np.where(finite, parts, 0.0) % 1 > 0) & whole),
-        (NO_TRAFFIC, needed <= 0),
+        *without_traffic(table.canary_total <= 0, (table.stable_total <= 0) & (not one_arm)),
         (EXCESS, bad > totals),
         (BACKWARDS, parts < 0),
         (NOT_FINITE, ~finite),

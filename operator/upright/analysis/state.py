@@ -17,11 +17,11 @@ from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.exact import Exact
-from upright.analysis.looks import INFINITE, SKIPS, USABLE, Floats
+from upright.analysis.looks import COUNTED, INFINITE, SKIPS, USABLE, Floats
 from upright.api.monitoring import Boundary, Metric, MetricType, Policy, Tolerance
 
 _CROSSED: np.dtype[np.void] = np.dtype([("time", "<f8"), ("evidence", "<f8"), ("blamed", "<f8")])
-_SKIPPED = [("skips", "<f8", (len(SKIPS),)), ("last_skip", "<f8", ())]
+_SKIPPED = [("skips", "<f8", (COUNTED,)), ("last_skip", "<f8", ())]
 
 # A JSON object; pass it through json.dumps and json.loads as you like.
 State: TypeAlias = dict[str, Any]
@@ -34,7 +34,7 @@ class Watched(NamedTuple):
     exact: Exact | None  # only with boundary Exact
     edges: tuple[float, ...]  # of a Latency metric, none before that
     dispersion: float
-    skips: Floats  # (runs, len(SKIPS)): how many looks were skipped for which reason
+    skips: Floats  # (runs, COUNTED): how many looks were skipped for which reason
     last_skip: Floats  # (runs,): index into SKIPS, or USABLE
 
 

@@ -1,6 +1,6 @@
 """What the evidence says: continue, roll back, promote or hold, with a sentence for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,7 +11,7 @@ from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.engine import metric_evidence, reported, together, weighted_evidence
-from upright.analysis.looks import SKIPS, USABLE, Bools, Floats, Ints
+from upright.analysis.looks import COUNTED, SKIPS, USABLE, Bools, Floats, Ints
 from upright.analysis.state import Analysis, Watched, load
 from upright.api.common import format_duration
 from upright.api.monitoring import Metric, MetricType, Policy
@@ -217,7 +217,7 @@ def _metric_verdict(analysis: Analysis, policy: Policy, metric: Metric) -> Metri
         evidence=float(reported(metric_evidence(watched, metric, policy, 1))[0]),
         edge=watched.edges[channel[0]] if watched.edges and memory is not None else None,
         looks=0 if memory is None else int(memory.used[0]),
-        skipped={why: int(count) for why, count in zip(SKIPS, watched.skips[0], strict=True) if count},
+        skipped={why: int(count) for why, count in zip(SKIPS[:COUNTED], watched.skips[0], strict=True) if count},
     )
 
 
@@ -235,17 +235,26 @@ def _message(
         parts = [f"{opening} {_looks(analysis.looks)}, none of them used: {_why_unused(analysis)}."]
     else:
         parts = [f"{opening} {_rates(metric, worst)}{few}; {_weight(evidence, threshold)}."]
-        for name, watched in analysis.metrics.items():
-            skipped = int(watched.skips.sum())
-            if skipped:
-                why = SKIPS[int(watched.last_skip[0])]
-                parts.append(f"{name}: {skipped} of {analysis.looks} looks were not used, the last because {why}.")
+        parts += _unused(analysis)
     if analysis.left_out:
         pods = ", ".join(f"{pod} ({why})" for pod, why in analysis.left_out.pods.items())
         parts.append(f"Pods were left out of {_looks(analysis.left_out.looks)}, the last time {pods}.")
     if analysis.late:
         parts.append(f"Looks that came out of order and were not used: {analysis.late}.")
     return " ".join(parts)
+
+
+def _unused(analysis: Analysis) -> Sequence[str]:
+    """How many looks were not used and why not the last of these, once for all metrics of which that is the same."""
+    of: dict[tuple[int, str], list[str]] = {}
+    for name, watched in analysis.metrics.items():
+        if skipped := int(watched.skips.sum()):
+            of.setdefault((skipped, SKIPS[int(watched.last_skip[0])]), []).append(name)
+    return [
+        f"{', '.join(names)}: {skipped} of {_looks(analysis.looks)} {'was' if skipped == 1 else 'were'} not used, "
+        f"{'' if skipped == 1 else 'the last '}because {why}."
+        for (skipped, why), names in of.items()
+    ]
 
 
 def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:

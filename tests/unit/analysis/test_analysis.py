@@ -1,5 +1,6 @@
 """begin, update and verdict, as the operator calls them."""
 
+import base64
 import json
 import math
 from dataclasses import replace
@@ -22,6 +23,7 @@ from tests.unit.analysis.builders import (
     title,
 )
 from upright.analysis import Counts, Decision, Histogram, Look, Moments, Policy, State, begin, update, verdict
+from upright.analysis.looks import COUNTED, NO_TRAFFIC
 
 of_every_kind = pytest.mark.parametrize("metric", every_metric(), ids=title)
 
@@ -367,13 +369,15 @@ def test_what_was_not_used_is_said_while_it_happens_and_why() -> None:
 
     said = verdict(policy, stored(after(policy, *looks)))
 
-    assert (said.looks, said.used, said.why_unused) == (12, 0, "there was no traffic to one of the versions")
-    assert said.message == ("No verdict: 12 looks, none of them used: there was no traffic to one of the versions.")
+    assert (said.looks, said.used, said.why_unused) == (12, 0, "there was no traffic to the canary")
+    assert said.message == ("No verdict: 12 looks, none of them used: there was no traffic to the canary.")
     counts = Counts((100, 1), (1000, 10))
     used = verdict(policy, after(policy, *looks, Look(200.0, {"errors": counts, "refusals": counts})))
     assert (used.looks, used.used) == (13, 1)
     assert used.message.startswith("No verdict after 13 looks, 1 of them used: ")
     assert " is 1 % in the canary against stable 1 %" in used.message
+    said_once = "errors, refusals: 12 of 13 looks were not used, the last because there was no traffic to the canary."
+    assert used.message.endswith(said_once)
 
 
 @pytest.mark.parametrize(
@@ -381,8 +385,10 @@ def test_what_was_not_used_is_said_while_it_happens_and_why() -> None:
     [
         ((0, 0), (90, 1), (20, 3), "refused (4xx)"),
         ((0, 0), (0, 0), (20, 3), "refused (4xx)"),
-        ((0, 0), (0, 0), (20, 0), "no traffic"),
-        ((0, 0), (90, 1), (0, 3), "no traffic"),
+        ((0, 0), (0, 0), (20, 0), "no traffic to either version"),
+        ((0, 0), (90, 1), (0, 3), "no traffic to the canary"),
+        ((90, 1), (0, 0), (0, 0), "no traffic to the stable version"),
+        ((90, 1), None, (0, 0), "no traffic to the stable version"),
         (None, (90, 1), (20, 3), "refused (4xx)"),
         ((-1, 0), (90, 1), (20, 3), "went backwards"),
     ],
@@ -411,3 +417,33 @@ def test_a_version_that_refuses_everything_is_rolled_back_by_its_refusals_within
 def test_the_default_tolerance_of_refusals_is_wider_than_that_of_errors() -> None:
     metric = a_policy(a_metric("RefusalRate", "refusals")).metrics[0]
     assert (metric.margins.relative, metric.margins.absolute) == (0.25, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("type", "measurement", "why"),
+    [
+        ("Mean", Moments((0, 0, 0), (9, 9, 9)), "the canary"),
+        ("Mean", Moments((9, 9, 9), None), "the stable version"),
+        ("Mean", Moments(None, None), "either version"),
+        ("Latency", Histogram([0, 0], [3, 4], [0.1]), "the canary"),
+        ("Latency", Histogram([0, 0], [0, 0], [0.1]), "either version"),
+    ],
+)
+def test_it_is_said_which_version_had_no_traffic_whatever_is_measured(type: Any, measurement: Any, why: str) -> None:
+    policy = a_policy(a_metric(type, "it"))
+
+    said = verdict(policy, stored(after(policy, Look(0.0, {"it": measurement}))))
+
+    assert said.why_unused == f"there was no traffic to {why}"
+    assert said.metrics[0].skipped == {"there was no traffic to one of the versions": 1}
+
+
+def test_why_a_look_was_not_used_is_read_as_it_was_recorded_before_it_said_which_version() -> None:
+    policy = a_policy()
+    seen = after(policy, Look(0.0, {"errors": Counts((0, 0), (9, 0))}))
+    numbers = np.frombuffer(base64.b64decode(seen["metrics"]["errors"]["seen"]), "<f8").copy()
+    assert numbers[NO_TRAFFIC] == 1
+    numbers[COUNTED] = NO_TRAFFIC
+    seen["metrics"]["errors"]["seen"] = base64.b64encode(numbers.tobytes()).decode()
+
+    assert verdict(policy, seen).why_unused == "there was no traffic to one of the versions"

@@ -666,7 +666,11 @@ def test_a_version_that_breaks_clients_is_held_before_it_goes_out(inputs: Any, o
         return
     assert made.status["phase"] == "Paused"
     assert said in (stalled(made) or "")
-    assert [event.reason for event in plan(then(before, made)).events] == ["ContractChanged"]
+    [told] = plan(then(before, made)).events
+    assert told.reason == "ContractChanged"
+    for where in (condition(made, "Ready")["message"], stalled(made), told.message):
+        assert "rollout.contract: Any lets it out" in (where or "")
+    assert told.message == stalled(made)
     anyway = serving_old(rollout={"contract": "Any"})
     assert "candidate" in plan(replace(before, resource=anyway)).status
 

@@ -226,6 +226,21 @@ async def test_a_run_is_recorded_as_its_job_tells_whatever_the_spec_says_by_then
     assert [event.reason for event in plan.events] == ["RunStarted"]
 
 
+async def test_a_run_begins_after_the_end_of_the_one_before_and_is_told_so() -> None:
+    """The API server tells in whole seconds when a Job was made."""
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.now = after(seconds=9.4)
+    await cluster.publish("churn-1")
+    await cluster.settle()
+    cluster.change(parameters={"depth": 9})
+    cluster.now = after(seconds=9.6)
+    await cluster.turn()
+    cluster.job("churn-2")["metadata"]["creationTimestamp"] = after(seconds=9).isoformat()
+    at = {event.reason: event.at for event in (await cluster.settle()).events}
+    assert at == {"RunSucceeded": after(seconds=9.4), "RunStarted": after(seconds=9.6)}
+
+
 async def test_a_run_that_waited_is_recorded_as_its_job_tells() -> None:
     cluster = Cluster(output={"store": "pvc://later"}, parameters={"depth": 4})
     await cluster.settle()

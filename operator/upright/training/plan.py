@@ -186,7 +186,7 @@ def _begin(observed: Observed, draft: _Draft) -> None:
         inputs=observed.inputs.spec,
         sources=dict(observed.inputs.sources),
         request=requested(resource),
-        started_at=waiting.started_at if waiting else observed.now,
+        started_at=waiting.started_at if waiting and observed.obstacles else observed.now,
     )
     draft.runs.insert(0, run)
     if observed.obstacles:

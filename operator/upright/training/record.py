@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -21,12 +22,19 @@ class Record(Resource):
     sources: Mapping[str, str] = Field(default_factory=dict)
     request: str | None = None
     problem: Problem | None = None
+    started_at: datetime | None = None
+    """To the microsecond, so that the run begins after the end of the one before: the API server tells whole seconds."""
 
 
 def record_of(owner: TrainingJob, run: Run) -> str:
     """What the Job of a run that starts now must say."""
     return Record(
-        trigger=run.trigger, inputs=run.inputs, sources=run.sources, request=run.request, problem=owner.spec.problem
+        trigger=run.trigger,
+        inputs=run.inputs,
+        sources=run.sources,
+        request=run.request,
+        problem=owner.spec.problem,
+        started_at=run.started_at,
     ).model_dump_json(by_alias=True, exclude_none=True)
 
 
@@ -56,7 +64,7 @@ def run_of(job: Manifest, inputs: Inputs) -> Run:
             "number": number_in(job),
             "phase": "Running",
             "job": meta["uid"],
-            "startedAt": meta["creationTimestamp"],
+            "startedAt": record.started_at or meta["creationTimestamp"],
             **record.model_dump(include={"trigger", "inputs", "sources", "request"}),
         }
     )

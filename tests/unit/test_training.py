@@ -281,6 +281,46 @@ def test_a_run_that_gives_no_model_says_why(condition: Any, containers: Any, pha
     assert [event.reason for event in made.events] == [f"Run{phase}"]
 
 
+TRACE = """Reading /upright/data/train
+Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    frame["plan"]
+KeyError: 'plan'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "train.py", line 5, in <module>
+    raise ValueError("no plan") from None
+ValueError: no plan
+which the data should have
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("", ""),
+        ("  \n", ""),
+        ("first\nlast\n\n", "last"),
+        (TRACE, "ValueError: no plan"),
+        (TRACE.partition("KeyError")[0], 'frame["plan"]'),
+        ("x" * 900, f"{'x' * 97} ... {'x' * 97}"),
+    ],
+)
+def test_of_what_a_program_left_its_last_words_are_told(message: str, words: str) -> None:
+    running = recorded()
+    made = plan(
+        replace(
+            running,
+            jobs=ended(running, "Failed", "BackoffLimitExceeded"),
+            pods=its_pod(running, {"train": exited(1, message)}),
+        )
+    )
+    said = f", its last words: {words}" if words else ""
+    assert f"exited with 1{said}. See `kubectl logs " in run_of(made)["message"]
+
+
 def test_a_failed_run_is_not_repeated_by_itself() -> None:
     running = recorded()
     failed = replace(running, jobs=ended(running, "Failed", "DeadlineExceeded"))

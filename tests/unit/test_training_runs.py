@@ -1109,7 +1109,7 @@ def test_whatever_happens_it_settles_and_one_run_goes_on_at_a_time(steps: list[t
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        (exited(2, "no such file"), "One attempt has failed, the last because the training program exited with 2"),
+        (exited(2, "no such file"), "One attempt has failed, because the training program exited with 2"),
         (
             {"terminated": {**exited(128, "pyhton: not found")["terminated"], "reason": "StartError"}},
             "the training program could not be started: pyhton: not found.",
@@ -1125,6 +1125,19 @@ async def test_attempts_that_have_failed_are_told_while_others_go_on(ended: Any,
     )
     await cluster.settle()
     assert said in run_of(await cluster.turn())["message"]
+
+
+async def test_each_attempt_that_has_failed_is_an_event_at_its_time() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    for n in range(2):
+        ended = {**exited(1, f"ValueError: {n}")["terminated"], "finishedAt": after(minutes=n).isoformat()}
+        cluster.pod("churn-1", {"train": {"terminated": ended}}, suffix=f"x{n}", phase="Failed")
+    cluster.pod("churn-1", {"train": {"running": {}}}, meta={"creationTimestamp": after(minutes=2).isoformat()})
+    cluster.now = after(minutes=10.5)
+    told = [event for event in (await cluster.turn()).events if event.reason == "AttemptFailed"]
+    assert [(event.type, event.at) for event in told] == [("Warning", after(minutes=1))]  # the other is no news
+    assert told[0].message.startswith("Run churn-1: the training program exited with 1, its last words: ValueError: 1.")
 
 
 async def test_what_an_earlier_object_of_this_name_did_is_not_told_again() -> None:

@@ -184,7 +184,7 @@ def without_traffic(canary: Bools, stable: Bools) -> Sequence[tuple[int, Bools]]
 
 def lacks_traffic(reason: Ints) -> Bools:
     """Where that is the reason."""
-    return (reason == NO_TRAFFIC) | (reason >= COUNTED)
+    return np.asarray((reason == NO_TRAFFIC) | (reason >= COUNTED))
 
 
 def checked(table: Table, one_arm: bool = False, whole: bool = False) -> tuple[Table, Ints]:

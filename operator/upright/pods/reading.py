@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from upright.conditions import cut
 from upright.contract import Manifest
 from upright.pods.build import HTTP_PORT
 
@@ -20,6 +21,7 @@ FIELDS = (
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
 
+_LAST_WORDS = 200
 _NODES = frozenset({"Unknown", "ContainerStatusUnknown"})
 """What the kubelet says of a container that ended with its node."""
 _UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -42,8 +44,19 @@ class Termination:
     reason: str
     """The kubelet's word, for instance OOMKilled, Error or Completed."""
     message: str
-    """What the process left in its termination message."""
+    """What the process left in its termination message: of some containers the end of their log."""
     at: datetime | None
+
+    @property
+    def last_words(self) -> str:
+        """What the process died of, in a short line: the exception of the last traceback, else the last line that says
+        anything. Empty when it left nothing.
+        """
+        lines = [line for line in self.message.splitlines() if line.strip()]
+        traces = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+        after = lines[traces[-1] + 1 :] if traces else []
+        said = next((line for line in after if not line[0].isspace()), lines[-1] if lines else "")
+        return cut(said, _LAST_WORDS)
 
 
 @dataclass(frozen=True)
@@ -211,7 +224,7 @@ class Pod:
             return None
         container, last = max(ended, key=lambda pair: pair[1].at.timestamp() if pair[1].at else 0.0)
         times = f" {container.failures} times" if container.failures > 1 else ""
-        said = last.message.strip()
+        said = last.last_words
         return (
             f"Container {container.name!r} of pod {self.name} has ended{times}, last with exit code {last.exit_code} "
             f"({last.reason or 'Error'}){f': {said}' if said else ''}"

@@ -103,8 +103,8 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
     told = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
     return Finding(
         "ContractChanged",
-        f"Clients of {before.metadata.name} may fail with {observed.wanted.metadata.name}: {told}. If they are ready for "
-        "it, rollout.contract: Any lets it out.",
+        f"Clients of {before.metadata.name} may fail with {observed.wanted.metadata.name}: {told}. If they are ready "
+        "for it, rollout.contract: Any lets it out.",
         "Else name another version.",
     )
 

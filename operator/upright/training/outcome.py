@@ -248,13 +248,20 @@ def _failed(run: Run, condition: Manifest, pods: Sequence[Pod]) -> Ended:
     return Ended("Failed", " ".join((f"Run {run.name} failed: {said}.", *_losses(pods))))
 
 
+def failed_attempts(pods: Sequence[Pod]) -> Sequence[tuple[datetime, str]]:
+    """The attempts that have failed and were not lost to their nodes: when, and why, in a sentence."""
+    failed = [(pod, cause[1]) for pod in pods if pod.phase == "Failed" and (cause := _cause(pod))]
+    ends = [[one.ended.at for one in pod.containers if one.ended and one.failed and one.ended.at] for pod, _ in failed]
+    return [(max(at, default=pod.changed), why) for (pod, why), at in zip(failed, ends, strict=True)]
+
+
 def _attempts(pods: Sequence[Pod]) -> str:
     """That attempts have failed, and why the last of them has, in a sentence; empty when none has."""
-    causes = [cause[1] for pod in pods if pod.phase == "Failed" and (cause := _cause(pod))]
-    if not causes:
+    failed = failed_attempts(pods)
+    if not failed:
         return ""
-    many = f"{len(causes)} attempts have" if len(causes) > 1 else "One attempt has"
-    return f"{many} failed, the last because {causes[0]}"
+    many = f"{len(failed)} attempts have failed, the last" if len(failed) > 1 else "One attempt has failed,"
+    return f"{many} because {failed[0][1]}"
 
 
 def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
@@ -266,7 +273,7 @@ def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
         if container.name in {"data", "publish"}:
             return "Refused" if ended.exit_code == REFUSED else "Failed", f"{_refusal(container.name, ended)}."
         what = "the training program" if container.name == "train" else f"container {container.name!r}"
-        said = ended.message.strip()
+        said = ended.last_words
         if ended.reason in _NEVER_RAN:
             return "Failed", f"{what} could not be started: {said or ended.reason}."
         reason = "ran out of memory" if ended.reason == "OOMKilled" else f"exited with {ended.exit_code}"

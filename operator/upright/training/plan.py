@@ -19,6 +19,7 @@ from upright.training.outcome import (
     Produced,
     Working,
     attempts_of,
+    failed_attempts,
     is_decided,
     outcome,
     published,
@@ -98,6 +99,9 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
                 draft.finding = hindrance
             if job and not is_decided(job) and (wait := wait_of(job, pods)):
                 draft.again.append(wait.again(observed.now))
+            for at, why in failed_attempts(pods):
+                if observed.now - at < NEWS:
+                    draft.events.append(Event("Warning", "AttemptFailed", "Run", f"Run {run.name}: {why}", at))
             overdue = (pod.gone_by + STRANGE - observed.now for pod in pods if pod.gone_by)
             draft.again += [left for left in overdue if left > timedelta(0)]
             return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})

@@ -23,7 +23,7 @@ class Record(Resource):
     request: str | None = None
     problem: Problem | None = None
     started_at: datetime | None = None
-    """To the microsecond, so that the run begins after the end of the one before: the API server tells whole seconds."""
+    """To the microsecond, so that it is after the end of the run before: the API server tells whole seconds."""
 
 
 def record_of(owner: TrainingJob, run: Run) -> str:

@@ -276,10 +276,16 @@ def test_common_labels_of_kustomize_pass_strict_validation(api: Cluster, namespa
 
 
 def test_a_version_says_at_a_glance_what_is_the_matter(api: Cluster, namespace: str) -> None:
-    apply(api, namespace, MODEL_VERSION)
+    measured = changed(MODEL_VERSION, "spec.metrics", {"accuracy": 0.9})
+    apply(api, namespace, changed(measured, "spec.parameters", {"depth": 4}))
     status = {
         "phase": "Corrupt",
         "usedBy": ["shop/churn", "shop/other"],
+        "verdicts": [
+            {"deployment": "churn", "revision": "a", "outcome": "Stable", "at": "2026-11-22T12:00:00Z"},
+            {"deployment": "newer", "revision": "a", "outcome": "Rejected", "at": "2026-11-21T12:00:00Z"},
+            {"deployment": "older", "revision": "a", "outcome": "Rejected", "at": "2026-11-20T12:00:00Z"},
+        ],
         "conditions": [
             {"type": "Ready", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},
             {"type": "Verified", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},
@@ -288,8 +294,10 @@ def test_a_version_says_at_a_glance_what_is_the_matter(api: Cluster, namespace: 
     patch = json.dumps({"status": status})
     api.kubectl("patch", "mv", "churn-1", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
     head, row = api.kubectl("get", "mv", "-o", "wide", "-n", namespace).stdout.splitlines()
-    assert head.split() == ["NAME", "MODEL", "PHASE", "VERIFIED", "FORMAT", "DIGEST", "USED-BY", "MESSAGE", "AGE"]
-    for said in ("Corrupt", "False", "skops", DIGEST, "shop/churn", "shop/other", "model.skops is not what it was."):
+    names = "NAME MODEL PHASE VERIFIED FORMAT DIGEST USED-BY REJECTED-BY METRICS PARAMETERS MESSAGE AGE"
+    assert head.split() == names.split()
+    said_of = ("newer", '{"accuracy":0.9}', '{"depth":4}', "model.skops is not what it was.")
+    for said in ("Corrupt", "False", "skops", DIGEST, "shop/churn", "shop/other", *said_of):
         assert said in row
 
 

@@ -1,5 +1,6 @@
 """From a pydantic model to a structural schema."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
@@ -120,6 +121,24 @@ def nodes(schema: Any) -> Any:
     for inner in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")):
         if isinstance(inner, dict):
             yield from nodes(inner)
+
+
+@pytest.mark.parametrize("name", crds.manifests())
+def test_every_column_shows_a_field(name: str) -> None:
+    [version] = crds.manifests()[name]["spec"]["versions"]
+    for column in version["additionalPrinterColumns"]:
+        node = version["schema"]["openAPIV3Schema"]
+        for field in re.sub(r"\[[^]]*\]", ".items", column["jsonPath"]).split(".")[1:]:
+            if column["jsonPath"] == ".metadata.creationTimestamp":
+                break
+            node = node["items"] if field == "items" else node["properties"][field]
+
+
+def test_a_version_shows_who_rejected_it_what_it_measured_and_with_which_parameters() -> None:
+    [version] = crds.manifests()["modelversions.yaml"]["spec"]["versions"]
+    columns = {column["name"]: column["jsonPath"] for column in version["additionalPrinterColumns"]}
+    assert columns["Rejected-By"] == ".status.verdicts[?(@.outcome=='Rejected')].deployment"
+    assert (columns["Metrics"], columns["Parameters"]) == (".spec.metrics", ".spec.parameters")
 
 
 @pytest.mark.parametrize("name", crds.manifests())

@@ -14,11 +14,12 @@ from upright.rollout import status as statuses
 from upright.rollout import strategies
 from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
+from upright.rollout.modes.realtime import workload_name
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
 from upright.rollout.revision import revision
-from upright.rollout.telling import news
+from upright.rollout.telling import news, where_to_look
 from upright.rollout.verdict import analyse
 
 _ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
@@ -199,6 +200,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case strategies.Promote():
             draft.promote(candidate)
         case strategies.Reject(metric, message):
+            for condemning in (one for one in spec.monitoring.metrics if one.name == metric):
+                message += f" {where_to_look(condemning, workload_name(observed.resource, candidate.revision))}"
             draft.reject(candidate, metric, message, leaving=facts.needs_candidate(bad=True))
         case strategies.Left():
             draft.candidate = None

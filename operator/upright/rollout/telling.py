@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from upright.api.deployment import Arm, Episode
+from upright.api.deployment import Arm, Episode, Metric
 from upright.conditions import NEWS
 from upright.contract import Event
+from upright.rollout.modes.realtime import SERVE
 
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
+
+
+def where_to_look(metric: Metric, workload: str) -> str:
+    """What was counted against a candidate that a metric condemns, and where more is said of it."""
+    if metric.type == "RefusalRate":
+        return f"{metric.name} are its answers of 4xx, each of which says why."
+    return (
+        f"{metric.name} are its answers of 5xx: why is in the logs of its pods ({workload}-*, container {SERVE}), "
+        "which go with it. Look where your cluster collects logs, or serve it in another Deployment to see it fail."
+    )
 
 
 def news(history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, now: datetime) -> Sequence[Event]:

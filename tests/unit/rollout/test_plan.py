@@ -146,7 +146,19 @@ def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_eviden
     assert condition(made, "Ready")["status"] == "True"
     assert "20 %" in (stalled(made) or "")
     assert selector(made, "churn")["upright.dev/revision"] == OLD_REVISION
-    assert any(event.reason == "RolledBack" for event in made.events)
+    [told] = [event.message for event in made.events if event.reason == "RolledBack"]
+    for said in (rejection["message"], told):
+        assert (
+            f"errors are its answers of 5xx: why is in the logs of its pods (churn-{NEW_REVISION}-*, container serve)"
+            in said
+        )
+
+
+def test_a_version_that_refuses_more_is_rejected_with_where_the_reasons_are() -> None:
+    start = NOW.timestamp()
+    bad = [Look(start + 15 * n, {"refusals": Counts((100, 50), (900, 9))}) for n in (1, 2)]
+    made = plan(observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31)))
+    assert made.status["rejected"][0]["message"].endswith("refusals are its answers of 4xx, each of which says why.")
 
 
 def test_by_the_exact_boundary_it_is_said_how_many_errors_were_too_many() -> None:

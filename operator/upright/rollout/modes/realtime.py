@@ -33,6 +33,11 @@ _STARTUP_PROBES = 600
 """At least so many of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
 
 
+def workload_name(owner: Deployment, revision: str) -> str:
+    """Name of the apps/v1 Deployment of a revision, with which the names of its pods begin."""
+    return names.fit(owner.metadata.name, f"-{revision}")
+
+
 def workload(owner: Deployment, revision: str, template: Manifest, replicas: int) -> Manifest:
     """The apps/v1 Deployment of a revision. Made once: later only its replicas change."""
     labels = template["metadata"]["labels"]
@@ -40,7 +45,7 @@ def workload(owner: Deployment, revision: str, template: Manifest, replicas: int
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": names.fit(owner.metadata.name, f"-{revision}"),
+            "name": workload_name(owner, revision),
             "namespace": owner.metadata.namespace,
             "labels": {label: value for label, value in labels.items() if label != names.DEPLOYMENT_UID},
             "annotations": {

@@ -19,7 +19,7 @@ from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
 from upright.rollout.revision import revision
-from upright.rollout.telling import news, where_to_look
+from upright.rollout.telling import asked, news, where_to_look
 from upright.rollout.verdict import analyse
 
 _ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
@@ -47,7 +47,7 @@ def plan(observed: Observed) -> Plan:
         scale=needed.scale,
         correct=needed.correct,
         delete=needed.delete,
-        events=[*draft.events, *needed.events],
+        events=[*draft.events, *asked(resource.spec, before, status), *needed.events],
         counts=draft.counts,
         gauges={
             "upright_deployment_phase": [({**draft.labels(), "phase": str(status.phase)}, 1.0)],
@@ -196,7 +196,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case strategies.Advance(arm, message):
             draft.candidate, draft.progress = arm, message
             draft.again = timedelta(0)  # the status is recorded, and what follows from it is decided next
-            draft.say("Normal", "StepReached", f"{arm.model_version}: {message}")
+            if not (arm.finishing and facts.candidate.ready >= spec.replicas):  # that it takes over is told at once
+                draft.say("Normal", "StepReached", f"{arm.model_version}: {message}")
         case strategies.Promote():
             draft.promote(candidate)
         case strategies.Reject(metric, message):
@@ -249,7 +250,9 @@ def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
 
 def _tell(observed: Observed, draft: Draft) -> None:
     """What was decided; what is in the way; that nothing is measured; that the stable version no longer answers."""
-    draft.events += news(draft.history, draft.stable, draft.candidate, observed.now)
+    draft.events += news(
+        draft.history, draft.stable, draft.candidate, observed.resource.spec.rollout.steps, observed.now
+    )
     recorded = draft.resource.status.conditions
     rejected = any(event.reason == "RolledBack" for event in draft.events)
     for found in (draft.obstacle, draft.held):

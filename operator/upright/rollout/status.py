@@ -134,9 +134,13 @@ def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding:
         and not draft.obstacle
     )
     if done and stable:
-        said = f"{stable.arm.model_version} is the version that is wanted, and serves with {stable.ready} pods."
+        said = f"{stable.arm.model_version} is the version that is wanted, and serves with {_pods(stable.ready)}."
         return condition("Current", "True", Finding("AsWanted", said), generation)
     return condition("Current", "False", finding, generation)
+
+
+def _pods(number: int) -> str:
+    return "1 pod" if number == 1 else f"{number} pods"
 
 
 def _measured(observed: Observed, draft: Draft) -> list[Condition]:

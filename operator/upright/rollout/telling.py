@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from upright.api.deployment import Arm, Episode, Metric
+from upright.api.deployment import Arm, DeploymentSpec, DeploymentStatus, Episode, Metric, Step
 from upright.conditions import NEWS
 from upright.contract import Event
 from upright.rollout.modes.realtime import SERVE
@@ -21,7 +21,9 @@ def where_to_look(metric: Metric, workload: str) -> str:
     )
 
 
-def news(history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, now: datetime) -> Sequence[Event]:
+def news(
+    history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, steps: Sequence[Step], now: datetime
+) -> Sequence[Event]:
     """The events of what was decided in the last minutes, oldest first."""
     events = [
         Event(_TOLD[episode.outcome][0], _TOLD[episode.outcome][1], "Rollout", episode.reason, episode.to)  # type: ignore[arg-type]
@@ -35,4 +37,23 @@ def news(history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, 
         place = f"beside {stable.model_version}" if stable else "as the first version"
         said = f"{candidate.model_version} (revision {candidate.revision}) goes out {place}."
         events.append(Event("Normal", "RolloutStarted", "Rollout", said, candidate.since))
+        begun = candidate.step_since if candidate.step == 0 and candidate.step_spent is None else None
+        if begun and now - begun < NEWS:
+            said = f"{candidate.model_version}: Step 1 of {len(steps)} begins, with {steps[0].weight} % of the traffic."
+            events.append(Event("Normal", "StepReached", "Rollout", said, begun))
+    return events
+
+
+def asked(spec: DeploymentSpec, before: DeploymentStatus, after: DeploymentStatus) -> Sequence[Event]:
+    """The events of what somebody has asked for and is done now: a pause, its end, no pods."""
+    ready = next(one for one in after.conditions if one.type == "Ready")
+    was_paused = any((one.type, one.reason) == ("Ready", "Paused") for one in before.conditions)
+    events = []
+    if ready.reason == "Paused" and not was_paused:
+        events.append(Event("Normal", "Paused", "Rollout", ready.message))
+    elif was_paused and not spec.paused:
+        events.append(Event("Normal", "Resumed", "Rollout", f"spec.paused is no longer true. {ready.message}"))
+    if spec.replicas == 0 and before.stable and before.stable.replicas and after.stable and not after.stable.replicas:
+        said = f"spec.replicas is 0: no pod serves {after.stable.model_version}, and none is started until it is more."
+        events.append(Event("Normal", "ScaledToZero", "Rollout", said))
     return events

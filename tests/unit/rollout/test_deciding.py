@@ -18,6 +18,7 @@ from tests.unit.rollout.world import (
     OLD,
     OLD_REVISION,
     QUIET,
+    STEPS,
     both,
     condition,
     in_canary,
@@ -719,6 +720,43 @@ def test_a_pause_takes_none_of_the_steps_time() -> None:
     assert plan(then(on, begun, now=after(hours=3, seconds=30))).status["candidate"]["step"] == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "asks", "reason", "said"),
+    [
+        (in_canary(), {"paused": True}, "Paused", "paused by spec.paused"),
+        (serving_old(paused=True), {"paused": False}, "Resumed", "spec.paused is no longer true. "),
+        (in_canary(paused=True), {"paused": False}, "Resumed", "Step 1 of 2, "),
+        (serving_old(paused=True), {"replicas": 0}, "ScaledToZero", "no pod serves churn-1"),
+        (in_canary(), {"replicas": 0}, "ScaledToZero", "no pod serves churn-1"),
+    ],
+)
+def test_what_somebody_asks_for_is_told_when_it_is_done_and_once(
+    before: Deployment, asks: Any, reason: str, said: str
+) -> None:
+    was = observed(before, pods=both(1 if before.status.candidate else 0))
+    settled = then(was, plans(was), now=after(seconds=10))
+    ask = replace(settled, resource=wanting(settled.resource, **asks))
+    made = plan(ask)
+    [told] = [event for event in made.events if event.reason in {"Paused", "Resumed", "ScaledToZero"}]
+    assert (told.type, told.reason) == ("Normal", reason)
+    assert said in told.message
+    assert reason not in [event.reason for event in plan(then(ask, made)).events]
+
+
+def test_the_first_step_is_told_when_its_clock_begins_and_no_last_pods_when_there_are_none_to_start() -> None:
+    waits = observed(in_canary(step_since=None), pods=both(0))
+    begins = plan(replace(waits, pods=both(), now=after(seconds=5)))
+    [told] = [event for event in begins.events if event.reason == "StepReached"]
+    assert told.message == "churn-2: Step 1 of 2 begins, with 25 % of the traffic."
+    assert told.at == after(seconds=5)
+    assert "StepReached" not in [event.reason for event in plan(waits).events]
+    for place, ready, starts in ((0, 1, True), (1, 3, False)):
+        rollout = {"onInconclusive": "Promote", "steps": STEPS[: place + 1]}
+        made = plan(observed(in_canary(place, rollout=rollout), pods=both(ready), now=after(minutes=2)))
+        assert made.status["candidate"]["finishing"]
+        assert any("the last pods start" in event.message for event in made.events) is starts
+
+
 def test_a_new_version_that_waits_for_the_pause_to_end_is_said_to_be_paused() -> None:
     made = plan(observed(serving_old(paused=True), pods=both(0)))
     assert made.status["phase"] == "Paused"
@@ -1107,6 +1145,12 @@ def test_current_is_true_only_when_the_wanted_version_serves_with_all_its_pods()
     assert condition(plan(observed(resource, OLD, pods=both(0, 3))), "Current")["status"] == "True"
     assert condition(plan(observed(resource, OLD, pods=both(0, 2))), "Current")["status"] == "False"
     assert condition(plan(observed(in_canary(), pods=both())), "Current")["status"] == "False"
+
+
+@pytest.mark.parametrize(("replicas", "said"), [(1, "serves with 1 pod."), (3, "serves with 3 pods.")])
+def test_one_pod_is_no_pods(replicas: int, said: str) -> None:
+    made = plan(observed(serving_old(replicas=replicas), OLD, pods=both(0, replicas)))
+    assert condition(made, "Current")["message"].endswith(said)
 
 
 def test_a_status_full_of_history_stays_small() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +25,11 @@ from tests.unit.builders import (
     waiting,
 )
 from upright.api import names
+from upright.api.artifact import CARD
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest, Plan, ResourceType
 from upright.pods.reading import Pod, read
+from upright.runtime.model_file import FORMATS
 from upright.training.inputs import inputs_of
 from upright.training.manifests import job
 from upright.training.observe import Contents, Observed, made_by, observe
@@ -452,3 +455,14 @@ def test_every_parameter_can_be_read_back_from_its_variable(parameters: dict[str
 def test_a_parameter_that_starts_with_a_digit_is_refused() -> None:
     with pytest.raises(InvalidParametersError, match="not starting with a digit"):
         as_environment({"1st": 1})
+
+
+def test_what_a_program_gets_and_may_write_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    resource = a_training_job(data=[{"name": "rows", "uri": "pvc://rows"}], code={"uri": "configmap://code"})
+    run = Run(name="churn-1", number=1, trigger="Created", phase="Pending")
+    containers = job(resource, run, DEFAULTS, "pvc://models")["spec"]["template"]["spec"]["initContainers"]
+    given = [one["name"] for one in next(one for one in containers if one["name"] == "train")["env"]]
+    written = (*FORMATS, "metrics.json", "reference.csv", "reference.parquet", "signature.json", CARD)
+    assert {"UPRIGHT_DATA", "UPRIGHT_CODE", "UPRIGHT_PARAMETERS", "UPRIGHT_OUTPUT"} <= set(given)
+    assert [name for name in (*given, *written) if f"`{name}`" not in page] == []

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +26,12 @@ COMPONENTS = (
     "kube-proxy",
     "coredns",
 )
+
+
+def state(running: Mapping[str, Sequence[int]]) -> str:
+    """Of a node that is there, from the process numbers of its components, in a line."""
+    dead = [name for name, pids in running.items() if not pids]
+    return f"NOT WHOLE: {', '.join(dead)} dead; `make cluster-up` starts what has died" if dead else "up"
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,11 @@ class Local:
         node = self.node
         if not node.alive():
             return f"local cluster {self.index}: not there"
-        runs = [f"  {name}: {' '.join(map(str, node.processes(name))) or 'DEAD'}" for name in COMPONENTS]
+        running = {name: node.processes(name) for name in COMPONENTS}
         return "\n".join(
             [
-                f"local cluster {self.index}: up",
-                *runs,
+                f"local cluster {self.index}: {state(running)}",
+                *(f"  {name}: {' '.join(map(str, pids)) or 'DEAD'}" for name, pids in running.items()),
                 f"  logs: {node.logs}",
                 f"  audit log: {self.plane.audit_log}",
                 f"  export KUBECONFIG={self.plane.kubeconfig}",

@@ -6,14 +6,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import host, providers, versions
 from tests.cluster.cluster import Cluster
-from tests.cluster.local import COMPONENTS, Local
+from tests.cluster.local import COMPONENTS, Local, state
 from tests.cluster.shell import run, wait_until
 from tests.conftest import fresh_namespace, or_skipped
 
@@ -160,6 +160,18 @@ def test_down_leaves_nothing(up: Cluster, second: Local) -> None:
     assert second.node.ip not in run(["ip", "route"]).stdout
     assert not second.node.state.exists()
     assert second.status() == "local cluster 1: not there"
+
+
+@pytest.mark.parametrize(
+    ("dead", "said"),
+    [
+        ((), "up"),
+        (("etcd",), "NOT WHOLE: etcd dead; `make cluster-up` starts what has died"),
+        (COMPONENTS, f"NOT WHOLE: {', '.join(COMPONENTS)} dead; `make cluster-up` starts what has died"),
+    ],
+)
+def test_a_cluster_of_which_something_is_dead_is_not_said_to_be_up(dead: Sequence[str], said: str) -> None:
+    assert state({name: [] if name in dead else [7] for name in COMPONENTS}) == said
 
 
 def test_what_is_pinned_twice_is_pinned_alike() -> None:

@@ -385,7 +385,8 @@ async def test_a_config_map_counts_by_its_content(uri: str, before: Any, now: An
     plan = await cluster.turn()
     assert [run["name"] for run in cluster.runs] == (["churn-2", "churn-1"] if starts else ["churn-1"])
     if starts:
-        assert f"{uri} has changed" in plan.events[0].message
+        assert plan.events[0].message == f"Created Job churn-2 (SourceChanged: {uri} has changed)."
+        assert cluster.runs[0]["trigger"] == "SourceChanged"
 
 
 async def test_a_config_map_that_changes_during_a_run_starts_another_one_after_it() -> None:

@@ -132,7 +132,8 @@ class TrainingJobSpec(Resource):
     ttl: Duration = Field(timedelta(hours=24), description="How long a finished run's Job and pods are kept.")
 
 
-Trigger = Literal["Created", "SpecChanged", "Requested"]
+Trigger = Literal["Created", "SpecChanged", "SourceChanged", "Requested"]
+"""SourceChanged: the spec is the same, and a ConfigMap that it names holds something else."""
 RunPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Refused"]
 
 
@@ -141,7 +142,10 @@ class Run(Resource):
 
     name: str = Field(description="Name of the Job and of the ModelVersion.")
     number: int = Field(description="Counts the runs; numbers only go up.")
-    trigger: Trigger = Field(description="Why it was started.")
+    trigger: Trigger = Field(
+        description="Why it was started. SpecChanged: a field of the spec that decides the outcome. SourceChanged: "
+        "what a ConfigMap holds that the spec names. Requested: the annotation upright.dev/run-requested."
+    )
     phase: RunPhase = Field(description="How far it is.")
     inputs: str = Field("", description="Hash of the fields of the spec that decide the outcome.")
     request: str | None = Field(

@@ -25,7 +25,9 @@ def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, kept: Collec
     answer = next((run for run in runs if run.model_version in kept and _made_from(run, inputs)), None)
     if answer:
         return "Requested" if asked else answer
-    return "SpecChanged" if runs else "Created"
+    if latest is None:
+        return "Created"
+    return "SourceChanged" if latest.inputs == inputs.spec else "SpecChanged"
 
 
 def requested(resource: TrainingJob) -> str | None:

@@ -1,15 +1,19 @@
 """Which version does a Deployment ask for? What it follows, what is under way, and what counts as rejected."""
 
 from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import islice
 
 from pydantic import ValidationError
 
 from upright.api import names
 from upright.api.deployment import Deployment, Rejection
-from upright.api.indexes import VERSIONS_BY_MODEL, newest_first
+from upright.api.indexes import VERSIONS_BY_MODEL, model_of, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, World
 from upright.rollout.revision import revision
+
+_LOOKED_THROUGH = 200
 
 
 def wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
@@ -144,6 +148,23 @@ def served_last(
     ]
     last = max(served, key=lambda one: one[0], default=(None, None))[1]
     return None if last is None or _rejection(resource, last, rejected) else last
+
+
+def alternatives(resource: Deployment, world: World) -> Sequence[str]:
+    """What a typo may have been meant for: when there is none of what the spec names, the names of what there is, the
+    most alike first. Of a namespace with thousands of versions only some are looked through.
+    """
+    spec, namespace = resource.spec, resource.metadata.namespace
+    if spec.latest:
+        asked, there = spec.latest.model, bool(world.named(VERSIONS_BY_MODEL, namespace, spec.latest.model))
+    else:
+        asked = spec.model_version or ""
+        there = world.get(names.MODEL_VERSIONS, namespace, asked) is not None
+    if there:
+        return ()
+    versions = list(islice(world.all(names.MODEL_VERSIONS, namespace), _LOOKED_THROUGH))
+    found = {str(name) for one in versions for name in (model_of(one) if spec.latest else [one["metadata"]["name"]])}
+    return sorted(found, key=lambda name: (-SequenceMatcher(None, asked, name).ratio(), name))
 
 
 def _version(world: World, namespace: str, name: str) -> ModelVersion | None:

@@ -34,6 +34,8 @@ class Observed:
     """What counts as rejected: by this Deployment, or by one of its name that is no more."""
     passed_over: Rejection | None = None
     """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
+    alternatives: Sequence[str] = ()
+    """What there is instead of what the spec names, where there is none of that; the most alike first."""
     waiting: str | None = None
     """The newest version of a followed model, which goes out when the candidate that is under way has ended."""
     fallback: str | None = None
@@ -97,6 +99,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions=versions,
         rejected=rejected,
         passed_over=following.passed_over(resource, wanted, world, rejected) if wanted else None,
+        alternatives=following.alternatives(resource, world) if wanted is None else (),
         waiting=following.waiting(resource, wanted, world, rejected),
         fallback=fallback.metadata.name if fallback else None,
         workloads=workloads,

@@ -9,6 +9,7 @@ from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.observe import Observed
 
+_NAMED = 5
 _PATIENCE = timedelta(minutes=5)
 MOMENTARY = frozenset({"VersionUnchecked", "OldPodsGoing"})
 """Reasons that nobody need be told of."""
@@ -127,6 +128,10 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             f"{last.at:%Y-%m-%d %H:%M:%S} UTC: {last.message}",
             _another_try(observed),
         )
+    few = observed.alternatives[:_NAMED]
+    more = ", among others" if len(observed.alternatives) > _NAMED else ""
+    others = "there are versions of" if spec.latest else "there is"
+    there = f" ({others} {', '.join(few)}{more})" if few else ""
     if spec.latest:
         missing = f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected"
     else:
@@ -134,4 +139,6 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             f"ModelVersion {spec.model_version} does not exist in namespace {namespace}, is being deleted, or cannot "
             "be read"
         )
-    return Finding("VersionNotFound", f"{missing}: the rollout starts by itself when there is one.", passing=True)
+    return Finding(
+        "VersionNotFound", f"{missing}{there}: the rollout starts by itself when there is one.", passing=True
+    )

@@ -570,3 +570,24 @@ async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() 
     )
     assert found.taken == ["churn"]
     assert set(found.services) == {"churn-stable", "churn-canary"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "others", "said"),
+    [
+        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "does not exist in namespace shop, is being deleted, "),
+        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "cannot be read (there is churn-1, other-1): "),
+        ({"latest": {"model": "chrun"}}, ["other-1", "churn-1", "churn-2"], " (there are versions of churn, other): "),
+        ({"latest": {"model": "chrun"}}, [f"m{n}-1" for n in range(9)], "m0, m1, m2, m3, m4, among others): the "),
+        ({"latest": {"model": "churn"}}, ["other-1"], " and not rejected (there are versions of other): the rollout"),
+        ({"latest": {"model": "churn"}}, [], " and not rejected: the rollout starts by itself when there is one."),
+        ({"latest": {"model": "churn"}}, ["other-1", "churn-1 Corrupt"], " Ready and not rejected: the rollout starts"),
+    ],
+)
+async def test_of_what_does_not_exist_it_is_said_what_does(spec: Any, others: Any, said: str) -> None:
+    made = []
+    for name, _, phase in (other.partition(" ") for other in others):
+        version = a_version(a_model_version(name, model=name.partition("-")[0]), phase=phase or "Ready")
+        made.append(version)
+    found = await seen(a_deployment(spec.get("modelVersion"), **spec), *made)
+    assert said in condition(plan(found), "Ready")["message"]

@@ -389,6 +389,35 @@ async def test_a_config_map_counts_by_its_content(uri: str, before: Any, now: An
         assert cluster.runs[0]["trigger"] == "SourceChanged"
 
 
+ANOTHER = ": the next run starts when it has ended."
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda cluster: cluster.change(parameters={"depth": 9}), f" The spec has changed since{ANOTHER}"),
+        (lambda cluster: cluster.annotate(run_requested="2"), f" Another one was asked for{ANOTHER}"),
+        (
+            lambda cluster: cluster.put(names.CONFIG_MAPS, "code", data={"a": "9"}),
+            f" What it reads has changed since{ANOTHER}",
+        ),
+        (
+            lambda cluster: cluster.change(parameters={"depth": 1}),
+            " The spec is again what ModelVersion churn-1 was made from, so that no run follows it.",
+        ),
+        (lambda cluster: cluster.change(retries=9), ""),
+        (lambda cluster: cluster.change(parameters={"depth": 9}, suspend=True), ""),
+    ],
+)
+async def test_what_changes_while_a_run_is_under_way_is_seen_at_once(change: Any, said: str) -> None:
+    cluster = await trained(**CODE, parameters={"depth": 1})
+    cluster.change(parameters={"depth": 2})
+    await cluster.settle()
+    change(cluster)
+    [shown] = [one["message"] for one in (await cluster.settle()).status["conditions"] if one["type"] == "Ready"]
+    assert shown == f"Run churn-2 is under way (SpecChanged).{said}"
+
+
 async def test_a_config_map_that_changes_during_a_run_starts_another_one_after_it() -> None:
     cluster = Cluster(**CODE)
     cluster.put(names.CONFIG_MAPS, "code", data={"a": "1"})

@@ -267,6 +267,18 @@ def _going_on(pods: Iterable[Pod]) -> str:
     return f"{', '.join(running)} would go on" if running else "it would try again"
 
 
+def _next(observed: Observed, runs: Sequence[Run]) -> str:
+    """What follows the run that is under way as things stand, in a sentence with a space before it, or nothing."""
+    current = with_baseline(runs[0], observed.inputs)
+    reason = due(observed.resource, [current, *runs[1:]], observed.inputs, observed.kept)
+    if reason is None:
+        return ""
+    if isinstance(reason, Run):
+        return f" The spec is again what ModelVersion {reason.model_version} was made from, so that no run follows it."
+    since = {"Requested": "Another one was asked for", "SourceChanged": "What it reads has changed since"}
+    return f" {since.get(reason, 'The spec has changed since')}: the next run starts when it has ended."
+
+
 def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     resource, runs = observed.resource, draft.runs
     latest = draft.answer or (runs[0] if runs else None)
@@ -280,7 +292,8 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     elif draft.answer:
         finding = _answered(observed, draft.answer)
     elif active:
-        finding = Finding(latest.phase, latest.message or f"Run {latest.name} is under way ({latest.trigger}).")
+        said = latest.message or f"Run {latest.name} is under way ({latest.trigger})."
+        finding = Finding(latest.phase, f"{said}{_next(observed, runs)}")
     else:
         finding = Finding(latest.phase, latest.message)
     stalled = None

@@ -137,11 +137,37 @@ def test_a_namespace_goes_with_the_versions_that_serve_in_it(policy: Cluster, na
 
 
 def test_versions_are_guarded_only_where_the_operator_looks_after_them(control_plane: Cluster) -> None:
-    [binding] = of_kind(rendered(control_plane, "--set=namespaces={shop,market}"), "ValidatingAdmissionPolicyBinding")
-    [named] = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
-    assert named["values"] == ["shop", "market"]
-    [binding] = of_kind(rendered(control_plane), "ValidatingAdmissionPolicyBinding")
-    assert "matchResources" not in binding["spec"]
+    bindings = of_kind(rendered(control_plane, "--set=namespaces={shop,market}"), "ValidatingAdmissionPolicyBinding")
+    assert len(bindings) == 2
+    for binding in bindings:
+        [named] = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+        assert named["values"] == ["shop", "market"]
+    for binding in of_kind(rendered(control_plane), "ValidatingAdmissionPolicyBinding"):
+        assert "matchResources" not in binding["spec"]
+
+
+def test_parameters_have_names_that_variables_can_have_but_those_that_exist_may_stay(
+    control_plane: Cluster, namespace: str
+) -> None:
+    def create(name: str, parameters: dict[str, Any], *words: str) -> str:
+        job = an_object("TrainingJob", name, {"train": {"command": ["true"]}, "parameters": parameters})
+        there = f"--namespace={namespace}"
+        done = control_plane.kubectl("apply", there, "--filename=-", *words, input=json.dumps(job), check=False)
+        return done.stderr if done.returncode else ""
+
+    assert not create("old", {"de-pth": 4})
+    control_plane.helm(
+        "upgrade", "--install", "upright", CHART, f"--namespace={namespace}", "--take-ownership", "--set=replicas=0"
+    )
+    try:
+        until(lambda: create("new", {"de-pth": 4}, "--dry-run=server"), "the policy is in force")
+        said = create("new", {"depth": 4, "de-pth": {"any": [1]}})
+        assert 'spec.parameters has the name "de-pth", which cannot be an environment variable: use letters' in said
+        assert not create("new", {"depth": 4, "_Any1": {"thing": [1]}})
+        assert not create("old", {"de-pth": 9}), "it was there before"
+        assert '"2nd"' in create("old", {"de-pth": 9, "2nd": 1})
+    finally:
+        control_plane.helm("uninstall", "upright", f"--namespace={namespace}")
 
 
 def test_the_operator_needs_no_more_than_the_chart_grants(

@@ -33,10 +33,11 @@ from upright.runtime.model_file import FORMATS
 from upright.training.inputs import inputs_of
 from upright.training.manifests import job
 from upright.training.observe import Contents, Observed, made_by, observe
-from upright.training.parameters import InvalidParametersError, as_environment
+from upright.training.parameters import NAME, InvalidParametersError, as_environment
 from upright.training.plan import plan
 from upright.training.waiting import Warnings
 
+ROOT = Path(__file__).parents[2]
 REPORT = json.dumps(
     {
         "uri": "pvc://models/churn/sha256-1",
@@ -457,8 +458,18 @@ def test_a_parameter_that_starts_with_a_digit_is_refused() -> None:
         as_environment({"1st": 1})
 
 
+def test_the_policy_of_the_chart_takes_the_names_that_a_run_can_have() -> None:
+    policy = (ROOT / "charts" / "upright" / "templates" / "parameters.yaml").read_text()
+    assert f"!name.matches('^{NAME}$')" in policy
+    with pytest.raises(InvalidParametersError) as refused:
+        as_environment({"de-pth": 4})
+    for words in ("spec.parameters has the name ", ", which cannot be an environment variable: use "):
+        assert words in policy
+        assert words in str(refused.value)
+
+
 def test_what_a_program_gets_and_may_write_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    page = (ROOT / "docs" / "training.md").read_text()
     resource = a_training_job(data=[{"name": "rows", "uri": "pvc://rows"}], code={"uri": "configmap://code"})
     run = Run(name="churn-1", number=1, trigger="Created", phase="Pending")
     containers = job(resource, run, DEFAULTS, "pvc://models")["spec"]["template"]["spec"]["initContainers"]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 PREFIX = "UPRIGHT_PARAM_"
+NAME = "[A-Za-z_][A-Za-z0-9_]*"
+"""Of a parameter. The chart has a policy for that, since a schema cannot say it of an object of anything."""
 MAX_BYTES = 64 * 1024
 """Of all parameters as JSON: an environment variable cannot hold more than 128 KiB, an annotation not more than 256."""
 
@@ -23,7 +25,7 @@ def as_environment(parameters: Mapping[str, Any]) -> dict[str, str]:
     variables: dict[str, str] = {}
     names: dict[str, str] = {}
     for name, value in parameters.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        if not re.fullmatch(NAME, name):
             raise InvalidParametersError(
                 f"spec.parameters has the name {name!r}, which cannot be an environment variable: "
                 "use letters, digits and underscores, not starting with a digit"

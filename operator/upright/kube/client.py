@@ -25,6 +25,7 @@ from upright.kube.errors import (
     UnreachableError,
     refusal,
 )
+from upright.kube.nesting import parsed
 from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
 
 REQUEST_TIMEOUT = 10.0
@@ -403,7 +404,7 @@ def _event(line: bytes) -> tuple[str, dict[str, Any]]:
 def _json(text: bytes) -> dict[str, Any]:
     """The answer as JSON; a proxy between us and the API server may say something else."""
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
+        answer = parsed(text)
+    except ValueError:
         answer = None
     return answer if isinstance(answer, dict) else {"message": text[:200].decode(errors="replace")}

@@ -291,6 +291,41 @@ async def test_a_lost_revision_of_which_nothing_is_known_serves_no_more() -> Non
     assert any(event.reason == "RevisionLost" for event in made.events)
 
 
+class Hidden(AWorld):
+    """A cluster in which somebody has given workloads and records another `managed-by`, by which they are watched."""
+
+    def all(self, type: ResourceType, namespace: str) -> list[Manifest]:
+        return [] if self._hides(type) else super().all(type, namespace)
+
+    def owned(self, type: ResourceType, owner_uid: str) -> list[Manifest]:
+        return [] if self._hides(type) else super().owned(type, owner_uid)
+
+    async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        return AWorld(*self._manifests).get(type, namespace, name)
+
+    def _hides(self, type: ResourceType) -> bool:
+        return type in (names.APPS_DEPLOYMENTS, names.CONTROLLER_REVISIONS)
+
+
+@pytest.mark.parametrize("there", ["workload", "record", "both"])
+async def test_what_somebody_has_hidden_by_other_labels_is_not_taken_for_gone(there: str) -> None:
+    kept, owned = kept_and({})
+    changed = serving_old(serving={"image": "another:2"})
+    pods = [(names.PODS, a_pod(f"a-{n}", labels={**owned["spec"]["template"]["metadata"]["labels"]})) for n in range(3)]
+    workload, record = (names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)
+    world = Hidden(
+        a_version(OLD), *pods, *([workload] if there != "record" else []), *([record] if there != "workload" else [])
+    )
+    found = await observe(as_stored(changed), world, DEFAULTS, Unmeasured())
+    made = plan(found)
+    assert made.status["stable"]["revision"] == OLD_REVISION
+    assert not any(event.reason == "RevisionLost" for event in made.events)
+    [again] = [one for one in made.create if one["kind"] == "Deployment" and OLD_REVISION in one["metadata"]["name"]]
+    assert again["metadata"]["labels"][names.REVISION] == OLD_REVISION
+    assert again["spec"]["template"] == kept["data"]
+    assert len(found.pods.get(OLD_REVISION, ())) == (0 if there == "record" else 3)
+
+
 async def test_replicas_changed_by_hand_are_put_back_and_told_and_our_own_changes_are_not() -> None:
     recorded = serving_old(status={}, stable={"replicas": 3})
     made = plan(await seen(recorded, a_version(OLD), (names.APPS_DEPLOYMENTS, a_workload(recorded, replicas=1))))

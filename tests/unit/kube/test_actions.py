@@ -152,7 +152,9 @@ async def test_labels_that_somebody_changes_again_and_again_are_let_have_a_truce
     for _ in range(module.PUT_BACK_AT_ONCE):
         await change()
     for _ in range(2):
-        with pytest.raises(ContestedError, match=r"another label app\.kubernetes\.io/managed-by, another label upright\.dev/model"):
+        with pytest.raises(
+            ContestedError, match=r"another label app\.kubernetes\.io/managed-by, another label upright\.dev/model"
+        ):
             await change()
 
 

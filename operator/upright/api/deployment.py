@@ -354,9 +354,10 @@ class Deployment(Resource):
 
     @property
     def wants_retry(self) -> bool:
-        """Whether somebody asks for another try, and has not been answered yet."""
-        asked = self.metadata.annotations.get(RETRY)
-        return asked is not None and asked != self.status.retry
+        """Whether somebody asks for another try, and has not been answered yet. What is there before the first status
+        was asked of an earlier object, from which this one was copied.
+        """
+        return self.status.phase is not None and self.metadata.annotations.get(RETRY) not in (None, self.status.retry)
 
 
 DEFINITION = Definition(

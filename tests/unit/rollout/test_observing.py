@@ -350,12 +350,33 @@ async def test_without_anything_that_served_before_the_rejected_version_still_do
 
 async def test_another_try_is_remembered_against_the_memory_of_the_version() -> None:
     rejected = a_version(NEW, verdicts=[verdict("Rejected", NEW)])
-    asked = a_deployment("churn-2", annotations={"upright.dev/retry": "1"})
+    before = plan(await seen(a_deployment("churn-2"), rejected))
+    asked = a_deployment("churn-2", annotations={"upright.dev/retry": "1"}, status=before.status)
     made = plan(await seen(asked, rejected))
     assert made.status["candidate"]["modelVersion"] == "churn-2"
     assert made.status["rejected"][0]["retried"]
     again = a_deployment("churn-2", annotations={"upright.dev/retry": "1"}, status=made.status)
     assert plan(await seen(again, rejected)).status["candidate"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize("follows", [False, True])
+async def test_what_was_asked_of_an_earlier_object_forgives_nothing(*, follows: bool) -> None:
+    rejected = a_version(NEW, verdicts=[verdict("Rejected", NEW)])
+
+    def made_again(retry: str, status: Any = None) -> Deployment:
+        wanted: Any = {"latest": {"model": "churn"}} if follows else {}
+        return a_deployment(
+            None if follows else "churn-2", annotations={"upright.dev/retry": retry}, status=status or {}, **wanted
+        )
+
+    first = plan(await seen(made_again("1"), rejected))
+    second = plan(await seen(made_again("1", first.status), rejected))
+    for made in (first, second):
+        assert "candidate" not in made.status
+        assert made.status["retry"] == "1"
+        assert condition(made, "Current")["reason"] == ("VersionNotFound" if follows else "VersionRejected")
+    asked = plan(await seen(made_again("2", second.status), rejected))
+    assert asked.status["candidate"]["modelVersion"] == "churn-2"
 
 
 # Following a model
@@ -456,7 +477,9 @@ async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version
     stable = as_stored(following())["status"]["stable"]
     named = {"model_version": None, "latest": {"model": "churn"}, **spec}
     resource = a_deployment(
-        named.pop("model_version"), status={"stable": stable, "candidate": {**arm, **candidate}, **status}, **named
+        named.pop("model_version"),
+        status={"phase": "Progressing", "stable": stable, "candidate": {**arm, **candidate}, **status},
+        **named,
     )
     found = await seen(resource, *versions)
     assert found.wanted
@@ -548,7 +571,7 @@ async def test_another_try_works_for_a_followed_model_too() -> None:
         "message": "",
     }
     versions = (made_at(NEW, 0), made_at(THIRD, 1))
-    resource = following(rejected=[rejection])
+    resource = following(phase="Stable", rejected=[rejection])
     assert (await seen(resource, *versions)).wanted == (await seen(following(), made_at(NEW, 0))).wanted
     asked = dict(as_stored(resource))
     asked["metadata"] = {**asked["metadata"], "annotations": {names.RETRY: "1"}}

@@ -252,6 +252,12 @@ class Arm(Resource):
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )
+    unmeasured_spent: Duration | None = Field(
+        None, description="Candidate only: for how long that had been so when pods were missing, or it was paused."
+    )
+    unreached: bool | None = Field(
+        None, description="Candidate only: requests that should have reached it have not, and none has since."
+    )
     ready_since: datetime | None = Field(
         None, description="Candidate only: since when all its pods, or nearly all, have been seen ready."
     )

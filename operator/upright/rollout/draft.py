@@ -122,7 +122,8 @@ class Draft:
 
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again."""
-        stopped = dict.fromkeys(("ready_since", "unready_since", "unmeasured_since", "step_since"))
+        clocks = ("ready_since", "unready_since", "unmeasured_since", "unmeasured_spent", "unreached", "step_since")
+        stopped = dict.fromkeys(clocks)
         going = {"leaving": True, **stopped}
         self.candidate = candidate.model_copy(update=going) if leaving else None
 

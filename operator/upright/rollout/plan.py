@@ -191,7 +191,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.candidate, draft.progress = arm, message
             recovering = arm.unready_since or (draft.stable and draft.stable.unready_since)
             draft.again = min(again, STEADY if settling else LASTING if recovering else again)
-            draft.held, draft.unmeasured, draft.unseen = held, unmeasured, unseen
+            draft.held = _held_before(observed) if unseen and not draft.obstacle else held
+            draft.unmeasured, draft.unseen = unmeasured, unseen
         case strategies.Advance(arm, message):
             draft.candidate, draft.progress = arm, message
             draft.again = timedelta(0)  # the status is recorded, and what follows from it is decided next
@@ -202,6 +203,12 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.reject(candidate, metric, message, leaving=facts.needs_candidate(bad=True))
         case strategies.Left():
             draft.candidate = None
+
+
+def _held_before(observed: Observed) -> Finding | None:
+    """What holds it, as the recorded status says."""
+    stalled = next((one for one in observed.resource.status.conditions if one.type == "Stalled"), None)
+    return Finding(stalled.reason, stalled.message) if stalled else None
 
 
 def _shape(observed: Observed, draft: Draft) -> None:
@@ -249,7 +256,7 @@ def _tell(observed: Observed, draft: Draft) -> None:
     draft.events += news(draft.history, draft.stable, draft.candidate, observed.now)
     recorded = draft.resource.status.conditions
     rejected = any(event.reason == "RolledBack" for event in draft.events)
-    for found in (draft.obstacle, draft.held):
+    for found in (draft.obstacle, None if draft.unseen else draft.held):
         if found and not found.waits and found.reason not in MOMENTARY and not rejected:
             draft.events += told(
                 found, "Reconciling" if found.passing else "Stalled", recorded, observed.now, "Rollout"

@@ -39,7 +39,7 @@ from upright.kube.errors import (
 )
 from upright.kube.events import Recorder
 from upright.kube.failures import Failures
-from upright.kube.keeping import LARGEST, TOO_LARGE
+from upright.kube.keeping import UNUSABLE
 from upright.kube.memory import Memory
 from upright.kube.objects import is_meant_otherwise, key_of, type_of, uid_of
 from upright.kube.queue import Queue
@@ -51,8 +51,8 @@ WORKERS = 8
 IMMEDIATE_RETRIES = 5
 UNTOLD = 30.0
 """Seconds until an event that could not be told is tried again."""
-LEAVING = 5.0
-"""Seconds after which an object that is on its way out is looked at again, should nobody tell that it is gone."""
+SOON = 5.0
+"""Seconds after which an object is looked at again that waits for what nobody may tell."""
 REMEMBERED_COMPLAINTS = 1024
 
 OBSTACLES = frozenset(
@@ -61,25 +61,29 @@ OBSTACLES = frozenset(
 )
 """The reasons that the shell, and not a plan, gives for an object's standing still."""
 
-_TOO_LARGE = (
-    f"The object takes more than {LARGEST // 1024} KiB, so nothing is done for it: put what is large into a ConfigMap "
-    "or a volume, and name that here."
-)
-
 logger = logging.getLogger(__name__)
 
 
 class Controller:
-    """Takes in what the watches deliver, and keeps every object of every kind as its plan wants it."""
+    """Takes in what the watches deliver, and keeps every object of every kind as its plan wants it.
+
+    No object gets a turn while what is known of one of the types that its kind needs is too old (`blind`).
+    """
 
     def __init__(
-        self, kinds: Sequence[Kind[Any]], stores: Stores, client: Client, recorder: Recorder, metrics: Metrics
+        self,
+        kinds: Sequence[Kind[Any]],
+        stores: Stores,
+        client: Client,
+        recorder: Recorder,
+        metrics: Metrics,
+        blind: Callable[[Container[ResourceType], str], bool] = lambda _types, _namespace: False,
     ) -> None:
         self._stores = stores
         self._unserved = set[str]()
         actions = Actions(client, stores, self.seen, self.gone)
         self._loops = [
-            _Loop(kind, stores, actions, client, recorder, metrics, self.seen, self._unserved) for kind in kinds
+            _Loop(kind, stores, actions, client, recorder, metrics, self.seen, self._unserved, blind) for kind in kinds
         ]
 
     def seen(self, type: ResourceType, manifest: Manifest) -> None:
@@ -138,6 +142,7 @@ class _Loop:
         metrics: Metrics,
         seen: Callable[[ResourceType, Manifest], None],
         unserved: Container[str],
+        blind: Callable[[Container[ResourceType], str], bool],
     ) -> None:
         self.queue = Queue()
         self._kind = kind
@@ -148,6 +153,8 @@ class _Loop:
         self._metrics = metrics
         self._seen = seen
         self._unserved = unserved
+        self._blind = blind
+        self._known = [kind.type, *(watch.type for watch in kind.watches), *kind.applies]
         self._uids: dict[Key, str] = {}
         self._complaints: dict[Key, str] = {}
         self._unreadable: Memory[tuple[ResourceType, str], str] = Memory(REMEMBERED_COMPLAINTS)
@@ -195,6 +202,9 @@ class _Loop:
         """One turn of a key. Whatever goes wrong is counted, said once, and tried again later."""
         if key.namespace in self._unserved:
             return
+        if self._blind(self._known, key.namespace):
+            self.queue.add_later(key, SOON)
+            return
         began = time.perf_counter()
         try:
             again = await self._with_fresh_data(key)
@@ -205,7 +215,7 @@ class _Loop:
         except Exception as error:  # noqa: BLE001 - a mistake in one plan must not end the loop for all others
             result = error.reason if isinstance(error, ApiError) else INTERNAL_ERROR
             if isinstance(error, LeavingError) and not error.lasting:
-                self.queue.add_later(key, LEAVING)
+                self.queue.add_later(key, SOON)
             else:
                 self._complain(key, error)
         else:
@@ -235,8 +245,8 @@ class _Loop:
         if self._uids.setdefault(key, uid_of(resource)) != uid_of(resource):  # a namesake: the one before is no more
             self._forget(key)
             self._uids[key] = uid_of(resource)
-        if resource.get(TOO_LARGE):
-            await self._stand_still(resource, halted(resource, "TooLarge", _TOO_LARGE))
+        if why := resource.get(UNUSABLE):
+            await self._stand_still(resource, halted(resource, "TooLarge", why))
             return None
         try:
             plan = self._kind.plan(await self._kind.observe(resource, self._stores))
@@ -289,21 +299,21 @@ class _Loop:
 
     async def _act(self, resource: Manifest, plan: Plan, failures: Failures) -> bool:
         """Carry the plan out, in the order that `Plan` promises. Returns whether anything was done."""
-        known = [self._kind.type, *(watch.type for watch in self._kind.watches), *self._kind.applies]
         kept: dict[ResourceType, set[Key]] = {}
         for manifest in (*plan.create, *plan.apply):
-            kept.setdefault(type_of(manifest, known), set()).add(key_of(manifest))
+            kept.setdefault(type_of(manifest, self._known), set()).add(key_of(manifest))
         acted = False
         for manifest in plan.apply:
-            with failures.of(leads=self._exists(type_of(manifest, known), manifest)):
-                done = await self._actions.apply(type_of(manifest, known), manifest)
+            of = type_of(manifest, self._known)
+            with failures.of(leads=key_of(manifest) in self._stores.of(of)):
+                done = await self._actions.apply(of, manifest)
                 acted |= await self._told(resource, done.event, done.wrote)
         for correction in plan.correct:
             with failures.of(leads=True):
                 acted |= await self._told(resource, correction.event, await self._actions.correct(correction))
         for manifest in plan.create:
             with failures.of():
-                done = await self._actions.create(type_of(manifest, known), manifest)
+                done = await self._actions.create(type_of(manifest, self._known), manifest)
                 acted |= await self._told(resource, done.event, done.wrote)
         for scale in plan.scale:
             with failures.of():
@@ -320,9 +330,6 @@ class _Loop:
         if acted and event:
             await self._recorder.record(resource, event)
         return acted
-
-    def _exists(self, type: ResourceType, manifest: Manifest) -> bool:
-        return key_of(manifest) in self._stores.of(type)
 
     async def _halt(self, resource: Manifest, error: Exception) -> None:
         """No plan could be made: say why on the object, if that stays so until somebody does something about it."""

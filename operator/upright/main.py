@@ -70,10 +70,10 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     client = Client(login, metrics.requests, fence=lease.remaining)
     stores = Stores(kinds, client, _utc_now)
     recorder = Recorder(client, settings.identity, time.monotonic, _utc_now)
-    controller = Controller(kinds, stores, client, recorder, metrics)
     wanted = places(kinds, settings.namespaces)
-    lister = Lister(client, wanted, controller.seen, controller.listed, controller.serve)
     signs = Signs(wanted)
+    controller = Controller(kinds, stores, client, recorder, metrics, signs.blind)
+    lister = Lister(client, wanted, controller.seen, controller.listed, controller.serve)
     health = _health(wanted, lister, signs)
     metrics.leader.set_function(lambda: float(lease.held))
 

@@ -117,14 +117,9 @@ def test_a_version_that_serves_is_not_deleted_before_somebody_else_does(policy: 
     assert f"kubectl delete mdep churn -n {namespace}" in said
     assert "it is the candidate of Deployment churn" in delete_version(policy, namespace, "churn-2")
     assert not delete_version(policy, namespace, "churn-3"), "nobody serves it"
-    together = json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "List",
-            "items": [an_object("Deployment", "churn", {}), a_version("churn-1"), a_version("churn-2")],
-        }
-    )
-    policy.kubectl("delete", f"--namespace={namespace}", "--filename=-", input=together)
+    policy.kubectl("delete", "mdep", "churn", f"--namespace={namespace}")
+    until(lambda: not delete_version(policy, namespace, "churn-1"), "the API server's own watch has told it")
+    assert not delete_version(policy, namespace, "churn-2")
 
 
 def test_a_namespace_goes_with_the_versions_that_serve_in_it(policy: Cluster, namespace: str) -> None:

@@ -155,6 +155,33 @@ def test_a_service_that_lost_its_labels_is_ours_by_its_owner(shop: Shop, running
     until(lambda: shop.get("service", "a")["spec"]["selector"] == {"app": "a"}, "and is watched again")
 
 
+def test_what_somebody_has_hidden_from_the_watches_is_brought_back(shop: Shop, running: Operator) -> None:
+    shop.toy(created={"c": 80})
+    until(shop.ready, "it is made")
+    shop.kubectl("label", "service", "c", "app.kubernetes.io/managed-by=platform", "--overwrite")
+    told = ["Put back what somebody changed: Service c had another label app.kubernetes.io/managed-by."]
+    until(lambda: shop.events("Restored") == told, "its label is put back")
+    shop.kubectl("delete", "service", "c")
+    until(lambda: "c" in shop.names("services"), "it is watched again")
+
+
+def test_an_object_that_nests_too_deep_is_named_and_ends_neither_this_process_nor_the_next(
+    shop: Shop, running: Operator, tmp_path: Path
+) -> None:
+    toy = {"apiVersion": "upright.test/v1", "kind": "Toy", "metadata": {"name": "deep"}, "spec": {"created": "DEEP"}}
+    text = json.dumps(toy).replace('"DEEP"', '{"a":' * 9000 + "80" + "}" * 9000)
+    path = f"/apis/upright.test/v1/namespaces/{shop.namespace}/toys"
+    shop.kubectl("create", f"--raw={path}", "--filename=-", text=text)
+    stalled = '--output=jsonpath={.status.conditions[?(@.type=="Stalled")].message}'  # all of it we cannot read either
+    said = "The object nests more than 100 levels deep"
+    until(lambda: shop.kubectl("get", "toys", "deep", stalled).startswith(said), "it is named")
+    assert running.stop() == 0
+    with operator(shop.cluster, shop.namespace, tmp_path, "second") as second:
+        until(second.leads, "the next one leads", 60)
+        shop.toy(created={"c": 80})
+        until(shop.ready, "others are looked after")
+
+
 def test_what_an_owner_has_left_behind_is_taken_up_by_its_successor(shop: Shop, running: Operator) -> None:
     shop.toy(applied={"a": 80}, created={"c": 80})
     until(shop.ready, "they are there")

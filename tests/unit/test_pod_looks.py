@@ -18,7 +18,7 @@ from upright.pods.reading import read
 from upright.rollout.measuring import ArmName, Asked, Measurement
 from upright.rollout.plan import plan
 from upright.rollout.verdict import analyse
-from upright.sources.comparison import MOST_LOOKS, WATCHED, Comparison
+from upright.sources.comparison import MOST_LOOKS, MOST_RECENT, WATCHED, Comparison
 from upright.sources.comparison import TORN as BACKWARDS
 from upright.sources.page import Counters
 from upright.sources.pods import PodPages, Unread
@@ -399,7 +399,7 @@ def test_a_restart_that_is_told_late_costs_a_look_and_no_evidence() -> None:
     for _ in range(2):
         count.take({"c": Counters(10, 0, 0)}, {"s": Counters(100, 0, 0)})
     count.take({"c": Counters(3, 0, 1)}, {"s": Counters(130, 0, 0)})
-    assert (count.comparison.looks[-1].measurements, count.state().state) == ({}, "NoRequests")
+    assert (count.comparison.looks[-1].measurements, count.state().state) == ({}, "Unknown")
     count.take({"c": Counters(20, 0, 2)}, {"s": Counters(160, 0, 0)}, restarts=1)
     [*_, taken] = count.comparison.looks
     assert taken.measurements["errors"] == Counts(canary=(22, 2), stable=(60, 0))
@@ -419,7 +419,7 @@ def test_a_pod_of_several_processes_is_left_out_and_told_until_it_is_started_ane
         count.take({"d": workers[number % 2]}, {"s": HEALTHY})
         states.append(count.state().state)
     # it may have been started anew, until for a minute nobody has told so
-    assert states == ["NoRequests", "Counted", *["NoRequests"] * 12, "Unreadable", "Unreadable"]
+    assert states == ["NoRequests", "Counted", *["Unknown"] * 12, "Unreadable", "Unreadable"]
     assert count.state().message == f"Pod d (10.0.0.1:3000) cannot be measured: {BACKWARDS.why}. {BACKWARDS.remedy}"
     for answered in (3, 5, 7):
         count.take({"d": Counters(answered, 0, 0)}, {"s": HEALTHY}, restarts=1)
@@ -475,7 +475,7 @@ def test_requests_are_counted_and_no_requests_are_said_to_be_none() -> None:
     assert (count.state().state, count.state("stable").state) == ("NoRequests", "Counted")
     count.take({"c": Counters(0, 4, 0)}, {"s": Counters(1050, 0, 0)})
     assert (count.state(), count.state("stable")) == (
-        Measurement("Counted", requests=4, recent=4),
+        Measurement("Counted", requests=4, recent=4, expected=50),
         Measurement("Counted", requests=50, recent=50),
     )
     count.take({"c": Counters(0, 4, 0)}, {"s": Counters(1050, 0, 0)})
@@ -511,7 +511,7 @@ def test_counters_that_are_no_numbers_cannot_be_read() -> None:
 def test_pods_that_are_not_ready_yet_are_not_unreadable() -> None:
     count = ACount()
     count.take({"c-1": SILENT, "c-2": SILENT}, {"s": HEALTHY}, unready=frozenset({"c-1", "c-2"}))
-    assert count.state().state == "NoRequests"
+    assert count.state().state == "Unknown"
     count.take({"c-1": SILENT, "c-2": SILENT}, {"s": HEALTHY}, unready=frozenset({"c-1"}))
     assert count.state().message.startswith("Pod c-2 ")
 
@@ -546,6 +546,51 @@ def recent(count: ACount) -> tuple[float, float]:
     return count.state("canary").recent, count.state("stable").recent
 
 
+def many(name: str, pods: int, requests: float) -> Mapping[str, Counters]:
+    return {f"{name}-{number}": Counters(requests, 0, 0) for number in range(pods)}
+
+
+@pytest.mark.parametrize(("pods", "each"), [(1, 1), (1, 0.25), (4, 1), (19, 2)])
+def test_what_is_recent_reaches_back_until_forty_should_have_reached_the_candidate(pods: int, each: float) -> None:
+    """However few requests come: a look is taken each five seconds, and the candidate has one pod."""
+    count = ACount()
+    for number in range(301):
+        count.take({"c": Counters(0, 0, 0)}, many("s", pods, int(each * number)))
+        expected = int(each * number)
+        assert count.state().expected == pytest.approx(min(expected, max(40, 12 * each)))
+    count.take({"c": Counters(0, 0, 0)}, many("s", pods, 10_000), unready=frozenset({"c"}))
+    for _ in range(100):  # nothing is forgotten because nobody asks
+        count.take({"c": Counters(0, 0, 0)}, many("s", pods, 10_000))
+    assert count.state().expected == pytest.approx(max(40, 12 * each), rel=0.1)
+
+
+def test_what_should_have_reached_the_candidate_goes_by_the_pods_that_were_there() -> None:
+    """Of twenty pods, one and then eighteen are the candidate's. Each answers ten requests between two looks."""
+    count = ACount()
+    for number in range(12):
+        count.take(many("c", 1, 10 * number), many("s", 19, 10 * number))
+    assert recent(count) == (110, 19 * 110)
+    assert count.state().expected == pytest.approx(110)
+    count.take(many("c", 18, 120), many("s", 2, 120))
+    assert count.state().expected == pytest.approx(110 + 20 / 19)
+    count.take(many("c", 18, 130), many("s", 2, 130))
+    assert count.state().expected == pytest.approx(110 - 10 + 20 / 19 + 180)
+
+
+def test_looks_in_which_little_is_answered_are_not_kept_without_end() -> None:
+    count = ACount()
+    for number in range(MOST_RECENT + 50):
+        count.take({"c": Counters(number, 0, 0)}, {"s": Counters(0, 0, 0)})
+    assert recent(count) == (MOST_RECENT, 0)
+
+
+def test_counters_without_a_request_are_a_look_to_be_recorded() -> None:
+    count = ACount()
+    for _ in range(3):
+        count.take({"c": Counters(0, 0, 0)}, {"s": Counters(70, 0, 0)})
+    assert counts(count.comparison.looks) == [Counts(canary=(0, 0), stable=(0, 0))] * 2
+
+
 def test_what_was_answered_before_both_versions_could_answer_is_not_recent() -> None:
     count = ACount()
     for number in range(10):  # the candidate's pod starts
@@ -569,9 +614,9 @@ def test_what_was_answered_is_recent_for_a_minute_and_nothing_switches_that_off(
     assert recent(count) == (0, 110)
     for _ in range(20):
         count.take({"c": Counters(1, 0, 0)}, {"s": SILENT})
-    assert recent(count) == (0, 0)
+    assert recent(count) == (0, 40)
     count.take({"c": Counters(2, 0, 0)}, {"s": Counters(5000, 0, 0)})
-    assert recent(count) == (0, 0)
+    assert recent(count) == (0, 40)
 
 
 def test_four_looks_are_recent_however_long_they_take() -> None:
@@ -596,6 +641,7 @@ def test_there_is_something_to_say_after_a_look_and_when_a_state_changes_and_els
     assert not count.take({}, {"s": Counters(11, 0, 0)})
     assert count.take({}, {"s": Counters(11, 0, 0)})  # counted before, and not now
     assert count.take({"c": Counters(0, 0, 0)}, {"s": Counters(11, 0, 0)})  # a look
+    assert count.take({}, {"s": Counters(11, 0, 0)})  # it is gone
     assert not count.take({}, {"s": Counters(11, 0, 0)})
 
 

@@ -289,7 +289,7 @@ async def test_other_deployments_are_read_while_many_have_silent_pods() -> None:
     async def respond(_: web.Request) -> web.Response:
         return web.Response(body=COUNTERS)
 
-    pages = PodPages(may_ask=of_a_test, patience=timedelta(seconds=0.3), longest=timedelta(seconds=10))
+    pages = PodPages(may_ask=of_a_test, patience=timedelta(seconds=2), longest=timedelta(seconds=60))
     async with sending(silent=True) as silent, answering(respond) as port:
         swallowing = [pod_at(silent, f"silent-{number}") for number in range(200)]
         rogues = [asyncio.create_task(pages.read(Key("rogue", f"d-{one}"), swallowing)) for one in range(40)]

@@ -575,6 +575,57 @@ async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase:
     assert cluster.runs[0]["name"] == ("churn-2" if phase == "its claim is missing" else "churn-3")
 
 
+@pytest.mark.parametrize(
+    ("became", "runs"),
+    [
+        ({"status": {"phase": "Missing"}}, 2),
+        ({"status": {"phase": "Missing", "inspection": {"outcome": "Missing"}}}, 2),
+        ({"status": {"phase": "Corrupt", "inspection": {"outcome": "Corrupt"}}}, 2),
+        ({"metadata": {"deletionTimestamp": NOW.isoformat()}}, 3),
+    ],
+)
+async def test_what_becomes_of_a_version_that_is_used_again_starts_no_run_while_it_is_there(
+    became: dict[str, Any], runs: int
+) -> None:
+    cluster = await trained(parameters={"depth": 4})
+    cluster.change(parameters={"depth": 9})
+    await cluster.settle()
+    await cluster.publish("churn-2")
+    cluster.change(parameters={"depth": 4})
+    await cluster.settle()
+    version = cluster.objects[names.MODEL_VERSIONS, "churn-1"]
+    for part, fields in became.items():
+        version[part] = {**version.get(part, {}), **fields}
+    await cluster.settle()
+    assert len(cluster.runs) == runs
+
+
+@pytest.mark.parametrize("default", [False, True])
+async def test_no_run_begins_whose_version_could_not_say_where_it_is(*, default: bool) -> None:
+    cluster = Cluster(output={} if default else {"store": "pvc://models/a..b"})
+    if default:
+        cluster.kind = TrainingJobs(replace(DEFAULTS, store="pvc://models/a..b"))
+    plan = await cluster.settle()
+    assert plan.create == []
+    assert "write the path from the root of the claim into spec.output.store" in (stalled(plan) or "")
+    cluster.change(output={"store": "pvc://models/a.b"})
+    await cluster.settle()
+    assert cluster.runs[0]["phase"] == "Running"
+
+
+async def test_a_run_of_which_no_version_can_be_made_ends_with_the_reason_and_the_next_begins() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"publish": published(uri="pvc://models/a..b/x")}, phase="Succeeded")
+    plan = await cluster.turn()
+    assert plan.create == []
+    assert run_of(plan)["phase"] == "Failed"
+    assert "spec.artifact.uri: must not contain '..'" in run_of(plan)["message"]
+    cluster.change(parameters={"depth": 5})
+    await cluster.settle()
+    assert cluster.runs[0]["name"] == "churn-2"
+
+
 async def test_the_old_code_in_its_config_map_again_needs_no_run() -> None:
     cluster = await trained(**CODE)
     cluster.put(names.CONFIG_MAPS, "code", data={"a": "2"})

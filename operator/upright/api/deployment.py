@@ -252,6 +252,12 @@ class Arm(Resource):
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
     )
+    unmeasured_spent: Duration | None = Field(
+        None, description="Candidate only: for how long that had been so when pods were missing, or it was paused."
+    )
+    unreached: bool | None = Field(
+        None, description="Candidate only: requests that should have reached it have not, and none has since."
+    )
     ready_since: datetime | None = Field(
         None, description="Candidate only: since when all its pods, or nearly all, have been seen ready."
     )
@@ -354,9 +360,10 @@ class Deployment(Resource):
 
     @property
     def wants_retry(self) -> bool:
-        """Whether somebody asks for another try, and has not been answered yet."""
-        asked = self.metadata.annotations.get(RETRY)
-        return asked is not None and asked != self.status.retry
+        """Whether somebody asks for another try, and has not been answered yet. What is there before the first status
+        was asked of an earlier object, from which this one was copied.
+        """
+        return self.status.phase is not None and self.metadata.annotations.get(RETRY) not in (None, self.status.retry)
 
 
 DEFINITION = Definition(

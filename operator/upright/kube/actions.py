@@ -18,6 +18,7 @@ from upright.kube.objects import (
     digest,
     holder_of,
     key_of,
+    lost_labels,
     meta,
     name_of,
     namespace_of,
@@ -112,6 +113,8 @@ class Actions:
         if found is Whose.NOBODYS and (owner := names.controller_of(manifest)):
             await self._take_up(type, existing, owner)
             return Done(wrote=True, event=_taken_up(existing))
+        if lost := lost_labels(existing, manifest):
+            return await self._label(type, existing, lost)
         return Done(wrote=False)
 
     async def apply(self, type: ResourceType, manifest: Manifest) -> Done:
@@ -147,8 +150,7 @@ class Actions:
         if not (made_so and mended):
             return Done(wrote=True)
         await self._dispute(type, live, mended)
-        message = f"Put back what somebody changed: {type.kind} {name} had {', '.join(mended)}."
-        return Done(wrote=True, event=Event("Warning", "Restored", "Apply", message))
+        return Done(wrote=True, event=_put_back(live, mended))
 
     async def correct(self, correction: Correction) -> bool:
         """Make one part of an object just what it should be, unless it is so already. Returns whether it was not."""
@@ -250,6 +252,16 @@ class Actions:
         target = reference(type, existing)
         await self._existing(target, self._client.merge(target, {"metadata": change}))
 
+    async def _label(self, type: ResourceType, existing: Manifest, labels: Mapping[str, str]) -> Done:
+        """Put back labels by which an object is found and watched. Raises ContestedError, as for what is applied."""
+        changed = [f"another label {label}" for label in labels]
+        await self._keep_truce(type, existing, changed)
+        await self._existing(
+            reference(type, existing), self._client.merge(reference(type, existing), {"metadata": {"labels": labels}})
+        )
+        await self._dispute(type, existing, changed)
+        return Done(wrote=True, event=_put_back(existing, changed))
+
     def _leaving(self, type: ResourceType, live: Manifest) -> LeavingError:
         held = [name for name in meta(live).get("finalizers") or () if name not in _COLLECTORS]
         error = LeavingError(type, namespace_of(live), name_of(live), held)
@@ -294,6 +306,11 @@ def _changes(type: ResourceType, live: Manifest, wanted: Manifest) -> list[str]:
 
 def _taken_up(live: Manifest) -> Event:
     return Event("Normal", "TakenUp", "Apply", f"{live['kind']} {name_of(live)} had no owner, and is taken up.")
+
+
+def _put_back(live: Manifest, changed: Sequence[str]) -> Event:
+    message = f"Put back what somebody changed: {live['kind']} {name_of(live)} had {', '.join(changed)}."
+    return Event("Warning", "Restored", "Apply", message)
 
 
 def _mark_of(live: Manifest) -> str | None:

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from upright.api import names
 from upright.api.common import GROUP
 from upright.contract import Manifest, Reference, ResourceType
+from upright.kube.answers import event_of, identity, json_of, kind_of, read
 from upright.kube.connection import seconds_to_wait
 from upright.kube.errors import (
     ConflictError,
@@ -50,7 +51,6 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 JSON = "application/json"
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-IDENTITY = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
 METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -118,7 +118,7 @@ class Client:
                 continue
             try:
                 items = [
-                    _identity(type, item) if metadata else {**_kind(type), **item} for item in page.get("items") or ()
+                    identity(type, item) if metadata else {**kind_of(type), **item} for item in page.get("items") or ()
                 ]
                 following, version = meta(page).get("continue") or None, int(meta(page)["resourceVersion"])
             except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -145,17 +145,17 @@ class Client:
                 self._requests.labels(verb="watch", resource=str(type), code=str(response.status)).inc()
                 async with response:
                     if response.status != 200:
-                        status, answer = response.status, _json(await response.read())
+                        status, answer = response.status, json_of(await response.read())
                     while status == 0:
                         began = True
                         patience.reschedule(asyncio.get_running_loop().time() + SILENCE)
                         if not (line := await response.content.readline()):
                             break
-                        event, item = _event(line)
+                        event, item = event_of(line)
                         if event == "ERROR":
                             status, answer = int(item.get("code") or 500), item
                         else:
-                            deliver(event, _identity(type, item))
+                            deliver(event, identity(type, item))
         except LineTooLong as error:
             raise TooLargeError(f"an object among {type} is too large for its changes to be watched") from error
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
@@ -271,7 +271,7 @@ class Client:
             try:
                 async with asyncio.timeout(limit), self._lent() as session:
                     response = await self._ask(session, method, path, query, body, content, accept)
-                    status, answer = response.status, _json(await _read(response, most, target))
+                    status, answer = response.status, json_of(await read(response, most, target))
             except (TimeoutError, OSError, aiohttp.ClientError) as error:
                 self._requests.labels(verb=verb, resource=counted, code="none").inc()
                 cause = f"no answer within {limit:.0f} s" if isinstance(error, TimeoutError) else str(error)
@@ -370,40 +370,3 @@ def path_of(type: ResourceType, namespace: str, name: str = "", subresource: str
     root = f"/apis/{type.group}/{type.version}" if type.group else f"/api/{type.version}"
     parts = [root, f"namespaces/{namespace}" if namespace else "", type.plural, name, subresource]
     return "/".join(filter(None, parts))
-
-
-async def _read(response: aiohttp.ClientResponse, most: float, what: str) -> bytes:
-    chunks, size = list[bytes](), 0
-    async for chunk in response.content.iter_chunked(2**16):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > most:
-            response.close()
-            raise TooLargeError(f"the answer about {what} has more than {most} bytes")
-    return b"".join(chunks)
-
-
-def _kind(type: ResourceType) -> dict[str, Any]:
-    return {"apiVersion": type.api_version, "kind": type.kind}
-
-
-def _identity(type: ResourceType, item: Manifest) -> dict[str, Any]:
-    """Which object it is, in which version; nothing of what is in it."""
-    return {**_kind(type), "metadata": {name: meta(item)[name] for name in IDENTITY if name in meta(item)}}
-
-
-def _event(line: bytes) -> tuple[str, dict[str, Any]]:
-    """A line of a watch."""
-    event = _json(line)
-    if not isinstance(event.get("object"), dict):
-        raise UnreachableError(f"what answers a watch is no API server: {event}")
-    return str(event.get("type")), event["object"]
-
-
-def _json(text: bytes) -> dict[str, Any]:
-    """The answer as JSON; a proxy between us and the API server may say something else."""
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        answer = None
-    return answer if isinstance(answer, dict) else {"message": text[:200].decode(errors="replace")}

@@ -40,24 +40,43 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 LARGEST = 1024**2
 """Of what `weight` says. A larger object is of no use to anybody, and taking it in would hold up all others."""
-TOO_LARGE = "tooLarge"
-"""Set in what is kept of one."""
+DEEPEST = 100
+"""So many levels may an object nest: whatever goes through it step by step would come to Python's end at some 1,000."""
+UNUSABLE = "unusable"
+"""In what is kept of an object that is too large or too deep: a sentence that says so."""
 
 
-def weight(value: Any) -> int:
-    """About how many bytes an object takes as JSON, and 16 more for each part; it is not counted far beyond LARGEST."""
-    found, left = 0, [value]
-    while left and found <= LARGEST:
-        part = left.pop()
-        found += 16
-        if isinstance(part, str):
-            found += len(part)
-        elif isinstance(part, Mapping):
-            left.extend(part)
-            left.extend(part.values())
-        elif isinstance(part, Sequence):
-            left.extend(part)
-    return found
+def weight(value: Any) -> tuple[int, int]:
+    """About how many bytes an object takes as JSON, and 16 more for each part; and how many levels it nests. Neither is
+    counted far beyond LARGEST and DEEPEST.
+    """
+    found, depth, level = 0, 0, [value]
+    while level and found <= LARGEST and depth <= DEEPEST:
+        parts, level, inner = level, [], False
+        for part in parts:
+            found += 16
+            if isinstance(part, str):
+                found += len(part)
+            elif isinstance(part, Mapping):
+                inner = True
+                level.extend(part)
+                level.extend(part.values())
+            elif isinstance(part, Sequence):
+                inner = True
+                level.extend(part)
+            if found > LARGEST:
+                break
+        depth += inner
+    return found, depth
+
+
+def _unusable(value: Any) -> str:
+    """Why an object, or a part of it, is not taken in, in a sentence; empty when it is."""
+    size, depth = weight(value)
+    if size <= LARGEST and depth <= DEEPEST:
+        return ""
+    excess = f"takes more than {LARGEST // 1024} KiB" if size > LARGEST else f"nests more than {DEEPEST} levels deep"
+    return f"The object {excess}, so nothing is done for it: put that into a ConfigMap or a volume, and name it here."
 
 
 def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
@@ -76,14 +95,14 @@ def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
 
 
 def kept(manifest: Manifest, fields: Shape | None) -> Manifest:
-    """What is kept of an object beside who it is; None: everything. Of one that is too large only which it is, and
-    what it says of itself.
+    """What is kept of an object beside who it is; None: everything. Of one that is too large or too deep only which it
+    is, and what it says of itself.
     """
-    if weight(manifest) > LARGEST:
+    if why := _unusable(manifest):
         status = manifest.get("status")
-        found = {"status": status} if isinstance(status, Mapping) and weight(status) <= LARGEST else {}
+        found = {"status": status} if isinstance(status, Mapping) and not _unusable(status) else {}
         name = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind")}
-        return {**name, "metadata": _identity(manifest, (*_NAME, *_TIMES)), **found, TOO_LARGE: True}
+        return {**name, "metadata": _identity(manifest, (*_NAME, *_TIMES)), **found, UNUSABLE: why}
     rest = {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
     return {
         "apiVersion": manifest.get("apiVersion"),

@@ -112,11 +112,14 @@ class Lister:
     async def _free(self, look: Callable[[Place], Awaitable[None]]) -> Set[str]:
         """Look at what is not served. Returns the namespaces in which nothing stands in the way."""
         found = dict[Place, str]()
-        # Of several namespaces one is left at the first thing that is in the way, which is looked at first the next
-        # time: a namespace that is gone costs one request, and is told of once.
+        # What was in the way is looked at first. As long as something is, nothing else is listed: of one namespace (or
+        # all) the rest is tried, to be told of at once; of several the rest is left, for one that is gone costs one
+        # request then, and is told of once.
         for place in sorted(self._places, key=lambda place: place not in self.troubles):
-            left = self._several and place.namespace in {each.namespace for each in found}
-            if place.namespace in self.unserved and not left and (trouble := await _trouble(place, look)):
+            blocked = place.namespace in {each.namespace for each in found}
+            if place.namespace not in self.unserved or (blocked and self._several):
+                continue
+            if trouble := await _trouble(place, self._try if blocked else look):
                 found[place] = trouble
         self.troubles = found
         self._tell()

@@ -107,6 +107,12 @@ def our_labels(manifest: Manifest) -> Mapping[str, str]:
     return {label: value for label, value in labels_of(manifest).items() if label.startswith(PREFIX)}
 
 
+def lost_labels(existing: Manifest, wanted: Manifest) -> Mapping[str, str]:
+    """Of the labels by which an object of ours is found and watched, those that somebody has changed, as they were."""
+    ours = {MANAGED_BY: labels_of(wanted).get(MANAGED_BY), **our_labels(wanted)}
+    return {label: value for label, value in ours.items() if value and labels_of(existing).get(label) != value}
+
+
 def _agree(existing: Manifest, wanted: Manifest) -> bool:
     found = our_labels(existing)
     return all(found.get(label) == value for label, value in our_labels(wanted).items())

@@ -8,19 +8,21 @@ watch has nothing better to do than to try again: this middleware stands between
 import asyncio
 import contextlib
 import itertools
-import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
+from typing import cast
 
 import aiohttp
 from kubernetes.aio.client import Configuration
 from yarl import URL
 
+from upright.contract import ResourceType
 from upright.kube.client import path_of
 from upright.kube.connection import LONGEST_WAIT, authorization, seconds_to_wait
 from upright.kube.errors import ApiError, refusal
+from upright.kube.nesting import Lines, parsed
 from upright.kube.places import Place
 
 FIRST_DELAY = 0.5
@@ -31,6 +33,10 @@ LONGEST_REFUSAL = 64 * 1024
 """Seconds and bytes for the words of a refusal: those of the API server are few."""
 UNHEARD_OF = 300.0
 """A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
+BLIND = 60.0
+"""Seconds of trouble after which what is known of a place is too old to decide anything by."""
+CATCHING_UP = 5.0
+"""Seconds in which a watch that works again tells, or a list, of what has happened meanwhile."""
 NOTHING = {"fieldSelector": "metadata.name=what-is-there-is-listed-by-ourselves"}
 """Of a list, only the version from which on to watch is of use. Kopf has a task for each object of a list at once: with
 30,000 objects that took a gigabyte."""
@@ -44,6 +50,8 @@ class Signs:
     def __init__(self, places: Iterable[Place], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._troubles = dict.fromkeys(places, "")
+        self._troubled_since = dict[Place, float]()
+        self._blind_until = dict[Place, float]()
         self._asked = dict[Place, float]()
 
     @property
@@ -51,6 +59,14 @@ class Signs:
         """What keeps a watch from telling of changes, in a sentence; nothing of those that do."""
         silent = {place: f"nothing has been heard of the watch of {place}." for place in self.silent(UNHEARD_OF)}
         return silent | {place: trouble for place, trouble in self._troubles.items() if trouble}
+
+    def blind(self, types: Container[ResourceType], namespace: str) -> bool:
+        """Whether what is known of one of these types in a namespace is too old to decide anything by."""
+        now = self._monotonic()
+        since, until = dict(self._troubled_since), dict(self._blind_until)  # they are written elsewhere
+        places = [place for place, began in since.items() if now - began > BLIND]
+        places += [place for place, end in until.items() if now < end]
+        return any(place.type in types and place.namespace in ("", namespace) for place in places)
 
     def begin(self) -> None:
         """From now on each watch is expected to be heard of."""
@@ -63,11 +79,15 @@ class Signs:
         if self._troubles[place]:
             logger.warning("watching again: %s", place)
         self._troubles[place] = ""
+        now = self._monotonic()
+        if now - self._troubled_since.pop(place, now) > BLIND:
+            self._blind_until[place] = now + CATCHING_UP
 
     def troubled(self, place: Place, trouble: str) -> None:
         if trouble != self._troubles[place]:
             logger.warning("not watching: %s", trouble)
         self._troubles[place] = trouble
+        self._troubled_since.setdefault(place, self._monotonic())
 
     def silent(self, longest: float) -> list[Place]:
         """Watches that have not been heard of for longer than `longest` seconds."""
@@ -129,6 +149,8 @@ class Patience:
             self._signs.well(place)
             if listing:
                 self._listed(place)
+            else:
+                response.content = cast(aiohttp.StreamReader, Lines(response.content))
         return response
 
 
@@ -156,8 +178,8 @@ async def _refusal(response: aiohttp.ClientResponse, place: Place | None) -> str
                     break
     text = content.decode(errors="replace")
     try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
+        answer = parsed(content)
+    except ValueError:
         answer = None
     said = answer if isinstance(answer, dict) else {"message": text[:200]}
     return f"{refusal('watch', place.type, place.namespace, '', '', response.status, said)}."

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
+from uuid import uuid4
 
 import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
@@ -107,6 +108,21 @@ async def watch(
                 await ended.wait()
 
 
+class _Nothing(kopf.DiffBaseStorage):
+    """Compares nothing, for handlers that we do not have. By default Kopf copies and compares each version of each
+    object, with what anybody may have written into an annotation of its.
+    """
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        pass
+
+
 class _Forgetful(ResourceMemories):
     """Remembers nothing of objects: by default 2 KiB of each, until it is deleted, for handlers that we do not have."""
 
@@ -132,8 +148,10 @@ def _deliver(registry: kopf.OperatorRegistry, type: ResourceType, seen: Told, go
 
 
 def _configure(settings: kopf.OperatorSettings, places: Sequence[Place]) -> None:
-    # Kopf removes its finalizer where no handler of its own needs it: this one is on nothing.
-    settings.persistence.finalizer = "kopf.upright.dev/unused"
+    # Kopf removes its finalizer where no handler of its own needs it, for ever where that is refused: nobody can guess
+    # this one, and put it on anything.
+    settings.persistence.finalizer = f"kopf.upright.dev/{uuid4()}"
+    settings.persistence.diffbase_storage = _Nothing()
     settings.posting.enabled = False
     # An idle worker keeps its place for so long; there may be thousands of objects and only one event of each.
     settings.queueing.idle_timeout = 0.05

@@ -106,9 +106,10 @@ class Draft:
         self.say("Normal", "TakenBack", f"{candidate.model_version} is wanted again, and goes on in its step.")
 
     def was_rejected(self, candidate: Arm) -> bool:
-        """Whether that is how a candidate which is leaving has ended."""
+        """Whether that is how a candidate which is leaving has ended, as this status or the version remembers."""
         ended = next((one.outcome for one in self.history if one.revision == candidate.revision), "")
-        return bool(candidate.leaving) and ended == "RolledBack"
+        counts = any(one.revision == candidate.revision for one in self.counting())
+        return bool(candidate.leaving) and (ended == "RolledBack" or counts)
 
     def labels(self) -> dict[str, str]:
         """The labels of this Deployment's metrics."""
@@ -122,7 +123,8 @@ class Draft:
 
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again."""
-        stopped = dict.fromkeys(("ready_since", "unready_since", "unmeasured_since", "step_since"))
+        clocks = ("ready_since", "unready_since", "unmeasured_since", "unmeasured_spent", "unreached", "step_since")
+        stopped = dict.fromkeys(clocks)
         going = {"leaving": True, **stopped}
         self.candidate = candidate.model_copy(update=going) if leaving else None
 

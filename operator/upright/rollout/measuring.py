@@ -11,6 +11,9 @@ from upright.pods.reading import Pod
 
 ArmName = Literal["canary", "stable"]
 
+EXPECTED = 40
+"""Requests that should have reached the candidate by which it is known whether they do."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -33,16 +36,21 @@ class Asked:
 class Measurement:
     """What the newest look found of one arm."""
 
-    state: Literal["Counted", "NoRequests", "Unreadable", "Stuck"]
+    state: Literal["Counted", "NoRequests", "Unreadable", "Stuck", "Unknown"]
     """Counted: requests were counted. NoRequests: counters can be read, and nobody asks. Unreadable: no pod's counters
-    can be read. Stuck: requests go in, and for longer than one may take none comes out."""
+    can be read. Stuck: requests go in, and for longer than one may take none comes out. Unknown: no pod was ready, or
+    what one showed cannot be judged yet."""
     message: str = ""
-    """Of the last two: which pod, why, and what to do, in sentences."""
+    """Of an unreadable or stuck one: which pod, why, and what to do, in sentences."""
     requests: float = 0
     """That were answered (2xx, 4xx, 5xx) since the comparison began or this process did."""
     recent: float = 0
-    """Those of the last minute, or of the last four looks where these took longer: but only between looks at both of
-    which each version had a ready pod whose counters could be read, so that either could have been asked."""
+    """Those of the last minute, of the last four looks where these took longer, or of as many as it took until EXPECTED
+    should have reached the candidate: but only between looks at both of which each version had a ready pod whose
+    counters could be read, so that either could have been asked."""
+    expected: float = 0
+    """Of the candidate: how many recent ones should have reached it, by what the stable version answered and by the
+    pods that were ready when it did."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,9 @@ def _keep(
 ) -> None:
     """As big as it should be, ours, and made of what was recorded."""
     target, name = _reference(names.APPS_DEPLOYMENTS, owned), owned["metadata"]["name"]
+    if revision_name in observed.hidden:  # who makes it finds it there, and gives it back its labels
+        pods = observed.templates.get(revision_name, owned["spec"]["template"])
+        made.create.append(workload(observed.resource, revision_name, pods, size))
     kept = observed.records.get(revision_name)
     found = owned["spec"].get("replicas", 1)
     if found != size:

@@ -1,6 +1,6 @@
 """What a plan for a Deployment depends on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from upright.pods.reading import Pod, read
 from upright.rollout import following
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.modes.realtime import template
-from upright.rollout.revision import revision
+from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
 from upright.rollout.template import digest, is_edited, recorded_digest
 
@@ -42,6 +42,8 @@ class Observed:
     """The version that last had all the traffic of a Deployment of this name, while this one has none."""
     workloads: Mapping[str, Manifest] = field(default_factory=dict)
     """Our apps/v1 Deployments, by revision; ones without an owner, too."""
+    hidden: Collection[str] = ()
+    """Revisions whose workload somebody has given other labels than those by which it is found and watched."""
     records: Mapping[str, Manifest] = field(default_factory=dict)
     """Our ControllerRevisions, by revision; ones without an owner, too."""
     templates: Mapping[str, Manifest] = field(default_factory=dict)
@@ -85,10 +87,13 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     if fallback:
         versions[fallback.metadata.name] = fallback
     workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
+    hidden = await _hidden(names.APPS_DEPLOYMENTS, resource, workloads, world)
+    workloads |= hidden
     if status.stable is None and status.candidate is None:  # what serves all the same
         served = {str(one["metadata"]["labels"].get(names.MODEL_VERSION)) for one in workloads.values()}
         versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
     records = _ours(names.CONTROLLER_REVISIONS, resource, world)
+    records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
     pods, lost, strangers = _pods(resource, workloads, world)
     services, taken = await _services(resource, world)
     return Observed(
@@ -103,6 +108,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         waiting=following.waiting(resource, wanted, world, rejected),
         fallback=fallback.metadata.name if fallback else None,
         workloads=workloads,
+        hidden=tuple(hidden),
         records=records,
         templates=await _templates(resource, versions, defaults, workloads, records, world),
         pods=pods,
@@ -136,6 +142,22 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
         if (revision := one["metadata"].get("labels", {}).get(names.REVISION))
         and not one["metadata"].get("deletionTimestamp")
     }
+
+
+async def _hidden(
+    type: ResourceType, resource: Deployment, known: Mapping[str, Manifest], world: World
+) -> dict[str, Manifest]:
+    """What this Deployment owns of what is recorded, but not `known`: before its absence decides anything, the API
+    server is asked. Labels by which objects are found and watched are for anybody to change.
+    """
+    meta, status = resource.metadata, resource.status
+    found = {}
+    for arm in filter(None, (status.stable, status.candidate)):
+        if arm.revision not in known:
+            one = await world.fetch(type, meta.namespace, object_name(meta.name, arm.revision))
+            if one and names.controlled_by(one, meta.uid) and not names.is_going(one):
+                found[arm.revision] = one
+    return found
 
 
 def _pods(

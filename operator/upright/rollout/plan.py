@@ -4,21 +4,22 @@ Everything that cannot be derived again from the world is in the status before a
 stable, which is the candidate and in which step, what has been rejected. The objects follow from that alone.
 """
 
+from collections.abc import Container, Mapping
 from datetime import datetime, timedelta
 
 from upright.api import names
 from upright.api.deployment import Arm, DeploymentStatus
+from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, told
 from upright.contract import Plan
 from upright.rollout import status as statuses
 from upright.rollout import strategies
 from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
-from upright.rollout.modes.realtime import workload_name
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
-from upright.rollout.revision import revision
+from upright.rollout.revision import object_name, revision
 from upright.rollout.telling import asked, news, where_to_look
 from upright.rollout.verdict import analyse
 
@@ -89,21 +90,64 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
 
 def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
     """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
-    backup without its status. The one that is known to have been stable last goes before one with more pods.
+    backup without its status. The one that is known to have been stable last goes before one with more pods. If only a
+    rejected one answers and all that was decided is lost, it is what served before; or that one, where nothing did.
     """
-    rejected, name = {one.revision for one in draft.counting()}, observed.resource.metadata.name
-    verdicts = [verdict for version in observed.versions.values() for verdict in version.status.verdicts]
-    stable = {one.revision: one.at.timestamp() for one in verdicts if (one.deployment, one.outcome) == (name, "Stable")}
-    answering = {
-        one: ready
-        for one, pods in observed.pods.items()
-        if one not in rejected and (ready := sum(pod.ready for pod in pods))
+    name = observed.resource.metadata.name
+    verdicts = [one for version in observed.versions.values() for one in version.status.verdicts]
+    last = {one.revision: one for one in sorted(verdicts, key=lambda one: one.at) if one.deployment == name}
+    rejected = {one.revision for one in draft.counting()} | {
+        one for one, verdict in last.items() if verdict.outcome == "Rejected"
     }
-    most = max(answering, key=lambda one: (stable.get(one, 0.0), answering[one], one), default=None)
-    if most is None:
+    stable = {one: verdict.at.timestamp() for one, verdict in last.items() if one not in rejected}
+    answering = _answering(observed)
+    best = max(
+        (one for one in answering if one not in rejected or observed.resource.status.phase is None),
+        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering[one], one),
+        default=None,
+    )
+    if best is None:
         return None
-    version = observed.workloads[most]["metadata"]["labels"].get(names.MODEL_VERSION, "")
-    return Arm(model_version=version, revision=most, since=observed.now)
+    if best in rejected and (served := _served_before(observed, stable)):
+        return Arm(
+            model_version=served.metadata.name,
+            revision=revision(served, observed.resource.spec.serving),
+            since=observed.now,
+        )
+    return _arm_of(observed, best)
+
+
+def _served_before(observed: Observed, stable: Container[str]) -> ModelVersion | None:
+    """The version to go back to from a rejected one, as the versions remember."""
+    if observed.fallback:
+        return observed.versions[observed.fallback]
+    wanted = observed.wanted
+    return wanted if wanted and revision(wanted, observed.resource.spec.serving) in stable else None
+
+
+def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm | None:
+    """Another version that answers although nothing is recorded of it, while what was taken up lacks pods. It goes as
+    those come back, like a candidate that is given up; but for the one that is to go out.
+    """
+    before, stable = observed.resource.status, statuses.arm_facts(observed, draft.stable)
+    if before.stable or before.candidate or stable is None or stable.ready >= observed.resource.spec.replicas:
+        return None
+    others = {one: ready for one, ready in _answering(observed).items() if one != stable.arm.revision}
+    if not others or target in others:
+        return None
+    most = max(others, key=lambda one: (others[one], one))
+    return _arm_of(observed, most).model_copy(update={"leaving": True})
+
+
+def _answering(observed: Observed) -> Mapping[str, int]:
+    """How many pods of each workload answer, of those of which any does."""
+    ready = {one: sum(pod.ready for pod in pods) for one, pods in observed.pods.items()}
+    return {one: count for one, count in ready.items() if count}
+
+
+def _arm_of(observed: Observed, revision_name: str) -> Arm:
+    version = observed.workloads[revision_name]["metadata"]["labels"].get(names.MODEL_VERSION, "")
+    return Arm(model_version=version, revision=revision_name, since=observed.now)
 
 
 def _is_of_old(status: DeploymentStatus) -> bool:
@@ -130,9 +174,10 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     if draft.obstacle and draft.obstacle.reason == "VersionRejected" and not draft.stable and observed.fallback:
         version = observed.versions[observed.fallback]
         target = revision(version, observed.resource.spec.serving)
-    elif draft.obstacle or version is None or draft.serves(target):
-        return
-    if version is None or target is None:
+    elif draft.obstacle or draft.serves(target):
+        version = target = None
+    draft.candidate = _also_carrying(observed, draft, target)
+    if draft.candidate is not None or version is None or target is None:
         return
     stable = statuses.arm_facts(observed, draft.stable)
     draft.candidate = Arm(
@@ -192,7 +237,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.candidate, draft.progress = arm, message
             recovering = arm.unready_since or (draft.stable and draft.stable.unready_since)
             draft.again = min(again, STEADY if settling else LASTING if recovering else again)
-            draft.held, draft.unmeasured, draft.unseen = held, unmeasured, unseen
+            draft.held = _held_before(observed) if unseen and not draft.obstacle else held
+            draft.unmeasured, draft.unseen = unmeasured, unseen
         case strategies.Advance(arm, message):
             draft.candidate, draft.progress = arm, message
             draft.again = timedelta(0)  # the status is recorded, and what follows from it is decided next
@@ -201,11 +247,19 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case strategies.Promote():
             draft.promote(candidate)
         case strategies.Reject(metric, message):
-            for condemning in (one for one in spec.monitoring.metrics if one.name == metric):
-                message += f" {where_to_look(condemning, workload_name(observed.resource, candidate.revision))}"
-            draft.reject(candidate, metric, message, leaving=facts.needs_candidate(bad=True))
+            pods = object_name(observed.resource.metadata.name, candidate.revision)
+            said = " ".join(
+                (message, *(where_to_look(one, pods) for one in spec.monitoring.metrics if one.name == metric))
+            )
+            draft.reject(candidate, metric, said, leaving=facts.needs_candidate(bad=True))
         case strategies.Left():
             draft.candidate = None
+
+
+def _held_before(observed: Observed) -> Finding | None:
+    """What holds it, as the recorded status says."""
+    stalled = next((one for one in observed.resource.status.conditions if one.type == "Stalled"), None)
+    return Finding(stalled.reason, stalled.message) if stalled else None
 
 
 def _shape(observed: Observed, draft: Draft) -> None:
@@ -255,7 +309,7 @@ def _tell(observed: Observed, draft: Draft) -> None:
     )
     recorded = draft.resource.status.conditions
     rejected = any(event.reason == "RolledBack" for event in draft.events)
-    for found in (draft.obstacle, draft.held):
+    for found in (draft.obstacle, None if draft.unseen else draft.held):
         if found and not found.waits and found.reason not in MOMENTARY and not rejected:
             draft.events += told(
                 found, "Reconciling" if found.passing else "Stalled", recorded, observed.now, "Rollout"

@@ -6,6 +6,7 @@ from upright.api import names
 from upright.api.common import Condition
 from upright.api.deployment import Analysis, Arm, DeploymentStatus
 from upright.conditions import Finding, condition, conditions
+from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft
 from upright.rollout.facts import ArmFacts
 from upright.rollout.observe import Observed
@@ -147,7 +148,7 @@ def _measured(observed: Observed, draft: Draft) -> list[Condition]:
     """Whether the two versions can be compared; only while there are two."""
     if not draft.stable or not draft.candidate or draft.candidate.leaving:
         return []
-    if not observed.reading.arms:
+    if not observed.reading.arms or (was_unmeasured(draft.candidate) and not draft.unmeasured):
         return [said] if (said := _condition(observed, "Measured")) else []
     generation = observed.resource.metadata.generation
     if draft.unmeasured:

@@ -11,12 +11,15 @@ from upright.rollout.modes.realtime import SERVE
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
 
 
-def where_to_look(metric: Metric, workload: str) -> str:
-    """What was counted against a candidate that a metric condemns, and where more is said of it."""
+def where_to_look(metric: Metric, pods: str) -> str:
+    """What was counted against a candidate that a metric condemns, and where more is said of it.
+
+    `pods`: how the names of its pods begin.
+    """
     if metric.type == "RefusalRate":
         return f"{metric.name} are its answers of 4xx, each of which says why."
     return (
-        f"{metric.name} are its answers of 5xx: why is in the logs of its pods ({workload}-*, container {SERVE}), "
+        f"{metric.name} are its answers of 5xx: why is in the logs of its pods ({pods}-*, container {SERVE}), "
         "which go with it. Look where your cluster collects logs, or serve it in another Deployment to see it fail."
     )
 

@@ -11,6 +11,7 @@ from upright.api import names
 from upright.api.common import GROUP
 from upright.api.deployment import Deployment
 from upright.contract import Manifest
+from upright.rollout.revision import object_name
 
 DIGEST = f"{GROUP}/template-digest"
 """Annotation of the record: digest of the template, so that comparing needs no more than that."""
@@ -22,7 +23,7 @@ def record(owner: Deployment, revision: str, template: Manifest) -> Manifest:
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
-            "name": names.fit(owner.metadata.name, f"-{revision}"),
+            "name": object_name(owner.metadata.name, revision),
             "namespace": owner.metadata.namespace,
             "labels": {
                 "app.kubernetes.io/managed-by": "upright",

@@ -35,7 +35,7 @@ _WAITING = 1024
 """Requests that may wait for one of the threads. More are answered 503 at once: their turn would come too late."""
 
 _HOPELESS = 10
-"""Timeouts. A pod whose model has not come back for one gets no requests; the model may be slow, and then it is served
+"""Timeouts. A pod that has had no thread free for one gets no requests; the model may be slow, and then it is served
 again. After so many only a new process helps, and liveness has the kubelet make one."""
 
 _PROBES = ("/livez", "/healthz", "/readyz", "/metrics")
@@ -56,7 +56,7 @@ class _State:
 
     @property
     def ready(self) -> bool:
-        """Whether requests should be sent here: the model has answered once, and has not just stopped doing so."""
+        """Whether requests should be sent here: the model has answered once, and can answer more."""
         return self.warm and not self.draining and self.threads.stuck_for() < self.timeout
 
     @property

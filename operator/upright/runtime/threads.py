@@ -1,7 +1,7 @@
 """Threads in which a model predicts.
 
 A thread cannot be interrupted: a call that does not come back keeps its thread for good. So there is a fixed number of
-threads, what waits for one is bounded, and the pod's health follows from how long none has come back. They are daemons:
+threads, what waits for one is bounded, and the pod's health follows from how long none has been free. They are daemons:
 the process ends when it is told to, whatever hangs in them.
 """
 
@@ -29,7 +29,6 @@ class PredictionThreads:
         self._line = Condition()
         self._calls = OrderedDict[Future[Any], Callable[[], Any]]()  # those that wait, in the order in which they came
         self._begun: list[float | None] = [None] * threads
-        self._returned = 0.0  # when a call came back last
         for number in range(threads):
             Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
 
@@ -53,11 +52,11 @@ class PredictionThreads:
                 self._calls.pop(future, None)
 
     def stuck_for(self) -> float:
-        """Seconds since the first was begun of the calls after which none has come back, themselves included; 0 without
-        one. A call that takes long while others come back says nothing of them.
+        """Seconds for which every thread has had a call that does not come back; 0 while one is free. As long as others
+        can be answered, a call that takes long is its caller's trouble alone.
         """
-        now = monotonic()
-        return max((now - begun for begun in self._begun if begun is not None and begun >= self._returned), default=0.0)
+        begun = [at for at in self._begun if at is not None]
+        return monotonic() - max(begun) if len(begun) == len(self._begun) else 0.0
 
     def _work(self, number: int) -> None:
         while True:
@@ -70,13 +69,10 @@ class PredictionThreads:
                 try:
                     result = call()
                 except BaseException as error:  # noqa: BLE001 - it is the caller's to know
-                    self._come_back(number)
+                    self._begun[number] = None
                     future.set_exception(error)
                 else:
-                    self._come_back(number)
+                    self._begun[number] = None
                     future.set_result(result)
                     del result
             del future, call  # a waiting thread holds nobody's request
-
-    def _come_back(self, number: int) -> None:
-        self._begun[number], self._returned = None, monotonic()

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
-from typing import TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 
 from upright.analysis import Counts, Look, MetricType
 from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
 from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
-from upright.rollout.measuring import ArmName, Asked, Measurement
+from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement
 from upright.rollout.modes.realtime import SERVE
 from upright.sources.page import Counters
 from upright.sources.pods import LONGEST, Unread
@@ -27,6 +27,8 @@ MOST_LOOKS = 256
 RECENT = timedelta(minutes=1)
 FEWEST_RECENT = 4
 """Looks that are recent whatever time they took."""
+MOST_RECENT = 1024
+"""Looks at most in which anything was answered, however little."""
 TOLD = timedelta(minutes=1)
 """Within this, a pod's status tells that its container was started anew. What its counters show is known sooner."""
 TORN = Unread(
@@ -66,6 +68,16 @@ _MEASURED: Mapping[str, Callable[[Sequence[float], Sequence[float]], Counts]] = 
 """What a metric of each type that pods count themselves makes of what was added in a look."""
 
 
+class _Recent(NamedTuple):
+    """What was answered between two looks."""
+
+    time: float
+    canary: float
+    stable: float
+    expected: float
+    """What should have reached the candidate."""
+
+
 class Comparison:
     """Fed with what was read at each look. Pods go by name: a new one of the same name is the old one restarted."""
 
@@ -88,11 +100,11 @@ class Comparison:
         self._silent: set[str] = set()
         """Pods that could not be read the last time."""
         self._requests: dict[ArmName, float] = defaultdict(float)
-        self._recent: deque[tuple[float, Mapping[ArmName, float]]] = deque()
-        """Of recent looks, when they were taken and what each arm had answered since the one before, where that counts;
-        the arms share it."""
-        self._both = False
-        """In the last look each arm had a ready pod that could be read."""
+        self._recent: deque[_Recent] = deque(maxlen=MOST_RECENT)
+        """Of recent looks those before which anything was answered that counts."""
+        self._odds = 0.0
+        """In the last look, the candidate's ready pods that could be read for each such pod of the stable version; 0
+        when either had none."""
         self._stuck: dict[ArmName, timedelta] = defaultdict(timedelta)
         """For how long requests have been in the pods of an arm without any coming out."""
         self.recorded(asked.after)
@@ -137,9 +149,10 @@ class Comparison:
         before = {arm: measured.state for arm, measured in self.arms.items()}
         read = {arm: _numbers(pages) for arm, pages in found.items()}
         moved = {arm: self._count(arm, asked.pods.get(arm, ()), read[arm]) for arm in _ARMS}
-        both = all(any(pod.ready and pod.name in read[arm] for pod in asked.pods.get(arm, ())) for arm in _ARMS)
-        self._remember({arm: added for arm, (added, _) in moved.items()} if both and self._both else {})
-        self._both = both
+        ready = {arm: sum(pod.ready and pod.name in read[arm] for pod in asked.pods.get(arm, ())) for arm in _ARMS}
+        odds = ready["canary"] / ready["stable"] if ready["stable"] else 0.0
+        self._remember(moved["canary"][0], moved["stable"][0], min(odds, self._odds))
+        self._odds = odds
         told = {arm: self._without_new_falls(pages) for arm, pages in found.items()}
         self.arms = {arm: self._measured(arm, asked, told[arm], read[arm], moved[arm][1]) for arm in _ARMS}
         look = self._look(asked, found)
@@ -228,9 +241,13 @@ class Comparison:
         self._requests[arm] += sum_of_added
         return sum_of_added, moved
 
-    def _remember(self, added: Mapping[ArmName, float]) -> None:
-        self._recent.append((self._time, added))
-        while len(self._recent) > FEWEST_RECENT and self._recent[0][0] <= self._time - RECENT.total_seconds():
+    def _remember(self, canary: float, stable: float, odds: float) -> None:
+        if odds and (canary or stable):
+            self._recent.append(_Recent(self._time, canary, stable, stable * odds))
+        while len(self._recent) > FEWEST_RECENT:
+            old, *others = self._recent
+            if old.time > self._time - RECENT.total_seconds() or sum(one.expected for one in others) < EXPECTED:
+                break
             self._recent.popleft()
 
     def _measured(
@@ -245,9 +262,12 @@ class Comparison:
         measurement = Measurement(
             "NoRequests",
             requests=self._requests[arm],
-            recent=sum(added.get(arm, 0.0) for _, added in self._recent),
+            recent=sum(one.canary if arm == "canary" else one.stable for one in self._recent),
+            expected=sum(one.expected for one in self._recent) if arm == "canary" else 0.0,
         )
-        if found and not read:
+        if not found:
+            return replace(measurement, state="Unknown")
+        if not read:
             return replace(measurement, state="Unreadable", message=_unreadable(asked.pods[arm], found))
         if moved:
             self._stuck[arm] = timedelta(0)

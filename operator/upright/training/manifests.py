@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from upright.api import names
 from upright.api.artifact import REFUSED, PublishReport, RunSpec
 from upright.api.common import API_VERSION
+from upright.api.model_version import ModelVersionSpec
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest
 from upright.defaults import Defaults
@@ -272,3 +275,16 @@ def model_version(
             **({"problem": problem.model_dump(mode="json", by_alias=True)} if problem else {}),
         },
     }
+
+
+def fault_of(version: Manifest) -> str:
+    """Why the API server would never take a ModelVersion, however often it is asked; empty when it would."""
+    uri = version["spec"]["artifact"]["uri"]
+    if ".." in uri:  # a rule that only the API server checks: what is stored must be read
+        return f"spec.artifact.uri: must not contain '..', and is {uri}"
+    try:
+        ModelVersionSpec.model_validate(version["spec"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(('spec', *map(str, first['loc'])))}: {first['msg']}"
+    return ""

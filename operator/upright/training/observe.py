@@ -20,6 +20,9 @@ from upright.training.outcome import has_ended, is_decided, published
 from upright.training.record import number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
 
+REUSED = "VersionReused"
+"""Why a TrainingJob is Ready that has had no run: a version is there that was made from what its spec says."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -42,7 +45,7 @@ class Observed:
     """Of the runs that have not been recorded as ended, those that have a ModelVersion, as it tells of them; None for
     one that cannot be read."""
     kept: frozenset[str]
-    """Which of the runs have a ModelVersion that can be served."""
+    """Which of the runs have a ModelVersion that may be the answer to a spec which asks for the same."""
     next_number: int
     """The first number whose name is free and which is higher than every one used before."""
     obstacles: Sequence[str] = ()
@@ -134,7 +137,7 @@ async def observe(
         orphans=[_reference(job) for job in orphans],
         pods=pods,
         versions={run.name: made_by(ours[run.name]) for run in under_way if run.name in ours},
-        kept=frozenset(name for name, version in ours.items() if _can_be_served(version)),
+        kept=frozenset(name for name, version in ours.items() if _answers(version, resource)),
         next_number=_next_number(
             resource, [run for run in runs if not is_waiting(run, jobs)], labelled, versions, world
         ),
@@ -248,11 +251,20 @@ def _is_of(version: Manifest, training_job: str) -> bool:
     return bool((version["metadata"].get("labels") or {}).get(names.TRAINING_JOB) == training_job)
 
 
+def _answers(version: Manifest, resource: TrainingJob) -> bool:
+    """Whether a version may stand for a run of its inputs. One that does so already goes on whatever pods find of it,
+    like one that a run has just made: what becomes of a version starts no run.
+    """
+    reused = any((one.type, one.reason) == ("Ready", REUSED) for one in resource.status.conditions)
+    stands = reused and resource.status.last_version == version["metadata"]["name"]
+    return not names.is_going(version) and (stands or _can_be_served(version))
+
+
 def _can_be_served(version: Manifest) -> bool:
     """As soon as its claim is there again, if only that is missing: no run would mend it."""
     status = version.get("status", {})
     found = status.get("inspection", {}).get("outcome")
-    return status.get("phase") != "Corrupt" and found not in ("Corrupt", "Missing") and not names.is_going(version)
+    return status.get("phase") != "Corrupt" and found not in ("Corrupt", "Missing")
 
 
 def _reference(job: Manifest) -> Reference:

@@ -10,9 +10,9 @@ from upright.api.training_job import Run, TrainingJobStatus
 from upright.conditions import NEWS, Finding, conditions, cut, told
 from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
 from upright.pods.reading import Pod
+from upright.training.manifests import fault_of, model_version, run_name
 from upright.training.manifests import job as job_of
-from upright.training.manifests import model_version, run_name
-from upright.training.observe import Observed, is_waiting
+from upright.training.observe import REUSED, Observed, is_waiting
 from upright.training.outcome import (
     Ended,
     Held,
@@ -107,7 +107,11 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})
         case Produced(report, pod):
             assert job is not None
-            draft.create.append(model_version(resource, run, job, report, pod, observed.now))
+            made = model_version(resource, run, job, report, pod, observed.now)
+            if fault := fault_of(made):
+                said = f"Run {run.name} has published its model, but no ModelVersion can be made of it: {fault}."
+                return _finish(observed, draft, run, "Failed", said)
+            draft.create.append(made)
             return run
         case Ended(phase, message):
             return _finish(observed, draft, run, phase, message)
@@ -182,6 +186,13 @@ def _begin(observed: Observed, draft: _Draft) -> None:
             "set it to a claim, for instance pvc://models.",
         )
         return
+    if ".." in store:
+        draft.finding = Finding(
+            "InvalidStore",
+            f"No run can start: the store {store} contains '..', and no version could say that its artifact is there; "
+            "write the path from the root of the claim into spec.output.store, or into the operator's default store.",
+        )
+        return
     run = Run(
         name=run_name(resource.metadata.name, observed.next_number),
         number=observed.next_number,
@@ -214,12 +225,12 @@ def _answer(observed: Observed, draft: _Draft, run: Run) -> None:
     """A version that exists is what the spec asks for."""
     draft.answer = run
     if observed.resource.status.last_version != run.model_version:
-        draft.events.append(Event("Normal", "VersionReused", "Start", _answered(observed, run).message))
+        draft.events.append(Event("Normal", REUSED, "Start", _answered(observed, run).message))
 
 
 def _answered(observed: Observed, run: Run) -> Finding:
     return Finding(
-        "VersionReused",
+        REUSED,
         f"ModelVersion {run.model_version} was made from this very spec, so no other run is needed. "
         f"To have one: {_request(observed)}",
     )

@@ -13,7 +13,7 @@ def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, kept: Collec
     """Why a run should start now, when none is under way. None: nothing asks for one, or it is suspended. A Run: the
     spec has changed back to what that one was made from, and its version answers.
 
-    `runs`: those that have ended, newest first. `kept`: the names of the versions that exist and can be served.
+    `runs`: those that have ended, newest first. `kept`: the names of the versions that may answer.
     """
     if resource.spec.suspend:
         return None

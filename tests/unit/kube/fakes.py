@@ -86,10 +86,7 @@ class FakeClient:
         key = Key(target.namespace, target.name)
         await self._write("merge", target.type, {"metadata": {"name": target.name}})
         old = self._existing(target.type, key)
-        merged = {
-            name: {**old.get(name, {}), **value} if isinstance(value, dict) else value for name, value in change.items()
-        }
-        return self.put(target.type, {**old, **merged})
+        return self.put(target.type, _merged(old, change))
 
     async def correct(self, target: Reference, parts: Mapping[str, Any]) -> Manifest:
         key = Key(target.namespace, target.name)

@@ -120,6 +120,44 @@ async def test_another_object_of_a_name_is_a_conflict_however_the_api_server_wor
     assert uid_of(found) == "another"
 
 
+@pytest.mark.parametrize("watched", [True, False])
+async def test_labels_by_which_what_is_made_once_is_found_are_put_back(cluster: Cluster, watched: bool) -> None:
+    """Without them no watch tells of it, or nobody finds it: one would believe that it is gone."""
+    labels = {"app.kubernetes.io/managed-by": "upright", "upright.dev/run": "7", "team": "a"}
+    made = wanted()
+    made["metadata"]["labels"] = labels
+    await cluster.actions.create(SERVICES, made)
+    live = cluster.client.objects[SERVICES, Key("shop", "s")]
+    other = {"app.kubernetes.io/managed-by": "platform", "team": "b"}
+    relabelled = cluster.client.put(SERVICES, {**live, "metadata": {**live["metadata"], "labels": other}})
+    (cluster.seen if watched else cluster.gone)(SERVICES, relabelled)
+    done = await cluster.actions.create(SERVICES, made)
+    changed = "another label app.kubernetes.io/managed-by, another label upright.dev/run"
+    assert restored(done) == f"Put back what somebody changed: Service s had {changed}."
+    found = cluster.stores.get(SERVICES, "shop", "s")
+    assert found is not None
+    assert found["metadata"]["labels"] == {**labels, "team": "b"}, "what is not ours to say stays"
+    assert not (await cluster.actions.create(SERVICES, made)).wrote
+
+
+async def test_labels_that_somebody_changes_again_and_again_are_let_have_a_truce(cluster: Cluster) -> None:
+    made = wanted()
+    await cluster.actions.create(SERVICES, made)
+
+    async def change() -> None:
+        live = cluster.client.objects[SERVICES, Key("shop", "s")]
+        cluster.put({**live, "metadata": {**live["metadata"], "labels": {}}})
+        await cluster.actions.create(SERVICES, made)
+
+    for _ in range(module.PUT_BACK_AT_ONCE):
+        await change()
+    for _ in range(2):
+        with pytest.raises(
+            ContestedError, match=r"another label app\.kubernetes\.io/managed-by, another label upright\.dev/model"
+        ):
+            await change()
+
+
 async def test_another_owner_beside_ours_is_no_change(cluster: Cluster) -> None:
     service = wanted()
     await cluster.actions.apply(SERVICES, service)

@@ -25,7 +25,7 @@ from upright.contract import (
     Watch,
     World,
 )
-from upright.controller import Controller
+from upright.controller import SOON, Controller
 from upright.kube.errors import RefusedError, UnreachableError
 from upright.kube.events import Recorder
 from upright.kube.store import Stores
@@ -82,7 +82,15 @@ class Shop:
         cluster: Any = self.client
         self.stores = Stores([self.kind], cluster, self.clock.now)
         recorder = Recorder(cluster, "operator-1", self.clock.monotonic, self.clock.now)
-        self.controller = Controller([self.kind], self.stores, cluster, recorder, self.metrics)
+        self.blind = set[ResourceType]()
+        self.controller = Controller(
+            [self.kind],
+            self.stores,
+            cluster,
+            recorder,
+            self.metrics,
+            lambda types, _: any(each in types for each in self.blind),
+        )
         (self.loop,) = self.controller._loops
 
     def put(self, type: ResourceType, manifest: Manifest) -> Manifest:
@@ -549,3 +557,15 @@ async def test_what_was_counted_for_an_object_goes_with_it_unless_another_counts
     shop.controller.gone(TOYS, shop.stored(TOYS, "doll"))
     await shop.turn(DOLL)
     assert value("upright_training_runs_total", labels) is None
+
+
+async def test_nothing_is_decided_by_what_is_too_old_and_it_is_looked_at_again_soon(shop: Shop) -> None:
+    shop.put(TOYS, a_toy())
+    shop.blind = {SERVICES}
+    await shop.turn()
+    assert (shop.kind.turns, shop.writes()) == ([], [])
+    [alarm] = shop.loop.queue._alarms.values()
+    assert alarm.when() - asyncio.get_running_loop().time() < SOON
+    shop.blind = {ResourceType("", "v1", "secrets", "Secret")}
+    await shop.turn()
+    assert shop.stored(TOYS, "bear")["status"] == {"seen": True}, "of what this kind needs, all is known"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kube.fakes import a_service, a_toy
-from upright.kube.keeping import LARGEST, TOO_LARGE, kept, kept_name, kept_with_writers, shape, weight
+from upright.kube.keeping import DEEPEST, LARGEST, UNUSABLE, kept, kept_name, kept_with_writers, shape, weight
 from upright.kube.objects import name_of
 from upright.pods.reading import FIELDS, read
 
@@ -116,10 +116,27 @@ def test_of_what_is_too_large_only_which_object_it_is_is_kept_and_that_is_found_
     large: Any
     for large in ([{} for _ in range(470_000)], "x" * LARGEST, {str(n): "y" for n in range(200_000)}):
         found = kept({**toy, "spec": {"large": large}}, None)
-        assert found[TOO_LARGE]
+        assert found[UNUSABLE].startswith("The object takes more than 1024 KiB, so nothing is done for it")
         assert "spec" not in found
         assert found["status"] == {"phase": "Running"}, "what we have recorded stays"
         assert name_of(found) == "bear"
-        assert weight({"large": large}) < 2 * LARGEST + 16 * 2, "nothing is counted that need not be"
+        assert weight({"large": large})[0] < 2 * LARGEST + 16 * 2, "nothing is counted that need not be"
     labelled = {**toy, "metadata": {**toy["metadata"], "annotations": {"a": "x" * 2**18}}}
-    assert TOO_LARGE not in kept(labelled, None)
+    assert UNUSABLE not in kept(labelled, None)
+
+
+def nested(levels: int, innermost: Any = 1) -> Any:
+    found = innermost
+    for level in range(levels):
+        found = [found] if level % 2 else {"a": found}
+    return found
+
+
+def test_of_what_nests_too_deep_only_which_object_it_is_is_kept() -> None:
+    for levels in (DEEPEST, 10_000):
+        found = kept({**a_toy(status={"phase": "Running"}), "spec": nested(levels)}, None)
+        assert found[UNUSABLE].startswith("The object nests more than 100 levels deep, so nothing")
+        assert "spec" not in found
+        assert found["status"] == {"phase": "Running"}
+    assert UNUSABLE not in kept({**a_toy(), "spec": nested(DEEPEST - 1)}, None)
+    assert UNUSABLE in kept({**a_toy(), "status": nested(DEEPEST)}, None)

@@ -21,12 +21,16 @@ class Lists:
 
     refused: dict[Place, ApiError] = field(default_factory=dict)
     asked: list[Place] = field(default_factory=list)
+    listed: list[Place] = field(default_factory=list)
+    """Of which everything has been listed, not just one object."""
 
     async def pages(
-        self, type: ResourceType, namespace: str, selector: str, **_: Any
+        self, type: ResourceType, namespace: str, selector: str, size: int = 0, **_: Any
     ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
         place = Place(type, namespace, selector)
         self.asked.append(place)
+        if size != 1:
+            self.listed.append(place)
         await asyncio.sleep(0)
         if error := self.refused.get(place):
             raise error
@@ -106,6 +110,26 @@ def test_with_one_namespace_everything_that_is_missing_is_said_and_waited_for() 
         lists.refused.clear()
         await lister.until_complete()
         assert (served, lister.troubles) == (["a"], {})
+
+    quickly(work())
+
+
+@pytest.mark.parametrize("namespaces", [("",), ("a", "b")])
+def test_what_cannot_be_listed_does_not_have_all_else_listed_again_and_again(namespaces: tuple[str, ...]) -> None:
+    places = everything(*namespaces)
+    blocked = [place for place in places if place.type == SERVICES]
+    lists = Lists({place: forbidden(place) for place in blocked})
+    lister = a_lister(lists, places)
+
+    async def work() -> None:
+        await for_seconds(10.5 * RETRY, lister.until_complete())
+        assert [place for place in lists.listed if place not in blocked] == [
+            place for place in places if place not in blocked
+        ], "once"
+        lists.refused.clear()
+        lists.listed.clear()
+        await lister.until_complete()
+        assert set(lists.listed) == set(places), "what has changed meanwhile is known before anything is decided"
 
     quickly(work())
 

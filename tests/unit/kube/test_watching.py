@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
+import kopf
 import pytest
 from aiohttp import web
 from kopf._core.reactor.inventory import ResourceMemories
 from prometheus_client import CollectorRegistry, Counter
 
-from tests.unit.kube.api_server import ApiServer, Fault, refused
+from tests.unit.kube.api_server import DEEP, ApiServer, Fault, refused
 from tests.unit.kube.fakes import SERVICES, TOYS, Clock, a_service, a_toy
 from upright.contract import Manifest, ResourceType
 from upright.kube import connection, patience, watching
@@ -130,6 +131,31 @@ async def test_kopf_remembers_no_object(api: ApiServer, told: Told, monkeypatch:
         assert [list(each.iter_all_memories()) for each in memories] == [[]]
 
 
+async def test_what_strangers_write_into_an_object_does_not_hide_it_and_makes_kopf_write_nothing(
+    api: ApiServer, told: Told
+) -> None:
+    strange: dict[str, dict[str, Any]] = {
+        "annotated": {"annotations": {"kopf.zalando.org/last-handled-configuration": "x"}},
+        "held": {"finalizers": ["kopf.upright.dev/unused", "kopf.zalando.org/KopfFinalizerMarker"]},
+    }
+    async with watched(api, told) as (task, _):
+        for name, metadata in strange.items():
+            toy = a_toy(name)
+            api.put(TOYS, {**toy, "metadata": {**toy["metadata"], **metadata}})
+        api.put(TOYS, {**a_toy("deep"), "spec": DEEP})
+        api.put(TOYS, a_toy("last"))
+        await until(lambda: len(told.events) == 4, "all are told", task)
+    assert {name for _, name in told.events} == {"annotated", "held", "deep", "last"}
+    assert {request.method for request in api.asked} == {"GET"}
+
+
+def test_nobody_can_guess_the_finalizer_that_kopf_would_take_away() -> None:
+    settings = [kopf.OperatorSettings(), kopf.OperatorSettings()]
+    for each in settings:
+        watching._configure(each, PLACES)
+    assert len({each.persistence.finalizer for each in settings}) == 2
+
+
 def only(path: str, answer: Callable[[], web.StreamResponse]) -> Fault:
     return lambda request: answer() if re.search(path, request.path_qs) else None
 
@@ -235,6 +261,33 @@ async def test_a_watch_that_falls_silent_is_told(monkeypatch: pytest.MonkeyPatch
     clock.forward(1)
     with pytest.raises(WatchesEndedError, match=r"nothing has been heard of the watch of toys\.upright\.test"):
         await watching._until(asyncio.Event(), signs)
+
+
+def test_what_a_watch_in_trouble_should_tell_of_is_too_old_to_decide_by_until_it_has_told() -> None:
+    clock, (toys, services) = Clock(), (Place(TOYS, "shop"), Place(SERVICES, ""))
+    signs = Signs((toys, services), clock.monotonic)
+
+    def blind() -> list[tuple[str, str]]:
+        asked = [(each, namespace) for each in (TOYS, SERVICES) for namespace in ("shop", "farm")]
+        return [(each.plural, namespace) for each, namespace in asked if signs.blind([each], namespace)]
+
+    signs.troubled(toys, "it is cut")
+    clock.forward(40)
+    signs.troubled(toys, "it is refused")
+    signs.troubled(services, "it is refused")
+    clock.forward(30)
+    assert blind() == [("toys", "shop")], "it has been in trouble for more than a minute, whatever the trouble was"
+    clock.forward(40)
+    assert blind() == [("toys", "shop"), ("services", "shop"), ("services", "farm")]
+    signs.well(toys)
+    signs.well(services)
+    assert len(blind()) == 3, "the first thing that it tells is what has happened meanwhile"
+    clock.forward(patience.CATCHING_UP)
+    assert blind() == []
+    signs.troubled(toys, "it is cut")
+    clock.forward(30)
+    signs.well(toys)
+    assert blind() == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)

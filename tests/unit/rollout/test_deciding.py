@@ -566,6 +566,9 @@ def test_a_pod_that_waited_for_the_cluster_has_all_its_time_from_when_it_began()
 
 
 UNREADABLE = Measurement("Unreadable", "Pod churn-2-0 does not answer on port 3000: let the operator reach it.")
+UNREACHED = measured(
+    Measurement("NoRequests", requests=1, recent=1, expected=333), Measurement("Counted", requests=9000, recent=1000)
+)
 
 
 @pytest.mark.parametrize(
@@ -627,14 +630,82 @@ def test_one_look_does_not_tell_that_nobody_asks() -> None:
 
 
 def test_a_candidate_that_no_request_reaches_is_not_measured_although_its_counters_can_be_read() -> None:
-    lonely = measured(
-        Measurement("NoRequests", requests=1, recent=1), Measurement("Counted", requests=9000, recent=1000)
-    )
-    before = observed(in_canary(), pods=both(), reading=lonely, now=after(seconds=45))
+    before = observed(in_canary(), pods=both(), reading=UNREACHED, now=after(seconds=45))
     made = plan(before)
     assert condition(made, "Measured")["status"] == "False"
     assert "about 333" in condition(made, "Measured")["message"]
     assert plan(then(before, made, now=after(hours=1))).status["phase"] == "Paused"
+
+
+@pytest.mark.parametrize(
+    ("canary", "status"),
+    [
+        (Measurement("NoRequests", expected=40), "False"),
+        (Measurement("Counted", requests=1, recent=1, expected=40), "False"),
+        (Measurement("Counted", requests=2, recent=2, expected=40), "True"),
+        (Measurement("NoRequests", expected=39), "True"),  # too few to tell
+        (Measurement("Counted", requests=100, recent=100, expected=5.3), "True"),
+    ],
+)
+def test_by_forty_requests_it_is_known_whether_they_reach_the_candidate(canary: Measurement, status: str) -> None:
+    seen = measured(canary, Measurement("Counted", requests=1900, recent=1900))
+    assert condition(plan(observed(in_canary(), pods=both(), reading=seen)), "Measured")["status"] == status
+
+
+def test_after_a_restart_of_the_operator_a_request_must_reach_a_candidate_that_none_had_reached() -> None:
+    before = observed(in_canary(), pods=both(), reading=UNREACHED, now=after(seconds=45))
+    stands = then(before, plan(before), now=after(minutes=5))
+    for anew in (Measurement("NoRequests"), Measurement("NoRequests", expected=12)):
+        made = plan(replace(stands, reading=measured(anew, COUNTED)))
+        assert condition(made, "Measured")["status"] == "False"
+        assert made.status["candidate"]["unmeasuredSince"] == plan(before).status["candidate"]["unmeasuredSince"]
+    made = plan(replace(stands, reading=measured(Measurement("Counted", requests=1, expected=12), COUNTED)))
+    assert condition(made, "Measured")["status"] == "True"
+    assert "unreached" not in made.status["candidate"]
+    assert made.status["candidate"]["stepSpent"] == "45s"
+
+
+@pytest.mark.parametrize(("ready", "paused"), [(False, False), (True, True)])
+def test_no_data_deadline_stands_while_something_else_is_in_the_way_and_then_goes_on(ready: bool, paused: bool) -> None:
+    """After nine minutes a pod is not ready, or somebody pauses, for an hour."""
+    rollout = {"onInconclusive": "Rollback", "startupDeadline": "9h"}
+    before = observed(in_canary(rollout=rollout), pods=both(), reading=measured(UNREADABLE, COUNTED))
+    before = then(before, plan(before), now=after(minutes=9))
+    hindered = replace(before, resource=wanting(before.resource, paused=paused), pods=both(ready=ready))
+    made = plan(hindered)
+    assert made.status["candidate"]["unmeasuredSpent"] == "9m"
+    assert "unmeasuredSince" not in made.status["candidate"]
+    assert condition(made, "Measured")["status"] == "False"
+    before = replace(then(hindered, made, now=after(minutes=69)), pods=both())
+    before = replace(before, resource=wanting(before.resource, paused=False))
+    made = plan(before)
+    assert outcome(plan(then(before, made, now=after(minutes=69, seconds=59)))) == "Progressing"
+    assert outcome(plan(then(before, made, now=after(minutes=70)))) == "RolledBack"
+    seen = plan(replace(before, reading=measured(COUNTED, COUNTED)))
+    assert not {"unmeasuredSince", "unmeasuredSpent"} & {*seen.status["candidate"]}
+
+
+def test_a_pod_that_is_ready_again_is_looked_at_before_it_is_said_to_be_measured() -> None:
+    before = observed(in_canary(), pods=both(), now=after(seconds=20), reading=measured(UNREADABLE, COUNTED))
+    made = plan(before)
+    back = then(before, made, now=after(hours=1), reading=measured(Measurement("Unknown"), COUNTED))
+    later = plan(back)
+    assert condition(later, "Measured") == condition(made, "Measured")
+    assert later.status["candidate"] == made.status["candidate"]
+    never = observed(in_canary(), pods=both(), now=after(seconds=20), reading=back.reading)
+    assert condition(plan(never), "Measured")["status"] == "True"
+
+
+def test_where_nobody_asks_a_restart_of_the_operator_takes_nothing_from_the_step() -> None:
+    """Looks at which nothing was counted are recorded as well."""
+    resource = in_canary(rollout={"steps": [{"weight": 25, "for": "30m"}]})
+    nothing = looks(115, canary=(0, 0), stable=(0, 0))
+    before = observed(resource, pods=both(), now=after(minutes=29), looks=nothing)
+    made = plan(before)
+    anew = replace(measured(QUIET, QUIET), since=after(minutes=29, seconds=50).timestamp())
+    later = plan(then(before, made, now=after(minutes=29, seconds=50), reading=anew))
+    assert later.status["candidate"] == made.status["candidate"]
+    assert "stepSince" in later.status["candidate"]
 
 
 # Another contract
@@ -1083,9 +1154,11 @@ def test_time_in_which_no_operator_was_there_is_no_time_of_the_step() -> None:
 def test_a_process_that_has_not_looked_yet_leaves_what_was_said() -> None:
     before = observed(in_canary(), pods=both(), now=after(seconds=20), reading=measured(UNREADABLE, COUNTED))
     made = plan(before)
-    settled = plan(then(before, made))
-    restarted = plan(then(then(before, made), settled, reading=Reading()))
-    assert restarted.status == settled.status
+    for now in (after(seconds=20), after(minutes=15)):
+        settled = plans(then(before, made, now=now))
+        restarted = plan(then(then(before, made, now=now), settled, reading=Reading()))
+        assert restarted.status == settled.status
+        assert bool(stalled(settled)) is (now > after(minutes=1))
     assert not [event for event in restarted.events if event.reason == "Unmeasured"]
 
 

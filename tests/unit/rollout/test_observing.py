@@ -20,6 +20,8 @@ from upright.rollout.plan import plan
 from upright.rollout.revision import revision
 from upright.rollout.template import record
 
+THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
+
 
 class Unmeasured:
     """A source that has seen nothing."""
@@ -157,17 +159,76 @@ async def test_what_was_orphaned_is_taken_up() -> None:
 async def test_what_was_stable_last_is_taken_up_before_what_has_more_pods_and_never_what_was_rejected(
     verdicts: list[dict[str, str]], serves: str
 ) -> None:
+    found = await seen(a_deployment("churn-2"), *orphaned(verdicts, churn_1=2, churn_2=3))
+    assert plan(found).status["stable"]["modelVersion"] == serves
+
+
+def orphaned(verdicts: list[dict[str, str]], **ready: int) -> list[tuple[ResourceType, Manifest]]:
+    """Versions that remember this, workloads without an owner, and so many of their pods that answer."""
     said = [{"deployment": "churn", "at": NOW.isoformat(), **verdict} for verdict in verdicts]
-    there: list[tuple[ResourceType, Manifest]] = []
-    for version, of, count in ((OLD, OLD_REVISION, 2), (NEW, NEW_REVISION, 3)):
+    there: list[tuple[ResourceType, Manifest]] = [a_version(THIRD)]
+    for version, of in ((OLD, OLD_REVISION), (NEW, NEW_REVISION)):
+        there.append(a_version(version, verdicts=[one for one in said if one["revision"] == of]))
+        if (count := ready.get(version.metadata.name.replace("-", "_"))) is None:
+            continue
         orphan = a_workload(serving_old(), owner=None)
         labels = {names.DEPLOYMENT: "churn", names.REVISION: of, names.MODEL_VERSION: version.metadata.name}
         orphan["metadata"] |= {"name": f"churn-{of}", "labels": labels}
-        there += [a_version(version, verdicts=said), (names.APPS_DEPLOYMENTS, orphan)]
         of_ours = {**labels, names.DEPLOYMENT_UID: "uid-of-churn"}
+        there.append((names.APPS_DEPLOYMENTS, orphan))
         there += [(names.PODS, a_pod(f"{of}-{number}", labels=of_ours)) for number in range(count)]
-    found = await seen(a_deployment(NEW.metadata.name), *there)
-    assert plan(found).status["stable"]["modelVersion"] == serves
+    return there
+
+
+WAS_STABLE = {"outcome": "Stable", "revision": OLD_REVISION, "at": LONG_AGO.isoformat()}
+WAS_REJECTED = {"outcome": "Rejected", "revision": NEW_REVISION, "message": "It fails."}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "ready", "wanted", "stable", "candidate", "leaves", "goes"),
+    [
+        ([WAS_STABLE], {"churn_1": 1, "churn_2": 3}, "churn-3", "churn-1", "churn-2", True, False),
+        ([WAS_STABLE], {"churn_1": 1, "churn_2": 3}, "churn-1", "churn-1", "churn-2", True, False),
+        ([WAS_STABLE], {"churn_1": 1, "churn_2": 3}, "churn-2", "churn-1", "churn-2", None, False),
+        ([WAS_STABLE], {"churn_1": 1, "churn_2": 3}, "churn-2, paused", "churn-1", "churn-2", True, False),
+        ([WAS_STABLE], {"churn_1": 3, "churn_2": 3}, "churn-3", "churn-1", "churn-3", None, True),
+        ([WAS_STABLE], {"churn_1": 1, "churn_2": 0}, "churn-3", "churn-1", "churn-3", None, True),
+        # only a rejected one answers
+        ([WAS_STABLE, WAS_REJECTED], {"churn_2": 3}, "churn-2", "churn-1", "churn-2", True, False),
+        ([WAS_STABLE, WAS_REJECTED], {"churn_1": 0, "churn_2": 3}, "churn-2", "churn-1", "churn-2", True, False),
+        ([WAS_STABLE, WAS_REJECTED], {"churn_2": 3}, "churn-1", "churn-1", "churn-2", True, False),
+        ([WAS_REJECTED], {"churn_2": 3}, "churn-3", "churn-2", "churn-3", None, False),
+        ([WAS_REJECTED], {"churn_2": 3}, "churn-2", "churn-2", None, None, False),
+    ],
+)
+async def test_what_carries_traffic_and_has_lost_its_status_goes_only_as_other_pods_come(
+    verdicts: Any, ready: Any, wanted: str, stable: str, candidate: str | None, leaves: bool | None, goes: bool
+) -> None:
+    named, _, paused = wanted.partition(", ")
+    resource = a_deployment(named, replicas=3, paused=bool(paused))
+    made = plan(await seen(resource, *orphaned(verdicts, **ready)))
+    arm = made.status.get("candidate", {})
+    assert made.status["stable"]["modelVersion"] == stable
+    assert (arm.get("modelVersion"), arm.get("leaving")) == (candidate, leaves)
+    assert [one.name for one in made.delete] == [f"churn-{NEW_REVISION}"] * goes
+    if leaves:
+        later = a_deployment(named, replicas=3, paused=bool(paused), status=made.status)
+        still = plan(await seen(later, *orphaned(verdicts, **ready)))
+        assert not still.delete
+        assert ("leaving" in still.status["candidate"]) is (named != "churn-2" or WAS_REJECTED in verdicts)
+        gone = plan(await seen(later, *orphaned(verdicts, **{**ready, "churn_1": 3})))
+        assert "candidate" not in gone.status or "leaving" not in gone.status["candidate"]
+
+
+@pytest.mark.parametrize("answering", [{"churn_2": 3}, {"churn_1": 0, "churn_2": 3}])
+async def test_what_follows_a_model_goes_back_to_what_was_stable_before_the_rejected_version(answering: Any) -> None:
+    there = [one for one in orphaned([WAS_STABLE, WAS_REJECTED], **answering) if one != a_version(THIRD)]
+    status: Any = {}
+    for _ in range(3):
+        made = plan(await seen(a_deployment(None, latest={"model": "churn"}, replicas=3, status=status), *there))
+        status = made.status
+        assert (status["stable"]["modelVersion"], status["candidate"]["modelVersion"]) == ("churn-1", "churn-2")
+        assert not made.delete
 
 
 async def test_an_orphaned_workload_that_serves_goes_on_although_another_version_is_wanted_by_now() -> None:
@@ -291,6 +352,41 @@ async def test_a_lost_revision_of_which_nothing_is_known_serves_no_more() -> Non
     assert any(event.reason == "RevisionLost" for event in made.events)
 
 
+class Hidden(AWorld):
+    """A cluster in which somebody has given workloads and records another `managed-by`, by which they are watched."""
+
+    def all(self, type: ResourceType, namespace: str) -> list[Manifest]:
+        return [] if self._hides(type) else super().all(type, namespace)
+
+    def owned(self, type: ResourceType, owner_uid: str) -> list[Manifest]:
+        return [] if self._hides(type) else super().owned(type, owner_uid)
+
+    async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        return AWorld(*self._manifests).get(type, namespace, name)
+
+    def _hides(self, type: ResourceType) -> bool:
+        return type in (names.APPS_DEPLOYMENTS, names.CONTROLLER_REVISIONS)
+
+
+@pytest.mark.parametrize("there", ["workload", "record", "both"])
+async def test_what_somebody_has_hidden_by_other_labels_is_not_taken_for_gone(there: str) -> None:
+    kept, owned = kept_and({})
+    changed = serving_old(serving={"image": "another:2"})
+    pods = [(names.PODS, a_pod(f"a-{n}", labels={**owned["spec"]["template"]["metadata"]["labels"]})) for n in range(3)]
+    workload, record = (names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)
+    world = Hidden(
+        a_version(OLD), *pods, *([workload] if there != "record" else []), *([record] if there != "workload" else [])
+    )
+    found = await observe(as_stored(changed), world, DEFAULTS, Unmeasured())
+    made = plan(found)
+    assert made.status["stable"]["revision"] == OLD_REVISION
+    assert not any(event.reason == "RevisionLost" for event in made.events)
+    [again] = [one for one in made.create if one["kind"] == "Deployment" and OLD_REVISION in one["metadata"]["name"]]
+    assert again["metadata"]["labels"][names.REVISION] == OLD_REVISION
+    assert again["spec"]["template"] == kept["data"]
+    assert len(found.pods.get(OLD_REVISION, ())) == (0 if there == "record" else 3)
+
+
 async def test_replicas_changed_by_hand_are_put_back_and_told_and_our_own_changes_are_not() -> None:
     recorded = serving_old(status={}, stable={"replicas": 3})
     made = plan(await seen(recorded, a_version(OLD), (names.APPS_DEPLOYMENTS, a_workload(recorded, replicas=1))))
@@ -350,12 +446,33 @@ async def test_without_anything_that_served_before_the_rejected_version_still_do
 
 async def test_another_try_is_remembered_against_the_memory_of_the_version() -> None:
     rejected = a_version(NEW, verdicts=[verdict("Rejected", NEW)])
-    asked = a_deployment("churn-2", annotations={"upright.dev/retry": "1"})
+    before = plan(await seen(a_deployment("churn-2"), rejected))
+    asked = a_deployment("churn-2", annotations={"upright.dev/retry": "1"}, status=before.status)
     made = plan(await seen(asked, rejected))
     assert made.status["candidate"]["modelVersion"] == "churn-2"
     assert made.status["rejected"][0]["retried"]
     again = a_deployment("churn-2", annotations={"upright.dev/retry": "1"}, status=made.status)
     assert plan(await seen(again, rejected)).status["candidate"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize("follows", [False, True])
+async def test_what_was_asked_of_an_earlier_object_forgives_nothing(*, follows: bool) -> None:
+    rejected = a_version(NEW, verdicts=[verdict("Rejected", NEW)])
+
+    def made_again(retry: str, status: Any = None) -> Deployment:
+        wanted: Any = {"latest": {"model": "churn"}} if follows else {}
+        return a_deployment(
+            None if follows else "churn-2", annotations={"upright.dev/retry": retry}, status=status or {}, **wanted
+        )
+
+    first = plan(await seen(made_again("1"), rejected))
+    second = plan(await seen(made_again("1", first.status), rejected))
+    for made in (first, second):
+        assert "candidate" not in made.status
+        assert made.status["retry"] == "1"
+        assert condition(made, "Current")["reason"] == ("VersionNotFound" if follows else "VersionRejected")
+    asked = plan(await seen(made_again("2", second.status), rejected))
+    assert asked.status["candidate"]["modelVersion"] == "churn-2"
 
 
 # Following a model
@@ -376,9 +493,6 @@ def trained(version: tuple[ResourceType, Manifest], job: str = "uid-of-job") -> 
     of, stored = version
     by = {"name": job, "uid": job, "run": stored["spec"]["number"], "trigger": "Created"}
     return of, {**stored, "spec": {**stored["spec"], "lineage": {"trainingJob": by}}}
-
-
-THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
 
 
 @pytest.mark.parametrize(
@@ -456,7 +570,9 @@ async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version
     stable = as_stored(following())["status"]["stable"]
     named = {"model_version": None, "latest": {"model": "churn"}, **spec}
     resource = a_deployment(
-        named.pop("model_version"), status={"stable": stable, "candidate": {**arm, **candidate}, **status}, **named
+        named.pop("model_version"),
+        status={"phase": "Progressing", "stable": stable, "candidate": {**arm, **candidate}, **status},
+        **named,
     )
     found = await seen(resource, *versions)
     assert found.wanted
@@ -548,7 +664,7 @@ async def test_another_try_works_for_a_followed_model_too() -> None:
         "message": "",
     }
     versions = (made_at(NEW, 0), made_at(THIRD, 1))
-    resource = following(rejected=[rejection])
+    resource = following(phase="Stable", rejected=[rejection])
     assert (await seen(resource, *versions)).wanted == (await seen(following(), made_at(NEW, 0))).wanted
     asked = dict(as_stored(resource))
     asked["metadata"] = {**asked["metadata"], "annotations": {names.RETRY: "1"}}

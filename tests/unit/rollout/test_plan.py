@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import DEFAULTS, NOW, a_deployment, a_model_version, after, as_stored, exited, waiting
 from tests.unit.rollout.world import (
+    LONG_AGO,
     NEW,
     NEW_REVISION,
     OLD,
@@ -294,6 +295,20 @@ def test_a_rejection_is_recorded_before_anything_is_done_so_that_a_crash_forgets
     after_crash = plan(then(before, acted, looks=(), workloads=before.workloads))
     assert list(after_crash.delete) == list(acted.delete) != []
     assert list(after_crash.apply) == list(acted.apply)
+
+
+def test_a_first_version_that_was_rejected_is_not_taken_up_when_its_workload_is_still_there() -> None:
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": LONG_AGO.isoformat(), "step": 0, "replicas": 3}
+    refused = pods(
+        OLD_REVISION, 3, ready=False, containers={"serve": exited(REFUSED, '{"reason": "a", "message": "b"}')}
+    )
+    before = observed(a_deployment("churn-1", replicas=3, status={"candidate": arm}), OLD, pods={OLD_REVISION: refused})
+    rejected = plan(before)
+    assert [one["modelVersion"] for one in rejected.status["rejected"]] == ["churn-1"]
+    recovered = {OLD_REVISION: pods(OLD_REVISION, 3)}  # the process ended before it acted
+    after_crash = plan(then(before, rejected, pods=recovered, workloads=before.workloads))
+    assert "stable" not in after_crash.status
+    assert list(after_crash.delete) == list(rejected.delete) != []
 
 
 # Pods that will not load the model

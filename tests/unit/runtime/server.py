@@ -42,12 +42,16 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of that name with those labels."""
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(self.client.get("/metrics").text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return sum_of(self.client.get("/metrics").text, name, **labels)
+
+
+def sum_of(page: str, name: str, **labels: str) -> float:
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 def a_store_with(pod: Pod, model: Any, **files: str) -> dict[str, str]:

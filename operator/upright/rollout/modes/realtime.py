@@ -21,6 +21,7 @@ from upright.pods.build import (
     with_report_limit,
     with_variables,
 )
+from upright.rollout.revision import object_name
 
 SERVE = "serve"
 """Name of the serving container."""
@@ -33,11 +34,6 @@ _STARTUP_PROBES = 600
 """At least so many of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
 
 
-def workload_name(owner: Deployment, revision: str) -> str:
-    """Name of the apps/v1 Deployment of a revision, with which the names of its pods begin."""
-    return names.fit(owner.metadata.name, f"-{revision}")
-
-
 def workload(owner: Deployment, revision: str, template: Manifest, replicas: int) -> Manifest:
     """The apps/v1 Deployment of a revision. Made once: later only its replicas change."""
     labels = template["metadata"]["labels"]
@@ -45,7 +41,7 @@ def workload(owner: Deployment, revision: str, template: Manifest, replicas: int
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": workload_name(owner, revision),
+            "name": object_name(owner.metadata.name, revision),
             "namespace": owner.metadata.namespace,
             "labels": {label: value for label, value in labels.items() if label != names.DEPLOYMENT_UID},
             "annotations": {

@@ -10,18 +10,16 @@ from upright.api.common import format_duration
 from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
 from upright.pods.reading import Pod
+from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.modes.realtime import SERVE
-from upright.rollout.routing.replicas import share, split
+from upright.rollout.routing.replicas import split
 from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject, Shape, Stay
 
 _BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
 _AS_OFTEN = 2
 """A pod that fails at most so many times as often as another one fails as often: chance is coarse with few failures."""
-_EXPECTED, _SCARCE = 40, 20
-"""Of so many requests that should have reached the candidate, fewer than one in so many has. Where each request is sent
-anew that has a probability of less than e^-30."""
 _UNWATCHED = timedelta(minutes=2)
 """For longer than this between the last look that is recorded and the first one of this process nobody has watched."""
 _NOW_AND_THEN = timedelta(minutes=1)
@@ -281,15 +279,15 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return Stay(_standing(arm, now), f"{place}, paused by spec.paused.", _NOW_AND_THEN)
     if facts.stable and facts.stable.ready == 0:
         return Stay(_standing(arm, now), f"{place} waits for pods of {facts.stable.arm.model_version}.", _NOW_AND_THEN)
-    if since is None:
-        return Stay(arm, f"{place} goes on with the first look at the pods.", _NOW_AND_THEN, unseen=True)
+    if since is None or (was_unmeasured(arm) and any(one.state == "Unknown" for one in facts.reading.arms.values())):
+        return Stay(arm, f"{place} goes on with the next look at the pods.", _NOW_AND_THEN, unseen=True)
     arm = _watched(facts, arm, since)
-    arm, blind = _unmeasured(facts, arm)
+    arm, blind = unmeasured(facts, arm)
     if blind and (decision := _without_measurements(facts, arm, place, blind)) is not None:
         return decision
     arm = arm if arm.step_since else arm.model_copy(update={"step_since": now})
     two_looks = timedelta(seconds=since) + 2 * spec.monitoring.interval - timedelta(seconds=now.timestamp())
-    left = max(_step(facts).for_ - _elapsed(arm, now), two_looks)
+    left = max(_step(facts).for_ - _counted(arm.step_since, arm.step_spent, now), two_looks)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):
@@ -325,39 +323,11 @@ def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
     return Stay(arm, said, _NOW_AND_THEN, Finding("Inconclusive", said, remedy), blind)
 
 
-def _unmeasured(facts: Facts, arm: Arm) -> tuple[Arm, str]:
-    """Why the versions cannot be compared, if they cannot, and the candidate with the time since when."""
-    why = _blindness(facts, arm)
-    if not why:
-        return arm.model_copy(update={"unmeasured_since": None}), ""
-    return arm.model_copy(update={"unmeasured_since": arm.unmeasured_since or facts.now}), why
-
-
-def _blindness(facts: Facts, arm: Arm) -> str:
-    arms = facts.reading.arms
-    for name in ("canary", "stable"):
-        found = arms.get(name)
-        if found and found.state in {"Unreadable", "Stuck"}:
-            return found.message
-    canary, stable = arms.get("canary"), arms.get("stable")
-    if not canary or not stable or not facts.stable:
-        return ""
-    weight = share(facts.candidate.ready, facts.stable.ready)
-    expected = stable.recent * weight / max(1, 100 - weight)
-    if expected < _EXPECTED or canary.recent * _SCARCE >= expected:
-        return ""
-    return (
-        f"In the last minute {arm.model_version} has had {canary.recent:.0f} requests where about {expected:.0f} "
-        f"should have come; {facts.stable.arm.model_version} has answered {stable.recent:.0f}. A NetworkPolicy may "
-        "keep clients from its pods, or the clients keep their connections to the others."
-    )
-
-
 def _without_measurements(facts: Facts, arm: Arm, place: str, why: str) -> Decision | None:
     """What becomes of a candidate that cannot be compared; None when it goes on unseen, as somebody wanted."""
     rollout, now = facts.spec.rollout, facts.now
-    standing = _standing(arm, now, unmeasured_since=arm.unmeasured_since)
-    left = (arm.unmeasured_since or now) + rollout.no_data_deadline - now
+    standing = _standing(arm, now, unmeasured_since=arm.unmeasured_since, unmeasured_spent=arm.unmeasured_spent)
+    left = rollout.no_data_deadline - _counted(arm.unmeasured_since, arm.unmeasured_spent, now)
     said = f"{place} does not end: the versions cannot be compared. {why}"
     if left > _ZERO:
         return Stay(standing, said, left, unmeasured=why)
@@ -381,15 +351,19 @@ def _quiet(facts: Facts) -> str:
 
 
 def _standing(arm: Arm, now: datetime, **update: object) -> Arm:
-    """With its step's clock stopped, and not being compared."""
-    stopped = {"step_since": None, "step_spent": _elapsed(arm, now)} if arm.step_since else {}
-    return arm.model_copy(update={"unmeasured_since": None, **stopped, **update})
+    """With its clocks stopped: that of its step, and that of the time for which it could not be compared."""
+    stopped: dict[str, object] = {}
+    if arm.step_since:
+        stopped |= {"step_since": None, "step_spent": _counted(arm.step_since, arm.step_spent, now)}
+    if arm.unmeasured_since:
+        spent = _counted(arm.unmeasured_since, arm.unmeasured_spent, now)
+        stopped |= {"unmeasured_since": None, "unmeasured_spent": spent}
+    return arm.model_copy(update={**stopped, **update})
 
 
-def _elapsed(arm: Arm, now: datetime) -> timedelta:
-    """What the step's clock has counted. One that was put back counts nothing meanwhile."""
-    running = max(_ZERO, now - arm.step_since) if arm.step_since else _ZERO
-    return (arm.step_spent or _ZERO) + running
+def _counted(since: datetime | None, spent: timedelta | None, now: datetime) -> timedelta:
+    """What a clock has counted. One that was put back counts nothing meanwhile."""
+    return (spent or _ZERO) + (max(_ZERO, now - since) if since else _ZERO)
 
 
 def _roughly(left: timedelta) -> str:

@@ -1,0 +1,49 @@
+"""Reading what the API server answers, or whoever stands between it and us."""
+
+from typing import Any
+
+import aiohttp
+
+from upright.contract import Manifest, ResourceType
+from upright.kube.errors import TooLargeError, UnreachableError
+from upright.kube.nesting import parsed
+from upright.kube.objects import meta
+
+IDENTITY = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
+
+
+async def read(response: aiohttp.ClientResponse, most: float, what: str) -> bytes:
+    chunks, size = list[bytes](), 0
+    async for chunk in response.content.iter_chunked(2**16):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > most:
+            response.close()
+            raise TooLargeError(f"the answer about {what} has more than {most} bytes")
+    return b"".join(chunks)
+
+
+def kind_of(type: ResourceType) -> dict[str, Any]:
+    return {"apiVersion": type.api_version, "kind": type.kind}
+
+
+def identity(type: ResourceType, item: Manifest) -> dict[str, Any]:
+    """Which object it is, in which version; nothing of what is in it."""
+    return {**kind_of(type), "metadata": {name: meta(item)[name] for name in IDENTITY if name in meta(item)}}
+
+
+def event_of(line: bytes) -> tuple[str, dict[str, Any]]:
+    """A line of a watch."""
+    event = json_of(line)
+    if not isinstance(event.get("object"), dict):
+        raise UnreachableError(f"what answers a watch is no API server: {event}")
+    return str(event.get("type")), event["object"]
+
+
+def json_of(text: bytes) -> dict[str, Any]:
+    """The answer as JSON; a proxy between us and the API server may say something else."""
+    try:
+        answer = parsed(text)
+    except ValueError:
+        answer = None
+    return answer if isinstance(answer, dict) else {"message": text[:200].decode(errors="replace")}

@@ -1,0 +1,63 @@
+"""JSON that strangers wrote: the API server takes what nests 10,000 levels deep, and no parser of ours would. Pure."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+CUT = 512
+"""What nests deeper than so many levels becomes null. An object may have fewer (`keeping.DEEPEST`): one that was cut is
+still seen to be too deep. Python's parser gives up at about 1,000."""
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_LINE = b"\n"
+
+
+def parsed(text: bytes) -> Any:
+    """The JSON of an answer, cut where it nests too deep to be read. Raises ValueError for what is none."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return json.loads(cut(text))
+
+
+def cut(text: bytes) -> bytes:
+    """JSON in which nothing nests deeper than CUT levels; what does has become null."""
+    if text.count(b"[") + text.count(b"{") <= CUT:
+        return text
+    parts, depth, kept_to, hidden_from = list[bytes](), 0, 0, 0
+    for token in _TOKEN.finditer(text):
+        match token.group()[:1]:
+            case b"[" | b"{":
+                depth += 1
+                if depth == CUT + 1:
+                    hidden_from = token.start()
+            case b"]" | b"}":
+                if depth == CUT + 1:
+                    parts += [text[kept_to:hidden_from], b"null"]
+                    kept_to = token.end()
+                depth -= 1
+    return b"".join([*parts, text[kept_to : hidden_from if depth > CUT else None]])  # it may break off in there
+
+
+class Lines:
+    """The content of a response that is a watch, for one who reads it in chunks: each holds whole lines, cut."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        begun = list[bytes]()
+        async for chunk in self._content.iter_chunked(size):
+            whole, newline, rest = chunk.rpartition(_LINE)
+            if newline:
+                lines = b"".join([*begun, whole]).split(_LINE)
+                begun = []
+                yield b"".join(cut(line) + _LINE for line in lines)
+            begun.append(rest)
+        yield cut(b"".join(begun))

@@ -33,6 +33,7 @@ class APod:
 
     def __init__(self, name: str, port: int) -> None:
         self.counters: dict[str, float] | None = {"2xx": 0, "4xx": 0, "5xx": 0}
+        self.reasons: dict[str, float] = {}
         pod = a_pod(name, podIP="127.0.0.1", labels={names.VERIFIES: "true"})
         self.manifest: Manifest = {
             **pod,
@@ -45,6 +46,10 @@ class APod:
         lines = [
             f'upright_requests_total{{code="{code}",model="m",version="v"}} {count}'
             for code, count in self.counters.items()
+        ]
+        lines += [
+            f'upright_failures_total{{model="m",reason="{reason}",version="v"}} {count}'
+            for reason, count in self.reasons.items()
         ]
         return web.Response(text="# TYPE upright_requests_total counter\n" + "\n".join(lines) + "\n")
 
@@ -103,6 +108,28 @@ async def test_a_look_is_what_was_added_since_the_last_one(pods: dict[str, APod]
     canary.counters = {"2xx": 8, "4xx": 5, "5xx": 2}
     taken = await look(source, [canary], [stable], 5)
     assert counts(taken) == [Counts(canary=(10, 2), stable=(91, 1), refused=(5, 0))]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "failing"),
+    [
+        ({"ValueError": 3, "Timeout": 2}, {"Timeout": 2}, "Timeout"),
+        ({"ValueError": 3, "Timeout": 2}, {}, "ValueError"),
+        ({}, {}, ""),
+        ({"Ask <b>me</b>": 9, "x" * 65: 9, "KeyError": -1}, {"Fine": 1}, "Fine"),  # whatever a pod says is not told
+        ({f"E{n}": 1 for n in range(40)}, {"E39": 50}, "E39"),
+    ],
+)
+async def test_with_what_most_failed_is_said_of_an_arm(
+    pods: dict[str, APod], first: dict[str, float], second: dict[str, float], failing: str
+) -> None:
+    source, canary, another = Looking(), pods["canary"], pods["another"]
+    canary.counters = another.counters = pods["stable"].counters = {"2xx": 8, "5xx": 5}
+    canary.reasons, another.reasons = first, second
+    await look(source, [canary, another], [pods["stable"]], 0)
+    assert source.comparison
+    assert source.comparison.arms["canary"].failing == failing
+    assert source.comparison.arms["stable"].failing == ""
 
 
 async def test_looks_are_handed_out_until_they_are_recorded(pods: dict[str, APod]) -> None:

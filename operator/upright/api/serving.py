@@ -6,6 +6,10 @@ VERSION_HEADER = "upright-model-version"
 REQUESTS = "upright_requests_total"
 """Counter {model, version, code}: requests for predictions by status class, not probes, metadata or unknown paths."""
 
+FAILURES = "upright_failures_total"
+"""Counter {model, version, reason}: requests that were answered with 5xx, by the class of the error that the model
+raised, or `Timeout` or `Overloaded`."""
+
 IN_PROGRESS = "upright_requests_in_progress"
 """Gauge {model, version}: requests for predictions that are there to their last byte and have no answer yet."""
 

@@ -51,6 +51,8 @@ class Measurement:
     expected: float = 0
     """Of the candidate: how many recent ones should have reached it, by what the stable version answered and by the
     pods that were ready when it did."""
+    failing: str = ""
+    """With what most of those failed that its pods have answered with 5xx, in a word, as far as they say."""
 
 
 @dataclass(frozen=True)

@@ -248,9 +248,10 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.promote(candidate)
         case strategies.Reject(metric, message):
             pods = object_name(observed.resource.metadata.name, candidate.revision)
-            said = " ".join(
-                (message, *(where_to_look(one, pods) for one in spec.monitoring.metrics if one.name == metric))
-            )
+            seen = observed.reading.arms.get("canary")
+            failing = seen.failing if seen else ""
+            blamed = [where_to_look(one, pods, failing) for one in spec.monitoring.metrics if one.name == metric]
+            said = " ".join((message, *blamed))
             draft.reject(candidate, metric, said, leaving=facts.needs_candidate(bad=True))
         case strategies.Left():
             draft.candidate = None

@@ -11,15 +11,16 @@ from upright.rollout.modes.realtime import SERVE
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
 
 
-def where_to_look(metric: Metric, pods: str) -> str:
+def where_to_look(metric: Metric, pods: str, failing: str) -> str:
     """What was counted against a candidate that a metric condemns, and where more is said of it.
 
-    `pods`: how the names of its pods begin.
+    `pods`: how the names of its pods begin. `failing`: with what most of its requests failed, if that is known.
     """
     if metric.type == "RefusalRate":
         return f"{metric.name} are its answers of 4xx, each of which says why."
+    most = f", most of them {failing}" if failing else ""
     return (
-        f"{metric.name} are its answers of 5xx: why is in the logs of its pods ({pods}-*, container {SERVE}), "
+        f"{metric.name} are its answers of 5xx{most}: why is in the logs of its pods ({pods}-*, container {SERVE}), "
         "which go with it. Look where your cluster collects logs, or serve it in another Deployment to see it fail."
     )
 

@@ -194,12 +194,15 @@ class _Routes:
                     answered = await self._state.threads.run(lambda: answer(body), self._state.timeout)
         except ModelError as error:
             logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
+            self._measured.failed(type(error.__cause__ or error).__name__)
             return _json({"error": f"the model failed on this request: {str(error)[:500]}"}, 500)
         except TimeoutError:
             waited = f"{self._state.timeout:g} seconds"
             logger.error("The model has not answered a request within %s", waited)  # noqa: TRY400
+            self._measured.failed("Timeout")
             return _json({"error": f"the model has not answered this request within {waited}"}, 504)
         except OverloadedError:
+            self._measured.failed("Overloaded")
             return _json({"error": f"{_WAITING} requests wait for the model already; try again later"}, 503)
         self._measured.predictions.inc(answered.rows)
         return answered.response

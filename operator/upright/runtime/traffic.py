@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -10,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from upright.api.serving import (
     ANSWERED,
     FAILED,
+    FAILURES,
     IN_PROGRESS,
     MISTAKEN,
     PREDICTIONS,
@@ -49,6 +51,8 @@ class Measurements:
         labels = {"model": model, "version": version}
         requests = Counter(REQUESTS, "Requests for predictions by status class.", [*labels, "code"])
         self._requests = {code: requests.labels(**labels, code=code) for code in (ANSWERED, MISTAKEN, FAILED)}
+        failures = Counter(FAILURES, "Requests for predictions that failed, by what went wrong.", [*labels, "reason"])
+        self._failures = partial(failures.labels, model, version)
         self._durations = Histogram(
             REQUEST_DURATION, "Seconds until a request for predictions was answered.", [*labels], buckets=_BUCKETS
         ).labels(**labels)
@@ -56,6 +60,10 @@ class Measurements:
             IN_PROGRESS, "Requests for predictions without an answer yet.", [*labels], multiprocess_mode="livesum"
         ).labels(**labels)
         self.predictions = Counter(PREDICTIONS, "Rows that were predicted.", [*labels]).labels(**labels)
+
+    def failed(self, reason: str) -> None:
+        """What is answered with 5xx has gone wrong so."""
+        self._failures(reason).inc()
 
     def count(self, status: int, seconds: float) -> None:
         """One request has been answered. A client's mistake says nothing of how long the model takes."""

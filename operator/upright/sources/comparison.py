@@ -6,7 +6,7 @@ Counters are read as they are, never as rates: `rate()` and its like extrapolate
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
@@ -264,6 +264,7 @@ class Comparison:
             requests=self._requests[arm],
             recent=sum(one.canary if arm == "canary" else one.stable for one in self._recent),
             expected=sum(one.expected for one in self._recent) if arm == "canary" else 0.0,
+            failing=_most_frequent(read.values()),
         )
         if not found:
             return replace(measurement, state="Unknown")
@@ -278,6 +279,15 @@ class Comparison:
             return replace(measurement, state="Stuck", message=_stuck(inside, read, self._stuck[arm]))
         waiting = self.arms.get(arm) if inside else None
         return replace(measurement, state="Counted") if waiting and waiting.state == "Counted" else measurement
+
+
+def _most_frequent(pages: Iterable[Counters]) -> str:
+    """The reason of most failures."""
+    reasons: defaultdict[str, float] = defaultdict(float)
+    for page in pages:
+        for reason, count in page.reasons.items():
+            reasons[reason] += count
+    return max(reasons, key=lambda reason: (reasons[reason], reason), default="")
 
 
 def _numbers(pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters]:

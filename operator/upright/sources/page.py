@@ -7,18 +7,22 @@ prometheus_client take time that grows with the square of a line's labels.
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from upright.api.serving import ANSWERED, FAILED, IN_PROGRESS, MISTAKEN, REQUESTS
+from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, REQUESTS
 
 MAX_BYTES = 1024 * 1024
 MAX_LINES = 20_000
+MOST_REASONS = 32
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
 
-_NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS)}
+_NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS, FAILURES)}
 _DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{REQUESTS.removesuffix('_total')}(?:_total)?(?:[ \t]|$)".encode())
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
+_WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""A reason: it is told to people, and whatever a pod says is not."""
 _REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?")
 """The value, a time, and an exemplar."""
 
@@ -41,6 +45,8 @@ class Counters:
     failed: float
     in_progress: float | None = None
     """Those that have come in and have not been answered yet; None when the page does not say."""
+    reasons: Mapping[str, float] = field(default_factory=dict)
+    """Those that failed, by what went wrong, as far as the page says: at most MOST_REASONS words."""
 
     @property
     def total(self) -> float:
@@ -57,6 +63,7 @@ class Scan:
         self._known = False
         self._by_code = {ANSWERED: 0.0, MISTAKEN: 0.0, FAILED: 0.0}
         self._in_progress: float | None = None
+        self._reasons: dict[str, float] = {}
 
     def feed(self, part: bytes) -> None:
         """Take in the next part. Raises PageError when the page is too large, or a line of ours makes no sense."""
@@ -78,12 +85,12 @@ class Scan:
         if not self._known:
             raise NoCountersError(f"its page of metrics has no {REQUESTS}")
         by_code = self._by_code
-        return Counters(by_code[ANSWERED], by_code[MISTAKEN], by_code[FAILED], self._in_progress)
+        return Counters(by_code[ANSWERED], by_code[MISTAKEN], by_code[FAILED], self._in_progress, self._reasons)
 
     def _read(self, line: bytes) -> None:
         line = line.strip(b" \t\r")
         if line.startswith(_NAMES[REQUESTS]):
-            sample = _sample(line, REQUESTS)
+            sample = _sample(line, REQUESTS, "code")
             if sample is not None:
                 code, value = sample
                 self._known = True
@@ -91,11 +98,20 @@ class Scan:
                     # a negative part must be seen even where the sum is not negative
                     self._by_code[code] += value if value >= 0 else math.nan
         elif line.startswith(_NAMES[IN_PROGRESS]):
-            sample = _sample(line, IN_PROGRESS)
+            sample = _sample(line, IN_PROGRESS, "")
             if sample is not None:
                 self._in_progress = (self._in_progress or 0.0) + sample[1]
+        elif line.startswith(_NAMES[FAILURES]):
+            sample = _sample(line, FAILURES, "reason")
+            if sample is not None:
+                self._fails(*sample)
         elif line.startswith(b"#") and _DECLARED.match(line):
             self._known = True  # a counter that has not counted yet has no samples
+
+    def _fails(self, reason: str, count: float) -> None:
+        known = reason in self._reasons or len(self._reasons) < MOST_REASONS
+        if known and count > 0 and _WORD.fullmatch(reason):
+            self._reasons[reason] = self._reasons.get(reason, 0.0) + count
 
 
 def counters(page: bytes) -> Counters:
@@ -105,8 +121,10 @@ def counters(page: bytes) -> Counters:
     return scan.counters()
 
 
-def _sample(line: bytes, name: str) -> tuple[str, float] | None:
-    """The label `code` and the value of a sample; None when it is one of another metric with a longer name."""
+def _sample(line: bytes, name: str, wanted: str) -> tuple[str, float] | None:
+    """The wanted label, empty when it has none, and the value of a sample; None when it is one of another metric with a
+    longer name.
+    """
     try:
         text = line.decode()
     except UnicodeDecodeError:
@@ -114,22 +132,22 @@ def _sample(line: bytes, name: str) -> tuple[str, float] | None:
     place = len(name)
     if text[place : place + 1] not in ("{", " ", "\t"):
         return None
-    code: str | None = None
+    found: str | None = None
     start = len(text) - len(text[place:].lstrip(" \t"))
     if text[start : start + 1] == "{":
         place = start + 1
         while label := _LABEL.match(text, place):
-            if label[1] == "code":
-                if code is not None:
+            if label[1] == wanted:
+                if found is not None:
                     raise _wrong(name)
-                code = label[2]
+                found = label[2]
             place = label.end()
         place = _closed(text, place, name)
     rest = _REST.fullmatch(text, place)
     if rest is None:
         raise _wrong(name)
     try:
-        return code or "", float(rest[1])
+        return found or "", float(rest[1])
     except ValueError:
         raise _wrong(name) from None
 

@@ -99,6 +99,7 @@ def test_a_pod_whose_model_hangs_for_good_blocks_nobody_is_restarted_and_ends_wh
         assert server.predict(PROMPT).status_code == 504, "no thread is free, and the answer comes nevertheless"
         await_that(lambda: statuses(server, LIVENESS) == {503})
         assert (counted(server, "5xx"), in_progress(server)) == (13, 0)
+        assert server.metric("upright_failures_total", reason="Timeout") == 13
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(timeout=20)
 

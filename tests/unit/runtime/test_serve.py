@@ -234,6 +234,7 @@ def test_a_model_that_raises_is_an_error_of_the_model_and_no_traceback(pipeline:
         "the model failed on this request: ValueError: Found unknown categories ['esim']"
     )
     assert "Traceback" not in pipeline.log.read_text()
+    assert pipeline.metric("upright_failures_total", model="churn", version="churn-7", reason="ValueError") >= 1
 
 
 def test_requests_count_by_whose_mistake_they_were(pipeline: Server) -> None:

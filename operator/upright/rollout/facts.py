@@ -15,6 +15,11 @@ LASTING = timedelta(minutes=1)
 """A pod that has been ready for so long without interruption has recovered: what comes then is another incident."""
 
 
+def some_pods(number: int) -> str:
+    """So many, in words."""
+    return "1 pod" if number == 1 else f"{number} pods"
+
+
 @dataclass(frozen=True)
 class ArmFacts:
     """One of the two versions, and its pods."""

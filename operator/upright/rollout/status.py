@@ -8,7 +8,7 @@ from upright.api.deployment import Analysis, Arm, DeploymentStatus
 from upright.conditions import Finding, condition, conditions
 from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft
-from upright.rollout.facts import ArmFacts
+from upright.rollout.facts import ArmFacts, some_pods
 from upright.rollout.observe import Observed
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import share, url
@@ -135,13 +135,9 @@ def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding:
         and not draft.obstacle
     )
     if done and stable:
-        said = f"{stable.arm.model_version} is the version that is wanted, and serves with {_pods(stable.ready)}."
+        said = f"{stable.arm.model_version} is the version that is wanted, and serves with {some_pods(stable.ready)}."
         return condition("Current", "True", Finding("AsWanted", said), generation)
     return condition("Current", "False", finding, generation)
-
-
-def _pods(number: int) -> str:
-    return "1 pod" if number == 1 else f"{number} pods"
 
 
 def _measured(observed: Observed, draft: Draft) -> list[Condition]:

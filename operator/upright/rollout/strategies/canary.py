@@ -11,7 +11,7 @@ from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
 from upright.pods.reading import Pod
 from upright.rollout.blindness import unmeasured, was_unmeasured
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, some_pods
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.routing.replicas import split
 from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject, Shape, Stay
@@ -227,7 +227,7 @@ def _is_broken(stable: ArmFacts, facts: Facts) -> bool:
 def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only."""
     if stable.ready:
-        return Stay(arm, f"{stable.ready} pods of {stable.arm.model_version} answer again.", STEADY)
+        return Stay(arm, f"{stable.arm.model_version} answers again, with {some_pods(stable.ready)}.", STEADY)
     return _take_over(facts, arm, f"No pod of {stable.arm.model_version} answers")
 
 
@@ -259,7 +259,7 @@ def _leave(facts: Facts) -> Decision:
         return Left()
     leaving, name = candidate.arm.model_version, stable.arm.model_version
     said = (
-        f"{candidate.ready} pods of {leaving} still carry traffic, until {name} has "
+        f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, until {name} has "
         f"{'half of' if bad else 'all'} its pods again."
     )
     held = None

@@ -89,7 +89,7 @@ def place(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
                     a_claim("small", storage_class="tiny", size="8Mi"),
                     a_training_job("fine"),
                     a_deployment("fine", "fine-1"),
-                    a_training_job("bad-parameters", parameters={"learning-rate": 0.1}),
+                    a_training_job("bad-parameters", parameters={"rate": 0.1, "RATE": 0.2}),
                     a_training_job("fails", "raise SystemExit('there is no such column')"),
                     a_training_job("never-ends", "import time; time.sleep(3600)", deadline="5s"),
                     a_training_job("writes-nothing", "pass"),
@@ -154,7 +154,7 @@ def serving(place: Workspace, name: str, version: str) -> None:
 
 
 def test_parameters_that_cannot_be_an_environment_start_no_run(place: Workspace, elsewhere: Workspace) -> None:
-    assert "'learning-rate'" in hindered(place, "tj", "bad-parameters", "InvalidParameters")
+    assert "would both be UPRIGHT_PARAM_RATE" in hindered(place, "tj", "bad-parameters", "InvalidParameters")
     assert place.find("job", "bad-parameters-1") is None
 
 

@@ -180,10 +180,10 @@ class World(Protocol):
         """
         ...
 
-    async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest]:
+    async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest] | None:
         """Ask the API server for Warning events about objects of a namespace, whoever told them. It goes through all
         events that the namespace has. Never in the steady path: only while something that others should do for us does
-        not happen.
+        not happen. None when they cannot be had: whatever goes on does so without.
         """
         ...
 

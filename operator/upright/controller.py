@@ -15,6 +15,7 @@ from upright.kube.actions import Actions
 from upright.kube.client import Client
 from upright.kube.conditions import (
     INTERNAL_ERROR,
+    OBSTACLES,
     cut,
     differs,
     halted,
@@ -28,13 +29,9 @@ from upright.kube.conditions import (
 from upright.kube.errors import (
     ApiError,
     ConflictError,
-    ContestedError,
-    ForbiddenError,
     LeavingError,
-    NameTakenError,
     NotFoundError,
     NotLeaderError,
-    RefusedError,
     TerminatingError,
 )
 from upright.kube.events import Recorder
@@ -46,7 +43,7 @@ from upright.kube.queue import Queue
 from upright.kube.store import Stores
 from upright.metrics import Metrics
 
-WORKERS = 8
+WORKERS = 16
 """Of each kind: a plan may wait for an API server that is slow to answer, and others should not wait with it."""
 IMMEDIATE_RETRIES = 5
 UNTOLD = 30.0
@@ -54,12 +51,6 @@ UNTOLD = 30.0
 SOON = 5.0
 """Seconds after which an object is looked at again that waits for what nobody may tell."""
 REMEMBERED_COMPLAINTS = 1024
-
-OBSTACLES = frozenset(
-    {each.reason for each in (RefusedError, ForbiddenError, NameTakenError, ContestedError, LeavingError)}
-    | {INTERNAL_ERROR}
-)
-"""The reasons that the shell, and not a plan, gives for an object's standing still."""
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +145,7 @@ class _Loop:
         self._seen = seen
         self._unserved = unserved
         self._blind = blind
+        self._standing = asyncio.Lock()  # the API server takes its time for what is too large: one worker is enough
         self._known = [kind.type, *(watch.type for watch in kind.watches), *kind.applies]
         self._uids: dict[Key, str] = {}
         self._complaints: dict[Key, str] = {}
@@ -203,6 +195,7 @@ class _Loop:
         if key.namespace in self._unserved:
             return
         if self._blind(self._known, key.namespace):
+            self._metrics.reconciles.labels(kind=self._kind.type.kind, result="blind").inc()
             self.queue.add_later(key, SOON)
             return
         began = time.perf_counter()
@@ -246,7 +239,10 @@ class _Loop:
             self._forget(key)
             self._uids[key] = uid_of(resource)
         if why := resource.get(UNUSABLE):
-            await self._stand_still(resource, halted(resource, "TooLarge", why))
+            if self._standing.locked():
+                return SOON
+            async with self._standing:
+                await self._stand_still(resource, halted(resource, "TooLarge", why))
             return None
         try:
             plan = self._kind.plan(await self._kind.observe(resource, self._stores))

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from prometheus_client import disable_created_metrics
 from pythonjsonlogger.json import JsonFormatter
 
 from upright import __version__
-from upright.contract import Kind
+from upright.contract import Kind, ResourceType
 from upright.controller import Controller
 from upright.kinds import kinds
 from upright.kube.client import Client
@@ -73,7 +73,12 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     wanted = places(kinds, settings.namespaces)
     signs = Signs(wanted)
     controller = Controller(kinds, stores, client, recorder, metrics, signs.blind)
-    lister = Lister(client, wanted, controller.seen, controller.listed, controller.serve)
+
+    def listed(type: ResourceType, namespace: str, there: Container[str], version: int) -> None:
+        controller.listed(type, namespace, there, version)
+        signs.listed(type, namespace)
+
+    lister = Lister(client, wanted, controller.seen, listed, controller.serve)
     health = _health(wanted, lister, signs)
     metrics.leader.set_function(lambda: float(lease.held))
 
@@ -83,7 +88,7 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
         kopf = watch(
             whole, settings.namespaces, signs, login=login, began=lister.again, identity=settings.identity, **told
         )
-        return [kopf, *([watch_metadata(client, partial, signs, listed=controller.listed, **told)] if partial else [])]
+        return [kopf, *([watch_metadata(client, partial, signs, listed=listed, **told)] if partial else [])]
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)

@@ -161,7 +161,7 @@ class AWorld:
     async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> list[Manifest]:
         return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]
 
-    async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest]:
+    async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest] | None:
         return [event for event in self._told if event["involvedObject"]["uid"] in uids]
 
 

@@ -53,7 +53,7 @@ class Counting(AWorld):
         self.fetched += 1
         return super().get(type, namespace, name)
 
-    async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest]:
+    async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest] | None:
         self.asked += 1
         return await super().warnings(namespace, uids)
 

@@ -155,7 +155,7 @@ class Actions:
     async def correct(self, correction: Correction) -> bool:
         """Make one part of an object just what it should be, unless it is so already. Returns whether it was not."""
         target, path = correction.target, correction.path
-        live, mark = self._live(target), digest({path: correction.value})
+        live, mark = await self._existing_now(target), digest({path: correction.value})
         if live is None or (before := part(live, path)) == correction.value:
             return False
         corrected, changed = self._corrected.get((target.uid, path)), f"another {path.strip('/').replace('/', '.')}"
@@ -174,7 +174,7 @@ class Actions:
         return True
 
     async def delete(self, target: Reference) -> bool:
-        live = self._live(target)
+        live = await self._existing_now(target)
         if live is None or names.is_going(live):
             return False
         left = await self._client.delete(target)
@@ -196,9 +196,11 @@ class Actions:
             if key_of(manifest) not in kept.get(each, ())
         ]
 
-    def _live(self, target: Reference) -> Manifest | None:
-        """The very object that is meant."""
+    async def _existing_now(self, target: Reference) -> Manifest | None:
+        """The very object that is meant, also one that somebody has hidden from the watches by other labels."""
         live = self._stores.of(target.type).get(Key(target.namespace, target.name))
+        if live is None:
+            live = await self._client.get(target.type, target.namespace, target.name)
         return live if live is not None and uid_of(live) == target.uid else None
 
     async def _existing(self, target: Reference, writing: Awaitable[Manifest]) -> Manifest:

@@ -1,5 +1,7 @@
 """Reading what the API server answers, or whoever stands between it and us."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -21,6 +23,29 @@ async def read(response: aiohttp.ClientResponse, most: float, what: str) -> byte
             response.close()
             raise TooLargeError(f"the answer about {what} has more than {most} bytes")
     return b"".join(chunks)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list."""
+
+    items: Sequence[Manifest]
+    unread: Sequence[Manifest]
+    """Objects that are too large to be read: which these are, and no more."""
+    version: int
+    """The resourceVersion that the whole list is as of."""
+    following: str | None
+    """Where the next page goes on; None when this is the last."""
+
+
+def page_of(type: ResourceType, answer: Mapping[str, Any], *, whole: bool, unread: bool) -> Page:
+    """`whole`: it has the objects and not only their metadata; `unread`: because they are too large."""
+    try:
+        items = [{**kind_of(type), **item} if whole else identity(type, item) for item in answer.get("items") or ()]
+        following, version = meta(answer).get("continue") or None, int(meta(answer)["resourceVersion"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UnreachableError(f"cannot list {type}: somebody else answered: {str(answer)[:200]}") from error
+    return Page((), items, version, following) if unread else Page(items, (), version, following)
 
 
 def kind_of(type: ResourceType) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from upright.contract import Manifest
+from upright.kube.errors import ContestedError, ForbiddenError, LeavingError, NameTakenError, RefusedError
 from upright.kube.objects import meta, plain
 
 TRANSITION = "lastTransitionTime"
 INTERNAL_ERROR = "InternalError"
 """The reason of what is a mistake of ours."""
+OBSTACLES = frozenset(
+    {each.reason for each in (RefusedError, ForbiddenError, NameTakenError, ContestedError, LeavingError)}
+    | {INTERNAL_ERROR}
+)
+"""The reasons that the shell, and not a plan, gives for an object's standing still."""
 
 
 def recorded(resource: Manifest) -> Mapping[str, Any]:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, TypeAlias
 
+from upright.api import names
 from upright.api.names import short_hash
 from upright.contract import Manifest
-from upright.kube.objects import meta
+from upright.kube.objects import MANAGED_BY, PREFIX, labels_of, meta
 
 
 class Whole(Enum):
@@ -47,8 +48,8 @@ UNUSABLE = "unusable"
 
 
 def weight(value: Any) -> tuple[int, int]:
-    """About how many bytes an object takes as JSON, and 16 more for each part; and how many levels it nests. Neither is
-    counted far beyond LARGEST and DEEPEST.
+    """About how many bytes an object takes as JSON in UTF-8, and 16 more for each part; and how many levels it nests.
+    Neither is counted far beyond LARGEST and DEEPEST.
     """
     found, depth, level = 0, 0, [value]
     while level and found <= LARGEST and depth <= DEEPEST:
@@ -56,7 +57,7 @@ def weight(value: Any) -> tuple[int, int]:
         for part in parts:
             found += 16
             if isinstance(part, str):
-                found += len(part)
+                found += len(part) if part.isascii() else len(part.encode(errors="replace"))
             elif isinstance(part, Mapping):
                 inner = True
                 level.extend(part)
@@ -95,21 +96,28 @@ def shape(paths: Iterable[str], digests: Iterable[str] = ()) -> Shape | None:
 
 
 def kept(manifest: Manifest, fields: Shape | None) -> Manifest:
-    """What is kept of an object beside who it is; None: everything. Of one that is too large or too deep only which it
-    is, and what it says of itself.
+    """What is kept of an object beside who it is; None: everything. Of one of which that is too large or too deep only
+    which it is, whose it is, and what it says of itself.
     """
-    if why := _unusable(manifest):
-        status = manifest.get("status")
-        found = {"status": status} if isinstance(status, Mapping) and not _unusable(status) else {}
-        name = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind")}
-        return {**name, "metadata": _identity(manifest, (*_NAME, *_TIMES)), **found, UNUSABLE: why}
-    rest = {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
-    return {
-        "apiVersion": manifest.get("apiVersion"),
-        "kind": manifest.get("kind"),
+    name = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind")}
+    rest = {field: value for field, value in manifest.items() if field not in ("apiVersion", "kind", "metadata")}
+    whole = {
+        **name,
         "metadata": _identity(manifest, _METADATA),
         **_reduced(rest, Whole.CONTENT if fields is None else fields),
     }
+    if not (why := _unusable(whole)):
+        return whole
+    status = manifest.get("status")
+    found = {"status": status} if isinstance(status, Mapping) and not _unusable(status) else {}
+    return {**name, "metadata": {**_identity(manifest, (*_NAME, *_TIMES)), **_ours(manifest)}, **found, UNUSABLE: why}
+
+
+def _ours(manifest: Manifest) -> Mapping[str, Any]:
+    """The labels that we gave it, and its controller."""
+    labels = {name: value for name, value in labels_of(manifest).items() if name.startswith((PREFIX, MANAGED_BY))}
+    controller = names.controller_of(manifest)
+    return {"labels": labels, **({"ownerReferences": [controller]} if controller else {})}
 
 
 def kept_with_writers(manifest: Manifest) -> Manifest:

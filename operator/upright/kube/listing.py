@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Container, Iterable
 from upright.contract import Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError, NotFoundError
-from upright.kube.objects import uid_of
+from upright.kube.objects import key_of, uid_of
 from upright.kube.places import Place, everywhere, sentences
 
 RETRY = 5.0
@@ -27,11 +27,13 @@ async def take_in(client: Client, place: Place, seen: Told, listed: Listed) -> i
     Returns the version that the list is as of; raises ApiError.
     """
     there, version = set[str](), 0
-    async for page, as_of in client.pages(place.type, place.namespace, place.selector, metadata=place.metadata):
-        version = as_of
-        for manifest in page:
-            there.add(uid_of(manifest))
+    async for page in client.pages(place.type, place.namespace, place.selector, metadata=place.metadata):
+        version = page.version
+        there.update(uid_of(manifest) for manifest in (*page.items, *page.unread))
+        for manifest in page.items:
             seen(place.type, manifest)
+        for manifest in page.unread:
+            logger.warning("%s %s is too large to be read: nothing is done for it", place.type.kind, key_of(manifest))
     listed(place.type, place.namespace, there, version)
     return version
 

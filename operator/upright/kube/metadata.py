@@ -28,6 +28,10 @@ async def watch_metadata(
             watches.create_task(_watch(client, place, signs, seen, gone, listed))
 
 
+class _MissedError(Exception):
+    """The watch works again, after so long that what it would tell is to be listed first."""
+
+
 async def _watch(client: Client, place: Place, signs: Signs, seen: Told, gone: Told, listed: Listed) -> None:
     version, waits = 0, delays()
 
@@ -37,15 +41,18 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Told, gone: T
         if event != "BOOKMARK":
             (gone if event == "DELETED" else seen)(place.type, manifest)
 
+    def begins() -> None:
+        if signs.well(place):
+            raise _MissedError
+
     while True:
         signs.asks(place)
         began = asyncio.get_running_loop().time()
         try:
             if not version:
                 version = await take_in(client, place, seen, listed)
-            signs.well(place)
-            await client.watch_metadata(place.type, place.namespace, version, deliver)
-        except (ExpiredError, TooLargeError):
+            await client.watch_metadata(place.type, place.namespace, version, deliver, begins)
+        except (ExpiredError, TooLargeError, _MissedError):
             version = 0  # a list goes on behind it
         except ApiError as error:
             signs.troubled(place, f"{error}.")

@@ -11,7 +11,8 @@ CUT = 512
 """What nests deeper than so many levels becomes null. An object may have fewer (`keeping.DEEPEST`): one that was cut is
 still seen to be too deep. Python's parser gives up at about 1,000."""
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+(?:"|\Z)[^"\[\]{}]*+)*+(?:([\[\]{}])|\Z)', re.DOTALL)
+"""The next one that is in no string, and all before it; possessive, so that nothing is gone through twice."""
 _LINE = b"\n"
 
 
@@ -28,17 +29,18 @@ def cut(text: bytes) -> bytes:
     if text.count(b"[") + text.count(b"{") <= CUT:
         return text
     parts, depth, kept_to, hidden_from = list[bytes](), 0, 0, 0
-    for token in _TOKEN.finditer(text):
-        match token.group()[:1]:
-            case b"[" | b"{":
-                depth += 1
-                if depth == CUT + 1:
-                    hidden_from = token.start()
-            case b"]" | b"}":
-                if depth == CUT + 1:
-                    parts += [text[kept_to:hidden_from], b"null"]
-                    kept_to = token.end()
-                depth -= 1
+    for found in _BRACKET.finditer(text):
+        if found[1] is None:
+            break
+        if found[1] in b"[{":
+            depth += 1
+            if depth == CUT + 1:
+                hidden_from = found.start(1)
+        else:
+            if depth == CUT + 1:
+                parts += [text[kept_to:hidden_from], b"null"]
+                kept_to = found.end()
+            depth -= 1
     return b"".join([*parts, text[kept_to : hidden_from if depth > CUT else None]])  # it may break off in there
 
 

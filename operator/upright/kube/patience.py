@@ -35,8 +35,6 @@ UNHEARD_OF = 300.0
 """A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
 BLIND = 60.0
 """Seconds of trouble after which what is known of a place is too old to decide anything by."""
-CATCHING_UP = 5.0
-"""Seconds in which a watch that works again tells, or a list, of what has happened meanwhile."""
 NOTHING = {"fieldSelector": "metadata.name=what-is-there-is-listed-by-ourselves"}
 """Of a list, only the version from which on to watch is of use. Kopf has a task for each object of a list at once: with
 30,000 objects that took a gigabyte."""
@@ -51,7 +49,8 @@ class Signs:
         self._monotonic = monotonic
         self._troubles = dict.fromkeys(places, "")
         self._troubled_since = dict[Place, float]()
-        self._blind_until = dict[Place, float]()
+        self._listed_at = dict[Place, float]()
+        self._unlisted = set[Place]()
         self._asked = dict[Place, float]()
 
     @property
@@ -62,11 +61,17 @@ class Signs:
 
     def blind(self, types: Container[ResourceType], namespace: str) -> bool:
         """Whether what is known of one of these types in a namespace is too old to decide anything by."""
-        now = self._monotonic()
-        since, until = dict(self._troubled_since), dict(self._blind_until)  # they are written elsewhere
-        places = [place for place, began in since.items() if now - began > BLIND]
-        places += [place for place, end in until.items() if now < end]
+        now, since = self._monotonic(), dict(self._troubled_since)  # it is written elsewhere
+        lasting = [place for place, began in since.items() if now - began > BLIND]
+        places = (*lasting, *self._unlisted.copy(), *self.silent(UNHEARD_OF))
         return any(place.type in types and place.namespace in ("", namespace) for place in places)
+
+    def listed(self, type: ResourceType, namespace: str) -> None:
+        """All that there is in a place is known."""
+        for place in self._troubles:
+            if (place.type, place.namespace) == (type, namespace):
+                self._listed_at[place] = self._monotonic()
+                self._unlisted.discard(place)
 
     def begin(self) -> None:
         """From now on each watch is expected to be heard of."""
@@ -75,13 +80,15 @@ class Signs:
     def asks(self, place: Place) -> None:
         self._asked[place] = self._monotonic()
 
-    def well(self, place: Place) -> None:
+    def well(self, place: Place) -> bool:
+        """Its watch works. Returns whether it did not for so long that one must list what was missed."""
         if self._troubles[place]:
             logger.warning("watching again: %s", place)
         self._troubles[place] = ""
         now = self._monotonic()
-        if now - self._troubled_since.pop(place, now) > BLIND:
-            self._blind_until[place] = now + CATCHING_UP
+        if now - self._troubled_since.pop(place, now) > BLIND and now - self._listed_at.get(place, -BLIND) > BLIND:
+            self._unlisted.add(place)
+        return place in self._unlisted
 
     def troubled(self, place: Place, trouble: str) -> None:
         if trouble != self._troubles[place]:
@@ -146,10 +153,9 @@ class Patience:
                 self._signs.troubled(place, trouble)
             await asyncio.sleep(wait)
         if place is not None and response.ok:
-            self._signs.well(place)
-            if listing:
+            if self._signs.well(place) or listing:
                 self._listed(place)
-            else:
+            if not listing:
                 response.content = cast(aiohttp.StreamReader, Lines(response.content))
         return response
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import random
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
 
 from upright.contract import Key
 
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 300.0
+SHARE = 2
+"""One namespace may have one worker in so many: what its objects wait for must not hold up those of all others."""
 LONGEST_REST = 30.0
 """After a failure, news of other objects is waited for no longer than this: it may be what the key needs."""
 
@@ -29,6 +32,9 @@ class Queue:
         self._failures: dict[Key, int] = {}
         self._rests: dict[Key, float] = {}  # until when, by the loop's clock
         self._workers: list[asyncio.Task[None]] = []
+        self._most = 1
+        self._aside: defaultdict[str, deque[Key]] = defaultdict(deque)  # of namespaces that have their share
+        self._busy: Counter[str] = Counter()
         self._stopping = False
 
     @property
@@ -78,6 +84,7 @@ class Queue:
 
     def start(self, work: Callable[[Key], Awaitable[None]], workers: int) -> None:
         """Begin to work on the keys, `workers` at a time. `work` must not raise: an exception ends its worker."""
+        self._most = max(1, workers // SHARE)
         self._workers = [asyncio.create_task(self._serve(work), name=f"worker {n}") for n in range(workers)]
 
     async def stop(self, grace: float) -> None:
@@ -102,16 +109,31 @@ class Queue:
 
     async def _serve(self, work: Callable[[Key], Awaitable[None]]) -> None:
         while (key := await self._line.get()) is not None and not self._stopping:
+            if self._busy[key.namespace] >= self._most:
+                self._aside[key.namespace].append(key)
+                continue
             self._waiting.discard(key)
             self._working.add(key)
+            self._busy[key.namespace] += 1
             self._silence(key)
             try:
                 await work(key)
             finally:
                 self._working.discard(key)
+                self._leave(key.namespace)
                 if (rested := self._once_more.pop(key, None)) is not None:
                     self.add(key, rested=rested)
             await asyncio.sleep(0)  # a turn may have waited for nothing, and so may all others in a long line
+
+    def _leave(self, namespace: str) -> None:
+        """A worker is done with a namespace: who was put aside for that stands in line again."""
+        self._busy[namespace] -= 1
+        if self._busy[namespace] == 0:
+            del self._busy[namespace]
+        if aside := self._aside.get(namespace):
+            self._line.put_nowait(aside.popleft())
+            if not aside:
+                del self._aside[namespace]
 
     def _silence(self, key: Key) -> None:
         if alarm := self._alarms.pop(key, None):

@@ -12,6 +12,7 @@ from typing import Any, cast, overload
 
 from upright.contract import Index, Key, Kind, Manifest, ResourceType
 from upright.kube.client import Client
+from upright.kube.errors import ApiError
 from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
 from upright.kube.memory import Memory
 from upright.kube.objects import (
@@ -105,7 +106,8 @@ class Store:
         if (self._deleted.get(uid) or -1) >= version:
             return ()
         new = self._keep(manifest)
-        kept = self._objects[key] = _Kept(uid, version, json.dumps(new, separators=(",", ":")).encode())
+        text = json.dumps(new, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
+        kept = self._objects[key] = _Kept(uid, version, text)
         old = None if before is None else before.manifest
         self._place(old, new, kept)
         return (new,) if old is None else (old, new)
@@ -263,6 +265,7 @@ class Stores:
         }
         self._client = client
         self._clock = clock
+        self._unheard: Memory[str, str] = Memory(REMEMBERED_COMPLAINTS)
 
     @property
     def now(self) -> datetime:
@@ -298,10 +301,16 @@ class Stores:
 
     async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
         pages = self._client.pages(type, namespace, f"{label}={value}")
-        return [manifest async for page, _ in pages for manifest in page]
+        return [manifest async for page in pages for manifest in page.items]
 
-    async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest]:
-        return await self._client.warnings(namespace, uids)
+    async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest] | None:
+        try:
+            return await self._client.warnings(namespace, uids)
+        except ApiError as error:  # they only say why something does not happen
+            if self._unheard.get(namespace) != str(error):
+                self._unheard.set(namespace, str(error))
+                logger.warning("what events say is not known: %s", error)
+            return None
 
 
 def watched_types(kinds: Sequence[Kind[Any]]) -> list[ResourceType]:

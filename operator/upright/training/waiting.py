@@ -104,12 +104,14 @@ class Warnings:
         waits, began = [wait for each in self._waiting[namespace].values() for wait in each], world.now
         about: dict[str, list[Manifest]] = {wait.of: [] for wait in waits}
         before = self._answers.get(namespace)
-        said = before.said if before else {}  # what is known stays when asking fails
+        said = before.said if before else {}  # what is known stays when they cannot be had
         self._asking.add(namespace)
         try:
-            for event in await world.warnings(namespace, about):
+            events = await world.warnings(namespace, about)
+            for event in events or ():
                 about[event["involvedObject"]["uid"]].append(event)
-            said = {wait.of: wait.read(about[wait.of]) for wait in waits}
+            if events is not None:
+                said = {wait.of: wait.read(about[wait.of]) for wait in waits}
         finally:
             self._asking.discard(namespace)
             if namespace in self._waiting:

@@ -32,6 +32,12 @@ class Clock:
         self.seconds += seconds
 
 
+def open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @dataclass
 class FakeClient:
     """Objects in memory, with UIDs, versions and the conflicts that come of them. Remembers each write."""
@@ -39,6 +45,10 @@ class FakeClient:
     objects: dict[tuple[ResourceType, Key], dict[str, Any]] = field(default_factory=dict)
     writes: list[tuple[str, ResourceType, str]] = field(default_factory=list)
     unreachable: bool = False
+    gate: asyncio.Event = field(default_factory=open_gate)
+    """While it is not set no request is answered."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the first request."""
     refusal: Exception | None = None
     refused: dict[tuple[ResourceType, str], Exception] = field(default_factory=dict)
     """What is raised instead of a write to an object of a type and name."""
@@ -128,7 +138,9 @@ class FakeClient:
         self.writes.append((verb, type, str(meta(manifest)["name"])))
 
     async def _arrive(self) -> None:
+        self.asked.set()
         await asyncio.sleep(0)
+        await self.gate.wait()
         if self.unreachable:
             raise UnreachableError("no connection")
 

@@ -158,6 +158,18 @@ async def test_labels_that_somebody_changes_again_and_again_are_let_have_a_truce
             await change()
 
 
+async def test_what_somebody_has_hidden_from_the_watches_is_scaled_and_deleted_all_the_same(cluster: Cluster) -> None:
+    hidden = cluster.client.put(SERVICES, wanted(replicas=5))
+    target = reference(SERVICES, hidden)
+    assert await cluster.actions.correct(Correction(target, "/spec/replicas", 0))
+    assert cluster.spec()["replicas"] == 0
+    cluster.gone(SERVICES, cluster.client.objects[SERVICES, Key("shop", "s")])
+    assert await cluster.actions.delete(target)
+    assert not cluster.client.objects
+    assert not await cluster.actions.delete(target)
+    assert not await cluster.actions.correct(Correction(target, "/spec/replicas", 0))
+
+
 async def test_another_owner_beside_ours_is_no_change(cluster: Cluster) -> None:
     service = wanted()
     await cluster.actions.apply(SERVICES, service)

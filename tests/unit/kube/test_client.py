@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,6 @@ from upright.kube.errors import (
     NotLeaderError,
     RefusedError,
     TerminatingError,
-    TooLargeError,
     UnreachableError,
 )
 
@@ -114,11 +114,13 @@ async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(
     last = {"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "8"}}
     api.answers = [(200, page, {}), (200, last, {})]
     pages = connect().pages(SERVICES, "", "managed-by=upright")
-    [first], version = await anext(pages)
-    assert (first["metadata"]["name"], first["apiVersion"], first["kind"], version) == ("a", "v1", "Service", 7)
+    page_of_one = await anext(pages)
+    [first] = page_of_one.items
+    assert (first["metadata"]["name"], first["apiVersion"], first["kind"]) == ("a", "v1", "Service")
+    assert page_of_one.version == 7
     assert len(api.asked) == 1, "the next page is asked for when this one has been used"
-    [second], version = await anext(pages)
-    assert (second["metadata"]["name"], version) == ("b", 8)
+    page_of_one = await anext(pages)
+    assert ([one["metadata"]["name"] for one in page_of_one.items], page_of_one.version) == (["b"], 8)
     assert [page async for page in pages] == []
     assert "/api/v1/services?" in api.asked[0][1]
     assert "continue=more" in api.asked[1][1]
@@ -129,14 +131,28 @@ async def test_a_page_that_is_too_large_is_asked_for_anew_with_fewer_objects(
 ) -> None:
     monkeypatch.setattr("upright.kube.client.PAGE_BYTES", 1000)
     large = {"items": [{"metadata": {"name": "x" * 1000}}], "metadata": {"resourceVersion": "7"}}
-    small = {"items": [{"metadata": {"name": "a"}}], "metadata": {"resourceVersion": "7"}}
-    api.answers = [(200, large, {}), (200, small, {}), *[(200, large, {})] * 4]
-    client = connect()
-    assert [len(page) async for page, _ in client.pages(SERVICES, "")] == [1]
-    assert ["limit=500" in api.asked[0][1], "limit=62" in api.asked[1][1]] == [True, True]
-    with pytest.raises(TooLargeError, match="the answer about services has more than 1000 bytes"):
-        await anext(client.pages(SERVICES, ""))
-    assert "limit=1" in api.asked[-1][1]
+    small = {"items": [{"metadata": {"name": "a"}}], "metadata": {"resourceVersion": "7", "continue": "more"}}
+    last = {"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "7"}}
+    api.answers = [(200, large, {}), (200, large, {}), (200, small, {}), (200, small, {}), (200, last, {})]
+    pages = [page async for page in connect().pages(SERVICES, "")]
+    assert [len(page.items) for page in pages] == [1, 1, 1]
+    limits = [int(re.findall(r"limit=(\d+)", path)[0]) for _, path, _ in api.asked]
+    assert limits == [200, 100, 50, 100, 200], "as many as ever behind what is large"
+
+
+async def test_of_an_object_that_is_too_large_for_a_page_of_its_own_it_is_known_which_it_is(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upright.kube.client.PAGE_BYTES", 1000)
+    metadata = {"name": "giant", "namespace": "shop", "uid": "u", "annotations": {"a": "x" * 1000}}
+    giant = {"items": [{"metadata": metadata}], "metadata": {"resourceVersion": "7", "continue": "more"}}
+    last = {"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "7"}}
+    api.answers = [(200, giant, {}), (200, giant, {}), (200, giant, {}), (200, last, {})]
+    first, second = [page async for page in connect().pages(SERVICES, "", size=2)]
+    assert (first.items, second.unread) == ((), ())
+    identity = {"name": "giant", "namespace": "shop", "uid": "u"}
+    assert first.unread == [{"apiVersion": "v1", "kind": "Service", "metadata": identity}]
+    assert [one["metadata"]["name"] for one in second.items] == ["b"]
 
 
 async def test_a_status_is_replaced_as_a_whole_and_only_in_the_version_that_was_read(

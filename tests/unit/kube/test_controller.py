@@ -28,6 +28,7 @@ from upright.contract import (
 from upright.controller import SOON, Controller
 from upright.kube.errors import RefusedError, UnreachableError
 from upright.kube.events import Recorder
+from upright.kube.keeping import LARGEST
 from upright.kube.store import Stores
 from upright.metrics import Metrics
 
@@ -569,3 +570,19 @@ async def test_nothing_is_decided_by_what_is_too_old_and_it_is_looked_at_again_s
     shop.blind = {ResourceType("", "v1", "secrets", "Secret")}
     await shop.turn()
     assert shop.stored(TOYS, "bear")["status"] == {"seen": True}, "of what this kind needs, all is known"
+
+
+async def test_what_is_too_large_takes_one_worker_however_slow_the_api_server_is_with_it(shop: Shop) -> None:
+    for name in ("bear", "doll"):
+        shop.put(TOYS, {**a_toy(name, uid=f"uid-{name}"), "spec": {"large": "x" * LARGEST}})
+    shop.client.gate.clear()
+    first = asyncio.create_task(shop.turn(BEAR))
+    async with asyncio.timeout(5):
+        await shop.client.asked.wait()
+    await shop.turn(DOLL)
+    assert list(shop.loop.queue._alarms) == [DOLL]
+    shop.client.gate.set()
+    await first
+    assert shop.condition("Stalled")["reason"] == "TooLarge"
+    await shop.turn(DOLL)
+    assert shop.condition("Stalled", "doll")["reason"] == "TooLarge"

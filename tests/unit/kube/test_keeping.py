@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kube.fakes import a_service, a_toy
+from upright.contract import Key
 from upright.kube.keeping import DEEPEST, LARGEST, UNUSABLE, kept, kept_name, kept_with_writers, shape, weight
 from upright.kube.objects import name_of
+from upright.kube.store import Store
 from upright.pods.reading import FIELDS, read
 
 JSON = st.recursive(
@@ -140,3 +143,28 @@ def test_of_what_nests_too_deep_only_which_object_it_is_is_kept() -> None:
         assert found["status"] == {"phase": "Running"}
     assert UNUSABLE not in kept({**a_toy(), "spec": nested(DEEPEST - 1)}, None)
     assert UNUSABLE in kept({**a_toy(), "status": nested(DEEPEST)}, None)
+
+
+def test_of_what_we_made_only_what_is_read_is_weighed_and_whose_it_is_is_kept_always() -> None:
+    owner = {"apiVersion": "v1", "kind": "App", "name": "a", "uid": "u", "controller": True}
+    labels = {"app.kubernetes.io/managed-by": "upright", "upright.dev/model": "churn", "team": "x" * 60}
+    service = a_service("s") | {"spec": {"ports": [{"port": 80}], "large": "x" * LARGEST}}
+    service["metadata"] |= {"labels": labels, "ownerReferences": [{**owner, "controller": False}, owner]}
+    service["metadata"] |= {"managedFields": [{"fieldsV1": nested(DEEPEST)}]}
+    assert UNUSABLE not in kept(service, shape(["spec.ports"]))
+    service["metadata"]["annotations"] = {"a": "x" * LARGEST}
+    found = kept(service, shape(["spec.ports"]))
+    assert UNUSABLE in found
+    ours = {name: value for name, value in labels.items() if name != "team"}
+    assert (found["metadata"]["labels"], found["metadata"]["ownerReferences"]) == (ours, [owner])
+
+
+@pytest.mark.parametrize("letter", ["x", "\u6f22", "\U0001f600"])
+def test_what_an_object_takes_is_counted_and_stored_in_utf_8(letter: str) -> None:
+    bytes_each = len(letter.encode())
+    toy = {**a_toy(), "spec": {"text": letter * (LARGEST // bytes_each - 1000)}}
+    store = Store()
+    store.put(toy)
+    assert store.get(Key("shop", "bear")) == toy
+    assert len(store._objects[Key("shop", "bear")].text) < LARGEST
+    assert UNUSABLE in kept({**toy, "spec": {"text": letter * (LARGEST // bytes_each + 1)}}, None)

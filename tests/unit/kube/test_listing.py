@@ -9,7 +9,8 @@ import pytest
 
 from tests.unit.kube.fakes import SERVICES, TOYS
 from tests.unit.kube.test_lease import Quick
-from upright.contract import Manifest, ResourceType
+from upright.contract import ResourceType
+from upright.kube.answers import Page
 from upright.kube.errors import ApiError, ForbiddenError, UnreachableError
 from upright.kube.listing import RELIST, RETRY, Lister
 from upright.kube.places import Place
@@ -26,7 +27,7 @@ class Lists:
 
     async def pages(
         self, type: ResourceType, namespace: str, selector: str, size: int = 0, **_: Any
-    ) -> AsyncIterator[tuple[Sequence[Manifest], int]]:
+    ) -> AsyncIterator[Page]:
         place = Place(type, namespace, selector)
         self.asked.append(place)
         if size != 1:
@@ -34,7 +35,7 @@ class Lists:
         await asyncio.sleep(0)
         if error := self.refused.get(place):
             raise error
-        yield [], 5
+        yield Page((), (), 5, None)
 
 
 def everything(*namespaces: str) -> list[Place]:

@@ -92,13 +92,35 @@ async def test_others_have_their_turn_in_the_loop_while_a_long_line_waits_for_no
 async def test_a_slow_key_does_not_hold_up_others() -> None:
     queue, work = Queue(), Work()
     work.held.clear()
-    queue.start(work, 2)
+    queue.start(work, 4)
     queue.add(BEAR)
     await work.until(1)
     queue.add(DOLL)
     await work.until(2)
     assert work.turns == [BEAR, DOLL]
     work.held.set()
+    await queue.stop(1)
+
+
+async def test_slow_keys_of_one_namespace_leave_workers_to_all_others_and_have_their_turns_later() -> None:
+    queue, work = Queue(), Work()
+    work.held.clear()
+    queue.start(work, 4)
+    slow = [Key("rogue", f"slow-{number}") for number in range(10)]
+    for key in slow:
+        queue.add(key)
+    await work.until(2)
+    queue.add(BEAR)
+    await work.until(3)
+    await settle()
+    assert work.turns == [*slow[:2], BEAR]
+    assert queue.depth == 8
+    queue.add(slow[5])
+    work.held.set()
+    await work.until(11)
+    await settle()
+    assert work.turns == [*slow[:2], BEAR, *slow[2:]], "each once"
+    assert (queue.depth, len(queue._busy), len(queue._aside)) == (0, 0, 0)
     await queue.stop(1)
 
 

@@ -42,9 +42,6 @@ class Told:
     def gone(self, type: ResourceType, manifest: Manifest) -> None:
         self.events.append(("gone", name_of(manifest)))
 
-    def listed(self, type: ResourceType, namespace: str, there: Container[str], version: int) -> None:
-        """Of what it may take away nothing is watched here."""
-
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +260,7 @@ async def test_a_watch_that_falls_silent_is_told(monkeypatch: pytest.MonkeyPatch
         await watching._until(asyncio.Event(), signs)
 
 
-def test_what_a_watch_in_trouble_should_tell_of_is_too_old_to_decide_by_until_it_has_told() -> None:
+def test_what_a_watch_in_trouble_should_tell_of_is_too_old_to_decide_by_until_all_is_listed() -> None:
     clock, (toys, services) = Clock(), (Place(TOYS, "shop"), Place(SERVICES, ""))
     signs = Signs((toys, services), clock.monotonic)
 
@@ -276,18 +273,50 @@ def test_what_a_watch_in_trouble_should_tell_of_is_too_old_to_decide_by_until_it
     signs.troubled(toys, "it is refused")
     signs.troubled(services, "it is refused")
     clock.forward(30)
+    signs.troubled(toys, "it is cut again")
     assert blind() == [("toys", "shop")], "it has been in trouble for more than a minute, whatever the trouble was"
-    clock.forward(40)
+    clock.forward(3600)
     assert blind() == [("toys", "shop"), ("services", "shop"), ("services", "farm")]
-    signs.well(toys)
-    signs.well(services)
-    assert len(blind()) == 3, "the first thing that it tells is what has happened meanwhile"
-    clock.forward(patience.CATCHING_UP)
+    assert signs.well(toys)
+    assert signs.well(services)
+    clock.forward(3600)
+    assert len(blind()) == 3, "what has happened meanwhile is not known yet"
+    signs.listed(TOYS, "farm")
+    signs.listed(SERVICES, "")
+    assert blind() == [("toys", "shop")]
+    signs.listed(TOYS, "shop")
     assert blind() == []
     signs.troubled(toys, "it is cut")
     clock.forward(30)
-    signs.well(toys)
+    assert not signs.well(toys), "half a minute is told by the watch itself"
     assert blind() == []
+
+
+def test_a_watch_of_which_nothing_has_been_heard_tells_nothing() -> None:
+    clock, toys = Clock(), Place(TOYS, "shop")
+    signs = Signs((toys,), clock.monotonic)
+    signs.begin()
+    clock.forward(patience.UNHEARD_OF + 1)
+    assert signs.blind([TOYS], "shop")
+    signs.asks(toys)
+    assert not signs.blind([TOYS], "shop")
+
+
+async def test_what_was_missed_for_long_is_listed_before_anything_is_decided(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "BLIND", 0.1)
+    async with watched(api, told) as (task, signs):
+        told.listed_again.clear()
+        api.fault = only("/toys", FAULTS["the server fails"])
+        api.cut()
+        await until(lambda: signs.blind([TOYS], "shop"), "it is noticed", task)
+        assert not signs.blind([SERVICES], "shop")
+        api.fault = lambda _: None
+        await until(lambda: told.listed_again == [PLACES[0]], "a list is asked for", task)
+        assert signs.blind([TOYS], "shop")
+        signs.listed(TOYS, "")
+        assert not signs.blind([TOYS], "shop")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -316,9 +345,11 @@ async def metadata_watched(api: ApiServer, told: Told, namespace: str = "") -> A
     place = Place(CONFIG_MAPS, namespace, metadata=True)
     signs = Signs([place])
     client = Client(api.login, Counter("r", "", ("verb", "resource", "code"), registry=CollectorRegistry()))
-    task = asyncio.create_task(
-        watch_metadata(client, [place], signs, seen=told.seen, gone=told.gone, listed=told.listed)
-    )
+
+    def listed(type: ResourceType, namespace: str, there: Container[str], version: int) -> None:
+        signs.listed(type, namespace)
+
+    task = asyncio.create_task(watch_metadata(client, [place], signs, seen=told.seen, gone=told.gone, listed=listed))
     try:
         await until(lambda: api.watches(), "the watch has begun", task)
         yield signs
@@ -372,6 +403,22 @@ async def test_a_metadata_watch_that_cannot_go_on_says_so_and_goes_on_where_it_w
         await until(lambda: told.events == [("seen", "code"), ("gone", "code")], "nothing is lost")
         assert sentences(signs.troubles) == ""
     assert sum("watch" not in request.query for request in api.asked) == 1, "it did not have to list again"
+
+
+async def test_a_metadata_watch_that_could_not_go_on_for_long_is_blind_until_it_has_listed(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "BLIND", 0.1)
+    async with metadata_watched(api, told) as signs:
+        api.fault = only("/configmaps", FAULTS["the permission is taken away"])
+        api.cut()
+        await until(lambda: signs.blind([CONFIG_MAPS], "shop"), "it is noticed")
+        api.put(CONFIG_MAPS, a_config_map("code"))
+        api.asked.clear()
+        api.fault = lambda _: None
+        await until(lambda: not signs.blind([CONFIG_MAPS], "shop"), "it is over")
+        assert told.events == [("seen", "code")], "what was missed is known by then"
+        assert any("watch" not in request.query for request in api.asked)
 
 
 async def test_a_metadata_watch_that_cannot_go_on_where_it_was_lists_again(api: ApiServer, told: Told) -> None:

@@ -131,7 +131,7 @@ async def _lead(work: Coroutine[Any, Any, None], lease: Lease, health: Health, s
             logger.info("stopping")
             return 0
         error = None if keeping.done() else working.exception()
-        reason = "the Lease is lost: another process may lead now" if keeping.done() else error or "the work has ended"
+        reason = f"the Lease is lost: {lease.lost}" if keeping.done() else error or "the work has ended"
         health.ended = f"{reason}. This process ends, and is to be started again"
         logger.error("%s", health.ended, exc_info=None if isinstance(error, WatchesEndedError) else error)
         return 1

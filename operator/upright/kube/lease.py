@@ -17,7 +17,7 @@ from typing import Any
 from upright.contract import Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError
-from upright.kube.objects import meta
+from upright.kube.objects import meta, version_of
 
 LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
 
@@ -64,6 +64,9 @@ class Lease:
         self._seen: tuple[str, float] = ("", 0.0)  # the newest version of the Lease, and when we first saw it
         self._renewed: float | None = None  # when our last successful renewal was sent
         self._may_be_ours = False  # also when no answer has come
+        self._newest = 0  # version that was seen
+        self.lost = "another process may lead now"
+        """Why it is lost, once it is."""
 
     @property
     def held(self) -> bool:
@@ -114,11 +117,15 @@ class Lease:
             found = await self._client.get(LEASES, self._namespace, self._name)
             self._may_be_ours = found is None or self._may_take(found)
             if found is None:
-                await self._client.create(LEASES, self._manifest({}, {}))
+                found = await self._client.create(LEASES, self._manifest({}, {}))
             elif self._may_be_ours:
-                await self._client.replace(LEASES, self._manifest(meta(found), _spec(found)))
+                found = await self._client.replace(LEASES, self._manifest(meta(found), _spec(found)))
             else:
                 return False
+        before, self._newest = self._newest, version_of(found)
+        if self._newest < before and self.held:  # what is known of all objects seems newer than what they will be
+            self.lost = "the cluster has gone back in time, as when etcd is restored from a backup"
+            return False
         self._renewed = sent
         return True
 

@@ -1,6 +1,7 @@
 """Leader election, with a clock that only moves when told."""
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,3 +253,23 @@ def test_a_lease_that_was_not_held_for_a_moment_is_lost_for_good(delays: list[fl
     held = was_held(delays)
     assert 60 <= held.index(False) <= 70, "it was held until its deadline"
     assert not any(held[held.index(False) :])
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["in the backup", "made after the backup"])
+async def test_a_cluster_that_goes_back_in_time_costs_the_leader_its_lease(there: bool) -> None:
+    client, clock = FakeClient(), Clock()
+    first = a_lease(client, clock, "first")
+    client.versions = itertools.count(1000)
+    assert await first.attempt()
+    assert await first.attempt()
+    client.versions = itertools.count(500)
+    [(key, lease)] = client.objects.items()
+    if there:
+        client.put(LEASES, lease)
+    else:
+        del client.objects[key]
+    assert not await first.attempt()
+    assert "restored from a backup" in first.lost
+    second = a_lease(client, clock, "first")
+    assert await second.attempt(), "the next process begins with what there is"
+    assert await second.attempt()

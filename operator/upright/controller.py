@@ -313,7 +313,7 @@ class _Loop:
                 acted |= await self._told(resource, done.event, done.wrote)
         for scale in plan.scale:
             with failures.of():
-                acted |= await self._told(resource, scale.event, await self._actions.correct(scale))
+                acted |= await self._told(resource, scale.event, await self._actions.scale(scale))
         if failures.leads:
             return acted
         for target in (*plan.delete, *self._actions.superfluous(resource, self._kind.applies, kept)):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from upright.api import names
+from upright.api.common import GROUP
 from upright.contract import Correction, Event, Key, Manifest, Reference, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, RefusedError
@@ -113,7 +114,8 @@ class Actions:
         if found is Whose.NOBODYS and (owner := names.controller_of(manifest)):
             await self._take_up(type, existing, owner)
             return Done(wrote=True, event=_taken_up(existing))
-        if lost := lost_labels(existing, manifest):
+        # Of our own kinds all objects are watched, whatever their labels, and users may label them as they like.
+        if type.group != GROUP and (lost := lost_labels(existing, manifest)):
             return await self._label(type, existing, lost)
         return Done(wrote=False)
 
@@ -154,6 +156,22 @@ class Actions:
 
     async def correct(self, correction: Correction) -> bool:
         """Make one part of an object just what it should be, unless it is so already. Returns whether it was not."""
+        return await self._correct(
+            correction, lambda: self._client.correct(correction.target, {correction.path: correction.value})
+        )
+
+    async def scale(self, correction: Correction) -> bool:
+        """The same of how many pods a workload has."""
+        return await self._correct(correction, lambda: self._rescaled(correction.target, correction.value))
+
+    async def _rescaled(self, target: Reference, replicas: int) -> Manifest:
+        await self._client.scale(target, replicas)
+        found = await self._client.get(target.type, target.namespace, target.name)
+        if found is None:
+            raise ConflictError("patch", str(target.type), 404, "it is gone by now")
+        return found
+
+    async def _correct(self, correction: Correction, write: Callable[[], Awaitable[Manifest]]) -> bool:
         target, path = correction.target, correction.path
         live, mark = await self._existing_now(target), digest({path: correction.value})
         if live is None or (before := part(live, path)) == correction.value:
@@ -164,7 +182,7 @@ class Actions:
         made_so = corrected is not None and corrected[0] == mark
         if made_so:
             await self._keep_truce(target.type, live, [changed])
-        answer = await self._existing(target, self._client.correct(target, {path: correction.value}))
+        answer = await self._existing(target, write())
         made = part(self._stores.of(target.type).kept(answer), path)
         self._corrected.set((target.uid, path), (mark, digest({path: made})))
         if made == before:  # the API server has added to it what it adds to every one
@@ -333,6 +351,6 @@ def _last_writer(found: Manifest) -> str:
     writers = [
         (str(entry.get("time")), str(entry.get("manager")))
         for entry in meta(found).get("managedFields") or ()
-        if not entry.get("subresource") and entry.get("manager") != names.FIELD_MANAGER
+        if entry.get("subresource") in (None, "", "scale") and entry.get("manager") != names.FIELD_MANAGER
     ]
     return f"field manager {max(writers)[1]}" if writers else ""

@@ -31,9 +31,8 @@ from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
 REQUEST_TIMEOUT = 10.0
 LIST_TIMEOUT = 60.0
 PAGE = 200
-PAGE_BYTES = 2 * 1024**2
-"""A page with more is asked for anew with fewer objects: how large they are is for strangers to say, and what takes 3
-bytes here (`[],`) takes 80 in memory, and half a second in all to be read."""
+PAGE_WEIGHT = 4 * 1024**2
+"""A page that weighs more is asked for anew with fewer objects: how large they are is for strangers to say."""
 ATTEMPTS = 5
 """How often a request is sent that is answered by 429, each time after the wait that the API server asked for."""
 WARNINGS = 10_000
@@ -107,13 +106,13 @@ class Client:
         now, unread = size, False
         while following is not None:
             query["limit"] = str(now)
-            accept, most = (METADATA_LIST, math.inf) if metadata or unread else (JSON, PAGE_BYTES)
+            accept, most = (METADATA_LIST, math.inf) if metadata or unread else (JSON, PAGE_WEIGHT)
             try:
                 answer = await self._send(
                     "list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept, most=most
                 )
             except TooLargeError:
-                now, unread = max(1, now // 2), now == 1
+                now, unread = max(1, now // 8), now == 1
                 continue
             page = page_of(type, answer, whole=not (metadata or unread), unread=unread)
             del answer
@@ -228,6 +227,18 @@ class Client:
         query = {"fieldManager": names.FIELD_MANAGER}
         where = (target.namespace, target.name)
         return await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
+
+    async def scale(self, target: Reference, replicas: int) -> None:
+        """Set the replicas of an object that exists, and of it nothing else: what edits objects as they are written,
+        say a template of pods, has no part in it. `ConflictError` or `RefusedError` if it is another of that name.
+        """
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": target.uid},
+            {"op": "replace", "path": "/spec/replicas", "value": replicas},
+        ]
+        query = {"fieldManager": names.FIELD_MANAGER}
+        where = (target.namespace, target.name, "scale")
+        await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
 
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Write the whole object; `ConflictError` if it is no longer the version that the manifest names."""

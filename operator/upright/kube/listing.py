@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Collection, Container, Iterable
 from upright.contract import Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError, NotFoundError
+from upright.kube.memory import Memory
 from upright.kube.objects import key_of, uid_of
 from upright.kube.places import Place, everywhere, sentences
 
 RETRY = 5.0
 RELIST = 600.0
+REMEMBERED_UNREAD = 1024
 
 Told = Callable[[ResourceType, Manifest], None]
 Listed = Callable[[ResourceType, str, Container[str], int], None]
@@ -21,8 +23,11 @@ Listed = Callable[[ResourceType, str, Container[str], int], None]
 logger = logging.getLogger(__name__)
 
 
-async def take_in(client: Client, place: Place, seen: Told, listed: Listed) -> int:
-    """List a place and tell of what is there, and at last that this is all. Only one page is held at a time.
+async def take_in(
+    client: Client, place: Place, seen: Told, listed: Listed, unread: Told = lambda _type, _manifest: None
+) -> int:
+    """List a place and tell of what is there, and at last that this is all. Only one page is held at a time. Of what is
+    too large to be read `unread` is told which object it is.
 
     Returns the version that the list is as of; raises ApiError.
     """
@@ -33,7 +38,7 @@ async def take_in(client: Client, place: Place, seen: Told, listed: Listed) -> i
         for manifest in page.items:
             seen(place.type, manifest)
         for manifest in page.unread:
-            logger.warning("%s %s is too large to be read: nothing is done for it", place.type.kind, key_of(manifest))
+            unread(place.type, manifest)
     listed(place.type, place.namespace, there, version)
     return version
 
@@ -58,6 +63,7 @@ class Lister:
         self._asked = asyncio.Event()
         self._said = ""
         self._complaints: dict[Place, str] = {}
+        self._unread = Memory[str, bool](REMEMBERED_UNREAD)
         self.unserved = {place.namespace for place in places}
         """Namespaces (the empty one is all of them) of which not everything has been listed yet."""
         self.troubles: Mapping[Place, str] = dict.fromkeys(places, "nothing has been listed yet")
@@ -141,7 +147,12 @@ class Lister:
             )
 
     async def _take_in(self, place: Place) -> None:
-        await take_in(self._client, place, self._seen, self._listed)
+        await take_in(self._client, place, self._seen, self._listed, self._tell_unread)
+
+    def _tell_unread(self, type: ResourceType, manifest: Manifest) -> None:
+        if not self._unread.get(uid_of(manifest)):
+            self._unread.set(uid_of(manifest), True)
+            logger.warning("%s %s is too large to be read: nothing is done for it", type.kind, key_of(manifest))
 
     async def _try(self, place: Place) -> None:
         await anext(self._client.pages(place.type, place.namespace, place.selector, metadata=place.metadata, size=1))

@@ -114,6 +114,13 @@ class FakeClient:
             return dict(corrected)  # still the same version
         return self.put(target.type, corrected)
 
+    async def scale(self, target: Reference, replicas: int) -> None:
+        await self._write("scale", target.type, {"metadata": {"name": target.name}})
+        live = self._existing(target.type, Key(target.namespace, target.name))
+        if uid_of(live) != target.uid:
+            raise ConflictError("patch", str(target.type), 422, "another object")
+        self.put(target.type, {**live, "spec": {**live["spec"], "replicas": replicas}})
+
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         await self._write("replace", type, manifest)
         if meta(self._existing(type, key_of(manifest)))["resourceVersion"] != meta(manifest)["resourceVersion"]:

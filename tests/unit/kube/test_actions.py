@@ -254,6 +254,28 @@ async def test_a_part_that_somebody_changes_again_and_again_is_let_have_a_truce(
     assert await set_to(0)
 
 
+async def test_who_scales_it_again_and_again_is_named(cluster: Cluster) -> None:
+    target = reference(SERVICES, cluster.put(wanted()))
+    writers = [
+        {"manager": "kubectl", "time": "2026-11-22T12:00:00Z"},
+        {"manager": "upright", "subresource": "scale", "time": "2026-11-22T13:00:02Z"},
+        {"manager": "kubelet", "subresource": "status", "time": "2026-11-22T13:00:03Z"},
+        {"manager": "downscaler", "subresource": "scale", "time": "2026-11-22T13:00:01Z"},
+    ]
+    assert await cluster.actions.scale(Correction(target, "/spec/replicas", 3))
+    assert cluster.spec()["replicas"] == 3
+
+    async def dispute() -> None:
+        cluster.change(replicas=0)
+        cluster.client.objects[SERVICES, Key("shop", "s")]["metadata"]["managedFields"] = writers
+        await cluster.actions.scale(Correction(target, "/spec/replicas", 3))
+
+    for _ in range(module.PUT_BACK_AT_ONCE):
+        await dispute()
+    with pytest.raises(ContestedError, match="It was field manager downscaler that wrote to it last"):
+        await dispute()
+
+
 async def test_what_the_api_server_adds_to_a_part_is_neither_written_again_nor_told(cluster: Cluster) -> None:
     """A newer API server has another default for templates, say. Others go on writing to the object meanwhile."""
     cluster.client.filled_in = {"protocol": "TCP"}

@@ -15,6 +15,7 @@ from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry, Counter
 
 from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
+from upright.contract import Reference
 from upright.kube.client import Client
 from upright.kube.errors import (
     ConflictError,
@@ -129,7 +130,7 @@ async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(
 async def test_a_page_that_is_too_large_is_asked_for_anew_with_fewer_objects(
     api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("upright.kube.client.PAGE_BYTES", 1000)
+    monkeypatch.setattr("upright.kube.client.PAGE_WEIGHT", 1000)
     large = {"items": [{"metadata": {"name": "x" * 1000}}], "metadata": {"resourceVersion": "7"}}
     small = {"items": [{"metadata": {"name": "a"}}], "metadata": {"resourceVersion": "7", "continue": "more"}}
     last = {"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "7"}}
@@ -137,15 +138,17 @@ async def test_a_page_that_is_too_large_is_asked_for_anew_with_fewer_objects(
     pages = [page async for page in connect().pages(SERVICES, "")]
     assert [len(page.items) for page in pages] == [1, 1, 1]
     limits = [int(re.findall(r"limit=(\d+)", path)[0]) for _, path, _ in api.asked]
-    assert limits == [200, 100, 50, 100, 200], "as many as ever behind what is large"
+    assert limits == [200, 25, 3, 6, 12], "ever more behind what is large"
 
 
+@pytest.mark.parametrize("content", ["x" * 1000, [[]] * 100], ids=["bytes", "parts"])
 async def test_of_an_object_that_is_too_large_for_a_page_of_its_own_it_is_known_which_it_is(
-    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, content: Any
 ) -> None:
-    monkeypatch.setattr("upright.kube.client.PAGE_BYTES", 1000)
-    metadata = {"name": "giant", "namespace": "shop", "uid": "u", "annotations": {"a": "x" * 1000}}
-    giant = {"items": [{"metadata": metadata}], "metadata": {"resourceVersion": "7", "continue": "more"}}
+    monkeypatch.setattr("upright.kube.client.PAGE_WEIGHT", 1000)
+    metadata = {"name": "giant", "namespace": "shop", "uid": "u"}
+    item = {"metadata": metadata, "spec": content}
+    giant = {"items": [item], "metadata": {"resourceVersion": "7", "continue": "more"}}
     last = {"items": [{"metadata": {"name": "b"}}], "metadata": {"resourceVersion": "7"}}
     api.answers = [(200, giant, {}), (200, giant, {}), (200, giant, {}), (200, last, {})]
     first, second = [page async for page in connect().pages(SERVICES, "", size=2)]
@@ -334,3 +337,15 @@ async def test_a_server_that_is_away_is_named_as_such(requests: Counter) -> None
     with pytest.raises(UnreachableError, match=r"cannot get toys\.upright\.test shop/bear"):
         await client.get(TOYS, "shop", "bear")
     await client.close()
+
+
+async def test_of_a_workload_that_is_scaled_nothing_else_is_written(api: Api, connect: Callable[..., Client]) -> None:
+    scaled = {"kind": "Scale", "metadata": {"name": "bear"}}
+    api.answers = [(200, scaled, {})]
+    await connect().scale(Reference(TOYS, "shop", "bear", "uid-bear"), 3)
+    [(method, path, body)] = api.asked
+    assert (method, path.partition("?")[0]) == ("PATCH", "/apis/upright.test/v1/namespaces/shop/toys/bear/scale")
+    assert body == [
+        {"op": "test", "path": "/metadata/uid", "value": "uid-bear"},
+        {"op": "replace", "path": "/spec/replicas", "value": 3},
+    ]

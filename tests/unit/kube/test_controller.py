@@ -285,7 +285,7 @@ async def test_one_act_that_fails_keeps_no_other_from_being_tried(shop: Shop) ->
         delete=[Reference(SERVICES, "shop", "gone", gone["metadata"]["uid"])],
     )
     await shop.turn()
-    assert {("correct", "old"), ("apply", "other"), ("create", "made"), ("delete", "gone")} <= {*shop.writes(SERVICES)}
+    assert {("scale", "old"), ("apply", "other"), ("create", "made"), ("delete", "gone")} <= {*shop.writes(SERVICES)}
     assert shop.condition("Stalled")["reason"] == "RequestRefused"
     assert "no address is left" in shop.condition("Stalled")["message"]
 

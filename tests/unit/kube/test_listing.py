@@ -193,3 +193,30 @@ def test_a_list_that_was_asked_for_and_failed_is_tried_again_soon() -> None:
         relisting.cancel()
 
     quickly(work())
+
+
+def test_what_is_too_large_to_be_read_is_named_once_and_not_taken_for_gone(caplog: pytest.LogCaptureFixture) -> None:
+    giant = {"metadata": {"name": "giant", "namespace": "a", "uid": "uid-giant"}}
+    listed = list[set[str]]()
+
+    class Large(Lists):
+        async def pages(self, type: ResourceType, namespace: str, selector: str, **_: Any) -> AsyncIterator[Page]:
+            yield Page((), [giant], 5, None)
+
+    lister = Lister(
+        Large(),  # type: ignore[arg-type]
+        [Place(TOYS, "a")],
+        lambda *_: pytest.fail("nothing of it is known"),
+        lambda _type, _namespace, there, _version: listed.append(there),  # type: ignore[arg-type]
+        lambda _: None,
+    )
+
+    async def work() -> None:
+        await lister.until_complete()
+        await for_seconds(2.5 * RELIST, lister.now_and_then())
+
+    quickly(work())
+    assert listed == [{"uid-giant"}] * 3
+    assert [record.message for record in caplog.records] == [
+        "Toy a/giant is too large to be read: nothing is done for it"
+    ]

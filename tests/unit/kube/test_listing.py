@@ -200,7 +200,9 @@ def test_what_is_too_large_to_be_read_is_named_once_and_not_taken_for_gone(caplo
     listed = list[set[str]]()
 
     class Large(Lists):
-        async def pages(self, type: ResourceType, namespace: str, selector: str, **_: Any) -> AsyncIterator[Page]:
+        async def pages(
+            self, type: ResourceType, namespace: str, selector: str, size: int = 0, **_: Any
+        ) -> AsyncIterator[Page]:
             yield Page((), [giant], 5, None)
 
     lister = Lister(

@@ -187,8 +187,15 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
         step=0,
         unready_since=observed.now,
         stable_failures=(stable.failures or None) if stable else None,
+        own_failures=_failures(observed, target) or None,
     )
     draft.analysis = None
+
+
+def _failures(observed: Observed, revision_name: str) -> int:
+    """How often pods of a revision have failed that are there already: they were taken over."""
+    there = (*observed.pods.get(revision_name, ()), *observed.lost.get(revision_name, ()))
+    return sum(pod.failures for pod in there)
 
 
 def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> str:
@@ -230,6 +237,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         draft.stable = _watched(stable, observed.now)
         still = min(candidate.stable_failures or 0, stable.failures)  # fewer when pods of it are there no more
         candidate = candidate.model_copy(update={"stable_failures": still or None})
+    if candidate.own_failures and (own := statuses.arm_facts(observed, candidate)):
+        candidate = candidate.model_copy(update={"own_failures": min(candidate.own_failures, own.failures) or None})
     facts = _facts(observed, draft, candidate)
     match strategies.strategy_of(spec.rollout.strategy).decide(facts):
         case strategies.Stay(arm, message, again, held, unmeasured, unseen):

@@ -168,7 +168,7 @@ class Pod:
         if self.phase == "Failed":
             return self.evicted and self.changed >= moment
         return any(
-            one.failures and (moment is None or one.ended.at is None or one.ended.at >= moment)
+            one.failures and (one.ended.at is None or one.ended.at >= moment)
             for one in self.containers
             if one.ended is not None
         )

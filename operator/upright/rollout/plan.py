@@ -68,8 +68,8 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     draft = Draft(
         resource=resource,
         now=observed.now,
-        stable=before.stable,
-        candidate=before.candidate,
+        stable=_not_ahead(before.stable, observed.now),
+        candidate=_not_ahead(before.candidate, observed.now),
         analysis=before.analysis,
         rejected=list(before.rejected),
         remembered=[one for one in observed.rejected if (one.revision, one.at) not in known],
@@ -81,11 +81,18 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         draft.stable = draft.analysis = None
     if before.stable is None and before.candidate is None:
         draft.stable = _taken_up(observed, draft)
-    if before.candidate and _is_of_old(before) and (before.candidate.step or 0) >= len(resource.spec.rollout.steps):
-        draft.candidate = before.candidate.model_copy(update={"finishing": True})
+    if draft.candidate and _is_of_old(before) and (draft.candidate.step or 0) >= len(resource.spec.rollout.steps):
+        draft.candidate = draft.candidate.model_copy(update={"finishing": True})
     if resource.wants_retry:
         draft.retry(wanted)
     return draft
+
+
+def _not_ahead(arm: Arm | None, now: datetime) -> Arm | None:
+    """With its clocks as they can be: those of an operator whose clock was ahead would stand still until then."""
+    clocks = ("step_since", "unready_since", "unmeasured_since", "ready_since", "lacking_since")
+    ahead = [clock for clock in clocks if arm and (at := getattr(arm, clock)) and at > now]
+    return arm.model_copy(update=dict.fromkeys(ahead, now)) if arm and ahead else arm
 
 
 def _taken_up(observed: Observed, draft: Draft) -> Arm | None:

@@ -13,14 +13,14 @@ from itertools import chain, zip_longest
 from typing import NamedTuple, TypeAlias, get_args
 
 from upright.analysis import Counts, Look, MetricType
-from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
+from upright.analysis.counters import NEW, STRANGE, Increase, Sample, increase
 from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
-from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement
+from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement, longest_gap
 from upright.rollout.modes.realtime import SERVE
 from upright.sources.page import Counters
-from upright.sources.pods import LONGEST, Unread
+from upright.sources.pods import Unread
 
 MOST_LOOKS = 256
 """That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
@@ -170,7 +170,7 @@ class Comparison:
         """Which pods of the candidate have begun since there are looks, or not long before, and were not ready for long
         before this one. What others show they may have counted at any time, when the stable version was not looked at.
         """
-        first, lately = self._first or now, timedelta(seconds=_longest_gap(asked.interval))
+        first, lately = self._first or now, timedelta(seconds=longest_gap(asked.interval))
         canary = asked.pods.get("canary", ())
         new = [
             pod.name
@@ -240,7 +240,7 @@ class Comparison:
     def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
         """What the pods of a version have counted since the samples that are remembered."""
         before = {pod: self._samples[pod] for pod in samples if pod in self._samples}
-        return increase(before, samples, _longest_gap(interval))
+        return increase(before, samples, longest_gap(interval))
 
     def _count(self, arm: ArmName, pods: Sequence[Pod], read: Mapping[str, Counters]) -> tuple[float, bool]:
         """What the pods of an arm have answered since they were last read, and whether there are answers, also such as
@@ -298,11 +298,6 @@ class Comparison:
             return replace(measurement, state="Stuck", message=_stuck(inside, read, self._stuck[arm]))
         waiting = self.arms.get(arm) if inside else None
         return replace(measurement, state="Counted") if waiting and waiting.state == "Counted" else measurement
-
-
-def _longest_gap(interval: timedelta) -> float:
-    """Seconds between two samples of a pod beyond which they are not compared."""
-    return LONGEST_GAP * (interval + LONGEST).total_seconds()
 
 
 def _most_frequent(pages: Iterable[Counters]) -> str:

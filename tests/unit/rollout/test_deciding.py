@@ -376,12 +376,58 @@ def test_each_pod_has_its_own_time_to_get_ready(
 
 
 def test_a_promotion_needs_pods_that_have_been_ready_without_interruption() -> None:
-    resource = in_canary(1, candidate={"finishing": True})
+    resource = in_canary(1, candidate={"finishing": True, "readySince": NOW.isoformat()})
     just_ready = observed(resource, pods=both(3, since=NOW), now=after(seconds=9))
     made = plan(just_ready)
     assert made.status["stable"]["modelVersion"] == "churn-1"
     assert "10s without interruption" in condition(made, "Ready")["message"]
     assert plan(replace(just_ready, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
+
+
+def test_a_node_whose_clock_is_behind_makes_no_pod_steady_that_has_just_been_seen_ready() -> None:
+    begun = observed(in_canary(1, candidate={"finishing": True}), pods=both(3, since=after(minutes=-5)))
+    seen = then(begun, plan(begun))
+    assert "candidate" in plan(replace(seen, now=after(seconds=9))).status
+    assert plan(replace(seen, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize("behind", [0, 5])
+def test_a_pod_that_is_never_ready_for_a_minute_is_rejected_whatever_the_clock_of_its_node(behind: int) -> None:
+    """Ready for 20 s of each 80."""
+    resource = in_canary(replicas=1, step_since=None, rollout={"steps": [{"weight": 25, "for": "1h"}]})
+    seen = observed(resource)
+    for second in range(0, 660, 10):
+        ready, round_began = second % 80 < 20, second - second % 80
+        changed = after(seconds=round_began + (0 if ready else 20), minutes=-behind)
+        world = {OLD_REVISION: pods(OLD_REVISION, 1), NEW_REVISION: pods(NEW_REVISION, 1, ready=ready, since=changed)}
+        seen = replace(seen, now=after(seconds=second), pods=world)
+        made = plan(seen)
+        seen = then(seen, made)
+        if made.status["phase"] == "RolledBack":
+            break
+    assert 600 <= second < 680
+    assert "were ready within 10m (rollout.startupDeadline)" in made.status["rejected"][0]["message"]
+
+
+def test_times_that_a_clock_which_was_ahead_has_recorded_hold_nothing_up() -> None:
+    day = after(hours=24).isoformat()
+    clocks = dict.fromkeys(("unreadySince", "readySince", "lackingSince"), day)
+    before = observed(in_canary(step_since=after(hours=24), candidate=clocks), pods=both())
+    made = plan(before)
+    assert made.status["candidate"]["stepSince"] == "2026-11-22T12:00:00Z"
+    assert plans(then(before, made, now=after(minutes=1))).status["candidate"]["step"] == 1
+
+
+def test_a_step_does_not_end_by_the_time_for_which_the_operator_stood_still() -> None:
+    analysis = {"threshold": 100, "at": (NOW - timedelta(minutes=55)).timestamp()}
+    asleep = in_canary(since=LONG_AGO, step_since=LONG_AGO, status={"analysis": analysis}, rollout=HALF)
+    still = Reading(since=LONG_AGO.timestamp(), until=(NOW - timedelta(minutes=55)).timestamp())
+    before = observed(asleep, pods=both(3), reading=still)
+    made = plan(before)  # it has not looked again yet
+    assert made.status["candidate"]["step"] == 0
+    assert not made.events
+    awake = replace(then(before, made), reading=Reading(since=NOW.timestamp(), until=NOW.timestamp()))
+    assert plan(awake).status["candidate"]["stepSpent"] == "5m"
 
 
 @pytest.mark.parametrize("ahead", [30, 3600])
@@ -688,7 +734,8 @@ def test_that_nobody_asks_is_no_verdict_and_is_said() -> None:
     made = plan(before)
     assert "No requests have come in" in condition(made, "Ready")["message"]
     assert condition(made, "Measured")["reason"] == "NoRequests"
-    assert plans(replace(before, now=after(minutes=1))).status["stable"]["modelVersion"] == "churn-2"
+    ended = plans(replace(before, now=after(minutes=1)), now=after(minutes=2))
+    assert ended.status["stable"]["modelVersion"] == "churn-2"
 
 
 def test_one_look_does_not_tell_that_nobody_asks() -> None:
@@ -934,7 +981,7 @@ def test_the_next_version_waits_until_the_pods_of_the_one_before_are_asked_no_mo
 def test_a_rollout_that_an_older_operator_had_brought_to_its_last_act_goes_on_from_there() -> None:
     stored = as_stored(in_canary(2))
     stored["status"]["conditions"] = []
-    made = plan(observed(Deployment.model_validate(stored), pods=both(3)))
+    made = plans(observed(Deployment.model_validate(stored), pods=both(3)), now=after(seconds=10))
     assert made.status["stable"]["modelVersion"] == "churn-2"
 
 
@@ -1084,7 +1131,7 @@ def test_when_the_stable_version_serves_nothing_the_fix_gets_all_pods_at_once() 
     assert made.status["candidate"]["repairing"]
     assert sizes(made) == {NEW_REVISION: 3}
     all_there = then(begun, made, pods={OLD_REVISION: broken, NEW_REVISION: pods(NEW_REVISION, 3)})
-    assert plan(all_there).status["stable"]["modelVersion"] == "churn-2"
+    assert plans(all_there, now=after(seconds=10)).status["stable"]["modelVersion"] == "churn-2"
     back = plan(then(begun, made, pods=both(3)))
     assert "repairing" not in back.status["candidate"]
     assert back.status["stable"]["modelVersion"] == "churn-1"

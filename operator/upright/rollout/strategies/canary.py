@@ -19,7 +19,8 @@ from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject,
 _BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
 _UNWATCHED = timedelta(minutes=2)
-"""For longer than this between the last look that is recorded and the first one of this process nobody has watched."""
+"""For longer than this between the last look that is recorded and the first one of this process, or the first one after
+it stood still, nobody has watched."""
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
 """Of so many pods one may be missing, or young: in a large cluster there is always a node that is being drained."""
@@ -152,13 +153,17 @@ def _unready(facts: Facts, wanted: int) -> Decision:
 
 def _unsettled_since(facts: Facts) -> datetime | None:
     """Since when a pod that has begun has not been ready for a minute without interruption. A pod that comes later, for
-    an autoscaler or a node that is drained, has its own time.
+    an autoscaler or a node that is drained, has its own time. Where one was seen that was not, its node's word that it
+    has been since is not enough (its clock may be behind): all are seen to be ready for that minute.
     """
-    candidate, now = facts.candidate, facts.now
+    candidate, now, seen = facts.candidate, facts.now, facts.candidate.arm.ready_since
     unsettled = [
         begun(pod, now) for pod in candidate.pods if not facts.waits(pod) and not candidate.lasts(pod, now, LASTING)
     ]
-    return max(candidate.arm.unready_since or now, min(unsettled)) if unsettled else None
+    if unsettled:
+        return max(candidate.arm.unready_since or now, min(unsettled))
+    recovers = candidate.ready >= candidate.size and (seen is None or now - seen < LASTING)
+    return candidate.arm.unready_since if recovers else None
 
 
 def _held_up(facts: Facts, said: str) -> Finding:
@@ -219,7 +224,8 @@ def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
     if candidate.ready < replicas and not waited:
         said = f"{why}; {candidate.ready} of {replicas} pods are ready.{candidate.trouble}"
         return Stay(arm, said, _NOW_AND_THEN)
-    if candidate.steady(now) < replicas - _tolerated(replicas):
+    seen = arm.ready_since is not None and now - arm.ready_since >= STEADY
+    if not seen or candidate.steady(now) < replicas - _tolerated(replicas):
         steady = format_duration(STEADY)
         return Stay(arm, f"{why}; its pods must be ready for {steady} without interruption.", STEADY)
     return Promote()
@@ -256,7 +262,8 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return Stay(_standing(arm, now), f"{place}, paused by spec.paused.", _NOW_AND_THEN)
     if facts.stable and facts.stable.ready == 0:
         return Stay(_standing(arm, now), f"{place} waits for pods of {facts.stable.arm.model_version}.", _NOW_AND_THEN)
-    if since is None or (was_unmeasured(arm) and any(one.state == "Unknown" for one in facts.reading.arms.values())):
+    unknown = was_unmeasured(arm) and any(one.state == "Unknown" for one in facts.reading.arms.values())
+    if since is None or unknown or facts.reading.is_old(now, spec.monitoring.interval):
         return Stay(arm, f"{place} goes on with the next look at the pods.", _NOW_AND_THEN, unseen=True)
     arm = _watched(facts, arm, since)
     arm, blind = unmeasured(facts, arm)
@@ -291,7 +298,8 @@ def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
     if (analysis is not None and analysis.verdict == "Promote") or then == "Promote":
         said = f"All steps are done; the last pods start.{_quiet(facts)}"
-        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None, ready_since=None), said)
+        since = arm.ready_since if facts.candidate.ready >= facts.spec.replicas else None
+        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None, ready_since=since), said)
     seen = analysis.message if analysis else "Nothing could be compared."
     said = f"The steps ended without a verdict, and onInconclusive is {then}. {seen}"
     if then == "Rollback":

@@ -3,7 +3,9 @@
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,7 +16,7 @@ from upright.analysis import Counts, Look
 from upright.analysis.counters import GAP, STRANGE, TORN
 from upright.api import names
 from upright.contract import Key, Manifest
-from upright.pods.reading import read
+from upright.pods.reading import Pod, read
 from upright.rollout.measuring import ArmName, Asked, Measurement
 from upright.rollout.plan import plan
 from upright.rollout.verdict import analyse
@@ -35,6 +37,7 @@ class APod:
         self.counters: dict[str, float] | None = {"2xx": 0, "4xx": 0, "5xx": 0}
         self.reasons: dict[str, float] = {}
         pod = a_pod(name, podIP="127.0.0.1", labels={names.VERIFIES: "true"})
+        pod["metadata"]["creationTimestamp"] = NOW.isoformat()  # before the first look
         self.manifest: Manifest = {
             **pod,
             "spec": {"containers": [{"ports": [{"name": "http", "containerPort": port}]}]},
@@ -343,7 +346,11 @@ class ACount:
         recorded: float | None = None,
         metrics: Mapping[str, str] | None = None,
         timeout: timedelta = timedelta(seconds=30),
+        created: datetime = NOW,
+        ready_since: datetime = NOW,
     ) -> None:
+        """`created`, `ready_since`: all pods."""
+        self.created, self.ready_since = created, ready_since
         self.recorded = recorded
         self.timeout = timeout
         self.metrics = metrics or {"errors": "ErrorRate", "refusals": "RefusalRate"}
@@ -357,7 +364,7 @@ class ACount:
         return Asked(
             comparison="rollout",
             pods={
-                arm: [read(a_pod(name, ready=name not in unready, containerStatuses=[serve])) for name in members]
+                arm: [self._pod(name, name not in unready, containerStatuses=[serve]) for name in members]
                 for arm, members in pages.items()
             },
             metrics=self.metrics,
@@ -365,6 +372,10 @@ class ACount:
             after=self.recorded,
             timeout=self.timeout,
         )
+
+    def _pod(self, name: str, ready: bool, **status: Any) -> Pod:
+        pod = read(a_pod(name, ready=ready, **status))
+        return replace(pod, created=self.created, ready_since=self.ready_since if ready else None)
 
     def take(
         self,
@@ -609,6 +620,29 @@ def test_looks_in_which_little_is_answered_are_not_kept_without_end() -> None:
     for number in range(MOST_RECENT + 50):
         count.take({"c": Counters(number, 0, 0)}, {"s": Counters(0, 0, 0)})
     assert recent(count) == (MOST_RECENT, 0)
+
+
+@pytest.mark.parametrize(
+    ("created", "ready", "unread", "counted"),
+    [
+        (0, 0, 0, (30, 6)),  # it begins before our eyes: all that it ever answered
+        (-20, -5, 0, (30, 6)),
+        (0, 65, 13, (20, 4)),  # it loaded the model for a minute
+        (-3600, 0, 0, (10, 2)),  # it was there when the rollout was taken back, or the operator was not
+        (0, 0, 13, (10, 2)),  # it answered for a minute, and could not be read
+    ],
+)
+def test_what_a_candidate_answered_before_it_was_looked_at_is_no_evidence(
+    created: int, ready: int, unread: int, counted: tuple[int, int]
+) -> None:
+    count = ACount(created=after(seconds=created), ready_since=after(seconds=ready))
+    for look in range(unread):
+        count.take({"c": SILENT}, {"s": Counters(10 * look, 0, 0)}, frozenset({"c"} if ready > 0 else ()))
+    for look in range(12):  # of an image of one's own, the pods are watched for a while
+        count.take({"c": Counters(16 + 8 * look, 0, 4 + 2 * look)}, {"s": Counters(1000 + 10 * look, 0, 0)})
+    canary = [taken["errors"].canary for one in count.comparison.looks if (taken := one.measurements)]
+    assert canary[0] == counted
+    assert set(canary[1:]) == {(10, 2)}
 
 
 def test_counters_without_a_request_are_a_look_to_be_recorded() -> None:

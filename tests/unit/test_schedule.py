@@ -4,7 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -94,6 +94,28 @@ async def test_looks_go_on_by_themselves_and_each_wakes_until_they_are_recorded(
     assert len(watched.woken) == len(watched.pods.reads)
     left = watched.source.read(KEY, asked(after=looks[1].time)).looks
     assert left[: len(looks) - 2] == looks[2:]
+    watched.source.forget(KEY)
+
+
+@pytest.mark.parametrize(
+    ("jump", "watched_since"),
+    [
+        (timedelta(seconds=10), NOW),
+        (timedelta(hours=1), after(hours=1)),  # it stood still, or the clock jumped
+        (timedelta(hours=-1), after(hours=-1)),  # it was put back
+    ],
+)
+async def test_nobody_has_watched_in_a_gap_between_two_looks(jump: timedelta, watched_since: datetime) -> None:
+    watched = Watched()
+    watched.source.read(KEY, asked())
+    await watched.until(reads=2)
+    assert watched.source.read(KEY, asked()).until == NOW.timestamp()
+    watched.now = NOW + jump
+    await watched.until(reads=len(watched.pods.reads) + 2)
+    reading = watched.source.read(KEY, asked())
+    assert (reading.since, reading.until) == (watched_since.timestamp(), watched.now.timestamp())
+    assert not reading.is_old(watched.now + timedelta(seconds=16), SOON)
+    assert reading.is_old(watched.now + timedelta(seconds=17), SOON)
     watched.source.forget(KEY)
 
 

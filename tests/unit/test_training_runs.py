@@ -556,6 +556,45 @@ async def test_going_back_to_what_a_kept_version_was_made_from_uses_it() -> None
     assert cluster.runs[0]["trigger"] == "Requested"
 
 
+@pytest.mark.parametrize("again", [False, True])  # the TrainingJob is made again, with the old spec
+async def test_a_version_answers_however_many_there_have_been_since(*, again: bool) -> None:
+    cluster = await trained(history=2, parameters={"depth": 1})
+    for number in range(2, 6):
+        cluster.change(parameters={"depth": number})
+        await cluster.settle()
+        await cluster.publish(f"churn-{number}")
+    if again:
+        cluster.manifest["status"] = {}
+    cluster.change(parameters={"depth": 1})
+    plan = await cluster.turn()
+    assert "VersionReused" in [event.reason for event in plan.events]
+    cluster.change(history=1)
+    await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-5"]
+    assert cluster.manifest["status"]["lastVersion"] == "churn-1"
+
+
+async def test_a_version_that_answers_is_the_last_one_until_there_is_a_next() -> None:
+    cluster = await trained(**CODE, parameters={"depth": 1})
+    cluster.change(parameters={"depth": 2})
+    await cluster.settle()
+    await cluster.publish("churn-2")
+
+    async def last(**spec: Any) -> str:
+        cluster.change(**spec)
+        await cluster.settle()
+        return str(cluster.manifest["status"]["lastVersion"])
+
+    assert await last(parameters={"depth": 1}) == "churn-1"
+    assert await last(suspend=True, parameters={"depth": 3}) == "churn-1"
+    assert await last(suspend=False) == "churn-1"
+    assert cluster.runs[0]["name"] == "churn-3"
+    await cluster.publish("churn-3")
+    assert await last() == "churn-3"
+    assert await last(parameters={"depth": 1}) == "churn-1"
+    assert await last(parameters={"depth": 3}) == "churn-3"  # that is what the newest run has made
+
+
 @pytest.mark.parametrize("phase", ["Corrupt", "Missing", "its claim is missing", "going", None])
 async def test_a_version_that_is_gone_or_cannot_be_served_answers_nothing(phase: str | None) -> None:
     cluster = await trained(parameters={"depth": 4})
@@ -1120,6 +1159,9 @@ async def test_a_job_without_a_pod_of_which_nobody_says_why_is_pointed_at() -> N
     cluster.now = after(seconds=60)
     plan = await cluster.turn()
     assert "has no pod yet: `kubectl describe job churn-1 -n shop`" in (said(plan, "Reconciling") or "")
+    cluster.job("churn-1")["status"] = {"failed": 2}  # and their pods have been removed
+    plan = await cluster.turn()
+    assert "has no pod now, after 2 attempts: `kubectl" in (said(plan, "Reconciling") or "")
     assert not [event for event in plan.events if event.type == "Warning"]
 
 

@@ -92,8 +92,8 @@ class Rollout(Resource):
         3,
         ge=1,
         le=1000,
-        description="A candidate whose containers have failed so often since it went out is rejected, unless those of "
-        "the stable version fail as often.",
+        description="A candidate whose containers have failed so often since it went out is rejected, unless chance "
+        "may have done it: the stable version's fail, too, or its pods are few.",
     )
     no_data_deadline: Duration = Field(
         timedelta(minutes=10),
@@ -268,6 +268,11 @@ class Arm(Resource):
         None,
         description="Candidate only: how often those pods of the stable version had failed when it went out that are "
         "still there; empty when they had not.",
+    )
+    own_failures: int | None = Field(
+        None,
+        description="Candidate only: how often those pods of its own had failed that were there before it went out and "
+        "still are; empty when they had not.",
     )
     repairing: bool | None = Field(
         None, description="Candidate only: it gets all pods because the stable version serves nothing."

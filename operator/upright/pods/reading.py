@@ -101,9 +101,11 @@ class Container:
     @property
     def failures(self) -> int:
         """How often its process has ended otherwise than well, as far as the kubelet still tells: how, of the last time
-        alone.
+        alone. That it ended with its node is nobody's failure.
         """
-        return 0 if self.completed or not self.failed else self.restarts + (1 if self.down else 0)
+        if self.completed or not self.failed or (self.ended and self.ended.reason in _NODES):
+            return 0
+        return self.restarts + (1 if self.down else 0)
 
     @property
     def failed(self) -> bool:
@@ -161,16 +163,12 @@ class Pod:
             return int(self.evicted)
         return sum(container.failures for container in self.containers)
 
-    def failed_since(self, moment: datetime | None) -> bool:
-        """Whether it was evicted or a container of it has failed since then, or ever, as far as the kubelet still
-        tells; not with its node.
-        """
+    def failed_since(self, moment: datetime) -> bool:
+        """Whether it was evicted or a container of it has failed since then, as far as the kubelet still tells."""
         if self.phase == "Failed":
-            return self.evicted and (moment is None or self.changed >= moment)
+            return self.evicted and self.changed >= moment
         return any(
-            one.failures
-            and one.ended.reason not in _NODES
-            and (moment is None or one.ended.at is None or one.ended.at >= moment)
+            one.failures and (one.ended.at is None or one.ended.at >= moment)
             for one in self.containers
             if one.ended is not None
         )

@@ -20,6 +20,11 @@ def some_pods(number: int) -> str:
     return "1 pod" if number == 1 else f"{number} pods"
 
 
+def begun(pod: Pod, now: datetime) -> datetime:
+    """Since when a pod has been starting. What a node whose clock is ahead says is no reason to wait for longer."""
+    return pod.begun if pod.begun and pod.begun <= now else pod.created
+
+
 @dataclass(frozen=True)
 class ArmFacts:
     """One of the two versions, and its pods."""
@@ -70,17 +75,12 @@ class ArmFacts:
         """Whether the stable version answers, and has for a minute without interruption if it did not."""
         return self.ready > 0 and self.arm.unready_since is None
 
-    def failing(self, since: datetime | None = None) -> float:
-        """The share of its pods that were evicted, or of which a container has failed, since then or ever."""
-        lost = sum(pod.failed_since(since) for pod in self.lost)
-        return (lost + sum(pod.failed_since(since) for pod in self.pods)) / max(1, lost + len(self.pods))
-
-    def failures_of_failing(self, since: datetime | None = None, before: int = 0) -> float:
-        """How often each of those pods has failed since then, on average. `before`: how often all had before; the
-        kubelet tells only of the last time when it was.
+    def failed_since(self, moment: datetime, before: int) -> int:
+        """How often its pods have failed since then. `before`: how often all had before; the kubelet tells only of the
+        last time when it was.
         """
-        failing = sum(pod.failed_since(since) for pod in (*self.pods, *self.lost))
-        return (self.failures - before) / failing if failing else 0.0
+        lately = sum(pod.failures for pod in (*self.pods, *self.lost) if pod.failed_since(moment))
+        return max(0, min(lately, self.failures - before))
 
     @property
     def trouble(self) -> str:

@@ -1,16 +1,18 @@
 """Which version does a Deployment ask for? What it follows, what is under way, and what counts as rejected."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from difflib import SequenceMatcher
 from itertools import islice
 
 from pydantic import ValidationError
 
 from upright.api import names
-from upright.api.deployment import Deployment, Rejection
+from upright.api.deployment import Arm, Deployment, Rejection
 from upright.api.indexes import VERSIONS_BY_MODEL, model_of, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, World
+from upright.rollout.compatibility import incompatible
 from upright.rollout.revision import revision
 
 _LOOKED_THROUGH = 200
@@ -24,7 +26,8 @@ def wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) ->
     if spec.model_version:
         named, stable = _version(world, resource.metadata.namespace, spec.model_version), resource.status.stable
         return named or (_serving(resource, world) if stable and stable.model_version == spec.model_version else None)
-    return _under_way(resource, world) or _newest(resource, world, rejected)
+    newest = _newest(resource, world, rejected)
+    return _under_way(resource, world, newest) or newest
 
 
 def waiting(
@@ -54,11 +57,19 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         version = _version(world, namespace, one.name) if one.ready else None
         if version is None:
             continue
-        if stable and gone and at <= stable.since:
+        if stable and gone and at <= _was_newest(resource, stable):
             return None  # the one that serves is no more, and this one may be older
         if resource.wants_retry or _rejection(resource, version, rejected) is None:
             return version
     return _serving(resource, world)
+
+
+def _was_newest(resource: Deployment, stable: Arm) -> datetime:
+    """When the stable version was the newest one: as its rollout began, as far as that is remembered."""
+    began = (
+        one.from_ for one in resource.status.history if (one.outcome, one.revision) == ("Promoted", stable.revision)
+    )
+    return next(began, stable.since)
 
 
 def _serving(resource: Deployment, world: World) -> ModelVersion | None:
@@ -86,22 +97,29 @@ def passed_over(
     return None
 
 
-def _under_way(resource: Deployment, world: World) -> ModelVersion | None:
-    """The candidate of a followed model whose pods have been ready, and which nothing holds: it goes on to its end
-    whatever is made meanwhile. Else versions that come faster than the steps would end each other for ever.
-    Any candidate stays while paused, since nothing could go out in its place.
+def _under_way(resource: Deployment, world: World, newest: ModelVersion | None) -> ModelVersion | None:
+    """The candidate of a followed model: it goes on to its end whatever is made meanwhile, be it that its pods still
+    start. Else versions that come faster than pods start, or than the steps, would end each other for ever. One that
+    something holds gives way, but to nothing that could not go out itself.
     """
     spec, status, arm = resource.spec, resource.status, resource.status.candidate
-    held = any(one.type == "Stalled" for one in status.conditions)
     if arm is None or arm.leaving or spec.latest is None or resource.wants_retry:
         return None
-    begun = arm.step or arm.step_since or arm.step_spent is not None or arm.finishing or arm.repairing
-    if not spec.paused and (held or not begun):
+    held = any(one.type == "Stalled" for one in status.conditions)
+    if held and newest and _may_go_out(newest, resource, world):
         return None
     version = _version(world, resource.metadata.namespace, arm.model_version)
     if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:
         return None
     return version if revision(version, spec.serving) == arm.revision else None
+
+
+def _may_go_out(version: ModelVersion, resource: Deployment, world: World) -> bool:
+    """Whether nothing in the spec or in the contract with its clients is in its way."""
+    spec, stable = resource.spec, resource.status.stable
+    before = known(world, resource.metadata.namespace, stable.model_version) if stable else None
+    breaks = before is not None and spec.rollout.contract != "Any" and bool(incompatible(before, version))
+    return not (spec.paused or spec.replicas == 0 or breaks)
 
 
 def _rejection(resource: Deployment, version: ModelVersion, rejected: Sequence[Rejection]) -> Rejection | None:

@@ -6,13 +6,21 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from upright.analysis import Look
+from upright.analysis.counters import LONGEST_GAP
 from upright.contract import Key
 from upright.pods.reading import Pod
 
 ArmName = Literal["canary", "stable"]
 
+LONGEST = timedelta(seconds=4)
+"""How long all pods of a Deployment together may take to be read. Those that others leave no time for are left out."""
 EXPECTED = 40
 """Requests that should have reached the candidate by which it is known whether they do."""
+
+
+def longest_gap(interval: timedelta) -> float:
+    """Seconds between two looks beyond which they are not compared, nor is anybody said to have looked meanwhile."""
+    return LONGEST_GAP * (interval + LONGEST).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,14 @@ class Reading:
     arms: Mapping[ArmName, Measurement] = field(default_factory=dict)
     """By arm, as of the newest look; empty before the first one."""
     since: float | None = None
-    """When this process took its first look (Unix seconds); None before it. What was before, nobody has watched."""
+    """When this process took its first look (Unix seconds), or the first one after a gap in which it stood still or its
+    clock jumped; None before it. What was before, nobody has watched."""
+    until: float | None = None
+    """When it took its newest look, likewise."""
+
+    def is_old(self, now: datetime, interval: timedelta) -> bool:
+        """Whether a look is overdue: what has become of the versions since the newest one is not known."""
+        return self.until is not None and now.timestamp() - self.until > longest_gap(interval)
 
     def quiet(self, now: datetime, interval: timedelta) -> bool:
         """Whether it is known that nobody has asked either version since the comparison began: that takes two looks."""

@@ -133,7 +133,10 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
     others = "there are versions of" if spec.latest else "there is"
     there = f" ({others} {', '.join(few)}{more})" if few else ""
     if spec.latest:
-        missing = f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected"
+        newer = f", and is surely newer than {draft.stable.model_version}, which serves" if draft.stable else ""
+        missing = (
+            f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected{newer}"
+        )
     else:
         missing = (
             f"ModelVersion {spec.model_version} does not exist in namespace {namespace}, is being deleted, or cannot "

@@ -68,8 +68,8 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     draft = Draft(
         resource=resource,
         now=observed.now,
-        stable=before.stable,
-        candidate=before.candidate,
+        stable=_not_ahead(before.stable, observed.now),
+        candidate=_not_ahead(before.candidate, observed.now),
         analysis=before.analysis,
         rejected=list(before.rejected),
         remembered=[one for one in observed.rejected if (one.revision, one.at) not in known],
@@ -81,11 +81,18 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         draft.stable = draft.analysis = None
     if before.stable is None and before.candidate is None:
         draft.stable = _taken_up(observed, draft)
-    if before.candidate and _is_of_old(before) and (before.candidate.step or 0) >= len(resource.spec.rollout.steps):
-        draft.candidate = before.candidate.model_copy(update={"finishing": True})
+    if draft.candidate and _is_of_old(before) and (draft.candidate.step or 0) >= len(resource.spec.rollout.steps):
+        draft.candidate = draft.candidate.model_copy(update={"finishing": True})
     if resource.wants_retry:
         draft.retry(wanted)
     return draft
+
+
+def _not_ahead(arm: Arm | None, now: datetime) -> Arm | None:
+    """With its clocks as they can be: those of an operator whose clock was ahead would stand still until then."""
+    clocks = ("step_since", "unready_since", "unmeasured_since", "ready_since", "lacking_since")
+    ahead = [clock for clock in clocks if arm and (at := getattr(arm, clock)) and at > now]
+    return arm.model_copy(update=dict.fromkeys(ahead, now)) if arm and ahead else arm
 
 
 def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
@@ -187,8 +194,15 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
         step=0,
         unready_since=observed.now,
         stable_failures=(stable.failures or None) if stable else None,
+        own_failures=_failures(observed, target) or None,
     )
     draft.analysis = None
+
+
+def _failures(observed: Observed, revision_name: str) -> int:
+    """How often pods of a revision have failed that are there already: they were taken over."""
+    there = (*observed.pods.get(revision_name, ()), *observed.lost.get(revision_name, ()))
+    return sum(pod.failures for pod in there)
 
 
 def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> str:
@@ -230,6 +244,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         draft.stable = _watched(stable, observed.now)
         still = min(candidate.stable_failures or 0, stable.failures)  # fewer when pods of it are there no more
         candidate = candidate.model_copy(update={"stable_failures": still or None})
+    if candidate.own_failures and (own := statuses.arm_facts(observed, candidate)):
+        candidate = candidate.model_copy(update={"own_failures": min(candidate.own_failures, own.failures) or None})
     facts = _facts(observed, draft, candidate)
     match strategies.strategy_of(spec.rollout.strategy).decide(facts):
         case strategies.Stay(arm, message, again, held, unmeasured, unseen):

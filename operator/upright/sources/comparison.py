@@ -13,14 +13,14 @@ from itertools import chain, zip_longest
 from typing import NamedTuple, TypeAlias, get_args
 
 from upright.analysis import Counts, Look, MetricType
-from upright.analysis.counters import LONGEST_GAP, NEW, STRANGE, Increase, Sample, increase
+from upright.analysis.counters import NEW, STRANGE, Increase, Sample, increase
 from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
-from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement
+from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement, longest_gap
 from upright.rollout.modes.realtime import SERVE
 from upright.sources.page import Counters
-from upright.sources.pods import LONGEST, Unread
+from upright.sources.pods import Unread
 
 MOST_LOOKS = 256
 """That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
@@ -86,7 +86,11 @@ class Comparison:
         """Those that no status contains yet."""
         self.arms: Mapping[ArmName, Measurement] = {}
         self._fresh = asked.after is None
-        """No evidence has been recorded before: all that the candidate's pods ever answered belongs to this rollout."""
+        """No evidence has been recorded before."""
+        self._first: datetime | None = None
+        """When the first look was taken."""
+        self._new: frozenset[str] = frozenset()
+        """Pods of the candidate that have begun before its eyes: all that they ever answered is evidence."""
         self._time = -math.inf
         """Of the last look, in Unix seconds. It only goes forward, as the analysis does."""
         self._samples: dict[str, Sample] = {}
@@ -136,6 +140,7 @@ class Comparison:
         self._time = second if second > self._time else self._time + asked.interval.total_seconds()
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
+        self._see_begin(asked, now)
         pages = self._believed(asked, pages)
         found = {
             arm: {
@@ -160,6 +165,21 @@ class Comparison:
             self.looks.append(look)
             return True
         return before != {arm: measured.state for arm, measured in self.arms.items()}
+
+    def _see_begin(self, asked: Asked, now: datetime) -> None:
+        """Which pods of the candidate have begun since there are looks, or not long before, and were not ready for long
+        before this one. What others show they may have counted at any time, when the stable version was not looked at.
+        """
+        first, lately = self._first or now, timedelta(seconds=longest_gap(asked.interval))
+        canary = asked.pods.get("canary", ())
+        new = [
+            pod.name
+            for pod in canary
+            if pod.created >= first - lately and (pod.ready_since is None or now - pod.ready_since <= lately)
+        ]
+        if self._first is None and len(new) < len(canary):
+            self._unproven = WATCHED
+        self._first, self._new = first, frozenset(new if self._fresh else ())
 
     def _forget_all_but(self, names: set[str]) -> None:
         self._samples = {name: sample for name, sample in self._samples.items() if name in names}
@@ -195,9 +215,8 @@ class Comparison:
             arm: {pod: _sample(self._time, page) for pod, page in pods.items() if isinstance(page, Counters)}
             for arm, pods in found.items()
         }
-        if self._fresh:
-            start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
-            self._samples = dict.fromkeys(samples["canary"], start) | self._samples
+        start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
+        self._samples = dict.fromkeys(self._new & samples["canary"].keys(), start) | self._samples
         added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
         proven = self._unproven <= 0 or all(names.VERIFIES in pod.labels for pod in chain(*asked.pods.values()))
         if all(samples.values()):
@@ -221,7 +240,7 @@ class Comparison:
     def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
         """What the pods of a version have counted since the samples that are remembered."""
         before = {pod: self._samples[pod] for pod in samples if pod in self._samples}
-        return increase(before, samples, LONGEST_GAP * (interval + LONGEST).total_seconds())
+        return increase(before, samples, longest_gap(interval))
 
     def _count(self, arm: ArmName, pods: Sequence[Pod], read: Mapping[str, Counters]) -> tuple[float, bool]:
         """What the pods of an arm have answered since they were last read, and whether there are answers, also such as
@@ -233,7 +252,7 @@ class Comparison:
             if page is None:
                 continue
             last = self._read[pod.name][1] if pod.name in self._read else None
-            known = last.total if last else 0.0 if self._fresh and arm == "canary" else None
+            known = last.total if last else 0.0 if pod.name in self._new else None
             added = 0.0 if known is None else page.total - known if page.total >= known else page.total
             moved = moved or (page.total if known is None else added) > 0
             sum_of_added += added

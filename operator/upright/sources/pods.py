@@ -15,14 +15,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from upright.api.serving import REQUESTS
 from upright.contract import Key
 from upright.pods.reading import Pod
+from upright.rollout.measuring import LONGEST
 from upright.sources.answers import AnswerError, LargeAnswerError, Reader, body, head
 from upright.sources.page import MAX_BYTES, Counters, NoCountersError, PageError, Scan
 from upright.sources.places import Places
 
 PATIENCE = timedelta(seconds=2)
 """How long a pod may take, from the first packet to the last byte of its page."""
-LONGEST = timedelta(seconds=4)
-"""How long all pods of a Deployment together may take. Those that others leave no time for are left out."""
 CONNECTIONS, EACH = 64, 16
 """How many may be open at once over all Deployments, and for one."""
 

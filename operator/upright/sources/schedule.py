@@ -9,7 +9,7 @@ from typing import Protocol
 
 from upright.contract import Key
 from upright.pods.reading import Pod
-from upright.rollout.measuring import Asked, Reading
+from upright.rollout.measuring import Asked, Reading, longest_gap
 from upright.sources.comparison import Comparison
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
@@ -35,7 +35,9 @@ class _Kept:
     """When the last look began, or the first one will, as the event loop's clock says; nobody puts that back."""
     timer: asyncio.TimerHandle | None = None
     first: float | None = None
-    """When the first look was taken, in Unix seconds."""
+    """When the first look was taken, or the first one after a gap, in Unix seconds."""
+    last: float | None = None
+    """When the newest one was."""
     look: asyncio.Task[None] | None = None
     """The look that is being taken. There is a timer or a look, never both."""
 
@@ -71,7 +73,7 @@ class Schedule:
         if changed and kept.look is None:
             self._wait(key, kept)
         kept.comparison.recorded(asked.after)
-        return Reading(tuple(kept.comparison.looks), kept.comparison.arms, kept.first)
+        return Reading(tuple(kept.comparison.looks), kept.comparison.arms, kept.first, kept.last)
 
     def forget(self, key: Key) -> None:
         """No comparison is under way any more."""
@@ -97,8 +99,11 @@ class Schedule:
         asked, now, news = kept.asked, self._clock(), False
         try:
             pages = await self._pages.read(key, kept.comparison.to_read(asked))
-            news = kept.comparison.take(asked, pages, now) or kept.first is None
-            kept.first = kept.first or now.timestamp()
+            news = kept.comparison.take(asked, pages, now)
+            second, before = now.timestamp(), kept.last
+            if before is None or not 0 <= second - before <= longest_gap(asked.interval):
+                kept.first, news = second, True
+            kept.last = second
         except Exception:
             logger.exception("%s: a mistake of Upright's own spoiled a look; the next one is taken as usual", key)
         kept.look = None

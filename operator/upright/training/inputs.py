@@ -111,6 +111,16 @@ def _job_of(version: Manifest) -> Iterable[str]:
     return [name] if isinstance(name, str) else []
 
 
+def _made_from(version: Manifest) -> Iterable[str]:
+    made = _object(_object(_object(version.get("spec")).get("lineage")).get("trainingJob")).get("inputs")
+    return [made_from(name, made) for name in _job_of(version)] if isinstance(made, str) else []
+
+
+def made_from(training_job: str, inputs: str) -> str:
+    """Under what a version is found that a run of a TrainingJob has made from inputs of this hash."""
+    return f"{training_job} {inputs}"
+
+
 def number_of(version: Manifest) -> int:
     """The number of a version as it lies in the store."""
     number = _object(version.get("spec")).get("number")
@@ -119,3 +129,5 @@ def number_of(version: Manifest) -> int:
 
 VERSIONS = Index(names.MODEL_VERSIONS, "by training job", _job_of, order=number_of)
 """The versions that runs of a TrainingJob have made, and those of an earlier one of its name; the newest last."""
+VERSIONS_BY_INPUTS = Index(names.MODEL_VERSIONS, "by training job and inputs", _made_from, order=number_of)
+"""The same, by what they were made from, but for what sources of a run held."""

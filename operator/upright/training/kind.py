@@ -7,7 +7,7 @@ from upright.api.indexes import offered
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
-from upright.training.inputs import DEFAULT_STORE, USERS, VERSIONS, place_of
+from upright.training.inputs import DEFAULT_STORE, USERS, VERSIONS, VERSIONS_BY_INPUTS, place_of
 from upright.training.observe import Contents, Observed, observe
 from upright.training.plan import plan
 from upright.training.waiting import Warnings
@@ -24,7 +24,7 @@ class TrainingJobs:
 
     type: ResourceType = names.TRAINING_JOBS
     applies: Sequence[ResourceType] = ()
-    indexes: Sequence[Index] = (USERS, VERSIONS)
+    indexes: Sequence[Index] = (USERS, VERSIONS, VERSIONS_BY_INPUTS)
 
     def __init__(self, defaults: Defaults) -> None:
         self._defaults = defaults

@@ -14,7 +14,7 @@ from upright.contract import Key, Manifest, Reference, World
 from upright.defaults import Defaults
 from upright.locations import is_counted, locate
 from upright.pods.reading import Pod, read
-from upright.training.inputs import VERSIONS, Inputs, inputs_of, number_of, uris_of
+from upright.training.inputs import VERSIONS, VERSIONS_BY_INPUTS, Inputs, inputs_of, made_from, number_of, uris_of
 from upright.training.manifests import run_name
 from upright.training.outcome import has_ended, is_decided, published
 from upright.training.record import number_in, read_record, run_of
@@ -48,6 +48,8 @@ class Observed:
     """Which of the runs have a ModelVersion that may be the answer to a spec which asks for the same."""
     next_number: int
     """The first number whose name is free and which is higher than every one used before."""
+    earlier: Sequence[Run] = ()
+    """Newest first: runs that are not among `runs` any more, and began with these inputs, as their versions tell."""
     obstacles: Sequence[str] = ()
     """What keeps a run that is due from being started; a sentence each."""
     told: Mapping[str, str] = field(default_factory=dict)
@@ -105,7 +107,8 @@ async def observe(
     found = await contents.read(key, uris_of(resource.spec).values(), world)
     inputs = inputs_of(resource, {uri: digest for uri, (_, digest) in found.items() if digest})
     runs = _runs(resource, jobs, versions, inputs)
-    named = {run.name: world.get(names.MODEL_VERSIONS, meta.namespace, run.name) for run in runs}
+    earlier = _earlier(resource, runs, inputs, world)
+    named = {run.name: world.get(names.MODEL_VERSIONS, meta.namespace, run.name) for run in (*runs, *earlier)}
     ours = {name: version for name, version in named.items() if version and _is_of(version, meta.name)}
     under_way = [run for run in runs if not run.finished_at and not is_waiting(run, jobs)]
     for run in under_way:
@@ -133,6 +136,7 @@ async def observe(
         resource=resource,
         runs=runs,
         inputs=inputs,
+        earlier=earlier,
         jobs=jobs,
         orphans=[_reference(job) for job in orphans],
         pods=pods,
@@ -164,6 +168,18 @@ def _runs(
     told = (*(run_of(job, inputs) for job in jobs.values()), *map(made_by, unknown))
     runs = {run.number: run for run in told if run} | recorded
     return [runs[number] for number in sorted(runs, reverse=True)]
+
+
+def _earlier(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, world: World) -> Sequence[Run]:
+    """However many there have been since, and whatever `spec.history` says."""
+    meta, known = resource.metadata, {run.name for run in runs}
+    found = [
+        run
+        for made in dict.fromkeys((inputs.spec, inputs.older))
+        for version in world.indexed(VERSIONS_BY_INPUTS, meta.namespace, made_from(meta.name, made))
+        if version["metadata"]["name"] not in known and (run := made_by(version))
+    ]
+    return sorted(found, key=lambda run: run.number, reverse=True)
 
 
 def _is_told_better(run: Run, jobs: Mapping[str, Manifest]) -> bool:

@@ -85,7 +85,9 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | Non
         return Working(hindrance, hindrance.message)
     if told is not None and not pods:
         describe = f"kubectl describe job {run.name} -n {job['metadata']['namespace']}"
-        return Working(note=f"Run {run.name} has no pod yet: `{describe}` may tell why.")
+        tried = f"{run.attempts} attempt{'s' * (run.attempts > 1)}"
+        lacks = f"has no pod now, after {tried}" if run.attempts else "has no pod yet"
+        return Working(note=f"Run {run.name} {lacks}: `{describe}` may tell why.")
     if failed := _attempts(pods):
         losses = (failed, *losses)
     if told is not None:

@@ -169,7 +169,7 @@ def _begin(observed: Observed, draft: _Draft) -> None:
     draft.runs = [run for run in draft.runs if run.finished_at]
     if draft.runs:
         draft.runs[0] = with_baseline(draft.runs[0], observed.inputs)
-    reason = due(resource, draft.runs, observed.inputs, observed.kept)
+    reason = due(resource, [*draft.runs, *observed.earlier], observed.inputs, observed.kept)
     if isinstance(reason, Run):
         _answer(observed, draft, reason)
     if reason is None or isinstance(reason, Run):
@@ -281,7 +281,7 @@ def _going_on(pods: Iterable[Pod]) -> str:
 def _next(observed: Observed, runs: Sequence[Run]) -> str:
     """What follows the run that is under way as things stand, in a sentence with a space before it, or nothing."""
     current = with_baseline(runs[0], observed.inputs)
-    reason = due(observed.resource, [current, *runs[1:]], observed.inputs, observed.kept)
+    reason = due(observed.resource, [current, *runs[1:], *observed.earlier], observed.inputs, observed.kept)
     if reason is None:
         return ""
     if isinstance(reason, Run):
@@ -295,7 +295,6 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     latest = draft.answer or (runs[0] if runs else None)
     active = latest is not None and latest.finished_at is None
     suspended = resource.spec.suspend and not active
-    last_version = next((run.model_version for run in runs if run.model_version), resource.status.last_version)
     if draft.finding:
         finding = draft.finding
     elif latest is None or suspended:
@@ -317,7 +316,7 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
         observed_generation=resource.metadata.generation,
         phase="Suspended" if suspended else latest.phase if latest else "Pending",
         runs=runs,
-        last_version=draft.answer.model_version if draft.answer else last_version,
+        last_version=draft.answer.model_version if draft.answer else _last_version(observed, runs),
         conditions=conditions(
             resource.metadata.generation,
             "True" if latest and latest.phase == "Succeeded" and not draft.finding else "False",
@@ -326,3 +325,16 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
             stalled=stalled,
         ),
     )
+
+
+def _last_version(observed: Observed, runs: Sequence[Run]) -> str | None:
+    """What the newest run has made, where the spec asks for that or it has just been made. Else what was so before: a
+    version that has answered for another spec is the last one until there is a next.
+    """
+    before, newest = observed.resource.status, next((run for run in runs if run.model_version), None)
+    if newest is None or before.last_version is None:
+        return newest.model_version if newest else before.last_version
+    asked_for = newest is runs[0] and newest.inputs == observed.inputs.spec
+    told = {run.number: run.model_version for run in before.runs}
+    is_new = told[newest.number] is None if newest.number in told else newest.number > max(told, default=0)
+    return newest.model_version if asked_for or is_new else before.last_version

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -38,9 +39,11 @@ from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
 from upright.contract import Plan
 from upright.pods.reading import Pod, read
+from upright.rollout.facts import ArmFacts, Facts
 from upright.rollout.measuring import Measurement, Reading
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
+from upright.rollout.restarts import failed_too_often
 
 HALF = {"steps": [{"weight": 50, "for": "10m"}]}
 STEEP = {"weight": 90, "for": "1h"}
@@ -85,11 +88,79 @@ def outcome(made: Plan) -> str:
 
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("ready", [True, False])
-def test_a_candidate_whose_containers_fail_again_and_again_is_rejected_in_any_step(step: int, ready: bool) -> None:
-    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [crashing(3, ready=ready)]}
+@pytest.mark.parametrize(("failures", "age"), [(3, 9), (13, 11)])  # that is not chance: one of its start, or so many
+def test_a_candidate_whose_containers_fail_again_and_again_is_rejected_in_any_step(
+    step: int, ready: bool, failures: int, age: int
+) -> None:
+    pod = replace(crashing(failures, ready=ready), begun=after(seconds=30, minutes=-age))
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [pod]}
     made = plan(observed(in_canary(step, since=LONG_AGO), pods=world, now=after(seconds=30)))
     assert made.status["phase"] == "RolledBack"
-    assert "OOMKilled" in made.status["rejected"][0]["message"]
+    [rejected] = made.status["rejected"]
+    assert f"have failed {failures} times since it went out (rollout.restarts is 3)" in rejected["message"]
+    assert "those of churn-1 have not. Container 'serve'" in rejected["message"]
+    assert "OOMKilled" in rejected["message"]
+
+
+@cache
+def _failing(count: int, of: int) -> list[Pod]:
+    """So many pods, of which some have failed once, and serve again."""
+    once = replace(crashing(1, ready=True, at=NOW), ready_since=LONG_AGO)
+    return [once] * count + pods(NEW_REVISION, 1) * (of - count)
+
+
+def test_a_version_that_fails_no_more_often_is_rejected_in_no_more_rollouts_than_was_promised() -> None:
+    resource = in_canary(
+        1, replicas=100, since=LONG_AGO, stable={"replicas": 100}, candidate={"replicas": 100}, rollout=HALF
+    )
+
+    ours, theirs = resource.status.candidate, resource.status.stable
+    assert ours
+    assert theirs
+
+    @cache
+    def rejected(stable: int, candidate: int) -> bool:
+        new, old = (ArmFacts(arm, _failing(count, 100), 100) for arm, count in ((ours, candidate), (theirs, stable)))
+        return bool(failed_too_often(Facts(NOW, resource.spec, new, old)))
+
+    still, gone = {(0, 0): 1.0}, 0.0  # how likely each pair of numbers is, looked at after every failure
+    for _ in range(32):
+        after_one: dict[tuple[int, int], float] = {}
+        for (stable, candidate), likely in still.items():
+            for pair in ((stable + 1, candidate), (stable, candidate + 1)):
+                if rejected(*pair):
+                    gone += likely / 2
+                else:
+                    after_one[pair] = after_one.get(pair, 0.0) + likely / 2
+        still = after_one
+    assert 0.001 < gone < 0.01
+
+
+def test_a_canary_of_one_pod_is_judged_by_how_many_pods_the_others_have() -> None:
+    resource = in_canary(0, replicas=9, stable={"replicas": 9}, candidate={"replicas": 1}, since=LONG_AGO)
+    failing = [replace(crashing(5, ready=True, at=NOW), name=f"s{n}") for n in range(8)]
+    world = {OLD_REVISION: [*failing, *pods(OLD_REVISION, 1)], NEW_REVISION: [crashing(3, ready=True)]}
+    assert plan(observed(resource, pods=world)).status["phase"] == "Progressing"
+    world = {OLD_REVISION: [*failing[:1], *pods(OLD_REVISION, 8)], NEW_REVISION: [crashing(8, ready=True)]}
+    made = plan(observed(resource, pods=world))
+    assert "those of churn-1 5 times, which is not chance" in made.status["rejected"][0]["message"]
+
+
+def test_what_an_adopted_candidate_had_failed_before_says_nothing() -> None:
+    month = NOW - timedelta(days=30)
+    world = {
+        OLD_REVISION: pods(OLD_REVISION, 3),
+        NEW_REVISION: [replace(crashing(9, ready=True, at=month), ready_since=month)],
+    }
+    owned = workloads(in_canary())
+    begun = plan(observed(serving_old(), pods=world, workloads=owned))
+    assert begun.status["candidate"]["ownFailures"] == 9
+    adopted = then(observed(serving_old(), pods=world, workloads=owned), begun, workloads=owned)
+    assert plan(adopted).status["phase"] == "Progressing"
+    more = replace(adopted, pods={**world, NEW_REVISION: [crashing(14, ready=True)]})
+    assert plan(more).status["phase"] == "RolledBack"
+    fewer = plan(replace(adopted, pods={**world, NEW_REVISION: [crashing(1, ready=True)]}))
+    assert fewer.status["candidate"]["ownFailures"] == 1
 
 
 def test_two_failures_are_forgiven_by_default() -> None:
@@ -99,7 +170,7 @@ def test_two_failures_are_forgiven_by_default() -> None:
 
 def test_a_sidecar_that_fails_counts_too() -> None:
     [pod] = pods(NEW_REVISION, 1)
-    mesh = replace(crashing(3).containers[0], name="mesh")
+    mesh = replace(crashing(5).containers[0], name="mesh")
     world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [replace(pod, containers=(mesh,))]}
     made = plan(observed(in_canary(), pods=world))
     assert "'mesh'" in made.status["rejected"][0]["message"]
@@ -113,7 +184,7 @@ def test_a_sidecar_that_fails_counts_too() -> None:
 def test_a_container_that_ends_well_has_not_failed_unless_it_should_serve(
     container: str, exit_code: int, phase: str, ready: bool
 ) -> None:
-    ended = {"name": container, "restartCount": 3, "lastState": exited(exit_code)}
+    ended = {"name": container, "restartCount": 5, "lastState": exited(exit_code)}
     state = {"running": {}} if ready else exited(exit_code)
     [pod] = pods(NEW_REVISION, 1, containerStatuses=[{**ended, "image": "i", "state": state}])
     made = plan(observed(in_canary(), pods={OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [pod]}))
@@ -124,7 +195,7 @@ def test_a_container_that_ends_well_has_not_failed_unless_it_should_serve(
 def test_when_the_stable_pods_fail_as_often_it_is_not_the_version() -> None:
     world = {OLD_REVISION: [crashing(9, ready=True)] * 3, NEW_REVISION: [crashing(5, ready=True)]}
     assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"
-    some = {**world, OLD_REVISION: [*pods(OLD_REVISION, 2), crashing(9, ready=True)]}
+    some = {OLD_REVISION: [*pods(OLD_REVISION, 2), crashing(9, ready=True)], NEW_REVISION: [crashing(15, ready=True)]}
     assert plan(observed(in_canary(), pods=some)).status["phase"] == "RolledBack"
     before = in_canary(since=after(minutes=1))  # the stable pods had failed before it went out
     earlier = {**world, OLD_REVISION: [crashing(9, ready=True, at=NOW)] * 3}
@@ -147,8 +218,8 @@ def test_what_stable_pods_had_failed_before_the_candidate_excuses_nothing() -> N
         world = {OLD_REVISION: [crashing(stable, ready=True)], NEW_REVISION: [crashing(candidate, ready=True)]}
         return plan(replace(begun, pods=world, workloads=workloads(begun.resource)))
 
-    assert later(101, 6).status["phase"] == "RolledBack"
-    assert later(103, 6).status["phase"] == "Progressing"
+    assert later(101, 12).status["phase"] == "RolledBack"
+    assert later(106, 12).status["phase"] == "Progressing"
     replaced = later(0, 1)  # by another pod, which counts from its beginning
     assert "stableFailures" not in replaced.status["candidate"]
     world = {OLD_REVISION: [crashing(3, ready=True)], NEW_REVISION: [crashing(6, ready=True)]}
@@ -190,11 +261,10 @@ def test_a_stable_pod_that_runs_may_become_ready_unless_others_fail_and_it_did(
     assert ("repairing" in plan(observed(resource, pods=world)).status["candidate"]) is repairing
 
 
-def test_that_a_node_was_started_again_is_no_failure() -> None:
-    world = {
-        OLD_REVISION: pods(OLD_REVISION, 3),
-        NEW_REVISION: [crashing(3, ready=True, reason="Unknown", exit_code=255)],
-    }
+@pytest.mark.parametrize("killed", [0, 1])  # for itself, beside those that ended with their node
+def test_that_a_node_was_started_again_is_no_failure(killed: int) -> None:
+    rebooted = crashing(9, ready=True, reason="Unknown", exit_code=255)
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [rebooted, *[crashing(1, ready=True)] * killed]}
     assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"
 
 
@@ -227,20 +297,20 @@ def failed(reason: str, *, began: bool = True, disrupted: bool = True, at: Any =
 def test_pods_that_were_evicted_have_failed_and_those_refused_by_their_node_or_ended_with_it_have_not(
     lost: Pod, phase: str
 ) -> None:
-    made = plan(observed(in_canary(), pods=both(), lost={NEW_REVISION: [lost] * 3}))
+    made = plan(observed(in_canary(), pods=both(), lost={NEW_REVISION: [lost] * 5}))
     assert made.status["phase"] == phase
     assert all("(Evicted): The node said why." in one["message"] for one in made.status["rejected"])
 
 
 @pytest.mark.parametrize(("at", "phase"), [(NOW, "Progressing"), (NOW - timedelta(days=80), "RolledBack")])
 def test_evictions_of_stable_pods_excuse_a_candidate_only_since_it_went_out(at: Any, phase: str) -> None:
-    lost = {NEW_REVISION: [failed("Evicted")] * 3, OLD_REVISION: [failed("Evicted", at=at)] * 40}
+    lost = {NEW_REVISION: [failed("Evicted")] * 5, OLD_REVISION: [failed("Evicted", at=at)] * 40}
     assert plan(observed(in_canary(), pods=both(), lost=lost)).status["phase"] == phase
 
 
 @pytest.mark.parametrize(("state", "phase"), [(exited(0), "Progressing"), (waiting("CrashLoopBackOff"), "RolledBack")])
 def test_an_init_container_that_has_done_its_work_has_not_failed(state: Any, phase: str) -> None:
-    tried = {"name": "wait", "restartCount": 3, "state": state, "lastState": exited(1)}
+    tried = {"name": "wait", "restartCount": 5, "state": state, "lastState": exited(1)}
     world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: pods(NEW_REVISION, 1, initContainerStatuses=[tried])}
     assert plan(observed(in_canary(), pods=world)).status["phase"] == phase
 
@@ -306,12 +376,58 @@ def test_each_pod_has_its_own_time_to_get_ready(
 
 
 def test_a_promotion_needs_pods_that_have_been_ready_without_interruption() -> None:
-    resource = in_canary(1, candidate={"finishing": True})
+    resource = in_canary(1, candidate={"finishing": True, "readySince": NOW.isoformat()})
     just_ready = observed(resource, pods=both(3, since=NOW), now=after(seconds=9))
     made = plan(just_ready)
     assert made.status["stable"]["modelVersion"] == "churn-1"
     assert "10s without interruption" in condition(made, "Ready")["message"]
     assert plan(replace(just_ready, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
+
+
+def test_a_node_whose_clock_is_behind_makes_no_pod_steady_that_has_just_been_seen_ready() -> None:
+    begun = observed(in_canary(1, candidate={"finishing": True}), pods=both(3, since=after(minutes=-5)))
+    seen = then(begun, plan(begun))
+    assert "candidate" in plan(replace(seen, now=after(seconds=9))).status
+    assert plan(replace(seen, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize("behind", [0, 5])
+def test_a_pod_that_is_never_ready_for_a_minute_is_rejected_whatever_the_clock_of_its_node(behind: int) -> None:
+    """Ready for 20 s of each 80."""
+    resource = in_canary(replicas=1, step_since=None, rollout={"steps": [{"weight": 25, "for": "1h"}]})
+    seen = observed(resource)
+    for second in range(0, 660, 10):
+        ready, round_began = second % 80 < 20, second - second % 80
+        changed = after(seconds=round_began + (0 if ready else 20), minutes=-behind)
+        world = {OLD_REVISION: pods(OLD_REVISION, 1), NEW_REVISION: pods(NEW_REVISION, 1, ready=ready, since=changed)}
+        seen = replace(seen, now=after(seconds=second), pods=world)
+        made = plan(seen)
+        seen = then(seen, made)
+        if made.status["phase"] == "RolledBack":
+            break
+    assert 600 <= second < 680
+    assert "were ready within 10m (rollout.startupDeadline)" in made.status["rejected"][0]["message"]
+
+
+def test_times_that_a_clock_which_was_ahead_has_recorded_hold_nothing_up() -> None:
+    day = after(hours=24).isoformat()
+    clocks = dict.fromkeys(("unreadySince", "readySince", "lackingSince"), day)
+    before = observed(in_canary(step_since=after(hours=24), candidate=clocks), pods=both())
+    made = plan(before)
+    assert made.status["candidate"]["stepSince"] == "2026-11-22T12:00:00Z"
+    assert plans(then(before, made, now=after(minutes=1))).status["candidate"]["step"] == 1
+
+
+def test_a_step_does_not_end_by_the_time_for_which_the_operator_stood_still() -> None:
+    analysis = {"threshold": 100, "at": (NOW - timedelta(minutes=55)).timestamp()}
+    asleep = in_canary(since=LONG_AGO, step_since=LONG_AGO, status={"analysis": analysis}, rollout=HALF)
+    still = Reading(since=LONG_AGO.timestamp(), until=(NOW - timedelta(minutes=55)).timestamp())
+    before = observed(asleep, pods=both(3), reading=still)
+    made = plan(before)  # it has not looked again yet
+    assert made.status["candidate"]["step"] == 0
+    assert not made.events
+    awake = replace(then(before, made), reading=Reading(since=NOW.timestamp(), until=NOW.timestamp()))
+    assert plan(awake).status["candidate"]["stepSpent"] == "5m"
 
 
 @pytest.mark.parametrize("ahead", [30, 3600])
@@ -618,7 +734,8 @@ def test_that_nobody_asks_is_no_verdict_and_is_said() -> None:
     made = plan(before)
     assert "No requests have come in" in condition(made, "Ready")["message"]
     assert condition(made, "Measured")["reason"] == "NoRequests"
-    assert plans(replace(before, now=after(minutes=1))).status["stable"]["modelVersion"] == "churn-2"
+    ended = plans(replace(before, now=after(minutes=1)), now=after(minutes=2))
+    assert ended.status["stable"]["modelVersion"] == "churn-2"
 
 
 def test_one_look_does_not_tell_that_nobody_asks() -> None:
@@ -864,7 +981,7 @@ def test_the_next_version_waits_until_the_pods_of_the_one_before_are_asked_no_mo
 def test_a_rollout_that_an_older_operator_had_brought_to_its_last_act_goes_on_from_there() -> None:
     stored = as_stored(in_canary(2))
     stored["status"]["conditions"] = []
-    made = plan(observed(Deployment.model_validate(stored), pods=both(3)))
+    made = plans(observed(Deployment.model_validate(stored), pods=both(3)), now=after(seconds=10))
     assert made.status["stable"]["modelVersion"] == "churn-2"
 
 
@@ -1014,7 +1131,7 @@ def test_when_the_stable_version_serves_nothing_the_fix_gets_all_pods_at_once() 
     assert made.status["candidate"]["repairing"]
     assert sizes(made) == {NEW_REVISION: 3}
     all_there = then(begun, made, pods={OLD_REVISION: broken, NEW_REVISION: pods(NEW_REVISION, 3)})
-    assert plan(all_there).status["stable"]["modelVersion"] == "churn-2"
+    assert plans(all_there, now=after(seconds=10)).status["stable"]["modelVersion"] == "churn-2"
     back = plan(then(begun, made, pods=both(3)))
     assert "repairing" not in back.status["candidate"]
     assert back.status["stable"]["modelVersion"] == "churn-1"

@@ -8,10 +8,20 @@ from typing import Any
 import pytest
 
 from tests.unit.builders import DEFAULTS, NOW, AWorld, a_deployment, a_model_version, a_pod, as_stored, metadata
-from tests.unit.rollout.world import LONG_AGO, NEW, NEW_REVISION, OLD, OLD_REVISION, condition, serving_old
+from tests.unit.rollout.world import (
+    LONG_AGO,
+    NEW,
+    NEW_REVISION,
+    OLD,
+    OLD_REVISION,
+    condition,
+    dated,
+    serving_old,
+    workloads,
+)
 from upright.api import names
 from upright.api.deployment import Deployment
-from upright.api.model_version import ModelVersion
+from upright.api.model_version import ModelVersion, Signature
 from upright.contract import Manifest, ResourceType
 from upright.rollout.measuring import Asked, Reading
 from upright.rollout.modes.realtime import template, workload
@@ -540,6 +550,17 @@ async def test_the_newest_version_is_followed_and_never_an_older_one(versions: A
     assert (found.wanted.metadata.name if found.wanted else None) == wanted
 
 
+async def test_what_was_made_since_the_rollout_of_a_deleted_stable_version_is_newer() -> None:
+    [stable, third] = [as_stored(following())["status"]["stable"], made_at(THIRD, -5)]
+    promoted = {"modelVersion": "churn-2", "revision": NEW_REVISION, "to": NOW.isoformat(), "outcome": "Promoted"}
+    for began, wanted in ((-10, "churn-3"), (-1, None)):
+        episode = {**promoted, "from": (NOW + timedelta(minutes=began)).isoformat()}
+        found = await seen(following(stable=stable, phase="Stable", history=[episode]), third)
+        assert (found.wanted.metadata.name if found.wanted else None) == wanted
+    made = plan(replace(found, workloads=workloads(found.resource)))
+    assert "surely newer than churn-2, which serves" in condition(made, "Ready")["message"]
+
+
 UNDER_WAY = {"step": 0, "stepSince": NOW.isoformat()}
 HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclusive", "message": ""}]}
 
@@ -551,8 +572,9 @@ HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclu
         ({"step": 0, "stepSpent": "0s"}, {}, {}, "churn-3"),  # its clock stands still
         ({"step": 1}, {}, {}, "churn-3"),
         ({"step": 2, "finishing": True}, {}, {}, "churn-3"),
-        ({"step": 0}, {}, {}, "churn-4"),  # never ready
+        ({"step": 0}, {}, {}, "churn-3"),  # its pods start
         (UNDER_WAY, HELD, {}, "churn-4"),
+        (UNDER_WAY, HELD, {"replicas": 0}, "churn-3"),
         (UNDER_WAY, HELD, {"paused": True}, "churn-3"),  # nothing could go out in its place
         ({"step": 0}, {}, {"paused": True}, "churn-3"),
         ({**UNDER_WAY, "leaving": True}, {}, {}, "churn-4"),
@@ -596,6 +618,33 @@ async def test_the_newer_version_that_waits_for_the_one_under_way_is_named(
     made = plan(await seen(resource, *versions))
     assert made.status["candidate"]["modelVersion"] == "churn-3"
     assert ("churn-4, which is newer, goes out after it." in condition(made, "Ready")["message"]) is waits
+
+
+@pytest.mark.parametrize(("contract", "wanted"), [("Compatible", "churn-3"), ("Any", "churn-4")])
+async def test_a_candidate_that_is_held_gives_way_to_nothing_that_could_not_go_out(contract: str, wanted: str) -> None:
+    def takes(version: ModelVersion, name: str) -> ModelVersion:
+        signature = Signature(inputs=[{"name": name, "type": "FP64"}])
+        return version.model_copy(update={"spec": version.spec.model_copy(update={"signature": signature})})
+
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    status = {"stable": as_stored(following())["status"]["stable"], "candidate": {**arm, **UNDER_WAY}, **HELD}
+    resource = a_deployment(None, latest={"model": "churn"}, rollout={"contract": contract}, status=status)
+    found = await seen(resource, made_at(takes(NEW, "age"), 0), made_at(THIRD, 1), made_at(takes(FOURTH, "size"), 2))
+    assert found.wanted
+    assert found.wanted.metadata.name == wanted
+
+
+@pytest.mark.parametrize("serves", [False, True])
+async def test_versions_that_come_faster_than_pods_start_end_each_other_never(*, serves: bool) -> None:
+    versions = [made_at(NEW, 0), made_at(THIRD, 1)]
+    stable = {"stable": as_stored(following())["status"]["stable"]} if serves else {}
+    resource = a_deployment(None, latest={"model": "churn"}, status={"phase": "Pending", **stable})
+    begun = await seen(resource, *versions)
+    starts = Deployment.model_validate({**as_stored(resource), "status": dated(plan(begun), NOW)})
+    versions.append(made_at(FOURTH, 2))
+    made = plan(await seen(starts, *versions))
+    assert made.status["candidate"]["modelVersion"] == "churn-3"
+    assert not made.status["history"]
 
 
 async def test_a_candidate_that_can_be_served_no_more_gives_way() -> None:

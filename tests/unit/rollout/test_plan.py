@@ -117,7 +117,7 @@ def test_after_the_last_step_the_candidate_gets_all_pods_before_it_replaces_the_
     passing = plan(before)
     assert passing.status["candidate"]["finishing"]
     assert passing.status["stable"]["modelVersion"] == "churn-1"
-    promoted = plan(then(before, passing))
+    promoted = plan(then(before, passing, now=after(seconds=70)))
     assert promoted.status["stable"]["modelVersion"] == "churn-2"
     assert "candidate" not in promoted.status
     assert [episode["outcome"] for episode in promoted.status["history"]] == ["Promoted", "Replaced"]

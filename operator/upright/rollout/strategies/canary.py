@@ -9,19 +9,18 @@ from upright.api.artifact import REFUSED, Refusal
 from upright.api.common import format_duration
 from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
-from upright.pods.reading import Pod
 from upright.rollout.blindness import unmeasured, was_unmeasured
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, some_pods
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, begun, some_pods
 from upright.rollout.modes.realtime import SERVE
+from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
 from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject, Shape, Stay
 
 _BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
-_AS_OFTEN = 2
-"""A pod that fails at most so many times as often as another one fails as often: chance is coarse with few failures."""
 _UNWATCHED = timedelta(minutes=2)
-"""For longer than this between the last look that is recorded and the first one of this process nobody has watched."""
+"""For longer than this between the last look that is recorded and the first one of this process, or the first one after
+it stood still, nobody has watched."""
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
 """Of so many pods one may be missing, or young: in a large cluster there is always a node that is being drained."""
@@ -98,7 +97,8 @@ def _condemned(facts: Facts) -> Reject | None:
             return Reject("", f"{refusal.message} ({refusal.reason}).")
     if facts.analysis and facts.analysis.verdict == "Rollback":
         return Reject(facts.analysis.metric, facts.analysis.message)
-    return _fails_too_often(facts)
+    failed = failed_too_often(facts)
+    return Reject("", failed) if failed else None
 
 
 def _refusal(message: str) -> Refusal | None:
@@ -107,23 +107,6 @@ def _refusal(message: str) -> Refusal | None:
         return Refusal.model_validate_json(message)
     except ValidationError:
         return None
-
-
-def _fails_too_often(facts: Facts) -> Reject | None:
-    candidate, stable, limit = facts.candidate, facts.stable, facts.spec.rollout.restarts
-    if stable is None or candidate.failures < limit or facts.only_candidate_answers:
-        return None
-    since, before = candidate.arm.since, candidate.arm.stable_failures or 0  # its own pods are no older
-    as_many = stable.failing(since) >= candidate.failing()
-    if as_many and stable.failures_of_failing(since, before) * _AS_OFTEN >= candidate.failures_of_failing():
-        return None  # whatever it is, it is not this version
-    failed = (pod.crash for pod in (*candidate.pods, *candidate.lost) if pod.failures)
-    crash = next(filter(None, failed), "The reason is not known")
-    return Reject(
-        "",
-        f"Its pods have failed {candidate.failures} times since it went out (rollout.restarts is {limit}), and "
-        f"those of {stable.arm.model_version} do not as often. {crash}.",
-    )
 
 
 def _tolerated(pods: int) -> int:
@@ -135,8 +118,8 @@ def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     """What becomes of a candidate of which a pod has begun and has not been ready for `startupDeadline`."""
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
     unready = _unsettled_since(facts) if candidate.size else None
-    begun = [_begun(pod, now) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
-    if unready is None or not any(now - max(unready, moment) >= deadline for moment in begun):
+    starts = [begun(pod, now) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
+    if unready is None or not any(now - max(unready, start) >= deadline for start in starts):
         return None
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
     if facts.only_candidate_answers:
@@ -158,8 +141,8 @@ def _unready(facts: Facts, wanted: int) -> Decision:
     if candidate.size == 0:
         arm = _standing(candidate.arm, now, lacking_since=None, unready_since=None, ready_since=None)
         return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
-    begun = [pod for pod in candidate.pods if not facts.waits(pod)]
-    lacking = (candidate.arm.lacking_since or now) if len(begun) < wanted else None
+    started = sum(not facts.waits(pod) for pod in candidate.pods)
+    lacking = (candidate.arm.lacking_since or now) if started < wanted else None
     unready = _unsettled_since(facts)
     arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready, ready_since=None)
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
@@ -170,18 +153,17 @@ def _unready(facts: Facts, wanted: int) -> Decision:
 
 def _unsettled_since(facts: Facts) -> datetime | None:
     """Since when a pod that has begun has not been ready for a minute without interruption. A pod that comes later, for
-    an autoscaler or a node that is drained, has its own time.
+    an autoscaler or a node that is drained, has its own time. Where one was seen that was not, its node's word that it
+    has been since is not enough (its clock may be behind): all are seen to be ready for that minute.
     """
-    candidate, now = facts.candidate, facts.now
+    candidate, now, seen = facts.candidate, facts.now, facts.candidate.arm.ready_since
     unsettled = [
-        _begun(pod, now) for pod in candidate.pods if not facts.waits(pod) and not candidate.lasts(pod, now, LASTING)
+        begun(pod, now) for pod in candidate.pods if not facts.waits(pod) and not candidate.lasts(pod, now, LASTING)
     ]
-    return max(candidate.arm.unready_since or now, min(unsettled)) if unsettled else None
-
-
-def _begun(pod: Pod, now: datetime) -> datetime:
-    """What a node whose clock is ahead says is no reason to wait for longer."""
-    return pod.begun if pod.begun and pod.begun <= now else pod.created
+    if unsettled:
+        return max(candidate.arm.unready_since or now, min(unsettled))
+    recovers = candidate.ready >= candidate.size and (seen is None or now - seen < LASTING)
+    return candidate.arm.unready_since if recovers else None
 
 
 def _held_up(facts: Facts, said: str) -> Finding:
@@ -242,7 +224,8 @@ def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
     if candidate.ready < replicas and not waited:
         said = f"{why}; {candidate.ready} of {replicas} pods are ready.{candidate.trouble}"
         return Stay(arm, said, _NOW_AND_THEN)
-    if candidate.steady(now) < replicas - _tolerated(replicas):
+    seen = arm.ready_since is not None and now - arm.ready_since >= STEADY
+    if not seen or candidate.steady(now) < replicas - _tolerated(replicas):
         steady = format_duration(STEADY)
         return Stay(arm, f"{why}; its pods must be ready for {steady} without interruption.", STEADY)
     return Promote()
@@ -279,7 +262,8 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return Stay(_standing(arm, now), f"{place}, paused by spec.paused.", _NOW_AND_THEN)
     if facts.stable and facts.stable.ready == 0:
         return Stay(_standing(arm, now), f"{place} waits for pods of {facts.stable.arm.model_version}.", _NOW_AND_THEN)
-    if since is None or (was_unmeasured(arm) and any(one.state == "Unknown" for one in facts.reading.arms.values())):
+    unknown = was_unmeasured(arm) and any(one.state == "Unknown" for one in facts.reading.arms.values())
+    if since is None or unknown or facts.reading.is_old(now, spec.monitoring.interval):
         return Stay(arm, f"{place} goes on with the next look at the pods.", _NOW_AND_THEN, unseen=True)
     arm = _watched(facts, arm, since)
     arm, blind = unmeasured(facts, arm)
@@ -314,7 +298,8 @@ def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
     if (analysis is not None and analysis.verdict == "Promote") or then == "Promote":
         said = f"All steps are done; the last pods start.{_quiet(facts)}"
-        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None, ready_since=None), said)
+        since = arm.ready_since if facts.candidate.ready >= facts.spec.replicas else None
+        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None, ready_since=since), said)
     seen = analysis.message if analysis else "Nothing could be compared."
     said = f"The steps ended without a verdict, and onInconclusive is {then}. {seen}"
     if then == "Rollback":

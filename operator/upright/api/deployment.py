@@ -247,7 +247,9 @@ class Arm(Resource):
         None, description="Candidate only: it was given up, and goes as the stable version's pods come back."
     )
     unready_since: datetime | None = Field(
-        None, description="Since when pods of the candidate, or all pods of the stable version, have not been ready."
+        None,
+        description="Since when pods of the candidate, or all pods of the stable version, have not been ready for a "
+        "minute without interruption.",
     )
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
@@ -259,7 +261,14 @@ class Arm(Resource):
         None, description="Candidate only: requests that should have reached it have not, and none has since."
     )
     ready_since: datetime | None = Field(
-        None, description="Candidate only: since when all its pods, or nearly all, have been seen ready."
+        None,
+        description="Since when all pods of the candidate, or nearly all, have been seen ready; or since when one of "
+        "the stable version has been again.",
+    )
+    down_since: datetime | None = Field(
+        None,
+        description="Stable only: since when none of its pods has answered, if one did for a moment after "
+        "unreadySince.",
     )
     lacking_since: datetime | None = Field(
         None, description="Candidate only: since when the cluster has not made or started all its pods."
@@ -276,6 +285,11 @@ class Arm(Resource):
     )
     repairing: bool | None = Field(
         None, description="Candidate only: it gets all pods because the stable version serves nothing."
+    )
+    beside: str | None = Field(
+        None,
+        description="Candidate only: the revision of one that was given up before it, whose pods answer until half of "
+        "those that are wanted do without them.",
     )
 
 

@@ -90,6 +90,8 @@ class Draft:
         ]
         self.rejected = [rejection, *others][:_MOST]
         kept = f"{self._other(candidate)} serves all traffic again" if self.stable else "nothing serves"
+        if leaving:
+            kept = f"goes as pods of {self._other(candidate)} come back"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
         self._end(candidate, "RolledBack", f"{candidate.model_version} is rejected and {kept}. {message}", _UPRIGHT)
         self._give_up(candidate, leaving=leaving)
@@ -102,8 +104,9 @@ class Draft:
 
     def take_back(self, candidate: Arm) -> None:
         """A candidate that is leaving is wanted again: its step, of which the evidence is gone, begins anew."""
-        self.candidate = candidate.model_copy(update={"leaving": None, "unready_since": None, "step_spent": None})
-        self.say("Normal", "TakenBack", f"{candidate.model_version} is wanted again, and goes on in its step.")
+        gone = ("leaving", "unready_since", "step_spent", "finishing", "repairing")
+        self.candidate = candidate.model_copy(update=dict.fromkeys(gone))
+        self.say("Normal", "TakenBack", f"{candidate.model_version} is wanted again, and its step begins anew.")
 
     def was_rejected(self, candidate: Arm) -> bool:
         """Whether that is how a candidate which is leaving has ended, as this status or the version remembers."""
@@ -122,9 +125,9 @@ class Draft:
         return f"revision {self.stable.revision} of it, with other spec.serving,"
 
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
-        """`leaving`: its pods are needed until the stable version has its own again."""
+        """`leaving`: its pods are needed until the stable version has its own again. What it had come to is over."""
         clocks = ("ready_since", "unready_since", "unmeasured_since", "unmeasured_spent", "unreached", "step_since")
-        stopped = dict.fromkeys(clocks)
+        stopped = dict.fromkeys((*clocks, "step_spent", "lacking_since", "finishing", "repairing"))
         going = {"leaving": True, **stopped}
         self.candidate = candidate.model_copy(update=going) if leaving else None
 

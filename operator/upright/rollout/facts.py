@@ -120,6 +120,9 @@ class Facts:
     """Time (Unix seconds) of the last look that the recorded status contains."""
     rejected: bool = False
     """The candidate was given up because it is bad, and not only because nobody wants it."""
+    halted: str = ""
+    """Why nothing goes on, whatever answers: somebody has paused it, or what all the traffic comes through is not ours.
+    Follows on a comma."""
 
     @property
     def only_candidate_answers(self) -> bool:
@@ -133,11 +136,3 @@ class Facts:
         proven = self.candidate.images | (self.stable.images if self.stable else set())
         faults = [container for container in pod.containers if container.faulty]
         return pod.waits or bool(faults and all(one.unpullable and one.image in proven for one in faults))
-
-    def needs_candidate(self, *, bad: bool) -> bool:
-        """Whether pods of a candidate that is given up must stay until the stable version has its own again. Those of a
-        bad one need not where at least half of the stable version's answer.
-        """
-        if self.stable is None or not self.candidate.ready:
-            return False
-        return self.stable.ready * (2 if bad else 1) < self.spec.replicas

@@ -49,7 +49,7 @@ def objects(observed: Observed, draft: Draft) -> Objects:
             (names.CONTROLLER_REVISIONS, observed.records),
         )
         for revision, owned in all_owned.items()
-        if revision not in sizes
+        if revision not in sizes and (draft.candidate is None or revision != draft.candidate.beside)
     ]
     return made
 

@@ -5,6 +5,7 @@ stable, which is the candidate and in which step, what has been rejected. The ob
 """
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upright.api import names
@@ -20,6 +21,7 @@ from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
 from upright.rollout.revision import object_name, revision
+from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.telling import asked, news, where_to_look
 from upright.rollout.verdict import analyse
 
@@ -36,6 +38,7 @@ def plan(observed: Observed) -> Plan:
     _settle(observed, draft, wanted)
     if draft.candidate and before.candidate and draft.candidate.since == before.candidate.since:
         _judge(observed, draft, draft.candidate)
+    _keep_beside(observed, draft)
     _shape(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
     _tell(observed, draft)
@@ -165,18 +168,25 @@ def _is_of_old(status: DeploymentStatus) -> bool:
 def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     """Drop a candidate that is no longer wanted, take back one that is wanted again, or begin with what is wanted."""
     candidate = draft.candidate
-    why = _unwanted(observed, draft, candidate, wanted) if candidate else ""
-    if candidate and (candidate.leaving or why) and _is_base_of_next(observed, draft, candidate, wanted):
+    if candidate is None:
+        _begin_with(observed, draft, wanted)
+        return
+    why, facts = _unwanted(observed, draft, candidate, wanted), _facts(observed, draft, candidate)
+    serving = {candidate.revision, draft.stable.revision if draft.stable else None}
+    coming = wanted is not None and wanted not in serving and draft.obstacle is None
+    if (candidate.leaving or why) and is_base_of_next(facts, coming=coming):
         draft.promote(candidate)
-    elif candidate and candidate.leaving:
-        if candidate.revision == wanted and not draft.was_rejected(candidate):
-            draft.take_back(candidate)
-    elif candidate and why:
-        named = observed.resource.spec.model_version
-        by = observed.editor if named and named != candidate.model_version else "upright"
-        draft.abort(candidate, why, by, leaving=_facts(observed, draft, candidate).needs_candidate(bad=False))
-    if candidate is not None:
-        return  # what is given up goes first, lest requests reach its pods beside the next one's
+    elif not candidate.leaving:
+        if why:  # it goes first, lest requests reach its pods beside the next one's
+            draft.abort(candidate, why, _by(observed, candidate), leaving=is_needed(facts, bad=False))
+    elif candidate.revision == wanted and not facts.rejected:
+        draft.take_back(candidate)
+    elif coming and makes_way(facts):
+        _begin_with(observed, draft, wanted, beside=candidate.revision)
+
+
+def _begin_with(observed: Observed, draft: Draft, wanted: str | None, beside: str | None = None) -> None:
+    """Let what is wanted go out, if nothing is in its way. `beside`: a revision that was given up, and answers."""
     version, target = observed.wanted, wanted
     if draft.obstacle and draft.obstacle.reason == "VersionRejected" and not draft.stable and observed.fallback:
         version = observed.versions[observed.fallback]
@@ -193,6 +203,7 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
         since=observed.now,
         step=0,
         unready_since=observed.now,
+        beside=beside,
         stable_failures=(stable.failures or None) if stable else None,
         own_failures=_failures(observed, target) or None,
     )
@@ -212,22 +223,35 @@ def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | No
     if draft.stable is None and observed.fallback == candidate.model_version:
         return ""
     if observed.wanted is not None:
-        return f"{observed.wanted.metadata.name} is wanted"
+        name = observed.wanted.metadata.name
+        return f"{name} is wanted{' with other spec.serving' if name == candidate.model_version else ''}"
     named = observed.resource.spec.model_version
     if named and named != candidate.model_version:
         return f"{named} is wanted, which does not exist yet"
     return "its ModelVersion was deleted or can be served no more"
 
 
-def _is_base_of_next(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> bool:
-    """Whether a candidate that is given up is the stable version for the next one all the same: nothing else answers,
-    for there is nothing else, or it went out because what there is does not.
+def _by(observed: Observed, candidate: Arm) -> str:
+    """Who brought it about that the candidate is wanted no more: we did, when a followed model has another version."""
+    named = observed.resource.spec.model_version
+    other_serving = observed.wanted is not None and observed.wanted.metadata.name == candidate.model_version
+    return observed.editor if other_serving or (named and named != candidate.model_version) else "upright"
+
+
+def _keep_beside(observed: Observed, draft: Draft) -> None:
+    """What was given up before the candidate answers beside it until half of the pods that are wanted do without it.
+    When the candidate goes before that, it is what is left.
     """
-    if not _facts(observed, draft, candidate).only_candidate_answers:
-        return False
-    if draft.stable is None:
-        return True
-    return bool(candidate.repairing) and wanted not in {None, candidate.revision, draft.stable.revision}
+    before = draft.candidate or observed.resource.status.candidate
+    if before is None or before.beside is None:
+        return
+    answering = _answering(observed)
+    others = sum(answering.get(arm.revision, 0) for arm in (draft.stable, draft.candidate) if arm)
+    needed = before.beside in answering and 2 * others < observed.resource.spec.replicas
+    if draft.candidate is None and needed:
+        draft.candidate = _arm_of(observed, before.beside).model_copy(update={"leaving": True})
+    elif draft.candidate is not None and not needed:
+        draft.candidate = draft.candidate.model_copy(update={"beside": None})
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
@@ -268,7 +292,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             failing = seen.failing if seen else ""
             blamed = [where_to_look(one, pods, failing) for one in spec.monitoring.metrics if one.name == metric]
             said = " ".join((message, *blamed))
-            draft.reject(candidate, metric, said, leaving=facts.needs_candidate(bad=True))
+            draft.reject(candidate, metric, said, leaving=is_needed(facts, bad=True))
         case strategies.Left():
             draft.candidate = None
 
@@ -294,15 +318,20 @@ def _shape(observed: Observed, draft: Draft) -> None:
 
 
 def _watched(stable: ArmFacts, now: datetime) -> Arm:
-    """The stable version, with the time since when none of its pods has answered for long."""
-    since = stable.arm.unready_since
-    if stable.size == 0:
-        since = None
-    elif stable.ready == 0:
-        since = since or now
-    elif any(pod.ready_since and now - pod.ready_since >= LASTING for pod in stable.pods):
-        since = None
-    return stable.arm.model_copy(update={"unready_since": since})
+    """The stable version with its clocks: since when none of its pods has answered for long, since when one does again,
+    and since when none does after that.
+    """
+    arm = stable.arm
+    recovered = arm.model_copy(update={"unready_since": None, "ready_since": None, "down_since": None})
+    if stable.size == 0 or (stable.ready and arm.unready_since is None):
+        return recovered
+    if stable.ready == 0:
+        down = now if arm.ready_since else arm.down_since
+        clocks = {"unready_since": arm.unready_since or now, "ready_since": None, "down_since": down}
+        return arm.model_copy(update=clocks)
+    again = arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
+    seen = replace(stable, arm=again)
+    return recovered if any(seen.lasts(pod, now) for pod in stable.pods) else again
 
 
 def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
@@ -316,7 +345,15 @@ def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
         reading=observed.reading,
         recorded_until=recorded.at if (recorded := observed.resource.status.analysis) else None,
         rejected=draft.was_rejected(candidate),
+        halted=_halted(observed),
     )
+
+
+def _halted(observed: Observed) -> str:
+    """Why nothing goes on, whatever answers."""
+    if observed.taken:
+        return f"stopped, since Service {', '.join(observed.taken)} is somebody else's"
+    return "paused by spec.paused" if observed.resource.spec.paused else ""
 
 
 def _tell(observed: Observed, draft: Draft) -> None:

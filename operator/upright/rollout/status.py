@@ -40,11 +40,12 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     generation = resource.metadata.generation
     stable, candidate = arm_facts(observed, draft.stable), arm_facts(observed, draft.candidate)
     stable_ready, candidate_ready = (arm.ready if arm else 0 for arm in (stable, candidate))
-    weight = share(candidate_ready, stable_ready)
+    beside = _beside(observed, draft)
+    weight = share(candidate_ready, stable_ready + beside)
     phase, finding = _phase(observed, draft, stable, weight)
     if draft.unseen and (said := _condition(observed, "Ready")):
         finding = Finding(said.reason, said.message)
-    answering = stable_ready + candidate_ready > 0
+    answering = stable_ready + candidate_ready + beside > 0
     obstacle = draft.obstacle
     stalled = draft.held or (obstacle if obstacle and not obstacle.passing and not obstacle.waits else None)
     working = (
@@ -56,7 +57,7 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     return DeploymentStatus(
         observed_generation=generation,
         phase=phase,
-        stable=_arm(draft.stable, draft.shape.stable, stable_ready, 100 - weight if stable_ready else 0),
+        stable=_arm(draft.stable, draft.shape.stable, stable_ready, share(stable_ready, candidate_ready + beside)),
         candidate=_arm(draft.candidate, draft.shape.candidate, candidate_ready, weight),
         analysis=draft.analysis,
         rejected=draft.rejected,
@@ -104,6 +105,12 @@ def _skeleton(status: DeploymentStatus) -> dict[str, Any]:
     return whole
 
 
+def _beside(observed: Observed, draft: Draft) -> int:
+    """How many pods answer beside both versions, of one that was given up before the candidate."""
+    revision_name = draft.candidate.beside if draft.candidate else None
+    return sum(pod.ready for pod in observed.pods.get(revision_name or "", ()))
+
+
 def _arm(arm: Arm | None, replicas: int, ready: int, weight: int) -> Arm | None:
     if arm is None:
         return None
@@ -131,7 +138,7 @@ def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding:
         stable is not None
         and stable.arm.revision == wanted
         and draft.candidate is None
-        and stable.ready == spec.replicas
+        and stable.ready == spec.replicas > 0
         and not draft.obstacle
     )
     if done and stable:
@@ -165,10 +172,14 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
     obstacle, spec, candidate = draft.obstacle, observed.resource.spec, draft.candidate
     if candidate and not candidate.leaving:
         said = _progress(observed, draft, candidate, weight)
+        if beside := _beside(observed, draft):
+            version = observed.workloads[str(candidate.beside)]["metadata"]["labels"].get(names.MODEL_VERSION, "")
+            said += f" {some_pods(beside)} of {version}, which was given up, answer{'s' * (beside == 1)} beside it."
         if observed.waiting:
             said += f" {observed.waiting}, which is newer, goes out after it."
-        if spec.paused or draft.held:
-            return "Paused", Finding(draft.held.reason if draft.held else "Paused", said)
+        held = draft.held or (obstacle if observed.taken else None)
+        if spec.paused or held:
+            return "Paused", Finding(held.reason if held else "Paused", said)
         return ("Progressing" if stable else "Pending"), Finding("Progressing", said)
     if stable is None:
         if obstacle is None:

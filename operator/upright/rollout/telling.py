@@ -35,7 +35,7 @@ def news(
         if episode.outcome in _TOLD and episode.reason and now - episode.to < NEWS
     ]
     if stable and now - stable.since < NEWS and all(episode.to != stable.since for episode in history):
-        said = f"{stable.model_version} serves as the first version."
+        said = f"{stable.model_version} is the stable version."  # the first one, or what was found to serve
         events.append(Event("Normal", "Serving", "Rollout", said, stable.since))
     if candidate and not candidate.leaving and now - candidate.since < NEWS:
         place = f"beside {stable.model_version}" if stable else "as the first version"

@@ -14,10 +14,9 @@ from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, begun, some_
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
-from upright.rollout.strategies import Advance, Decision, Left, Promote, Reject, Shape, Stay
+from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for
+from upright.rollout.strategies import Advance, Decision, Promote, Reject, Shape, Stay
 
-_BROKEN_FOR = timedelta(seconds=30)
-"""A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
 _UNWATCHED = timedelta(minutes=2)
 """For longer than this between the last look that is recorded and the first one of this process, or the first one after
 it stood still, nobody has watched."""
@@ -49,7 +48,7 @@ class Canary:
         spec, candidate, stable, now = facts.spec, facts.candidate, facts.stable, facts.now
         arm = candidate.arm
         if arm.leaving:
-            return _leave(facts)
+            return leave(facts)
         if (condemned := _condemned(facts)) is not None:
             return condemned
         if spec.replicas == 0:
@@ -70,10 +69,10 @@ class Canary:
         clocks = {"ready_since": seen or now, "lacking_since": None, "unready_since": _unsettled_since(facts)}
         arm = arm.model_copy(update=clocks)
         if stable is None:
-            return Promote()
+            return _serve_first(facts, arm)
         if arm.repairing:
             return _repair(facts, arm, stable)
-        if not arm.finishing and not spec.paused and _is_broken(stable, facts):
+        if not arm.finishing and not facts.halted and is_broken(facts):
             return Advance(
                 _standing(arm, now, repairing=True, unready_since=None, ready_since=None),
                 f"No pod of {stable.arm.model_version} answers, so that there is nothing to compare with.",
@@ -192,33 +191,34 @@ def _incomplete(facts: Facts, said: str) -> Finding:
     )
 
 
-def _is_broken(stable: ArmFacts, facts: Facts) -> bool:
-    """Whether it does not answer, and will not by itself: pods that load the model, or wait for the cluster, may. What
-    they died of before, or with their node, says nothing.
-    """
-    since, pods = stable.arm.unready_since, [pod for pod in stable.pods if not pod.unscheduled]
-    if stable.ready or since is None or (stable.lacks_room and not pods):
-        return False
-    begun = [pod for pod in pods if not pod.waits]
-    failing = [pod for pod in begun if pod.hindrance or pod.failed_since(since - _BROKEN_FOR)]
-    fails = len(failing) == len(begun) and any(pod.hindrance or pod.down for pod in failing)
-    down = facts.now - since
-    return down >= facts.spec.rollout.startup_deadline or (down >= _BROKEN_FOR and fails)
-
-
 def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only."""
     if stable.ready:
         return Stay(arm, f"{stable.arm.model_version} answers again, with {some_pods(stable.ready)}.", STEADY)
+    if silent_for(facts) < BROKEN_FOR:
+        return Stay(arm, f"A moment ago {stable.arm.model_version} still answered.", BROKEN_FOR)
     return _take_over(facts, arm, f"No pod of {stable.arm.model_version} answers")
+
+
+def _serve_first(facts: Facts, arm: Arm) -> Decision:
+    """A first version is the stable one when all its pods are ready. Where containers of them have failed, they must
+    have been for a minute, but for a tenth, lest one that is killed again and again be taken for whole.
+    """
+    candidate, replicas = facts.candidate, facts.spec.replicas
+    if candidate.failures and candidate.steady(facts.now, LASTING) < replicas - _tolerated(replicas):
+        said = (
+            f"Its containers have failed: its pods must be ready for {format_duration(LASTING)} without interruption."
+        )
+        return Stay(arm, said, STEADY)
+    return Promote()
 
 
 def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
     """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while. When that
     tenth has been missing for as long as a start may take, it is the cluster that does not have it.
     """
-    if facts.spec.paused:
-        return Stay(arm, f"{why}. Paused by spec.paused.", _NOW_AND_THEN)
+    if facts.halted:
+        return Stay(arm, f"{why}; {facts.halted}.", _NOW_AND_THEN)
     candidate, now, replicas = facts.candidate, facts.now, facts.spec.replicas
     waited = arm.ready_since is not None and now - arm.ready_since >= facts.spec.rollout.startup_deadline
     if candidate.ready < replicas and not waited:
@@ -231,25 +231,16 @@ def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
     return Promote()
 
 
-def _leave(facts: Facts) -> Decision:
-    """It was given up in a step for which the stable version had lost pods; it goes as those come back. One that is bad
-    waits for as long as a start may take, if anything else answers; a good one for as long as it must.
+def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
+    """Nothing is compared with a stable version that does not answer, and may by itself. When it has not for as long as
+    a start may take and is not broken, its pods have no room; and it is said, since the candidate has all the traffic.
     """
-    candidate, stable, bad = facts.candidate, facts.stable, facts.rejected
-    since = candidate.arm.unready_since or facts.now
-    left = since + facts.spec.rollout.startup_deadline - facts.now
-    if stable is None or not facts.needs_candidate(bad=bad) or (bad and stable.ready and left <= _ZERO):
-        return Left()
-    leaving, name = candidate.arm.model_version, stable.arm.model_version
-    said = (
-        f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, until {name} has "
-        f"{'half of' if bad else 'all'} its pods again."
-    )
-    held = None
-    if left <= _ZERO:
-        remedy = f"Correct what keeps pods of {name} from starting{'' if bad else f', or name {leaving} again'}."
-        held = Finding("StableNotReady", f"{said} {stable.ready} answer.{stable.trouble}", remedy)
-    return Stay(candidate.arm.model_copy(update={"unready_since": since}), said, max(left, _NOW_AND_THEN), held)
+    left, name = facts.spec.rollout.startup_deadline - silent_for(facts), stable.arm.model_version
+    arm, said = _standing(arm, facts.now), f"{place} waits for pods of {name}.{stable.trouble}"
+    if left > _ZERO:
+        return Stay(arm, said, min(left, _NOW_AND_THEN))
+    remedy = f"It goes on by itself when pods of {name} have room; or name another version."
+    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, remedy))
 
 
 def _compare(facts: Facts, arm: Arm) -> Decision:
@@ -258,10 +249,10 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     if (arm.step or 0) >= len(steps):  # steps have been taken away: what is left of them is gone through in full
         arm = arm.model_copy(update={"step": len(steps) - 1, "step_since": None, "step_spent": None})
     place = f"Step {(arm.step or 0) + 1} of {len(steps)}"
-    if spec.paused:
-        return Stay(_standing(arm, now), f"{place}, paused by spec.paused.", _NOW_AND_THEN)
+    if facts.halted:
+        return Stay(_standing(arm, now), f"{place}, {facts.halted}.", _NOW_AND_THEN)
     if facts.stable and facts.stable.ready == 0:
-        return Stay(_standing(arm, now), f"{place} waits for pods of {facts.stable.arm.model_version}.", _NOW_AND_THEN)
+        return _wait_for(facts.stable, facts, arm, place)
     unknown = was_unmeasured(arm) and any(one.state == "Unknown" for one in facts.reading.arms.values())
     if since is None or unknown or facts.reading.is_old(now, spec.monitoring.interval):
         return Stay(arm, f"{place} goes on with the next look at the pods.", _NOW_AND_THEN, unseen=True)

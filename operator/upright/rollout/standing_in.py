@@ -1,0 +1,101 @@
+"""Which pods are needed where the stable version lacks some? What answers is taken away only where enough else does.
+
+A candidate that was given up stands in for pods that the stable version lacks. It goes when enough others answer, and
+is in nobody's way: the next version goes out beside whatever answers.
+"""
+
+from datetime import timedelta
+
+from upright.conditions import Finding
+from upright.rollout.facts import Facts, some_pods
+from upright.rollout.strategies import Decision, Left, Stay
+
+BROKEN_FOR = timedelta(seconds=30)
+"""A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
+_NOW_AND_THEN = timedelta(minutes=1)
+_ZERO = timedelta(0)
+
+
+def silent_for(facts: Facts) -> timedelta:
+    """For how long no pod of the stable version has answered, without interruption; zero when one does."""
+    if facts.stable is None or facts.stable.ready:
+        return _ZERO
+    since = facts.stable.arm.down_since or facts.stable.arm.unready_since
+    return max(_ZERO, facts.now - since) if since else _ZERO
+
+
+def is_broken(facts: Facts) -> bool:
+    """Whether the stable version does not answer, and will not by itself: pods that load the model, or wait for the
+    cluster, may. What they died of before, or with their node, says nothing.
+    """
+    stable, silent = facts.stable, silent_for(facts)
+    if stable is None or silent < BROKEN_FOR:
+        return False
+    pods = [pod for pod in stable.pods if not pod.unscheduled]
+    if stable.lacks_room and not pods:
+        return False
+    begun = [pod for pod in pods if not pod.waits]
+    failing = [pod for pod in begun if pod.hindrance or pod.failed_since(facts.now - silent - BROKEN_FOR)]
+    fails = len(failing) == len(begun) and any(pod.hindrance or pod.down for pod in failing)
+    return fails or silent >= facts.spec.rollout.startup_deadline
+
+
+def is_needed(facts: Facts, *, bad: bool) -> bool:
+    """Whether pods of a candidate that is given up must stay until more of the stable version's answer: half of them,
+    or all, where the stable version has made room for it; and beside a bad one that has waited for long, any.
+    """
+    stable, candidate, replicas = facts.stable, facts.candidate, facts.spec.replicas
+    if stable is None or not candidate.ready:
+        return False
+    if bad and _left(facts) <= _ZERO:
+        return stable.ready == 0
+    arm = candidate.arm
+    made_room = arm.leaving or arm.repairing or arm.replicas > stable.arm.replicas
+    return stable.ready * (1 if made_room and not bad else 2) < replicas
+
+
+def is_base_of_next(facts: Facts, *, coming: bool) -> bool:
+    """Whether a candidate that is given up is the stable version for the next one all the same: nothing else answers,
+    for there is nothing else, or because what there is does not. A rejected one is not, where there is another.
+    `coming`: there is a next one, and it can go out.
+    """
+    if not facts.only_candidate_answers or facts.stable is None:
+        return facts.only_candidate_answers
+    return coming and not facts.rejected and (bool(facts.candidate.arm.repairing) or is_broken(facts))
+
+
+def makes_way(facts: Facts) -> bool:
+    """Whether the next version goes out beside the pods of one that is leaving: they are needed, and what they stand in
+    for does not come back.
+    """
+    return is_needed(facts, bad=facts.rejected) and (is_broken(facts) or _left(facts) <= _ZERO)
+
+
+def leave(facts: Facts) -> Decision:
+    """It goes as the pods come back for which it stands in: a bad one waits for as long as a start may take, if
+    anything else answers; a good one for as long as it must.
+    """
+    candidate, stable, bad, left = facts.candidate, facts.stable, facts.rejected, _left(facts)
+    if stable is None or not is_needed(facts, bad=bad):
+        return Left()
+    leaving, name = candidate.arm.model_version, stable.arm.model_version
+    said = (
+        f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, until {name} has "
+        f"{'half of' if bad else 'all'} its pods again."
+    )
+    held = None
+    if left <= _ZERO:
+        remedy = (
+            f"Correct what keeps pods of {name} from starting{'' if bad else f', name {leaving} again'}, or name "
+            "another version."
+        )
+        held = Finding("StableNotReady", f"{said} {stable.ready} answer.{stable.trouble}", remedy)
+    arm = candidate.arm.model_copy(update={"unready_since": candidate.arm.unready_since or facts.now})
+    return Stay(arm, said, max(left, _NOW_AND_THEN), held)
+
+
+def _left(facts: Facts) -> timedelta:
+    """For how long one that is leaving has yet to wait until it is said that nothing comes back."""
+    arm, deadline = facts.candidate.arm, facts.spec.rollout.startup_deadline
+    since = arm.unready_since if arm.leaving else None
+    return (since or facts.now) + deadline - facts.now

@@ -1,0 +1,282 @@
+"""Who answers where the stable version lacks pods: what was given up stands in, and is in nobody's way."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import NOW, a_deployment, a_model_version, after
+from tests.unit.rollout.test_deciding import crashing, steep, unscheduled, wanting
+from tests.unit.rollout.world import (
+    LONG_AGO,
+    NEW,
+    NEW_REVISION,
+    OLD,
+    OLD_REVISION,
+    both,
+    condition,
+    in_canary,
+    observed,
+    plans,
+    pods,
+    serving_old,
+    stalled,
+    the_workload,
+    then,
+    workloads,
+)
+from upright.contract import Plan
+from upright.pods.reading import Pod
+from upright.rollout.observe import Observed
+from upright.rollout.plan import plan
+from upright.rollout.revision import revision
+
+FIX = a_model_version("churn-3")
+FIX_REVISION = revision(FIX, a_deployment().spec.serving)
+CONDEMNED = {"analysis": {"threshold": 100, "verdict": "Rollback", "metric": "errors", "message": "errors is 40 %."}}
+DEAD = [replace(crashing(5), name=f"dead-{n}") for n in range(3)]
+
+
+def candidate(made: Plan) -> dict[str, Any]:
+    return dict(made.status.get("candidate") or {})
+
+
+def fixing(before: Observed, made: Plan, **more: Any) -> Observed:
+    """churn-3 is named."""
+    later = then(before, made, **more)
+    resource = wanting(later.resource, modelVersion="churn-3")
+    return replace(later, wanted=FIX, resource=resource, versions={**before.versions, "churn-3": FIX})
+
+
+# What is given up is in nobody's way
+
+
+@pytest.mark.parametrize("lacking", [DEAD[:1], [unscheduled()]])
+@pytest.mark.parametrize("wanted", [FIX, OLD])
+def test_a_candidate_for_which_the_stable_version_lost_no_pods_goes_at_once(lacking: Any, wanted: Any) -> None:
+    world = {OLD_REVISION: [*pods(OLD_REVISION, 2), *lacking], NEW_REVISION: pods(NEW_REVISION, 1)}
+    before = observed(wanting(in_canary(), modelVersion=wanted.metadata.name), wanted, pods=world)
+    made = plan(before)
+    assert "candidate" not in made.status
+    going = then(before, made, pods={OLD_REVISION: world[OLD_REVISION]})
+    assert candidate(plan(going)).get("modelVersion") == ("churn-3" if wanted is FIX else None)
+
+
+def test_somebodys_rollback_does_not_wait_for_an_autoscaler() -> None:
+    back = wanting(in_canary(), modelVersion="churn-1", replicas=4)
+    assert "candidate" not in plan(observed(back, OLD, pods=both(1, 3))).status
+
+
+@pytest.mark.parametrize(
+    ("stable", "condemned", "waits"),
+    [
+        ([*pods(OLD_REVISION, 1), *DEAD[:2]], False, timedelta(minutes=10)),  # they do not come back
+        (DEAD, True, timedelta(seconds=30)),
+    ],
+)
+def test_the_next_version_goes_out_beside_what_answers(stable: Any, condemned: bool, waits: timedelta) -> None:
+    """Above half, so that the stable version has made room for the candidate, which is given up."""
+    resource = steep(stable={"replicas": 1}, status=CONDEMNED if condemned else {})
+    before = observed(resource, pods={OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 3)})
+    given_up = plan(before if condemned else fixing(before, plan(before)))
+    assert candidate(given_up)["leaving"]
+    soon = fixing(before, given_up, now=NOW + waits - timedelta(seconds=1))
+    assert candidate(plan(soon))["modelVersion"] == "churn-2"
+    late = fixing(before, given_up, now=NOW + waits)
+    made = plan(late)
+    assert (candidate(made)["modelVersion"], candidate(made)["beside"]) == ("churn-3", NEW_REVISION)
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert not made.delete
+    assert condition(made, "Ready")["status"] == "True"
+    assert "3 pods of churn-2, which was given up, answer beside it." in condition(made, "Ready")["message"]
+
+    def with_fix(ready: int, **more: Any) -> Observed:
+        fixes = {FIX_REVISION: pods(FIX_REVISION, ready)}
+        owned = {NEW_REVISION: the_workload(resource, NEW, NEW_REVISION, 3)}
+        begun = then(late, made, pods={**late.pods, **fixes}, **more)
+        return replace(begun, workloads={**begun.workloads, **owned})
+
+    few, enough = plan(with_fix(0)), plan(with_fix(2))
+    assert candidate(few)["beside"] == NEW_REVISION
+    assert not few.delete
+    assert "beside" not in candidate(enough)
+    assert [one.name for one in enough.delete] == [f"churn-{NEW_REVISION}"]
+    assert candidate(plan(with_fix(1))).get("beside") == (NEW_REVISION if condemned else None)
+    typo = with_fix(0)
+    typo = replace(typo, wanted=None, resource=wanting(typo.resource, modelVersion="churn-9"))
+    left = plan(typo)
+    assert (candidate(left)["modelVersion"], candidate(left)["leaving"]) == ("churn-2", True)
+    assert f"churn-{NEW_REVISION}" not in [one.name for one in left.delete]
+
+
+def test_one_that_nobody_rejected_is_compared_with_the_next_where_the_stable_version_is_broken() -> None:
+    before = observed(steep(stable={"replicas": 1}), pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)})
+    given_up = plan(fixing(before, plan(before)))
+    assert given_up.status["stable"]["modelVersion"] == "churn-1"
+    later = fixing(before, given_up, now=after(seconds=31))
+    paused = replace(later, resource=wanting(later.resource, paused=True))
+    assert candidate(plan(paused))["leaving"], "nothing is promoted while paused"
+    made = plan(later)
+    assert made.status["stable"]["modelVersion"] == "churn-2"
+    assert candidate(plan(then(later, made)))["modelVersion"] == "churn-3"
+
+
+def test_a_rejected_version_never_becomes_the_stable_one_for_the_next() -> None:
+    repairing: dict[str, Any] = {"candidate": {"repairing": True}, "stable": {"unreadySince": LONG_AGO.isoformat()}}
+    resource = in_canary(1, step_since=None, status=CONDEMNED, **repairing)
+    before = observed(resource, pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)})
+    rejected = plan(before)
+    [told] = [one.message for one in rejected.events if one.reason == "RolledBack"]
+    assert "churn-2 is rejected and goes as pods of churn-1 come back." in told
+    made = plan(fixing(before, rejected))
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert candidate(made)["modelVersion"] == "churn-3"
+    assert not made.delete
+
+
+@pytest.mark.parametrize("place", ["finishing", "repairing"])
+@pytest.mark.parametrize("old", [False, True])  # given up by an operator that left that as it was
+def test_what_a_candidate_had_come_to_is_over_when_it_is_given_up(place: str, old: bool) -> None:
+    more = {place: True, "stepSpent": "1h", **({"leaving": True} if old else {})}
+    resource = wanting(steep(stable={"replicas": 1}, step_since=None), modelVersion="churn-1")
+    arm = resource.status.candidate
+    assert arm
+    status = resource.status.model_copy(update={"candidate": type(arm).model_validate({**arm.model_dump(), **more})})
+    before = observed(resource.model_copy(update={"status": status}), OLD, pods=both(3, 1))
+    given_up = before if old else then(before, plan(before))
+    again = replace(given_up, wanted=NEW, resource=wanting(given_up.resource, modelVersion="churn-2"))
+    made = plan(again)
+    assert not {place, "leaving", "stepSpent"} & {*candidate(made)}
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    [told] = [one.message for one in made.events if one.reason == "TakenBack"]
+    assert told.endswith("its step begins anew.")
+
+
+# Whether the stable version answers
+
+
+def flapping(up: int, down: int, minutes: int, *, ahead: int = 0) -> Sequence[Plan]:
+    """The plans of a rollout whose stable version, a pod, is ready and is not in turns of so many seconds."""
+    resource = in_canary(
+        replicas=1, stable={"replicas": 1}, candidate={"replicas": 1}, rollout={"steps": [{"weight": 50, "for": "9h"}]}
+    )
+    before, made = observed(resource, pods=both(1, 0)), []
+    for second in range(0, minutes * 60, 5):
+        begun = second - second % (up + down) + down
+        ready = pods(OLD_REVISION, 1, since=after(seconds=begun + ahead))
+        stable = ready if second >= begun else pods(OLD_REVISION, 1, ready=False)
+        before = replace(before, now=after(seconds=second), pods={**both(), OLD_REVISION: stable})
+        made.append(plan(before))
+        before = then(before, made[-1])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "ahead", "repaired"),
+    [
+        (50, 10, 0, False),  # under load
+        (650, 10, 1800, False),  # on a node whose clock is ahead
+        (5, 595, 0, False),
+        (5, 605, 0, True),
+    ],
+)
+def test_a_stable_version_that_answers_now_and_then_is_not_broken(
+    up: int, down: int, ahead: int, repaired: bool
+) -> None:
+    made = flapping(up, down, minutes=25, ahead=ahead)
+    assert any("repairing" in candidate(one) for one in made) is repaired
+    assert all(one.status["stable"]["modelVersion"] == "churn-1" for one in made) is not repaired
+    if ahead:
+        assert "unreadySince" not in made[150].status["stable"]
+
+
+def test_a_repair_does_not_end_in_a_moment_in_which_the_stable_version_does_not_answer() -> None:
+    clocks = {"unreadySince": LONG_AGO.isoformat(), "readySince": NOW.isoformat()}
+    resource = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True})
+    before = observed(resource, pods={**both(3), OLD_REVISION: DEAD}, now=after(seconds=20))
+    made = plan(before)
+    assert candidate(made)["repairing"]
+    assert plan(then(before, made, now=after(seconds=49))).status["stable"]["modelVersion"] == "churn-1"
+    assert plan(then(before, made, now=after(seconds=50))).status["stable"]["modelVersion"] == "churn-2"
+
+
+def test_a_stable_version_that_has_no_room_is_said_while_the_candidate_has_all_the_traffic() -> None:
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    before = observed(resource, pods={OLD_REVISION: [unscheduled()], NEW_REVISION: pods(NEW_REVISION, 1)})
+    made = plan(before)
+    assert stalled(plan(then(before, made, now=after(minutes=9)))) is None
+    late = plan(then(before, made, now=after(minutes=10)))
+    assert condition(late, "Stalled")["reason"] == "NoRoom"
+    assert "Insufficient cpu" in (stalled(late) or "")
+    assert "repairing" not in candidate(late)
+
+
+# A first version
+
+
+def test_a_first_version_is_stable_as_soon_as_its_pods_answer() -> None:
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": LONG_AGO.isoformat(), "replicas": 1}
+    before = observed(
+        a_deployment(status={"candidate": arm}), OLD, pods={OLD_REVISION: pods(OLD_REVISION, 1, since=NOW)}
+    )
+    assert plan(before).status["phase"] == "Stable"
+
+
+@pytest.mark.parametrize(("failures", "least"), [(1, 60), (50, 60)])
+def test_a_first_version_that_has_failed_is_stable_when_its_pods_have_answered_for_a_minute(
+    failures: int, least: int
+) -> None:
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": LONG_AGO.isoformat(), "replicas": 1}
+    pod: Pod = crashing(failures, ready=True, at=NOW)
+    before = observed(a_deployment(status={"candidate": arm}), OLD, pods={OLD_REVISION: [pod]})
+    made = plan(before)
+    assert made.again == timedelta(seconds=10)
+    for seconds, status in ((0, "False"), (least - 1, "False"), (least, "True")):
+        later = plans(then(before, made, now=after(seconds=seconds)))
+        assert condition(later, "Current")["status"] == status
+        assert condition(later, "Ready")["status"] == "True"
+
+
+def test_without_replicas_nothing_is_current() -> None:
+    resource = wanting(serving_old(replicas=0, stable={"replicas": 0}), modelVersion="churn-1")
+    made = plan(observed(resource, OLD, pods=both(0, 0)))
+    assert [condition(made, one)["reason"] for one in ("Current", "Ready")] == ["ScaledToZero"] * 2
+    assert condition(made, "Current")["status"] == "False"
+
+
+# What all the traffic comes through
+
+
+@pytest.mark.parametrize("place", [{}, {"finishing": True}, {"repairing": True}])
+def test_while_a_service_is_somebody_elses_no_step_ends_and_nothing_takes_over(place: Any) -> None:
+    stable = {"unreadySince": LONG_AGO.isoformat()} if "repairing" in place else {}
+    world = {**both(3), **({OLD_REVISION: DEAD} if stable else {})}
+    before = observed(in_canary(1, candidate=place, stable=stable), pods=world, taken=["churn"], now=after(seconds=30))
+    made = plans(before)
+    assert (made.status["phase"], condition(made, "Stalled")["reason"]) == ("Paused", "ServiceNameTaken")
+    late = then(before, made, now=after(hours=9))
+    assert plans(late).status["stable"]["modelVersion"] == "churn-1"
+    assert "stopped, since Service churn is somebody else's" in condition(made, "Ready")["message"]
+    free = plans(replace(late, taken=()), 0)
+    assert ("candidate" in free.status) is not bool(place)
+    if not place:
+        assert candidate(free)["stepSpent"] == "30s"
+
+
+def test_who_edits_the_serving_spec_of_a_version_that_goes_out_is_said_to_have_done_it() -> None:
+    resource = in_canary(serving={"timeout": "60s"})
+    [episode] = plan(observed(resource, pods=both(), editor="kubectl-edit")).status["history"]
+    assert (episode["by"], episode["reason"]) == (
+        "kubectl-edit",
+        "churn-2 is given up: churn-2 is wanted with other spec.serving.",
+    )
+
+
+def test_what_is_found_to_serve_is_not_said_to_be_the_first_version() -> None:
+    bare = a_deployment("churn-1", replicas=3)
+    owned = workloads(serving_old())
+    made = plan(observed(bare, OLD, pods=both(0), workloads=owned))
+    [told] = [one.message for one in made.events if one.reason == "Serving"]
+    assert told == "churn-1 is the stable version."

@@ -273,7 +273,28 @@ def test_a_published_model_becomes_a_version_before_the_run_counts_as_succeeded(
             "Failed",
             "The store is full",
         ),
+        (
+            ("Failed", "DeadlineExceeded"),
+            {"publish": exited(137, '{"reason": "StoreFull", "message": "The store is full."}')},
+            "Failed",
+            "stopped. Before: The store is full. (StoreFull).",
+        ),
         (("Complete", ""), {}, "Failed", "pod that could report"),
+        (
+            ("Complete", ""),
+            {"publish": exited(0)},
+            "Failed",
+            "publish' of pod churn-1-x left no report. What it has published, if anything, is in the store; run it",
+        ),
+        (
+            ("Complete", ""),
+            {"publish": exited(0, '{"uri": "pvc://models/x", "digest": "x", "format": "skops"}')},
+            "Failed",
+            (
+                "left a report that cannot be read (digest: String should match pattern '^sha256:[0-9a-f]{64}$'; "
+                "sizeBytes: Field required). What it has"
+            ),
+        ),
     ],
 )
 def test_a_run_that_gives_no_model_says_why(condition: Any, containers: Any, phase: str, said: str) -> None:

@@ -899,6 +899,72 @@ async def test_a_model_that_was_published_before_the_deadline_counts() -> None:
     assert cluster.manifest["status"]["phase"] == "Succeeded"
 
 
+@pytest.mark.parametrize("suspended", [True, False])
+async def test_a_job_that_another_cluster_runs_is_told_from_the_beginning_and_needs_somebody(suspended: bool) -> None:
+    """MultiKueue: of what runs elsewhere only the Job's status comes back, and never a report."""
+    cluster = Cluster()
+    await cluster.settle()
+    job = cluster.job("churn-1")
+    job["spec"] = {**job["spec"], "managedBy": "kubernetes.io/job-controller"}
+    assert stalled(await cluster.turn()) is None
+    job["spec"] = {**job["spec"], "managedBy": "kueue.x-k8s.io/multikueue", "suspend": suspended}
+    cluster.now = after(minutes=20)
+    plan = await cluster.turn()
+    for words in ("is run by kueue.x-k8s.io/multikueue", "becomes no version", "kueue.x-k8s.io/queue-name"):
+        assert words in (stalled(plan) or "")
+    assert (cluster.asked, plan.again) == (0, None)
+    cluster.pod("churn-1", {"train": {"running": {}}})
+    assert suspended or stalled(await cluster.turn()) is None, "who manages it may have its pods here"
+    del cluster.objects[names.PODS, "churn-1-x"]
+    cluster.has("churn-1", "Complete")
+    await cluster.settle()
+    assert cluster.manifest["status"]["phase"] == "Failed"
+    message = cluster.runs[0]["message"]
+    assert "completed where kueue.x-k8s.io/multikueue (spec.managedBy of its Job) had it run" in message
+    assert "run it again" not in message
+
+
+async def test_a_model_that_does_not_get_into_its_store_is_told_while_it_is_tried_again() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod("churn-1", {"train": exited(0), "publish": {"running": {"startedAt": NOW.isoformat()}}})
+    where = "`kubectl logs churn-1-x -n shop -c publish` says why"
+    for minutes, reconciling, needs_somebody in ((0, False, False), (3, True, False), (10, False, True)):
+        cluster.now = after(minutes=minutes)
+        plan = await cluster.turn()
+        assert plan.status["phase"] == "Running"
+        assert (where in (said(plan, "Reconciling") or "")) == reconciling
+        assert (where in (stalled(plan) or "")) == needs_somebody
+        assert plan.again == {0: timedelta(minutes=3), 3: timedelta(minutes=7), 10: None}[minutes]
+    cluster.now = after(minutes=30)
+    assert (await cluster.turn()).status == plan.status
+    cluster.has("churn-1", "Failed", "DeadlineExceeded")
+    del cluster.objects[names.PODS, "churn-1-x"]
+    await cluster.settle()
+    assert where in cluster.runs[0]["message"]
+
+
+async def test_a_pod_that_its_own_deadline_ends_is_not_said_to_be_lost_to_its_node() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    why = {"reason": "DeadlineExceeded", "message": "Pod was active on the node longer than the specified deadline"}
+    cluster.pod("churn-1", {"train": exited(137)}, phase="Failed", **why)
+    plan = await cluster.turn()
+    sentence = "pod churn-1-x ran longer than activeDeadlineSeconds in spec.train.pod allows."
+    assert sentence in run_of(plan)["message"]
+    assert "node" not in run_of(plan)["message"]
+    cluster.has("churn-1", "Failed", "BackoffLimitExceeded")
+    await cluster.settle()
+    assert cluster.runs[0]["message"].startswith(f"Run churn-1: {sentence}")
+
+
+async def test_of_a_run_whose_job_cannot_be_made_it_is_not_said_that_it_is_under_way() -> None:
+    plan = await Cluster().turn()
+    assert not plan.record, "read only where the Job cannot be made"
+    [ready] = [one["message"] for one in plan.status["conditions"] if one["type"] == "Ready"]
+    assert ready == "Run churn-1 has no Job yet (Created)."
+
+
 async def test_a_job_that_a_queue_holds_back_is_queued() -> None:
     cluster = Cluster(train={"command": ["x"], "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "night"}}})
     await cluster.settle()

@@ -178,6 +178,11 @@ class Pod:
         """Whether a container that has failed does not run: most likely the kubelet waits before it starts it again."""
         return any(container.down and container.failures for container in self.containers)
 
+    @property
+    def ended_by_own_deadline(self) -> bool:
+        """Whether it has run for longer than its own spec allows: no node's doing, although the node ends it."""
+        return self.phase == "Failed" and self.why[0] == "DeadlineExceeded"
+
     def ended(self, container: str) -> Termination | None:
         """How a container ended, last time when it runs again."""
         return next((one.ended for one in self.containers if one.name == container), None)
@@ -215,6 +220,8 @@ class Pod:
         """What it died of, or the container of it that ended last otherwise than well, in a sentence without its full
         stop.
         """
+        if self.ended_by_own_deadline:
+            return f"Pod {self.name} ran longer than activeDeadlineSeconds of its spec allows"
         if self.phase == "Failed" and any(self.why):
             return f"Pod {self.name} was refused or ended by its node ({self.why[0]}): {self.why[1].strip(' .')}"
         ended = [(one, one.ended) for one in self.containers if one.ended and one.failed]

@@ -2,7 +2,8 @@
 
 import os
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +25,7 @@ from upright.api.artifact import (
     digest,
 )
 from upright.runtime import model_file, signature, store
+from upright.runtime.again import until_done
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
 from upright.runtime.folder import entry_of
@@ -38,8 +40,10 @@ _ENVIRONMENT = ("bentoml", "joblib", "numpy", "pandas", "scikit-learn", "scipy",
 """Packages whose versions decide whether a model loads and what it answers."""
 
 
-def publish(environment: Mapping[str, str]) -> PublishReport:
-    """Check the output, infer what is missing, store the artifact. Raises RefusedError or FailedError."""
+def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time.sleep) -> PublishReport:
+    """Check the output, infer what is missing, store the artifact. A store that fails is tried again, for as long as
+    the run may take: `wait` lets so many seconds go by in between. Raises RefusedError or FailedError.
+    """
     os.umask(0o002)  # the store's claim is shared through its group
     run, limits = run_of(environment), limits_of(environment)
     inputs = _inputs(run, environment)
@@ -58,7 +62,8 @@ def publish(environment: Mapping[str, str]) -> PublishReport:
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
         environment=tuple(f"{name}=={metadata.version(name)}" for name in _ENVIRONMENT),
     )
-    stored = _store(folder_of(environment, "UPRIGHT_STORE"), run, manifest, contents)
+    folder = folder_of(environment, "UPRIGHT_STORE")
+    stored = until_done(lambda: _store(folder, run, manifest, contents), wait)
     return PublishReport(
         uri=f"{run.store.rstrip('/')}/{artifact_path(run.model, stored.digest)}",
         digest=stored.digest,

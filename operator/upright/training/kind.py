@@ -31,7 +31,11 @@ class TrainingJobs:
         self._contents = Contents()
         self._warnings = Warnings()
         self.watches: Sequence[Watch] = (
-            Watch(names.JOBS, _training_job, ("spec.suspend", "spec.template.metadata.annotations", "status")),
+            Watch(
+                names.JOBS,
+                _training_job,
+                ("spec.suspend", "spec.managedBy", "spec.template.metadata.annotations", "status"),
+            ),
             Watch(names.PODS, _training_job, FIELDS),
             Watch(names.MODEL_VERSIONS, _training_job, reads=offered),
             Watch(names.CONFIG_MAPS, self._users("configmap"), metadata=True),

@@ -14,14 +14,17 @@ from upright.conditions import Finding
 from upright.contract import Manifest
 from upright.locations import is_counted
 from upright.pods.reading import Pod, Termination
-from upright.training.waiting import STRANGE
+from upright.training.waiting import STRANGE, managed_by
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label by which Kueue knows the queue of a Job."""
 _UNREPORTED = "What it has published, if anything, is in the store; run it again to have it reported."
+_HERE = f"Have it run in this cluster, by another queue (label {QUEUE} in spec.train.metadata) or by none"
 _ROOM = "exceeded quota"
 _PATIENCE = timedelta(minutes=10)
 """What keeps an image away for longer than this needs somebody, whatever it is."""
+_PUBLISHES = timedelta(minutes=3)
+"""Within this time a model is checked and stored, unless the store is slow or out of order."""
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """What the kubelet says of a container whose program could not be started."""
 _OUTAGES = ("Internal error occurred", "failed calling webhook", "etcdserver: ", "did not complete within", "unable to")
@@ -77,7 +80,11 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | Non
         return _report(run, produced)
     if end := _end(run, job, pods):
         return end if has_ended(job) else _once_its_pods_have_ended(run, end, pods, now)
-    if job.get("spec", {}).get("suspend"):
+    suspended = job.get("spec", {}).get("suspend")
+    if (by := managed_by(job)) and not pods:
+        elsewhere = _elsewhere(run, job, by)
+        return Held(elsewhere) if suspended else Working(elsewhere, elsewhere.message)
+    if suspended:
         return Held(_held(run, job))
     losses = _losses(pods)
     if hindrance := _hindrance(run, pods, told, now):
@@ -149,6 +156,11 @@ def _end(run: Run, job: Manifest, pods: Sequence[Pod]) -> Ended | None:
     if failed := conditions.get("Failed") or conditions.get("FailureTarget"):
         return _failed(run, failed, pods)
     if is_decided(job):
+        if by := managed_by(job):
+            there = (
+                f"Run {run.name} completed where {by} (spec.managedBy of its Job) had it run, and no pod is here that"
+            )
+            return Ended("Failed", f"{there} could report a version: it would be the same another time. {_HERE}.")
         gone = f"Run {run.name} completed, but the pod that could report the version is gone."
         return Ended("Failed", f"{gone} {_UNREPORTED}")
     return None
@@ -170,10 +182,23 @@ def _once_its_pods_have_ended(run: Run, end: Ended, pods: Sequence[Pod], now: da
 
 def _report(run: Run, pod: Pod) -> Outcome:
     ended = pod.ended("publish")
+    message = ended.message if ended else ""
     try:
-        return Produced(read_report(ended.message if ended else ""), pod)
-    except ValueError as error:
-        return Ended("Failed", f"Run {run.name} published, but its report cannot be read: {error}")
+        return Produced(read_report(message), pod)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors(include_url=False))
+        what = f"left a report that cannot be read ({'; '.join(wrong)})" if message else "left no report"
+        return Ended("Failed", f"Run {run.name}: container 'publish' of pod {pod.name} {what}. {_UNREPORTED}")
+
+
+def _elsewhere(run: Run, job: Manifest, by: str) -> Finding:
+    """No pod of it is here: from another cluster nothing of what `publish` reports comes back."""
+    give_up = f"kubectl delete job {run.name} -n {job['metadata']['namespace']}"
+    return Finding(
+        "ManagedElsewhere",
+        f"Run {run.name}: its Job is run by {by} (spec.managedBy), and has no pod in this cluster. What is trained in "
+        f"another cluster cannot be reported here, and becomes no version. {_HERE}; to give this run up: {give_up}.",
+    )
 
 
 def _held(run: Run, job: Manifest) -> Finding:
@@ -195,10 +220,28 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
         remedy = f"A run keeps the spec that it began with; to give it up after a correction: {give_up}."
         lasts = not pod.unscheduled and now - pod.changed >= _PATIENCE
         return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}. {remedy}", passing=pod.waits and not lasts)
+    if (since := publishing_since(pods)) and now - since >= _PUBLISHES:
+        said = (
+            f"has trained its model, which is not in the store yet. Since {since:%Y-%m-%d %H:%M:%S} UTC container "
+            "'publish' has been at it, and tries again until spec.deadline where the store fails"
+        )
+        logs = f"kubectl logs {pod.name} -n {pod.namespace} -c publish"
+        remedy = f"`{logs}` says why; it goes on by itself once that is mended, and to give it up: {give_up}."
+        return Finding("RunHindered", f"Run {run.name} {said}. {remedy}", passing=now - since < _PATIENCE)
     if told:
         remedy = f"It goes on by itself once that is mended; to give it up: {give_up}."
         return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}. {remedy}", passing=True)
     return None
+
+
+def publishing_since(pods: Sequence[Pod]) -> datetime | None:
+    """Since when the newest pod has been publishing; None when it is not. `pods`: newest first."""
+    return next((one.started for pod in pods[:1] for one in pod.containers if one.name == "publish"), None)
+
+
+def publishing_worth_a_word(since: datetime, now: datetime) -> Iterable[timedelta]:
+    """When there will be something new to say of one that has been publishing since then."""
+    return (since + wait - now for wait in (_PUBLISHES, _PATIENCE) if since + wait > now)
 
 
 def _is_overdue(pod: Pod, now: datetime) -> bool:
@@ -237,12 +280,13 @@ def _losses(pods: Sequence[Pod]) -> tuple[str, ...]:
 
 
 def _is_lost(pod: Pod) -> bool:
-    return pod.phase == "Failed" and bool(pod.why[0])
+    return pod.phase == "Failed" and bool(pod.why[0]) and not pod.ended_by_own_deadline
 
 
 def _failed(run: Run, condition: Manifest, pods: Sequence[Pod]) -> Ended:
     if condition.get("reason") == "DeadlineExceeded":
-        before = f" Before: {run.message}" if run.message else ""
+        left = next((f"{refusal}." for pod in pods[:1] if (refusal := _refusal(pod.ended("publish")))), run.message)
+        before = f" Before: {left}" if left else ""
         return Ended("Failed", f"Run {run.name} took longer than spec.deadline allows and was stopped.{before}")
     if cause := next(filter(None, map(_cause, pods)), None):
         return Ended(cause[0], f"Run {run.name}: {cause[1]}")
@@ -268,12 +312,16 @@ def _attempts(pods: Sequence[Pod]) -> str:
 
 def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
     """How a pod has failed: the phase that this means for a run, and a sentence. None when it was not its own doing."""
+    if pod.ended_by_own_deadline:
+        remedy = "Raise it, or leave it to spec.deadline, which is of the run as a whole"
+        return "Failed", f"pod {pod.name} ran longer than activeDeadlineSeconds in spec.train.pod allows. {remedy}."
     for container in () if _is_lost(pod) else pod.containers:
         ended = container.ended
         if ended is None or ended.exit_code == 0:
             continue
         if container.name in {"data", "publish"}:
-            return "Refused" if ended.exit_code == REFUSED else "Failed", f"{_refusal(container.name, ended)}."
+            how = f"container {container.name!r} exited with {ended.exit_code} ({ended.reason or 'no reason'})"
+            return "Refused" if ended.exit_code == REFUSED else "Failed", f"{_refusal(ended) or how}."
         what = "the training program" if container.name == "train" else f"container {container.name!r}"
         said = ended.last_words
         if ended.reason in _NEVER_RAN:
@@ -285,9 +333,10 @@ def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
     return None
 
 
-def _refusal(container: str, ended: Termination) -> str:
+def _refusal(ended: Termination | None) -> str:
+    """What a container of ours has left, in a sentence without its full stop; empty when it has not."""
     try:
-        refusal = Refusal.model_validate_json(ended.message)
+        refusal = Refusal.model_validate_json(ended.message if ended else "")
     except ValidationError:
-        return f"container {container!r} exited with {ended.exit_code} ({ended.reason or 'no reason'})"
+        return ""
     return f"{refusal.message} ({refusal.reason})"

@@ -23,6 +23,8 @@ from upright.training.outcome import (
     is_decided,
     outcome,
     published,
+    publishing_since,
+    publishing_worth_a_word,
     read_by,
 )
 from upright.training.parameters import InvalidParametersError, as_environment
@@ -102,6 +104,8 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             for at, why in failed_attempts(pods):
                 if observed.now - at < NEWS:
                     draft.events.append(Event("Warning", "AttemptFailed", "Run", f"Run {run.name}: {why}", at))
+            if since := publishing_since(pods):
+                draft.again += publishing_worth_a_word(since, observed.now)
             overdue = (pod.gone_by + STRANGE - observed.now for pod in pods if pod.gone_by)
             draft.again += [left for left in overdue if left > timedelta(0)]
             return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})
@@ -302,7 +306,8 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     elif draft.answer:
         finding = _answered(observed, draft.answer)
     elif active:
-        said = latest.message or f"Run {latest.name} is under way ({latest.trigger})."
+        begun = "has no Job yet" if draft.starting else "is under way"  # read only where the Job cannot be made
+        said = latest.message or f"Run {latest.name} {begun} ({latest.trigger})."
         finding = Finding(latest.phase, f"{said}{_next(observed, runs)}")
     else:
         finding = Finding(latest.phase, latest.message)

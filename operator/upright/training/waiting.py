@@ -11,6 +11,7 @@ from upright.pods.reading import Pod
 
 STRANGE = timedelta(minutes=1)
 """What has not happened for so long is worth a word, also when nobody tells why."""
+_OWN = "kubernetes.io/job-controller"
 _REFUSED = timedelta(seconds=10)
 """A Job that has had no pod for so long may be refused one."""
 _PAUSE, _SHARE = timedelta(seconds=10), 20
@@ -41,7 +42,7 @@ class Wait:
 def wait_of(job: Manifest, pods: Sequence[Pod]) -> Wait | None:
     """What the run of a Job waits for: its first pod, or that the newest begins. `pods`: newest first."""
     if not pods:
-        if job.get("spec", {}).get("suspend"):
+        if job.get("spec", {}).get("suspend") or managed_by(job):
             return None
         begun = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
         return Wait(str(job["metadata"]["uid"]), datetime.fromisoformat(begun), _REFUSED, _refusal)
@@ -49,6 +50,12 @@ def wait_of(job: Manifest, pods: Sequence[Pod]) -> Wait | None:
     if newest.phase == "Pending" and not newest.going and not newest.hindrance and newest.begun is None:
         return Wait(newest.uid, newest.created, STRANGE, _hitch)
     return None
+
+
+def managed_by(job: Manifest) -> str:
+    """Who runs a Job in the place of this cluster's own controller, perhaps in another cluster; empty when nobody."""
+    by = str(job.get("spec", {}).get("managedBy") or _OWN)
+    return "" if by == _OWN else by
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from upright.api.artifact import Inputs, Refusal, read_report
 
+PROGRAM = "from upright.runtime.main import main; main()"
 PLANS = ["prepaid", "basic", "premium"]
 
 
@@ -72,9 +75,8 @@ class Pod:
 
     def execute(self, command: str) -> tuple[int, dict[str, Any]]:
         """Run a command as a container does: its exit status and termination message."""
-        program = "from upright.runtime.main import main; main()"
         done = subprocess.run(
-            [sys.executable, "-c", program, command],
+            [sys.executable, "-c", PROGRAM, command],
             env=self.variables,
             capture_output=True,
             text=True,
@@ -84,6 +86,22 @@ class Pod:
         assert "Traceback" not in done.stderr, done.stderr
         log = self.root / "termination-log"
         return done.returncode, told(log.read_text()) if log.exists() else {}
+
+    @contextmanager
+    def running(self, command: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
+        """A command as a container runs it, with what it prints to read; ended in the end."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, command],
+            **{"env": self.variables, **how},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def trained(self, model: Any, **files: str) -> "Pod":
         """The training program has written a model and further files, by name with _ for the dot."""

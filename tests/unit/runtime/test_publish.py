@@ -12,10 +12,10 @@ import joblib
 import pytest
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv
+from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv, told
 from upright.api.artifact import PublishReport
 from upright.runtime import store
-from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.outcome import RefusedError
 from upright.runtime.publish import publish
 
 
@@ -303,28 +303,66 @@ def test_a_pod_with_too_many_containers_is_told_so(pod: Pod) -> None:
     assert message["message"].startswith("The artifact is in the store")
 
 
-def test_a_full_store_is_said_and_left_clean_and_may_have_room_later(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def failing(monkeypatch: pytest.MonkeyPatch, function: str, error: OSError) -> None:
+    def fails(*_: object) -> None:
+        raise error
 
+    monkeypatch.setattr(os, function, fails)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "StoreFull", "pvc://models has no room for the artifact of"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "StoreFull", "pvc://models has no room for the artifact of"),
+        (OSError(errno.EROFS, "Read-only file system"), "StoreNotWritable", "pvc://models cannot be written to (Read"),
+        (OSError(errno.ESTALE, "Stale file handle"), "StoreFailed", "pvc://models failed: [Errno 116] Stale"),
+        (OSError(errno.EIO, "Input/output error"), "StoreFailed", "pvc://models failed: [Errno 5] Input/output"),
+    ],
+)
+def test_a_store_that_fails_is_said_and_left_clean_and_tried_again_until_it_works(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, error: OSError, reason: str, sentence: str
+) -> None:
+    """Its model is all that a training of hours has left, and is gone with the pod."""
     pod.trained(a_matrix_model())
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setenv("UPRIGHT_TERMINATION_LOG", pod.variables["UPRIGHT_TERMINATION_LOG"])
+    pauses: list[float] = []
 
-    with pytest.raises(FailedError, match="pvc://models has no room") as raised:
-        publish(pod.variables)
-    assert raised.value.refusal.reason == "StoreFull"
-    assert not list(pod.store.glob("*/*"))
+    def wait(seconds: float) -> None:
+        left = told((pod.root / "termination-log").read_text())  # whatever ends the container now: that stays
+        assert left["reason"] == reason
+        assert sentence in left["message"]
+        assert not list(pod.store.glob("*/*"))
+        pauses.append(seconds)
+        if len(pauses) == 10:
+            monkeypatch.undo()
 
-    monkeypatch.undo()
-    published(pod)
+    failing(monkeypatch, "fsync", error)
+    report = publish(pod.variables, wait)
+
+    assert pauses == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert (pod.store / report.uri.removeprefix("pvc://models/") / "manifest.json").exists()
 
 
-def test_a_store_that_is_not_there_is_said(pod: Pod) -> None:
-    pod.store.rmdir()
+def test_one_failing_write_costs_no_training(pod: Pod) -> None:
+    """As the container does it: it says what it waits for, and ends well."""
+    pod.trained(a_matrix_model()).store.rmdir()
+    with pod.running("publish") as process:
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(2)]
+        pod.store.mkdir()
+        assert process.wait(60) == 0
+    assert said[0].startswith("StoreNotWritable: The store pvc://models cannot be written to")
+    assert said[1] == "trying again in 2 s, and so on until the run's deadline\n"
+    assert told((pod.root / "termination-log").read_text())["uri"].startswith("pvc://models/churn/sha256-")
 
-    with pytest.raises(FailedError, match="cannot be written to") as raised:
-        publish(pod.trained(a_matrix_model()).variables)
-    assert raised.value.refusal.reason == "StoreNotWritable"
+
+def test_a_store_that_refuses_for_good_is_not_asked_again(pod: Pod) -> None:
+    _, artifact = published(pod.trained(a_matrix_model()))
+    (artifact / "model.skops").chmod(0o644)
+    (artifact / "model.skops").write_bytes(b"changed by hand")
+    with pytest.raises(RefusedError, match="already, but damaged"):
+        publish(pod.variables, lambda _: pytest.fail("it waits"))
 
 
 def test_what_a_killed_publish_left_is_removed_after_a_day(pod: Pod) -> None:

@@ -37,7 +37,7 @@ def deployment(name: str, **spec: Any) -> Object:
 def crowd() -> list[Object]:
     """With the iris example (one of each kind, trained and serving), twenty of each kind, in all sorts of states."""
     lacking = {"code": {"uri": "configmap://not-there"}}
-    wrong = {"parameters": {"not-a-name": 1}}
+    wrong = {"parameters": {"rate": 1, "RATE": 2}}
     failing = {"train": {"command": ["python", "-c", "raise SystemExit(3)"]}, "retries": 0}
     return [
         training_job("lacking", **lacking),

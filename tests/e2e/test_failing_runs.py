@@ -94,7 +94,7 @@ def place(cluster: Cluster, installed: Images) -> Iterator[Workspace]:
                     a_training_job("never-ends", "import time; time.sleep(3600)", deadline="5s"),
                     a_training_job("writes-nothing", "pass"),
                     a_training_job("writes-garbage", WRITES_GARBAGE),
-                    a_training_job("writes-too-much", WRITES_TOO_MUCH, output={"store": "pvc://small"}),
+                    a_training_job("writes-too-much", WRITES_TOO_MUCH, output={"store": "pvc://small"}, deadline="1m"),
                     a_training_job("no-image", train={"image": "registry.invalid/NONE:1"}),
                     a_training_job("no-claim", output={"store": "pvc://later"}),
                     a_training_job("no-data", data=[{"name": "train", "uri": "configmap://later"}]),

@@ -8,7 +8,7 @@ from typing import Literal
 from upright.api.deployment import Analysis, Arm, Deployment, Episode, Rejection
 from upright.conditions import Finding, cut
 from upright.contract import Count, Event
-from upright.rollout.strategies import Shape
+from upright.rollout.decision import Shape
 
 _MOST = 20
 """Rejections and episodes that a status keeps."""

@@ -14,7 +14,7 @@ from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, told
 from upright.contract import Plan
 from upright.rollout import status as statuses
-from upright.rollout import strategies
+from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.objects import is_lost, objects
@@ -22,6 +22,7 @@ from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
+from upright.rollout.strategies import STRATEGIES
 from upright.rollout.telling import asked, news, where_to_look
 from upright.rollout.verdict import analyse
 
@@ -271,29 +272,29 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     if candidate.own_failures and (own := statuses.arm_facts(observed, candidate)):
         candidate = candidate.model_copy(update={"own_failures": min(candidate.own_failures, own.failures) or None})
     facts = _facts(observed, draft, candidate)
-    match strategies.strategy_of(spec.rollout.strategy).decide(facts):
-        case strategies.Stay(arm, message, again, held, unmeasured, unseen):
+    match STRATEGIES[spec.rollout.strategy].decide(facts):
+        case Stay(arm, message, again, held, unmeasured, unseen):
             settling = facts.candidate.ready > facts.candidate.steady(observed.now)
             draft.candidate, draft.progress = arm, message
             recovering = arm.unready_since or (draft.stable and draft.stable.unready_since)
             draft.again = min(again, STEADY if settling else LASTING if recovering else again)
             draft.held = _held_before(observed) if unseen and not draft.obstacle else held
             draft.unmeasured, draft.unseen = unmeasured, unseen
-        case strategies.Advance(arm, message):
+        case Advance(arm, message):
             draft.candidate, draft.progress = arm, message
             draft.again = timedelta(0)  # the status is recorded, and what follows from it is decided next
             if not (arm.finishing and facts.candidate.ready >= spec.replicas):  # that it takes over is told at once
                 draft.say("Normal", "StepReached", f"{arm.model_version}: {message}")
-        case strategies.Promote():
+        case Promote():
             draft.promote(candidate)
-        case strategies.Reject(metric, message):
+        case Reject(metric, message):
             pods = object_name(observed.resource.metadata.name, candidate.revision)
             seen = observed.reading.arms.get("canary")
             failing = seen.failing if seen else ""
             blamed = [where_to_look(one, pods, failing) for one in spec.monitoring.metrics if one.name == metric]
             said = " ".join((message, *blamed))
             draft.reject(candidate, metric, said, leaving=is_needed(facts, bad=True))
-        case strategies.Left():
+        case Left():
             draft.candidate = None
 
 
@@ -308,9 +309,9 @@ def _shape(observed: Observed, draft: Draft) -> None:
     spec = observed.resource.spec
     if draft.candidate:
         facts = _facts(observed, draft, draft.candidate)
-        draft.shape = strategies.strategy_of(spec.rollout.strategy).shape(facts)
+        draft.shape = STRATEGIES[spec.rollout.strategy].shape(facts)
     else:
-        draft.shape = strategies.Shape(spec.replicas if draft.stable else 0, 0)
+        draft.shape = Shape(spec.replicas if draft.stable else 0, 0)
         if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
             draft.stable = _watched(stable, observed.now)
             if draft.stable.unready_since and stable.ready:

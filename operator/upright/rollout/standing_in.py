@@ -7,8 +7,8 @@ is in nobody's way: the next version goes out beside whatever answers.
 from datetime import timedelta
 
 from upright.conditions import Finding
+from upright.rollout.decision import Decision, Left, Stay
 from upright.rollout.facts import Facts, some_pods
-from upright.rollout.strategies import Decision, Left, Stay
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""

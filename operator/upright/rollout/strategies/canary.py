@@ -10,12 +10,12 @@ from upright.api.common import format_duration
 from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
 from upright.rollout.blindness import unmeasured, was_unmeasured
+from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, begun, some_pods
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
 from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for
-from upright.rollout.strategies import Advance, Decision, Promote, Reject, Shape, Stay
 
 _UNWATCHED = timedelta(minutes=2)
 """For longer than this between the last look that is recorded and the first one of this process, or the first one after

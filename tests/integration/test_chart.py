@@ -76,14 +76,14 @@ def a_version(name: str) -> dict[str, Any]:
 
 
 def in_use(control_plane: Cluster, namespace: str) -> None:
-    """The Deployment churn serves churn-1 and brings out churn-2; nobody has to do with churn-3."""
-    versions = [a_version(f"churn-{number}") for number in (1, 2, 3)]
+    """Of the Deployment churn churn-1 is stable, churn-2 the candidate, and churn-4 stands in; churn-3 is nothing."""
+    versions = [a_version(f"churn-{number}") for number in (1, 2, 3, 4)]
     deployment = an_object("Deployment", "churn", {"modelVersion": "churn-2"})
     for manifest in (*versions, deployment):
         control_plane.kubectl("create", f"--namespace={namespace}", "--filename=-", input=json.dumps(manifest))
     arms = {
         place: {"modelVersion": version, "revision": "a", "since": "2026-11-22T12:00:00Z"}
-        for place, version in (("stable", "churn-1"), ("candidate", "churn-2"))
+        for place, version in (("stable", "churn-1"), ("candidate", "churn-2"), ("standIn", "churn-4"))
     }
     patch = json.dumps({"status": arms})
     control_plane.kubectl(
@@ -116,6 +116,8 @@ def test_a_version_that_serves_is_not_deleted_before_somebody_else_does(policy: 
     assert "ModelVersion churn-1 is in use: it is the stable version of Deployment churn." in said
     assert f"kubectl delete mdep churn -n {namespace}" in said
     assert "it is the candidate of Deployment churn" in delete_version(policy, namespace, "churn-2")
+    stands_in = delete_version(policy, namespace, "churn-4")
+    assert "it is the version that stands in for the stable one of Deployment churn" in stands_in
     assert not delete_version(policy, namespace, "churn-3"), "nobody serves it"
     policy.kubectl("delete", "mdep", "churn", f"--namespace={namespace}")
     until(lambda: not delete_version(policy, namespace, "churn-1"), "the API server's own watch has told it")

@@ -267,8 +267,8 @@ class Arm(Resource):
     )
     down_since: datetime | None = Field(
         None,
-        description="Stable only: since when none of its pods has answered, if one did for a moment after "
-        "unreadySince.",
+        description="Since when none of its pods has answered: of the stable version, if one did for a moment after "
+        "unreadySince; of a candidate that is leaving.",
     )
     lacking_since: datetime | None = Field(
         None, description="Candidate only: since when the cluster has not made or started all its pods."
@@ -286,11 +286,13 @@ class Arm(Resource):
     repairing: bool | None = Field(
         None, description="Candidate only: it gets all pods because the stable version serves nothing."
     )
-    beside: str | None = Field(
-        None,
-        description="Candidate only: the revision of one that was given up before it, whose pods answer until half of "
-        "those that are wanted do without them.",
-    )
+
+
+class StandIn(Resource):
+    """A version that was given up, and answers until half of the pods that are wanted do without it."""
+
+    model_version: str = Field(description="The ModelVersion.")
+    revision: str = Field(description="The revision.")
 
 
 class MetricEvidence(Resource):
@@ -360,6 +362,9 @@ class DeploymentStatus(Resource):
     )
     stable: Arm | None = Field(None, description="The version in production.")
     candidate: Arm | None = Field(None, description="The version that is going out.")
+    stand_in: StandIn | None = Field(
+        None, description="One that was given up before the candidate, and answers beside it for want of others."
+    )
     analysis: Analysis | None = Field(None, description="The comparison of the two, or the last one made.")
     rejected: list[Rejection] = Field([], max_length=20, description="Newest first.")
     history: list[Episode] = Field([], max_length=20, description="Newest first.")

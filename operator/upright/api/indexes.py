@@ -23,14 +23,18 @@ def versions_named(deployment: Manifest) -> Iterable[str]:
     return dict.fromkeys((*_text(_object(deployment, "spec").get("modelVersion")), *versions_met(deployment)))
 
 
+PLACES = ("stable", "candidate", "standIn")
+"""Where a Deployment's status names a version that may have traffic."""
+
+
 def versions_met(deployment: Manifest) -> Iterable[str]:
     """Every version that a Deployment serves, brings out or has given up, each once."""
-    places = [place_of(deployment, "stable"), place_of(deployment, "candidate"), *rejections_of(deployment)]
+    places = [*(place_of(deployment, place) for place in PLACES), *rejections_of(deployment)]
     return dict.fromkeys(name for place in places for name in _text(place.get("modelVersion")))
 
 
 def place_of(deployment: Manifest, place: str) -> Mapping[str, Any]:
-    """What a Deployment's status says of its stable version, or of its candidate; nothing when there is none."""
+    """What a Deployment's status says of the version in a place; nothing when there is none."""
     return _object(deployment, "status", place)
 
 

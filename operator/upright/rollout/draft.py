@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from upright.api.deployment import Analysis, Arm, Deployment, Episode, Rejection
+from upright.api.deployment import Analysis, Arm, Deployment, Episode, Rejection, StandIn
 from upright.conditions import Finding, cut
 from upright.contract import Count, Event
 from upright.rollout.decision import Shape
@@ -26,6 +26,7 @@ class Draft:
     now: datetime
     stable: Arm | None
     candidate: Arm | None
+    stand_in: StandIn | None
     analysis: Analysis | None
     rejected: list[Rejection]
     remembered: Sequence[Rejection]
@@ -104,8 +105,9 @@ class Draft:
 
     def take_back(self, candidate: Arm) -> None:
         """A candidate that is leaving is wanted again: its step, of which the evidence is gone, begins anew."""
-        gone = ("leaving", "unready_since", "step_spent", "finishing", "repairing")
-        self.candidate = candidate.model_copy(update=dict.fromkeys(gone))
+        gone = ("leaving", "unready_since", "down_since", "step_spent", "finishing", "repairing")
+        anew = {"since": self.now} if self.is_retried(candidate) else {}  # what it failed of before does not count
+        self.candidate, self.analysis = candidate.model_copy(update={**dict.fromkeys(gone), **anew}), None
         self.say("Normal", "TakenBack", f"{candidate.model_version} is wanted again, and its step begins anew.")
 
     def was_rejected(self, candidate: Arm) -> bool:
@@ -113,6 +115,10 @@ class Draft:
         ended = next((one.outcome for one in self.history if one.revision == candidate.revision), "")
         counts = any(one.revision == candidate.revision for one in self.counting())
         return bool(candidate.leaving) and (ended == "RolledBack" or counts)
+
+    def is_retried(self, candidate: Arm) -> bool:
+        """Whether somebody wants one that was rejected tried again."""
+        return any(one.revision == candidate.revision and one.retried for one in self.rejected)
 
     def labels(self) -> dict[str, str]:
         """The labels of this Deployment's metrics."""

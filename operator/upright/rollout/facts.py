@@ -45,6 +45,13 @@ class ArmFacts:
         """How many pods answer."""
         return sum(pod.ready for pod in self.pods)
 
+    def relied_upon(self, now: datetime) -> int:
+        """How many pods of the stable version answer for more than a moment: after a time in which none did, and where
+        containers have failed, for a minute already.
+        """
+        fell = self.arm.unready_since is not None
+        return sum(pod.ready and (self.lasts(pod, now) or not (fell or pod.failures)) for pod in self.pods)
+
     def steady(self, now: datetime, least: timedelta = STEADY) -> int:
         """How many pods have answered for so long without interruption; by default, for as long as it takes to be
         trusted with all the traffic.
@@ -118,6 +125,8 @@ class Facts:
     reading: Reading = field(default_factory=Reading)
     recorded_until: float | None = None
     """Time (Unix seconds) of the last look that the recorded status contains."""
+    standing_in: int = 0
+    """How many pods answer of what was given up before the candidate."""
     rejected: bool = False
     """The candidate was given up because it is bad, and not only because nobody wants it."""
     halted: str = ""
@@ -127,7 +136,8 @@ class Facts:
     @property
     def only_candidate_answers(self) -> bool:
         """Whether its pods are all that answer: they are not taken away, whatever becomes of the others."""
-        return self.candidate.ready > 0 and (self.stable is None or self.stable.ready == 0)
+        others = self.standing_in + (self.stable.ready if self.stable else 0)
+        return self.candidate.ready > 0 and others == 0
 
     def waits(self, pod: Pod) -> bool:
         """Whether a pod of the candidate waits for the cluster: also for an image that other pods of the two run, for

@@ -39,7 +39,9 @@ def objects(observed: Observed, draft: Draft) -> Objects:
     stable, candidate = (arm.revision if arm else None for arm in (draft.stable, draft.candidate))
     made.apply = [
         service
-        for service in services(resource, stable, candidate, observed.services)
+        for service in services(
+            resource, stable, candidate, observed.services, alone=not (stable and candidate) and draft.stand_in is None
+        )
         if service["metadata"]["name"] not in observed.taken
     ]
     made.delete = [
@@ -49,7 +51,7 @@ def objects(observed: Observed, draft: Draft) -> Objects:
             (names.CONTROLLER_REVISIONS, observed.records),
         )
         for revision, owned in all_owned.items()
-        if revision not in sizes and (draft.candidate is None or revision != draft.candidate.beside)
+        if revision not in sizes and (draft.stand_in is None or revision != draft.stand_in.revision)
     ]
     return made
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upright.api import names
-from upright.api.deployment import Arm, DeploymentStatus
+from upright.api.deployment import Arm, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, told
 from upright.contract import Plan
@@ -39,7 +39,7 @@ def plan(observed: Observed) -> Plan:
     _settle(observed, draft, wanted)
     if draft.candidate and before.candidate and draft.candidate.since == before.candidate.since:
         _judge(observed, draft, draft.candidate)
-    _keep_beside(observed, draft)
+    _keep_stand_in(observed, draft)
     _shape(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
     _tell(observed, draft)
@@ -74,6 +74,7 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         now=observed.now,
         stable=_not_ahead(before.stable, observed.now),
         candidate=_not_ahead(before.candidate, observed.now),
+        stand_in=before.stand_in,
         analysis=before.analysis,
         rejected=list(before.rejected),
         remembered=[one for one in observed.rejected if (one.revision, one.at) not in known],
@@ -180,14 +181,27 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     elif not candidate.leaving:
         if why:  # it goes first, lest requests reach its pods beside the next one's
             draft.abort(candidate, why, _by(observed, candidate), leaving=is_needed(facts, bad=False))
-    elif candidate.revision == wanted and not facts.rejected:
-        draft.take_back(candidate)
+    elif candidate.revision == wanted:  # a rejected one is tried again with new pods, unless these are to stay
+        if not facts.rejected or (draft.is_retried(candidate) and makes_way(facts)):
+            draft.take_back(candidate)
     elif coming and makes_way(facts):
-        _begin_with(observed, draft, wanted, beside=candidate.revision)
+        draft.stand_in = _most_answering(observed, candidate, draft.stand_in)
+        _begin_with(observed, draft, wanted)
 
 
-def _begin_with(observed: Observed, draft: Draft, wanted: str | None, beside: str | None = None) -> None:
-    """Let what is wanted go out, if nothing is in its way. `beside`: a revision that was given up, and answers."""
+def _most_answering(observed: Observed, candidate: Arm, stand_in: StandIn | None) -> StandIn:
+    """What of the two that were given up goes on answering."""
+    answering, given_up = (
+        _answering(observed),
+        StandIn(model_version=candidate.model_version, revision=candidate.revision),
+    )
+    if stand_in and answering.get(stand_in.revision, 0) > answering.get(candidate.revision, 0):
+        return stand_in
+    return given_up
+
+
+def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
+    """Let what is wanted go out, if nothing is in its way."""
     version, target = observed.wanted, wanted
     if draft.obstacle and draft.obstacle.reason == "VersionRejected" and not draft.stable and observed.fallback:
         version = observed.versions[observed.fallback]
@@ -204,7 +218,6 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None, beside: st
         since=observed.now,
         step=0,
         unready_since=observed.now,
-        beside=beside,
         stable_failures=(stable.failures or None) if stable else None,
         own_failures=_failures(observed, target) or None,
     )
@@ -220,7 +233,9 @@ def _failures(observed: Observed, revision_name: str) -> int:
 def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> str:
     """Why nobody wants the candidate any more; empty when somebody does."""
     if candidate.revision == wanted:
-        return ""
+        rejected = draft.stable is None and any(one.revision == wanted for one in draft.counting())
+        instead = observed.fallback if observed.fallback != candidate.model_version else None
+        return f"it was rejected before, and {instead} served" if rejected and instead else ""
     if draft.stable is None and observed.fallback == candidate.model_version:
         return ""
     if observed.wanted is not None:
@@ -239,20 +254,23 @@ def _by(observed: Observed, candidate: Arm) -> str:
     return observed.editor if other_serving or (named and named != candidate.model_version) else "upright"
 
 
-def _keep_beside(observed: Observed, draft: Draft) -> None:
-    """What was given up before the candidate answers beside it until half of the pods that are wanted do without it.
-    When the candidate goes before that, it is what is left.
+def _keep_stand_in(observed: Observed, draft: Draft) -> None:
+    """What was given up before the candidate answers beside it until half of the pods that are wanted do without it,
+    and not for a moment only. When the candidate goes before that, it is what is left.
     """
-    before = draft.candidate or observed.resource.status.candidate
-    if before is None or before.beside is None:
+    stand_in, now = draft.stand_in, observed.now
+    if stand_in is None:
         return
-    answering = _answering(observed)
-    others = sum(answering.get(arm.revision, 0) for arm in (draft.stable, draft.candidate) if arm)
-    needed = before.beside in answering and 2 * others < observed.resource.spec.replicas
-    if draft.candidate is None and needed:
-        draft.candidate = _arm_of(observed, before.beside).model_copy(update={"leaving": True})
-    elif draft.candidate is not None and not needed:
-        draft.candidate = draft.candidate.model_copy(update={"beside": None})
+    stable, candidate = (statuses.arm_facts(observed, arm) for arm in (draft.stable, draft.candidate))
+    others = (stable.relied_upon(now) if stable else 0) + (candidate.steady(now, LASTING) if candidate else 0)
+    if 2 * others >= observed.resource.spec.replicas:
+        draft.stand_in = None
+    elif candidate is None:
+        draft.stand_in = draft.analysis = None
+        if stand_in.revision in _answering(observed):
+            waited = observed.now - observed.resource.spec.rollout.startup_deadline
+            left = {"leaving": True, "unready_since": waited}
+            draft.candidate = _arm_of(observed, stand_in.revision).model_copy(update=left)
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
@@ -345,6 +363,7 @@ def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
         analysis=draft.analysis,
         reading=observed.reading,
         recorded_until=recorded.at if (recorded := observed.resource.status.analysis) else None,
+        standing_in=statuses.standing_in(observed, draft),
         rejected=draft.was_rejected(candidate),
         halted=_halted(observed),
     )

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from upright.conditions import Finding
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import Facts, some_pods
+from upright.rollout.facts import LASTING, Facts, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
@@ -20,7 +20,8 @@ def silent_for(facts: Facts) -> timedelta:
     """For how long no pod of the stable version has answered, without interruption; zero when one does."""
     if facts.stable is None or facts.stable.ready:
         return _ZERO
-    since = facts.stable.arm.down_since or facts.stable.arm.unready_since
+    arm = facts.stable.arm
+    since = arm.down_since or (None if arm.ready_since else arm.unready_since)  # where one was ready, it begins now
     return max(_ZERO, facts.now - since) if since else _ZERO
 
 
@@ -41,27 +42,30 @@ def is_broken(facts: Facts) -> bool:
 
 
 def is_needed(facts: Facts, *, bad: bool) -> bool:
-    """Whether pods of a candidate that is given up must stay until more of the stable version's answer: half of them,
-    or all, where the stable version has made room for it; and beside a bad one that has waited for long, any.
+    """Whether pods of a candidate that is given up must stay until more of others answer, and not for a moment only:
+    half of them, or all, where the stable version has made room for it; and beside a bad one that has waited for long,
+    any.
     """
     stable, candidate, replicas = facts.stable, facts.candidate, facts.spec.replicas
-    if stable is None or not candidate.ready:
+    if stable is None or not _answers(facts):
         return False
+    others = stable.relied_upon(facts.now) + facts.standing_in
     if bad and _left(facts) <= _ZERO:
-        return stable.ready == 0
+        return others == 0
     arm = candidate.arm
     made_room = arm.leaving or arm.repairing or arm.replicas > stable.arm.replicas
-    return stable.ready * (1 if made_room and not bad else 2) < replicas
+    return others * (1 if made_room and not bad else 2) < replicas
 
 
 def is_base_of_next(facts: Facts, *, coming: bool) -> bool:
     """Whether a candidate that is given up is the stable version for the next one all the same: nothing else answers,
-    for there is nothing else, or because what there is does not. A rejected one is not, where there is another.
-    `coming`: there is a next one, and it can go out.
+    for there is nothing else, or because what there is does not, and will not in a moment. A rejected one is not, where
+    there is another. `coming`: there is a next one, and it can go out.
     """
     if not facts.only_candidate_answers or facts.stable is None:
         return facts.only_candidate_answers
-    return coming and not facts.rejected and (bool(facts.candidate.arm.repairing) or is_broken(facts))
+    lasts = facts.candidate.steady(facts.now, LASTING) > 0 and silent_for(facts) >= BROKEN_FOR
+    return coming and lasts and not facts.rejected and (bool(facts.candidate.arm.repairing) or is_broken(facts))
 
 
 def makes_way(facts: Facts) -> bool:
@@ -79,10 +83,10 @@ def leave(facts: Facts) -> Decision:
     if stable is None or not is_needed(facts, bad=bad):
         return Left()
     leaving, name = candidate.arm.model_version, stable.arm.model_version
-    said = (
-        f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, until {name} has "
-        f"{'half of' if bad else 'all'} its pods again."
-    )
+    until = f"until {name} has {'half of' if bad else 'all'} its pods again."
+    said = f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, {until}"
+    if not candidate.ready:
+        said = f"{leaving} stays, although no pod of it answers at this moment, {until}"
     held = None
     if left <= _ZERO:
         remedy = (
@@ -90,8 +94,15 @@ def leave(facts: Facts) -> Decision:
             "another version."
         )
         held = Finding("StableNotReady", f"{said} {stable.ready} answer.{stable.trouble}", remedy)
-    arm = candidate.arm.model_copy(update={"unready_since": candidate.arm.unready_since or facts.now})
-    return Stay(arm, said, max(left, _NOW_AND_THEN), held)
+    arm, down = candidate.arm, None if candidate.ready else candidate.arm.down_since or facts.now
+    arm = arm.model_copy(update={"unready_since": arm.unready_since or facts.now, "down_since": down})
+    return Stay(arm, said, _NOW_AND_THEN if down else max(left, _NOW_AND_THEN), held)
+
+
+def _answers(facts: Facts) -> bool:
+    """Whether a candidate answers; one that is leaving, and did until a moment ago, may again."""
+    arm, now = facts.candidate.arm, facts.now
+    return facts.candidate.ready > 0 or bool(arm.leaving and now - (arm.down_since or now) < LASTING)
 
 
 def _left(facts: Facts) -> timedelta:

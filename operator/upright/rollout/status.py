@@ -40,7 +40,7 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     generation = resource.metadata.generation
     stable, candidate = arm_facts(observed, draft.stable), arm_facts(observed, draft.candidate)
     stable_ready, candidate_ready = (arm.ready if arm else 0 for arm in (stable, candidate))
-    beside = _beside(observed, draft)
+    beside = standing_in(observed, draft)
     weight = share(candidate_ready, stable_ready + beside)
     phase, finding = _phase(observed, draft, stable, weight)
     if draft.unseen and (said := _condition(observed, "Ready")):
@@ -59,6 +59,7 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
         phase=phase,
         stable=_arm(draft.stable, draft.shape.stable, stable_ready, share(stable_ready, candidate_ready + beside)),
         candidate=_arm(draft.candidate, draft.shape.candidate, candidate_ready, weight),
+        stand_in=draft.stand_in,
         analysis=draft.analysis,
         rejected=draft.rejected,
         history=draft.history,
@@ -105,10 +106,10 @@ def _skeleton(status: DeploymentStatus) -> dict[str, Any]:
     return whole
 
 
-def _beside(observed: Observed, draft: Draft) -> int:
-    """How many pods answer beside both versions, of one that was given up before the candidate."""
-    revision_name = draft.candidate.beside if draft.candidate else None
-    return sum(pod.ready for pod in observed.pods.get(revision_name or "", ()))
+def standing_in(observed: Observed, draft: Draft) -> int:
+    """How many pods answer of what was given up before the candidate."""
+    pods = observed.pods.get(draft.stand_in.revision, ()) if draft.stand_in else ()
+    return sum(pod.ready for pod in pods)
 
 
 def _arm(arm: Arm | None, replicas: int, ready: int, weight: int) -> Arm | None:
@@ -120,6 +121,8 @@ def _arm(arm: Arm | None, replicas: int, ready: int, weight: int) -> Arm | None:
 def _scaled_arm(observed: Observed, draft: Draft) -> str | None:
     """The revision that has as many pods as `spec.replicas` says: what an autoscaler must look at, and only at it."""
     stable, candidate = draft.stable, draft.candidate
+    if stable and candidate and candidate.repairing:
+        return candidate.revision  # all the traffic is its
     if stable and (candidate is None or draft.shape.stable >= observed.resource.spec.replicas):
         return stable.revision
     return candidate.revision if candidate else None
@@ -172,8 +175,8 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
     obstacle, spec, candidate = draft.obstacle, observed.resource.spec, draft.candidate
     if candidate and not candidate.leaving:
         said = _progress(observed, draft, candidate, weight)
-        if beside := _beside(observed, draft):
-            version = observed.workloads[str(candidate.beside)]["metadata"]["labels"].get(names.MODEL_VERSION, "")
+        if draft.stand_in and (beside := standing_in(observed, draft)):
+            version = draft.stand_in.model_version
             said += f" {some_pods(beside)} of {version}, which was given up, answer{'s' * (beside == 1)} beside it."
         if observed.waiting:
             said += f" {observed.waiting}, which is newer, goes out after it."

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from pydantic import ValidationError
 
 from upright.api.deployment import Arm, Rejection
-from upright.api.indexes import place_of, rejections_of, versions_met
+from upright.api.indexes import PLACES, place_of, rejections_of, versions_met
 from upright.api.model_version import Verdict
 from upright.conditions import cut
 from upright.contract import Manifest
@@ -21,8 +20,8 @@ class Use:
     """What one Deployment says of a version. What cannot be read of it is as if it were not said."""
 
     deployment: str
-    place: Literal["stable", "candidate"] | None
-    """As what it is served; None when it is not."""
+    place: str | None
+    """As what it is served, one of PLACES; None when it is not."""
     verdicts: Sequence[Verdict]
     """What has become of it there."""
     lifted: Sequence[tuple[str, datetime]]
@@ -36,11 +35,10 @@ def uses_of(deployment: Manifest) -> Mapping[str, Use]:
 
 def _use(deployment: Manifest, version: str) -> Use:
     name = str(deployment["metadata"]["name"])
-    places = [place for place in ("stable", "candidate") if place_of(deployment, place).get("modelVersion") == version]
     rejections = list(_rejections(deployment, version))
     return Use(
         deployment=name,
-        place=next((place for place in ("stable", "candidate") if place in places), None),
+        place=next((place for place in PLACES if place_of(deployment, place).get("modelVersion") == version), None),
         verdicts=[
             *_stable(deployment, version),
             *(

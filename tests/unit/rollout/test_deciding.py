@@ -1131,7 +1131,8 @@ def test_when_the_stable_version_serves_nothing_the_fix_gets_all_pods_at_once() 
     assert made.status["candidate"]["repairing"]
     assert sizes(made) == {NEW_REVISION: 3}
     all_there = then(begun, made, pods={OLD_REVISION: broken, NEW_REVISION: pods(NEW_REVISION, 3)})
-    assert plans(all_there, now=after(seconds=10)).status["stable"]["modelVersion"] == "churn-2"
+    assert plans(all_there, now=after(seconds=59)).status["stable"]["modelVersion"] == "churn-1"
+    assert plans(all_there, now=after(seconds=60)).status["stable"]["modelVersion"] == "churn-2"
     back = plan(then(begun, made, pods=both(3)))
     assert "repairing" not in back.status["candidate"]
     assert back.status["stable"]["modelVersion"] == "churn-1"
@@ -1218,6 +1219,8 @@ def test_the_only_pods_that_answer_are_not_taken_away() -> None:
     assert "candidate" in made.status
     assert not made.delete
     third = then(observed(resource, pods=nothing), made, wanted=a_model_version("churn-3"))
+    assert plan(third).status["candidate"]["leaving"], "the stable version may only have blinked"
+    third = replace(third, now=after(seconds=30))
     replaced = plan(third)
     assert replaced.status["stable"]["modelVersion"] == "churn-2"
     assert [reference.name for reference in replaced.delete] == [f"churn-{OLD_REVISION}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.builders import NOW, a_deployment, a_model_version, after
+from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored
 from tests.unit.rollout.test_deciding import crashing, steep, unscheduled, wanting
 from tests.unit.rollout.world import (
     LONG_AGO,
@@ -21,17 +21,22 @@ from tests.unit.rollout.world import (
     observed,
     plans,
     pods,
+    selector,
     serving_old,
+    sizes,
     stalled,
     the_workload,
     then,
     workloads,
 )
+from upright.api import names
+from upright.api.deployment import Deployment, Rejection
 from upright.contract import Plan
 from upright.pods.reading import Pod
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
+from upright.versions.deployments import uses_of
 
 FIX = a_model_version("churn-3")
 FIX_REVISION = revision(FIX, a_deployment().spec.serving)
@@ -41,6 +46,11 @@ DEAD = [replace(crashing(5), name=f"dead-{n}") for n in range(3)]
 
 def candidate(made: Plan) -> dict[str, Any]:
     return dict(made.status.get("candidate") or {})
+
+
+def stands_in(made: Plan) -> str | None:
+    found = made.status.get("standIn")
+    return found["revision"] if found else None
 
 
 def fixing(before: Observed, made: Plan, **more: Any) -> Observed:
@@ -86,7 +96,7 @@ def test_the_next_version_goes_out_beside_what_answers(stable: Any, condemned: b
     assert candidate(plan(soon))["modelVersion"] == "churn-2"
     late = fixing(before, given_up, now=NOW + waits)
     made = plan(late)
-    assert (candidate(made)["modelVersion"], candidate(made)["beside"]) == ("churn-3", NEW_REVISION)
+    assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-3", NEW_REVISION)
     assert made.status["stable"]["modelVersion"] == "churn-1"
     assert not made.delete
     assert condition(made, "Ready")["status"] == "True"
@@ -99,11 +109,11 @@ def test_the_next_version_goes_out_beside_what_answers(stable: Any, condemned: b
         return replace(begun, workloads={**begun.workloads, **owned})
 
     few, enough = plan(with_fix(0)), plan(with_fix(2))
-    assert candidate(few)["beside"] == NEW_REVISION
+    assert stands_in(few) == NEW_REVISION
     assert not few.delete
-    assert "beside" not in candidate(enough)
+    assert stands_in(enough) is None
     assert [one.name for one in enough.delete] == [f"churn-{NEW_REVISION}"]
-    assert candidate(plan(with_fix(1))).get("beside") == (NEW_REVISION if condemned else None)
+    assert stands_in(plan(with_fix(1))) == (NEW_REVISION if condemned else None)
     typo = with_fix(0)
     typo = replace(typo, wanted=None, resource=wanting(typo.resource, modelVersion="churn-9"))
     left = plan(typo)
@@ -198,8 +208,8 @@ def test_a_repair_does_not_end_in_a_moment_in_which_the_stable_version_does_not_
     before = observed(resource, pods={**both(3), OLD_REVISION: DEAD}, now=after(seconds=20))
     made = plan(before)
     assert candidate(made)["repairing"]
-    assert plan(then(before, made, now=after(seconds=49))).status["stable"]["modelVersion"] == "churn-1"
-    assert plan(then(before, made, now=after(seconds=50))).status["stable"]["modelVersion"] == "churn-2"
+    assert plan(then(before, made, now=after(seconds=79))).status["stable"]["modelVersion"] == "churn-1"
+    assert plan(then(before, made, now=after(seconds=80))).status["stable"]["modelVersion"] == "churn-2"
 
 
 def test_a_stable_version_that_has_no_room_is_said_while_the_candidate_has_all_the_traffic() -> None:
@@ -280,3 +290,165 @@ def test_what_is_found_to_serve_is_not_said_to_be_the_first_version() -> None:
     made = plan(observed(bare, OLD, pods=both(0), workloads=owned))
     [told] = [one.message for one in made.events if one.reason == "Serving"]
     assert told == "churn-1 is the stable version."
+
+
+# A moment decides nothing
+
+
+def blinking(count: int, **more: Any) -> list[Pod]:
+    """Pods that crash again and again, and are ready at this moment."""
+    return [replace(crashing(5, ready=True, at=NOW), name=f"blinks-{n}", **more) for n in range(count)]
+
+
+@pytest.mark.parametrize("condemned", [False, True])
+def test_pods_that_are_ready_for_a_moment_replace_nobody(condemned: bool) -> None:
+    resource = steep(stable={"replicas": 1}, status=CONDEMNED if condemned else {})
+    resource = resource if condemned else wanting(resource, modelVersion="churn-9")
+    before = observed(
+        resource, NEW if condemned else None, pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)}
+    )
+    made = plan(before)
+    assert candidate(made)["leaving"]
+    moment = then(before, made, pods={**before.pods, OLD_REVISION: blinking(3)}, now=after(seconds=20))
+    made = plan(moment)
+    assert candidate(made)["leaving"]
+    assert not sizes(made)
+    assert not made.delete
+    back = then(moment, made, pods={**before.pods, OLD_REVISION: pods(OLD_REVISION, 3)}, now=after(seconds=40))
+    assert not candidate(plan(back))
+
+
+def test_one_that_leaves_may_itself_not_answer_for_a_moment() -> None:
+    before = observed(
+        wanting(steep(stable={"replicas": 1}), modelVersion="churn-9"),
+        None,
+        pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)},
+    )
+    silent = then(before, plan(before), pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3, ready=False)})
+    made = plan(silent)
+    assert candidate(made)["leaving"]
+    assert candidate(made)["downSince"]
+    again = then(silent, made, pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)}, now=after(seconds=59))
+    assert "downSince" not in candidate(plan(again))
+    assert not candidate(plan(then(silent, made, now=after(seconds=60))))
+
+
+@pytest.mark.parametrize(
+    ("newcomer", "answered"),
+    [
+        (pods(NEW_REVISION, 1, since=NOW), False),
+        ([crashing(50, ready=True, at=NOW)], False),
+        (pods(NEW_REVISION, 3), True),  # the stable version has, a moment ago
+    ],
+)
+def test_nothing_is_promoted_for_the_next_in_a_moment(newcomer: Sequence[Pod], answered: bool) -> None:
+    clocks = {"unreadySince": LONG_AGO.isoformat()}
+    if answered:
+        clocks["readySince"] = (NOW - timedelta(seconds=55)).isoformat()
+    repairing = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True})
+    resource = wanting(repairing, modelVersion="churn-3")
+    made = plan(observed(resource, FIX, pods={OLD_REVISION: DEAD, NEW_REVISION: newcomer}))
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+
+
+def standing_in(more: dict[str, Any]) -> Observed:
+    """churn-3 goes out beside churn-2, which was given up and answers for churn-1, of which one pod of ten is there."""
+    stuck = [replace(unscheduled(), name=f"stuck-{n}") for n in range(9)]
+    arm = {"modelVersion": "churn-3", "revision": FIX_REVISION, "since": NOW.isoformat(), "step": 0, "replicas": 1}
+    status = {
+        "candidate": {**arm, "unreadySince": NOW.isoformat()},
+        "standIn": {"modelVersion": "churn-2", "revision": NEW_REVISION},
+        **more,
+    }
+    resource = wanting(serving_old(replicas=10, stable={"replicas": 10}, status=status), modelVersion="churn-3")
+    return observed(
+        resource,
+        FIX,
+        pods={
+            OLD_REVISION: [*pods(OLD_REVISION, 1), *stuck],
+            NEW_REVISION: pods(NEW_REVISION, 9),
+            FIX_REVISION: pods(FIX_REVISION, 1),
+        },
+    )
+
+
+def test_what_stands_in_stays_until_others_have_answered_for_a_minute() -> None:
+    before = standing_in({})
+    young = {**before.pods, FIX_REVISION: pods(FIX_REVISION, 5, since=NOW)}
+    assert stands_in(plan(replace(before, pods=young, now=after(seconds=59)))) == NEW_REVISION
+    assert stands_in(plan(replace(before, pods=young, now=after(seconds=60)))) is None
+
+
+def test_the_next_version_takes_nothing_away_that_stands_in() -> None:
+    before = standing_in({})
+    another = a_model_version("churn-4")
+    resource = wanting(before.resource, modelVersion="churn-4")
+    named = replace(before, wanted=another, resource=resource, versions={**before.versions, "churn-4": another})
+    made = plan(named)
+    assert (candidate(made)["modelVersion"], candidate(made)["leaving"]) == ("churn-2", True)
+    assert [one.name for one in made.delete] == [f"churn-{FIX_REVISION}"]
+    made = plan(then(named, made))
+    assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-4", NEW_REVISION)
+    assert not made.delete
+
+
+@pytest.mark.parametrize(("leaving", "kept"), [(3, NEW_REVISION), (6, FIX_REVISION)])
+def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: int, kept: str) -> None:
+    another = a_model_version("churn-4")
+    arm = {"modelVersion": "churn-3", "revision": FIX_REVISION, "since": NOW.isoformat(), "replicas": 10}
+    before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})
+    resource = wanting(before.resource, modelVersion="churn-4")
+    given_up = {NEW_REVISION: pods(NEW_REVISION, 4), FIX_REVISION: pods(FIX_REVISION, leaving)}
+    made = plan(replace(before, wanted=another, resource=resource, pods={**before.pods, **given_up}))
+    assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-4", kept)
+
+
+def test_a_bad_one_does_not_stay_for_pods_that_others_stand_in_for() -> None:
+    before = standing_in(CONDEMNED)
+    made = plan(before)
+    assert [one.reason for one in made.events if one.reason == "RolledBack"]
+    assert (candidate(made)["modelVersion"], candidate(made)["leaving"]) == ("churn-2", True)
+    assert "analysis" not in made.status, "what is known of churn-3 says nothing of churn-2"
+    back = then(before, made, wanted=NEW)
+    again = plan(replace(back, resource=wanting(back.resource, modelVersion="churn-2")))
+    assert "TakenBack" in [one.reason for one in again.events]
+    assert "leaving" not in candidate(again)
+
+
+def test_what_stands_in_is_in_use() -> None:
+    before = standing_in({})
+    assert uses_of(as_stored(before.resource))["churn-2"].place == "standIn"
+    lost = plan(replace(before, workloads={}, versions={"churn-3": FIX}))
+    assert "RevisionLost" in [one.reason for one in lost.events]
+    assert selector(lost, "churn") == {names.DEPLOYMENT: "churn"}, "its pods have the traffic"
+
+
+def test_a_rejected_one_that_is_to_stay_is_tried_again_as_it_is() -> None:
+    before = observed(steep(stable={"replicas": 1}, status=CONDEMNED), pods={OLD_REVISION: DEAD, **both(3, 0)})
+    before = replace(before, pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)})
+    rejected = then(before, plan(before), now=after(seconds=31))
+    stored = as_stored(rejected.resource)
+    stored = {**stored, "metadata": {**stored["metadata"], "annotations": {names.RETRY: "1"}}}
+    asked = replace(rejected, resource=Deployment.model_validate(stored))
+    made = plan(asked)
+    assert "leaving" not in candidate(made)
+    assert candidate(made)["since"] == after(seconds=31).isoformat().replace("+00:00", "Z")
+    assert "analysis" not in made.status
+
+
+def test_an_autoscaler_looks_at_the_version_that_has_the_traffic_of_a_repair() -> None:
+    silent = {"unreadySince": LONG_AGO.isoformat()}
+    resource = in_canary(1, step_since=None, stable=silent, candidate={"repairing": True})
+    made = plan(observed(resource, pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 2)}))
+    assert made.status["selector"].endswith(f"={NEW_REVISION}")
+    assert made.status["replicas"] == 2
+
+
+@pytest.mark.parametrize(("fallback", "goes"), [("churn-1", True), (None, False)])
+def test_a_first_version_gives_way_when_it_turns_out_to_have_been_rejected(fallback: str | None, goes: bool) -> None:
+    arm = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 3}
+    verdict = Rejection(model_version="churn-2", revision=NEW_REVISION, at=LONG_AGO, message="errors is 40 %.")
+    resource = a_deployment("churn-2", replicas=3, status={"candidate": arm})
+    starting = {NEW_REVISION: pods(NEW_REVISION, 3, ready=False)}
+    made = plan(observed(resource, NEW, pods=starting, rejected=[verdict], fallback=fallback))
+    assert ("candidate" not in made.status) is goes

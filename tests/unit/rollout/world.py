@@ -48,8 +48,8 @@ def observed(
 def workloads(resource: Deployment, **sizes: int) -> dict[str, Manifest]:
     """The workload of each version that the status names, as big as it should be there."""
     arms = [arm for arm in (resource.status.stable, resource.status.candidate) if arm]
-    beside = [arm.beside for arm in arms if arm.beside]
-    return {one: the_workload(resource, NEW, one, 3) for one in beside} | {
+    stand_in = [resource.status.stand_in.revision] if resource.status.stand_in else []
+    return {one: the_workload(resource, NEW, one, 3) for one in stand_in} | {
         arm.revision: the_workload(
             resource, OLD if arm.revision == OLD_REVISION else NEW, arm.revision, sizes.get(arm.revision, arm.replicas)
         )

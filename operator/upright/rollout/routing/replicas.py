@@ -55,7 +55,7 @@ def url(owner: Deployment) -> str:
 
 
 def services(
-    owner: Deployment, stable: str | None, candidate: str | None, existing: Mapping[str, Manifest]
+    owner: Deployment, stable: str | None, candidate: str | None, existing: Mapping[str, Manifest], *, alone: bool
 ) -> Sequence[Manifest]:
     """The three Services. Without a candidate, all of them lead to the stable revision, and the other way round.
 
@@ -69,9 +69,10 @@ def services(
         stable: the stable revision.
         candidate: the candidate's revision.
         existing: our Services that are there, by name.
+        alone: no pods but those of one revision are to answer.
     """
     everyone, of_stable, of_candidate = service_names(owner.metadata.name)
-    only = None if stable and candidate else stable or candidate
+    only = stable or candidate if alone else None
     return [
         _service(owner, everyone, only, headless=False),
         *(

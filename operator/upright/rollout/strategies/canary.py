@@ -35,7 +35,7 @@ class Canary:
         replicas, arm, candidate, stable = facts.spec.replicas, facts.candidate.arm, facts.candidate, facts.stable
         if stable is None:
             return Shape(0, replicas)
-        needed = min(candidate.size, max(0, replicas - stable.ready))
+        needed = min(candidate.size, max(0, replicas - stable.relied_upon(facts.now)))
         if arm.leaving:
             return Shape(replicas, needed)
         step = split(replicas, _step(facts).weight)
@@ -192,12 +192,14 @@ def _incomplete(facts: Facts, said: str) -> Finding:
 
 
 def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
-    """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only."""
+    """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only. There is
+    no hurry: it has the traffic, and nobody has compared it.
+    """
     if stable.ready:
         return Stay(arm, f"{stable.arm.model_version} answers again, with {some_pods(stable.ready)}.", STEADY)
     if silent_for(facts) < BROKEN_FOR:
         return Stay(arm, f"A moment ago {stable.arm.model_version} still answered.", BROKEN_FOR)
-    return _take_over(facts, arm, f"No pod of {stable.arm.model_version} answers")
+    return _take_over(facts, arm, f"No pod of {stable.arm.model_version} answers", LASTING)
 
 
 def _serve_first(facts: Facts, arm: Arm) -> Decision:
@@ -213,9 +215,9 @@ def _serve_first(facts: Facts, arm: Arm) -> Decision:
     return Promote()
 
 
-def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
-    """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while. When that
-    tenth has been missing for as long as a start may take, it is the cluster that does not have it.
+def _take_over(facts: Facts, arm: Arm, why: str, least: timedelta = STEADY) -> Decision:
+    """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while (`least`).
+    When that tenth has been missing for as long as a start may take, it is the cluster that does not have it.
     """
     if facts.halted:
         return Stay(arm, f"{why}; {facts.halted}.", _NOW_AND_THEN)
@@ -224,10 +226,9 @@ def _take_over(facts: Facts, arm: Arm, why: str) -> Decision:
     if candidate.ready < replicas and not waited:
         said = f"{why}; {candidate.ready} of {replicas} pods are ready.{candidate.trouble}"
         return Stay(arm, said, _NOW_AND_THEN)
-    seen = arm.ready_since is not None and now - arm.ready_since >= STEADY
-    if not seen or candidate.steady(now) < replicas - _tolerated(replicas):
-        steady = format_duration(STEADY)
-        return Stay(arm, f"{why}; its pods must be ready for {steady} without interruption.", STEADY)
+    seen = arm.ready_since is not None and now - arm.ready_since >= least
+    if not seen or candidate.steady(now, least) < replicas - _tolerated(replicas):
+        return Stay(arm, f"{why}; its pods must be ready for {format_duration(least)} without interruption.", STEADY)
     return Promote()
 
 

@@ -92,6 +92,12 @@ class ArmFacts:
         return f" {found.rstrip('.')}." if found else ""
 
     @property
+    def unready(self) -> str:
+        """Which containers of a pod run without being ready, likewise."""
+        found = next((pod.unready for pod in self.pods if not pod.ready and not pod.waits and pod.unready), "")
+        return f" {found}." if found else ""
+
+    @property
     def loss(self) -> str:
         """What became of the pod that failed as a whole last, likewise."""
         last = max(self.lost, key=lambda pod: pod.changed, default=None)

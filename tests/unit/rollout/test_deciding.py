@@ -553,6 +553,29 @@ def kept_out(why: str = "") -> Pod:
     return read(pod)
 
 
+def meshed(serve: str = "ready", proxy: str = "unready", *, name: str = "meshed", ours: bool = False) -> Pod:
+    """A pod with a mesh's proxy, or one with a sidecar of the user's of that name, in these states."""
+    up: dict[str, Any] = {"state": {"running": {"startedAt": NOW.isoformat()}}}
+    crashed: dict[str, Any] = {
+        "state": waiting("CrashLoopBackOff"),
+        "lastState": exited(1, "no certificate"),
+        "restartCount": 8,
+    }
+    states: dict[str, dict[str, Any]] = {
+        "ready": {**up, "ready": True},
+        "unready": up,
+        "crashed": crashed,
+        "unpullable": {"state": waiting("ErrImagePull", "manifest unknown: not found")},
+        "unstarted": {"state": waiting("PodInitializing")},
+    }
+    pod = a_pod(name, ready=False)
+    pod["status"]["containerStatuses"] = [
+        {"name": "serve", "image": "i", **states[serve]},
+        {"name": "istio-proxy", "image": "p", **states[proxy]},
+    ]
+    return read(pod, () if ours else {"istio-proxy"})
+
+
 def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -> dict[str, Any]:
     """The workloads, of which one gets no pods."""
     owned = workloads(resource)
@@ -585,6 +608,16 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([unscheduled('persistentvolumeclaim "models" is being deleted')], "", "NotStarted"),
         ([kept_out()], "", "KeptOut"),
         ([kept_out("the status of pod readiness gate a is not True")], "", "KeptOut"),
+        ([meshed()], "", "KeptOut"),
+        ([meshed(proxy="crashed")], "", "KeptOut"),
+        ([meshed("unstarted")], "", "KeptOut"),  # it is started after the proxy
+        ([meshed("unstarted", "crashed")], "", "KeptOut"),
+        ([meshed(proxy="unpullable")], "", "KeptOut"),
+        ([meshed("unready")], "", "RolledBack"),  # the proxy may wait for what it is a proxy of
+        ([meshed("unready", "ready")], "", "RolledBack"),
+        ([meshed("unpullable")], "", "RolledBack"),
+        ([meshed(ours=True)], "", "RolledBack"),
+        ([meshed(proxy="unpullable", ours=True)], "", "RolledBack"),
         ([unstarted("ErrImagePull", "manifest unknown")], "", "RolledBack"),
         ([unstarted("ImagePullBackOff", "Back-off pulling image: not found")], "", "RolledBack"),
         ([unstarted("InvalidImageName", "couldn't parse image name")], "", "RolledBack"),
@@ -616,6 +649,37 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
     assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None
+
+
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [
+        (
+            meshed(),
+            "kept from being ready by container istio-proxy, which neither Upright nor spec.serving.pod has put",
+        ),
+        (meshed(proxy="crashed"), "into it: istio-proxy has ended 9 times, last with exit code 1 (Error): no certif"),
+        (meshed("unready", "ready"), "10m (rollout.startupDeadline). Of pod meshed container serve runs without being"),
+        (meshed("unready"), "Of pod meshed containers serve, istio-proxy run without being ready."),
+        (meshed(ours=True), "Of pod meshed container istio-proxy runs without being ready."),
+        (meshed("unready", "crashed", ours=True), "no certificate. Of pod meshed container serve runs without"),
+    ],
+)
+def test_what_is_not_ready_of_a_pod_is_named(pod: Pod, said: str) -> None:
+    before = observed(
+        in_canary(step_since=None, rollout={"restarts": 99}),
+        pods={OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [pod]},
+    )
+    late = plan(then(before, plan(before), now=after(hours=1)))
+    assert said in condition(late, "Ready")["message"]
+    assert ("kubectl logs POD -c CONTAINER" in (stalled(late) or "")) is bool(pod.kept_out)
+
+
+@pytest.mark.parametrize(("ours", "phase"), [(False, "Progressing"), (True, "RolledBack")])
+def test_failures_of_a_sidecar_count_and_those_of_what_others_have_put_in_do_not(ours: bool, phase: str) -> None:
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [meshed(proxy="crashed", ours=ours)]}
+    made = plan(observed(in_canary(1, since=LONG_AGO), pods=world, now=after(seconds=30)))
+    assert made.status["phase"] == phase
 
 
 def pulling(name: str, image: str, *, ready: bool) -> Pod:

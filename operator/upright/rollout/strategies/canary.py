@@ -120,14 +120,14 @@ def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     starts = [begun(pod, now) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
     if unready is None or not any(now - max(unready, start) >= deadline for start in starts):
         return None
-    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
+    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{candidate.unready}"
     if facts.only_candidate_answers:
         arm = _standing(candidate.arm, now, unready_since=unready, ready_since=None)
         return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
     return Reject(
         "",
         f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
-        f"(rollout.startupDeadline).{candidate.trouble}",
+        f"(rollout.startupDeadline).{candidate.trouble}{candidate.unready}",
     )
 
 
@@ -170,8 +170,13 @@ def _held_up(facts: Facts, said: str) -> Finding:
     candidate, name = facts.candidate, facts.candidate.arm.model_version
     if candidate.lacks_room:
         return Finding("NoRoom", f"{name} waits for room in the cluster. {said}")
-    if any(pod.kept_out for pod in candidate.pods):
+    if kept_out := [pod for pod in candidate.pods if pod.kept_out]:
         remedy = "It goes on by itself when they are asked again, or are replaced."
+        if any(one.injected and not one.ready for pod in kept_out for one in pod.containers):
+            remedy = (
+                "It goes on by itself when they are. Ask whoever puts these containers into pods, such as a mesh: "
+                "`kubectl logs POD -c CONTAINER` says more."
+            )
         return Finding("KeptOut", f"{name} waits for pods that run and are not asked. {said}", remedy)
     pod = next((pod.name for pod in candidate.pods if facts.waits(pod)), "")
     return Finding(

@@ -326,7 +326,9 @@ def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest], containers
 
 def _held_by_others(pod: str, containers: Sequence[Container]) -> str:
     """What is not ready of what others have put into it, where all else that has begun is."""
-    lacking = [one for one in containers if not one.ready and (one.injected or one.started or one.ended)]
+    lacking = [
+        one for one in containers if not (one.ready or one.completed) and (one.injected or one.started or one.ended)
+    ]
     if not lacking or not all(one.injected for one in lacking):
         return ""
     ended = next((f": {one.name} {one.ending}" for one in lacking if one.failed), "")

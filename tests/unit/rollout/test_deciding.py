@@ -682,6 +682,90 @@ def test_failures_of_a_sidecar_count_and_those_of_what_others_have_put_in_do_not
     assert made.status["phase"] == phase
 
 
+# An outage of what both versions need
+
+
+def stopped(revision: str, count: int, of: int, *, since: Any = NOW, begun: Any = LONG_AGO) -> list[Pod]:
+    """Pods of which so many have not been ready since then."""
+    silent = [replace(pod, begun=begun) for pod in pods(revision, count, ready=False, since=since)]
+    return [*silent, *pods(revision, of - count)]
+
+
+def outage(stable: list[Pod], canary: list[Pod], minutes: int) -> Plan:
+    """The plan so many minutes after pods of the candidate stopped answering, with a turn in each minute."""
+    resource = in_canary(candidate={"replicas": 3}, stable={"replicas": len(stable)}, replicas=9)
+    seen = observed(resource, pods={OLD_REVISION: stable, NEW_REVISION: canary})
+    made = plan(seen)
+    for minute in range(1, minutes + 1):
+        seen = then(seen, made, now=after(minutes=minute))
+        if (made := plan(seen)).status["phase"] == "RolledBack":
+            break
+    return made
+
+
+YEAR_AGO = NOW - timedelta(days=365)
+SILENT = stopped(NEW_REVISION, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "rejected"),
+    [
+        (stopped(OLD_REVISION, 9, 9), SILENT, False),
+        (stopped(OLD_REVISION, 3, 9), SILENT, False),
+        (stopped(OLD_REVISION, 2, 9), SILENT, True),  # it fares more than three times as badly
+        (stopped(OLD_REVISION, 1, 9), stopped(NEW_REVISION, 1, 3), False),
+        (stopped(OLD_REVISION, 1, 9), stopped(NEW_REVISION, 2, 3), True),
+        (stopped(OLD_REVISION, 0, 9), SILENT, True),
+        (stopped(OLD_REVISION, 9, 9, since=NOW - timedelta(minutes=9)), SILENT, False),
+        (stopped(OLD_REVISION, 3, 9, since=YEAR_AGO), SILENT, True),  # its own trouble, of another time
+        (stopped(OLD_REVISION, 3, 9, since=after(minutes=10)), SILENT, True),  # a moment
+        (stopped(OLD_REVISION, 3, 9, begun=after(minutes=1)), SILENT, True),  # it is scaled up
+        ([replace(pod, kept_out="Its node is away") for pod in stopped(OLD_REVISION, 9, 9)], SILENT, True),
+        ([], SILENT, True),  # nothing is asked for
+    ],
+)
+def test_an_outage_of_both_versions_is_no_verdict_on_the_new_one(
+    stable: list[Pod], canary: list[Pod], rejected: bool
+) -> None:
+    made = outage(stable, canary, 10)
+    assert (made.status["phase"] == "RolledBack") is rejected
+    assert ("of 9 pods of churn-1" in condition(made, "Ready")["message"]) is not rejected
+
+
+def test_the_hold_of_an_outage_is_said_and_ends() -> None:
+    """The candidate may be what causes it."""
+    stable = stopped(OLD_REVISION, 4, 9)
+    held = outage(stable, SILENT, 15)
+    assert condition(held, "Stalled")["reason"] == "BothNotReady"
+    assert "0 of 3 pods are ready. 4 of 9 pods of churn-1 are not ready either" in (stalled(held) or "")
+    assert "When those of churn-2 have not for 30m, it is rejected" in (stalled(held) or "")
+    assert outage(stable, SILENT, 29).status["phase"] == "Progressing"
+    [rejected] = outage(stable, SILENT, 30).status["rejected"]
+    assert "(rollout.startupDeadline). 4 of 9 pods of churn-1 are not ready either." in rejected["message"]
+
+
+@pytest.mark.parametrize(("minutes", "phase"), [(9, "Progressing"), (10, "RolledBack")])
+def test_after_an_outage_the_candidate_has_all_its_time_again(minutes: int, phase: str) -> None:
+    resource = in_canary(candidate={"replicas": 3}, stable={"replicas": 9}, replicas=9)
+    ill = observed(resource, pods={OLD_REVISION: stopped(OLD_REVISION, 9, 9), NEW_REVISION: SILENT})
+    during = then(ill, plan(ill), now=after(minutes=12))
+    well = then(
+        during,
+        plan(during),
+        now=after(minutes=13),
+        pods={OLD_REVISION: pods(OLD_REVISION, 9), NEW_REVISION: SILENT},
+    )
+    assert stalled(plan(well)) is None
+    assert plan(then(well, plan(well), now=after(minutes=13 + minutes))).status["phase"] == phase
+
+
+@pytest.mark.parametrize(("stable", "phase"), [(9, "Progressing"), (0, "RolledBack")])
+def test_that_containers_end_in_an_outage_of_both_versions_is_no_verdict_either(stable: int, phase: str) -> None:
+    world = {OLD_REVISION: stopped(OLD_REVISION, stable, 9), NEW_REVISION: [crashing(9)] * 3}
+    made = plan(observed(in_canary(1, since=NOW), pods=world, now=after(minutes=2)))
+    assert made.status["phase"] == phase
+
+
 def pulling(name: str, image: str, *, ready: bool) -> Pod:
     """A pod that runs the image, of which the runtime knows a longer name; or one for which it is not found."""
     state = (

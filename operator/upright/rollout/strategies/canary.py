@@ -127,14 +127,14 @@ def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     return Reject(
         "",
         f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
-        f"(rollout.startupDeadline).{candidate.trouble}{candidate.unready}",
+        f"(rollout.startupDeadline).{candidate.trouble}{candidate.unready}{_alike(facts)}",
     )
 
 
 def _unready(facts: Facts, wanted: int) -> Decision:
     """Too few pods answer. Its clock stands still, and two others run: one while pods that have begun are not ready,
-    which is the version's doing, and one while the cluster does not make or start pods, or their nodes are away, which
-    says nothing of it.
+    which is the version's doing, and one while the cluster does not make or start pods, their nodes are away, or the
+    stable version's are not ready either, which says nothing of it.
     """
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
     if candidate.size == 0:
@@ -144,7 +144,7 @@ def _unready(facts: Facts, wanted: int) -> Decision:
     lacking = (candidate.arm.lacking_since or now) if started < wanted else None
     unready = _unsettled_since(facts)
     arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready, ready_since=None)
-    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
+    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{_alike(facts)}"
     held = _held_up(facts, said) if lacking and now - lacking >= deadline else None
     left = [clock + deadline - now for clock in (unready, lacking) if clock and now - clock < deadline]
     return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
@@ -178,12 +178,30 @@ def _held_up(facts: Facts, said: str) -> Finding:
                 "`kubectl logs POD -c CONTAINER` says more."
             )
         return Finding("KeptOut", f"{name} waits for pods that run and are not asked. {said}", remedy)
+    if facts.stable and facts.excuses(candidate.pods):
+        patience = format_duration(3 * facts.spec.rollout.startup_deadline)
+        remedy = (
+            "It goes on by itself when pods answer again: see to what both versions need. When those of "
+            f"{name} have not for {patience}, it is rejected, lest it be the cause."
+        )
+        return Finding(
+            "BothNotReady", f"Pods of {facts.stable.arm.model_version} fail as those of {name} do. {said}", remedy
+        )
     pod = next((pod.name for pod in candidate.pods if facts.waits(pod)), "")
     return Finding(
         "NotStarted",
         f"{name} waits for the cluster, which has not {f'started pod {pod}' if pod else 'made all its pods'}. {said}",
         "It goes on by itself when the cluster does; the events of its pods and of its ReplicaSet say more.",
     )
+
+
+def _alike(facts: Facts) -> str:
+    """That the stable version's pods are not ready either, in a sentence with a space before it, or nothing."""
+    if facts.stable is None or not facts.suffers_alike:
+        return ""
+    stopped, of = facts.suffering
+    are = "is" if stopped == 1 else "are"
+    return f" {stopped} of {some_pods(of)} of {facts.stable.arm.model_version} {are} not ready either."
 
 
 def _incomplete(facts: Facts, said: str) -> Finding:

@@ -16,7 +16,7 @@ LASTING = timedelta(minutes=1)
 _ALIKE = 3
 """A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
 pods are few, and shares rough."""
-_OUTAGE = 2
+OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
 
@@ -165,11 +165,12 @@ class Facts:
 
     def excuses(self, pods: Sequence[Pod]) -> bool:
         """Whether any of the candidate's pods runs and is not ready for what may be an outage of both. Not for ever:
-        the candidate may be what causes it.
+        the candidate may be what causes it; nor one that cannot be started for a reason of its own.
         """
-        longest = _OUTAGE * self.spec.rollout.startup_deadline
+        longest = OUTAGE * self.spec.rollout.startup_deadline
         return self.suffers_alike and any(
-            not pod.ready and not pod.waits and self.now - max(pod.changed, begun(pod, self.now)) < longest
+            not (pod.ready or pod.waits or pod.hindrance)
+            and self.now - max(pod.changed, begun(pod, self.now)) < longest
             for pod in pods
         )
 

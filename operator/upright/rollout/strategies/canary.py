@@ -11,7 +11,7 @@ from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
 from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, begun, some_pods
+from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, some_pods
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
@@ -179,7 +179,7 @@ def _held_up(facts: Facts, said: str) -> Finding:
             )
         return Finding("KeptOut", f"{name} waits for pods that run and are not asked. {said}", remedy)
     if facts.stable and facts.excuses(candidate.pods):
-        patience = format_duration(3 * facts.spec.rollout.startup_deadline)
+        patience = format_duration((OUTAGE + 1) * facts.spec.rollout.startup_deadline)
         remedy = (
             "It goes on by itself when pods answer again: see to what both versions need. When those of "
             f"{name} have not for {patience}, it is rejected, lest it be the cause."

@@ -1,6 +1,6 @@
 """What all pods that Upright makes have in common, and how what users add to them is merged."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 from upright.api.artifact import TERMINATION_LIMIT
@@ -96,6 +96,11 @@ def merge_pod(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, closed: Col
     if added := _objects(theirs, "initContainers"):
         merged["initContainers"] = _others(added, first) + _containers(first, added, closed)
     return merged
+
+
+def container_names(pod: Mapping[str, Any]) -> Set[str]:
+    """Of all containers of a pod's spec, init containers among them."""
+    return {str(one.get("name")) for field in _CONTAINERS for one in _objects(pod, field)}
 
 
 def _containers(ours: Sequence[Manifest], theirs: Sequence[Manifest], closed: Collection[str]) -> list[Manifest]:

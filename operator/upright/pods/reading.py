@@ -1,6 +1,6 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ FIELDS = (
     *(
         f"status.{containers}.{field}"
         for containers in ("initContainerStatuses", "containerStatuses")
-        for field in ("name", "image", "imageID", "restartCount", "state", "lastState")
+        for field in ("name", "image", "imageID", "ready", "restartCount", "state", "lastState")
     ),
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
@@ -81,6 +81,10 @@ class Container:
     """An init container that has done its work: how often it had to try says nothing any more."""
     serves: bool
     """Requests come to it, so that it never ends well."""
+    ready: bool
+    """It answers its probes; an init container: it has done its work."""
+    injected: bool
+    """Somebody else has put it into the pod, as a mesh does its proxy: whatever it lacks is not the pod's own fault."""
 
     @property
     def unpullable(self) -> bool:
@@ -94,16 +98,16 @@ class Container:
 
     @property
     def faulty(self) -> bool:
-        """Whether it cannot be started because of what it is made of, beyond doubt."""
+        """Whether it cannot be started because of what it is made of, beyond doubt; one that is injected never is."""
         reason, message = self.waiting or ("", "")
-        return any(proof in message.lower() for proof in _PROOFS.get(reason, ()))
+        return not self.injected and any(proof in message.lower() for proof in _PROOFS.get(reason, ()))
 
     @property
     def failures(self) -> int:
         """How often its process has ended otherwise than well, as far as the kubelet still tells: how, of the last time
-        alone. That it ended with its node is nobody's failure.
+        alone. That it ended with its node is nobody's failure, and of one that is injected nobody's here.
         """
-        if self.completed or not self.failed or (self.ended and self.ended.reason in _NODES):
+        if self.injected or self.completed or not self.failed or (self.ended and self.ended.reason in _NODES):
             return 0
         return self.restarts + (1 if self.down else 0)
 
@@ -111,6 +115,17 @@ class Container:
     def failed(self) -> bool:
         """Whether it ended otherwise than well, now or the last time."""
         return self.ended is not None and (self.ended.exit_code != 0 or self.serves)
+
+    @property
+    def ending(self) -> str:
+        """How it ended last, in words that follow on its name; empty when it has not."""
+        if self.ended is None:
+            return ""
+        times, said = self.restarts + self.down, self.ended.last_words
+        return (
+            f"has ended{f' {times} times' if times > 1 else ''}, last with exit code {self.ended.exit_code} "
+            f"({self.ended.reason or 'Error'}){f': {said}' if said else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -145,8 +160,8 @@ class Pod:
     unscheduled: str
     """Why no node takes it; empty when one does, or none has been looked for."""
     kept_out: str
-    """Why it is not ready although its containers are, in a sentence without its full stop: usually its node is away.
-    Empty when it is ready, or its containers are not.
+    """Why it is not ready although its own containers are, in a sentence without its full stop: usually its node is
+    away, or what somebody else has put into it is not ready. Empty when it is ready, or its own containers are not.
     """
     gone_by: datetime | None
     """When it should have ended, its grace period included; None when it is not being deleted."""
@@ -190,7 +205,8 @@ class Pod:
     @property
     def waits(self) -> bool:
         """Whether the cluster has yet to start it, or to let it answer: it has no node or no volumes, its images cannot
-        be had for now, or its node is away. That says nothing of what it is made of.
+        be had for now, its node is away, or a container that is injected is not ready. That says nothing of what it is
+        made of.
         """
         if any(container.hindered for container in self.containers):
             return not any(container.faulty for container in self.containers)
@@ -218,7 +234,7 @@ class Pod:
     @property
     def crash(self) -> str | None:
         """What it died of, or the container of it that ended last otherwise than well, in a sentence without its full
-        stop.
+        stop. One that is injected is named where no other has.
         """
         if self.ended_by_own_deadline:
             return f"Pod {self.name} ran longer than activeDeadlineSeconds of its spec allows"
@@ -227,17 +243,25 @@ class Pod:
         ended = [(one, one.ended) for one in self.containers if one.ended and one.failed]
         if not ended:
             return None
-        container, last = max(ended, key=lambda pair: pair[1].at.timestamp() if pair[1].at else 0.0)
-        times = f" {container.failures} times" if container.failures > 1 else ""
-        said = last.last_words
-        return (
-            f"Container {container.name!r} of pod {self.name} has ended{times}, last with exit code {last.exit_code} "
-            f"({last.reason or 'Error'}){f': {said}' if said else ''}"
-        )
+        last, _ = max(ended, key=lambda pair: (not pair[0].injected, pair[1].at.timestamp() if pair[1].at else 0.0))
+        return f"Container {last.name!r} of pod {self.name} {last.ending}"
+
+    @property
+    def unready(self) -> str:
+        """Which of its containers run and are not ready, but for those that have failed, in a sentence without its full
+        stop; empty when none is known to.
+        """
+        found = [one.name for one in self.containers if one.started and not one.ready and not one.failed]
+        return f"Of pod {self.name} {_named(found)} run{'s' * (len(found) == 1)} without being ready" if found else ""
 
 
-def read(manifest: Manifest) -> Pod:
-    """Read a pod's manifest."""
+def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
+    """Read a pod's manifest.
+
+    Args:
+        manifest: as the API server tells of it, or what the stores keep of that.
+        injected: the names of containers that others put into it.
+    """
     meta, spec, status = manifest["metadata"], manifest.get("spec", {}), manifest.get("status", {})
     going = bool(meta.get("deletionTimestamp"))
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
@@ -248,6 +272,11 @@ def read(manifest: Manifest) -> Pod:
     created = _time(meta["creationTimestamp"])
     begun = _begun(status, created)
     serving, port = _port(spec)
+    containers = tuple(
+        _container(one, images, serving, injected, init=init)
+        for field, init in (("initContainerStatuses", True), ("containerStatuses", False))
+        for one in status.get(field, ())
+    )
     return Pod(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -270,30 +299,47 @@ def read(manifest: Manifest) -> Pod:
         address=status.get("podIP", ""),
         host_network=bool(spec.get("hostNetwork")),
         port=port,
-        containers=(
-            *(_container(one, images, serving, init=True) for one in status.get("initContainerStatuses", ())),
-            *(_container(one, images, serving) for one in status.get("containerStatuses", ())),
-        ),
+        containers=containers,
         unscheduled=(
             scheduled.get("message") or scheduled.get("reason") or "no reason given"
             if scheduled.get("status") == "False"
             else ""
         ),
-        kept_out=_kept_out(manifest, conditions),
+        kept_out=_kept_out(manifest, conditions, containers),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
 
 
-def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest]) -> str:
+def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest], containers: Sequence[Container]) -> str:
     """The kubelet says the same of both conditions, or names a readiness gate. Of a pod on a node that does not answer,
     another says that it is not ready, and gives no reason.
     """
-    ready, containers = (conditions.get(name, {}) for name in ("Ready", "ContainersReady"))
-    if ready.get("status") == "True" or containers.get("status") != "True":
+    name, ready = manifest["metadata"]["name"], conditions.get("Ready", {})
+    if ready.get("status") == "True":
         return ""
+    if conditions.get("ContainersReady", {}).get("status") != "True":
+        return _held_by_others(name, containers)
     said = ready.get("message")
     why = f"it is not ready: {said}" if said else f"its node {manifest['spec'].get('nodeName', '')} does not answer"
-    return f"Pod {manifest['metadata']['name']} runs, but {why}"
+    return f"Pod {name} runs, but {why}"
+
+
+def _held_by_others(pod: str, containers: Sequence[Container]) -> str:
+    """What is not ready of what others have put into it, where all else that has begun is."""
+    lacking = [
+        one for one in containers if not (one.ready or one.completed) and (one.injected or one.started or one.ended)
+    ]
+    if not lacking or not all(one.injected for one in lacking):
+        return ""
+    ended = next((f": {one.name} {one.ending}" for one in lacking if one.failed), "")
+    return (
+        f"Pod {pod} is kept from being ready by {_named([one.name for one in lacking])}, which neither Upright nor "
+        f"spec.serving.pod has put into it{ended}"
+    )
+
+
+def _named(containers: Sequence[str]) -> str:
+    return f"container{'s' * (len(containers) != 1)} {', '.join(containers)}"
 
 
 def _begun(status: Manifest, created: datetime) -> datetime | None:
@@ -308,7 +354,9 @@ def _begun(status: Manifest, created: datetime) -> datetime | None:
     return min(starts) if starts else created if begun or status.get("phase") == "Running" else None
 
 
-def _container(status: Manifest, images: Mapping[str, str | None], serving: str, *, init: bool = False) -> Container:
+def _container(
+    status: Manifest, images: Mapping[str, str | None], serving: str, injected: Collection[str], *, init: bool
+) -> Container:
     state = status.get("state") or {}
     waiting = state.get("waiting")
     ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
@@ -332,6 +380,8 @@ def _container(status: Manifest, images: Mapping[str, str | None], serving: str,
         down=bool(ended) and "running" not in state,
         completed=init and (state.get("terminated") or {}).get("exitCode") == 0,
         serves=status["name"] == serving,
+        ready=bool(status.get("ready")),
+        injected=status["name"] in injected,
     )
 
 

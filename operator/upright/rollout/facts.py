@@ -13,6 +13,11 @@ STEADY = timedelta(seconds=10)
 """A pod that has been ready for so long without interruption counts when a version is to take all the traffic."""
 LASTING = timedelta(minutes=1)
 """A pod that has been ready for so long without interruption has recovered: what comes then is another incident."""
+_ALIKE = 3
+"""A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
+pods are few, and shares rough."""
+OUTAGE = 2
+"""For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
 
 def some_pods(number: int) -> str:
@@ -99,6 +104,12 @@ class ArmFacts:
         return f" {found.rstrip('.')}." if found else ""
 
     @property
+    def unready(self) -> str:
+        """Which containers of a pod run without being ready, likewise."""
+        found = next((pod.unready for pod in self.pods if not pod.ready and not pod.waits and pod.unready), "")
+        return f" {found}." if found else ""
+
+    @property
     def loss(self) -> str:
         """What became of the pod that failed as a whole last, likewise."""
         last = max(self.lost, key=lambda pod: pod.changed, default=None)
@@ -139,10 +150,46 @@ class Facts:
         others = self.standing_in + (self.stable.ready if self.stable else 0)
         return self.candidate.ready > 0 and others == 0
 
-    def waits(self, pod: Pod) -> bool:
-        """Whether a pod of the candidate waits for the cluster: also for an image that other pods of the two run, for
-        that was there, whatever the registry says.
+    @cached_property
+    def suffering(self) -> tuple[int, int]:
+        """How many pods of the stable version have stopped answering, and of how many: of those that began before a
+        start may have taken until now. Ones that had stopped that long before the candidate went out are its own
+        trouble, and so is a moment; and the cluster's, where they wait for it.
         """
+        if self.stable is None:
+            return 0, 0
+        deadline, since = self.spec.rollout.startup_deadline, self.candidate.arm.since
+        settled = [pod for pod in self.stable.pods if not pod.waits and begun(pod, self.now) <= self.now - deadline]
+        stopped = [pod for pod in settled if not pod.ready and since - deadline <= pod.changed <= self.now - LASTING]
+        return len(stopped), len(settled)
+
+    @cached_property
+    def suffers_alike(self) -> bool:
+        """Whether the candidate's pods that are not ready may be so for what keeps the stable version's from it, too:
+        an outage of what both need. A candidate that fares much worse has a fault of its own, whatever else there is.
+        """
+        stopped, of = self.suffering
+        pods = [pod for pod in self.candidate.pods if not pod.waits]
+        unready = sum(not pod.ready for pod in pods)
+        return 0 < unready * of <= _ALIKE * stopped * len(pods)
+
+    def excuses(self, pods: Sequence[Pod]) -> bool:
+        """Whether any of the candidate's pods runs and is not ready for what may be an outage of both. Not for ever:
+        the candidate may be what causes it; nor one that cannot be started for a reason of its own.
+        """
+        longest = OUTAGE * self.spec.rollout.startup_deadline
+        return self.suffers_alike and any(
+            not (pod.ready or pod.waits or pod.hindrance)
+            and self.now - max(pod.changed, begun(pod, self.now)) < longest
+            for pod in pods
+        )
+
+    def waits(self, pod: Pod) -> bool:
+        """Whether a pod of the candidate waits for the cluster, or for the end of an outage: also for an image that
+        other pods of the two run, for that was there, whatever the registry says.
+        """
+        if self.excuses([pod]):
+            return True
         proven = self.candidate.images | (self.stable.images if self.stable else set())
         faults = [container for container in pod.containers if container.faulty]
         return pod.waits or bool(faults and all(one.unpullable and one.image in proven for one in faults))

@@ -1,6 +1,6 @@
 """What a plan for a Deployment depends on."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,10 +10,11 @@ from upright.api.deployment import Deployment, Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
+from upright.pods.build import container_names
 from upright.pods.reading import Pod, read
 from upright.rollout import following
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
-from upright.rollout.modes.realtime import template
+from upright.rollout.modes.realtime import SERVE, template
 from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
 from upright.rollout.template import digest, is_edited, recorded_digest
@@ -94,7 +95,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
     records = _ours(names.CONTROLLER_REVISIONS, resource, world)
     records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
-    pods, lost, strangers = _pods(resource, workloads, world)
+    pods, lost, strangers = _pods(resource, workloads, versions, world)
     services, taken = await _services(resource, world)
     return Observed(
         now=world.now,
@@ -161,7 +162,7 @@ async def _hidden(
 
 
 def _pods(
-    resource: Deployment, workloads: Mapping[str, Manifest], world: World
+    resource: Deployment, workloads: Mapping[str, Manifest], versions: Mapping[str, ModelVersion], world: World
 ) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, Sequence[Pod]], Sequence[str]]:
     """The pods of our workloads; those of them that have failed; and the names of other pods.
 
@@ -172,8 +173,10 @@ def _pods(
     pods: dict[str, list[Pod]] = {name: [] for name in workloads}
     lost: dict[str, list[Pod]] = {name: [] for name in workloads}
     strangers = []
-    for manifest in world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name):
-        pod = read(manifest)
+    found = world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name)
+    injected = _injected(resource, versions, found)
+    for manifest in found:
+        pod = read(manifest, injected)
         if pod.going or pod.phase == "Succeeded":
             continue
         revision_name = pod.labels.get(names.REVISION, "")
@@ -189,6 +192,19 @@ def _pods(
         elif pod.phase != "Failed":
             strangers.append(pod.name)
     return pods, lost, strangers
+
+
+def _injected(resource: Deployment, versions: Mapping[str, ModelVersion], pods: Sequence[Manifest]) -> Set[str]:
+    """Names of containers that others put into our pods, such as a mesh's proxy: those that no `spec.serving` has asked
+    for. What pods of an earlier `spec.serving` have beside is theirs.
+    """
+    serving = resource.spec.serving
+    today = {revision(version, serving) for version in versions.values()}
+    found: set[str] = set()
+    for pod in pods:
+        if pod["metadata"]["labels"].get(names.REVISION) in today:
+            found |= container_names(pod.get("spec", {}))
+    return found - {SERVE} - container_names(serving.pod)
 
 
 async def _templates(

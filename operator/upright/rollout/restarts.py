@@ -25,7 +25,7 @@ def failed_too_often(facts: Facts) -> str:
     candidate, stable, rollout = facts.candidate, facts.stable, facts.spec.rollout
     before = candidate.arm.own_failures or 0
     failures = candidate.failures - before
-    if stable is None or failures < rollout.restarts or facts.only_candidate_answers:
+    if stable is None or failures < rollout.restarts or facts.only_candidate_answers or facts.excuses(candidate.pods):
         return ""
     others = stable.failed_since(candidate.arm.since, candidate.arm.stable_failures or 0)
     if others or not _fails_at_its_start(facts, before):

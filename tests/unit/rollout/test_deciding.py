@@ -553,6 +553,29 @@ def kept_out(why: str = "") -> Pod:
     return read(pod)
 
 
+def meshed(serve: str = "ready", proxy: str = "unready", *, name: str = "meshed", ours: bool = False) -> Pod:
+    """A pod with a mesh's proxy, or one with a sidecar of the user's of that name, in these states."""
+    up: dict[str, Any] = {"state": {"running": {"startedAt": NOW.isoformat()}}}
+    crashed: dict[str, Any] = {
+        "state": waiting("CrashLoopBackOff"),
+        "lastState": exited(1, "no certificate"),
+        "restartCount": 8,
+    }
+    states: dict[str, dict[str, Any]] = {
+        "ready": {**up, "ready": True},
+        "unready": up,
+        "crashed": crashed,
+        "unpullable": {"state": waiting("ErrImagePull", "manifest unknown: not found")},
+        "unstarted": {"state": waiting("PodInitializing")},
+    }
+    pod = a_pod(name, ready=False)
+    pod["status"]["containerStatuses"] = [
+        {"name": "serve", "image": "i", **states[serve]},
+        {"name": "istio-proxy", "image": "p", **states[proxy]},
+    ]
+    return read(pod, () if ours else {"istio-proxy"})
+
+
 def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -> dict[str, Any]:
     """The workloads, of which one gets no pods."""
     owned = workloads(resource)
@@ -585,6 +608,16 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([unscheduled('persistentvolumeclaim "models" is being deleted')], "", "NotStarted"),
         ([kept_out()], "", "KeptOut"),
         ([kept_out("the status of pod readiness gate a is not True")], "", "KeptOut"),
+        ([meshed()], "", "KeptOut"),
+        ([meshed(proxy="crashed")], "", "KeptOut"),
+        ([meshed("unstarted")], "", "KeptOut"),  # it is started after the proxy
+        ([meshed("unstarted", "crashed")], "", "KeptOut"),
+        ([meshed(proxy="unpullable")], "", "KeptOut"),
+        ([meshed("unready")], "", "RolledBack"),  # the proxy may wait for what it is a proxy of
+        ([meshed("unready", "ready")], "", "RolledBack"),
+        ([meshed("unpullable")], "", "RolledBack"),
+        ([meshed(ours=True)], "", "RolledBack"),
+        ([meshed(proxy="unpullable", ours=True)], "", "RolledBack"),
         ([unstarted("ErrImagePull", "manifest unknown")], "", "RolledBack"),
         ([unstarted("ImagePullBackOff", "Back-off pulling image: not found")], "", "RolledBack"),
         ([unstarted("InvalidImageName", "couldn't parse image name")], "", "RolledBack"),
@@ -616,6 +649,123 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
     assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None
+
+
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [
+        (
+            meshed(),
+            "kept from being ready by container istio-proxy, which neither Upright nor spec.serving.pod has put",
+        ),
+        (meshed(proxy="crashed"), "into it: istio-proxy has ended 9 times, last with exit code 1 (Error): no certif"),
+        (meshed("unready", "ready"), "10m (rollout.startupDeadline). Of pod meshed container serve runs without being"),
+        (meshed("unready"), "Of pod meshed containers serve, istio-proxy run without being ready."),
+        (meshed(ours=True), "Of pod meshed container istio-proxy runs without being ready."),
+        (meshed("unready", "crashed", ours=True), "no certificate. Of pod meshed container serve runs without"),
+    ],
+)
+def test_what_is_not_ready_of_a_pod_is_named(pod: Pod, said: str) -> None:
+    before = observed(
+        in_canary(step_since=None, rollout={"restarts": 99}),
+        pods={OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [pod]},
+    )
+    late = plan(then(before, plan(before), now=after(hours=1)))
+    assert said in condition(late, "Ready")["message"]
+    assert ("kubectl logs POD -c CONTAINER" in (stalled(late) or "")) is bool(pod.kept_out)
+
+
+@pytest.mark.parametrize(("ours", "phase"), [(False, "Progressing"), (True, "RolledBack")])
+def test_failures_of_a_sidecar_count_and_those_of_what_others_have_put_in_do_not(ours: bool, phase: str) -> None:
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [meshed(proxy="crashed", ours=ours)]}
+    made = plan(observed(in_canary(1, since=LONG_AGO), pods=world, now=after(seconds=30)))
+    assert made.status["phase"] == phase
+
+
+# An outage of what both versions need
+
+
+def stopped(revision: str, count: int, of: int, *, since: Any = NOW, begun: Any = LONG_AGO) -> list[Pod]:
+    """Pods of which so many have not been ready since then."""
+    silent = [replace(pod, begun=begun) for pod in pods(revision, count, ready=False, since=since)]
+    return [*silent, *pods(revision, of - count)]
+
+
+def outage(stable: list[Pod], canary: list[Pod], minutes: int) -> Plan:
+    """The plan so many minutes after pods of the candidate stopped answering, with a turn in each minute."""
+    resource = in_canary(candidate={"replicas": 3}, stable={"replicas": len(stable)}, replicas=9)
+    seen = observed(resource, pods={OLD_REVISION: stable, NEW_REVISION: canary})
+    made = plan(seen)
+    for minute in range(1, minutes + 1):
+        seen = then(seen, made, now=after(minutes=minute))
+        if (made := plan(seen)).status["phase"] == "RolledBack":
+            break
+    return made
+
+
+YEAR_AGO = NOW - timedelta(days=365)
+SILENT = stopped(NEW_REVISION, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "rejected"),
+    [
+        (stopped(OLD_REVISION, 9, 9), SILENT, False),
+        (stopped(OLD_REVISION, 3, 9), SILENT, False),
+        (stopped(OLD_REVISION, 2, 9), SILENT, True),  # it fares more than three times as badly
+        (stopped(OLD_REVISION, 1, 9), stopped(NEW_REVISION, 1, 3), False),
+        (stopped(OLD_REVISION, 1, 9), stopped(NEW_REVISION, 2, 3), True),
+        (stopped(OLD_REVISION, 0, 9), SILENT, True),
+        (stopped(OLD_REVISION, 9, 9, since=NOW - timedelta(minutes=9)), SILENT, False),
+        (stopped(OLD_REVISION, 3, 9, since=YEAR_AGO), SILENT, True),  # its own trouble, of another time
+        (stopped(OLD_REVISION, 3, 9, since=after(minutes=10)), SILENT, True),  # a moment
+        (stopped(OLD_REVISION, 3, 9, begun=after(minutes=1)), SILENT, True),  # it is scaled up
+        ([replace(pod, kept_out="Its node is away") for pod in stopped(OLD_REVISION, 9, 9)], SILENT, True),
+        ([], SILENT, True),  # nothing is asked for
+        (stopped(OLD_REVISION, 9, 9), [replace(unstarted("InvalidImageName"), name=f"{n}") for n in range(3)], True),
+    ],
+)
+def test_an_outage_of_both_versions_is_no_verdict_on_the_new_one(
+    stable: list[Pod], canary: list[Pod], rejected: bool
+) -> None:
+    made = outage(stable, canary, 10)
+    assert (made.status["phase"] == "RolledBack") is rejected
+    assert rejected or "of 9 pods of churn-1" in condition(made, "Ready")["message"]
+
+
+def test_the_hold_of_an_outage_is_said_and_ends() -> None:
+    """The candidate may be what causes it."""
+    stable = stopped(OLD_REVISION, 4, 9)
+    held = outage(stable, SILENT, 15)
+    assert condition(held, "Stalled")["reason"] == "BothNotReady"
+    assert "0 of 3 pods are ready. 4 of 9 pods of churn-1 are not ready either" in (stalled(held) or "")
+    assert "When those of churn-2 have not for 30m, it is rejected" in (stalled(held) or "")
+    assert outage(stable, SILENT, 16).status == held.status, "nothing is written meanwhile"
+    assert outage(stable, SILENT, 29).status["phase"] == "Progressing"
+    [rejected] = outage(stable, SILENT, 30).status["rejected"]
+    assert "(rollout.startupDeadline). 4 of 9 pods of churn-1 are not ready either." in rejected["message"]
+
+
+@pytest.mark.parametrize(("minutes", "phase"), [(9, "Progressing"), (10, "RolledBack")])
+def test_after_an_outage_the_candidate_has_all_its_time_again(minutes: int, phase: str) -> None:
+    resource = in_canary(candidate={"replicas": 3}, stable={"replicas": 9}, replicas=9)
+    ill = observed(resource, pods={OLD_REVISION: stopped(OLD_REVISION, 9, 9), NEW_REVISION: SILENT})
+    during = then(ill, plan(ill), now=after(minutes=12))
+    well = then(
+        during,
+        plan(during),
+        now=after(minutes=13),
+        pods={OLD_REVISION: pods(OLD_REVISION, 9), NEW_REVISION: SILENT},
+    )
+    assert stalled(plan(well)) is None
+    assert plan(then(well, plan(well), now=after(minutes=13 + minutes))).status["phase"] == phase
+
+
+@pytest.mark.parametrize(("stable", "phase"), [(9, "Progressing"), (0, "RolledBack")])
+def test_that_containers_end_in_an_outage_of_both_versions_is_no_verdict_either(stable: int, phase: str) -> None:
+    world = {OLD_REVISION: stopped(OLD_REVISION, stable, 9), NEW_REVISION: [crashing(9)] * 3}
+    made = plan(observed(in_canary(1, since=NOW), pods=world, now=after(minutes=2)))
+    assert made.status["phase"] == phase
 
 
 def pulling(name: str, image: str, *, ready: bool) -> Pod:

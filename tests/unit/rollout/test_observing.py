@@ -115,6 +115,38 @@ async def test_pods_count_by_the_workload_that_they_were_made_for(
     assert bool(found.pods.get(OLD_REVISION)) is counts
 
 
+@pytest.mark.parametrize(
+    ("sidecar", "revision_name", "injected"),
+    [
+        (None, OLD_REVISION, {"istio-init", "istio-proxy"}),
+        ("istio-proxy", "", {"istio-init"}),  # the user's own
+        ("logs", "", {"istio-init", "istio-proxy"}),
+        ("logs", OLD_REVISION, set()),  # of an earlier spec.serving, which may have named it
+    ],
+)
+async def test_what_others_put_into_pods_is_told_from_what_was_asked_for(
+    sidecar: str | None, revision_name: str, injected: set[str]
+) -> None:
+    serving = {"pod": {"containers": [{"name": sidecar}]}} if sidecar else {}
+    resource = serving_old(serving=serving)
+    revision_name = revision_name or revision(OLD, resource.spec.serving)
+    owned, pod = a_workload(serving_old()), dict(a_pod_of("uid-of-churn"))
+    for one in (owned, pod):
+        one["metadata"]["labels"] = {**one["metadata"]["labels"], names.REVISION: revision_name}
+    pod["spec"] = {
+        "initContainers": [{"name": "istio-init"}],
+        "containers": [{"name": name} for name in ("serve", "istio-proxy")],
+    }
+    statuses = {
+        f"{kind}Statuses": [{"name": one["name"]} for one in pod["spec"][f"{kind}s"]]
+        for kind in ("initContainer", "container")
+    }
+    pod["status"] = {**pod["status"], **statuses}
+    known = [a_version(OLD), (names.APPS_DEPLOYMENTS, owned), (names.PODS, pod)]
+    [found] = (await seen(resource, *known)).pods[revision_name]
+    assert {one.name for one in found.containers if one.injected} == injected
+
+
 async def test_pods_of_an_older_operator_without_the_label_still_count() -> None:
     owned = a_workload(serving_old())
     owned["metadata"].pop("annotations")

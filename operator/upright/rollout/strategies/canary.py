@@ -11,7 +11,7 @@ from upright.api.deployment import Arm, Step
 from upright.conditions import Finding
 from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, begun, some_pods
+from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, some_pods
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
@@ -120,21 +120,21 @@ def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     starts = [begun(pod, now) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
     if unready is None or not any(now - max(unready, start) >= deadline for start in starts):
         return None
-    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
+    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{candidate.unready}"
     if facts.only_candidate_answers:
         arm = _standing(candidate.arm, now, unready_since=unready, ready_since=None)
         return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
     return Reject(
         "",
         f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
-        f"(rollout.startupDeadline).{candidate.trouble}",
+        f"(rollout.startupDeadline).{candidate.trouble}{candidate.unready}{_alike(facts)}",
     )
 
 
 def _unready(facts: Facts, wanted: int) -> Decision:
     """Too few pods answer. Its clock stands still, and two others run: one while pods that have begun are not ready,
-    which is the version's doing, and one while the cluster does not make or start pods, or their nodes are away, which
-    says nothing of it.
+    which is the version's doing, and one while the cluster does not make or start pods, their nodes are away, or the
+    stable version's are not ready either, which says nothing of it.
     """
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
     if candidate.size == 0:
@@ -144,7 +144,7 @@ def _unready(facts: Facts, wanted: int) -> Decision:
     lacking = (candidate.arm.lacking_since or now) if started < wanted else None
     unready = _unsettled_since(facts)
     arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready, ready_since=None)
-    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}"
+    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{_alike(facts)}"
     held = _held_up(facts, said) if lacking and now - lacking >= deadline else None
     left = [clock + deadline - now for clock in (unready, lacking) if clock and now - clock < deadline]
     return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
@@ -170,15 +170,38 @@ def _held_up(facts: Facts, said: str) -> Finding:
     candidate, name = facts.candidate, facts.candidate.arm.model_version
     if candidate.lacks_room:
         return Finding("NoRoom", f"{name} waits for room in the cluster. {said}")
-    if any(pod.kept_out for pod in candidate.pods):
+    if kept_out := [pod for pod in candidate.pods if pod.kept_out]:
         remedy = "It goes on by itself when they are asked again, or are replaced."
+        if any(one.injected and not one.ready for pod in kept_out for one in pod.containers):
+            remedy = (
+                "It goes on by itself when they are. Ask whoever puts these containers into pods, such as a mesh: "
+                "`kubectl logs POD -c CONTAINER` says more."
+            )
         return Finding("KeptOut", f"{name} waits for pods that run and are not asked. {said}", remedy)
+    if facts.stable and facts.excuses(candidate.pods):
+        patience = format_duration((OUTAGE + 1) * facts.spec.rollout.startup_deadline)
+        remedy = (
+            "It goes on by itself when pods answer again: see to what both versions need. When those of "
+            f"{name} have not for {patience}, it is rejected, lest it be the cause."
+        )
+        return Finding(
+            "BothNotReady", f"Pods of {facts.stable.arm.model_version} fail as those of {name} do. {said}", remedy
+        )
     pod = next((pod.name for pod in candidate.pods if facts.waits(pod)), "")
     return Finding(
         "NotStarted",
         f"{name} waits for the cluster, which has not {f'started pod {pod}' if pod else 'made all its pods'}. {said}",
         "It goes on by itself when the cluster does; the events of its pods and of its ReplicaSet say more.",
     )
+
+
+def _alike(facts: Facts) -> str:
+    """That the stable version's pods are not ready either, in a sentence with a space before it, or nothing."""
+    if facts.stable is None or not facts.suffers_alike:
+        return ""
+    stopped, of = facts.suffering
+    are = "is" if stopped == 1 else "are"
+    return f" {stopped} of {some_pods(of)} of {facts.stable.arm.model_version} {are} not ready either."
 
 
 def _incomplete(facts: Facts, said: str) -> Finding:

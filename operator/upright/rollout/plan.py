@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from upright.api import names
 from upright.api.deployment import Arm, DeploymentStatus
 from upright.api.model_version import ModelVersion
-from upright.conditions import Finding, told
+from upright.conditions import Finding
 from upright.contract import Plan
 from upright.rollout import status as statuses
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
@@ -19,11 +19,11 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import MOMENTARY, obstacle
+from upright.rollout.obstacle import obstacle
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
-from upright.rollout.telling import asked, news, where_to_look
+from upright.rollout.telling import asked, tell, where_to_look
 from upright.rollout.verdict import analyse
 
 _ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
@@ -42,7 +42,7 @@ def plan(observed: Observed) -> Plan:
     _keep_beside(observed, draft)
     _shape(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
-    _tell(observed, draft)
+    draft.events += tell(observed, draft, wanted)
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
     return Plan(
@@ -355,27 +355,6 @@ def _halted(observed: Observed) -> str:
     if observed.taken:
         return f"stopped, since Service {', '.join(observed.taken)} is somebody else's"
     return "paused by spec.paused" if observed.resource.spec.paused else ""
-
-
-def _tell(observed: Observed, draft: Draft) -> None:
-    """What was decided; what is in the way; that nothing is measured; that the stable version no longer answers."""
-    draft.events += news(
-        draft.history, draft.stable, draft.candidate, observed.resource.spec.rollout.steps, observed.now
-    )
-    recorded = draft.resource.status.conditions
-    rejected = any(event.reason == "RolledBack" for event in draft.events)
-    for found in (draft.obstacle, None if draft.unseen else draft.held):
-        if found and not found.waits and found.reason not in MOMENTARY and not rejected:
-            draft.events += told(
-                found, "Reconciling" if found.passing else "Stalled", recorded, observed.now, "Rollout"
-            )
-    if draft.unmeasured and not draft.unseen:
-        unmeasured = Finding("Unmeasured", draft.unmeasured)
-        draft.events += told(unmeasured, "Measured", recorded, observed.now, "Rollout")
-    stable = statuses.arm_facts(observed, draft.stable)
-    if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
-        said = f"No pod of {stable.arm.model_version} answers.{stable.trouble}"
-        draft.say("Warning", "NotServing", said, stable.arm.unready_since)
 
 
 def _ask_again(observed: Observed) -> timedelta:

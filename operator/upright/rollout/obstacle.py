@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from upright.api import names
-from upright.api.deployment import Rejection
+from upright.api.deployment import Arm, Rejection
 from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
@@ -132,16 +132,31 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
     more = ", among others" if len(observed.alternatives) > _NAMED else ""
     others = "there are versions of" if spec.latest else "there is"
     there = f" ({others} {', '.join(few)}{more})" if few else ""
-    if spec.latest:
+    absent = observed.absence == "Missing"
+    if spec.latest and absent:
+        missing = f"No ModelVersion of model {spec.latest.model} exists in namespace {namespace}"
+    elif spec.latest:
         newer = f", and is surely newer than {draft.stable.model_version}, which serves" if draft.stable else ""
         missing = (
-            f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected{newer}"
+            f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected"
+            f"{'' if follows_another_model(observed, draft.stable) else newer}"
         )
     else:
         missing = (
             f"ModelVersion {spec.model_version} does not exist in namespace {namespace}, is being deleted, or cannot "
             "be read"
         )
+    field = f"spec.{'latest.model' if spec.latest else 'modelVersion'}"
+    do = f". Correct {field}, or wait: the" if absent else ": the"
     return Finding(
-        "VersionNotFound", f"{missing}{there}: the rollout starts by itself when there is one.", passing=True
+        "VersionNotFound",
+        f"{missing}{there}{do} rollout starts by itself when there is one.",
+        f"Until then {draft.stable.model_version} serves." if draft.stable else "",
+        passing=True,
     )
+
+
+def follows_another_model(observed: Observed, arm: Arm | None) -> bool:
+    """Whether a version is known to be of another model than the one that is followed."""
+    version, latest = observed.versions.get(arm.model_version) if arm else None, observed.resource.spec.latest
+    return version is not None and latest is not None and version.spec.model != latest.model

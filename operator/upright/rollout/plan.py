@@ -19,7 +19,7 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import obstacle
+from upright.rollout.obstacle import follows_another_model, obstacle
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
@@ -229,6 +229,8 @@ def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | No
     named = observed.resource.spec.model_version
     if named and named != candidate.model_version:
         return f"{named} is wanted, which does not exist yet"
+    if follows_another_model(observed, candidate):
+        return "another model is followed, which has no version to serve"
     return "its ModelVersion was deleted or can be served no more"
 
 
@@ -236,7 +238,8 @@ def _by(observed: Observed, candidate: Arm) -> str:
     """Who brought it about that the candidate is wanted no more: we did, when a followed model has another version."""
     named = observed.resource.spec.model_version
     other_serving = observed.wanted is not None and observed.wanted.metadata.name == candidate.model_version
-    return observed.editor if other_serving or (named and named != candidate.model_version) else "upright"
+    another = (named and named != candidate.model_version) or follows_another_model(observed, candidate)
+    return observed.editor if other_serving or another else "upright"
 
 
 def _keep_beside(observed: Observed, draft: Draft) -> None:

@@ -488,9 +488,9 @@ async def test_what_was_asked_of_an_earlier_object_forgives_nothing(*, follows: 
 # Following a model
 
 
-def following(serving: Any = None, **more: Any) -> Deployment:
+def following(serving: Any = None, model: str = "churn", **more: Any) -> Deployment:
     stable = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 1}
-    return a_deployment(None, latest={"model": "churn"}, serving=serving or {}, status={"stable": stable, **more})
+    return a_deployment(None, latest={"model": model}, serving=serving or {}, status={"stable": stable, **more})
 
 
 def made_at(version: ModelVersion, minutes: int, **status: Any) -> tuple[ResourceType, Manifest]:
@@ -580,12 +580,12 @@ HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclu
         ({**UNDER_WAY, "leaving": True}, {}, {}, "churn-4"),
         ({**UNDER_WAY, "revision": "of-another-spec"}, {}, {}, "churn-4"),
         (UNDER_WAY, {}, {"annotations": {names.RETRY: "1"}}, "churn-4"),
-        (UNDER_WAY, {}, {"latest": {"model": "another"}}, "churn-2"),
+        (UNDER_WAY, {}, {"latest": {"model": "another"}}, None),
         (UNDER_WAY, {}, {"latest": None, "model_version": "churn-4"}, "churn-4"),
     ],
 )
 async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version(
-    candidate: Any, status: Any, spec: Any, wanted: str
+    candidate: Any, status: Any, spec: Any, wanted: str | None
 ) -> None:
     arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
     versions = (made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2))
@@ -597,8 +597,7 @@ async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version
         **named,
     )
     found = await seen(resource, *versions)
-    assert found.wanted
-    assert found.wanted.metadata.name == wanted
+    assert (found.wanted.metadata.name if found.wanted else None) == wanted
     promoted = following(stable={**stable, "modelVersion": "churn-3", "revision": arm["revision"]})
     newest = (await seen(promoted, *versions)).wanted
     assert newest
@@ -741,11 +740,15 @@ async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() 
     ("spec", "others", "said"),
     [
         ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "does not exist in namespace shop, is being deleted, "),
-        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "cannot be read (there is churn-1, other-1): "),
-        ({"latest": {"model": "chrun"}}, ["other-1", "churn-1", "churn-2"], " (there are versions of churn, other): "),
-        ({"latest": {"model": "chrun"}}, [f"m{n}-1" for n in range(9)], "m0, m1, m2, m3, m4, among others): the "),
-        ({"latest": {"model": "churn"}}, ["other-1"], " and not rejected (there are versions of other): the rollout"),
-        ({"latest": {"model": "churn"}}, [], " and not rejected: the rollout starts by itself when there is one."),
+        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "cannot be read (there is churn-1, other-1). "),
+        ({"latest": {"model": "chrun"}}, ["other-1", "churn-1", "churn-2"], " (there are versions of churn, other). "),
+        ({"latest": {"model": "chrun"}}, [f"m{n}-1" for n in range(9)], "m0, m1, m2, m3, m4, among others). Correct "),
+        (
+            {"latest": {"model": "churn"}},
+            ["other-1"],
+            "No ModelVersion of model churn exists in namespace shop (",
+        ),
+        ({"latest": {"model": "churn"}}, [], " in namespace shop. Correct spec.latest.model, or wait: the rollout "),
         ({"latest": {"model": "churn"}}, ["other-1", "churn-1 Corrupt"], " Ready and not rejected: the rollout starts"),
     ],
 )
@@ -756,3 +759,46 @@ async def test_of_what_does_not_exist_it_is_said_what_does(spec: Any, others: An
         made.append(version)
     found = await seen(a_deployment(spec.get("modelVersion"), **spec), *made)
     assert said in condition(plan(found), "Ready")["message"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "candidate", "wanted", "said"),
+    [
+        ([NEW], False, None, "No ModelVersion of model fraud exists in namespace shop (there are versions of churn). "),
+        ([NEW, THIRD], True, None, "No ModelVersion of model fraud exists in namespace shop (there are versions of "),
+        (
+            [NEW, a_model_version("fraud-1", model="fraud", phase="Corrupt")],
+            False,
+            None,
+            "is Ready and not rejected: ",
+        ),
+        ([NEW, a_model_version("fraud-2", model="fraud")], False, "fraud-2", None),
+        ([NEW, a_model_version("fraud-1", model="fraud")], False, "churn-2", "fraud-1 was rejected"),
+    ],
+)
+async def test_another_model_of_which_nothing_can_go_out_is_no_reason_to_say_that_all_is_as_wanted(
+    versions: Any, candidate: bool, wanted: str | None, said: str | None
+) -> None:
+    fraud = revision(a_model_version("fraud-1", model="fraud"), a_deployment().spec.serving)
+    rejection = {"modelVersion": "fraud-1", "revision": fraud, "at": NOW, "message": "It failed."}
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    coming = {"candidate": arm} if candidate else {}
+    resource = following(model="fraud", rejected=[rejection], **coming)
+    found = await seen(resource, *(a_version(one) for one in versions))
+    assert (found.wanted.metadata.name if found.wanted else None) == wanted
+    made = plan(found)
+    assert not [one for one in made.delete if one.name.endswith(NEW_REVISION)]
+    if said:
+        current = condition(made, "Current")
+        assert (current["status"], said in current["message"]) == ("False", True), current["message"]
+        assert current["message"].startswith("churn-2 serves")
+    if candidate:
+        assert [one["reason"] for one in made.status["history"]] == [
+            "churn-3 is given up: another model is followed, which has no version to serve."
+        ]
+    if wanted is None:
+        stored = {**as_stored(resource), "status": dated(made, NOW)}
+        again = plan(replace(found, resource=Deployment.model_validate(stored)))
+        [told] = [event for event in again.events if event.reason == "VersionNotFound"]
+        assert told.message.endswith("when there is one. Until then churn-2 serves.")
+        assert not condition(again, "Stalled")

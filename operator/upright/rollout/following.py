@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from upright.api import names
 from upright.api.deployment import Arm, Deployment, Rejection
-from upright.api.indexes import VERSIONS_BY_MODEL, model_of, newest_first
+from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, model_of, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, World
 from upright.rollout.compatibility import incompatible
@@ -186,6 +186,12 @@ def absence(resource: Deployment, world: World) -> Absence:
     if manifest is None:
         return "Missing"
     return "Going" if names.is_going(manifest) else "Unfit"
+
+
+def maker(resource: Deployment, world: World) -> str | None:
+    """The TrainingJob of which a run that is under way makes the named version."""
+    jobs = world.named(TRAINING_JOBS_BY_RUN, resource.metadata.namespace, resource.spec.model_version or "")
+    return next((key.name for key in jobs), None)
 
 
 def alternatives(resource: Deployment, world: World) -> Sequence[str]:

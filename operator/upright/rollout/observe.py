@@ -37,6 +37,8 @@ class Observed:
     """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
     absence: Absence | None = None
     """Why there is no version that the spec asks for."""
+    maker: str | None = None
+    """The TrainingJob of which a run is making the version that the spec names."""
     alternatives: Sequence[str] = ()
     """What there is instead of what the spec names, where there is none of that; the most alike first."""
     waiting: str | None = None
@@ -108,6 +110,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         rejected=rejected,
         passed_over=following.passed_over(resource, wanted, world, rejected) if wanted else None,
         absence=following.absence(resource, world) if wanted is None else None,
+        maker=following.maker(resource, world) if wanted is None else None,
         alternatives=following.alternatives(resource, world) if wanted is None else (),
         waiting=following.waiting(resource, wanted, world, rejected),
         fallback=fallback.metadata.name if fallback else None,

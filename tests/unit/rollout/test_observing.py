@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.unit.builders import DEFAULTS, NOW, AWorld, a_deployment, a_model_version, a_pod, as_stored, metadata
+from tests.unit.builders import (
+    DEFAULTS,
+    NOW,
+    AWorld,
+    a_deployment,
+    a_model_version,
+    a_pod,
+    a_training_job,
+    as_stored,
+    metadata,
+)
 from tests.unit.rollout.world import (
     LONG_AGO,
     NEW,
@@ -22,7 +32,8 @@ from tests.unit.rollout.world import (
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion, Signature
-from upright.contract import Manifest, ResourceType
+from upright.contract import Key, Manifest, Plan, ResourceType
+from upright.rollout.kind import Deployments
 from upright.rollout.measuring import Asked, Reading
 from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed, observe
@@ -690,7 +701,10 @@ async def test_that_a_named_version_is_being_deleted_is_said_where_it_does_not_s
     made = plan(await seen(serving_old(), *versions, owned))
     assert "candidate" not in made.status
     assert condition(made, "Current")["reason"] == "VersionNotFound"
-    assert "churn-2 does not exist in namespace shop, is being deleted" in condition(made, "Current")["message"]
+    assert (
+        "ModelVersion churn-2 is being deleted in namespace shop. Name another "
+        in condition(made, "Current")["message"]
+    )
     serves = await seen(a_deployment("churn-2", status=as_stored(following())["status"]), *versions)
     assert serves.wanted == serves.versions["churn-2"]
 
@@ -739,8 +753,11 @@ async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() 
 @pytest.mark.parametrize(
     ("spec", "others", "said"),
     [
-        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "does not exist in namespace shop, is being deleted, "),
-        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "cannot be read (there is churn-1, other-1). "),
+        (
+            {"modelVersion": "chrun-1"},
+            ["other-1", "churn-1"],
+            "exist in namespace shop (there is churn-1, other-1).",
+        ),
         ({"latest": {"model": "chrun"}}, ["other-1", "churn-1", "churn-2"], " (there are versions of churn, other). "),
         ({"latest": {"model": "chrun"}}, [f"m{n}-1" for n in range(9)], "m0, m1, m2, m3, m4, among others). Correct "),
         (
@@ -749,7 +766,7 @@ async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() 
             "No ModelVersion of model churn exists in namespace shop (",
         ),
         ({"latest": {"model": "churn"}}, [], " in namespace shop. Correct spec.latest.model, or wait: the rollout "),
-        ({"latest": {"model": "churn"}}, ["other-1", "churn-1 Corrupt"], " Ready and not rejected: the rollout starts"),
+        ({"latest": {"model": "churn"}}, ["other-1", "churn-1 Corrupt"], " Ready and not rejected. The rollout starts"),
     ],
 )
 async def test_of_what_does_not_exist_it_is_said_what_does(spec: Any, others: Any, said: str) -> None:
@@ -770,7 +787,7 @@ async def test_of_what_does_not_exist_it_is_said_what_does(spec: Any, others: An
             [NEW, a_model_version("fraud-1", model="fraud", phase="Corrupt")],
             False,
             None,
-            "is Ready and not rejected: ",
+            "is Ready and not rejected. The ",
         ),
         ([NEW, a_model_version("fraud-2", model="fraud")], False, "fraud-2", None),
         ([NEW, a_model_version("fraud-1", model="fraud")], False, "churn-2", "fraud-1 was rejected"),
@@ -797,8 +814,63 @@ async def test_another_model_of_which_nothing_can_go_out_is_no_reason_to_say_tha
             "churn-3 is given up: another model is followed, which has no version to serve."
         ]
     if wanted is None:
-        stored = {**as_stored(resource), "status": dated(made, NOW)}
-        again = plan(replace(found, resource=Deployment.model_validate(stored)))
+        again = plan(replace(found, resource=recorded(resource, made)))
         [told] = [event for event in again.events if event.reason == "VersionNotFound"]
         assert told.message.endswith("when there is one. Until then churn-2 serves.")
         assert not condition(again, "Stalled")
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "said"),
+    [
+        (
+            "Running",
+            "VersionInTraining",
+            " exist in namespace shop yet. A run of TrainingJob churn is to make it, ",
+        ),
+        (
+            "Failed",
+            "VersionNotFound",
+            "does not exist in namespace shop (there is churn-1). Correct spec.modelVer",
+        ),
+    ],
+)
+async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: str, said: str) -> None:
+    run = {"name": "churn-2", "number": 2, "trigger": "Created", "phase": phase}
+    job = as_stored(a_training_job(status={"runs": [run]}))
+    deployment = (names.DEPLOYMENTS, as_stored(serving_old()))
+    found = await seen(serving_old(), a_version(OLD), (names.TRAINING_JOBS, job), deployment)
+    made = plan(found)
+    current = condition(made, "Current")
+    assert (current["reason"], said in current["message"]) == (reason, True), current["message"]
+    again = plan(replace(found, resource=recorded(serving_old(), made)))
+    assert [event.reason for event in again.events] == ([] if phase == "Running" else [reason])
+    [watch] = [one for one in Deployments(DEFAULTS, Unmeasured()).watches if one.type == names.TRAINING_JOBS]
+    woken = list(watch.wakes(job, AWorld(deployment)))
+    assert woken == ([Key("shop", "churn")] if phase == "Running" else [])
+
+
+async def test_a_version_that_this_upright_cannot_read_is_no_typo() -> None:
+    of, stored = a_version(NEW)
+    made = plan(await seen(serving_old(), a_version(OLD), (of, {**stored, "spec": {"model": 7}})))
+    assert "ModelVersion churn-2 cannot be read by this version of Upright in " in condition(made, "Current")["message"]
+
+
+@pytest.mark.parametrize("field", ["modelVersion", "latest"])
+async def test_each_wrong_name_is_told_once(field: str) -> None:
+    told = list[list[str]]()
+    made = None
+    for name in ("chrun", "chrun", "chrun1", "chrun1", "churn-11", "chrun"):
+        spec: Any = {"latest": {"model": name}} if field == "latest" else {"modelVersion": name}
+        resource = a_deployment(None, **spec, status={"stable": as_stored(following())["status"]["stable"]})
+        if made:
+            resource = recorded(resource, made, NOW - timedelta(hours=1))
+        made = plan(await seen(resource, a_version(NEW), a_version(OLD)))
+        told.append([event.message for event in made.events if event.reason == "VersionNotFound"])
+    assert [len(messages) for messages in told] == [0, 0, 1, 0, 1, 1]
+    assert " chrun1 " in told[2][0]
+
+
+def recorded(resource: Deployment, made: Plan, at: datetime = NOW) -> Deployment:
+    """With the status that was planned then."""
+    return Deployment.model_validate({**as_stored(resource), "status": dated(made, at)})

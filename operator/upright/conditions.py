@@ -4,6 +4,7 @@ Three words for what is wrong: a *finding* is what a condition says; an *obstacl
 goes on with an object; a *hindrance* is what keeps one pod from starting, in a sentence that a finding may quote.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from upright.contract import Event
 NEWS = timedelta(minutes=10)
 """For so long something that has happened is planned to be told, in case that nobody has."""
 _LONGEST = 1000
+_CUT = " ... "
+_NAME = re.compile(r"[a-z0-9]+(?:[.-]+[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Finding:
     """It goes away by itself, in a moment or when what is waited for is there, so nobody need be called."""
     waits: bool = False
     """Somebody wanted it so, and need not be told."""
+    about: str = ""
+    """The name, in its message, of what it is found of: of another one the same finding is news."""
 
 
 def conditions(
@@ -56,18 +61,23 @@ def condition(type: str, status: Literal["True", "False", "Unknown"], finding: F
 
 def told(finding: Finding, type: str, recorded: Sequence[Condition], now: datetime, action: str) -> Sequence[Event]:
     """The event of a finding and its remedy, that the condition `type` tells of, by the moment since when the recorded
-    status does: no end of a process can lose it. At once where the condition held before, for another reason, and so
-    has no moment. None while it is not recorded: this plan does that, and the next one tells.
+    status does: no end of a process can lose it. At once where the condition held before, for another reason or because
+    of something else, and so has no moment. None while it is not recorded: this plan does that, and the next one tells.
     """
     before = next((one for one in recorded if one.type == type), None)
     if before is None:
         return ()
     said = cut(f"{finding.message} {finding.remedy}")
-    if before.reason != finding.reason:
+    if before.reason != finding.reason or (finding.about and not _names(before.message, finding.about)):
         return (Event("Warning", finding.reason, action, said),)
     if before.last_transition_time and now - before.last_transition_time < NEWS:
         return (Event("Warning", finding.reason, action, said, before.last_transition_time),)
     return ()
+
+
+def _names(message: str, name: str) -> bool:
+    """Whether a text names it, or may have before it was cut."""
+    return _CUT in message or name in _NAME.findall(message)
 
 
 def cut(message: str, longest: int = _LONGEST) -> str:
@@ -75,5 +85,5 @@ def cut(message: str, longest: int = _LONGEST) -> str:
     message = " ".join(message.split())
     if len(message) <= longest:
         return message
-    half = (longest - 5) // 2
-    return f"{message[:half]} ... {message[-half:]}"
+    half = (longest - len(_CUT)) // 2
+    return f"{message[:half]}{_CUT}{message[-half:]}"

@@ -161,7 +161,7 @@ def test_parameters_that_cannot_be_an_environment_start_no_run(place: Workspace,
 def test_a_deployment_waits_for_a_version_and_a_run_for_its_claim_and_both_start_by_themselves(
     place: Workspace,
 ) -> None:
-    assert "ModelVersion no-claim-1 does not exist" in waiting(place, "mdep", "early", "VersionNotFound")
+    assert "ModelVersion no-claim-1 does not exist" in waiting(place, "mdep", "early", "VersionInTraining")
     assert "PersistentVolumeClaim later of spec.output.store" in waiting(place, "tj", "no-claim", "CannotStart")
     warned(place, "no-claim", "CannotStart")
     place.apply(a_claim("later"))

@@ -88,6 +88,13 @@ def phase_of(version: Manifest) -> object:
     return _object(version, "status").get("phase")
 
 
+def runs_under_way(job: Manifest) -> Iterable[str]:
+    """The versions that a TrainingJob is making, by the names of its runs that have not ended."""
+    runs = _object(job, "status").get("runs")
+    going = (each for each in runs if isinstance(each, Mapping)) if isinstance(runs, list) else ()
+    return [name for each in going if each.get("phase") in ("Pending", "Running") for name in _text(each.get("name"))]
+
+
 def claim_of(version: Manifest) -> Iterable[str]:
     """The claim that holds a version's artifact."""
     return [claim_in(uri) for uri in _text(_object(version, "spec", "artifact").get("uri"))]
@@ -135,6 +142,7 @@ DEPLOYMENTS_BY_VERSION = Index(names.DEPLOYMENTS, "by version", versions_named)
 DEPLOYMENTS_BY_MODEL = Index(names.DEPLOYMENTS, "by model", model_followed)
 VERSIONS_BY_MODEL = Index(names.MODEL_VERSIONS, "by model", model_of, order=made, reads=standing)
 VERSIONS_BY_LINE = Index(names.MODEL_VERSIONS, "by line", line_of, order=numbered, reads=standing)
+TRAINING_JOBS_BY_RUN = Index(names.TRAINING_JOBS, "by run under way", runs_under_way)
 VERSIONS_BY_CLAIM = Index(names.MODEL_VERSIONS, "by claim", claim_of)
 
 

@@ -4,18 +4,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from difflib import SequenceMatcher
 from itertools import islice
+from typing import Literal
 
 from pydantic import ValidationError
 
 from upright.api import names
 from upright.api.deployment import Arm, Deployment, Rejection
-from upright.api.indexes import VERSIONS_BY_MODEL, model_of, newest_first
+from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, model_of, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, World
 from upright.rollout.compatibility import incompatible
 from upright.rollout.revision import revision
 
 _LOOKED_THROUGH = 200
+
+Absence = Literal["Missing", "Going", "Unfit"]
+"""There is none of what the spec names; it is being deleted; or it cannot be read, or none of the model can be served
+and was not rejected."""
 
 
 def wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
@@ -51,6 +56,7 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
     if spec.latest is None:
         return None
     gone = stable is not None and known(world, namespace, stable.model_version) is None
+    rejects = False
     for one, at in newest_first(world, namespace, spec.latest.model):
         if stable and one.name == stable.model_version:
             break  # never back to an older one by itself
@@ -61,7 +67,10 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
             return None  # the one that serves is no more, and this one may be older
         if resource.wants_retry or _rejection(resource, version, rejected) is None:
             return version
-    return _serving(resource, world)
+        rejects = True
+    serving = _serving(resource, world)
+    # One of another model is not what is asked for; but it is what is gone back to when all that is was rejected.
+    return serving if serving and (rejects or serving.spec.model == spec.latest.model) else None
 
 
 def _was_newest(resource: Deployment, stable: Arm) -> datetime:
@@ -168,18 +177,31 @@ def served_last(
     return None if last is None or _rejection(resource, last, rejected) else last
 
 
+def absence(resource: Deployment, world: World) -> Absence:
+    """Why there is no version that the spec asks for, when there is none."""
+    spec, namespace = resource.spec, resource.metadata.namespace
+    if spec.latest:
+        return "Unfit" if world.named(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
+    manifest = world.get(names.MODEL_VERSIONS, namespace, spec.model_version or "")
+    if manifest is None:
+        return "Missing"
+    return "Going" if names.is_going(manifest) else "Unfit"
+
+
+def maker(resource: Deployment, world: World) -> str | None:
+    """The TrainingJob of which a run that is under way makes the named version."""
+    jobs = world.named(TRAINING_JOBS_BY_RUN, resource.metadata.namespace, resource.spec.model_version or "")
+    return next((key.name for key in jobs), None)
+
+
 def alternatives(resource: Deployment, world: World) -> Sequence[str]:
     """What a typo may have been meant for: when there is none of what the spec names, the names of what there is, the
     most alike first. Of a namespace with thousands of versions only some are looked through.
     """
     spec, namespace = resource.spec, resource.metadata.namespace
-    if spec.latest:
-        asked, there = spec.latest.model, bool(world.named(VERSIONS_BY_MODEL, namespace, spec.latest.model))
-    else:
-        asked = spec.model_version or ""
-        there = world.get(names.MODEL_VERSIONS, namespace, asked) is not None
-    if there:
+    if absence(resource, world) != "Missing":
         return ()
+    asked = spec.latest.model if spec.latest else spec.model_version or ""
     versions = list(islice(world.all(names.MODEL_VERSIONS, namespace), _LOOKED_THROUGH))
     found = {str(name) for one in versions for name in (model_of(one) if spec.latest else [one["metadata"]["name"]])}
     return sorted(found, key=lambda name: (-SequenceMatcher(None, asked, name).ratio(), name))

@@ -7,9 +7,11 @@ from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
+    TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
     offered,
+    runs_under_way,
 )
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
@@ -34,6 +36,12 @@ def _interested(version: Manifest, world: World) -> Iterable[Key]:
         yield from world.named(DEPLOYMENTS_BY_MODEL, namespace, model)
 
 
+def _waiting(job: Manifest, world: World) -> Iterable[Key]:
+    """The Deployments that name a version which a TrainingJob is making."""
+    for name in runs_under_way(job):
+        yield from world.named(DEPLOYMENTS_BY_VERSION, job["metadata"]["namespace"], name)
+
+
 @dataclass(frozen=True)
 class Deployments:
     """The kind."""
@@ -56,9 +64,16 @@ class Deployments:
             fields=("spec.type", "spec.sessionAffinity", "spec.clusterIP", "spec.selector", "spec.ports"),
         ),
         Watch(names.MODEL_VERSIONS, _interested, reads=offered),
+        Watch(names.TRAINING_JOBS, _waiting, reads=runs_under_way),
     )
     applies: Sequence[ResourceType] = (names.SERVICES,)
-    indexes: Sequence[Index] = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, VERSIONS_BY_MODEL, VERSIONS_BY_LINE)
+    indexes: Sequence[Index] = (
+        DEPLOYMENTS_BY_VERSION,
+        DEPLOYMENTS_BY_MODEL,
+        VERSIONS_BY_MODEL,
+        VERSIONS_BY_LINE,
+        TRAINING_JOBS_BY_RUN,
+    )
 
     def begin(self, wake: Callable[[Key], None]) -> None:
         """Looks wake it, too."""

@@ -13,6 +13,7 @@ from upright.defaults import Defaults
 from upright.pods.build import container_names
 from upright.pods.reading import Pod, read
 from upright.rollout import following
+from upright.rollout.following import Absence
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.modes.realtime import SERVE, template
 from upright.rollout.revision import object_name, revision
@@ -35,6 +36,10 @@ class Observed:
     """What counts as rejected: by this Deployment, or by one of its name that is no more."""
     passed_over: Rejection | None = None
     """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
+    absence: Absence | None = None
+    """Why there is no version that the spec asks for."""
+    maker: str | None = None
+    """The TrainingJob of which a run is making the version that the spec names."""
     alternatives: Sequence[str] = ()
     """What there is instead of what the spec names, where there is none of that; the most alike first."""
     waiting: str | None = None
@@ -105,6 +110,8 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions=versions,
         rejected=rejected,
         passed_over=following.passed_over(resource, wanted, world, rejected) if wanted else None,
+        absence=following.absence(resource, world) if wanted is None else None,
+        maker=following.maker(resource, world) if wanted is None else None,
         alternatives=following.alternatives(resource, world) if wanted is None else (),
         waiting=following.waiting(resource, wanted, world, rejected),
         fallback=fallback.metadata.name if fallback else None,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from upright.api import names
-from upright.api.deployment import Rejection
+from upright.api.deployment import Arm, Rejection
 from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
@@ -11,7 +11,7 @@ from upright.rollout.observe import Observed
 
 _NAMED = 5
 _PATIENCE = timedelta(minutes=5)
-MOMENTARY = frozenset({"VersionUnchecked", "OldPodsGoing"})
+MOMENTARY = frozenset({"VersionUnchecked", "VersionInTraining", "OldPodsGoing"})
 """Reasons that nobody need be told of."""
 
 
@@ -33,12 +33,13 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
             "Correct spec.serving, with which it was rejected and without which it serves."
             if draft.stable and draft.stable.model_version == name
             else f"Name another version, or {_another_try(observed)}",
+            about=name,
         )
     if version.status.phase is None:
         return Finding("VersionUnchecked", f"ModelVersion {name} has not been looked at yet.", passing=True)
     said = next((one for one in version.status.conditions if one.type == "Ready"), None)
     if said and said.status != "True":
-        return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said.message}")
+        return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said.message}", about=name)
     if (changed := _contract_changed(observed, draft)) is not None:
         return changed
     if spec.replicas == 0:
@@ -59,7 +60,7 @@ def _passed_over(observed: Observed) -> Finding | None:
     if observed.passed_over is None:
         return None
     remedy = f"A newer version goes out by itself; or {_another_try(observed)}"
-    return Finding("VersionRejected", _rejected(observed.passed_over), remedy)
+    return Finding("VersionRejected", _rejected(observed.passed_over), remedy, about=observed.passed_over.model_version)
 
 
 def _rejected(one: Rejection) -> str:
@@ -107,6 +108,7 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
         f"Clients of {before.metadata.name} may fail with {observed.wanted.metadata.name}: {told}. If they are ready "
         "for it, rollout.contract: Any lets it out.",
         "Else name another version.",
+        about=observed.wanted.metadata.name,
     )
 
 
@@ -120,7 +122,7 @@ def _name_taken(observed: Observed) -> Finding:
 
 
 def _not_found(observed: Observed, draft: Draft) -> Finding:
-    spec, namespace = observed.resource.spec, observed.resource.metadata.namespace
+    spec = observed.resource.spec
     if spec.latest and not draft.stable and (last := next(iter(draft.counting()), None)):
         return Finding(
             "VersionRejected",
@@ -128,20 +130,48 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             f"{last.at:%Y-%m-%d %H:%M:%S} UTC: {last.message}",
             _another_try(observed),
         )
-    few = observed.alternatives[:_NAMED]
+    if observed.maker:
+        return Finding(
+            "VersionInTraining",
+            f"{_absent(observed, draft)} yet. A run of TrainingJob {observed.maker} is to make it, and the "
+            "rollout starts by itself when it has.",
+            passing=True,
+        )
+    field = f"spec.{'latest.model' if spec.latest else 'modelVersion'}"
+    do = {
+        "Missing": f"Correct {field}, or wait: the rollout starts by itself when there is one.",
+        "Going": "Name another version. One that is made anew under this name goes out by itself.",
+        "Unfit": "The rollout starts by itself when there is one."
+        if spec.latest
+        else "Upgrade Upright, or name another version.",
+    }[observed.absence or "Missing"]
+    return Finding(
+        "VersionNotFound",
+        f"{_absent(observed, draft)}. {do}",
+        f"Until then {draft.stable.model_version} serves." if draft.stable else "",
+        passing=True,
+        about=spec.latest.model if spec.latest else spec.model_version or "",
+    )
+
+
+def _absent(observed: Observed, draft: Draft) -> str:
+    """What is not there of what the spec names, and what is instead."""
+    spec, where = observed.resource.spec, f"in namespace {observed.resource.metadata.namespace}"
+    few = () if observed.maker else observed.alternatives[:_NAMED]
     more = ", among others" if len(observed.alternatives) > _NAMED else ""
     others = "there are versions of" if spec.latest else "there is"
     there = f" ({others} {', '.join(few)}{more})" if few else ""
+    if spec.latest and observed.absence == "Missing":
+        return f"No ModelVersion of model {spec.latest.model} exists {where}{there}"
     if spec.latest:
         newer = f", and is surely newer than {draft.stable.model_version}, which serves" if draft.stable else ""
-        missing = (
-            f"Model {spec.latest.model} has no version in namespace {namespace} that is Ready and not rejected{newer}"
-        )
-    else:
-        missing = (
-            f"ModelVersion {spec.model_version} does not exist in namespace {namespace}, is being deleted, or cannot "
-            "be read"
-        )
-    return Finding(
-        "VersionNotFound", f"{missing}{there}: the rollout starts by itself when there is one.", passing=True
-    )
+        newer = "" if follows_another_model(observed, draft.stable) else newer
+        return f"Model {spec.latest.model} has no version {where} that is Ready and not rejected{newer}"
+    why = {"Going": "is being deleted", "Unfit": "cannot be read by this version of Upright"}
+    return f"ModelVersion {spec.model_version} {why.get(observed.absence or '', 'does not exist')} {where}{there}"
+
+
+def follows_another_model(observed: Observed, arm: Arm | None) -> bool:
+    """Whether a version is known to be of another model than the one that is followed."""
+    version, latest = observed.versions.get(arm.model_version) if arm else None, observed.resource.spec.latest
+    return version is not None and latest is not None and version.spec.model != latest.model

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from upright.api import names
 from upright.api.deployment import Arm, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
-from upright.conditions import Finding, told
+from upright.conditions import Finding
 from upright.contract import Plan
 from upright.rollout import status as statuses
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
@@ -19,11 +19,11 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import MOMENTARY, obstacle
+from upright.rollout.obstacle import follows_another_model, obstacle
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
-from upright.rollout.telling import asked, news, where_to_look
+from upright.rollout.telling import asked, tell, where_to_look
 from upright.rollout.verdict import analyse
 
 _ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
@@ -42,7 +42,7 @@ def plan(observed: Observed) -> Plan:
     _keep_stand_in(observed, draft)
     _shape(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
-    _tell(observed, draft)
+    draft.events += tell(observed, draft, wanted)
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
     return Plan(
@@ -244,6 +244,8 @@ def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | No
     named = observed.resource.spec.model_version
     if named and named != candidate.model_version:
         return f"{named} is wanted, which does not exist yet"
+    if follows_another_model(observed, candidate):
+        return "another model is followed, which has no version to serve"
     return "its ModelVersion was deleted or can be served no more"
 
 
@@ -251,7 +253,8 @@ def _by(observed: Observed, candidate: Arm) -> str:
     """Who brought it about that the candidate is wanted no more: we did, when a followed model has another version."""
     named = observed.resource.spec.model_version
     other_serving = observed.wanted is not None and observed.wanted.metadata.name == candidate.model_version
-    return observed.editor if other_serving or (named and named != candidate.model_version) else "upright"
+    another = (named and named != candidate.model_version) or follows_another_model(observed, candidate)
+    return observed.editor if other_serving or another else "upright"
 
 
 def _keep_stand_in(observed: Observed, draft: Draft) -> None:
@@ -307,11 +310,14 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.promote(candidate)
         case Reject(metric, message):
             pods = object_name(observed.resource.metadata.name, candidate.revision)
-            seen = observed.reading.arms.get("canary")
-            failing = seen.failing if seen else ""
-            blamed = [where_to_look(one, pods, failing) for one in spec.monitoring.metrics if one.name == metric]
-            said = " ".join((message, *blamed))
-            draft.reject(candidate, metric, said, leaving=is_needed(facts, bad=True))
+            seen, blamed = (
+                observed.reading.arms.get("canary"),
+                [one for one in spec.monitoring.metrics if one.name == metric],
+            )
+            if blamed and seen and seen.failing:
+                message += f" Most of its {metric} were {seen.failing}."
+            where = " ".join(where_to_look(one, pods) for one in blamed)
+            draft.reject(candidate, metric, message, where, leaving=is_needed(facts, bad=True))
         case Left():
             draft.candidate = None
 
@@ -374,27 +380,6 @@ def _halted(observed: Observed) -> str:
     if observed.taken:
         return f"stopped, since Service {', '.join(observed.taken)} is somebody else's"
     return "paused by spec.paused" if observed.resource.spec.paused else ""
-
-
-def _tell(observed: Observed, draft: Draft) -> None:
-    """What was decided; what is in the way; that nothing is measured; that the stable version no longer answers."""
-    draft.events += news(
-        draft.history, draft.stable, draft.candidate, observed.resource.spec.rollout.steps, observed.now
-    )
-    recorded = draft.resource.status.conditions
-    rejected = any(event.reason == "RolledBack" for event in draft.events)
-    for found in (draft.obstacle, None if draft.unseen else draft.held):
-        if found and not found.waits and found.reason not in MOMENTARY and not rejected:
-            draft.events += told(
-                found, "Reconciling" if found.passing else "Stalled", recorded, observed.now, "Rollout"
-            )
-    if draft.unmeasured and not draft.unseen:
-        unmeasured = Finding("Unmeasured", draft.unmeasured)
-        draft.events += told(unmeasured, "Measured", recorded, observed.now, "Rollout")
-    stable = statuses.arm_facts(observed, draft.stable)
-    if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
-        said = f"No pod of {stable.arm.model_version} answers.{stable.trouble}"
-        draft.say("Warning", "NotServing", said, stable.arm.unready_since)
 
 
 def _ask_again(observed: Observed) -> timedelta:

@@ -86,9 +86,9 @@ def sparing(before: DeploymentStatus, after: DeploymentStatus) -> DeploymentStat
 
     They are not lost: the source of measurements hands them out again until a recorded state contains them.
     """
-    if before.analysis is None or after.analysis is None or worth_recording(before.analysis, after.analysis):
-        return after
-    if _skeleton(before) != _skeleton(after):
+    if before.analysis is None or after.analysis in (None, before.analysis):
+        return after  # no look is in it
+    if worth_recording(before.analysis, after.analysis) or _skeleton(before) != _skeleton(after):
         return after
     return before
 

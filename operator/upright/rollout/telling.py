@@ -4,28 +4,60 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from upright.api.deployment import Arm, DeploymentSpec, DeploymentStatus, Episode, Metric, Step
-from upright.conditions import NEWS
+from upright.conditions import NEWS, Finding, told
 from upright.contract import Event
+from upright.rollout import status as statuses
+from upright.rollout.draft import Draft
 from upright.rollout.modes.realtime import SERVE
+from upright.rollout.observe import Observed
+from upright.rollout.obstacle import MOMENTARY
 
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
 
 
-def where_to_look(metric: Metric, pods: str, failing: str) -> str:
-    """What was counted against a candidate that a metric condemns, and where more is said of it.
-
-    `pods`: how the names of its pods begin. `failing`: with what most of its requests failed, if that is known.
+def where_to_look(metric: Metric, pods: str) -> str:
+    """Where more is said of what was counted against a candidate that a metric condemns. `pods`: how the names of its
+    pods begin.
     """
     if metric.type == "RefusalRate":
-        return f"{metric.name} are its answers of 4xx, each of which says why."
-    most = f", most of them {failing}" if failing else ""
+        return "Each of its answers of 4xx says why."
     return (
-        f"{metric.name} are its answers of 5xx{most}: why is in the logs of its pods ({pods}-*, container {SERVE}), "
-        "which go with it. Look where your cluster collects logs, or serve it in another Deployment to see it fail."
+        f"Why it answered with 5xx is in the logs of its pods ({pods}-*, container {SERVE}), which go with it: look "
+        "where your cluster collects logs, or serve it in another Deployment to see it fail."
     )
 
 
-def news(
+def tell(observed: Observed, draft: Draft, wanted: str | None) -> Sequence[Event]:
+    """The events of what was decided; of what is in the way; that nothing is measured; that the stable version no
+    longer answers.
+    """
+    now, recorded = observed.now, observed.resource.status.conditions
+    events = [*_news(draft.history, draft.stable, draft.candidate, observed.resource.spec.rollout.steps, now)]
+    for found in (draft.obstacle, None if draft.unseen else draft.held):
+        if found is None or found.waits or found.reason in MOMENTARY:
+            continue
+        if found.reason != "VersionRejected" or not _was_just_rolled_back(observed, draft, wanted):
+            events += told(found, "Reconciling" if found.passing else "Stalled", recorded, now, "Rollout")
+    if draft.unmeasured and not draft.unseen:
+        events += told(Finding("Unmeasured", draft.unmeasured), "Measured", recorded, now, "Rollout")
+    stable = statuses.arm_facts(observed, draft.stable)
+    if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
+        said = f"No pod of {stable.arm.model_version} answers.{stable.trouble}"
+        events.append(Event("Warning", "NotServing", "Rollout", said, stable.arm.unready_since))
+    return events
+
+
+def _was_just_rolled_back(observed: Observed, draft: Draft, wanted: str | None) -> bool:
+    """Whether the rejection that is in the way is news, of which the event of the rollback tells."""
+    last = next(iter(draft.counting()), None)
+    revision = observed.passed_over.revision if observed.passed_over else wanted or (last and last.revision)
+    return any(
+        (one.outcome, one.revision) == ("RolledBack", revision) and observed.now - one.to < NEWS
+        for one in draft.history
+    )
+
+
+def _news(
     history: Sequence[Episode], stable: Arm | None, candidate: Arm | None, steps: Sequence[Step], now: datetime
 ) -> Sequence[Event]:
     """The events of what was decided in the last minutes, oldest first."""

@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.unit.builders import DEFAULTS, NOW, AWorld, a_deployment, a_model_version, a_pod, as_stored, metadata
+from tests.unit.builders import (
+    DEFAULTS,
+    NOW,
+    AWorld,
+    a_deployment,
+    a_model_version,
+    a_pod,
+    a_training_job,
+    as_stored,
+    metadata,
+)
 from tests.unit.rollout.world import (
     LONG_AGO,
     NEW,
@@ -22,7 +32,8 @@ from tests.unit.rollout.world import (
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion, Signature
-from upright.contract import Manifest, ResourceType
+from upright.contract import Key, Manifest, Plan, ResourceType
+from upright.rollout.kind import Deployments
 from upright.rollout.measuring import Asked, Reading
 from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed, observe
@@ -520,9 +531,9 @@ async def test_what_was_asked_of_an_earlier_object_forgives_nothing(*, follows: 
 # Following a model
 
 
-def following(serving: Any = None, **more: Any) -> Deployment:
+def following(serving: Any = None, model: str = "churn", **more: Any) -> Deployment:
     stable = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 1}
-    return a_deployment(None, latest={"model": "churn"}, serving=serving or {}, status={"stable": stable, **more})
+    return a_deployment(None, latest={"model": model}, serving=serving or {}, status={"stable": stable, **more})
 
 
 def made_at(version: ModelVersion, minutes: int, **status: Any) -> tuple[ResourceType, Manifest]:
@@ -612,12 +623,12 @@ HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclu
         ({**UNDER_WAY, "leaving": True}, {}, {}, "churn-4"),
         ({**UNDER_WAY, "revision": "of-another-spec"}, {}, {}, "churn-4"),
         (UNDER_WAY, {}, {"annotations": {names.RETRY: "1"}}, "churn-4"),
-        (UNDER_WAY, {}, {"latest": {"model": "another"}}, "churn-2"),
+        (UNDER_WAY, {}, {"latest": {"model": "another"}}, None),
         (UNDER_WAY, {}, {"latest": None, "model_version": "churn-4"}, "churn-4"),
     ],
 )
 async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version(
-    candidate: Any, status: Any, spec: Any, wanted: str
+    candidate: Any, status: Any, spec: Any, wanted: str | None
 ) -> None:
     arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
     versions = (made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2))
@@ -629,8 +640,7 @@ async def test_a_candidate_that_is_under_way_is_not_given_up_for_a_newer_version
         **named,
     )
     found = await seen(resource, *versions)
-    assert found.wanted
-    assert found.wanted.metadata.name == wanted
+    assert (found.wanted.metadata.name if found.wanted else None) == wanted
     promoted = following(stable={**stable, "modelVersion": "churn-3", "revision": arm["revision"]})
     newest = (await seen(promoted, *versions)).wanted
     assert newest
@@ -723,7 +733,10 @@ async def test_that_a_named_version_is_being_deleted_is_said_where_it_does_not_s
     made = plan(await seen(serving_old(), *versions, owned))
     assert "candidate" not in made.status
     assert condition(made, "Current")["reason"] == "VersionNotFound"
-    assert "churn-2 does not exist in namespace shop, is being deleted" in condition(made, "Current")["message"]
+    assert (
+        "ModelVersion churn-2 is being deleted in namespace shop. Name another "
+        in condition(made, "Current")["message"]
+    )
     serves = await seen(a_deployment("churn-2", status=as_stored(following())["status"]), *versions)
     assert serves.wanted == serves.versions["churn-2"]
 
@@ -772,13 +785,20 @@ async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() 
 @pytest.mark.parametrize(
     ("spec", "others", "said"),
     [
-        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "does not exist in namespace shop, is being deleted, "),
-        ({"modelVersion": "chrun-1"}, ["other-1", "churn-1"], "cannot be read (there is churn-1, other-1): "),
-        ({"latest": {"model": "chrun"}}, ["other-1", "churn-1", "churn-2"], " (there are versions of churn, other): "),
-        ({"latest": {"model": "chrun"}}, [f"m{n}-1" for n in range(9)], "m0, m1, m2, m3, m4, among others): the "),
-        ({"latest": {"model": "churn"}}, ["other-1"], " and not rejected (there are versions of other): the rollout"),
-        ({"latest": {"model": "churn"}}, [], " and not rejected: the rollout starts by itself when there is one."),
-        ({"latest": {"model": "churn"}}, ["other-1", "churn-1 Corrupt"], " Ready and not rejected: the rollout starts"),
+        (
+            {"modelVersion": "chrun-1"},
+            ["other-1", "churn-1"],
+            "exist in namespace shop (there is churn-1, other-1).",
+        ),
+        ({"latest": {"model": "chrun"}}, ["other-1", "churn-1", "churn-2"], " (there are versions of churn, other). "),
+        ({"latest": {"model": "chrun"}}, [f"m{n}-1" for n in range(9)], "m0, m1, m2, m3, m4, among others). Correct "),
+        (
+            {"latest": {"model": "churn"}},
+            ["other-1"],
+            "No ModelVersion of model churn exists in namespace shop (",
+        ),
+        ({"latest": {"model": "churn"}}, [], " in namespace shop. Correct spec.latest.model, or wait: the rollout "),
+        ({"latest": {"model": "churn"}}, ["other-1", "churn-1 Corrupt"], " Ready and not rejected. The rollout starts"),
     ],
 )
 async def test_of_what_does_not_exist_it_is_said_what_does(spec: Any, others: Any, said: str) -> None:
@@ -788,3 +808,101 @@ async def test_of_what_does_not_exist_it_is_said_what_does(spec: Any, others: An
         made.append(version)
     found = await seen(a_deployment(spec.get("modelVersion"), **spec), *made)
     assert said in condition(plan(found), "Ready")["message"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "candidate", "wanted", "said"),
+    [
+        ([NEW], False, None, "No ModelVersion of model fraud exists in namespace shop (there are versions of churn). "),
+        ([NEW, THIRD], True, None, "No ModelVersion of model fraud exists in namespace shop (there are versions of "),
+        (
+            [NEW, a_model_version("fraud-1", model="fraud", phase="Corrupt")],
+            False,
+            None,
+            "is Ready and not rejected. The ",
+        ),
+        ([NEW, a_model_version("fraud-2", model="fraud")], False, "fraud-2", None),
+        ([NEW, a_model_version("fraud-1", model="fraud")], False, "churn-2", "fraud-1 was rejected"),
+    ],
+)
+async def test_another_model_of_which_nothing_can_go_out_is_no_reason_to_say_that_all_is_as_wanted(
+    versions: Any, candidate: bool, wanted: str | None, said: str | None
+) -> None:
+    fraud = revision(a_model_version("fraud-1", model="fraud"), a_deployment().spec.serving)
+    rejection = {"modelVersion": "fraud-1", "revision": fraud, "at": NOW, "message": "It failed."}
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    coming = {"candidate": arm} if candidate else {}
+    resource = following(model="fraud", rejected=[rejection], **coming)
+    found = await seen(resource, *(a_version(one) for one in versions))
+    assert (found.wanted.metadata.name if found.wanted else None) == wanted
+    made = plan(found)
+    assert not [one for one in made.delete if one.name.endswith(NEW_REVISION)]
+    if said:
+        current = condition(made, "Current")
+        assert (current["status"], said in current["message"]) == ("False", True), current["message"]
+        assert current["message"].startswith("churn-2 serves")
+    if candidate:
+        assert [one["reason"] for one in made.status["history"]] == [
+            "churn-3 is given up: another model is followed, which has no version to serve."
+        ]
+    if wanted is None:
+        again = plan(replace(found, resource=recorded(resource, made)))
+        [told] = [event for event in again.events if event.reason == "VersionNotFound"]
+        assert told.message.endswith("when there is one. Until then churn-2 serves.")
+        assert not condition(again, "Stalled")
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "said"),
+    [
+        (
+            "Running",
+            "VersionInTraining",
+            " exist in namespace shop yet. A run of TrainingJob churn is to make it, ",
+        ),
+        (
+            "Failed",
+            "VersionNotFound",
+            "does not exist in namespace shop (there is churn-1). Correct spec.modelVer",
+        ),
+    ],
+)
+async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: str, said: str) -> None:
+    run = {"name": "churn-2", "number": 2, "trigger": "Created", "phase": phase}
+    job = as_stored(a_training_job(status={"runs": [run]}))
+    deployment = (names.DEPLOYMENTS, as_stored(serving_old()))
+    found = await seen(serving_old(), a_version(OLD), (names.TRAINING_JOBS, job), deployment)
+    made = plan(found)
+    current = condition(made, "Current")
+    assert (current["reason"], said in current["message"]) == (reason, True), current["message"]
+    again = plan(replace(found, resource=recorded(serving_old(), made)))
+    assert [event.reason for event in again.events] == ([] if phase == "Running" else [reason])
+    [watch] = [one for one in Deployments(DEFAULTS, Unmeasured()).watches if one.type == names.TRAINING_JOBS]
+    woken = list(watch.wakes(job, AWorld(deployment)))
+    assert woken == ([Key("shop", "churn")] if phase == "Running" else [])
+
+
+async def test_a_version_that_this_upright_cannot_read_is_no_typo() -> None:
+    of, stored = a_version(NEW)
+    made = plan(await seen(serving_old(), a_version(OLD), (of, {**stored, "spec": {"model": 7}})))
+    assert "ModelVersion churn-2 cannot be read by this version of Upright in " in condition(made, "Current")["message"]
+
+
+@pytest.mark.parametrize("field", ["modelVersion", "latest"])
+async def test_each_wrong_name_is_told_once(field: str) -> None:
+    told = list[list[str]]()
+    made = None
+    for name in ("chrun", "chrun", "chrun1", "chrun1", "churn-11", "chrun"):
+        spec: Any = {"latest": {"model": name}} if field == "latest" else {"modelVersion": name}
+        resource = a_deployment(None, **spec, status={"stable": as_stored(following())["status"]["stable"]})
+        if made:
+            resource = recorded(resource, made, NOW - timedelta(hours=1))
+        made = plan(await seen(resource, a_version(NEW), a_version(OLD)))
+        told.append([event.message for event in made.events if event.reason == "VersionNotFound"])
+    assert [len(messages) for messages in told] == [0, 0, 1, 0, 1, 1]
+    assert " chrun1 " in told[2][0]
+
+
+def recorded(resource: Deployment, made: Plan, at: datetime = NOW) -> Deployment:
+    """With the status that was planned then."""
+    return Deployment.model_validate({**as_stored(resource), "status": dated(made, at)})

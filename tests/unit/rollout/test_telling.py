@@ -1,0 +1,58 @@
+"""What people are told of a rollout: which events, and in which words."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.builders import NOW, a_deployment, a_model_version, after
+from tests.unit.rollout.world import (
+    both,
+    condition,
+    in_canary,
+    looks,
+    observed,
+    then,
+)
+from upright.api.model_version import ModelVersion
+from upright.contract import Plan
+from upright.rollout.observe import Observed
+from upright.rollout.plan import plan
+from upright.rollout.revision import revision
+
+
+def rolled_back(**spec: Any) -> tuple[Observed, Plan]:
+    """churn-2 fails far more than churn-1, and is given up."""
+    bad = looks(2, canary=(100, 20), stable=(900, 9))
+    before = observed(in_canary(**spec), pods=both(), looks=bad, now=after(seconds=31))
+    return before, plan(before)
+
+
+def reasons(made: Plan) -> set[str]:
+    return {event.reason for event in made.events}
+
+
+# When
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        (a_model_version("churn-3", phase="Corrupt", ready=False), "VersionNotReady"),
+        (None, "VersionNotFound"),
+        (a_model_version("churn-2"), None),  # the rollback's own event tells of it
+    ],
+)
+def test_what_holds_the_next_try_is_told_also_right_after_a_rollback(wanted: ModelVersion | None, reason: Any) -> None:
+    before, made = rolled_back()
+    assert "VersionRejected" not in reasons(made)
+    held = then(before, made, wanted=wanted, looks=(), now=after(minutes=2))
+    recorded = then(held, plan(held), now=after(minutes=3))
+    assert reasons(plan(recorded)) - {"RolledBack"} == ({reason} if reason else set())
+
+
+def test_what_is_said_of_another_version_for_the_same_reason_is_recorded() -> None:
+    older = a_model_version("churn-3")
+    rejection = {"modelVersion": "churn-3", "revision": revision(older, a_deployment().spec.serving), "at": NOW}
+    before, made = rolled_back(status={"rejected": [{**rejection, "message": "It was slow."}]})
+    now = plan(then(before, made, wanted=older, looks=(), now=after(minutes=2)))
+    assert condition(now, "Stalled")["message"].startswith("churn-3 was rejected")

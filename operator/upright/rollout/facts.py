@@ -116,8 +116,6 @@ class Facts:
     """None: the candidate is the first version."""
     analysis: Analysis | None = None
     reading: Reading = field(default_factory=Reading)
-    recorded_until: float | None = None
-    """Time (Unix seconds) of the last look that the recorded status contains."""
     rejected: bool = False
     """The candidate was given up because it is bad, and not only because nobody wants it."""
     halted: str = ""

@@ -6,11 +6,14 @@ A kind answers two questions: what is there (`observe`), and what should be done
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as JSON: what the API server sends and takes."""
+
+ALWAYS = datetime.fromtimestamp(0, UTC)
+"""Since when the world has been watched where no interruption is known."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,12 @@ class World(Protocol):
     @property
     def now(self) -> datetime:
         """The time of this observation, in UTC."""
+        ...
+
+    def watched_since(self, namespace: str) -> datetime:
+        """Since when somebody has watched a namespace without an interruption of more than two minutes. What happened
+        before, and for how long, is not known: no deadline counts that time.
+        """
         ...
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:

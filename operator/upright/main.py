@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from upright.kube.metadata import watch_metadata
 from upright.kube.patience import Signs
 from upright.kube.places import Place, everywhere, one_each, places, sentences
 from upright.kube.store import Stores
+from upright.kube.watched import Watched
 from upright.kube.watching import WatchesEndedError, watch
 from upright.metrics import Metrics
 from upright.settings import Settings, SettingsError, read_settings
@@ -55,6 +56,13 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     """Run the operator for these kinds; returns the exit code of the process."""
     stop = _stop_at_signals()
     metrics = Metrics()
+    wanted = places(kinds, settings.namespaces)
+    signs = Signs(wanted)
+
+    def unseen() -> Set[Place]:
+        return {*signs.unseen(), *(place for place in wanted if place.namespace in lister.unserved)}
+
+    watched = Watched(wanted, unseen, _utc_now)
     times = times or LeaseTimes()
     # Its own connections: a renewal never waits for other requests, nor for longer than until the next one is due.
     lease_client = Client(login, metrics.requests, longest_wait=times.retry_period)
@@ -64,14 +72,13 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
         settings.lease_name,
         settings.identity,
         times=times,
+        watched=watched,
         monotonic=time.monotonic,
         clock=_utc_now,
     )
     client = Client(login, metrics.requests, fence=lease.remaining)
-    stores = Stores(kinds, client, _utc_now)
+    stores = Stores(kinds, client, _utc_now, watched.since)
     recorder = Recorder(client, settings.identity, time.monotonic, _utc_now)
-    wanted = places(kinds, settings.namespaces)
-    signs = Signs(wanted)
     controller = Controller(kinds, stores, client, recorder, metrics, signs.blind)
 
     def listed(type: ResourceType, namespace: str, there: Container[str], version: int) -> None:
@@ -99,7 +106,7 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
         if not await _unless(stop, _become_leader(lister, lease)):
             return 0
         logger.info("leading as %s", settings.identity)
-        return await _lead(_work(lister, controller, signs, watching), lease, health, stop)
+        return await _lead(_work(lister, controller, signs, watched, watching), lease, health, stop)
 
 
 def _health(places: Sequence[Place], lister: Lister, signs: Signs) -> Health:
@@ -138,14 +145,18 @@ async def _lead(work: Coroutine[Any, Any, None], lease: Lease, health: Health, s
 
 
 async def _work(
-    lister: Lister, controller: Controller, signs: Signs, watching: Callable[[], Sequence[Coroutine[Any, Any, None]]]
+    lister: Lister,
+    controller: Controller,
+    signs: Signs,
+    watched: Watched,
+    watching: Callable[[], Sequence[Coroutine[Any, Any, None]]],
 ) -> None:
     """Work until cancelled, or until some part of it fails. What has been begun then is carried out."""
     await lister.until_complete()
     signs.begin()
     controller.start(lister.unserved)
     try:
-        async with _tasks(controller.failed(), lister.now_and_then(), *watching()) as parts:
+        async with _tasks(controller.failed(), lister.now_and_then(), watched.keep(), *watching()) as parts:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
                 part.result()

@@ -9,7 +9,7 @@ from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.api.training_job import TrainingJob
-from upright.contract import Index, Key, Manifest, ResourceType
+from upright.contract import ALWAYS, Index, Key, Manifest, ResourceType
 from upright.defaults import Defaults
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -132,6 +132,9 @@ class AWorld:
         self.now = now
         self._manifests = manifests
         self._told = told
+
+    def watched_since(self, namespace: str) -> datetime:
+        return ALWAYS
 
     def all(self, type: ResourceType, namespace: str) -> list[Manifest]:
         return [one for of, one in self._manifests if of == type and one["metadata"]["namespace"] == namespace]

@@ -8,17 +8,19 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.toy import CONFIG_MAPS, SERVICES, TOYS, Toys
+from tests.integration.toy import CONFIG_MAPS, SERVICES, TOYS, Observed, Toys
 from tests.unit.kube.api_server import ApiServer, refused
 from tests.unit.kube.fakes import a_toy
 from upright import main
 from upright.api.names import EVENTS
+from upright.contract import ALWAYS, Manifest, World
 from upright.kube import connection, patience, watching
 from upright.kube.lease import LEASES, LeaseTimes
 from upright.settings import Settings
@@ -76,7 +78,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def operator(
-    api: ApiServer, monkeypatch: pytest.MonkeyPatch, identity: str = "me", namespaces: tuple[str, ...] = ("shop",)
+    api: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    identity: str = "me",
+    namespaces: tuple[str, ...] = ("shop",),
+    kind: type[Toys] = Toys,
 ) -> AsyncIterator[Running]:
     monkeypatch.setattr(main, "login", api.login)
     with socket.create_server(("", 0)) as free:
@@ -88,7 +94,7 @@ async def operator(
         metrics_port=port,
         lease_name="upright-operator",
     )
-    task = asyncio.create_task(main.run(settings, [Toys()], LeaseTimes(3, 2, 0.2)))
+    task = asyncio.create_task(main.run(settings, [kind()], LeaseTimes(3, 2, 0.2)))
     try:
         yield Running(api, task, port)
     finally:
@@ -269,3 +275,25 @@ async def test_one_429_does_not_cost_the_lease(running: Running, monkeypatch: py
     renewed = running.renewed()
     await running.until(lambda: not refusals and running.renewed() != renewed)
     assert not running.task.done()
+
+
+@pytest.mark.parametrize(("away", "was_watched"), [(1, True), (60, True), (3600, False)], ids=str)
+async def test_time_in_which_no_operator_was_there_is_known_of_each_object(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, away: float, was_watched: bool
+) -> None:
+    seen, began = list[datetime](), datetime.now(UTC)
+
+    class Asking(Toys):
+        async def observe(self, resource: Manifest, world: World) -> Observed:
+            seen.append(world.watched_since(resource["metadata"]["namespace"]))
+            return await super().observe(resource, world)
+
+    renewed = (began - timedelta(seconds=away)).isoformat()
+    lease = {"metadata": {"name": "upright-operator", "namespace": "shop"}, "spec": {"renewTime": renewed}}
+    api.put(LEASES, lease)
+    api.put(TOYS, a_toy())
+    async with operator(api, monkeypatch, kind=Asking) as running:
+        await running.until(lambda: running.status("bear") and api.watches() == 3)
+    assert seen
+    assert {at == ALWAYS for at in seen} == {was_watched}
+    assert was_watched or all(began < at <= datetime.now(UTC) for at in seen)

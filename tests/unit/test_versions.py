@@ -347,6 +347,13 @@ def test_a_rejection_that_somebody_wanted_to_be_tried_again_stands_no_more() -> 
     assert (newest.deployment, newest.at) == ("churn", after(minutes=9))
 
 
+def test_a_rejection_by_a_clock_that_was_ahead_can_be_tried_again() -> None:
+    ahead = written(after(hours=1))
+    kept = remembered([], [used(rejected=[rejection(at=ahead)])])
+    assert [each.at for each in kept] == [after(hours=1)]
+    assert remembered(kept, [used(rejected=[rejection(at=ahead, retried=written(after(minutes=5)))])]) == []
+
+
 def test_a_deployment_that_cannot_be_read_says_nothing_and_stops_nobody() -> None:
     broken: list[Any] = [
         {"stable": "churn-1", "candidate": 7, "rejected": "all"},

@@ -11,15 +11,20 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from upright.contract import Manifest, ResourceType
+from upright.contract import ALWAYS, Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError
-from upright.kube.objects import meta, version_of
+from upright.kube.objects import PREFIX, meta, version_of
+from upright.kube.watched import Watched
 
 LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
+WATCHED_SINCE = f"{PREFIX}watched-since"
+"""Annotation of the Lease: since when its holder, and those before it, have watched without an interruption."""
+
+_WRITTEN = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +46,9 @@ class LeaseTimes:
 
 
 class Lease:
-    """Our side of the election. `monotonic` gives seconds, `clock` the time of day, which is only written down."""
+    """Our side of the election. `monotonic` gives seconds; `clock` the time of day, which is only written down, and by
+    which who leads next knows for how long nobody has `watched`.
+    """
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class Lease:
         identity: str,
         *,
         times: LeaseTimes,
+        watched: Watched,
         monotonic: Callable[[], float],
         clock: Callable[[], datetime],
     ) -> None:
@@ -59,6 +67,7 @@ class Lease:
         self._name = name
         self._identity = identity
         self._times = times
+        self._watched = watched
         self._monotonic = monotonic
         self._clock = clock
         self._seen: tuple[str, float] = ("", 0.0)  # the newest version of the Lease, and when we first saw it
@@ -116,6 +125,8 @@ class Lease:
         async with _bounded(min(self._times.attempt, self._until_deadline() if self.held else math.inf)):
             found = await self._client.get(LEASES, self._namespace, self._name)
             self._may_be_ours = found is None or self._may_take(found)
+            if self._may_be_ours and not self.held:
+                self._watched.take_over(*_watched_by(found or {}))
             if found is None:
                 found = await self._client.create(LEASES, self._manifest({}, {}))
             elif self._may_be_ours:
@@ -152,12 +163,17 @@ class Lease:
         return not holder or holder == self._identity or lapsed
 
     def _manifest(self, metadata: Any, before: Any) -> dict[str, Any]:
-        now = self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now, since = (at.strftime(_WRITTEN) for at in (self._clock(), self._watched.everywhere()))
         changed = before.get("holderIdentity") != self._identity
         return {
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace, **metadata},
+            "metadata": {
+                "name": self._name,
+                "namespace": self._namespace,
+                **metadata,
+                "annotations": {**(metadata.get("annotations") or {}), WATCHED_SINCE: since},
+            },
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": max(1, round(self._times.duration)),
@@ -171,6 +187,20 @@ class Lease:
 def _spec(found: Manifest) -> Mapping[str, Any]:
     """What is written on a Lease. One that was made by hand may say nothing: nobody holds it."""
     return found.get("spec") or {}
+
+
+def _watched_by(found: Manifest) -> tuple[datetime, datetime | None]:
+    """Since when and until when those have watched who held a Lease."""
+    since = (found.get("metadata", {}).get("annotations") or {}).get(WATCHED_SINCE)
+    return _time(since) or ALWAYS, _time(_spec(found).get("renewTime"))
+
+
+def _time(text: Any) -> datetime | None:
+    """None of what is no time: anybody may write on a Lease."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 @contextlib.asynccontextmanager

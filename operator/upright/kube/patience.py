@@ -11,7 +11,7 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Set
 from typing import cast
 
 import aiohttp
@@ -61,10 +61,13 @@ class Signs:
 
     def blind(self, types: Container[ResourceType], namespace: str) -> bool:
         """Whether what is known of one of these types in a namespace is too old to decide anything by."""
+        return any(place.type in types and place.namespace in ("", namespace) for place in self.unseen())
+
+    def unseen(self) -> Set[Place]:
+        """Of which places that is so."""
         now, since = self._monotonic(), dict(self._troubled_since)  # it is written elsewhere
         lasting = [place for place, began in since.items() if now - began > BLIND]
-        places = (*lasting, *self._unlisted.copy(), *self.silent(UNHEARD_OF))
-        return any(place.type in types and place.namespace in ("", namespace) for place in places)
+        return {*lasting, *self._unlisted.copy(), *self.silent(UNHEARD_OF)}
 
     def listed(self, type: ResourceType, namespace: str) -> None:
         """All that there is in a place is known."""

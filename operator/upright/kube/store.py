@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast, overload
 
-from upright.contract import Index, Key, Kind, Manifest, ResourceType
+from upright.contract import ALWAYS, Index, Key, Kind, Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError
 from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
@@ -257,7 +257,13 @@ def _given(entry: Entry) -> Any:
 class Stores:
     """The stores of everything that kinds watch: the `World` that they observe."""
 
-    def __init__(self, kinds: Sequence[Kind[Any]], client: Client, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[Kind[Any]],
+        client: Client,
+        clock: Callable[[], datetime],
+        watched_since: Callable[[str], datetime] = lambda _namespace: ALWAYS,
+    ) -> None:
         indexes = [index for kind in kinds for index in kind.indexes]
         self._stores = {
             each: Store(_keeper(each, kinds), [index for index in indexes if index.type == each])
@@ -265,11 +271,15 @@ class Stores:
         }
         self._client = client
         self._clock = clock
+        self._watched_since = watched_since
         self._unheard: Memory[str, str] = Memory(REMEMBERED_COMPLAINTS)
 
     @property
     def now(self) -> datetime:
         return self._clock()
+
+    def watched_since(self, namespace: str) -> datetime:
+        return self._watched_since(namespace)
 
     @property
     def types(self) -> Sequence[ResourceType]:

@@ -134,8 +134,6 @@ class Facts:
     """None: the candidate is the first version."""
     analysis: Analysis | None = None
     reading: Reading = field(default_factory=Reading)
-    recorded_until: float | None = None
-    """Time (Unix seconds) of the last look that the recorded status contains."""
     standing_in: int = 0
     """How many pods answer of what was given up before the candidate."""
     rejected: bool = False

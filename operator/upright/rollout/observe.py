@@ -8,7 +8,7 @@ from upright.api import names
 from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment, Rejection
 from upright.api.model_version import ModelVersion
-from upright.contract import Key, Manifest, ResourceType, World
+from upright.contract import ALWAYS, Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
 from upright.pods.build import container_names
 from upright.pods.reading import Pod, read
@@ -19,6 +19,7 @@ from upright.rollout.modes.realtime import SERVE, template
 from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
 from upright.rollout.template import digest, is_edited, recorded_digest
+from upright.rollout.verdict import is_ahead
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Observed:
     """What has been measured since the recorded state of the analysis."""
     editor: str = ""
     """The field manager that last changed the spec."""
+    watched_since: datetime = ALWAYS
+    """Since when somebody has watched without interruption: what happened before is not known."""
 
 
 async def observe(manifest: Manifest, world: World, defaults: Defaults, source: Source) -> Observed:
@@ -104,6 +107,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     services, taken = await _services(resource, world)
     return Observed(
         now=world.now,
+        watched_since=world.watched_since(meta.namespace),
         defaults=defaults,
         resource=resource,
         wanted=wanted,
@@ -124,7 +128,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         strangers=strangers,
         services=services,
         taken=taken,
-        reading=_measure(resource, pods, source),
+        reading=_measure(resource, pods, source, world.now),
         editor=_editor(manifest),
     )
 
@@ -273,7 +277,7 @@ def _is_of_a_namesake(service: Manifest, name: str) -> bool:
     return (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) == (API_VERSION, "Deployment", name)
 
 
-def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: Source) -> Reading:
+def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: Source, now: datetime) -> Reading:
     key, status = Key(resource.metadata.namespace, resource.metadata.name), resource.status
     stable, candidate = status.stable, status.candidate
     if stable is None or candidate is None or candidate.leaving:
@@ -288,7 +292,7 @@ def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: So
             metrics={metric.name: metric.type for metric in resource.spec.monitoring.metrics},
             interval=resource.spec.monitoring.interval,
             timeout=resource.spec.serving.timeout,
-            after=status.analysis.at if status.analysis else None,
+            after=status.analysis.at if status.analysis and not is_ahead(status.analysis, now) else None,
         ),
     )
 

@@ -14,6 +14,7 @@ from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
 from upright.contract import Plan
 from upright.rollout import status as statuses
+from upright.rollout.clocks import as_watched
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
@@ -37,7 +38,7 @@ def plan(observed: Observed) -> Plan:
     draft = _begin(observed, wanted)
     draft.obstacle = obstacle(observed, wanted, draft)
     _settle(observed, draft, wanted)
-    if draft.candidate and before.candidate and draft.candidate.since == before.candidate.since:
+    if draft.candidate and before.candidate and draft.candidate.revision == before.candidate.revision:
         _judge(observed, draft, draft.candidate)
     _keep_stand_in(observed, draft)
     _shape(observed, draft)
@@ -72,8 +73,8 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     draft = Draft(
         resource=resource,
         now=observed.now,
-        stable=_not_ahead(before.stable, observed.now),
-        candidate=_not_ahead(before.candidate, observed.now),
+        stable=as_watched(before.stable, observed),
+        candidate=as_watched(before.candidate, observed),
         stand_in=before.stand_in,
         analysis=before.analysis,
         rejected=list(before.rejected),
@@ -91,13 +92,6 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     if resource.wants_retry:
         draft.retry(wanted)
     return draft
-
-
-def _not_ahead(arm: Arm | None, now: datetime) -> Arm | None:
-    """With its clocks as they can be: those of an operator whose clock was ahead would stand still until then."""
-    clocks = ("step_since", "unready_since", "unmeasured_since", "ready_since", "lacking_since")
-    ahead = [clock for clock in clocks if arm and (at := getattr(arm, clock)) and at > now]
-    return arm.model_copy(update=dict.fromkeys(ahead, now)) if arm and ahead else arm
 
 
 def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
@@ -368,7 +362,6 @@ def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
         stable=statuses.arm_facts(observed, draft.stable),
         analysis=draft.analysis,
         reading=observed.reading,
-        recorded_until=recorded.at if (recorded := observed.resource.status.analysis) else None,
         standing_in=statuses.standing_in(observed, draft),
         rejected=draft.was_rejected(candidate),
         halted=_halted(observed),

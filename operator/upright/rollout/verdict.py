@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from upright.analysis import Decision, Look, Policy, StateError, Verdict, begin, update
@@ -13,6 +13,8 @@ from upright.conditions import cut
 
 _KEPT_FOR = 60
 """Seconds of evidence that a restart of the operator may cost: a status is not written with every look."""
+_AHEAD = 60
+"""Seconds by which a look may be to come: clocks of two machines differ."""
 
 
 def policy(spec: DeploymentSpec) -> Policy:
@@ -51,6 +53,8 @@ def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]
             state = before.state
         else:
             anew = "spec.monitoring or the steps have changed, or the operator was upgraded"
+        if before.at and looks and looks[-1].time < before.at:  # none would be newer until the clock is there again
+            state, anew = begin(promise), "what was recorded of it is of a clock that was ahead"
     try:
         after, said = _seen(promise, state, looks)
     except StateError as error:
@@ -83,6 +87,11 @@ def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]
     )
 
 
+def is_ahead(recorded: Analysis, now: datetime) -> bool:
+    """Whether its last look is to come: a clock was ahead that is no longer."""
+    return (recorded.at or 0.0) - now.timestamp() > _AHEAD
+
+
 def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
     for look in looks:
         state = update(promise, state, look)
@@ -106,7 +115,7 @@ def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     """
     if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
         return True
-    if (now.at or 0) - (recorded.at or 0) >= _KEPT_FOR:
+    if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR:
         return True
     if (now.used and not recorded.used) or (now.unused != recorded.unused and now.looks >= 2 * recorded.looks):
         return True

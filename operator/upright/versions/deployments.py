@@ -25,7 +25,8 @@ class Use:
     verdicts: Sequence[Verdict]
     """What has become of it there."""
     lifted: Sequence[tuple[str, datetime]]
-    """Revisions that somebody wanted to be tried again, and when."""
+    """Revisions that somebody wanted to be tried again, and until when what was decided of them does not count: its
+    clock may have been ahead."""
 
 
 def uses_of(deployment: Manifest) -> Mapping[str, Use]:
@@ -54,7 +55,7 @@ def _use(deployment: Manifest, version: str) -> Use:
                 if each.retried is None
             ),
         ],
-        lifted=[(each.revision, each.retried) for each in rejections if each.retried],
+        lifted=[(each.revision, max(each.at, each.retried)) for each in rejections if each.retried],
     )
 
 

@@ -3,25 +3,36 @@
 import asyncio
 import itertools
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.unit.kube.fakes import Clock, FakeClient
-from upright.contract import Key, Manifest, ResourceType
+from tests.unit.kube.fakes import TOYS, Clock, FakeClient
+from upright.contract import ALWAYS, Key, Manifest, ResourceType
 from upright.kube.errors import ApiError
-from upright.kube.lease import LEASES, Lease, LeaseTimes
+from upright.kube.lease import LEASES, WATCHED_SINCE, Lease, LeaseTimes
+from upright.kube.places import Place
+from upright.kube.watched import Watched
 
 TIMES = LeaseTimes(duration=10, renew_deadline=7, retry_period=2)
 
 
-def a_lease(client: FakeClient, clock: Clock, identity: str) -> Lease:
+PLACE = Place(TOYS, "")
+
+
+def watch_of(clock: Clock) -> Watched:
+    return Watched([PLACE], lambda: (), clock.now)
+
+
+def a_lease(client: FakeClient, clock: Clock, identity: str, watched: Watched | None = None) -> Lease:
     return Lease(
         client,  # type: ignore[arg-type]
         "upright",
         "operator",
         identity,
         times=TIMES,
+        watched=watched or watch_of(clock),
         monotonic=clock.monotonic,
         clock=clock.now,
     )
@@ -224,7 +235,8 @@ def was_held(delays: list[float]) -> list[bool]:
 
     async def keep() -> list[bool]:
         api, clock = Answers(FakeClient(), []), asyncio.get_running_loop()
-        lease = Lease(api, "upright", "operator", "me", times=TIMES, monotonic=clock.time, clock=Clock().now)  # type: ignore[arg-type]
+        more = {"watched": watch_of(Clock()), "monotonic": clock.time, "clock": Clock().now}
+        lease = Lease(api, "upright", "operator", "me", times=TIMES, **more)  # type: ignore[arg-type]
         await lease.attempt()
         api.delays = delays
         keeping, held = asyncio.create_task(lease.keep()), list[bool]()
@@ -273,3 +285,54 @@ async def test_a_cluster_that_goes_back_in_time_costs_the_leader_its_lease(there
     second = a_lease(client, clock, "first")
     assert await second.attempt(), "the next process begins with what there is"
     assert await second.attempt()
+
+
+@pytest.mark.parametrize("ends", ["gives it back", "is killed"])
+@pytest.mark.parametrize(("away", "was_watched"), [(11, True), (119, True), (121, False), (3600, False)])
+async def test_who_takes_over_the_lease_knows_for_how_long_nobody_has_watched(
+    ends: str, away: float, was_watched: bool
+) -> None:
+    client, clock = FakeClient(), Clock()
+    client.put(LEASES, {"metadata": {"name": "operator", "namespace": "upright"}, "spec": {"renewTime": _at(clock)}})
+    first = a_lease(client, clock, "first", before := watch_of(clock))
+    assert await first.attempt()
+    assert before.since("shop") == ALWAYS
+    if ends == "gives it back":
+        await first.release()
+    clock.forward(away)
+    second = a_lease(client, clock, "second", after := watch_of(clock))
+    while not await second.attempt():
+        second._seen = (second._seen[0], -1000.0)  # it has waited all the while
+    assert after.since("shop") == (ALWAYS if was_watched else clock.now())
+    assert await second.attempt()
+    assert after.since("shop") == (ALWAYS if was_watched else clock.now())
+
+
+async def test_an_interruption_is_handed_on_from_leader_to_leader() -> None:
+    """Killed before all its objects have had a turn, or so soon that it has not even listed them."""
+    client, clock = FakeClient(), Clock()
+    await a_lease(client, clock, "first").attempt()
+    clock.forward(3600)
+    began = clock.now()
+    assert await a_lease(client, clock, "first").attempt()
+    for _ in range(3):
+        clock.forward(30)
+        lease = a_lease(client, clock, "first", watched := watch_of(clock))
+        assert await lease.attempt()
+        assert began <= watched.since("shop") <= clock.now() - timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("since", ["", "soon", 7, None, "9999-12-31T23:59:59-23:59", "2026-11-22T12:00:00Z"], ids=str)
+@pytest.mark.parametrize("until", ["", "soon", 7, None, "0001-01-01T00:00:00+23:59"], ids=str)
+async def test_what_somebody_has_written_on_the_lease_is_no_reason_to_fail(since: Any, until: Any) -> None:
+    client, clock = FakeClient(), Clock()
+    metadata = {"name": "operator", "namespace": "upright", "annotations": {WATCHED_SINCE: since, "note": "mine"}}
+    client.put(LEASES, {"metadata": metadata, "spec": {"renewTime": until}})
+    lease = a_lease(client, clock, "first", watched := watch_of(clock))
+    assert await lease.attempt()
+    assert watched.since("shop") == clock.now()
+    assert client.objects[LEASES, Key("upright", "operator")]["metadata"]["annotations"]["note"] == "mine"
+
+
+def _at(clock: Clock) -> str:
+    return clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

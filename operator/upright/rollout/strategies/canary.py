@@ -17,9 +17,6 @@ from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
 from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for
 
-_UNWATCHED = timedelta(minutes=2)
-"""For longer than this between the last look that is recorded and the first one of this process, or the first one after
-it stood still, nobody has watched."""
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
 """Of so many pods one may be missing, or young: in a large cluster there is always a node that is being drained."""
@@ -280,7 +277,6 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     unknown = was_unmeasured(arm) and any(one.state == "Unknown" for one in facts.reading.arms.values())
     if since is None or unknown or facts.reading.is_old(now, spec.monitoring.interval):
         return Stay(arm, f"{place} goes on with the next look at the pods.", _NOW_AND_THEN, unseen=True)
-    arm = _watched(facts, arm, since)
     arm, blind = unmeasured(facts, arm)
     if blind and (decision := _without_measurements(facts, arm, place, blind)) is not None:
         return decision
@@ -296,17 +292,6 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_quiet(facts)}"
         return Advance(following, said)
     return _at_the_end(facts, arm, blind)
-
-
-def _watched(facts: Facts, arm: Arm, since: float) -> Arm:
-    """The candidate without the time in which no operator was there to look."""
-    if arm.step_since is None:
-        return arm
-    until = max(facts.recorded_until or 0.0, arm.step_since.timestamp())
-    if since - until <= _UNWATCHED.total_seconds():
-        return arm
-    spent = (arm.step_spent or _ZERO) + timedelta(seconds=until - arm.step_since.timestamp())
-    return arm.model_copy(update={"step_since": None, "step_spent": spent})
 
 
 def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:

@@ -1,0 +1,66 @@
+"""Since when has somebody watched, without an interruption that matters?
+
+A machine sleeps, a clock is set, a watch is in trouble, an operator is away for a while: what was recorded before says
+nothing of the time in between. It is told by the time of day: each place is noted while it is watched, and between two
+notes of it that are further apart nobody has.
+"""
+
+import asyncio
+from collections.abc import Callable, Container, Iterable
+from datetime import datetime, timedelta
+
+from upright.contract import ALWAYS
+from upright.kube.places import Place
+
+UNNOTICED = timedelta(minutes=2)
+"""An interruption of so long at most, such as that of a rolling update, is none."""
+BEAT = 10.0
+"""Seconds between two notes, at most."""
+
+
+class Watched:
+    """The times for which this process and those that led before it have watched each place."""
+
+    def __init__(
+        self, places: Iterable[Place], unseen: Callable[[], Container[Place]], clock: Callable[[], datetime]
+    ) -> None:
+        """`unseen`: of which places what is known is too old to decide anything by, or nothing is known yet."""
+        self._unseen = unseen
+        self._clock = clock
+        self._since = dict.fromkeys(places, ALWAYS)
+        self._until: dict[Place, datetime | None] = dict.fromkeys(self._since)
+
+    def take_over(self, since: datetime, until: datetime | None) -> None:
+        """Who led before has watched from `since` until then; None: nobody led."""
+        self._since, self._until = dict.fromkeys(self._since, since), dict.fromkeys(self._since, until)
+
+    def note(self) -> datetime:
+        """What is seen is watched now; returns when that is."""
+        now, unseen = self._clock(), self._unseen()
+        for place in self._since:
+            if place not in unseen:
+                self._since[place], self._until[place] = self._as_of(place, now), now
+        return now
+
+    def since(self, namespace: str) -> datetime:
+        """Since when a namespace has been watched. What is not watched now is needed by nobody who asks."""
+        now = self.note()
+        here = [place for place in self._since if place.namespace in ("", namespace) and self._until[place] == now]
+        return max((self._since[place] for place in here), default=now)
+
+    def everywhere(self) -> datetime:
+        """Since when all places have been, for who leads next: one that is not watched now may be watched then."""
+        now = self._clock()
+        return max((self._as_of(place, now) for place in self._since), default=ALWAYS)
+
+    async def keep(self) -> None:
+        """Note for ever, also while nothing has a turn."""
+        while True:
+            self.note()
+            await asyncio.sleep(BEAT)
+
+    def _as_of(self, place: Place, now: datetime) -> datetime:
+        """Since when it has been watched if it is now. A clock that is put back is an interruption, too."""
+        until = self._until[place]
+        watched = until is not None and abs(now - until) <= UNNOTICED
+        return min(self._since[place], now) if watched else now

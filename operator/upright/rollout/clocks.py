@@ -1,0 +1,38 @@
+"""Which of the recorded times count? None that is to come, and none for which nobody watched."""
+
+from datetime import timedelta
+
+from upright.api.deployment import Arm
+from upright.rollout.observe import Observed
+
+_CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since")
+_UNLOOKED = timedelta(minutes=2)
+"""For longer than this between the last look that is recorded and the first one of this process, or the first one after
+it stood still, nobody has looked."""
+
+
+def as_watched(arm: Arm | None, observed: Observed) -> Arm | None:
+    """An arm with its clocks as they can be. What was so when the operator went away, or the machine fell asleep, and
+    is so again, may not have been meanwhile: each deadline begins anew when somebody watches again. A clock that was
+    ahead would let what it has recorded stand still until then.
+    """
+    if arm is None:
+        return None
+    now, since = observed.now, observed.watched_since
+    clocks = {clock: min(max(at, since), now) for clock in _CLOCKS if (at := getattr(arm, clock))}
+    return _step_as_watched(arm.model_copy(update={**clocks, "since": min(arm.since, now)}), observed)
+
+
+def _step_as_watched(arm: Arm, observed: Observed) -> Arm:
+    """Its step keeps the time until the last look before nobody looked, and its clock stands until somebody does."""
+    if arm.step_since is None:
+        return arm
+    recorded = observed.resource.status.analysis
+    began = arm.step_since.timestamp()
+    until, first = max(recorded.at if recorded and recorded.at else 0.0, began), observed.reading.since
+    looked = first is None or first - until <= _UNLOOKED.total_seconds()
+    if looked and arm.step_since >= observed.watched_since:
+        return arm.model_copy(update={"step_since": min(arm.step_since, observed.now)})
+    spent = min(until, observed.now.timestamp()) - began
+    update = {"step_since": None, "step_spent": (arm.step_spent or timedelta(0)) + timedelta(seconds=max(0.0, spent))}
+    return arm.model_copy(update=update)

@@ -1,0 +1,228 @@
+"""Time in which nobody watched, and times that a wrong clock has recorded, decide nothing."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import NOW, a_deployment, a_pod, after
+from tests.unit.rollout.test_deciding import HALF, UNREADABLE, crashing, outcome, steep, wanting
+from tests.unit.rollout.test_standing_in import CONDEMNED, DEAD
+from tests.unit.rollout.world import (
+    COUNTED,
+    LONG_AGO,
+    NEW_REVISION,
+    OLD,
+    OLD_REVISION,
+    both,
+    dated,
+    in_canary,
+    looks,
+    measured,
+    observed,
+    plans,
+    pods,
+    serving_old,
+    then,
+)
+from upright.contract import Plan
+from upright.pods.reading import Pod, read
+from upright.rollout.measuring import Reading
+from upright.rollout.observe import Observed
+from upright.rollout.plan import plan
+
+BACK = after(hours=1)
+"""When somebody watches again."""
+
+
+def loading(name: str = "loading") -> Pod:
+    """It has begun now, and is not ready yet."""
+    manifest = a_pod(name, ready=False, containers={"serve": {"running": {"startedAt": NOW.isoformat()}}})
+    manifest["metadata"]["creationTimestamp"] = NOW.isoformat()
+    return read(manifest)
+
+
+def a_candidate_that_starts() -> Observed:
+    resource = in_canary(0, step_since=None, candidate={"unreadySince": NOW.isoformat()})
+    return observed(resource, pods={OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [loading()]})
+
+
+def a_first_version_that_starts() -> Observed:
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat(), "replicas": 1}
+    resource = a_deployment(status={"candidate": {**arm, "unreadySince": NOW.isoformat()}})
+    return observed(resource, OLD, pods={OLD_REVISION: [loading()]})
+
+
+def a_stable_version_that_does_not_answer_for_a_moment(**clocks: str) -> Observed:
+    one: dict[str, Any] = {"replicas": 1}
+    steps = {"steps": [{"weight": 50, "for": "9h"}]}
+    resource = in_canary(replicas=1, step_since=None, stable={**one, **clocks}, candidate=one, rollout=steps)
+    silent = [replace(crashing(1), name="silent")]
+    return observed(resource, pods={OLD_REVISION: silent, NEW_REVISION: pods(NEW_REVISION, 1)})
+
+
+def a_candidate_that_cannot_be_measured() -> Observed:
+    resource = in_canary(
+        0, rollout={"onInconclusive": "Rollback", "noDataDeadline": "10m", **HALF}, candidate={"replicas": 3}
+    )
+    return observed(resource, pods=both(3), reading=measured(UNREADABLE, COUNTED))
+
+
+def a_bad_one_that_stands_in() -> Observed:
+    before = observed(steep(stable={"replicas": 1}, status=CONDEMNED), pods=both(3, 1))
+    loads = [replace(loading(), name=f"loading-{n}") for n in range(2)]
+    return then(before, plan(before), pods={**before.pods, OLD_REVISION: [*before.pods[OLD_REVISION], *loads]})
+
+
+def one_that_takes_over_and_lacks_a_tenth() -> Observed:
+    arm = {"finishing": True, "replicas": 10}
+    resource = in_canary(1, step_since=None, replicas=10, stable={"replicas": 10}, candidate=arm)
+    return observed(resource, pods={OLD_REVISION: pods(OLD_REVISION, 10), NEW_REVISION: pods(NEW_REVISION, 9)})
+
+
+def decided(made: Plan) -> Any:
+    """What cannot be taken back."""
+    arms = [made.status.get(arm) or {} for arm in ("stable", "candidate")]
+    places = [(arm.get("modelVersion"), arm.get("leaving"), arm.get("repairing")) for arm in arms]
+    return places, len(made.status["history"]), [one.name for one in made.delete]
+
+
+def turns(before: Observed, *times: datetime, **more: Any) -> list[Plan]:
+    """The plan at each of these times, and that of the present before them."""
+    made = [plan(before)]
+    for now in times:
+        if before.reading.arms:
+            more["reading"] = replace(before.reading, since=now.timestamp(), until=now.timestamp())
+        before = then(before, made[-1], now=now, **more)
+        made.append(plan(before))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("before", "deadline"),
+    [
+        (a_candidate_that_starts(), timedelta(minutes=10)),
+        (a_first_version_that_starts(), timedelta(minutes=10)),
+        (a_stable_version_that_does_not_answer_for_a_moment(), timedelta(seconds=30)),
+        (
+            a_stable_version_that_does_not_answer_for_a_moment(
+                unreadySince=LONG_AGO.isoformat(), downSince=NOW.isoformat()
+            ),
+            timedelta(seconds=30),
+        ),
+        (a_candidate_that_cannot_be_measured(), timedelta(minutes=10)),
+        (a_bad_one_that_stands_in(), timedelta(minutes=10)),
+        (one_that_takes_over_and_lacks_a_tenth(), timedelta(minutes=10)),
+    ],
+    ids=["start", "first start", "no answer", "none again", "measuring", "standing in", "taking over"],
+)
+def test_time_in_which_nobody_watched_counts_for_no_deadline(before: Observed, deadline: timedelta) -> None:
+    """A laptop sleeps, a clock jumps, the operator is away: what was so before is so again, for all that is known."""
+    soon, late = BACK + deadline - timedelta(seconds=1), BACK + deadline
+    at_first, *back = turns(before, BACK, BACK, soon, watched_since=BACK)
+    assert [decided(made) for made in back] == [decided(at_first)] * 3
+    assert decided(turns(before, BACK, late, late, watched_since=BACK)[-1]) != decided(at_first), "it begins anew"
+    assert decided(turns(before, BACK, BACK)[-1]) != decided(at_first), "had somebody watched, it would be over"
+
+
+def test_a_pod_that_fails_as_the_operator_comes_back_has_not_been_unready_all_the_while() -> None:
+    before = a_candidate_that_starts()
+    failed = replace(crashing(1, ready=False), created=NOW, begun=NOW)
+    there = {**before.pods, NEW_REVISION: [failed]}
+    back = turns(before, BACK, after(hours=1, minutes=9), watched_since=BACK, pods=there)
+    assert not back[-1].status["history"]
+
+
+def test_a_step_keeps_the_time_that_was_watched_and_gets_none_that_was_not() -> None:
+    """Whatever its pods do as somebody watches again."""
+    analysis = {"threshold": 100, "at": after(minutes=5).timestamp()}
+    before = observed(in_canary(step_since=NOW, status={"analysis": analysis}, rollout=HALF), pods=both(3))
+    for there, reading in ((both(0), Reading()), (both(3), Reading()), (both(3), before.reading)):
+        now = replace(before, now=BACK, watched_since=BACK, pods=there, reading=reading)
+        assert plan(now).status["candidate"]["stepSpent"] == "5m"
+    looked = Reading(since=BACK.timestamp(), until=BACK.timestamp())
+    again = replace(before, now=BACK, watched_since=BACK, reading=looked)
+    assert "finishing" not in plan(then(again, plan(again), now=BACK + timedelta(minutes=4))).status["candidate"]
+    later = replace(looked, until=(BACK + timedelta(minutes=5)).timestamp())
+    ended = then(again, plan(again), now=BACK + timedelta(minutes=5), reading=later)
+    assert plan(ended).status["candidate"]["finishing"]
+
+
+def test_nothing_is_written_of_what_has_no_clocks_when_somebody_watches_again() -> None:
+    before = observed(wanting(serving_old(), modelVersion="churn-1"), OLD, pods={OLD_REVISION: pods(OLD_REVISION, 3)})
+    settled = plans(before, 9)
+    again = then(before, settled, now=BACK, watched_since=BACK)
+    assert dated(plan(again), NOW) == dated(settled, NOW)
+
+
+def test_what_does_not_answer_for_long_is_written_once_when_somebody_watches_again() -> None:
+    resource = wanting(serving_old(), modelVersion="churn-1")
+    before = observed(resource, OLD, pods={OLD_REVISION: DEAD})
+    _, first, *others = turns(
+        before, *[BACK + timedelta(minutes=n, microseconds=7) for n in range(3)], watched_since=BACK
+    )
+    assert first.status["stable"]["unreadySince"] == BACK.isoformat().replace("+00:00", "Z")
+    assert [made.status["stable"] for made in others] == [first.status["stable"]] * 2
+
+
+# A clock that was ahead
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=5), timedelta(hours=1), timedelta(days=1)], ids=str)
+def test_a_stable_version_that_is_down_since_a_time_to_come_is_repaired(ahead: timedelta) -> None:
+    clocks = {"unreadySince": LONG_AGO.isoformat(), "downSince": (NOW + ahead).isoformat()}
+    resource = in_canary(1, step_since=None, stable=clocks, candidate={"replicas": 3})
+    before = observed(resource, pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)})
+    assert turns(before, after(seconds=29))[-1].status["candidate"].get("repairing") is None
+    assert turns(before, after(seconds=30))[-1].status["candidate"]["repairing"]
+
+
+def test_a_candidate_that_went_out_at_a_time_to_come_is_judged_by_the_failures_of_both() -> None:
+    def failing(number: int, name: str) -> Pod:
+        pod = crashing(number, ready=True, at=after(seconds=5))
+        return replace(pod, name=name, ready_since=after(seconds=6), created=LONG_AGO)
+
+    there = {revision: [failing(3, f"{revision}-{n}") for n in range(3)] for revision in (OLD_REVISION, NEW_REVISION)}
+    resource = in_canary(1, since=after(minutes=50), candidate={"replicas": 3})
+    before = observed(resource, pods=both(3))
+    first, later = turns(before, after(seconds=10), pods=there)
+    assert first.status["candidate"]["since"] == NOW.isoformat().replace("+00:00", "Z")
+    assert first.status["candidate"]["readySince"], "it is judged at once"
+    assert outcome(later) == "Progressing"
+
+
+@pytest.mark.parametrize("back", [61, 3600])
+def test_evidence_of_a_time_to_come_begins_anew_when_there_are_looks(back: float) -> None:
+    resource = in_canary(1, since=LONG_AGO, candidate={"replicas": 3})
+    before = observed(resource, pods=both(3), looks=looks(4, canary=(100, 1), stable=(100, 1)))
+    made = plan(before)
+    assert made.status["analysis"]["looks"] == 4
+    earlier = [replace(look, time=look.time - 15 - back) for look in before.reading.looks[:3]]
+    later = plan(then(before, made, looks=earlier))
+    assert later.status["analysis"]["looks"] == 3
+    [said] = [event.message for event in later.events if event.reason == "EvidenceBegunAnew"]
+    assert "a clock that was ahead" in said
+
+
+ANY_TIME = st.one_of(st.none(), st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(NOW.__add__))
+
+
+@given(st.data(), st.timedeltas(timedelta(0), timedelta(days=1)))
+def test_no_clock_of_a_status_is_ahead_or_counts_time_in_which_nobody_watched(data: Any, watched: timedelta) -> None:
+    stable, candidate = (
+        {field: at.isoformat() for field in fields if (at := data.draw(ANY_TIME))}
+        for fields in (
+            ("unreadySince", "readySince", "downSince"),
+            ("unreadySince", "readySince", "lackingSince", "unmeasuredSince", "stepSince"),
+        )
+    )
+    resource = in_canary(1, step_since=None, stable=stable, candidate=candidate)
+    there = data.draw(st.sampled_from([both(3), both(1), both(0), both(3, 0), both(0, 0)]))
+    made = plan(observed(resource, pods=there, watched_since=NOW - watched, reading=measured(COUNTED, COUNTED)))
+    for arm in (made.status.get("stable") or {}, made.status.get("candidate") or {}):
+        for field, at in arm.items():
+            if field.endswith("Since"):
+                assert NOW - watched <= datetime.fromisoformat(at) <= NOW, field

@@ -71,6 +71,7 @@ class Verdict:
             and for many runs.
         message: a sentence with metric, rates, ratio, evidence and threshold, or why there are none.
         metrics: each metric by itself; empty for many runs.
+        blame: after a crossing, what was worse and by which numbers, in a sentence; else empty.
     """
 
     decision: Decision
@@ -84,6 +85,7 @@ class Verdict:
     why_unused: str
     message: str
     metrics: tuple[MetricVerdict, ...]
+    blame: str = ""
 
 
 def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
@@ -120,6 +122,7 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
         why_unused=_why_unused(analysis),
         message=_message(analysis, policy, decision, worst, float(evidence[0]), threshold),
         metrics=metrics,
+        blame=_blame(analysis, policy, worst, float(evidence[0]), threshold) if crossed[0] else "",
     )
 
 
@@ -242,6 +245,20 @@ def _message(
     if analysis.late:
         parts.append(f"Looks that came out of order and were not used: {analysis.late}.")
     return " ".join(parts)
+
+
+def _blame(analysis: Analysis, policy: Policy, worst: MetricVerdict, evidence: float, threshold: float) -> str:
+    metric = next(metric for metric in policy.metrics if metric.name == worst.name)
+    over = " over all metrics" if len(policy.metrics) > 1 else ""
+    weighed = f"(evidence {evidence:.4g}{over}, {threshold:.4g} is enough)"
+    if worst.canary is None or worst.stable is None:
+        return f"Worse than tolerated in {worst.name} {weighed}."
+    canary, stable = (
+        f"{rate:.4g}" if metric.type is MetricType.MEAN else _percent(rate) for rate in (worst.canary, worst.stable)
+    )
+    other = "that are allowed" if metric.type is MetricType.LIMIT else "of the stable version"
+    few = _few(analysis.metrics[worst.name])
+    return f"Worse than tolerated in {worst.name}: {canary} against {stable} {other}{few} {weighed}."
 
 
 def _unused(analysis: Analysis) -> Sequence[str]:

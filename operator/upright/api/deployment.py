@@ -300,7 +300,10 @@ class MetricEvidence(Resource):
     canary: float | None = Field(None, description="The candidate's rate.")
     stable: float | None = Field(None, description="The stable version's rate.")
     ratio: float | None = Field(None, description="The one divided by the other.")
-    evidence: float = Field(description="The e-value against 'no worse than tolerated'.")
+    evidence: float = Field(
+        description="The e-value against 'no worse than tolerated' of this metric alone. Of several, each has a share "
+        "in analysis.evidence, which decides."
+    )
 
 
 class Analysis(Resource):
@@ -310,7 +313,7 @@ class Analysis(Resource):
     used: int = Field(0, description="How many of them could be compared.")
     unused: str = Field("", max_length=512, description="Why the last one that could not be compared was not.")
     at: float | None = Field(None, description="Time of the last look that this state contains, in Unix seconds.")
-    evidence: float = Field(1, description="The e-value over all metrics.")
+    evidence: float = Field(1, description="The e-value over all metrics, weighed by their shares: what decides.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")
     metrics: list[MetricEvidence] = Field([], max_length=10, description="By metric.")
     metric: str = Field("", description="The metric that condemns the candidate; empty while none does.")

@@ -74,8 +74,8 @@ class Draft:
         self.stable = Arm(model_version=candidate.model_version, revision=candidate.revision, since=self.now)
         self.candidate = None
 
-    def reject(self, candidate: Arm, metric: str, message: str, *, leaving: bool) -> None:
-        """The candidate is given up and not tried again by itself."""
+    def reject(self, candidate: Arm, metric: str, message: str, where: str, *, leaving: bool) -> None:
+        """The candidate is given up and not tried again by itself. `where`: where more is said of why."""
         rejection = Rejection(
             model_version=candidate.model_version,
             revision=candidate.revision,
@@ -93,7 +93,8 @@ class Draft:
         if leaving:
             kept = f"goes as pods of {self._other(candidate)} come back"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
-        self._end(candidate, "RolledBack", f"{candidate.model_version} is rejected and {kept}. {message}", _UPRIGHT)
+        said = f"{candidate.model_version} is rejected and {kept}. {message} {where}"
+        self._end(candidate, "RolledBack", said, _UPRIGHT)
         self._give_up(candidate, leaving=leaving)
 
     def abort(self, candidate: Arm, why: str, by: str, *, leaving: bool) -> None:

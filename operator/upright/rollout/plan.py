@@ -292,11 +292,14 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.promote(candidate)
         case Reject(metric, message):
             pods = object_name(observed.resource.metadata.name, candidate.revision)
-            seen = observed.reading.arms.get("canary")
-            failing = seen.failing if seen else ""
-            blamed = [where_to_look(one, pods, failing) for one in spec.monitoring.metrics if one.name == metric]
-            said = " ".join((message, *blamed))
-            draft.reject(candidate, metric, said, leaving=is_needed(facts, bad=True))
+            seen, blamed = (
+                observed.reading.arms.get("canary"),
+                [one for one in spec.monitoring.metrics if one.name == metric],
+            )
+            if blamed and seen and seen.failing:
+                message += f" Most of its {metric} were {seen.failing}."
+            where = " ".join(where_to_look(one, pods) for one in blamed)
+            draft.reject(candidate, metric, message, where, leaving=is_needed(facts, bad=True))
         case Left():
             draft.candidate = None
 

@@ -15,17 +15,15 @@ from upright.rollout.obstacle import MOMENTARY
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
 
 
-def where_to_look(metric: Metric, pods: str, failing: str) -> str:
-    """What was counted against a candidate that a metric condemns, and where more is said of it.
-
-    `pods`: how the names of its pods begin. `failing`: with what most of its requests failed, if that is known.
+def where_to_look(metric: Metric, pods: str) -> str:
+    """Where more is said of what was counted against a candidate that a metric condemns. `pods`: how the names of its
+    pods begin.
     """
     if metric.type == "RefusalRate":
-        return f"{metric.name} are its answers of 4xx, each of which says why."
-    most = f", most of them {failing}" if failing else ""
+        return "Each of its answers of 4xx says why."
     return (
-        f"{metric.name} are its answers of 5xx{most}: why is in the logs of its pods ({pods}-*, container {SERVE}), "
-        "which go with it. Look where your cluster collects logs, or serve it in another Deployment to see it fail."
+        f"Why it answered with 5xx is in the logs of its pods ({pods}-*, container {SERVE}), which go with it: look "
+        "where your cluster collects logs, or serve it in another Deployment to see it fail."
     )
 
 

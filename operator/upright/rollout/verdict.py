@@ -75,7 +75,7 @@ def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]
             ],
             metric=said.metric if said.decision is Decision.ROLLBACK else "",
             verdict=said.decision.value,
-            message=cut(said.message),
+            message=cut(said.blame or said.message),
             unused=cut(said.why_unused, 300),
             state=dict(after),
         ),

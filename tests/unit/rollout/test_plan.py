@@ -138,7 +138,7 @@ def test_what_was_replaced_is_deleted_by_its_uid() -> None:
 # Evidence
 
 
-@pytest.mark.parametrize(("failing", "most"), [("", ""), ("ValueError", ", most of them ValueError")])
+@pytest.mark.parametrize(("failing", "most"), [("", ""), ("ValueError", "Most of its errors were ValueError.")])
 def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_evidence(failing: str, most: str) -> None:
     bad = looks(2, canary=(100, 20), stable=(900, 9))
     before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
@@ -152,16 +152,25 @@ def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_eviden
     assert condition(made, "Ready")["status"] == "True"
     assert "20 %" in (stalled(made) or "")
     assert selector(made, "churn")["upright.dev/revision"] == OLD_REVISION
+    said = rejection["message"]
+    assert said.startswith("Worse than tolerated in errors: 20 % against 1 % of the stable version (evidence ")
+    assert said.endswith(most or " over all metrics, 100 is enough).")
+    assert len(said) < 170
+    analysis = made.status["analysis"]
+    assert (
+        f"evidence {analysis['evidence']:.4g} over all metrics" in said == analysis["message"] + " " * bool(most) + most
+    )
+    assert condition(made, "Ready")["message"].endswith(f" UTC: {said}")
     [told] = [event.message for event in made.events if event.reason == "RolledBack"]
-    for said in (rejection["message"], told):
-        assert f"errors are its answers of 5xx{most}: why is in the logs of its pods (churn-{NEW_REVISION}-*, " in said
+    assert told.startswith("churn-2 is rejected and churn-1 serves all traffic again. Worse than tolerated in ")
+    assert f"Why it answered with 5xx is in the logs of its pods (churn-{NEW_REVISION}-*, container serve)" in told
 
 
 def test_a_version_that_refuses_more_is_rejected_with_where_the_reasons_are() -> None:
     start = NOW.timestamp()
     bad = [Look(start + 15 * n, {"refusals": Counts((100, 50), (900, 9))}) for n in (1, 2)]
     made = plan(observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31)))
-    assert made.status["rejected"][0]["message"].endswith("refusals are its answers of 4xx, each of which says why.")
+    assert made.status["history"][0]["reason"].endswith(" 100 is enough). Each of its answers of 4xx says why.")
 
 
 def test_by_the_exact_boundary_it_is_said_how_many_errors_were_too_many() -> None:

@@ -12,10 +12,17 @@ from upright.rollout.decision import Shape
 
 _MOST = 20
 """Rejections and episodes that a status keeps."""
-_WORDY, _TERSE = 700, 150
+_WORDY, _TERSE = 700, 170
 """Characters of why the newest of them was so, and of why the older ones were: a status stays under 16 KiB."""
 
 _UPRIGHT = "upright"
+
+
+def _tersely(one: Rejection) -> str:
+    """Of a metric the numbers, which come first; of anything else the cause, which may stand at the end."""
+    if one.metric:
+        return one.message.removeprefix("The canary is worse than the tolerance allows: ")[:_TERSE]  # written before
+    return cut(one.message, _TERSE)
 
 
 @dataclass
@@ -85,7 +92,7 @@ class Draft:
             message=cut(message, _WORDY),
         )
         others = [
-            one.model_copy(update={"message": cut(one.message, _TERSE)})
+            one.model_copy(update={"message": _tersely(one)})
             for one in self.rejected
             if one.revision != candidate.revision
         ]
@@ -94,9 +101,8 @@ class Draft:
         if leaving:
             kept = f"goes as pods of {self._other(candidate)} come back"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
-        self._end(
-            candidate, "RolledBack", f"{candidate.model_version} is rejected and {kept}: {message} {where}", _UPRIGHT
-        )
+        said = f"{candidate.model_version} is rejected and {kept}. {message} {where}"
+        self._end(candidate, "RolledBack", said, _UPRIGHT)
         self._give_up(candidate, leaving=leaving)
 
     def abort(self, candidate: Arm, why: str, by: str, *, leaving: bool) -> None:

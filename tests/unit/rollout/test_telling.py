@@ -56,3 +56,10 @@ def test_what_is_said_of_another_version_for_the_same_reason_is_recorded() -> No
     before, made = rolled_back(status={"rejected": [{**rejection, "message": "It was slow."}]})
     now = plan(then(before, made, wanted=older, looks=(), now=after(minutes=2)))
     assert condition(now, "Stalled")["message"].startswith("churn-3 was rejected")
+
+
+def test_an_older_rejection_keeps_its_numbers() -> None:
+    said = "The canary is worse than the tolerance allows: errors is 30 % in the canary against stable 2 %, ratio 15; "
+    one = {"modelVersion": "churn-0", "revision": "r", "at": NOW, "metric": "errors", "message": said + "word " * 60}
+    _, made = rolled_back(status={"rejected": [one]})
+    assert made.status["rejected"][1]["message"].startswith("errors is 30 % in the canary against stable 2 %, ratio 15")

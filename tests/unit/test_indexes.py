@@ -13,6 +13,7 @@ from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
+    TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_CLAIM,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
@@ -24,7 +25,14 @@ from upright.api.indexes import (
 from upright.contract import Index, Manifest
 
 SINCE = "2026-11-22T12:00:00Z"
-INDEXES = (DEPLOYMENTS_BY_VERSION, DEPLOYMENTS_BY_MODEL, VERSIONS_BY_MODEL, VERSIONS_BY_LINE, VERSIONS_BY_CLAIM)
+INDEXES = (
+    DEPLOYMENTS_BY_VERSION,
+    DEPLOYMENTS_BY_MODEL,
+    VERSIONS_BY_MODEL,
+    VERSIONS_BY_LINE,
+    VERSIONS_BY_CLAIM,
+    TRAINING_JOBS_BY_RUN,
+)
 
 
 def arm(version: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from upright.api.names import EVENTS
 from upright.contract import ALWAYS, Manifest, World
 from upright.kube import connection, patience, watching
 from upright.kube.lease import LEASES, LeaseTimes
+from upright.kube.watched import Watched
 from upright.settings import Settings
 
 
@@ -297,3 +298,31 @@ async def test_time_in_which_no_operator_was_there_is_known_of_each_object(
     assert seen
     assert {at == ALWAYS for at in seen} == {was_watched}
     assert was_watched or all(began < at <= datetime.now(UTC) for at in seen)
+
+
+async def test_what_nothing_has_a_turn_for_is_watched_all_the_same_once_it_is_listed(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = list[set[tuple[str, str]]]()
+
+    class Noting(Watched):
+        def note(self) -> datetime:
+            at = super().note()
+            unseen = (place for place, until in self._until.items() if until != at)
+            missing.append({(place.type.plural, place.namespace) for place in unseen})
+            return at
+
+    monkeypatch.setattr(main, "Watched", Noting)
+    monkeypatch.setattr("upright.kube.watched.BEAT", 0.01)
+    api.fault = only("/namespaces/team/", 403)
+    async with operator(api, monkeypatch, namespaces=("team", "shop")) as one:
+        await one.until(lambda: len(missing) > 2)
+        assert missing[-1] == {("toys", "team"), ("services", "team"), ("configmaps", "team")}
+        api.fault = lambda _: None
+        await one.until(lambda: missing[-1] == set() and api.watches() == 6)
+        monkeypatch.setattr(patience, "BLIND", 0.0)
+        api.fault = only("/namespaces/shop/toys", 403)
+        api.cut()
+        await one.until(lambda: missing[-1] == {("toys", "shop")})
+        api.fault = lambda _: None
+        await one.until(lambda: missing[-1] == set())

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.builders import NOW, a_deployment, a_pod, after
+from tests.unit.builders import DEFAULTS, NOW, AWorld, a_deployment, a_pod, after, as_stored
 from tests.unit.rollout.test_deciding import HALF, UNREADABLE, crashing, outcome, steep, wanting
+from tests.unit.rollout.test_observing import Unmeasured
 from tests.unit.rollout.test_standing_in import CONDEMNED, DEAD
 from tests.unit.rollout.world import (
     COUNTED,
@@ -31,7 +32,7 @@ from tests.unit.rollout.world import (
 from upright.contract import Plan
 from upright.pods.reading import Pod, read
 from upright.rollout.measuring import Reading
-from upright.rollout.observe import Observed
+from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 
 BACK = after(hours=1)
@@ -205,6 +206,15 @@ def test_evidence_of_a_time_to_come_begins_anew_when_there_are_looks(back: float
     assert later.status["analysis"]["looks"] == 3
     [said] = [event.message for event in later.events if event.reason == "EvidenceBegunAnew"]
     assert "a clock that was ahead" in said
+
+
+@pytest.mark.parametrize(("ahead", "after_it"), [(-60.0, True), (59.0, True), (61.0, False), (3600.0, False)])
+async def test_looks_are_asked_for_after_the_last_one_unless_a_clock_was_ahead(ahead: float, after_it: bool) -> None:
+    last, source = NOW.timestamp() + ahead, Unmeasured()
+    resource = in_canary(status={"analysis": {"threshold": 100, "at": last}})
+    await observe(as_stored(resource), AWorld(), DEFAULTS, source)
+    [asked] = source.asked.values()
+    assert asked.after == (last if after_it else None)
 
 
 ANY_TIME = st.one_of(st.none(), st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(NOW.__add__))

@@ -881,6 +881,40 @@ async def test_a_container_that_never_ends_costs_no_version_and_the_job_is_ended
     assert [run["phase"] for run in cluster.runs] == ["Succeeded"]
 
 
+@pytest.mark.parametrize(
+    ("pods", "kept"),
+    [
+        # The phases of pods, oldest first, and whether they have published; for how long the Job is kept, in seconds.
+        ([("Failed", False), ("Succeeded", True)], 24 * 3600),
+        ([("Failed", False), ("Failed", False), ("Succeeded", True)], 24 * 3600),
+        ([("Failed", False), ("Running", True)], 30),
+        ([("Failed", True)], 0),
+        ([("Failed", False), ("Failed", True)], 0),
+        ([("Running", True), ("Pending", False)], 0),
+    ],
+)
+async def test_a_run_that_has_succeeded_keeps_its_pods_whatever_attempts_have_failed(
+    pods: list[tuple[str, bool]], kept: int
+) -> None:
+    """Kubernetes has yet to say that the Job is complete."""
+    cluster = Cluster()
+    await cluster.settle()
+    for n, (phase, done) in enumerate(pods):
+        ended = {"publish": published()} if done else {"train": exited(1) if phase == "Failed" else {"running": {}}}
+        meta = {"creationTimestamp": after(minutes=n - 9).isoformat()}
+        cluster.pod("churn-1", ended, suffix=f"x{n}", meta=meta, phase=phase)
+    plan = await cluster.turn()  # makes the version
+    while cluster.runs[0]["phase"] == "Running":
+        plan = await cluster.turn()
+    assert cluster.runs[0]["phase"] == "Succeeded"
+    assert [one.name for one in plan.delete] == ([] if kept else ["churn-1"])
+    assert any(event.reason == "JobEnded" for event in plan.events) == (not kept)
+    if kept:
+        assert plan.again == timedelta(seconds=kept)
+        cluster.now = after(seconds=kept)
+        assert [one.name for one in (await cluster.turn()).delete] == ["churn-1"]
+
+
 async def test_a_container_that_fails_after_the_model_is_published_does_not_train_again() -> None:
     cluster = Cluster()
     await cluster.settle()

@@ -114,6 +114,14 @@ def test_a_duration_is_taken_as_go_would_write_it(api: Cluster, namespace: str, 
     assert not apply(api, namespace, changed(TRAINING_JOB, "spec.ttl", written))
 
 
+@pytest.mark.parametrize("value", ["500m", 2, 0.5, "4Gi"])
+def test_a_quantity_is_taken_as_kubernetes_takes_it(api: Cluster, namespace: str, value: object) -> None:
+    limited = changed(TRAINING_JOB, "spec.train.resources", {"limits": {"cpu": value}, "requests": {"cpu": value}})
+    assert not apply(api, namespace, changed(limited, "spec.train.pod.volumes.0.emptyDir.sizeLimit", value))
+    found = api.kubectl("get", "tj", "churn", "-n", namespace, "-o", "jsonpath={.spec.train.resources.limits.cpu}")
+    assert found.stdout == str(value)
+
+
 INVALID = [
     (TRAINING_JOB, "metadata.name", "Churn.v2", "metadata.name must be a DNS label"),
     (TRAINING_JOB, "metadata.name", "c" * 64, "metadata.name must be a DNS label"),
@@ -159,6 +167,17 @@ INVALID = [
             ({"initContainers": [{"name": "data", "image": "mine"}]}, "only the resources can be set"),
             ({"initContainers": [{"name": "train", "securityContext": {}}]}, "securityContext of container train"),
         )
+    ),
+    *(
+        (manifest, f"spec.{path}", value, f"spec.{path.replace('.0', '[0]')}: Invalid value")
+        for manifest, path in (
+            (TRAINING_JOB, "train.resources.limits.cpu"),
+            (TRAINING_JOB, "train.pod.containers.0.resources.requests.memory"),
+            (TRAINING_JOB, "train.pod.volumes.0.emptyDir.sizeLimit"),
+            (DEPLOYMENT, "serving.resources.requests.memory"),
+            (DEPLOYMENT, "serving.pod.overhead.cpu"),
+        )
+        for value in ("two", -1)
     ),
     (TRAINING_JOB, "spec.trian", {}, 'unknown field "spec.trian"'),
     (MODEL_VERSION, "spec.artifact.digest", None, "spec.artifact.digest: Required"),

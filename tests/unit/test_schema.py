@@ -150,11 +150,11 @@ def test_every_field_of_our_kinds_is_described_and_every_list_and_map_of_a_spec_
             for field, inner in node.get("properties", {}).items():
                 assert inner.get("description"), f"{name}: {field}"
     for node in nodes(schema["spec"]):
-        if node["type"] == "array":
+        if node.get("type") == "array":
             assert "maxItems" in node, f"{name}: {node}"
         if "additionalProperties" in node:
             assert "maxProperties" in node, f"{name}: {node}"
-        if node["type"] == "string" and node.get("format") != "date-time":
+        if node.get("type") == "string" and node.get("format") != "date-time":
             assert node.keys() & {"maxLength", "enum"}, f"{name}: {node}"
 
 

@@ -196,7 +196,7 @@ _BOUNDS = {
 _KEPT = frozenset({
     "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems",
     "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "required",
+    "x-kubernetes-list-map-keys", "required", "nullable",
     "x-kubernetes-validations",
 })  # fmt: skip
 _DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})
@@ -218,7 +218,7 @@ def _structural(node: Schema, definitions: Schema) -> Schema:
     schema = {key: value for key, value in node.items() if key in _KEPT}
     schema |= _bounds(node)
     unknown = node.keys() - _KEPT - _DROPPED - _BOUNDS.keys()
-    if unknown or "type" not in node:
+    if unknown or not node.keys() & {"type", "x-kubernetes-preserve-unknown-fields"}:
         raise ValueError(f"no structural schema for {node}: {sorted(unknown) or 'no type'}")
     if "properties" in node:
         schema["properties"] = {name: _structural(each, definitions) for name, each in node["properties"].items()}

@@ -56,18 +56,13 @@ def condition(type: str, status: Literal["True", "False", "Unknown"], finding: F
 
 def told(finding: Finding, type: str, recorded: Sequence[Condition], now: datetime, action: str) -> Sequence[Event]:
     """The event of a finding and its remedy, that the condition `type` tells of, by the moment since when the recorded
-    status does: no end of a process can lose it. At once where the condition held before, for another reason, and so
-    has no moment. None while it is not recorded: this plan does that, and the next one tells.
+    status does for this reason: no end of a process can lose it, and no other wording tells it twice. None while it is
+    not recorded: this plan does that, and the next one tells.
     """
-    before = next((one for one in recorded if one.type == type), None)
-    if before is None:
+    before = next((one for one in recorded if (one.type, one.reason) == (type, finding.reason)), None)
+    if before is None or before.since is None or now - before.since >= NEWS:
         return ()
-    said = cut(f"{finding.message} {finding.remedy}")
-    if before.reason != finding.reason:
-        return (Event("Warning", finding.reason, action, said),)
-    if before.last_transition_time and now - before.last_transition_time < NEWS:
-        return (Event("Warning", finding.reason, action, said, before.last_transition_time),)
-    return ()
+    return (Event("Warning", finding.reason, action, cut(f"{finding.message} {finding.remedy}"), before.since),)
 
 
 def cut(message: str, longest: int = _LONGEST) -> str:

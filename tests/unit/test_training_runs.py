@@ -30,7 +30,8 @@ from tests.unit.test_training import REPORT, run_of, said, stalled
 from upright.api import names
 from upright.api.artifact import PublishReport, digest_of_files, termination_message
 from upright.api.training_job import TrainingJob
-from upright.contract import Correction, Key, Manifest, Plan, Reference, ResourceType
+from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, ResourceType
+from upright.kube.conditions import with_transition_times
 from upright.locations import locate
 from upright.runtime.folder import entries
 from upright.training.inputs import inputs_of
@@ -1361,6 +1362,37 @@ async def test_each_attempt_that_has_failed_is_an_event_at_its_time() -> None:
     told = [event for event in (await cluster.turn()).events if event.reason == "AttemptFailed"]
     assert [(event.type, event.at) for event in told] == [("Warning", after(minutes=1))]  # the other is no news
     assert told[0].message.startswith("Run churn-1: the training program exited with 1, its last words: ValueError: 1.")
+
+
+async def test_what_hinders_a_run_is_told_once_and_after_what_came_before_it() -> None:
+    """Whatever the kubelet calls it meanwhile: events of one reason and time are one."""
+    cluster = Cluster()
+    events: list[Event] = []
+
+    async def turn(**time: float) -> None:
+        cluster.now = after(**time)
+        old = cluster.manifest.get("status") or {}
+        events.extend((await cluster.turn()).events)
+        cluster.manifest["status"] = with_transition_times(cluster.manifest.get("status") or {}, old, cluster.now)
+
+    for seconds in (0.2, 0.3, 0.4):
+        await turn(seconds=seconds)
+    for seconds, reason in (
+        (0.9, "ErrImagePull"),
+        (1.0, "ErrImagePull"),
+        (9, "ImagePullBackOff"),
+        (60, "ErrImagePull"),
+    ):
+        cluster.pod("churn-1", {"train": waiting(reason, "not found")}, phase="Pending")
+        await turn(seconds=seconds)
+    told = {(event.reason, event.at) for event in events}
+    assert told == {("RunStarted", after(seconds=0.2)), ("RunHindered", after(seconds=0.9))}
+    cluster.pod("churn-1", {"train": {"running": {}}})
+    await turn(seconds=300)
+    cluster.pod("churn-1", {}, conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}])
+    for seconds in (301.5, 302):  # another trouble, while the run is Reconciling all the time
+        await turn(seconds=seconds)
+    assert {(event.reason, event.at) for event in events} - told == {("RunHindered", after(seconds=301.5))}
 
 
 async def test_what_an_earlier_object_of_this_name_did_is_not_told_again() -> None:

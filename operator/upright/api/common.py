@@ -98,6 +98,12 @@ class Condition(Resource):
     message: str = Field(description="A sentence, for people.", max_length=1024)
     observed_generation: int | None = Field(None, description="The generation of the spec that this is about.")
     last_transition_time: datetime | None = Field(None, description="When the condition's status last changed.")
+    reason_since: datetime | None = Field(None, description="Since when it has held for this reason.")
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it says what it does; an older operator has recorded no more than when its status changed."""
+        return self.reason_since or self.last_transition_time
 
 
 Conditions = Annotated[

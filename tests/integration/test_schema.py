@@ -233,6 +233,36 @@ def test_what_is_wrong_is_refused_with_the_field_and_the_remedy(
     assert "rule evaluation error" not in answer
 
 
+DURATIONS = [
+    (manifest, path)
+    for manifest, paths in (
+        (TRAINING_JOB, ("deadline", "ttl")),
+        (
+            DEPLOYMENT,
+            (
+                "serving.timeout",
+                "rollout.steps.0.for",
+                "rollout.startupDeadline",
+                "rollout.noDataDeadline",
+                "monitoring.interval",
+            ),
+        ),
+    )
+    for path in paths
+]
+
+
+@pytest.mark.parametrize(("manifest", "path"), DURATIONS)
+@pytest.mark.parametrize("written", ["30", "7d", "soon", "-5s", ""])
+def test_what_is_no_duration_has_one_answer(
+    api: Cluster, namespace: str, manifest: dict[str, Any], path: str, written: str
+) -> None:
+    answer = apply(api, namespace, changed(manifest, f"spec.{path}", written))
+    assert answer.count("Invalid value") == 1
+    assert f'"{written}": must be a duration such as 90s, 10m or 1h30m' in answer
+    assert "rule evaluation error" not in answer
+
+
 def numbers(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every number in a schema that has a bound, with its path in an object."""
     if node.get("type") in {"integer", "number"} and {"minimum", "maximum"} & node.keys():

@@ -1288,6 +1288,25 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
         assert (stalled(plan) is None) is passing
 
 
+async def test_an_image_that_stays_away_needs_somebody_after_ten_minutes_whatever_the_kubelet_calls_it() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    denied = "pull access denied, repository does not exist or may require authorization"
+    for minutes in (0, 1, 4, 9, 9.9, 10, 12, 20):
+        cluster.now = after(minutes=minutes)
+        conditions = [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.isoformat()},
+            # Its sandbox was made anew: that is no news of the image.
+            {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": cluster.now.isoformat()},
+        ]
+        reason = "ErrImagePull" if minutes in (0, 4, 10) else "ImagePullBackOff"
+        cluster.pod("churn-1", {"train": waiting(reason, denied)}, phase="Pending", conditions=conditions)
+        plan = await cluster.turn()
+        assert (stalled(plan) is None) == (minutes < 10)
+        assert plan.again == (timedelta(minutes=10 - minutes) if minutes < 10 else None), "nobody else wakes it then"
+        assert plan.status["phase"] == "Running", "the run is not given up"
+
+
 EDITS: dict[str, Any] = {
     "parameters": lambda cluster, n: cluster.change(parameters={"depth": n}),
     "code": lambda cluster, n: cluster.put(names.CONFIG_MAPS, "code", data={"a": str(n)}),

@@ -20,6 +20,7 @@ from upright.training.outcome import (
     Working,
     attempts_of,
     failed_attempts,
+    hindrance_worth_a_word,
     is_decided,
     outcome,
     published,
@@ -106,6 +107,7 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
                     draft.events.append(Event("Warning", "AttemptFailed", "Run", f"Run {run.name}: {why}", at))
             if since := publishing_since(pods):
                 draft.again += publishing_worth_a_word(since, observed.now)
+            draft.again += hindrance_worth_a_word(pods, observed.now)
             overdue = (pod.gone_by + STRANGE - observed.now for pod in pods if pod.gone_by)
             draft.again += [left for left in overdue if left > timedelta(0)]
             return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})

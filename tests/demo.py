@@ -5,8 +5,10 @@ import sys
 from collections import Counter
 
 from tests.cluster import providers
-from tests.cluster.shell import ClusterError, CommandError, Progress
+from tests.cluster.cluster import Cluster
+from tests.cluster.shell import ClusterError, CommandError, Progress, Say
 from tests.installed import ROOT, SYSTEM, Answer, NotInTimeError, Traffic, Workspace, install
+from tests.ours import claim, is_ours, refuse_what_is_not_ours
 
 NAMESPACE = "upright-demo"
 CHURN = ROOT / "examples" / "churn"
@@ -22,18 +24,15 @@ def main() -> int:
     try:
         provider = providers.choose()
         cluster = provider.up(say)
+        if remove:
+            remove_from(cluster, say)
+            return 0
+        refuse_what_is_not_ours(cluster, SYSTEM, NAMESPACE)
         cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
         cluster.recycle_volumes()
-        if remove:
-            cluster.helm("uninstall", "upright", "--namespace", SYSTEM, "--ignore-not-found", "--wait", say=say)
-            cluster.kubectl("delete", "namespace", SYSTEM, "--ignore-not-found", "--timeout=120s")
-            say(
-                "the demo is removed; the CustomResourceDefinitions stay, because all objects of the kinds go with them"
-            )
-            return 0
         say("installing Upright with Helm")
         images = install(cluster, say)
-        cluster.kubectl("create", "namespace", NAMESPACE)
+        claim(cluster, NAMESPACE)
         cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
         show(Workspace(cluster, NAMESPACE, images), say)
     except (ClusterError, CommandError, NotInTimeError) as error:
@@ -51,6 +50,19 @@ Remove it all:
   make demo-down       what the demo made
   make cluster-down    the cluster itself""")
     return 0
+
+
+def remove_from(cluster: Cluster, say: Say) -> None:
+    """Remove what the demo has made, and nothing else."""
+    for namespace in (NAMESPACE, SYSTEM):
+        if not is_ours(cluster, namespace):
+            say(f"namespace {namespace} is left alone: the demo has not made it, or it is gone")
+            continue
+        if namespace == SYSTEM:
+            cluster.helm("uninstall", "upright", "--namespace", SYSTEM, "--ignore-not-found", "--wait", say=say)
+        cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
+    cluster.recycle_volumes()
+    say("the demo is removed; the CustomResourceDefinitions stay, because all objects of the kinds go with them")
 
 
 def show(place: Workspace, say: Progress) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from tests.cluster.cluster import Cluster, Images
 from tests.cluster.shell import Say
+from tests.ours import claim
 
 ROOT = Path(__file__).parents[1]
 SYSTEM = "upright-system"
@@ -24,7 +25,11 @@ class NotInTimeError(AssertionError):
 
 
 def install(cluster: Cluster, say: Say, **values: str) -> Images:
-    """Make the images and install the chart with them; `values` are further values of the chart."""
+    """Make the images and install the chart with them; `values` are further values of the chart.
+
+    Raises ClusterError where somebody else has installed it.
+    """
+    claim(cluster, SYSTEM)
     images = cluster.images(say)
     repository, _, tag = images.operator.rpartition(":")
     chosen = {
@@ -36,7 +41,7 @@ def install(cluster: Cluster, say: Say, **values: str) -> Images:
     }
     settings = [word for name, value in chosen.items() for word in ("--set", f"{name}={value}")]
     cluster.helm(
-        *("upgrade", "--install", "upright", ROOT / "charts" / "upright", "--namespace", SYSTEM, "--create-namespace"),
+        *("upgrade", "--install", "upright", ROOT / "charts" / "upright", "--namespace", SYSTEM),
         *("--wait", "--timeout", "120s", *settings),
         say=say,
     )

@@ -61,18 +61,18 @@ def condition(type: str, status: Literal["True", "False", "Unknown"], finding: F
 
 def told(finding: Finding, type: str, recorded: Sequence[Condition], now: datetime, action: str) -> Sequence[Event]:
     """The event of a finding and its remedy, that the condition `type` tells of, by the moment since when the recorded
-    status does: no end of a process can lose it. At once where the condition held before, for another reason or because
-    of something else, and so has no moment. None while it is not recorded: this plan does that, and the next one tells.
+    status does for this reason: no end of a process can lose it, and no other wording tells it twice. At once where that
+    is about something else. None while it is not recorded: this plan does that, and the next one tells.
     """
-    before = next((one for one in recorded if one.type == type), None)
-    if before is None:
+    before = next((one for one in recorded if (one.type, one.reason) == (type, finding.reason)), None)
+    if before is None or before.since is None:
         return ()
     said = cut(f"{finding.message} {finding.remedy}")
-    if before.reason != finding.reason or (finding.about and not _names(before.message, finding.about)):
+    if finding.about and not _names(before.message, finding.about):
         return (Event("Warning", finding.reason, action, said),)
-    if before.last_transition_time and now - before.last_transition_time < NEWS:
-        return (Event("Warning", finding.reason, action, said, before.last_transition_time),)
-    return ()
+    if now - before.since >= NEWS:
+        return ()
+    return (Event("Warning", finding.reason, action, said, before.since),)
 
 
 def _names(message: str, name: str) -> bool:

@@ -101,7 +101,7 @@ class Plan:
     """
 
     status: Mapping[str, Any]
-    """The whole new status. Conditions come without `lastTransitionTime`: the shell carries it over."""
+    """The whole new status. Conditions come without their times: the shell carries them over."""
     record: bool = True
     """Not where what is created says itself all that was decided: then nothing is written before it, and the next turn,
     which it wakes, records what there is. When it cannot be created, this is recorded after all."""

@@ -158,8 +158,11 @@ def test_parameters_have_names_that_variables_can_have_but_those_that_exist_may_
     )
     try:
         until(lambda: create("new", {"de-pth": 4}, "--dry-run=server"), "the policy is in force")
-        said = create("new", {"depth": 4, "de-pth": {"any": [1]}})
-        assert 'spec.parameters has the name "de-pth", which cannot be an environment variable: use letters' in said
+        said = create("new", {"depth": 4, "de-pth": {"any": [1]}, "2nd": 1})
+        for name in ('"de-pth"', '"2nd"', "which cannot be environment variables: use letters"):
+            assert name in said
+        many = create("new", {f"{n}-th": n for n in range(500)})
+        assert " ..., which cannot be environment variables: use letters" in many
         assert not create("new", {"depth": 4, "_Any1": {"thing": [1]}})
         assert not create("old", {"de-pth": 9}), "it was there before"
         assert '"2nd"' in create("old", {"de-pth": 9, "2nd": 1})

@@ -33,7 +33,7 @@ from upright.runtime.model_file import FORMATS
 from upright.training.inputs import inputs_of
 from upright.training.manifests import job
 from upright.training.observe import Contents, Observed, made_by, observe
-from upright.training.parameters import NAME, InvalidParametersError, as_environment
+from upright.training.parameters import MAX_BYTES, NAME, InvalidParametersError, as_environment
 from upright.training.plan import plan
 from upright.training.waiting import Warnings
 
@@ -210,7 +210,7 @@ def test_a_change_during_a_run_waits_for_its_end() -> None:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"max-depth": 4}, "'max-depth'"),
+        ({"max-depth": 4}, '"max-depth"'),
         ({"a": 1, "A": 2}, "UPRIGHT_PARAM_A"),
         ({"text": "a\0b"}, "NUL"),
         ({"text": "x" * 70_000}, "65536"),
@@ -479,12 +479,27 @@ def test_a_parameter_that_starts_with_a_digit_is_refused() -> None:
         as_environment({"1st": 1})
 
 
+def test_all_that_is_wrong_with_parameters_is_said_at_once() -> None:
+    with pytest.raises(InvalidParametersError) as refused:
+        as_environment({"de-pth": 1, "2nd": 2, "Depth": 3, "depth": 4, "text": "a\0b", "large": "x" * MAX_BYTES})
+    said = str(refused.value).split("; ")
+    assert [sentence.partition(":")[0] for sentence in said] == [
+        'spec.parameters has "de-pth", "2nd", which cannot be environment variables',
+        "spec.parameters.text contains a NUL character",
+        'spec.parameters has "Depth", "depth", which would all be UPRIGHT_PARAM_DEPTH',
+        f"spec.parameters has {MAX_BYTES + 80} bytes as JSON, more than the 65536 that a run's environment can hold",
+    ]
+    with pytest.raises(InvalidParametersError) as refused:
+        as_environment({f"{n}-th": n for n in range(1000)})
+    assert '"9-th", and 990 more, which cannot' in str(refused.value)
+
+
 def test_the_policy_of_the_chart_takes_the_names_that_a_run_can_have() -> None:
     policy = (ROOT / "charts" / "upright" / "templates" / "parameters.yaml").read_text()
     assert f"!name.matches('^{NAME}$')" in policy
     with pytest.raises(InvalidParametersError) as refused:
         as_environment({"de-pth": 4})
-    for words in ("spec.parameters has the name ", ", which cannot be an environment variable: use "):
+    for words in ("spec.parameters has ", ", which cannot be environment variables: use "):
         assert words in policy
         assert words in str(refused.value)
 

@@ -30,7 +30,8 @@ from tests.unit.test_training import REPORT, run_of, said, stalled
 from upright.api import names
 from upright.api.artifact import PublishReport, digest_of_files, termination_message
 from upright.api.training_job import TrainingJob
-from upright.contract import Correction, Key, Manifest, Plan, Reference, ResourceType
+from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, ResourceType
+from upright.kube.conditions import with_transition_times
 from upright.locations import locate
 from upright.runtime.folder import entries
 from upright.training.inputs import inputs_of
@@ -275,7 +276,7 @@ async def test_parameters_made_invalid_while_a_run_waits_are_said_and_mended() -
     await cluster.settle()
     cluster.change(parameters={"max-depth": 4})
     plan = await cluster.settle()
-    assert "'max-depth'" in (stalled(plan) or "")
+    assert '"max-depth"' in (stalled(plan) or "")
     cluster.put(names.CLAIMS, "later")
     cluster.change(parameters={"max_depth": 4})
     await cluster.settle()
@@ -881,6 +882,40 @@ async def test_a_container_that_never_ends_costs_no_version_and_the_job_is_ended
     assert [run["phase"] for run in cluster.runs] == ["Succeeded"]
 
 
+@pytest.mark.parametrize(
+    ("pods", "kept"),
+    [
+        # The phases of pods, oldest first, and whether they have published; for how long the Job is kept, in seconds.
+        ([("Failed", False), ("Succeeded", True)], 24 * 3600),
+        ([("Failed", False), ("Failed", False), ("Succeeded", True)], 24 * 3600),
+        ([("Failed", False), ("Running", True)], 30),
+        ([("Failed", True)], 0),
+        ([("Failed", False), ("Failed", True)], 0),
+        ([("Running", True), ("Pending", False)], 0),
+    ],
+)
+async def test_a_run_that_has_succeeded_keeps_its_pods_whatever_attempts_have_failed(
+    pods: list[tuple[str, bool]], kept: int
+) -> None:
+    """Kubernetes has yet to say that the Job is complete."""
+    cluster = Cluster()
+    await cluster.settle()
+    for n, (phase, done) in enumerate(pods):
+        ended = {"publish": published()} if done else {"train": exited(1) if phase == "Failed" else {"running": {}}}
+        meta = {"creationTimestamp": after(minutes=n - 9).isoformat()}
+        cluster.pod("churn-1", ended, suffix=f"x{n}", meta=meta, phase=phase)
+    plan = await cluster.turn()  # makes the version
+    while cluster.runs[0]["phase"] == "Running":
+        plan = await cluster.turn()
+    assert cluster.runs[0]["phase"] == "Succeeded"
+    assert [one.name for one in plan.delete] == ([] if kept else ["churn-1"])
+    assert any(event.reason == "JobEnded" for event in plan.events) == (not kept)
+    if kept:
+        assert plan.again == timedelta(seconds=kept)
+        cluster.now = after(seconds=kept)
+        assert [one.name for one in (await cluster.turn()).delete] == ["churn-1"]
+
+
 async def test_a_container_that_fails_after_the_model_is_published_does_not_train_again() -> None:
     cluster = Cluster()
     await cluster.settle()
@@ -1253,6 +1288,25 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
         assert (stalled(plan) is None) is passing
 
 
+async def test_an_image_that_stays_away_needs_somebody_after_ten_minutes_whatever_the_kubelet_calls_it() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    denied = "pull access denied, repository does not exist or may require authorization"
+    for minutes in (0, 1, 4, 9, 9.9, 10, 12, 20):
+        cluster.now = after(minutes=minutes)
+        conditions = [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.isoformat()},
+            # Its sandbox was made anew: that is no news of the image.
+            {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": cluster.now.isoformat()},
+        ]
+        reason = "ErrImagePull" if minutes in (0, 4, 10) else "ImagePullBackOff"
+        cluster.pod("churn-1", {"train": waiting(reason, denied)}, phase="Pending", conditions=conditions)
+        plan = await cluster.turn()
+        assert (stalled(plan) is None) == (minutes < 10)
+        assert plan.again == (timedelta(minutes=10 - minutes) if minutes < 10 else None), "nobody else wakes it then"
+        assert plan.status["phase"] == "Running", "the run is not given up"
+
+
 EDITS: dict[str, Any] = {
     "parameters": lambda cluster, n: cluster.change(parameters={"depth": n}),
     "code": lambda cluster, n: cluster.put(names.CONFIG_MAPS, "code", data={"a": str(n)}),
@@ -1327,6 +1381,37 @@ async def test_each_attempt_that_has_failed_is_an_event_at_its_time() -> None:
     told = [event for event in (await cluster.turn()).events if event.reason == "AttemptFailed"]
     assert [(event.type, event.at) for event in told] == [("Warning", after(minutes=1))]  # the other is no news
     assert told[0].message.startswith("Run churn-1: the training program exited with 1, its last words: ValueError: 1.")
+
+
+async def test_what_hinders_a_run_is_told_once_and_after_what_came_before_it() -> None:
+    """Whatever the kubelet calls it meanwhile: events of one reason and time are one."""
+    cluster = Cluster()
+    events: list[Event] = []
+
+    async def turn(**time: float) -> None:
+        cluster.now = after(**time)
+        old = cluster.manifest.get("status") or {}
+        events.extend((await cluster.turn()).events)
+        cluster.manifest["status"] = with_transition_times(cluster.manifest.get("status") or {}, old, cluster.now)
+
+    for seconds in (0.2, 0.3, 0.4):
+        await turn(seconds=seconds)
+    for seconds, reason in (
+        (0.9, "ErrImagePull"),
+        (1.0, "ErrImagePull"),
+        (9, "ImagePullBackOff"),
+        (60, "ErrImagePull"),
+    ):
+        cluster.pod("churn-1", {"train": waiting(reason, "not found")}, phase="Pending")
+        await turn(seconds=seconds)
+    told = {(event.reason, event.at) for event in events}
+    assert told == {("RunStarted", after(seconds=0.2)), ("RunHindered", after(seconds=0.9))}
+    cluster.pod("churn-1", {"train": {"running": {}}})
+    await turn(seconds=300)
+    cluster.pod("churn-1", {}, conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}])
+    for seconds in (301.5, 302):  # another trouble, while the run is Reconciling all the time
+        await turn(seconds=seconds)
+    assert {(event.reason, event.at) for event in events} - told == {("RunHindered", after(seconds=301.5))}
 
 
 async def test_what_an_earlier_object_of_this_name_did_is_not_told_again() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from upright.api.schema import LONGEST, NOT_TOO_LONG, Rule
+from upright.api.schema import DURATION, DURATION_RULES, LONGEST, Rule
 
 GROUP = "upright.dev"
 VERSION = "v1alpha1"
@@ -26,7 +26,6 @@ class Resource(BaseModel):
 
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
@@ -39,7 +38,7 @@ def parse_duration(text: object) -> timedelta:
     """
     if isinstance(text, timedelta):
         return text
-    if not isinstance(text, str) or not re.fullmatch(_DURATION_PATTERN, text):
+    if not isinstance(text, str) or not re.fullmatch(DURATION, text):
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 1h30m")
     return timedelta(seconds=min(_seconds(text), _seconds(LONGEST)))
 
@@ -66,9 +65,8 @@ Duration = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": _DURATION_PATTERN,
             "maxLength": 32,
-            "x-kubernetes-validations": [NOT_TOO_LONG.manifest()],
+            "x-kubernetes-validations": [rule.manifest() for rule in DURATION_RULES],
         }
     ),
 ]
@@ -98,6 +96,12 @@ class Condition(Resource):
     message: str = Field(description="A sentence, for people.", max_length=1024)
     observed_generation: int | None = Field(None, description="The generation of the spec that this is about.")
     last_transition_time: datetime | None = Field(None, description="When the condition's status last changed.")
+    reason_since: datetime | None = Field(None, description="Since when it has held for this reason.")
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it says what it does; an older operator has recorded no more than when its status changed."""
+        return self.reason_since or self.last_transition_time
 
 
 Conditions = Annotated[

@@ -20,6 +20,7 @@ from upright.api.monitoring import DEFAULT_TOLERANCES, MetricType
 from upright.api.monitoring import Tolerance as Margins
 from upright.api.names import RETRY
 from upright.api.pod_fields import Environment, PodOverrides
+from upright.api.quantities import Resources
 from upright.api.schema import Column, Definition, Rule
 
 
@@ -34,7 +35,7 @@ class Serving(Resource):
 
     image: str = Field("", max_length=512, description="The image; empty: the operator's runtime image.")
     port: int = Field(3000, ge=1, le=65535, description="The port that the container listens on.")
-    resources: AnyObject = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
+    resources: Resources = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
     env: Environment = Field(
         [], description="Environment (core/v1 EnvVar). Names that start with UPRIGHT_ are reserved."
     )

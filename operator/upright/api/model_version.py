@@ -178,7 +178,7 @@ DEFINITION = Definition(
         Column("Verified", ".status.conditions[?(@.type=='Verified')].status", priority=1),
         Column("Format", ".spec.artifact.format", priority=1),
         Column("Digest", ".spec.artifact.digest", priority=1),
-        Column("Used-By", ".status.usedBy"),
+        Column("Used-By", ".status.usedBy[0]"),
         Column("Rejected-By", ".status.verdicts[?(@.outcome=='Rejected')].deployment"),
         Column("Metrics", ".spec.metrics", priority=1),
         Column("Parameters", ".spec.parameters", priority=1),

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
+from upright.api.quantities import EMPTY_DIR, POD_QUANTITIES, QUANTITIES, RESOURCES
+
 RESERVED_VARIABLES = "UPRIGHT_"
 """Environment variables with this prefix are what containers are told by the operator."""
 
@@ -83,10 +85,13 @@ def _pod(volumes: str, containers: _Schema) -> _Schema:
                                     f"!self.matches('{volumes}')", "a volume of Upright's has this name: choose another"
                                 )
                             ],
-                        }
+                        },
+                        "emptyDir": {**EMPTY_DIR, "description": "As in core/v1 EmptyDirVolumeSource."},
                     },
                 },
             },
+            "resources": {**RESOURCES, "nullable": True, "description": "Requests and limits of the whole pod."},
+            "overhead": {**QUANTITIES, "description": "As in core/v1 PodSpec: what the pod costs beside containers."},
             "containers": {
                 "description": "Further containers (core/v1 Container), or more of Upright's own.",
                 **containers,
@@ -112,6 +117,7 @@ def _containers(*rules: _Schema) -> _Schema:
         "envFrom": objects,
         "volumeMounts": objects,
         "securityContext": _PRESERVED,
+        "resources": {**RESOURCES, "nullable": True},
     }
     return {
         "type": "array",
@@ -138,13 +144,16 @@ def _not_its_security(container: str) -> _Schema:
     )
 
 
-PodOverrides = Annotated[dict[str, Any], WithJsonSchema(_pod("^(tmp|store)$", _containers(_not_its_security("serve"))))]
+PodOverrides = Annotated[
+    dict[str, Any], POD_QUANTITIES, WithJsonSchema(_pod("^(tmp|store)$", _containers(_not_its_security("serve"))))
+]
 """Further fields of a serving pod's spec (core/v1 PodSpec)."""
 
 _CLOSED = ("image", "command", "args", "env", "envFrom", "volumeMounts", "securityContext")
 
 TrainingPodOverrides = Annotated[
     dict[str, Any],
+    POD_QUANTITIES,
     WithJsonSchema(
         _pod(
             "^(tmp|work|output|parameters|store|code|data-[0-9]+)$",

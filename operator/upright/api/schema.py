@@ -37,6 +37,9 @@ class Rule:
         return {"rule": self.rule, "message": self.message, **blamed}
 
 
+DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+"""Of a duration. Said in CEL alone, in words: a pattern in the schema would be one more answer to the same mistake."""
+_IS_DURATION = f"self.matches('{DURATION.replace(chr(92), chr(92) * 2)}')"
 LONGEST = "87600h"
 """Ten years: the longest duration that anybody may write. Longer ones do not fit everywhere where Kubernetes counts
 seconds, and CEL cannot even read those of more than 292 years."""
@@ -45,7 +48,14 @@ TOO_LONG = (
     "|[1-9][0-9]{9,}(\\\\.[0-9]+)?s|[1-9][0-9]{12,}(\\\\.[0-9]+)?ms)')"
 )
 """In CEL: a part of the duration `self` alone is longer than that. All others can be read, and be added up."""
-NOT_TOO_LONG = Rule(f"!{TOO_LONG} && duration(self) <= duration('{LONGEST}')", f"must be at most {LONGEST} (ten years)")
+DURATION_RULES = (
+    Rule(_IS_DURATION, "must be a duration such as 90s, 10m or 1h30m"),
+    Rule(
+        f"!{_IS_DURATION} || (!{TOO_LONG} && duration(self) <= duration('{LONGEST}'))",
+        f"must be at most {LONGEST} (ten years)",
+    ),
+)
+"""One answer to one mistake: what is no duration is not also said to be too long, nor is CEL asked to read it."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ def _shortest(field: FieldInfo) -> Rule | None:
             least = getattr(bound, name, None)
             if isinstance(least, timedelta):
                 seconds = f"{_decimal(least.total_seconds())}s"
-                rule = f"{TOO_LONG} || duration(self) {sign} duration('{seconds}')"
+                rule = f"!{_IS_DURATION} || {TOO_LONG} || duration(self) {sign} duration('{seconds}')"
                 return Rule(rule, f"{field.alias} must be {said} {seconds}")
     return None
 
@@ -196,7 +206,7 @@ _BOUNDS = {
 _KEPT = frozenset({
     "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems",
     "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "required",
+    "x-kubernetes-list-map-keys", "required", "nullable",
     "x-kubernetes-validations",
 })  # fmt: skip
 _DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})
@@ -218,7 +228,7 @@ def _structural(node: Schema, definitions: Schema) -> Schema:
     schema = {key: value for key, value in node.items() if key in _KEPT}
     schema |= _bounds(node)
     unknown = node.keys() - _KEPT - _DROPPED - _BOUNDS.keys()
-    if unknown or "type" not in node:
+    if unknown or not node.keys() & {"type", "x-kubernetes-preserve-unknown-fields"}:
         raise ValueError(f"no structural schema for {node}: {sorted(unknown) or 'no type'}")
     if "properties" in node:
         schema["properties"] = {name: _structural(each, definitions) for name, each in node["properties"].items()}

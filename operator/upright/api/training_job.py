@@ -20,6 +20,7 @@ from upright.api.common import (
     Text,
 )
 from upright.api.pod_fields import Environment, TrainingPodOverrides
+from upright.api.quantities import Resources
 from upright.api.schema import Column, Definition, Rule
 
 DataUri = Annotated[
@@ -78,7 +79,7 @@ class Train(Resource):
         [], description="Environment, as in a container (core/v1 EnvVar). Names that start with UPRIGHT_ are reserved."
     )
     env_from: AnyList = Field([], description="Environment from ConfigMaps and Secrets (core/v1 EnvFromSource).")
-    resources: AnyObject = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
+    resources: Resources = Field({}, description="Requests and limits (core/v1 ResourceRequirements).")
     pod: TrainingPodOverrides = Field(
         {},
         description="Further fields of the pod's spec (core/v1 PodSpec), for instance nodeSelector or tolerations. "

@@ -11,6 +11,7 @@ from upright.kube.errors import ContestedError, ForbiddenError, LeavingError, Na
 from upright.kube.objects import meta, plain
 
 TRANSITION = "lastTransitionTime"
+SINCE = "reasonSince"
 INTERNAL_ERROR = "InternalError"
 """The reason of what is a mistake of ours."""
 OBSTACLES = frozenset(
@@ -35,14 +36,19 @@ def recorded(resource: Manifest) -> Mapping[str, Any]:
 
 
 def with_transition_times(status: Mapping[str, Any], old: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """`status` with a transition time in each condition: carried over from `old` where the status did not move."""
+    """`status` with its times in each condition, carried over from `old` where nothing moved: since when it has had its
+    status, in whole seconds as Kubernetes has it, and since when its reason, so finely that events stay in order.
+    """
     before = {condition["type"]: condition for condition in old.get("conditions") or ()}
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     dated: dict[str, Any] = plain(status)
     for condition in dated.get("conditions", ()):
         was = before.get(condition["type"], {})
         moved = was.get("status") != condition["status"] or TRANSITION not in was
-        condition[TRANSITION] = stamp if moved else was[TRANSITION]
+        condition[TRANSITION] = now.strftime("%Y-%m-%dT%H:%M:%SZ") if moved else was[TRANSITION]
+        if moved or was.get("reason") != condition["reason"]:
+            condition[SINCE] = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        elif SINCE in was:  # an older operator has written none
+            condition[SINCE] = was[SINCE]
     return dated
 
 
@@ -151,4 +157,5 @@ def _timeless(status: Mapping[str, Any]) -> dict[str, Any]:
     bare: dict[str, Any] = plain(status)
     for condition in bare.get("conditions", ()):
         condition.pop(TRANSITION, None)
+        condition.pop(SINCE, None)
     return bare

@@ -142,6 +142,8 @@ class Pod:
     """Reason and message of its phase: why its node refused or ended it as a whole. Usually empty."""
     changed: datetime
     """When one of its conditions changed last."""
+    scheduled: datetime | None
+    """Since when it has a node, as far as that is told; None when it has none."""
     begun: datetime | None
     """When the first of its containers was started, as far as the kubelet still tells; None when none ever was."""
     evicted: bool
@@ -287,6 +289,9 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
         why=(status.get("reason", ""), status.get("message", "")),
         changed=max(
             (_time(at) for one in conditions.values() if (at := one.get("lastTransitionTime"))), default=created
+        ),
+        scheduled=(
+            _time(at) if scheduled.get("status") == "True" and (at := scheduled.get("lastTransitionTime")) else None
         ),
         begun=begun,
         evicted=status.get("reason") == "Evicted" and (begun is not None or "DisruptionTarget" in conditions),

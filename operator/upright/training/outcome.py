@@ -218,7 +218,7 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
         return Finding("RunHindered", f"Run {run.name}: {_overdue(pod)} {goes_on}", passing=True)
     if pod.hindrance:
         remedy = f"A run keeps the spec that it began with; to give it up after a correction: {give_up}."
-        lasts = not pod.unscheduled and now - pod.changed >= _PATIENCE
+        lasts = not pod.unscheduled and now - _hindered_since(pod) >= _PATIENCE
         return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}. {remedy}", passing=pod.waits and not lasts)
     if (since := publishing_since(pods)) and now - since >= _PUBLISHES:
         said = (
@@ -232,6 +232,21 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
         remedy = f"It goes on by itself once that is mended; to give it up: {give_up}."
         return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}. {remedy}", passing=True)
     return None
+
+
+def _hindered_since(pod: Pod) -> datetime:
+    """Since when a container of it should have started: since it has a node, or the container before it has ended. Not
+    since its conditions have changed, nor since the kubelet has called it what it does: it has two words for an image
+    that it cannot pull, and takes turns.
+    """
+    ended = [one.ended.at for one in pod.containers if one.ended and one.ended.at]
+    return max([pod.scheduled or pod.created, *ended])
+
+
+def hindrance_worth_a_word(pods: Sequence[Pod], now: datetime) -> Iterable[timedelta]:
+    """When what keeps a container of the newest pod from starting will need somebody, if it lasts."""
+    hindered = [pod for pod in pods[:1] if pod.hindrance and not pod.unscheduled]
+    return (left for pod in hindered if (left := _hindered_since(pod) + _PATIENCE - now) > timedelta(0))
 
 
 def publishing_since(pods: Sequence[Pod]) -> datetime | None:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 PREFIX = "UPRIGHT_PARAM_"
@@ -10,6 +11,8 @@ NAME = "[A-Za-z_][A-Za-z0-9_]*"
 """Of a parameter. The chart has a policy for that, since a schema cannot say it of an object of anything."""
 MAX_BYTES = 64 * 1024
 """Of all parameters as JSON: an environment variable cannot hold more than 128 KiB, an annotation not more than 256."""
+_MOST = 10
+"""So many faults of a kind are named."""
 
 
 class InvalidParametersError(ValueError):
@@ -19,33 +22,49 @@ class InvalidParametersError(ValueError):
 def as_environment(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Each parameter as `UPRIGHT_PARAM_<NAME>`: text as it is, anything else as JSON.
 
-    Raises InvalidParametersError for a name that is no variable's, two names that differ only in case, a text with a
-    NUL character, or more than 64 KiB in all.
+    Raises InvalidParametersError for names that are no variable's, names that differ only in case, texts with a NUL
+    character, and more than 64 KiB in all: it says all that is wrong, so that one correction is enough.
     """
     variables: dict[str, str] = {}
-    names: dict[str, str] = {}
+    by_variable: defaultdict[str, list[str]] = defaultdict(list)
+    wrong: list[str] = []
+    faults: list[str] = []
     for name, value in parameters.items():
-        if not re.fullmatch(NAME, name):
-            raise InvalidParametersError(
-                f"spec.parameters has the name {name!r}, which cannot be an environment variable: "
-                "use letters, digits and underscores, not starting with a digit"
-            )
-        variable = PREFIX + name.upper()
-        if variable in variables:
-            raise InvalidParametersError(
-                f"spec.parameters has both {names[variable]!r} and {name!r}, which would both be {variable}: rename one"
-            )
         text = value if isinstance(value, str) else as_json(value)
-        if "\0" in text:
-            raise InvalidParametersError(f"spec.parameters.{name} contains a NUL character: remove it")
-        names[variable], variables[variable] = name, text
+        if not re.fullmatch(NAME, name):
+            wrong.append(name)
+        elif "\0" in text:
+            faults.append(f"spec.parameters.{name} contains a NUL character: remove it")
+        variables[PREFIX + name.upper()] = text
+        by_variable[PREFIX + name.upper()].append(name)
+    if wrong:
+        faults.insert(
+            0,
+            f"spec.parameters has {_quoted(wrong)}, which cannot be environment variables: use letters, digits and "
+            "underscores, not starting with a digit",
+        )
+    faults += [
+        f"spec.parameters has {_quoted(alike)}, which would all be {variable}: rename all but one"
+        for variable, alike in by_variable.items()
+        if len(alike) > 1
+    ]
     size = len(as_json(parameters).encode())
     if size > MAX_BYTES:
-        raise InvalidParametersError(
+        faults.append(
             f"spec.parameters has {size} bytes as JSON, more than the {MAX_BYTES} that a run's environment can hold: "
             "put large values into a file in spec.data"
         )
+    if faults:
+        raise InvalidParametersError("; ".join(_some(faults)))
     return variables
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(_some([f'"{name}"' for name in names]))
+
+
+def _some(all_: Sequence[str]) -> Sequence[str]:
+    return [*all_[:_MOST], f"and {len(all_) - _MOST} more"] if len(all_) > _MOST else all_
 
 
 def as_json(value: Any) -> str:

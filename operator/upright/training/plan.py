@@ -20,6 +20,7 @@ from upright.training.outcome import (
     Working,
     attempts_of,
     failed_attempts,
+    hindrance_worth_a_word,
     is_decided,
     outcome,
     published,
@@ -106,6 +107,7 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
                     draft.events.append(Event("Warning", "AttemptFailed", "Run", f"Run {run.name}: {why}", at))
             if since := publishing_since(pods):
                 draft.again += publishing_worth_a_word(since, observed.now)
+            draft.again += hindrance_worth_a_word(pods, observed.now)
             overdue = (pod.gone_by + STRANGE - observed.now for pod in pods if pod.gone_by)
             draft.again += [left for left in overdue if left > timedelta(0)]
             return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})
@@ -259,7 +261,7 @@ def _expired(observed: Observed, draft: _Draft) -> list[Reference]:
         since = observed.now - finished[name] if name in finished else None
         remaining = observed.resource.spec.ttl - since if since is not None else timedelta(0)
         if since is not None and not is_decided(job):
-            remaining = min(remaining, _linger(observed.pods.get(name, ())) - since)
+            remaining = min(observed.resource.spec.ttl, _linger(observed.pods.get(name, ()))) - since
             if remaining <= timedelta(0):
                 message = f"Deleted Job {name}: its run has ended, and {_going_on(observed.pods.get(name, ()))}."
                 draft.events.append(Event("Normal", "JobEnded", "Run", message, finished[name]))
@@ -271,10 +273,15 @@ def _expired(observed: Observed, draft: _Draft) -> list[Reference]:
     return expired
 
 
-def _linger(pods: Iterable[Pod]) -> timedelta:
-    """For how long a Job may go on whose run has ended. Not at all once a pod might train again."""
-    done = [published(pod) and pod.phase != "Failed" for pod in pods]
-    return _LINGER if done and all(done) else timedelta(0)
+def _linger(pods: Sequence[Pod]) -> timedelta:
+    """For how long a Job may go on whose run has ended. Not at all once it might train again, and without end once a
+    pod of it has succeeded: then nothing of it goes on, whatever attempts have failed, and only Kubernetes has yet to
+    say so.
+    """
+    if any(pod.phase == "Succeeded" for pod in pods):
+        return timedelta.max
+    left = [pod for pod in pods if pod.phase != "Failed"]
+    return _LINGER if left and all(map(published, left)) else timedelta(0)
 
 
 def _going_on(pods: Iterable[Pod]) -> str:

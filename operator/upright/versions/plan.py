@@ -107,7 +107,7 @@ def _events(observed: Observed, found: Inspection | None, stalled: Finding | Non
     recorded = next((one for one in before.conditions if one.type == "Stalled"), None)
     if stalled and recorded and recorded.reason == stalled.reason and stalled.reason != "FormatNotAllowed":
         said = f"{stalled.message} {stalled.remedy}"
-        events = [Event("Warning", stalled.reason, "Verify", said, at=recorded.last_transition_time)]
+        events = [Event("Warning", stalled.reason, "Verify", said, at=recorded.since)]
     elif found and found == before.inspection and found.outcome == "Intact" and found.message:
         events = [Event("Normal", "Verified", "Verify", found.message, at=found.at)]
     return [event for event in events if event.at and _is_news(event.at, observed.now)]

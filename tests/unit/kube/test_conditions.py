@@ -28,6 +28,24 @@ def test_a_condition_whose_status_stays_keeps_its_time_even_if_it_says_something
     assert dated["conditions"][0]["message"] == "New."
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "since"),
+    [
+        ({}, {"reason": "Other"}, "2026-11-22T12:00:00.000000Z"),
+        ({"reasonSince": BEFORE}, {}, BEFORE),
+        ({"reasonSince": BEFORE}, {"message": "It is well indeed."}, BEFORE),
+        ({"reasonSince": BEFORE}, {"reason": "Other"}, "2026-11-22T12:00:00.000000Z"),
+        ({"reasonSince": BEFORE}, {"status": "False"}, "2026-11-22T12:00:00.000000Z"),
+        ({}, {}, None),  # an older operator has recorded none
+    ],
+)
+def test_since_when_a_condition_has_its_reason_is_kept_whatever_it_says(was: Any, now: Any, since: str | None) -> None:
+    old = {"conditions": [a_condition(lastTransitionTime=BEFORE, **was)]}
+    dated = with_transition_times({"conditions": [a_condition(**now)]}, old, NOON)
+    assert dated["conditions"][0].get("reasonSince") == since
+    assert not differs({"conditions": [a_condition()]}, old), "a time is no news by itself"
+
+
 def test_a_condition_whose_status_changes_moves_now() -> None:
     old = {"conditions": [a_condition(lastTransitionTime=BEFORE)]}
     dated = with_transition_times({"conditions": [a_condition(status="False")]}, old, NOON)

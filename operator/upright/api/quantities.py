@@ -1,0 +1,93 @@
+"""Quantities of Kubernetes (`500m`, `4Gi`) in what users write of containers and pods.
+
+The fields around them are Kubernetes' own, so that only quantities are looked at here. The schema refuses a wrong one
+at once; what was stored before it did is refused when it is read, with the same fields named.
+"""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+from upright.api.common import Resource
+
+_PATTERN = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+"""Without a minus: nothing that can be written here may be negative."""
+_PRESERVED: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+QUANTITY: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True, "pattern": _PATTERN, "minimum": 0}
+"""Without a type: `cpu: 0.5` is a number, which `x-kubernetes-int-or-string` would refuse and Kubernetes takes."""
+QUANTITIES: dict[str, Any] = {
+    "type": "object",
+    "maxProperties": 64,
+    "nullable": True,
+    "additionalProperties": QUANTITY,
+}
+RESOURCES: dict[str, Any] = {
+    **_PRESERVED,
+    "properties": {
+        kind: {**QUANTITIES, "description": f"The {kind}, by resource: quantities such as 500m, 2 or 4Gi."}
+        for kind in ("requests", "limits")
+    },
+}
+EMPTY_DIR: dict[str, Any] = {
+    **_PRESERVED,
+    "nullable": True,
+    "properties": {"sizeLimit": {**QUANTITY, "description": "At most so many bytes: a quantity such as 4Gi."}},
+}
+
+
+def _quantity(value: object) -> object:
+    match value:
+        case bool():
+            pass
+        case None:
+            return value
+        case int() | float() if value >= 0:
+            return value
+        case str() if re.fullmatch(_PATTERN, value):
+            return value
+    raise ValueError(f"must be a quantity such as 500m, 2 or 4Gi, and is {value!r}")
+
+
+_Quantity = Annotated[Any, BeforeValidator(_quantity)]
+
+
+class _Resources(Resource):
+    requests: dict[str, _Quantity] | None = None
+    limits: dict[str, _Quantity] | None = None
+
+
+class _Container(Resource):
+    resources: _Resources | None = None
+
+
+class _EmptyDir(Resource):
+    size_limit: _Quantity = None
+
+
+class _Volume(Resource):
+    empty_dir: _EmptyDir | None = None
+
+
+class _Pod(Resource):
+    overhead: dict[str, _Quantity] | None = None
+    resources: _Resources | None = None
+    containers: list[_Container] | None = None
+    init_containers: list[_Container] | None = None
+    volumes: list[_Volume] | None = None
+
+
+def _checked_as(model: type[Resource]) -> AfterValidator:
+    """Names the field of each quantity that is none, and leaves everything as it was written."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        model.model_validate(value)
+        return value
+
+    return AfterValidator(check)
+
+
+POD_QUANTITIES = _checked_as(_Pod)
+Resources = Annotated[dict[str, Any], _checked_as(_Resources), WithJsonSchema(RESOURCES)]
+"""Requests and limits of a container (core/v1 ResourceRequirements)."""

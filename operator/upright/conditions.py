@@ -61,8 +61,8 @@ def condition(type: str, status: Literal["True", "False", "Unknown"], finding: F
 
 def told(finding: Finding, type: str, recorded: Sequence[Condition], now: datetime, action: str) -> Sequence[Event]:
     """The event of a finding and its remedy, that the condition `type` tells of, by the moment since when the recorded
-    status does for this reason: no end of a process can lose it, and no other wording tells it twice. At once where that
-    is about something else. None while it is not recorded: this plan does that, and the next one tells.
+    status does for this reason: no end of a process can lose it, and no other wording tells it twice. At once where
+    that is about something else. None while it is not recorded: this plan does that, and the next one tells.
     """
     before = next((one for one in recorded if (one.type, one.reason) == (type, finding.reason)), None)
     if before is None or before.since is None:

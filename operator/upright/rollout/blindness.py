@@ -32,7 +32,7 @@ def _unreached(facts: Facts, arm: Arm) -> str:
     canary, stable = facts.reading.arms.get("canary"), facts.reading.arms.get("stable")
     if not canary or not stable or not facts.stable:
         return ""
-    name, others = arm.model_version, facts.stable.arm.model_version
+    name, others = facts.name, facts.stable_name
     if canary.expected >= EXPECTED and canary.recent * _SCARCE < canary.expected:
         said = (
             f"Lately about {canary.expected:.0f} requests should have reached {name}, and {canary.recent:.0f} did; "

@@ -9,6 +9,7 @@ from upright.api.deployment import Analysis, Arm, Deployment, Episode, Rejection
 from upright.conditions import Finding, cut
 from upright.contract import Count, Event
 from upright.rollout.decision import Shape
+from upright.rollout.facts import called
 
 _MOST = 20
 """Rejections and episodes that a status keeps."""
@@ -76,8 +77,9 @@ class Draft:
         """The candidate becomes the stable version."""
         if self.stable:
             compared = self.analysis.message if self.analysis else "Nothing could be compared."
-            self._remember(self.stable, "Replaced", f"{candidate.model_version} replaces it.", _UPRIGHT)
-            said = f"{candidate.model_version} replaces {self._other(candidate)}. {compared}"
+            name, stable = called(candidate, self.stable), called(self.stable, candidate)
+            self._remember(self.stable, "Replaced", f"{name} replaces it.", _UPRIGHT)
+            said = f"{name} replaces {stable}. {compared}"
             self._end(candidate, "Promoted", said, _UPRIGHT)
         self.stable = Arm(model_version=candidate.model_version, revision=candidate.revision, since=self.now)
         self.candidate = None
@@ -97,17 +99,18 @@ class Draft:
             if one.revision != candidate.revision
         ]
         self.rejected = [rejection, *others][:_MOST]
-        kept = f"{self._other(candidate)} serves all traffic again" if self.stable else "nothing serves"
+        stable = called(self.stable, candidate) if self.stable else ""
+        kept = f"{stable} serves all traffic again" if stable else "nothing serves"
         if leaving:
-            kept = f"goes as pods of {self._other(candidate)} come back"
+            kept = f"goes as pods of {stable} come back"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
-        said = f"{candidate.model_version} is rejected and {kept}. {message} {where}"
+        said = f"{called(candidate, self.stable)} is rejected and {kept}. {message} {where}"
         self._end(candidate, "RolledBack", said, _UPRIGHT)
         self._give_up(candidate, leaving=leaving)
 
     def abort(self, candidate: Arm, why: str, by: str, *, leaving: bool) -> None:
         """The candidate is given up because it is wanted no more."""
-        self._end(candidate, "Aborted", f"{candidate.model_version} is given up: {why}.", by)
+        self._end(candidate, "Aborted", f"{called(candidate, self.stable)} is given up: {why}.", by)
         self._give_up(candidate, leaving=leaving)
         self.analysis = None
 
@@ -116,7 +119,7 @@ class Draft:
         gone = ("leaving", "unready_since", "down_since", "step_spent", "finishing", "repairing")
         anew = {"since": self.now} if self.is_retried(candidate) else {}  # what it failed of before does not count
         self.candidate, self.analysis = candidate.model_copy(update={**dict.fromkeys(gone), **anew}), None
-        self.say("Normal", "TakenBack", f"{candidate.model_version} is wanted again, and its step begins anew.")
+        self.say("Normal", "TakenBack", f"{called(candidate, self.stable)} is wanted again, and its step begins anew.")
 
     def was_rejected(self, candidate: Arm) -> bool:
         """Whether that is how a candidate which is leaving has ended, as this status or the version remembers."""
@@ -131,12 +134,6 @@ class Draft:
     def labels(self) -> dict[str, str]:
         """The labels of this Deployment's metrics."""
         return {"namespace": self.resource.metadata.namespace, "deployment": self.resource.metadata.name}
-
-    def _other(self, candidate: Arm) -> str:
-        """The stable version, in words that tell it from a candidate of the same version."""
-        if self.stable is None or self.stable.model_version != candidate.model_version:
-            return self.stable.model_version if self.stable else ""
-        return f"revision {self.stable.revision} of it, with other spec.serving,"
 
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again. What it had come to is over."""

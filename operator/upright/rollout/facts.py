@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from upright.api.deployment import Analysis, Arm, DeploymentSpec
+from upright.api.deployment import Analysis, Arm, DeploymentSpec, Rejection
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
 
@@ -23,6 +23,13 @@ OUTAGE = 2
 def some_pods(number: int) -> str:
     """So many, in words."""
     return "1 pod" if number == 1 else f"{number} pods"
+
+
+def called(arm: Arm | Rejection, other: Arm | None) -> str:
+    """A version in words; by its revision as well, where the other one is of the same version."""
+    if other and other.model_version == arm.model_version:
+        return f"revision {arm.revision} of {arm.model_version}"
+    return arm.model_version
 
 
 def begun(pod: Pod, now: datetime) -> datetime:
@@ -141,6 +148,16 @@ class Facts:
     halted: str = ""
     """Why nothing goes on, whatever answers: somebody has paused it, or what all the traffic comes through is not ours.
     Follows on a comma."""
+
+    @property
+    def name(self) -> str:
+        """The candidate, in words that tell the two apart."""
+        return called(self.candidate.arm, self.stable.arm if self.stable else None)
+
+    @property
+    def stable_name(self) -> str:
+        """The stable version, likewise."""
+        return called(self.stable.arm, self.candidate.arm) if self.stable else ""
 
     @property
     def only_candidate_answers(self) -> bool:

@@ -7,6 +7,7 @@ from upright.api.deployment import Arm, Rejection
 from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
+from upright.rollout.facts import called
 from upright.rollout.observe import Observed
 
 _NAMED = 5
@@ -29,7 +30,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if rejection:
         return Finding(
             "VersionRejected",
-            _rejected(rejection),
+            _rejected(rejection, draft.stable),
             "Correct spec.serving, with which it was rejected and without which it serves."
             if draft.stable and draft.stable.model_version == name
             else f"Name another version, or {_another_try(observed)}",
@@ -59,12 +60,12 @@ def _passed_over(observed: Observed) -> Finding | None:
     """The newest version of a followed model was rejected: what serves is wanted only because of that."""
     if observed.passed_over is None:
         return None
-    remedy = f"A newer version goes out by itself; or {_another_try(observed)}"
-    return Finding("VersionRejected", _rejected(observed.passed_over), remedy, about=observed.passed_over.model_version)
+    one, remedy = observed.passed_over, f"A newer version goes out by itself; or {_another_try(observed)}"
+    return Finding("VersionRejected", _rejected(one, None), remedy, about=one.model_version)
 
 
-def _rejected(one: Rejection) -> str:
-    return f"{one.model_version} was rejected at {one.at:%Y-%m-%d %H:%M:%S} UTC: {one.message}"
+def _rejected(one: Rejection, stable: Arm | None) -> str:
+    return f"{called(one, stable)} was rejected at {one.at:%Y-%m-%d %H:%M:%S} UTC: {one.message}"
 
 
 def _another_try(observed: Observed) -> str:

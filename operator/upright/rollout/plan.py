@@ -17,7 +17,7 @@ from upright.rollout import status as statuses
 from upright.rollout.clocks import as_watched
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, called
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import follows_another_model, obstacle
@@ -277,9 +277,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     if draft.stable and looks and not candidate.leaving:
         draft.analysis, anew = analyse(spec, draft.analysis, looks)
         if anew:
-            draft.say(
-                "Normal", "EvidenceBegunAnew", f"The evidence about {candidate.model_version} begins anew: {anew}."
-            )
+            name = called(candidate, draft.stable)
+            draft.say("Normal", "EvidenceBegunAnew", f"The evidence about {name} begins anew: {anew}.")
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         draft.stable = _watched(stable, observed.now)
         still = min(candidate.stable_failures or 0, stable.failures)  # fewer when pods of it are there no more
@@ -299,7 +298,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.candidate, draft.progress = arm, message
             draft.again = timedelta(0)  # the status is recorded, and what follows from it is decided next
             if not (arm.finishing and facts.candidate.ready >= spec.replicas):  # that it takes over is told at once
-                draft.say("Normal", "StepReached", f"{arm.model_version}: {message}")
+                draft.say("Normal", "StepReached", f"{facts.name}: {message}")
         case Promote():
             draft.promote(candidate)
         case Reject(metric, message):

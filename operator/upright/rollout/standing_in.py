@@ -82,7 +82,7 @@ def leave(facts: Facts) -> Decision:
     candidate, stable, bad, left = facts.candidate, facts.stable, facts.rejected, _left(facts)
     if stable is None or not is_needed(facts, bad=bad):
         return Left()
-    leaving, name = candidate.arm.model_version, stable.arm.model_version
+    leaving, name = facts.name, facts.stable_name
     until = f"until {name} has {'half of' if bad else 'all'} its pods again."
     said = f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, {until}"
     if not candidate.ready:

@@ -8,7 +8,7 @@ from upright.api.deployment import Analysis, Arm, DeploymentStatus
 from upright.conditions import Finding, condition, conditions
 from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft
-from upright.rollout.facts import ArmFacts, some_pods
+from upright.rollout.facts import ArmFacts, called, some_pods
 from upright.rollout.observe import Observed
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import share, url
@@ -189,7 +189,7 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
             return "Pending", Finding("Pending", "Nothing serves yet.")
         waits = obstacle.passing or obstacle.waits
         return ("Paused" if obstacle.reason == "Paused" else "Pending" if waits else "Failed"), obstacle
-    serving = f"{stable.arm.model_version} serves with {stable.ready} of {spec.replicas} pods ready."
+    serving = f"{called(stable.arm, candidate)} serves with {stable.ready} of {spec.replicas} pods ready."
     if spec.replicas == 0:
         serving = f"spec.replicas is 0: no pod serves {stable.arm.model_version}."
     elif stable.ready < spec.replicas:
@@ -210,7 +210,7 @@ def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> 
     if draft.stable is None:
         return f"{candidate.model_version} starts as the first version. {draft.progress}"
     steps, step = observed.resource.spec.rollout.steps, candidate.step or 0
-    said = f"{candidate.model_version} has {weight} % of the traffic. {draft.progress}"
+    said = f"{called(candidate, draft.stable)} has {weight} % of the traffic. {draft.progress}"
     if weight and not candidate.finishing and step < len(steps) and weight != steps[step].weight:
         said += f" The step asks for {steps[step].weight} %; whole pods give {weight} %."
     if draft.analysis:

@@ -8,6 +8,7 @@ from upright.conditions import NEWS, Finding, told
 from upright.contract import Event
 from upright.rollout import status as statuses
 from upright.rollout.draft import Draft
+from upright.rollout.facts import called
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY
@@ -42,7 +43,7 @@ def tell(observed: Observed, draft: Draft, wanted: str | None) -> Sequence[Event
         events += told(Finding("Unmeasured", draft.unmeasured), "Measured", recorded, now, "Rollout")
     stable = statuses.arm_facts(observed, draft.stable)
     if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
-        said = f"No pod of {stable.arm.model_version} answers.{stable.trouble}"
+        said = f"No pod of {called(stable.arm, draft.candidate)} answers.{stable.trouble}"
         events.append(Event("Warning", "NotServing", "Rollout", said, stable.arm.unready_since))
     return events
 
@@ -70,13 +71,13 @@ def _news(
         said = f"{stable.model_version} is the stable version."  # the first one, or what was found to serve
         events.append(Event("Normal", "Serving", "Rollout", said, stable.since))
     if candidate and not candidate.leaving and now - candidate.since < NEWS:
-        place = f"beside {stable.model_version}" if stable else "as the first version"
+        place = f"beside {called(stable, candidate)}" if stable else "as the first version"
         said = f"{candidate.model_version} (revision {candidate.revision}) goes out {place}."
         events.append(Event("Normal", "RolloutStarted", "Rollout", said, candidate.since))
         begun = candidate.step_since if candidate.step == 0 and candidate.step_spent is None else None
         if begun and now - begun < NEWS:
-            said = f"{candidate.model_version}: Step 1 of {len(steps)} begins, with {steps[0].weight} % of the traffic."
-            events.append(Event("Normal", "StepReached", "Rollout", said, begun))
+            step = f"Step 1 of {len(steps)} begins, with {steps[0].weight} % of the traffic."
+            events.append(Event("Normal", "StepReached", "Rollout", f"{called(candidate, stable)}: {step}", begun))
     return events
 
 

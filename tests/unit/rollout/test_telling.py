@@ -6,11 +6,14 @@ import pytest
 
 from tests.unit.builders import NOW, a_deployment, a_model_version, after
 from tests.unit.rollout.world import (
+    NEW_REVISION,
+    OLD_REVISION,
     both,
     condition,
     in_canary,
     looks,
     observed,
+    stalled,
     then,
 )
 from upright.api.model_version import ModelVersion
@@ -63,3 +66,16 @@ def test_an_older_rejection_keeps_its_numbers() -> None:
     one = {"modelVersion": "churn-0", "revision": "r", "at": NOW, "metric": "errors", "message": said + "word " * 60}
     _, made = rolled_back(status={"rejected": [one]})
     assert made.status["rejected"][1]["message"].startswith("errors is 30 % in the canary against stable 2 %, ratio 15")
+
+
+def test_two_revisions_of_one_version_are_told_apart() -> None:
+    resource = in_canary(stable={"modelVersion": "churn-2"})
+    bad = looks(2, canary=(100, 20), stable=(900, 9))
+    new, old = f"revision {NEW_REVISION} of churn-2", f"revision {OLD_REVISION} of churn-2"
+    goes = plan(observed(resource, pods=both()))
+    assert condition(goes, "Ready")["message"].startswith(f"{new} has 25 % of the traffic.")
+    assert f"churn-2 (revision {NEW_REVISION}) goes out beside {old}." in [one.message for one in goes.events]
+    made = plan(observed(resource, pods=both(), looks=bad, now=after(seconds=31)))
+    [told] = [one.message for one in made.events if one.reason == "RolledBack"]
+    assert told.startswith(f"{new} is rejected and {old} serves all traffic again.")
+    assert f"{new} was rejected at " in (stalled(made) or "")

@@ -53,7 +53,7 @@ class Canary:
             none = {"unready_since": None, "lacking_since": None, "ready_since": None}
             return Stay(_standing(arm, now, **none), nothing, _NOW_AND_THEN)
         if arm.repairing and stable and stable.recovered:  # whatever its own pods lack: it needs fewer from now on
-            again = f"{stable.arm.model_version} answers again, and the versions are compared."
+            again = f"{facts.stable_name} answers again, and the versions are compared."
             return Advance(
                 _standing(arm, now, repairing=None, step_spent=None, lacking_since=None, ready_since=None), again
             )
@@ -72,7 +72,7 @@ class Canary:
         if not arm.finishing and not facts.halted and is_broken(facts):
             return Advance(
                 _standing(arm, now, repairing=True, unready_since=None, ready_since=None),
-                f"No pod of {stable.arm.model_version} answers, so that there is nothing to compare with.",
+                f"No pod of {facts.stable_name} answers, so that there is nothing to compare with.",
             )
         if arm.finishing:
             return _take_over(facts, arm, "All steps are done")
@@ -164,7 +164,7 @@ def _unsettled_since(facts: Facts) -> datetime | None:
 
 def _held_up(facts: Facts, said: str) -> Finding:
     """Nothing is known of a version whose pods the cluster has not started. It goes on when it does."""
-    candidate, name = facts.candidate, facts.candidate.arm.model_version
+    candidate, name = facts.candidate, facts.name
     if candidate.lacks_room:
         return Finding("NoRoom", f"{name} waits for room in the cluster. {said}")
     if kept_out := [pod for pod in candidate.pods if pod.kept_out]:
@@ -181,9 +181,7 @@ def _held_up(facts: Facts, said: str) -> Finding:
             "It goes on by itself when pods answer again: see to what both versions need. When those of "
             f"{name} have not for {patience}, it is rejected, lest it be the cause."
         )
-        return Finding(
-            "BothNotReady", f"Pods of {facts.stable.arm.model_version} fail as those of {name} do. {said}", remedy
-        )
+        return Finding("BothNotReady", f"Pods of {facts.stable_name} fail as those of {name} do. {said}", remedy)
     pod = next((pod.name for pod in candidate.pods if facts.waits(pod)), "")
     return Finding(
         "NotStarted",
@@ -198,15 +196,15 @@ def _alike(facts: Facts) -> str:
         return ""
     stopped, of = facts.suffering
     are = "is" if stopped == 1 else "are"
-    return f" {stopped} of {some_pods(of)} of {facts.stable.arm.model_version} {are} not ready either."
+    return f" {stopped} of {some_pods(of)} of {facts.stable_name} {are} not ready either."
 
 
 def _incomplete(facts: Facts, said: str) -> Finding:
     """Not rejected, since nothing else answers; and not complete."""
-    others = f", or those of {facts.stable.arm.model_version}," if facts.stable else ""
+    others = f", or those of {facts.stable_name}," if facts.stable else ""
     return Finding(
         "NotReady",
-        f"Nothing but {facts.candidate.arm.model_version} answers. {said}",
+        f"Nothing but {facts.name} answers. {said}",
         f"Correct what keeps its other pods{others} from getting ready, or name another version.",
     )
 
@@ -216,10 +214,10 @@ def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     no hurry: it has the traffic, and nobody has compared it.
     """
     if stable.ready:
-        return Stay(arm, f"{stable.arm.model_version} answers again, with {some_pods(stable.ready)}.", STEADY)
+        return Stay(arm, f"{facts.stable_name} answers again, with {some_pods(stable.ready)}.", STEADY)
     if silent_for(facts) < BROKEN_FOR:
-        return Stay(arm, f"A moment ago {stable.arm.model_version} still answered.", BROKEN_FOR)
-    return _take_over(facts, arm, f"No pod of {stable.arm.model_version} answers", LASTING)
+        return Stay(arm, f"A moment ago {facts.stable_name} still answered.", BROKEN_FOR)
+    return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
 
 
 def _serve_first(facts: Facts, arm: Arm) -> Decision:
@@ -256,7 +254,7 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
     """Nothing is compared with a stable version that does not answer, and may by itself. When it has not for as long as
     a start may take and is not broken, its pods have no room; and it is said, since the candidate has all the traffic.
     """
-    left, name = facts.spec.rollout.startup_deadline - silent_for(facts), stable.arm.model_version
+    left, name = facts.spec.rollout.startup_deadline - silent_for(facts), facts.stable_name
     arm, said = _standing(arm, facts.now), f"{place} waits for pods of {name}.{stable.trouble}"
     if left > _ZERO:
         return Stay(arm, said, min(left, _NOW_AND_THEN))
@@ -324,7 +322,7 @@ def _without_measurements(facts: Facts, arm: Arm, place: str, why: str) -> Decis
     remedy = (
         "It goes on by itself when they can. To let it go out unseen, set onInconclusive and whenUnmeasured to Promote."
     )
-    held = Finding("Unmeasured", f"{arm.model_version} could not be compared {deadline}. {why}", remedy)
+    held = Finding("Unmeasured", f"{facts.name} could not be compared {deadline}. {why}", remedy)
     return Stay(standing, said, _NOW_AND_THEN, held, why)
 
 

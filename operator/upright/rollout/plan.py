@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upright.api import names
-from upright.api.deployment import Arm, DeploymentStatus
+from upright.api.deployment import Arm, ComparedFailures, DeploymentStatus
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, told
 from upright.contract import Plan
@@ -20,6 +20,7 @@ from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY, obstacle
+from upright.rollout.restarts import counted
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
@@ -205,8 +206,9 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None, beside: st
         step=0,
         unready_since=observed.now,
         beside=beside,
-        stable_failures=(stable.failures or None) if stable else None,
+        compared_failures=ComparedFailures() if stable else None,
         own_failures=_failures(observed, target) or None,
+        stable_failures=(stable.failures or None) if stable else None,
     )
     draft.analysis = None
 
@@ -267,10 +269,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             )
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         draft.stable = _watched(stable, observed.now)
-        still = min(candidate.stable_failures or 0, stable.failures)  # fewer when pods of it are there no more
-        candidate = candidate.model_copy(update={"stable_failures": still or None})
-    if candidate.own_failures and (own := statuses.arm_facts(observed, candidate)):
-        candidate = candidate.model_copy(update={"own_failures": min(candidate.own_failures, own.failures) or None})
+        candidate = counted(_facts(observed, draft, candidate), stable)
     facts = _facts(observed, draft, candidate)
     match STRATEGIES[spec.rollout.strategy].decide(facts):
         case Stay(arm, message, again, held, unmeasured, unseen):

@@ -6,11 +6,11 @@ probability of its share of the pods at that moment.
 Guarantee: a version that fails no more often is rejected with at most the probability `falseRollbackProbability` in one
 rollout, however many turns look at it. It needs failures that are independent of each other; pods that do not get over
 their start are none of these, and judged by themselves.
-Method: the evidence is the mean of likelihood ratios, for versions that fail so many times as often. With the share that
-belongs to each failure it is a nonnegative martingale, so that it ever reaches 1/alpha with a probability of alpha at
-most (Ville 1939). With the largest of these shares for all of them it is less, and with failures of the candidate left
-out, too. So it suffices to record that share, all failures of the stable version, those of pods that are gone included,
-and those of the candidate's pods that are there.
+Method: the evidence is the mean of likelihood ratios, for versions that fail so many times as often. With the share of
+each failure it is a nonnegative martingale, so that it ever reaches 1/alpha with a probability of alpha at most (Ville
+1939). With the largest of these shares for all of them it is less, and with failures of the candidate left out, too. So
+it suffices to record that share, all failures of the stable version, those of pods that are gone included, and those of
+the candidate's pods that are there.
 Source: two Poisson rates are compared given their sum (Przyborowski & Wilenski 1940); the mixture is Robbins' (1970).
 """
 

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from tests.unit.builders import NOW, a_pod, after
-from tests.unit.rollout.world import both, condition, in_canary, measured, observed, then
+from tests.unit.rollout.world import LONG_AGO, both, condition, in_canary, measured, observed, then
 from upright.analysis import Counts, Look
-from upright.analysis.counters import GAP, STRANGE, TORN
+from upright.analysis.counters import GAP, STRANGE
 from upright.api import names
 from upright.contract import Key, Manifest
 from upright.pods.reading import Pod, read
@@ -358,13 +358,22 @@ class ACount:
         self.seconds = 0.0
 
     def _asked(
-        self, pages: Mapping[ArmName, Mapping[str, object]], unready: frozenset[str], restarts: int = 0
+        self,
+        pages: Mapping[ArmName, Mapping[str, object]],
+        unready: frozenset[str],
+        restarts: int = 0,
+        started: datetime | None = None,
     ) -> Asked:
-        serve = {"name": "serve", "image": "i", "imageID": "i", "restartCount": restarts, "state": {"running": {}}}
+        running = {"startedAt": started.isoformat()} if started else {}
+        anew = {"restartCount": restarts, "state": {"running": running}}
+        serve = {"name": "serve", "image": "i", "imageID": "i"}
+        of: Mapping[ArmName, Any] = {"canary": anew, "stable": {"restartCount": 0, "state": {"running": {}}}}
         return Asked(
             comparison="rollout",
             pods={
-                arm: [self._pod(name, name not in unready, containerStatuses=[serve]) for name in members]
+                arm: [
+                    self._pod(name, name not in unready, containerStatuses=[{**serve, **of[arm]}]) for name in members
+                ]
                 for arm, members in pages.items()
             },
             metrics=self.metrics,
@@ -383,9 +392,10 @@ class ACount:
         stable: Mapping[str, Counters | Unread],
         unready: frozenset[str] = frozenset(),
         restarts: int = 0,
+        started: datetime | None = None,
     ) -> bool:
-        """`restarts`: of each pod's container, as its status tells."""
-        asked = self._asked({"canary": canary, "stable": stable}, unready, restarts)
+        """`restarts`, `started`: of each canary pod's container, as its status tells."""
+        asked = self._asked({"canary": canary, "stable": stable}, unready, restarts, started)
         self.seconds += 5
         return self.comparison.take(asked, {**canary, **stable}, after(seconds=self.seconds))
 
@@ -411,8 +421,8 @@ def test_both_metrics_are_measured_from_the_same_counters_and_what_is_not_counte
     ("then", "restarts", "why", "counted"),
     [
         (Counters(4, 1, 0), 1, None, (4, 0)),  # started anew
-        (Counters(12, 10, 0), 1, None, (2, 0)),
-        (Counters(5, 20, 10), 1, TORN, None),  # its answers alone went backwards
+        (Counters(12, 10, 0), 1, None, (12, 0)),  # likewise, and it has overtaken what it was
+        (Counters(5, 20, 10), 1, None, (15, 10)),
         (Counters(4, 1, 0), 0, BACKWARDS.why, None),  # another process of the same container
         (Counters(5, 20, 10), 0, BACKWARDS.why, None),
         (Counters(12, 10, 0), 0, None, (2, 0)),
@@ -429,6 +439,36 @@ def test_counters_begin_again_only_with_their_container(
     assert look.left_out == ({"c": why} if why else {})
     errors = look.measurements.get("errors")
     assert (errors.canary if isinstance(errors, Counts) else None) == counted
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "counted"),
+    [
+        (Counters(95, 0, 5), Counters(80, 0, 40), (120, 40)),
+        (Counters(98, 0, 2), Counters(103, 0, 7), (110, 7)),
+        (Counters(955, 0, 45), Counters(955, 0, 60), (1015, 60)),
+    ],
+)
+@pytest.mark.parametrize("started", [None, after(seconds=11)])
+def test_what_a_container_counted_that_has_overtaken_the_one_before_it_is_all_counted(
+    before: Counters, then: Counters, counted: tuple[int, int], started: datetime | None
+) -> None:
+    count = ACount()
+    for requests in (900, 1800):
+        count.take({"c": before}, {"s": Counters(requests, 0, 0)}, started=started and LONG_AGO)
+    count.take({"c": then}, {"s": Counters(2700, 0, 0)}, restarts=1, started=started)
+    [*_, taken] = count.comparison.looks
+    assert (taken.measurements["errors"], taken.left_out) == (Counts(canary=counted, stable=(900, 0)), {})
+
+
+def test_what_a_container_counted_before_its_start_was_told_counts_once_at_most() -> None:
+    count = ACount()
+    for served in (10, 10, 30):  # it was started anew before the last look, and had overtaken by then
+        count.take({"c": Counters(served, 0, 0)}, {"s": Counters(10 * served, 0, 0)}, started=LONG_AGO)
+    for served in (40, 45):
+        count.take({"c": Counters(served, 0, 0)}, {"s": Counters(900, 0, 0)}, restarts=1, started=after(seconds=12))
+    errors = [look.measurements["errors"] for look in count.comparison.looks[-3:]]
+    assert [one.canary for one in errors if isinstance(one, Counts)] == [(20, 0), (0, 0), (5, 0)]
 
 
 def test_a_restart_that_is_told_late_costs_a_look_and_no_evidence() -> None:

@@ -4,7 +4,8 @@ What it does: each pod's counters now less its counters before, summed over the 
 of pods make no difference.
 Guarantee: a number that cannot be trusted is left out with its pod and named; it is never evidence.
 Source: the reset rule is that of Prometheus' `increase`, without its extrapolation: a counter that fell began again at
-zero, so what it shows now is what was counted since. Whoever knows that it did not begin again leaves its pod out.
+zero, so what it shows now is what was counted since. Whoever knows that it did not begin again leaves its pod out; and
+whoever knows that it did, and may have overtaken what it showed before, gives zeros for that.
 """
 
 import math

@@ -225,6 +225,14 @@ class DeploymentSpec(Resource):
     )
 
 
+class ComparedFailures(Resource):
+    """Failures of pods since a candidate went out, while pods of both versions ran."""
+
+    own: int = Field(0, description="Of the candidate's pods; of those that are still there.")
+    stable: int = Field(0, description="Of the stable version's pods; also of those that are gone.")
+    share: float = Field(0, description="The candidate's share of the pods then, at most; from 0 to 1.")
+
+
 class Arm(Resource):
     """One of the two versions that share the traffic."""
 
@@ -274,15 +282,18 @@ class Arm(Resource):
     lacking_since: datetime | None = Field(
         None, description="Candidate only: since when the cluster has not made or started all its pods."
     )
-    stable_failures: int | None = Field(
-        None,
-        description="Candidate only: how often those pods of the stable version had failed when it went out that are "
-        "still there; empty when they had not.",
+    compared_failures: ComparedFailures | None = Field(
+        None, description="Candidate only: what is compared for `rollout.restarts`."
     )
     own_failures: int | None = Field(
         None,
-        description="Candidate only: how often those pods of its own had failed that were there before it went out and "
-        "still are; empty when they had not.",
+        description="Candidate only: how often its pods that are there have failed without counting: before it went "
+        "out, while none of the stable version's ran, or while nobody watched; empty when they have not.",
+    )
+    stable_failures: int | None = Field(
+        None,
+        description="Candidate only: how often those pods of the stable version have failed that are there, as last "
+        "seen; empty when they have not.",
     )
     repairing: bool | None = Field(
         None, description="Candidate only: it gets all pods because the stable version serves nothing."

@@ -68,18 +68,20 @@ async def _recorded(url: str, metric: Metric, arms: Mapping[str, str], over: Ran
     for arm, matchers in arms.items():
         asked = matching(metric.total or "", matchers)
         canary = arm == "canary"
-        total = increases(await read_series(url, asked, over), over, from_start=canary)
+        totals, counted_bad = await read_series(url, asked, over), None
+        if metric.type is not MetricType.LATENCY:
+            counted_bad = await read_series(url, matching(metric.bad or "", matchers), over)
+        total = increases(totals, over, from_start=canary, beside=counted_bad)
         if not any(total.values()) and not (metric.type is MetricType.LIMIT and arm == "stable"):
             raise Unusable(
                 f"metric {metric.name!r}: {url} has no values for {asked!r} between {over.start:.0f} and {over.end:.0f}"
             )
-        if metric.type is MetricType.LATENCY:
+        if counted_bad is None:
             for time, parts in total.items():
                 for labels, count in parts.items():
                     buckets[time, canary, _pod(labels)][_edge(labels, metric)] += count
         else:
-            asked = matching(metric.bad or "", matchers)
-            bad = increases(await read_series(url, asked, over), over, from_start=canary)
+            bad = increases(counted_bad, over, from_start=canary, beside=totals)
             for time, parts in total.items():
                 bads = _by_pod(bad[time])
                 for pod, count in _by_pod(parts).items():

@@ -117,8 +117,7 @@ class Draft:
     def take_back(self, candidate: Arm) -> None:
         """A candidate that is leaving is wanted again: its step, of which the evidence is gone, begins anew."""
         gone = ("leaving", "unready_since", "down_since", "step_spent", "finishing", "repairing")
-        anew = {"since": self.now} if self.is_retried(candidate) else {}  # what it failed of before does not count
-        self.candidate, self.analysis = candidate.model_copy(update={**dict.fromkeys(gone), **anew}), None
+        self.candidate, self.analysis = candidate.model_copy(update=dict.fromkeys(gone)), None
         self.say("Normal", "TakenBack", f"{called(candidate, self.stable)} is wanted again, and its step begins anew.")
 
     def was_rejected(self, candidate: Arm) -> bool:

@@ -94,13 +94,6 @@ class ArmFacts:
         """Whether the stable version answers, and has for a minute without interruption if it did not."""
         return self.ready > 0 and self.arm.unready_since is None
 
-    def failed_since(self, moment: datetime, before: int) -> int:
-        """How often its pods have failed since then. `before`: how often all had before; the kubelet tells only of the
-        last time when it was.
-        """
-        lately = sum(pod.failures for pod in (*self.pods, *self.lost) if pod.failed_since(moment))
-        return max(0, min(lately, self.failures - before))
-
     @property
     def trouble(self) -> str:
         """What its pods suffer from, those first that run, in a sentence with a space before it; empty when nothing is

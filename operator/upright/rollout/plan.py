@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upright.api import names
-from upright.api.deployment import Arm, DeploymentStatus, StandIn
+from upright.api.deployment import Arm, ComparedFailures, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
 from upright.contract import Plan
@@ -21,6 +21,7 @@ from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, called
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import follows_another_model, obstacle
+from upright.rollout.restarts import counted
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
@@ -176,8 +177,11 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
         if why:  # it goes first, lest requests reach its pods beside the next one's
             draft.abort(candidate, why, _by(observed, candidate), leaving=is_needed(facts, bad=False))
     elif candidate.revision == wanted:  # a rejected one is tried again with new pods, unless these are to stay
-        if not facts.rejected or (draft.is_retried(candidate) and makes_way(facts)):
+        if not facts.rejected:
             draft.take_back(candidate)
+        elif draft.is_retried(candidate) and makes_way(facts):
+            failed = {"own_failures": _failures(observed, wanted) or None, "compared_failures": ComparedFailures()}
+            draft.take_back(candidate.model_copy(update={"since": observed.now, **failed}))
     elif coming and makes_way(facts):
         draft.stand_in = _most_answering(observed, candidate, draft.stand_in)
         _begin_with(observed, draft, wanted)
@@ -212,8 +216,9 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
         since=observed.now,
         step=0,
         unready_since=observed.now,
-        stable_failures=(stable.failures or None) if stable else None,
+        compared_failures=ComparedFailures() if stable else None,
         own_failures=_failures(observed, target) or None,
+        stable_failures=(stable.failures or None) if stable else None,
     )
     draft.analysis = None
 
@@ -281,10 +286,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.say("Normal", "EvidenceBegunAnew", f"The evidence about {name} begins anew: {anew}.")
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         draft.stable = _watched(stable, observed.now)
-        still = min(candidate.stable_failures or 0, stable.failures)  # fewer when pods of it are there no more
-        candidate = candidate.model_copy(update={"stable_failures": still or None})
-    if candidate.own_failures and (own := statuses.arm_facts(observed, candidate)):
-        candidate = candidate.model_copy(update={"own_failures": min(candidate.own_failures, own.failures) or None})
+        candidate = counted(_facts(observed, draft, candidate), stable)
     facts = _facts(observed, draft, candidate)
     match STRATEGIES[spec.rollout.strategy].decide(facts):
         case Stay(arm, message, again, held, unmeasured, unseen):

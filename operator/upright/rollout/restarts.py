@@ -1,59 +1,94 @@
 """Has the candidate failed too often? Its containers ended otherwise than well, or its pods were evicted.
 
-What it tests: the number of its failures among all those of both versions since it went out.
-Null hypothesis: a pod of either version fails equally often. Given so many failures of both, those of the candidate are
-then Binomial: each is one of its with the probability of its share of the pods, as it is now. Steps only ever give it
-more pods, so that it had no larger share before.
+What it tests: the number of its failures among all those of both versions, of the time in which pods of both ran.
+Null hypothesis: a pod of either version fails equally often. A failure is then one of the candidate's with the
+probability of its share of the pods at that moment.
 Guarantee: a version that fails no more often is rejected with at most the probability `falseRollbackProbability` in one
 rollout, however many turns look at it. It needs failures that are independent of each other; pods that do not get over
 their start are none of these, and judged by themselves.
-Method: the evidence is the mean of likelihood ratios, for versions that fail so many times as often. It is a
-nonnegative martingale, so that it ever reaches 1/alpha with a probability of alpha at most (Ville 1939).
+Method: the evidence is the mean of likelihood ratios, for versions that fail so many times as often. With the share of
+each failure it is a nonnegative martingale, so that it ever reaches 1/alpha with a probability of alpha at most (Ville
+1939). With the largest of these shares for all of them it is less, and with failures of the candidate left out, too. So
+it suffices to record that share, all failures of the stable version, those of pods that are gone included, and those of
+the candidate's pods that are there.
 Source: two Poisson rates are compared given their sum (Przyborowski & Wilenski 1940); the mixture is Robbins' (1970).
 """
 
 import math
 
+from upright.api.deployment import Arm, ComparedFailures
 from upright.rollout.facts import ArmFacts, Facts, begun
 
 _TIMES_AS_OFTEN = (2, 4, 8, 16)
 """What is bet on."""
 
 
+def counted(facts: Facts, stable: ArmFacts) -> Arm:
+    """The candidate with the failures until now. What has failed while none of the stable version's pods ran is not
+    compared; nor is what failed before this process has watched, or was recorded without a share.
+    """
+    candidate, arm = facts.candidate, facts.candidate.arm
+    known = arm.compared_failures or ComparedFailures()
+    watched = arm.compared_failures is not None and facts.reading.since is not None
+    beside = sum(pod.ready or pod.failures > 0 for pod in stable.pods)  # one that loads the model is asked nothing
+    own = candidate.failures - min(arm.own_failures or 0, candidate.failures)
+    if not watched or not beside:
+        own = min(own, known.own)
+    others = max(0, stable.failures - (arm.stable_failures or 0))  # less when pods of it are there no more
+    if not watched or all(pod.begun is None for pod in candidate.pods):
+        others = 0
+    share = _share(candidate, beside) if own > known.own or others else 0.0
+    compared = ComparedFailures(own=own, stable=known.stable + others, share=max(known.share, share))
+    return arm.model_copy(
+        update={
+            "compared_failures": compared,
+            "own_failures": candidate.failures - own or None,
+            "stable_failures": stable.failures or None,
+        }
+    )
+
+
+def _share(candidate: ArmFacts, beside: int) -> float:
+    """Which share of the pods that may fail is the candidate's, at most. One of the stable version that has just failed
+    may be there no more.
+    """
+    own = max(candidate.size, len(candidate.pods), 1)
+    return own / (own + max(beside, 1))
+
+
 def failed_too_often(facts: Facts) -> str:
     """Why a candidate is rejected for its failures, in a sentence; empty when it is not."""
     candidate, stable, rollout = facts.candidate, facts.stable, facts.spec.rollout
-    before = candidate.arm.own_failures or 0
-    failures = candidate.failures - before
-    if stable is None or failures < rollout.restarts or facts.only_candidate_answers or facts.excuses(candidate.pods):
+    compared = candidate.arm.compared_failures
+    if stable is None or compared is None or compared.own < rollout.restarts:
         return ""
-    others = stable.failed_since(candidate.arm.since, candidate.arm.stable_failures or 0)
-    if others or not _fails_at_its_start(facts, before):
-        worse = evidence(failures, others, _share(candidate, stable))
+    if facts.only_candidate_answers or facts.excuses(candidate.pods):
+        return ""
+    if not _fails_at_its_start(facts, stable, compared):
+        worse = evidence(compared.own, compared.stable, compared.share)
         if worse * facts.spec.monitoring.false_rollback_probability < 1:
             return ""  # chance may have done it
-    name = stable.arm.model_version
-    compared = f"those of {name} {_times(others)}, which is not chance" if others else f"those of {name} have not"
+    name, others = facts.stable_name, compared.stable
+    theirs = f"those of {name} {_times(others)}, which is not chance" if others else f"those of {name} have not"
     crash = next((pod.crash for pod in (*candidate.pods, *candidate.lost) if pod.failures and pod.crash), "")
     return (
-        f"Its pods have failed {_times(failures)} since it went out (rollout.restarts is {rollout.restarts}), and "
-        f"{compared}. {crash or 'The reason is not known'}."
+        f"While pods of both versions ran, its own have failed {_times(compared.own)} (rollout.restarts is "
+        f"{rollout.restarts}), and {theirs}. {crash or 'The reason is not known'}."
     )
 
 
-def _fails_at_its_start(facts: Facts, before: int) -> bool:
-    """Whether a pod has failed `restarts` times within the time that its start may take."""
-    rollout = facts.spec.rollout
+def _fails_at_its_start(facts: Facts, stable: ArmFacts, compared: ComparedFailures) -> bool:
+    """Whether a pod has failed `restarts` times within the time that its start may take, and no pod of the stable
+    version has failed since the candidate went out, as far as is known.
+    """
+    rollout, arm = facts.spec.rollout, facts.candidate.arm
+    if compared.stable or any(pod.failed_since(arm.since) for pod in (*stable.pods, *stable.lost) if pod.failures):
+        return False
     return any(
-        pod.failures - before >= rollout.restarts and facts.now - begun(pod, facts.now) <= rollout.startup_deadline
+        pod.failures - (arm.own_failures or 0) >= rollout.restarts
+        and facts.now - begun(pod, facts.now) <= rollout.startup_deadline
         for pod in facts.candidate.pods
     )
-
-
-def _share(candidate: ArmFacts, stable: ArmFacts) -> float:
-    """Which share of the pods that may fail is the candidate's, at most: of the others those count that have begun."""
-    others = sum(pod.begun is not None for pod in stable.pods)
-    return candidate.size / (candidate.size + others) if candidate.size else 1.0
 
 
 def evidence(failures: int, others: int, share: float) -> float:
@@ -62,7 +97,7 @@ def evidence(failures: int, others: int, share: float) -> float:
     Args:
         failures: of the candidate's pods.
         others: failures of the stable version's pods meanwhile.
-        share: the candidate's share of the pods, in [0, 1].
+        share: the candidate's share of the pods, in [0, 1]; the largest, where it has changed.
     """
     ratios = (
         failures * math.log(times) - (failures + others) * math.log1p(share * (times - 1)) for times in _TIMES_AS_OFTEN

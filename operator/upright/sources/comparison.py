@@ -68,6 +68,14 @@ _MEASURED: Mapping[str, Callable[[Sequence[float], Sequence[float]], Counts]] = 
 """What a metric of each type that pods count themselves makes of what was added in a look."""
 
 
+class _Read(NamedTuple):
+    """What a pod showed when it was last read and believed."""
+
+    start: _Start
+    page: Counters
+    time: float
+
+
 class _Recent(NamedTuple):
     """What was answered between two looks."""
 
@@ -95,8 +103,8 @@ class Comparison:
         """Of the last look, in Unix seconds. It only goes forward, as the analysis does."""
         self._samples: dict[str, Sample] = {}
         """By pod, the one to compare the next with."""
-        self._read: dict[str, tuple[_Start, Counters]] = {}
-        """By pod, what it showed when it was last read and believed, and by which start of its container."""
+        self._read: dict[str, _Read] = {}
+        """By pod."""
         self._torn: dict[str, float] = {}
         """Pods whose counters are not those of one process, and since when."""
         self._unproven = 0 if self._fresh else WATCHED
@@ -187,23 +195,30 @@ class Comparison:
         self._torn = {name: since for name, since in self._torn.items() if name in names}
 
     def _believed(self, asked: Asked, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
-        """The pages; but a pod of which a counter fell is not believed until its container is started anew. If that was
-        so already and is told a little late, all that it shows by then was counted since, and counts.
+        """The pages; but a pod of which a counter fell is not believed until its container is started anew. All that it
+        shows by then was counted since, and counts; also where no counter fell.
         """
         believed = dict(pages)
         for pod in chain.from_iterable(asked.pods.values()):
-            page, known = pages.get(pod.name), self._read.get(pod.name)
+            page, known, start = pages.get(pod.name), self._read.get(pod.name), _start(pod)
             if known is None or not isinstance(page, Counters):
                 continue
-            start, last = known
-            if start == _start(pod) and (pod.name in self._torn or _fell(last, page)):
-                self._torn.setdefault(pod.name, self._time)
-                believed[pod.name] = TORN
-            elif self._torn.pop(pod.name, None) is not None:
-                self._read[pod.name] = (_start(pod), _NOTHING)
-                if pod.name in self._samples:
-                    self._samples[pod.name] = _sample(self._samples[pod.name].time, _NOTHING)
+            fell = _fell(known.page, page)
+            if start == known.start:
+                if fell or pod.name in self._torn:
+                    self._torn.setdefault(pod.name, self._time)
+                    believed[pod.name] = TORN
+            elif self._torn.pop(pod.name, None) is not None or fell:
+                self._begin_from(pod, _NOTHING)
+            elif _is_anew(known.start, start):  # or did already what it showed last belong to that start, told late?
+                self._begin_from(pod, page if _was_by(start, known.time) else _NOTHING)
         return believed
+
+    def _begin_from(self, pod: Pod, page: Counters) -> None:
+        """Compare what a pod shows now with that."""
+        self._read[pod.name] = self._read[pod.name]._replace(page=page)
+        if pod.name in self._samples:
+            self._samples[pod.name] = _sample(self._samples[pod.name].time, page)
 
     def _without_new_falls(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
         """The pages of an arm without those pods of which it may still be told that they were started anew."""
@@ -251,12 +266,12 @@ class Comparison:
             page = read.get(pod.name)
             if page is None:
                 continue
-            last = self._read[pod.name][1] if pod.name in self._read else None
+            last = self._read[pod.name].page if pod.name in self._read else None
             known = last.total if last else 0.0 if pod.name in self._new else None
             added = 0.0 if known is None else page.total - known if page.total >= known else page.total
             moved = moved or (page.total if known is None else added) > 0
             sum_of_added += added
-            self._read[pod.name] = (_start(pod), page)
+            self._read[pod.name] = _Read(_start(pod), page, self._time)
         self._requests[arm] += sum_of_added
         return sum_of_added, moved
 
@@ -318,6 +333,18 @@ def _start(pod: Pod) -> _Start:
     """Names the start of the container that answers, as far as the pod's status tells."""
     serve = next((one for one in pod.containers if one.name == SERVE), None)
     return (pod.uid, serve.restarts, serve.started) if serve else (pod.uid, 0, None)
+
+
+def _is_anew(before: _Start, now: _Start) -> bool:
+    """Whether a container was started again, and did not merely end or run."""
+    (*of_before, started), (*of_now, started_again) = before, now
+    return of_before != of_now or None not in (started, started_again)
+
+
+def _was_by(start: _Start, time: float) -> bool:
+    """Whether a container had been started by a time in Unix seconds, as its node's clock says, in whole seconds."""
+    *_, started = start
+    return started is not None and started.timestamp() + 1 <= time
 
 
 def _fell(before: Counters, now: Counters) -> bool:

@@ -1,8 +1,8 @@
 """Counters over a range of time from a Prometheus server, as raw increases: never `rate()` or `increase()`.
 
 For each version and metric the raw series are read at every look; each series is turned into increases by itself, so
-that a pod that restarts or misreports spoils nothing else. A series that appears on a target that was already scraped
-began at zero there: the first error of a pod makes a new series, and must count.
+that a pod that misreports spoils nothing else, but all of a target begin again together. A series that appears on a
+target that was already scraped began at zero there: the first error of a pod makes a new series, and must count.
 """
 
 import json
@@ -64,30 +64,46 @@ async def read_series(url: str, selector: str, over: Range) -> Series:
     return found
 
 
-def increases(series: Series, over: Range, *, from_start: bool = False) -> dict[float, dict[Labels, float]]:
+def increases(
+    series: Series, over: Range, *, from_start: bool = False, beside: Series | None = None
+) -> dict[float, dict[Labels, float]]:
     """By look, what each series counted since the look before; series that cannot be trusted then are left out.
 
-    `from_start` says that a target which is not there at the first look starts when it appears, so that all it ever
-    counted is counted, as of a candidate's pods.
+    Args:
+        series: those to count.
+        over: the looks.
+        from_start: a target which is not there at the first look starts when it appears, so that all it ever counted is
+            counted, as of a candidate's pods.
+        beside: other series of the same targets. All series of a target begin again when one does, also those that have
+            overtaken by the next look what they were.
     """
     targets: set[str] = set()
     before: dict[str, Sample] = {}
-    by_name = {json.dumps(labels): labels for labels in series}
+    began: dict[str, float] = {}  # by target, the newest look after which it began again
+    by_name = {json.dumps(labels): (labels, values) for labels, values in series.items()}
+    others = {f"beside {json.dumps(labels)}": (labels, values) for labels, values in (beside or {}).items()}
     added: dict[float, dict[Labels, float]] = {}
     for time in over.times():
-        now = {
-            name: Sample(time, (series[labels][time],)) for name, labels in by_name.items() if time in series[labels]
-        }
+        now, of = {}, {}
+        for name, (labels, values) in (by_name | others).items():
+            if time in values:
+                now[name], of[name] = Sample(time, (values[time],)), _target(labels)
         for name in now.keys() - before.keys():
-            if _target(by_name[name]) in targets or (from_start and time > over.start):
+            if of[name] in targets or (from_start and time > over.start):
                 before[name] = Sample(time - over.step, (0.0,))
-        added[time] = {}
         for name in now.keys() & before.keys():
-            part = increase({name: before[name]}, {name: now[name]}, LONGEST_GAP * over.step)
+            if now[name].counters[0] < before[name].counters[0]:
+                began[of[name]] = max(before[name].time, began.get(of[name], -math.inf))
+        added[time] = {}
+        for name in now.keys() & before.keys() & by_name.keys():
+            last = before[name]
+            if of[name] and last.time <= began.get(of[name], -math.inf):
+                last = Sample(last.time, (0.0,))
+            part = increase({name: last}, {name: now[name]}, LONGEST_GAP * over.step)
             if part.pods:
-                added[time][by_name[name]] = part.counts[0]
+                added[time][by_name[name][0]] = part.counts[0]
         before.update(now)
-        targets.update(_target(by_name[name]) for name in now)
+        targets.update(of.values())
     return added
 
 

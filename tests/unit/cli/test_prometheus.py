@@ -14,7 +14,7 @@ from tests.cluster import host
 from tests.conftest import or_skipped
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
-from upright.sources.prometheus import Range, Series, increases, matching
+from upright.sources.prometheus import Labels, Range, Series, increases, matching
 
 START = 1_790_000_000
 LOOKS = 60
@@ -64,15 +64,15 @@ def openmetrics() -> str:
     requests, ours, durations = [], [], []
     for version, pod, rate, slow in pods:
         labels = f'version="{version}",pod="{pod}",instance="{pod}:3000"'
-        good = bad = 0
+        good = bad = refused = 0
         buckets = np.zeros(3, dtype=np.int64)
         for look in range(LOOKS + 1):
             if pod == "stable-1" and look == 30:
-                good = bad = 0
+                good = bad = refused = 0
             time = START + 15 * look
             requests.append(f'http_requests_total{{code="200",{labels}}} {good} {time}')
             ours.append(f'upright_requests_total{{code="2xx",{labels}}} {good} {time}')
-            ours.append(f'upright_requests_total{{code="4xx",{labels}}} {7 * look} {time}')
+            ours.append(f'upright_requests_total{{code="4xx",{labels}}} {refused} {time}')
             if bad or version == "v1":
                 requests.append(f'http_requests_total{{code="500",{labels}}} {bad} {time}')
                 ours.append(f'upright_requests_total{{code="5xx",{labels}}} {bad} {time}')
@@ -81,7 +81,7 @@ def openmetrics() -> str:
                 durations.append(f'duration_seconds_bucket{{le="{bound}",{labels}}} {count} {time}')
             durations.append(f"duration_seconds_count{{{labels}}} {cumulative[-1]} {time}")
             failed = int(rng.binomial(150, rate))
-            good, bad = good + 150 - failed, bad + failed
+            good, bad, refused = good + 150 - failed, bad + failed, refused + 7
             buckets = buckets + rng.multinomial(150, [0.7 - slow, 0.3, slow])
     families = {"http_requests counter": requests, "upright_requests counter": ours}
     for name in ("duration_seconds", "upright_request_duration_seconds"):
@@ -174,6 +174,30 @@ def test_increases_survive_a_restart_and_count_a_series_that_is_new_on_a_known_t
         30.0: {one: 20.0, errors: 2.0},
         45.0: {one: 10.0, errors: 3.0},
     }
+
+
+def test_all_series_of_a_target_begin_again_together_also_those_that_have_overtaken_what_they_were() -> None:
+    labels: dict[tuple[str, str], Labels] = {
+        (code, pod): (("code", code), ("instance", pod)) for code in ("200", "400", "500") for pod in ("a", "b")
+    }
+    over = Range(0.0, 45.0, 15.0)
+    series: Series = {
+        labels["200", "a"]: {0.0: 955.0, 15.0: 970.0, 30.0: 900.0, 45.0: 910.0},
+        labels["500", "a"]: {0.0: 45.0, 15.0: 45.0, 30.0: 60.0, 45.0: 61.0},
+        labels["400", "a"]: {0.0: 1.0, 15.0: 1.0, 45.0: 3.0},  # not there at the look at which the others began again
+        labels["500", "b"]: {0.0: 5.0, 15.0: 5.0, 30.0: 6.0, 45.0: 6.0},  # another one
+    }
+    counted = {
+        15.0: {"200a": 15.0, "500a": 0.0, "400a": 0.0, "500b": 0.0},
+        30.0: {"200a": 900.0, "500a": 60.0, "500b": 1.0},
+        45.0: {"200a": 10.0, "500a": 1.0, "400a": 3.0, "500b": 0.0},
+    }
+    named = {one: f"{code}{pod}" for (code, pod), one in labels.items()}
+    found = increases(series, over)
+    assert {time: {named[one]: count for one, count in found[time].items()} for time in counted} == counted
+    bad = {one: values for one, values in series.items() if named[one].startswith("500")}
+    alone = increases(bad, over, beside=series)
+    assert {one: found[30.0][one] for one in bad} == alone[30.0]
 
 
 def test_a_candidate_that_starts_after_the_first_look_counts_from_zero() -> None:

@@ -425,7 +425,8 @@ def test_what_stands_in_is_in_use() -> None:
 
 def test_a_rejected_one_that_is_to_stay_is_tried_again_as_it_is() -> None:
     before = observed(steep(stable={"replicas": 1}, status=CONDEMNED), pods={OLD_REVISION: DEAD, **both(3, 0)})
-    before = replace(before, pods={OLD_REVISION: DEAD, NEW_REVISION: pods(NEW_REVISION, 3)})
+    failed = replace(crashing(7, ready=True, at=LONG_AGO), name="failed")
+    before = replace(before, pods={OLD_REVISION: DEAD, NEW_REVISION: [*pods(NEW_REVISION, 2), failed]})
     rejected = then(before, plan(before), now=after(seconds=31))
     stored = as_stored(rejected.resource)
     stored = {**stored, "metadata": {**stored["metadata"], "annotations": {names.RETRY: "1"}}}
@@ -433,6 +434,7 @@ def test_a_rejected_one_that_is_to_stay_is_tried_again_as_it_is() -> None:
     made = plan(asked)
     assert "leaving" not in candidate(made)
     assert candidate(made)["since"] == after(seconds=31).isoformat().replace("+00:00", "Z")
+    assert candidate(made)["comparedFailures"]["own"] == 0, "what it failed of before does not count"
     assert "analysis" not in made.status
 
 

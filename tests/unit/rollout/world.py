@@ -119,6 +119,7 @@ def in_canary(
         "since": since.isoformat(),
         "step": step,
         "replicas": (1, 3, 3)[step],
+        "comparedFailures": {},
         **(candidate or {}),
     }
     if step_since:

@@ -1,6 +1,6 @@
 """Why can the versions not be compared, although pods of both answer?"""
 
-from upright.api.deployment import Arm
+from upright.api.deployment_status import Arm
 from upright.rollout.facts import Facts
 from upright.rollout.measuring import EXPECTED
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from upright.api.deployment import Arm
+from upright.api.deployment_status import Arm
 from upright.rollout.observe import Observed
 
 _CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since")

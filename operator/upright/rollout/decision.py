@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from upright.api.deployment import Arm
+from upright.api.deployment_status import Arm
 from upright.conditions import Finding
 
 

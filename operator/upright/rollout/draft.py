@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from upright.api.deployment import Analysis, Arm, Deployment, Episode, Rejection, StandIn
+from upright.api.deployment import Deployment
+from upright.api.deployment_status import Analysis, Arm, Episode, Rejection, StandIn
 from upright.conditions import Finding, cut
 from upright.contract import Count, Event
 from upright.rollout.decision import Shape

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from upright.api.deployment import Analysis, Arm, DeploymentSpec, Rejection
+from upright.api.deployment import DeploymentSpec
+from upright.api.deployment_status import Analysis, Arm, Rejection
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
 

@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from upright.api import names
-from upright.api.deployment import Arm, Deployment, Rejection
+from upright.api.deployment import Deployment
+from upright.api.deployment_status import Arm, Rejection
 from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, model_of, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, World

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from upright.api import names
-from upright.api.deployment import Arm
+from upright.api.deployment_status import Arm
 from upright.contract import Correction, Event, Manifest, Reference, ResourceType
 from upright.rollout.draft import Draft
 from upright.rollout.modes.realtime import template, workload

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from upright.api import names
 from upright.api.common import API_VERSION
-from upright.api.deployment import Deployment, Rejection
+from upright.api.deployment import Deployment
+from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import ALWAYS, Key, Manifest, ResourceType, World
 from upright.defaults import Defaults

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from upright.api import names
-from upright.api.deployment import Arm, Rejection
+from upright.api.deployment_status import Arm, Rejection
 from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upright.api import names
-from upright.api.deployment import Arm, ComparedFailures, DeploymentStatus, StandIn
+from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
 from upright.contract import Plan

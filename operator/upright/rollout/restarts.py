@@ -16,7 +16,7 @@ Source: two Poisson rates are compared given their sum (Przyborowski & Wilenski 
 
 import math
 
-from upright.api.deployment import Arm, ComparedFailures
+from upright.api.deployment_status import Arm, ComparedFailures
 from upright.rollout.facts import ArmFacts, Facts, begun
 
 _TIMES_AS_OFTEN = (2, 4, 8, 16)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from upright.api import names
 from upright.api.common import Condition
-from upright.api.deployment import Analysis, Arm, DeploymentStatus
+from upright.api.deployment_status import Analysis, Arm, DeploymentStatus
 from upright.conditions import Finding, condition, conditions
 from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from upright.api.deployment import Arm, DeploymentSpec, DeploymentStatus, Episode, Metric, Step
+from upright.api.deployment import DeploymentSpec, Metric, Step
+from upright.api.deployment_status import Arm, DeploymentStatus, Episode
 from upright.conditions import NEWS, Finding, told
 from upright.contract import Event
 from upright.rollout import status as statuses

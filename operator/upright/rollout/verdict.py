@@ -8,7 +8,8 @@ from typing import Any
 from upright.analysis import Decision, Look, Policy, StateError, Verdict, begin, update
 from upright.analysis import verdict as verdict_of
 from upright.api.common import format_duration
-from upright.api.deployment import Analysis, DeploymentSpec, MetricEvidence
+from upright.api.deployment import DeploymentSpec
+from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.conditions import cut
 
 _KEPT_FOR = 60

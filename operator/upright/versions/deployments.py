@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from upright.api.deployment import Arm, Rejection
+from upright.api.deployment_status import Arm, Rejection
 from upright.api.indexes import PLACES, place_of, rejections_of, versions_met
 from upright.api.model_version import Verdict
 from upright.conditions import cut

@@ -29,7 +29,8 @@ from tests.unit.rollout.world import (
 )
 from upright.analysis import Counts, Look
 from upright.api.artifact import REFUSED
-from upright.api.deployment import Analysis, Deployment
+from upright.api.deployment import Deployment
+from upright.api.deployment_status import Analysis
 from upright.api.model_version import ModelVersionStatus
 from upright.rollout.measuring import Measurement
 from upright.rollout.modes.realtime import template

@@ -30,7 +30,8 @@ from tests.unit.rollout.world import (
     workloads,
 )
 from upright.api import names
-from upright.api.deployment import Deployment, Rejection
+from upright.api.deployment import Deployment
+from upright.api.deployment_status import Rejection
 from upright.contract import Plan
 from upright.pods.reading import Pod
 from upright.rollout.observe import Observed

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from upright.api.artifact import REFUSED, Refusal
 from upright.api.common import format_duration
-from upright.api.deployment import Arm, Step
+from upright.api.deployment import Step
+from upright.api.deployment_status import Arm
 from upright.conditions import Finding
 from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay

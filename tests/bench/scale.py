@@ -199,10 +199,10 @@ def furnish(cluster: Cluster) -> None:
 
 
 def crowd(versions: int, deployments: int, jobs: int) -> list[Object]:
-    """So many objects of each kind; a smaller crowd is part of a larger one."""
+    """So many objects of each kind; a smaller crowd is part of a larger one, and each version has as many users."""
     return [
         *(version(number) for number in range(versions)),
-        *(deployment(number, number % max(1, min(versions, 50))) for number in range(deployments)),
+        *(deployment(number, number % max(1, versions)) for number in range(deployments)),
         *(training_job(f"job-{number}") for number in range(jobs)),
     ]
 

@@ -13,7 +13,8 @@ from upright.kube.objects import key_of, uid_of
 from upright.kube.places import Place, everywhere, sentences
 
 RETRY = 5.0
-RELIST = 600.0
+RELIST = 3600.0
+"""A watch that begins anew has its place listed at once; this finds what no watch should have missed."""
 REMEMBERED_UNREAD = 1024
 
 Told = Callable[[ResourceType, Manifest], None]
@@ -84,7 +85,7 @@ class Lister:
         self._asked.set()
 
     async def now_and_then(self) -> None:
-        """List again for ever: what is asked for at once, everything every ten minutes, and soon what has failed."""
+        """List again for ever: what is asked for at once, everything every hour, and soon what has failed."""
         clock = asyncio.get_running_loop().time
         due = clock() + RELIST
         while True:

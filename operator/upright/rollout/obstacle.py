@@ -30,7 +30,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if rejection:
         return Finding(
             "VersionRejected",
-            _rejected(rejection, draft.stable),
+            was_rejected(rejection, draft.stable),
             "Correct spec.serving, with which it was rejected and without which it serves."
             if draft.stable and draft.stable.model_version == name
             else f"Name another version, or {_another_try(observed)}",
@@ -61,10 +61,11 @@ def _passed_over(observed: Observed) -> Finding | None:
     if observed.passed_over is None:
         return None
     one, remedy = observed.passed_over, f"A newer version goes out by itself; or {_another_try(observed)}"
-    return Finding("VersionRejected", _rejected(one, None), remedy, about=one.model_version)
+    return Finding("VersionRejected", was_rejected(one), remedy, about=one.model_version)
 
 
-def _rejected(one: Rejection, stable: Arm | None) -> str:
+def was_rejected(one: Rejection, stable: Arm | None = None) -> str:
+    """When and why, in a sentence."""
     return f"{called(one, stable)} was rejected at {one.at:%Y-%m-%d %H:%M:%S} UTC: {one.message}"
 
 

@@ -10,6 +10,7 @@ from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft
 from upright.rollout.facts import ArmFacts, called, some_pods
 from upright.rollout.observe import Observed
+from upright.rollout.obstacle import was_rejected
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import share, url
 from upright.rollout.verdict import worth_recording
@@ -208,7 +209,12 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
 
 def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> str:
     if draft.stable is None:
-        return f"{candidate.model_version} starts as the first version. {draft.progress}"
+        said = f"{candidate.model_version} starts as the first version. {draft.progress}"
+        if observed.passed_over:
+            said += f" {was_rejected(observed.passed_over)}"
+        elif draft.obstacle and draft.obstacle.reason == "VersionRejected":
+            said += f" {draft.obstacle.message}"
+        return said
     steps, step = observed.resource.spec.rollout.steps, candidate.step or 0
     said = f"{called(candidate, draft.stable)} has {weight} % of the traffic. {draft.progress}"
     if weight and not candidate.finishing and step < len(steps) and weight != steps[step].weight:

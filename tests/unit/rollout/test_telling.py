@@ -16,6 +16,7 @@ from tests.unit.rollout.world import (
     stalled,
     then,
 )
+from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
 from upright.rollout.observe import Observed
@@ -79,3 +80,17 @@ def test_two_revisions_of_one_version_are_told_apart() -> None:
     [told] = [one.message for one in made.events if one.reason == "RolledBack"]
     assert told.startswith(f"{new} is rejected and {old} serves all traffic again.")
     assert f"{new} was rejected at " in (stalled(made) or "")
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_why_another_version_starts_than_the_newest_is_said(followed: bool) -> None:
+    """A Deployment that was made again: churn-2 was rejected before, and churn-1 served."""
+    verdict = Rejection(model_version="churn-2", revision=NEW_REVISION, at=NOW, message="errors is 40 %.")
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": NOW.isoformat(), "replicas": 3}
+    wants: dict[str, Any] = {"latest": {"model": "churn"}} if followed else {"modelVersion": "churn-2"}
+    resource = a_deployment(None, replicas=3, status={"candidate": arm}, **wants)
+    known: dict[str, Any] = {"passed_over": verdict} if followed else {"fallback": "churn-1"}
+    made = plan(observed(resource, a_model_version("churn-1" if followed else "churn-2"), rejected=[verdict], **known))
+    said = condition(made, "Ready")["message"]
+    assert said.startswith("churn-1 starts as the first version.")
+    assert said.endswith("churn-2 was rejected at 2026-11-22 12:00:00 UTC: errors is 40 %.")

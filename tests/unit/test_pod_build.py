@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.unit.builders import DEFAULTS, a_deployment, a_model_version, a_training_job
 from upright.api.artifact import RunSpec
@@ -93,8 +94,7 @@ EVIL = [{"name": "UPRIGHT_ALLOWED_FORMATS", "value": "joblib"}, {"name": "UPRIGH
             {"automountServiceAccountToken": True, "enableServiceLinks": True},
             {"securityContext": {"runAsNonRoot": False, "seccompProfile": {"type": "Unconfined"}}},
             {"restartPolicy": "OnFailure"},
-            {"volumes": [{"name": "store", "hostPath": {"path": "/"}}, {"name": {}}, 3]},
-            {"volumes": {"name": "store"}, "containers": "no list", "initContainers": [None], "securityContext": []},
+            {"volumes": [{"name": "store", "hostPath": {"path": "/"}}, {"name": {}}], "securityContext": []},
         )),
     ],
     ids=str,
@@ -114,6 +114,20 @@ def test_nothing_that_a_user_adds_reaches_what_is_ours(train: Any) -> None:
     paths = [mount["mountPath"] for mount in merged["volumeMounts"]]
     assert all(mount in merged["volumeMounts"] for mount in mine["volumeMounts"])
     assert len(paths) == len(set(paths))
+
+
+@pytest.mark.parametrize(
+    ("pod", "field"),
+    [
+        ({"volumes": [{"name": "cache"}, 3]}, "volumes.1"),
+        ({"volumes": {"name": "store"}}, "volumes"),
+        ({"containers": "no list"}, "containers"),
+        ({"initContainers": [None]}, "initContainers.0"),
+    ],
+)
+def test_what_has_not_the_shape_of_a_pod_is_refused_with_its_field(pod: Any, field: str) -> None:
+    with pytest.raises(ValidationError, match=rf"spec\.train\.pod\.{field}\n"):
+        a_pod_spec(pod=pod)
 
 
 def test_what_users_add_runs_before_ours_and_beside_publish() -> None:
@@ -224,12 +238,15 @@ POD = st.dictionaries(st.text(max_size=3), JSON, max_size=2) | st.fixed_dictiona
 @given(POD)
 @example({"initContainers": [{"name": "serve", "image": "x"}]})
 @example({"containers": [{"image": "x"}]})
-@example({"initContainers": None, "containers": "none"})
 @example({"containers": [{"name": "serve", "ports": 3, "volumeDevices": 4, "envFrom": 5}]})
 def test_whatever_an_object_says_of_its_pod_a_pod_is_made_with_all_that_is_ours(pod: dict[str, Any]) -> None:
     """The schema of today and that of an earlier version let through more than the API server takes of a pod. What it
-    does not take it says itself.
+    does not take it says itself; what has not even the shape of a pod is refused before.
     """
+    try:
+        a_deployment(serving={"pod": pod})
+    except ValidationError:
+        return
     serving = template(a_deployment("churn-1", serving={"pod": pod}), a_model_version(), "r", DEFAULTS)["spec"]
     for made, ours in ((serving, ["serve"]), (a_pod_spec(pod=pod), ["train", "data", "publish"])):
         containers = [*made.get("initContainers", []), *made["containers"]]

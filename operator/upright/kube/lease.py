@@ -124,15 +124,15 @@ class Lease:
         sent = self._monotonic()
         async with _bounded(min(self._times.attempt, self._until_deadline() if self.held else math.inf)):
             found = await self._client.get(LEASES, self._namespace, self._name)
-            self._may_be_ours = found is None or self._may_take(found)
+            self._may_be_ours = self._may_make() if found is None else self._may_take(found)
             if self._may_be_ours and not self.held:
                 self._watched.take_over(*_watched_by(found or {}))
+            if not self._may_be_ours:
+                return False
             if found is None:
                 found = await self._client.create(LEASES, self._manifest({}, {}))
-            elif self._may_be_ours:
-                found = await self._client.replace(LEASES, self._manifest(meta(found), _spec(found)))
             else:
-                return False
+                found = await self._client.replace(LEASES, self._manifest(meta(found), _spec(found)))
         before, self._newest = self._newest, version_of(found)
         if self._newest < before and self.held:  # what is known of all objects seems newer than what they will be
             self.lost = "the cluster has gone back in time, as when etcd is restored from a backup"
@@ -154,6 +154,11 @@ class Lease:
                     await self._client.replace(LEASES, released)
         except ApiError as error:
             logger.warning("leader election: could not give the lease back, another waits for its end: %s", error)
+
+    def _may_make(self) -> bool:
+        """Where there is none: somebody may have deleted what another has just renewed, and goes by."""
+        version, seen = self._seen
+        return self.held or not version or self._monotonic() >= seen + self._times.duration
 
     def _may_take(self, found: Manifest) -> bool:
         holder, version = _spec(found).get("holderIdentity"), meta(found)["resourceVersion"]

@@ -1,8 +1,10 @@
 """JSON that strangers wrote: the API server takes what nests 10,000 levels deep, and no parser of ours would. Pure."""
 
+import itertools
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -14,6 +16,7 @@ still seen to be too deep. Python's parser gives up at about 1,000."""
 _BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+(?:"|\Z)[^"\[\]{}]*+)*+(?:([\[\]{}])|\Z)', re.DOTALL)
 """The next one that is in no string, and all before it; possessive, so that nothing is gone through twice."""
 _LINE = b"\n"
+_ERROR = re.compile(rb'\s*\{\s*"type"\s*:\s*"ERROR"')
 
 
 def parsed(text: bytes) -> Any:
@@ -44,11 +47,24 @@ def cut(text: bytes) -> bytes:
     return b"".join([*parts, text[kept_to : hidden_from if depth > CUT else None]])  # it may break off in there
 
 
-class Lines:
-    """The content of a response that is a watch, for one who reads it in chunks: each holds whole lines, cut."""
+def failure(line: bytes) -> str:
+    """Why a watch has failed, as a line of it says; empty of all others, and where it is too old to go on from (410):
+    that Kopf answers by listing, and all else by ending every watch.
+    """
+    if not _ERROR.match(line):
+        return ""
+    status = parsed(line).get("object") or {}
+    return "" if status.get("code") == HTTPStatus.GONE else str(status.get("message") or status)
 
-    def __init__(self, content: aiohttp.StreamReader) -> None:
+
+class Lines:
+    """The content of a response that is a watch, for one who reads it in chunks: each holds whole lines, cut. It ends
+    where the API server says that the watch has failed, once `failed` has been told.
+    """
+
+    def __init__(self, content: aiohttp.StreamReader, failed: Callable[[str], Awaitable[None]]) -> None:
         self._content = content
+        self._failed = failed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
@@ -60,6 +76,10 @@ class Lines:
             if newline:
                 lines = b"".join([*begun, whole]).split(_LINE)
                 begun = []
-                yield b"".join(cut(line) + _LINE for line in lines)
+                told = list(itertools.takewhile(lambda line: not failure(line), lines))
+                yield b"".join(cut(line) + _LINE for line in told)
+                if len(told) < len(lines):
+                    await self._failed(failure(lines[len(told)]))
+                    return
             begun.append(rest)
         yield cut(b"".join(begun))

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Set
+from functools import partial
 from typing import cast
 
 import aiohttp
@@ -31,6 +32,8 @@ ANSWER_TIMEOUT = 60.0
 REFUSAL_TIMEOUT = 5.0
 LONGEST_REFUSAL = 64 * 1024
 """Seconds and bytes for the words of a refusal: those of the API server are few."""
+FAILED_PAUSE = 5.0
+"""Seconds until a watch that has failed after it had begun is begun anew."""
 UNHEARD_OF = 300.0
 """A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
 BLIND = 60.0
@@ -159,8 +162,14 @@ class Patience:
             if self._signs.well(place) or listing:
                 self._listed(place)
             if not listing:
-                response.content = cast(aiohttp.StreamReader, Lines(response.content))
+                lines = Lines(response.content, partial(self._failed, place))
+                response.content = cast(aiohttp.StreamReader, lines)
         return response
+
+    async def _failed(self, place: Place, why: str) -> None:
+        """A watch that had begun has failed. It ends after a while, and Kopf begins it anew where it was."""
+        self._signs.troubled(place, f"cannot watch {place}: {why}.")
+        await asyncio.sleep(FAILED_PAUSE)
 
 
 def delays() -> Iterator[float]:

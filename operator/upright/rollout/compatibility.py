@@ -30,6 +30,8 @@ def _inputs(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping
         # Whether a column has whole numbers is an accident of the data, and a client may send either.
         if _is_number(before[name]) and _is_number(tensor):
             changes = [change for change in changes if "type" not in change]
+        if before[name].get("missing") and not tensor.get("missing"):
+            changes = [*changes, "may be left out no more"]
         found += [f"its input {name!r} {change}" for change in changes]
     return found
 

@@ -26,6 +26,7 @@ class ApiServer:
     types: tuple[ResourceType, ...]
     fault: Fault = lambda _: None
     hangs: Callable[[web.Request], bool] = lambda _: False
+    failing: dict[ResourceType, int] = field(default_factory=dict)
     token: str = ""
     prefix: str = ""
     """What stands before each path, as behind a proxy that serves several clusters."""
@@ -149,6 +150,9 @@ class ApiServer:
         since = int(request.query["resourceVersion"])
         self._streams.add(stream)
         try:
+            if code := self.failing.get(type):
+                await _send(stream, "ERROR", {"kind": "Status", "code": code, "message": "etcd: no leader"})
+                return stream
             if since < self._oldest:
                 await _send(stream, "ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"})
                 return stream

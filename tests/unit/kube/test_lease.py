@@ -75,6 +75,23 @@ async def test_another_takes_over_when_the_lease_has_not_been_renewed_for_its_du
     assert second.held
 
 
+async def test_a_lease_that_somebody_deletes_is_not_free_before_its_end() -> None:
+    client, clock = FakeClient(), Clock()
+    first, second = a_lease(client, clock, "first"), a_lease(client, clock, "second")
+    await first.attempt()
+    await second.attempt()
+    client.objects.clear()
+    clock.forward(9.9)
+    assert not await second.attempt()
+    clock.forward(0.2)
+    assert not first.held
+    assert await second.attempt()
+    client.objects.clear()
+    clock.forward(1)
+    assert await second.attempt(), "its holder makes it again"
+    assert not await first.attempt()
+
+
 async def test_the_old_leader_has_stopped_writing_before_another_may_begin() -> None:
     client, clock = FakeClient(), Clock()
     first, second = a_lease(client, clock, "first"), a_lease(client, clock, "second")

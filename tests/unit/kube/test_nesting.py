@@ -46,6 +46,10 @@ def test_the_deepest_that_an_api_server_takes_is_read_as_far_as_it_can_be() -> N
         parsed(b"[" * 5000)
 
 
+async def no_failure(why: str) -> None:
+    raise AssertionError(why)
+
+
 class Chunks:
     def __init__(self, chunks: Sequence[bytes]) -> None:
         self._chunks = chunks
@@ -61,7 +65,26 @@ async def test_of_a_watch_each_line_is_cut_however_it_comes_in(values: list[Any]
     chunks = Chunks([text[at : at + size] for at in range(0, len(text), size)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nesting, "CUT", 2)
-        got = [chunk async for chunk in Lines(cast(aiohttp.StreamReader, chunks)).iter_chunked(size)]
+        got = [chunk async for chunk in Lines(cast(aiohttp.StreamReader, chunks), no_failure).iter_chunked(size)]
     lines = b"".join(got).splitlines()
     assert [json.loads(line) for line in lines] == [without_depths(value, 2) for value in values]
     assert all(chunk.endswith(b"\n") for chunk in got[:-1]), "a reader may parse each as it comes"
+
+
+@pytest.mark.parametrize(("code", "ends"), [(410, False), (500, True), (429, True)])
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_watch_that_fails_ends_with_what_came_before(code: int, ends: bool, together: bool) -> None:
+    lines = [
+        b'{"type":"ADDED","object":{"kind":"ERROR"}}\n',
+        b'{"type": "ERROR", "object": {"code": %d, "message": "etcd: no leader"}}\n' % code,
+        b'{"type":"ADDED","object":{}}\n',
+    ]
+    said = list[str]()
+
+    async def failed(why: str) -> None:
+        said.append(why)
+
+    chunks = Chunks([b"".join(lines)] if together else lines)
+    got = b"".join([chunk async for chunk in Lines(cast(aiohttp.StreamReader, chunks), failed).iter_chunked(9)])
+    assert got.count(b"\n") == (1 if ends else 3)
+    assert said == (["etcd: no leader"] if ends else [])

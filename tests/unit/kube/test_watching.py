@@ -237,6 +237,21 @@ async def test_a_list_of_ours_follows_each_of_kopfs_which_tells_nothing_of_what_
         await until(lambda: set(told.listed_again) == set(PLACES), "after a 410, too", task)
 
 
+@pytest.mark.parametrize("code", [429, 500, 503])
+async def test_a_watch_that_fails_after_it_has_begun_ends_no_other(
+    api: ApiServer, told: Told, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FAILED_PAUSE", 0.1)
+    async with watched(api, told) as (task, signs):
+        api.failing[TOYS] = code
+        api.cut()
+        await until(lambda: "etcd: no leader" in sentences(signs.troubles), "it says so", task)
+        api.failing.clear()
+        api.put(TOYS, a_toy())
+        await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
+        assert not signs.troubles
+
+
 async def test_a_watch_that_dies_is_told(api: ApiServer, told: Told) -> None:
     async with watched(api, told) as (task, _):
         api.fault = only("/toys.*watch", lambda: refused(400, "what is a watch?"))

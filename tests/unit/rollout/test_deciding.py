@@ -1134,6 +1134,7 @@ def test_where_nobody_asks_a_restart_of_the_operator_takes_nothing_from_the_step
 
 
 INPUTS = [{"name": "age", "type": "FP64", "shape": [-1]}]
+OPTIONAL = {"name": "region", "type": "BYTES", "missing": True}
 OUTPUTS = [{"name": "prediction", "type": "INT64", "shape": [-1]}]
 
 
@@ -1144,14 +1145,16 @@ OUTPUTS = [{"name": "prediction", "type": "INT64", "shape": [-1]}]
         ([{"name": "age", "type": "BYTES", "shape": [-1]}], OUTPUTS, "type BYTES instead of FP64"),
         ([{"name": "age", "type": "FP64", "shape": [-1, 4]}], OUTPUTS, "shape [-1, 4] instead of [-1]"),
         ([{"name": "years", "type": "FP64", "missing": True}], OUTPUTS, "takes no input 'age' any more"),
+        ([*INPUTS, {**OPTIONAL, "missing": False}], OUTPUTS, "its input 'region' may be left out no more"),
         (INPUTS, [{"name": "prediction", "type": "FP64"}], "output 'prediction' has the type FP64"),
         (INPUTS, [{"name": "score", "type": "INT64"}], "gives no output 'prediction'"),
         ([*INPUTS, {"name": "plan", "type": "BYTES", "missing": True}], [*OUTPUTS, {"name": "score"}], ""),
-        ([{"name": "age", "type": "INT64"}], OUTPUTS, ""),
+        ([{"name": "age", "type": "INT64", "missing": True}], OUTPUTS, ""),
     ],
 )
 def test_a_version_that_breaks_clients_is_held_before_it_goes_out(inputs: Any, outputs: Any, said: str) -> None:
-    old = a_model_version("churn-1", signature={"inputs": INPUTS, "outputs": OUTPUTS})
+    known = any(one["name"] == "region" for one in inputs)
+    old = a_model_version("churn-1", signature={"inputs": [*INPUTS, *[OPTIONAL] * known], "outputs": OUTPUTS})
     new = a_model_version("churn-2", signature={"inputs": inputs, "outputs": outputs})
     before = observed(serving_old(), new, pods=both(0), versions={"churn-1": old, "churn-2": new})
     made = plan(before)

@@ -167,7 +167,8 @@ def _held_up(facts: Facts, said: str) -> Finding:
     """Nothing is known of a version whose pods the cluster has not started. It goes on when it does."""
     candidate, name = facts.candidate, facts.name
     if candidate.lacks_room:
-        return Finding("NoRoom", f"{name} waits for room in the cluster. {said}")
+        remedy = "It goes on by itself when there is room: a rollout needs room for pods of both versions at a time."
+        return Finding("NoRoom", f"{name} waits for room in the cluster. {said}", remedy)
     if kept_out := [pod for pod in candidate.pods if pod.kept_out]:
         remedy = "It goes on by itself when they are asked again, or are replaced."
         if any(one.injected and not one.ready for pod in kept_out for one in pod.containers):

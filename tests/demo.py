@@ -62,7 +62,7 @@ def remove_from(cluster: Cluster, say: Say) -> None:
             cluster.helm("uninstall", "upright", "--namespace", SYSTEM, "--ignore-not-found", "--wait", say=say)
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
     cluster.recycle_volumes()
-    say("the demo is removed; the CustomResourceDefinitions stay, because all objects of the kinds go with them")
+    say("what the demo made is removed; the CustomResourceDefinitions stay: all objects of the kinds go with them")
 
 
 def show(place: Workspace, say: Progress) -> None:

@@ -1,4 +1,4 @@
-"""What of a cluster was made from here. On one that is somebody else's (CLUSTER=existing) all else is left alone."""
+"""What of a cluster was made from here. All else is left alone, also on a cluster that was."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,6 @@ from tests.cluster.shell import ClusterError
 
 MARK = "upright.dev/made-for=demo-and-tests"
 """Label of the namespaces that were made from here, and so of all that is in them."""
-_INSTEAD = "Take another cluster: without CLUSTER=existing a new one is made on this machine"
 
 
 def refuse_what_is_not_ours(cluster: Cluster, *namespaces: str) -> None:
@@ -17,15 +16,22 @@ def refuse_what_is_not_ours(cluster: Cluster, *namespaces: str) -> None:
         if not is_ours(cluster, namespace):
             raise ClusterError(
                 f"Upright is installed on this cluster already, in namespace {namespace}, and not from here: another "
-                f"installation would take over what it does. {_INSTEAD}; or remove that one first, if it is not "
-                f"needed (`helm list --namespace {namespace}` shows the release)."
+                f"installation would take over what it does. {_instead(cluster)}; or remove that one first, "
+                f"if it is not needed (`helm list --namespace {namespace}` shows the release)."
             )
     for namespace in namespaces:
         if _exists(cluster, namespace) and not is_ours(cluster, namespace):
             raise ClusterError(
-                f"namespace {namespace} is there already, and was not made from here. {_INSTEAD}; or delete the "
-                f"namespace first, if nothing in it is needed (`kubectl get all --namespace {namespace}`)."
+                f"namespace {namespace} is there already, and was not made from here. {_instead(cluster)}; "
+                f"or delete the namespace first, if nothing in it is needed "
+                f"(`kubectl get all --namespace {namespace}`)."
             )
+
+
+def _instead(cluster: Cluster) -> str:
+    if cluster.provider == "existing":
+        return "Take another cluster: without CLUSTER=existing a new one is made on this machine"
+    return "`make cluster-down` ends the cluster with all that is in it, and the next one is new"
 
 
 def claim(cluster: Cluster, namespace: str) -> None:
@@ -37,9 +43,7 @@ def claim(cluster: Cluster, namespace: str) -> None:
 
 
 def is_ours(cluster: Cluster, namespace: str) -> bool:
-    """Whether a namespace was made from here; on a cluster that was, each is."""
-    if cluster.provider != "existing":
-        return True
+    """Whether a namespace was made from here."""
     query = ("get", "namespaces", f"--field-selector=metadata.name={namespace}", f"--selector={MARK}", "-o", "name")
     return bool(cluster.kubectl(*query).stdout.strip())
 

@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,11 +88,13 @@ OURS = [MARK]
         ({SYSTEM: OURS, demo.NAMESPACE: []}, [SYSTEM], f"namespace {demo.NAMESPACE} is there already"),
     ],
 )
+@pytest.mark.parametrize(("provider", "way_out"), [("existing", "without CLUSTER=existing"), ("local", "cluster-down")])
 def test_what_somebody_else_has_made_is_neither_taken_over_nor_removed(
-    stage: Stage, namespaces: dict[str, list[str]], operators: list[str], said: str
+    stage: Stage, namespaces: dict[str, list[str]], operators: list[str], said: str, provider: str, way_out: str
 ) -> None:
     stage.holds(namespaces, operators)
-    with pytest.raises(ClusterError, match=said):
+    stage.cluster = replace(stage.cluster, provider=provider)
+    with pytest.raises(ClusterError, match=rf"{said}.*{way_out}"):
         refuse_what_is_not_ours(stage.cluster, SYSTEM, demo.NAMESPACE)
     assert not stage.done
     demo.remove_from(stage.cluster, print)
@@ -111,11 +114,3 @@ def test_what_the_demo_has_made_it_takes_up_again_and_removes(stage: Stage, *, a
     demo.remove_from(stage.cluster, print)
     assert ["uninstall", "upright", "--namespace", SYSTEM, "--ignore-not-found", "--wait"] in stage.done
     assert {words[2] for words in stage.done if words[:2] == ["delete", "namespace"]} == {SYSTEM, demo.NAMESPACE}
-
-
-def test_on_a_cluster_that_was_made_here_everything_was(stage: Stage) -> None:
-    stage.holds({SYSTEM: []}, [SYSTEM])
-    ours = Cluster("local", stage.cluster.kubeconfig, None, stage.cluster.make_images, stage.cluster.recycle)
-    claim(ours, SYSTEM)
-    demo.remove_from(ours, print)
-    assert any(words[0] == "uninstall" for words in stage.done)

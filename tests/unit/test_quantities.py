@@ -77,3 +77,21 @@ def test_what_was_written_stays_as_it_was() -> None:
     made = a_deployment(serving={"resources": resources, "pod": pod})
     assert list(made.spec.serving.resources) == ["claims", "limits", "requests"]
     assert (made.spec.serving.resources, made.spec.serving.pod) == (resources, pod)
+
+
+@pytest.mark.parametrize("end", ["", "x"])
+def test_a_text_without_end_costs_what_its_length_does(end: str) -> None:
+    """One tenant's would else keep the operator from everybody's objects: for minutes, in one match."""
+    digits = "1" * 200_000 + end
+    found = re.search(QUANTITY["pattern"], digits)
+    assert bool(found) is not bool(end)
+    with pytest.raises(ValidationError, match="must be a quantity"):
+        a_deployment(serving={"pod": with_one("containers[0].resources.limits.cpu", digits)})
+
+
+def test_under_other_names_than_kubernetes_has_nothing_is_looked_at() -> None:
+    a_deployment(serving={"pod": {"init_containers": [{"resources": {"limits": {"cpu": "two"}}}]}})
+
+
+def test_what_kubernetes_takes_may_have_been_stored_before_and_is_read() -> None:
+    a_deployment(serving={"resources": {"requests": {"cpu": " 1 "}}})

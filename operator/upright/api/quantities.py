@@ -7,15 +7,23 @@ at once; what was stored before it did is refused when it is read, with the same
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, WithJsonSchema
 
 from upright.api.common import Resource
 
-_PATTERN = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
-"""Without a minus: nothing that can be written here may be negative."""
+_PATTERN = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+"""Without a minus: nothing that can be written here may be negative. Nothing in it can be read in two ways, so that no
+text takes longer than it is long.
+"""
+_LONGEST = 64
 _PRESERVED: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
-QUANTITY: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True, "pattern": _PATTERN, "minimum": 0}
+QUANTITY: dict[str, Any] = {
+    "x-kubernetes-preserve-unknown-fields": True,
+    "pattern": _PATTERN,
+    "maxLength": _LONGEST,
+    "minimum": 0,
+}
 """Without a type: `cpu: 0.5` is a number, which `x-kubernetes-int-or-string` would refuse and Kubernetes takes."""
 QUANTITIES: dict[str, Any] = {
     "type": "object",
@@ -45,32 +53,38 @@ def _quantity(value: object) -> object:
             return value
         case int() | float() if value >= 0:
             return value
-        case str() if re.fullmatch(_PATTERN, value):
-            return value
-    raise ValueError(f"must be a quantity such as 500m, 2 or 4Gi, and is {value!r}")
+        case str() if len(value) <= _LONGEST and re.fullmatch(_PATTERN, value.strip()):
+            return value  # with spaces, too: Kubernetes takes them, and such an object may serve already
+    raise ValueError(f"must be a quantity such as 500m, 2 or 4Gi, and is {repr(value)[:_LONGEST]}")
 
 
 _Quantity = Annotated[Any, BeforeValidator(_quantity)]
 
 
-class _Resources(Resource):
+class _Shape(Resource):
+    """Under the names alone that Kubernetes has: those of Python's are checked by no schema."""
+
+    model_config = ConfigDict(populate_by_name=False)
+
+
+class _Resources(_Shape):
     requests: dict[str, _Quantity] | None = None
     limits: dict[str, _Quantity] | None = None
 
 
-class _Container(Resource):
+class _Container(_Shape):
     resources: _Resources | None = None
 
 
-class _EmptyDir(Resource):
+class _EmptyDir(_Shape):
     size_limit: _Quantity = None
 
 
-class _Volume(Resource):
+class _Volume(_Shape):
     empty_dir: _EmptyDir | None = None
 
 
-class _Pod(Resource):
+class _Pod(_Shape):
     overhead: dict[str, _Quantity] | None = None
     resources: _Resources | None = None
     containers: list[_Container] | None = None

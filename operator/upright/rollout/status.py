@@ -182,9 +182,9 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
         if observed.waiting:
             said += f" {observed.waiting}, which is newer, goes out after it."
         held = draft.held or (obstacle if observed.taken else None)
-        if spec.paused or held:
+        if spec.paused or (held and stable):
             return "Paused", Finding(held.reason if held else "Paused", said)
-        return ("Progressing" if stable else "Pending"), Finding("Progressing", said)
+        return ("Progressing" if stable else "Pending"), Finding(held.reason if held else "Progressing", said)
     if stable is None:
         if obstacle is None:
             return "Pending", Finding("Pending", "Nothing serves yet.")

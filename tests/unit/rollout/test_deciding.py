@@ -800,7 +800,7 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
         assert late.status["rejected"]
         return
     assert not late.status["rejected"]
-    assert (late.status["phase"], condition(late, "Stalled")["reason"]) == ("Paused", reason)
+    assert (late.status["phase"], condition(late, "Stalled")["reason"]) == ("Pending" if first else "Paused", reason)
     assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None

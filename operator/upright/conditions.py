@@ -4,9 +4,8 @@ Three words for what is wrong: a *finding* is what a condition says; an *obstacl
 goes on with an object; a *hindrance* is what keeps one pod from starting, in a sentence that a finding may quote.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -16,8 +15,6 @@ from upright.contract import Event
 NEWS = timedelta(minutes=10)
 """For so long something that has happened is planned to be told, in case that nobody has."""
 _LONGEST = 1000
-_CUT = " ... "
-_NAME = re.compile(r"[a-z0-9]+(?:[.-]+[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -48,36 +45,32 @@ def conditions(
     if reconciling:
         found.append(condition("Reconciling", "True", finding, generation))
     if stalled:
-        told = Finding(stalled.reason, f"{stalled.message} {stalled.remedy}")
+        told = replace(stalled, message=f"{stalled.message} {stalled.remedy}")
         found.append(condition("Stalled", "True", told, generation))
     return found
 
 
 def condition(type: str, status: Literal["True", "False", "Unknown"], finding: Finding, generation: int) -> Condition:
     return Condition(
-        type=type, status=status, reason=finding.reason, message=cut(finding.message), observed_generation=generation
+        type=type,
+        status=status,
+        reason=finding.reason,
+        message=cut(finding.message),
+        observed_generation=generation,
+        about=finding.about or None,
     )
 
 
 def told(finding: Finding, type: str, recorded: Sequence[Condition], now: datetime, action: str) -> Sequence[Event]:
     """The event of a finding and its remedy, that the condition `type` tells of, by the moment since when the recorded
-    status does for this reason: no end of a process can lose it, and no other wording tells it twice. At once where
-    that is about something else. None while it is not recorded: this plan does that, and the next one tells.
+    status does for this reason and about the same: no end of a process can lose it, and no other wording tells it
+    twice. None while it is not recorded: this plan does that, and the next one tells.
     """
-    before = next((one for one in recorded if (one.type, one.reason) == (type, finding.reason)), None)
-    if before is None or before.since is None:
+    what = (type, finding.reason, finding.about or None)
+    before = next((one for one in recorded if (one.type, one.reason, one.about) == what), None)
+    if before is None or before.since is None or now - before.since >= NEWS:
         return ()
-    said = cut(f"{finding.message} {finding.remedy}")
-    if finding.about and not _names(before.message, finding.about):
-        return (Event("Warning", finding.reason, action, said),)
-    if now - before.since >= NEWS:
-        return ()
-    return (Event("Warning", finding.reason, action, said, before.since),)
-
-
-def _names(message: str, name: str) -> bool:
-    """Whether a text names it, or may have before it was cut."""
-    return _CUT in message or name in _NAME.findall(message)
+    return (Event("Warning", finding.reason, action, cut(f"{finding.message} {finding.remedy}"), before.since),)
 
 
 def cut(message: str, longest: int = _LONGEST) -> str:
@@ -85,5 +78,5 @@ def cut(message: str, longest: int = _LONGEST) -> str:
     message = " ".join(message.split())
     if len(message) <= longest:
         return message
-    half = (longest - len(_CUT)) // 2
-    return f"{message[:half]}{_CUT}{message[-half:]}"
+    half = (longest - 5) // 2
+    return f"{message[:half]} ... {message[-half:]}"

@@ -96,7 +96,10 @@ class Condition(Resource):
     message: str = Field(description="A sentence, for people.", max_length=1024)
     observed_generation: int | None = Field(None, description="The generation of the spec that this is about.")
     last_transition_time: datetime | None = Field(None, description="When the condition's status last changed.")
-    reason_since: datetime | None = Field(None, description="Since when it has held for this reason.")
+    reason_since: datetime | None = Field(
+        None, description="Since when it has held for this reason, and been about the same."
+    )
+    about: str | None = Field(None, description="The name of what it is about, if the reason leaves that open.")
 
     @property
     def since(self) -> datetime | None:

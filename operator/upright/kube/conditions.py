@@ -12,6 +12,7 @@ from upright.kube.objects import meta, plain
 
 TRANSITION = "lastTransitionTime"
 SINCE = "reasonSince"
+ABOUT = "about"
 INTERNAL_ERROR = "InternalError"
 """The reason of what is a mistake of ours."""
 OBSTACLES = frozenset(
@@ -45,7 +46,8 @@ def with_transition_times(status: Mapping[str, Any], old: Mapping[str, Any], now
         was = before.get(condition["type"], {})
         moved = was.get("status") != condition["status"] or TRANSITION not in was
         condition[TRANSITION] = now.strftime("%Y-%m-%dT%H:%M:%SZ") if moved else was[TRANSITION]
-        if moved or was.get("reason") != condition["reason"]:
+        another = ABOUT in was and was[ABOUT] != condition.get(ABOUT)  # an older operator has not said
+        if moved or another or was.get("reason") != condition["reason"]:
             condition[SINCE] = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         elif SINCE in was:  # an older operator has written none
             condition[SINCE] = was[SINCE]

@@ -21,8 +21,10 @@ from upright.kube.objects import PREFIX, meta, version_of
 from upright.kube.watched import Watched
 
 LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
-WATCHED_SINCE = f"{PREFIX}watched-since"
-"""Annotation of the Lease: since when its holder, and those before it, have watched without an interruption."""
+WATCHED_SINCE, WATCHED_UNTIL = f"{PREFIX}watched-since", f"{PREFIX}watched-until"
+"""Annotations of the Lease: since when its holder, and those before it, have watched without an interruption; and until
+when: one that leads and has yet to list everything watches nothing.
+"""
 
 _WRITTEN = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -168,7 +170,11 @@ class Lease:
         return not holder or holder == self._identity or lapsed
 
     def _manifest(self, metadata: Any, before: Any) -> dict[str, Any]:
-        now, since = (at.strftime(_WRITTEN) for at in (self._clock(), self._watched.everywhere()))
+        now, (since, until) = self._clock().strftime(_WRITTEN), self._watched.until_now()
+        watched = {
+            WATCHED_SINCE: since.strftime(_WRITTEN),
+            WATCHED_UNTIL: until.strftime(_WRITTEN) if until else "",
+        }
         changed = before.get("holderIdentity") != self._identity
         return {
             "apiVersion": LEASES.api_version,
@@ -177,7 +183,7 @@ class Lease:
                 "name": self._name,
                 "namespace": self._namespace,
                 **metadata,
-                "annotations": {**(metadata.get("annotations") or {}), WATCHED_SINCE: since},
+                "annotations": {**(metadata.get("annotations") or {}), **watched},
             },
             "spec": {
                 "holderIdentity": self._identity,
@@ -196,8 +202,9 @@ def _spec(found: Manifest) -> Mapping[str, Any]:
 
 def _watched_by(found: Manifest) -> tuple[datetime, datetime | None]:
     """Since when and until when those have watched who held a Lease."""
-    since = (found.get("metadata", {}).get("annotations") or {}).get(WATCHED_SINCE)
-    return _time(since) or ALWAYS, _time(_spec(found).get("renewTime"))
+    said = found.get("metadata", {}).get("annotations") or {}
+    until = said.get(WATCHED_UNTIL, _spec(found).get("renewTime"))  # an older operator has not said
+    return _time(said.get(WATCHED_SINCE)) or ALWAYS, _time(until)
 
 
 def _time(text: Any) -> datetime | None:

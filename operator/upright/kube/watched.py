@@ -16,6 +16,9 @@ UNNOTICED = timedelta(minutes=2)
 """An interruption of so long at most, such as that of a rolling update, is none."""
 BEAT = 10.0
 """Seconds between two notes, at most."""
+_OFTEN = timedelta(seconds=1)
+"""Two notes are not closer, whoever asks: each looks at every place."""
+_ZERO = timedelta(0)
 
 
 class Watched:
@@ -29,29 +32,43 @@ class Watched:
         self._clock = clock
         self._since = dict.fromkeys(places, ALWAYS)
         self._until: dict[Place, datetime | None] = dict.fromkeys(self._since)
+        self._in: dict[str, list[Place]] = {}
+        for place in self._since:
+            self._in.setdefault(place.namespace, []).append(place)
+        self._seen = set[Place]()
+        self._noted: datetime | None = None
 
     def take_over(self, since: datetime, until: datetime | None) -> None:
         """Who led before has watched from `since` until then; None: nobody led."""
         self._since, self._until = dict.fromkeys(self._since, since), dict.fromkeys(self._since, until)
+        self._noted = None
 
     def note(self) -> datetime:
-        """What is seen is watched now; returns when that is."""
-        now, unseen = self._clock(), self._unseen()
+        """What is seen is watched now; returns when that is, or was less than a second ago."""
+        now = self._clock()
+        if self._noted is not None and _ZERO <= now - self._noted < _OFTEN:
+            return self._noted
+        self._noted, unseen = now, self._unseen()
         for place in self._since:
             if place not in unseen:
                 self._since[place], self._until[place] = self._as_of(place, now), now
+                self._seen.add(place)
         return now
 
     def since(self, namespace: str) -> datetime:
         """Since when a namespace has been watched. What is not watched now is needed by nobody who asks."""
         now = self.note()
-        here = [place for place in self._since if place.namespace in ("", namespace) and self._until[place] == now]
+        here = [place for name in {"", namespace} for place in self._in.get(name, ()) if self._until[place] == now]
         return max((self._since[place] for place in here), default=now)
 
-    def everywhere(self) -> datetime:
-        """Since when all places have been, for who leads next: one that is not watched now may be watched then."""
-        now = self._clock()
-        return max((self._as_of(place, now) for place in self._since), default=ALWAYS)
+    def until_now(self) -> tuple[datetime, datetime | None]:
+        """Since when and until when all places have been, for who leads next: one that is not watched now may be
+        watched then. But for those that this process has never seen, such as a namespace that is gone; and while it has
+        seen none, what it has taken over. Until None: nobody has watched.
+        """
+        now, seen = self._clock(), self._seen or set(self._since)
+        since = max((self._as_of(place, now) if self._seen else self._since[place] for place in seen), default=ALWAYS)
+        return since, max((until for place in seen if (until := self._until[place])), default=None)
 
     async def keep(self) -> None:
         """Note for ever, also while nothing has a turn."""

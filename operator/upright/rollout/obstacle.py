@@ -81,7 +81,7 @@ def _old_pods(observed: Observed, name: str) -> Finding:
     """They would get requests of the Service of all traffic. Usually they are gone in a moment."""
     conditions = observed.resource.status.conditions
     waits = next((one for one in conditions if (one.type, one.reason) == ("Reconciling", "OldPodsGoing")), None)
-    since = (waits.last_transition_time if waits else None) or observed.now
+    since = (waits.since if waits else None) or observed.now
     pods = ", ".join(observed.strangers[:3])
     if observed.now - since < _PATIENCE:
         return Finding(

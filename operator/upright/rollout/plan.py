@@ -380,7 +380,7 @@ def _ask_again(observed: Observed) -> timedelta:
     """The longer a name has been taken, the more rarely one asks whether it still is."""
     since = next(
         (
-            one.last_transition_time
+            one.since
             for one in observed.resource.status.conditions
             if one.type == "Stalled" and one.reason == "ServiceNameTaken"
         ),

@@ -168,7 +168,7 @@ def _measured(observed: Observed, draft: Draft) -> list[Condition]:
 def _condition(observed: Observed, type: str) -> Condition | None:
     """What the recorded status says, without its time: the shell carries that over."""
     found = next((one for one in observed.resource.status.conditions if one.type == type), None)
-    return found.model_copy(update={"last_transition_time": None}) if found else None
+    return found.model_copy(update={"last_transition_time": None, "reason_since": None}) if found else None
 
 
 def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: int) -> tuple[Phase, Finding]:
@@ -201,7 +201,7 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
             obstacle.reason, "Stable"
         )
         reason = "RolledBack" if phase == "RolledBack" else obstacle.reason
-        return phase, Finding(reason, f"{serving} {obstacle.message}{leaving}")
+        return phase, Finding(reason, f"{serving} {obstacle.message}{leaving}", about=obstacle.about)
     if spec.replicas == 0:
         return "Stable", Finding("ScaledToZero", serving)
     return "Stable", Finding("Serving" if stable.ready else "NotServing", f"{serving}{leaving}")

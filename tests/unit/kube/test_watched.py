@@ -57,7 +57,8 @@ def test_what_is_listed_late_has_not_been_watched_until_then() -> None:
     shop.goes_on(300)
     assert shop.since() is None
     shop.unseen = set()
-    assert (shop.since("shop"), shop.since("farm")) == (None, 300)
+    shop.clock.forward(1)
+    assert (shop.since("shop"), shop.since("farm")) == (None, 301)
 
 
 @pytest.mark.parametrize("seconds", [121, 3600, -121, -3600])
@@ -88,9 +89,10 @@ def test_a_place_that_is_not_seen_for_long_is_watched_anew_and_others_go_on() ->
     shop.goes_on(600)
     assert shop.since("shop") is None, "who asks needs nothing of what is not seen, or would not be asked"
     shop.unseen = set()
-    assert (shop.since("shop"), shop.since("farm")) == (600, None)
+    shop.clock.forward(1)
+    assert (shop.since("shop"), shop.since("farm")) == (601, None)
     shop.goes_on(600)
-    assert (shop.since("shop"), shop.since("farm")) == (600, None)
+    assert (shop.since("shop"), shop.since("farm")) == (601, None)
 
 
 def test_a_place_of_all_namespaces_counts_in_each() -> None:
@@ -101,9 +103,37 @@ def test_a_place_of_all_namespaces_counts_in_each() -> None:
 def test_who_leads_next_is_told_of_what_is_not_seen_now() -> None:
     shop = Shop()
     shop.watched.take_over(ALWAYS, NOON)
-    assert shop.watched.everywhere() == ALWAYS
+    assert shop.watched.until_now() == (ALWAYS, NOON)
+    shop.clock.forward(30)
+    assert shop.watched.until_now() == (ALWAYS, NOON), "it has yet to list, and watches nothing"
+    shop.goes_on(10)
     shop.unseen = {FARM}
     shop.goes_on(100)
-    assert shop.watched.everywhere() == ALWAYS
+    assert shop.watched.until_now() == (ALWAYS, shop.clock.now())
     shop.goes_on(100)
-    assert shop.watched.everywhere() == shop.clock.now()
+    assert shop.watched.until_now() == (shop.clock.now(), shop.clock.now())
+
+
+def test_a_place_that_was_never_seen_is_no_interruption_for_others() -> None:
+    """A namespace of those to look after that is gone for good."""
+    shop = Shop()
+    shop.watched.take_over(ALWAYS, NOON)
+    shop.unseen = {FARM}
+    shop.goes_on(3600)
+    assert shop.watched.until_now() == (ALWAYS, shop.clock.now())
+
+
+def test_whoever_asks_each_place_is_looked_at_once_a_second() -> None:
+    looks = list[str]()
+    clock = Clock()
+
+    def unseen() -> tuple[Place, ...]:
+        looks.append("")
+        return ()
+
+    watched = Watched([SHOP, FARM], unseen, clock.now)
+    for _ in range(100):
+        watched.since("shop")
+    clock.forward(1)
+    assert watched.since("shop") == NOON
+    assert len(looks) == 2

@@ -15,6 +15,7 @@ from tests.unit.builders import (
     a_model_version,
     a_pod,
     a_training_job,
+    after,
     as_stored,
     metadata,
 )
@@ -33,6 +34,7 @@ from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion, Signature
 from upright.contract import Key, Manifest, Plan, ResourceType
+from upright.kube.conditions import with_transition_times
 from upright.rollout.kind import Deployments
 from upright.rollout.measuring import Asked, Reading
 from upright.rollout.modes.realtime import template, workload
@@ -890,17 +892,20 @@ async def test_a_version_that_this_upright_cannot_read_is_no_typo() -> None:
 
 @pytest.mark.parametrize("field", ["modelVersion", "latest"])
 async def test_each_wrong_name_is_told_once(field: str) -> None:
-    told = list[list[str]]()
-    made = None
-    for name in ("chrun", "chrun", "chrun1", "chrun1", "churn-11", "chrun"):
+    """However the process ends: each is told by the moment since when the status is about it."""
+    told = list[tuple[datetime, str]]()
+    old: Mapping[str, Any] = {}
+    for minute, name in enumerate(("chrun", "chrun", "chrun1", "chrun1", "churn-11", "churn-11", "chrun", "chrun")):
         spec: Any = {"latest": {"model": name}} if field == "latest" else {"modelVersion": name}
         resource = a_deployment(None, **spec, status={"stable": as_stored(following())["status"]["stable"]})
-        if made:
-            resource = recorded(resource, made, NOW - timedelta(hours=1))
-        made = plan(await seen(resource, a_version(NEW), a_version(OLD)))
-        told.append([event.message for event in made.events if event.reason == "VersionNotFound"])
-    assert [len(messages) for messages in told] == [0, 0, 1, 0, 1, 1]
-    assert " chrun1 " in told[2][0]
+        if old:
+            resource = Deployment.model_validate({**as_stored(resource), "status": old})
+        now = after(minutes=minute)
+        made = plan(replace(await seen(resource, a_version(NEW), a_version(OLD)), now=now))
+        told += [(one.at or now, one.message) for one in made.events if one.reason == "VersionNotFound"]
+        old = with_transition_times(made.status, old, now)
+    assert [at for at, _ in told] == [after(minutes=minute) for minute in (0, 2, 4, 6)]
+    assert " chrun1 " in told[1][1]
 
 
 def recorded(resource: Deployment, made: Plan, at: datetime = NOW) -> Deployment:

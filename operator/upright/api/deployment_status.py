@@ -169,5 +169,7 @@ class DeploymentStatus(Resource):
     retry: str | None = Field(None, description="The value of the annotation upright.dev/retry that was answered last.")
     replicas: int = Field(0, description="Pods of all versions.")
     selector: str = Field("", description="Selects them, for the scale subresource.")
-    url: str = Field("", description="Where the model answers inside the cluster.")
+    url: str = Field(
+        "", description="Where the model answers inside the cluster; empty while no request reaches its pods there."
+    )
     conditions: Conditions = Field([], description="Ready, Reconciling, Stalled.")

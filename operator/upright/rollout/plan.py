@@ -49,6 +49,7 @@ def plan(observed: Observed) -> Plan:
     needed = objects(observed, draft)
     return Plan(
         status=statuses.as_json(status),
+        record=not statuses.tells_only_what_is_made(observed, status),
         create=needed.create,
         apply=needed.apply,
         scale=needed.scale,

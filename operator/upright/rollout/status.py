@@ -6,13 +6,14 @@ from upright.api import names
 from upright.api.common import Condition
 from upright.api.deployment_status import Analysis, Arm, DeploymentStatus
 from upright.conditions import Finding, condition, conditions
+from upright.contract import Manifest
 from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft
 from upright.rollout.facts import ArmFacts, called, some_pods
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import was_rejected
 from upright.rollout.revision import revision
-from upright.rollout.routing.replicas import share, url
+from upright.rollout.routing.replicas import service_names, share, url
 from upright.rollout.verdict import worth_recording
 
 Phase = Literal["Pending", "Progressing", "Paused", "Stable", "RolledBack", "Failed"]
@@ -44,14 +45,18 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
     beside = standing_in(observed, draft)
     weight = share(candidate_ready, stable_ready + beside)
     phase, finding = _phase(observed, draft, stable, weight)
-    if draft.unseen and (said := _condition(observed, "Ready")):
+    unreached = _unreached(observed, draft)
+    answering = stable_ready + candidate_ready + beside > 0 and not observed.taken and not unreached
+    if draft.unseen and (said := _condition(observed, "Ready")) and (said.status == "True") is answering:
         finding = Finding(said.reason, said.message)
-    answering = stable_ready + candidate_ready + beside > 0
+    elif unreached:
+        finding = Finding(unreached.reason, f"{unreached.message} {finding.message}")
     obstacle = draft.obstacle
     stalled = draft.held or (obstacle if obstacle and not obstacle.passing and not obstacle.waits else None)
     working = (
         (obstacle is not None and obstacle.passing)
         or draft.candidate is not None
+        or unreached is not None
         or (stable is not None and stable.ready < resource.spec.replicas)
     )
     scaled = _scaled_arm(observed, draft)
@@ -67,16 +72,16 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
         retry=resource.metadata.annotations.get(names.RETRY),
         replicas=len(observed.pods.get(scaled, ())) if scaled else 0,
         selector=_selector(observed, scaled),
-        url=url(resource),
+        url=url(resource) if _of_all_traffic(observed) and not unreached else "",
         conditions=[
             *conditions(
                 generation,
-                "True" if answering and not observed.taken else "False",
+                "True" if answering else "False",
                 finding,
                 reconciling=working and not stalled,
                 stalled=stalled,
             ),
-            _current(observed, draft, stable, finding),
+            _current(observed, draft, stable, finding, reached=not unreached),
             *_measured(observed, draft),
         ],
     )
@@ -94,6 +99,14 @@ def sparing(before: DeploymentStatus, after: DeploymentStatus) -> DeploymentStat
     return before
 
 
+def tells_only_what_is_made(observed: Observed, after: DeploymentStatus) -> bool:
+    """Whether all that is new is that the Service of all traffic is gone. The turn that finds so makes it again, and
+    there is something to record only when it cannot.
+    """
+    before, gone = observed.resource.status, _of_all_traffic(observed) is None and not observed.taken
+    return gone and bool(before.url) and _unrelated(before) == _unrelated(after)
+
+
 def as_json(status: DeploymentStatus) -> dict[str, Any]:
     """As it is written."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -105,6 +118,13 @@ def _skeleton(status: DeploymentStatus) -> dict[str, Any]:
     del whole["analysis"]
     whole["conditions"] = [(one.type, one.status, one.reason, one.observed_generation) for one in status.conditions]
     return whole
+
+
+def _unrelated(status: DeploymentStatus) -> dict[str, Any]:
+    """All that does not follow from whether requests reach the pods, but for texts."""
+    following = ("Ready", "Current", "Reconciling")
+    others = [(one.type, one.status, one.reason) for one in status.conditions if one.type not in following]
+    return {**as_json(status), "url": "", "conditions": others}
 
 
 def standing_in(observed: Observed, draft: Draft) -> int:
@@ -134,7 +154,9 @@ def _selector(observed: Observed, revision_name: str | None) -> str:
     return f"{names.DEPLOYMENT}={observed.resource.metadata.name}{one}"
 
 
-def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding: Finding) -> Condition:
+def _current(
+    observed: Observed, draft: Draft, stable: ArmFacts | None, finding: Finding, *, reached: bool
+) -> Condition:
     """Whether what is wanted is what serves, with everything that it should have."""
     spec, generation = observed.resource.spec, observed.resource.metadata.generation
     wanted = revision(observed.wanted, spec.serving) if observed.wanted else None
@@ -144,11 +166,38 @@ def _current(observed: Observed, draft: Draft, stable: ArmFacts | None, finding:
         and draft.candidate is None
         and stable.ready == spec.replicas > 0
         and not draft.obstacle
+        and reached
     )
     if done and stable:
         said = f"{stable.arm.model_version} is the version that is wanted, and serves with {some_pods(stable.ready)}."
         return condition("Current", "True", Finding("AsWanted", said), generation)
     return condition("Current", "False", finding, generation)
+
+
+def _unreached(observed: Observed, draft: Draft) -> Finding | None:
+    """Why no request reaches any of the pods that are ready; None when one may, and when none is ready. That the name
+    is somebody else's is an obstacle, and said as that.
+    """
+    serving = {arm.revision for arm in (draft.stable, draft.candidate, draft.stand_in) if arm}
+    ready = [pod for one in serving for pod in observed.pods.get(one, ()) if pod.ready]
+    if observed.taken or not ready:
+        return None
+    name, service = service_names(observed.resource.metadata.name)[0], _of_all_traffic(observed)
+    if service is None:
+        return Finding("ServiceMissing", f"This Deployment has no Service {name}, so no request reaches its pods.")
+    selector = service.get("spec", {}).get("selector") or {}
+    if selector and any(selector.items() <= pod.labels.items() for pod in ready):
+        return None
+    selected = ", ".join(f"{label}={value}" for label, value in sorted(selector.items()))
+    return Finding(
+        "ServiceLeadsElsewhere",
+        f"Service {name} selects {selected or 'nothing'}, and none of the ready pods, so no request reaches them.",
+    )
+
+
+def _of_all_traffic(observed: Observed) -> Manifest | None:
+    """The Service through which all requests come; None when there is none that is ours."""
+    return observed.services.get(service_names(observed.resource.metadata.name)[0])
 
 
 def _measured(observed: Observed, draft: Draft) -> list[Condition]:

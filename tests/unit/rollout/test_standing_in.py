@@ -240,7 +240,8 @@ def test_a_first_version_that_has_failed_is_stable_when_its_pods_have_answered_f
     failures: int, least: int
 ) -> None:
     arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": LONG_AGO.isoformat(), "replicas": 1}
-    pod: Pod = crashing(failures, ready=True, at=NOW)
+    [whole] = pods(OLD_REVISION, 1)
+    pod: Pod = replace(crashing(failures, ready=True, at=NOW), labels=whole.labels)
     before = observed(a_deployment(status={"candidate": arm}), OLD, pods={OLD_REVISION: [pod]})
     made = plan(before)
     assert made.again == timedelta(seconds=10)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.unit.builders import DEFAULTS, NOW, a_deployment, a_model_version, a_pod, as_stored, metadata
 from upright.analysis import Counts, Look
+from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, Plan
@@ -17,6 +18,7 @@ from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
+from upright.rollout.routing.replicas import services
 from upright.rollout.template import record
 
 STEPS = [{"weight": 25, "for": "1m"}, {"weight": 50, "for": "1m"}]
@@ -38,6 +40,7 @@ def observed(
         versions=versions,
         rejected=[one for one in resource.status.rejected if one.retried is None],
         workloads=workloads(resource),
+        services=the_services(resource, OLD_REVISION, NEW_REVISION),
         reading=Reading(since=LONG_AGO.timestamp()),
     )
     if looks is not None:
@@ -55,6 +58,12 @@ def workloads(resource: Deployment, **sizes: int) -> dict[str, Manifest]:
         )
         for arm in arms
     }
+
+
+def the_services(resource: Deployment, stable: str | None, candidate: str | None) -> dict[str, Manifest]:
+    """The Services of a Deployment, by name; that of all traffic leads to both versions."""
+    made = services(resource, stable, candidate, {}, alone=stable is None or candidate is None)
+    return {one["metadata"]["name"]: one for one in made}
 
 
 def the_workload(resource: Deployment, version: ModelVersion, revision_name: str, replicas: int) -> Manifest:
@@ -76,7 +85,8 @@ def pods(revision_name: str, count: int, *, since: datetime = LONG_AGO, **more: 
     """Pods of a revision; `since`: ready for so long."""
     made = []
     for number in range(count):
-        manifest = a_pod(f"{revision_name}-{number}", **more)
+        labels = {names.DEPLOYMENT: "churn", names.REVISION: revision_name}
+        manifest = a_pod(f"{revision_name}-{number}", **{"labels": labels, **more})
         for condition in manifest["status"]["conditions"]:
             condition["lastTransitionTime"] = since.isoformat()
         made.append(read(manifest))
@@ -148,7 +158,9 @@ def then(before: Observed, made: Plan, **more: Any) -> Observed:
         more["rejected"] = [one for one in resource.status.rejected if one.retried is None]
     if "looks" in more:
         more["reading"] = replace(before.reading, looks=more.pop("looks"))
-    return replace(before, resource=resource, **{"workloads": workloads(resource), **more})
+    applied = {one["metadata"]["name"]: one for one in made.apply}
+    there = {"workloads": workloads(resource), "services": {**before.services, **applied}}
+    return replace(before, resource=resource, **{**there, **more})
 
 
 def dated(made: Plan, now: datetime) -> dict[str, Any]:

@@ -40,8 +40,13 @@ class Arm(Resource):
     )
     unready_since: datetime | None = Field(
         None,
-        description="Since when pods of the candidate, or all pods of the stable version, have not been ready for a "
+        description="Since when a pod of the candidate, or all pods of the stable version, have not been ready for a "
         "minute without interruption.",
+    )
+    unready_pod: str | None = Field(
+        None,
+        description="Candidate only: the pod that has not been ready for long since unreadySince, and that "
+        "rollout.startupDeadline runs for.",
     )
     unmeasured_since: datetime | None = Field(
         None, description="Candidate only: since when nothing could be measured of one of the versions."
@@ -60,7 +65,7 @@ class Arm(Resource):
     down_since: datetime | None = Field(
         None,
         description="Since when none of its pods has answered: of the stable version, if one did for a moment after "
-        "unreadySince; of a candidate that is leaving.",
+        "unreadySince; of a candidate that is leaving. Of another candidate: since when unreadyPod was unready last.",
     )
     lacking_since: datetime | None = Field(
         None, description="Candidate only: since when the cluster has not made or started all its pods."

@@ -138,7 +138,8 @@ class Draft:
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again. What it had come to is over."""
         clocks = ("ready_since", "unready_since", "unmeasured_since", "unmeasured_spent", "unreached", "step_since")
-        stopped = dict.fromkeys((*clocks, "step_spent", "lacking_since", "finishing", "repairing"))
+        pods = ("unready_pod", "down_since", "lacking_since")
+        stopped = dict.fromkeys((*clocks, *pods, "step_spent", "finishing", "repairing"))
         going = {"leaving": True, **stopped}
         self.candidate = candidate.model_copy(update=going) if leaving else None
 

@@ -291,7 +291,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     facts = _facts(observed, draft, candidate)
     match STRATEGIES[spec.rollout.strategy].decide(facts):
         case Stay(arm, message, again, held, unmeasured, unseen):
-            settling = facts.candidate.ready > facts.candidate.steady(observed.now)
+            least = LASTING if arm.unready_since else STEADY  # one that is waited for may have settled long before that
+            settling = facts.candidate.ready > facts.candidate.steady(observed.now, least)
             draft.candidate, draft.progress = arm, message
             recovering = arm.unready_since or (draft.stable and draft.stable.unready_since)
             draft.again = min(again, STEADY if settling else LASTING if recovering else again)

@@ -592,7 +592,8 @@ def test_a_node_whose_clock_is_ahead_delays_nothing_by_more_than_the_time_since_
     seen = then(begun, plan(begun))
     assert "candidate" in plan(replace(seen, now=after(seconds=9))).status
     assert plan(replace(seen, now=after(seconds=10))).status["stable"]["modelVersion"] == "churn-2"
-    steep = observed(in_canary(1, rollout={"steps": [STEEP, STEEP]}), pods=skewed)
+    waited_for = {"unreadySince": after(minutes=-1).isoformat(), "unreadyPod": skewed[NEW_REVISION][0].name}
+    steep = observed(in_canary(1, rollout={"steps": [STEEP, STEEP]}, candidate=waited_for), pods=skewed)
     seen = then(steep, plan(steep))
     assert plan(replace(seen, now=after(seconds=9))).status["stable"]["replicas"] == 3
     assert plan(replace(seen, now=after(seconds=10))).status["stable"]["replicas"] == 1

@@ -1,5 +1,6 @@
 """A new version gets its share of the traffic in steps, and is compared with the stable one meanwhile."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,6 +11,7 @@ from upright.api.common import format_duration
 from upright.api.deployment import Step
 from upright.api.deployment_status import Arm
 from upright.conditions import Finding
+from upright.pods.reading import Pod
 from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay
 from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, some_pods
@@ -21,6 +23,9 @@ from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
 """Of so many pods one may be missing, or young: in a large cluster there is always a node that is being drained."""
+_AS_LONG = 3
+"""A pod that has been ready for so many times as long as its last break took is no longer waited for."""
+_SETTLED: Mapping[str, None] = {"unready_since": None, "unready_pod": None, "down_since": None}
 _ZERO = timedelta(0)
 
 
@@ -51,7 +56,7 @@ class Canary:
             return condemned
         if spec.replicas == 0:
             nothing = "spec.replicas is 0: no pod can be compared, and the rollout waits."
-            none = {"unready_since": None, "lacking_since": None, "ready_since": None}
+            none = {**_SETTLED, "lacking_since": None, "ready_since": None}
             return Stay(_standing(arm, now, **none), nothing, _NOW_AND_THEN)
         if arm.repairing and stable and stable.recovered:  # whatever its own pods lack: it needs fewer from now on
             again = f"{facts.stable_name} answers again, and the versions are compared."
@@ -64,7 +69,7 @@ class Canary:
         if candidate.ready < wanted - (_tolerated(wanted) if stable else 0):
             return _unready(facts, wanted)
         seen = arm.ready_since if candidate.size >= wanted else None
-        clocks = {"ready_since": seen or now, "lacking_since": None, "unready_since": _unsettled_since(facts)}
+        clocks = {"ready_since": seen or now, "lacking_since": None, **_unsettled(facts, wanted)}
         arm = arm.model_copy(update=clocks)
         if stable is None:
             return _serve_first(facts, arm)
@@ -72,7 +77,7 @@ class Canary:
             return _repair(facts, arm, stable)
         if not arm.finishing and not facts.halted and is_broken(facts):
             return Advance(
-                _standing(arm, now, repairing=True, unready_since=None, ready_since=None),
+                _standing(arm, now, repairing=True, **_SETTLED, ready_since=None),
                 f"No pod of {facts.stable_name} answers, so that there is nothing to compare with.",
             )
         if arm.finishing:
@@ -114,13 +119,12 @@ def _tolerated(pods: int) -> int:
 def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     """What becomes of a candidate of which a pod has begun and has not been ready for `startupDeadline`."""
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
-    unready = _unsettled_since(facts) if candidate.size else None
-    starts = [begun(pod, now) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
-    if unready is None or not any(now - max(unready, start) >= deadline for start in starts):
+    since = [_unready_since(facts, pod) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
+    if not candidate.size or not any(now - at >= deadline for at in since):
         return None
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{candidate.unready}"
     if facts.only_candidate_answers:
-        arm = _standing(candidate.arm, now, unready_since=unready, ready_since=None)
+        arm = _standing(candidate.arm, now, **_unsettled(facts, wanted), ready_since=None)
         return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
     return Reject(
         "",
@@ -136,31 +140,66 @@ def _unready(facts: Facts, wanted: int) -> Decision:
     """
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
     if candidate.size == 0:
-        arm = _standing(candidate.arm, now, lacking_since=None, unready_since=None, ready_since=None)
+        arm = _standing(candidate.arm, now, lacking_since=None, **_SETTLED, ready_since=None)
         return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
     started = sum(not facts.waits(pod) for pod in candidate.pods)
     lacking = (candidate.arm.lacking_since or now) if started < wanted else None
-    unready = _unsettled_since(facts)
-    arm = _standing(candidate.arm, now, lacking_since=lacking, unready_since=unready, ready_since=None)
+    arm = _standing(candidate.arm, now, lacking_since=lacking, **_unsettled(facts, wanted), ready_since=None)
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{_alike(facts)}"
     held = _held_up(facts, said) if lacking and now - lacking >= deadline else None
-    left = [clock + deadline - now for clock in (unready, lacking) if clock and now - clock < deadline]
+    left = [clock + deadline - now for clock in (arm.unready_since, lacking) if clock and now - clock < deadline]
     return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
 
 
-def _unsettled_since(facts: Facts) -> datetime | None:
-    """Since when a pod that has begun has not been ready for a minute without interruption. A pod that comes later, for
-    an autoscaler or a node that is drained, has its own time. Where one was seen that was not, its node's word that it
-    has been since is not enough (its clock may be behind): all are seen to be ready for that minute.
+def _unsettled(facts: Facts, wanted: int) -> Mapping[str, object]:
+    """The pod that is waited for, and since when: one until it has settled, and then whichever has been unready for
+    longest. So the short breaks of many do not add up, and one that is never ready for long is found, whatever the
+    others do.
     """
-    candidate, now, seen = facts.candidate, facts.now, facts.candidate.arm.ready_since
+    arm = facts.candidate.arm
     unsettled = [
-        begun(pod, now) for pod in candidate.pods if not facts.waits(pod) and not candidate.lasts(pod, now, LASTING)
+        (_unready_since(facts, pod), pod.ready, pod.name != arm.unready_pod, pod.name, pod)
+        for pod in facts.candidate.pods
+        if not facts.waits(pod)
+        and (not pod.ready or (pod.name == arm.unready_pod and not _settled(facts, pod, wanted)))
     ]
-    if unsettled:
-        return max(candidate.arm.unready_since or now, min(unsettled))
-    recovers = candidate.ready >= candidate.size and (seen is None or now - seen < LASTING)
-    return candidate.arm.unready_since if recovers else None
+    if not unsettled:
+        return _SETTLED
+    since, ready, _, name, pod = min(unsettled, key=lambda one: one[:-1])
+    down = arm.down_since if ready else max(since, _stopped(facts, pod))
+    return {"unready_since": since, "unready_pod": name, "down_since": down}
+
+
+def _unready_since(facts: Facts, pod: Pod) -> datetime:
+    """Since when a pod has not been ready for long: the one that is waited for since it was first seen unready, any
+    other since it has been so without interruption, as far as that was seen. One that comes later, for an autoscaler or
+    a node that is drained, has its own time.
+    """
+    arm, began = facts.candidate.arm, begun(pod, facts.now)
+    return max(arm.unready_since or facts.now, began if pod.name == arm.unready_pod else _stopped(facts, pod))
+
+
+def _stopped(facts: Facts, pod: Pod) -> datetime:
+    """When a pod that is not ready was last, as its node says, or began."""
+    began = begun(pod, facts.now)
+    return max(began, pod.changed) if pod.changed <= facts.now else began
+
+
+def _settled(facts: Facts, pod: Pod, wanted: int) -> bool:
+    """Whether the pod that is waited for has been ready for long enough without interruption: for a minute, or, where
+    none of its containers has failed lately, for three times as long as its last break took. Its node's word for that
+    is not enough where all are ready (its clock may be behind): they are seen to be.
+    """
+    candidate, now, since = facts.candidate, facts.now, pod.ready_since
+    seen, stopped = candidate.arm.ready_since, candidate.arm.down_since or _unready_since(facts, pod)
+    if since is None or not stopped <= since <= now:
+        since = seen
+    elif candidate.ready >= wanted:
+        since = max(since, seen or now)
+    if since is None or not pod.ready:
+        return False
+    failed = pod.failed_since(now - facts.spec.rollout.startup_deadline)
+    return now - since >= (LASTING if failed else min(LASTING, _AS_LONG * (since - stopped)))
 
 
 def _held_up(facts: Facts, said: str) -> Finding:
@@ -287,7 +326,7 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):
         step = (arm.step or 0) + 1
-        fresh = {"step": step, "step_since": None, "step_spent": None, "unready_since": None}
+        fresh = {"step": step, "step_since": None, "step_spent": None, **_SETTLED}
         following = arm.model_copy(update=fresh)
         said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_quiet(facts)}"
         return Advance(following, said)
@@ -299,7 +338,7 @@ def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
     if (analysis is not None and analysis.verdict == "Promote") or then == "Promote":
         said = f"All steps are done; the last pods start.{_quiet(facts)}"
         since = arm.ready_since if facts.candidate.ready >= facts.spec.replicas else None
-        return Advance(_standing(arm, facts.now, finishing=True, unready_since=None, ready_since=since), said)
+        return Advance(_standing(arm, facts.now, finishing=True, **_SETTLED, ready_since=since), said)
     seen = analysis.message if analysis else "Nothing could be compared."
     said = f"The steps ended without a verdict, and onInconclusive is {then}. {seen}"
     if then == "Rollback":

@@ -1,0 +1,102 @@
+"""Of pods that are not ready for a while: whose time runs, and what does not add up."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from tests.unit.builders import a_pod, after
+from tests.unit.rollout.world import LONG_AGO, NEW_REVISION, OLD, both, in_canary, observed, then
+from upright.pods.reading import Pod, read
+from upright.rollout.plan import plan
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """A pod is not ready for so many seconds of each so many; at first while it starts."""
+
+    takes: int
+    of_each: int
+    crashes: bool = False
+    behind: int = 0
+    """By how many minutes the clock of its node is."""
+
+    def pod(self, number: int, turn: int, second: int) -> Pod:
+        """As it is at that second; `turn`: when its first break after its start begins."""
+        began = max(0, second - (second - turn) % self.of_each)
+        ready = second - began >= self.takes
+        changed = after(seconds=began + (self.takes if ready else 0), minutes=-self.behind)
+        manifest = a_pod(f"pod-{number}", ready=ready)
+        for condition in manifest["status"]["conditions"]:
+            condition["lastTransitionTime"] = changed.isoformat()
+        if self.crashes and began:
+            ended = {"exitCode": 1, "reason": "Error", "finishedAt": after(seconds=began).isoformat()}
+            failed = {"name": "serve", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}}
+            manifest["status"]["containerStatuses"] = [failed]
+        return read(manifest)
+
+
+MOSTLY = Breaks(5, of_each=600)
+
+
+@pytest.mark.parametrize(
+    ("each", "first", "count", "phase"),
+    [
+        (Breaks(5, of_each=50), None, 1, "Progressing"),
+        (Breaks(5, of_each=50), None, 9, "Progressing"),
+        (Breaks(5, of_each=100), None, 2, "Progressing"),
+        (Breaks(5, of_each=100, behind=5), None, 2, "Progressing"),
+        (Breaks(20, of_each=600), None, 9, "Progressing"),
+        (Breaks(20, of_each=600), None, 30, "Progressing"),  # at every moment one of them is not ready
+        (MOSTLY, None, 30, "Progressing"),
+        (MOSTLY, Breaks(5, of_each=50), 30, "Progressing"),
+        (MOSTLY, Breaks(5, of_each=15), 1, "RolledBack"),
+        (MOSTLY, Breaks(20, of_each=60), 2, "RolledBack"),
+        (MOSTLY, Breaks(20, of_each=40), 30, "RolledBack"),
+        (MOSTLY, Breaks(900, of_each=9000), 30, "RolledBack"),
+        (MOSTLY, Breaks(5, of_each=50, crashes=True), 1, "RolledBack"),
+        (MOSTLY, Breaks(5, of_each=50, crashes=True), 30, "RolledBack"),
+    ],
+)
+def test_short_breaks_of_many_pods_reject_nobody_and_one_that_is_never_ready_for_long_is_rejected_among_any_number(
+    each: Breaks, first: Breaks | None, count: int, phase: str
+) -> None:
+    slow = {"steps": [{"weight": 25, "for": "2h"}], "restarts": 1000}
+    resource = in_canary(replicas=3 * count, step_since=None, rollout=slow, candidate={"replicas": count})
+    before = observed(resource, pods=both(0, 3 * count))
+    for second in range(0, 1500, 5):
+        canary = [((n == 0 and first) or each).pod(n, each.of_each * n // count, second) for n in range(count)]
+        before = replace(before, now=after(seconds=second), pods={**before.pods, NEW_REVISION: canary})
+        made = plan(before)
+        if made.status["rejected"]:
+            break
+        before = then(before, made)
+    assert made.status["phase"] == phase, made.status["rejected"]
+    assert phase == "Progressing" or 600 <= second < 900
+
+
+def test_one_pod_is_waited_for_and_named_until_it_has_settled() -> None:
+    """Written when that changes, and not between; an operator before wrote no name."""
+    world = both(2, 3)
+    breaks = {**world, NEW_REVISION: [*world[NEW_REVISION], Breaks(20, of_each=9000).pod(2, 0, 0)]}
+    before = observed(in_canary(1, candidate={"unreadySince": after(minutes=-9).isoformat()}), pods=breaks)
+    made = plan(before)
+    clocks = {"unreadySince": "2026-11-22T12:00:00Z", "downSince": "2026-11-22T12:00:00Z", "unreadyPod": "pod-2"}
+    assert clocks.items() <= made.status["candidate"].items()
+    later = then(before, made, now=after(seconds=15))
+    assert plan(later).status["candidate"] == made.status["candidate"]
+    for second, waited_for in ((20, True), (79, True), (80, False)):
+        pod = Breaks(20, of_each=9000).pod(2, 0, second)
+        later = replace(later, now=after(seconds=second), pods={**world, NEW_REVISION: [*world[NEW_REVISION], pod]})
+        made = plan(later)
+        assert [one in made.status["candidate"] for one in clocks] == [waited_for] * 3
+        assert not waited_for or (made.again and made.again <= timedelta(seconds=10))
+        later = then(later, made)
+
+
+def test_one_that_is_given_up_takes_along_no_clock_of_a_pod() -> None:
+    clocks = {"unreadySince": LONG_AGO.isoformat(), "downSince": LONG_AGO.isoformat(), "unreadyPod": "pod-2"}
+    resource = in_canary(1, candidate=clocks, stable={"replicas": 1})
+    made = plan(observed(resource, OLD, pods=both(3, 1)))
+    assert made.status["candidate"]["leaving"]
+    assert not {"unreadyPod", "downSince"} & set(made.status["candidate"])

@@ -143,7 +143,7 @@ def test_every_column_shows_a_field(name: str) -> None:
 def test_a_version_shows_who_rejected_it_what_it_measured_and_with_which_parameters() -> None:
     [version] = crds.manifests()["modelversions.yaml"]["spec"]["versions"]
     columns = {column["name"]: column["jsonPath"] for column in version["additionalPrinterColumns"]}
-    assert columns["Rejected-By"] == ".status.verdicts[?(@.outcome=='Rejected')].deployment"
+    assert columns["Rejected-By"] == ".status.rejectedBy[0]"
     assert (columns["Metrics"], columns["Parameters"]) == (".spec.metrics", ".spec.parameters")
 
 

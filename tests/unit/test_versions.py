@@ -28,7 +28,7 @@ from upright.versions.inspection import witness
 from upright.versions.kind import ModelVersions
 from upright.versions.observe import Observed, observe
 from upright.versions.plan import plan
-from upright.versions.verdicts import MOST, remembered
+from upright.versions.verdicts import MOST, rejected_by, remembered
 
 KIND = ModelVersions(DEFAULTS)
 CLAIM = (names.CLAIMS, {"metadata": {"namespace": "shop", "name": "models"}})
@@ -411,6 +411,26 @@ def test_a_rejection_is_not_forgotten_for_all_those_whom_the_version_has_served_
     kept = remembered([rejected], [Use("many", None, stable, [])])
     assert len(kept) == MOST
     assert kept[-1].deployment == "churn"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "place", "named"),
+    [
+        ("Rejected", None, ["churn"]),
+        ("Rejected", "stable", []),  # with another spec.serving
+        ("Stable Rejected", None, ["churn"]),
+        ("Rejected Stable", None, []),
+        ("Stable", None, []),
+    ],
+)
+def test_who_rejects_a_version_is_whoever_gave_it_up_last_and_does_not_serve_it(
+    outcomes: Any, place: str | None, named: list[str]
+) -> None:
+    verdicts = [
+        Verdict(deployment="churn", revision=f"r{n}", outcome=outcome, at=after(minutes=n), message="")
+        for n, outcome in enumerate(outcomes.split())
+    ]
+    assert rejected_by(verdicts[::-1], [Use("churn", place, verdicts, [])]) == named
 
 
 def test_a_deployment_wakes_the_versions_that_its_status_names_and_no_other() -> None:

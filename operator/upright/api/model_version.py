@@ -151,6 +151,11 @@ class ModelVersionStatus(Resource):
     retried: datetime | None = Field(None, description="When: what pods complained of before then counts no more.")
     inspection: Inspection | None = Field(None, description="What the pod found that read the artifact last.")
     used_by: list[str] = Field([], max_length=64, description="The Deployments that serve it now, as NAMESPACE/NAME.")
+    rejected_by: list[str] | None = Field(
+        None,
+        max_length=64,
+        description="The Deployments, by name, that gave it up last and do not serve it, also those that are no more.",
+    )
     verdicts: list[Verdict] = Field(
         [], max_length=64, description="What became of it in Deployments, also in those that are no more. Newest first."
     )
@@ -179,7 +184,7 @@ DEFINITION = Definition(
         Column("Format", ".spec.artifact.format", priority=1),
         Column("Digest", ".spec.artifact.digest", priority=1),
         Column("Used-By", ".status.usedBy[0]"),
-        Column("Rejected-By", ".status.verdicts[?(@.outcome=='Rejected')].deployment"),
+        Column("Rejected-By", ".status.rejectedBy[0]"),
         Column("Metrics", ".spec.metrics", priority=1),
         Column("Parameters", ".spec.parameters", priority=1),
         Column("Message", ".status.conditions[?(@.type=='Ready')].message"),

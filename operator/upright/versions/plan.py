@@ -11,7 +11,7 @@ from upright.conditions import Finding, condition, conditions
 from upright.contract import Event, Plan
 from upright.versions.inspection import REMEDY, inspection, retried
 from upright.versions.observe import Observed
-from upright.versions.verdicts import remembered
+from upright.versions.verdicts import rejected_by, remembered
 
 _MOST_USERS = 64
 _APPLIED_TOGETHER = timedelta(minutes=1)
@@ -32,6 +32,7 @@ def plan(observed: Observed) -> Plan:
     left = resource.metadata.creation_timestamp + _APPLIED_TOGETHER - observed.now
     waiting = finding.passing and left > timedelta(0)
     stalled = None if phase == "Ready" or waiting else finding
+    verdicts = remembered(before.verdicts, observed.uses)
     status = ModelVersionStatus(
         observed_generation=generation,
         phase=phase,
@@ -39,7 +40,8 @@ def plan(observed: Observed) -> Plan:
         retried=since,
         inspection=found,
         used_by=_used_by(observed),
-        verdicts=remembered(before.verdicts, observed.uses),
+        rejected_by=rejected_by(verdicts, observed.uses)[:_MOST_USERS] or None,
+        verdicts=verdicts,
         conditions=[
             *conditions(
                 generation, "True" if phase == "Ready" else "False", finding, reconciling=waiting, stalled=stalled

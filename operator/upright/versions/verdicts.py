@@ -33,6 +33,15 @@ def remembered(before: Sequence[Verdict], uses: Sequence[Use]) -> list[Verdict]:
     ]
 
 
+def rejected_by(verdicts: Sequence[Verdict], uses: Sequence[Use]) -> list[str]:
+    """The Deployments whose last word on a version, newest first, is that it is not good enough, and that do not serve
+    it: with another spec.serving they may.
+    """
+    serving = {use.deployment for use in uses if use.place}
+    last = {verdict.deployment: verdict.outcome for verdict in reversed(verdicts)}
+    return [name for name, outcome in reversed(last.items()) if outcome == "Rejected" and name not in serving]
+
+
 def _newest(item: tuple[tuple[str, str, str], Verdict]) -> tuple[float, tuple[str, str, str]]:
     key, verdict = item
     return -verdict.at.timestamp(), key

@@ -149,6 +149,11 @@ class Run(Resource):
     )
     phase: RunPhase = Field(description="How far it is.")
     inputs: str = Field("", description="Hash of the fields of the spec that decide the outcome.")
+    settings: str | None = Field(
+        None,
+        description="Hash of the fields of the spec that decide how it goes, and not what comes of it (resources, "
+        "retries, deadline, where its pod runs): a change of these alone starts no run.",
+    )
     request: str | None = Field(
         None, description="The value of the annotation upright.dev/run-requested that it answers."
     )

@@ -20,13 +20,15 @@ class Inputs:
     """Hash of the fields that decide the outcome, as the user wrote them: a new field of ours changes no hash."""
     older: str
     """The same as operators up to 0.1 computed it, so that their runs are recognised."""
+    settings: str
+    """Hash of the fields that decide how a run goes, and not what comes of it: a change of these alone starts none."""
     sources: Mapping[str, str]
     """The digest of what each source that the operator can read holds, by URI."""
 
 
 def inputs_of(resource: TrainingJob, sources: Mapping[str, str]) -> Inputs:
     """The inputs, from the spec and the digests of its sources."""
-    return Inputs(_hash(resource), _older_hash(resource.spec), sources)
+    return Inputs(_hash(resource), _older_hash(resource.spec), _settings(resource.spec), sources)
 
 
 def uris_of(spec: TrainingJobSpec) -> Mapping[str, str]:
@@ -61,6 +63,18 @@ def _hash(resource: TrainingJob) -> str:
 
 def _without_resources(item: Any) -> Any:
     return {name: value for name, value in item.items() if name != "resources"} if isinstance(item, Mapping) else item
+
+
+def _settings(spec: TrainingJobSpec) -> str:
+    """What is in neither hash has no part in how a run goes: what it is for, and what is kept of it."""
+    return names.short_hash(
+        spec.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude_defaults=True,
+            include={"train": {"resources", "pod", "metadata"}, "retries": True, "deadline": True},
+        )
+    )
 
 
 def _older_hash(spec: TrainingJobSpec) -> str:

@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from upright.api import names
 from upright.api.artifact import REFUSED, Inputs, PublishReport, Refusal, read_report
+from upright.api.common import Condition
 from upright.api.training_job import Run
 from upright.conditions import Finding
 from upright.contract import Manifest
@@ -21,6 +23,13 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 _UNREPORTED = "What it has published, if anything, is in the store; run it again to have it reported."
 _HERE = f"Have it run in this cluster, by another queue (label {QUEUE} in spec.train.metadata) or by none"
 _ROOM = "exceeded quota"
+_GOES_ON = "It goes on by itself once that is mended."
+_HOLDS_UP = frozenset({"Queued", "NoPod", "ManagedElsewhere", "RunHindered"})
+"""Reasons of what holds a run up."""
+_BEFORE_IT_RUNS = frozenset({"NoPod", "RunHindered"})
+"""Those of them for which its program has not run, as far as anybody knows, unless these words say so:"""
+_NOT_STORED, _NOT_GONE = _AFTER_IT_RAN = ("is not in the store yet", "should have ended")
+_ENDS = "It ends when its pod has"
 _PATIENCE = timedelta(minutes=10)
 """What keeps an image away for longer than this needs somebody, whatever it is."""
 _PUBLISHES = timedelta(minutes=3)
@@ -46,6 +55,8 @@ class Working:
     """What keeps it from going on, if anything is known to."""
     note: str = ""
     """What else there is to say, in a sentence."""
+    ends_by_itself: bool = False
+    """Whether it is to be left alone, whatever else is wanted: a pod of it may go on where nobody sees it."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +78,29 @@ class Ended:
 Outcome = Held | Working | Produced | Ended
 
 
-def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | None, now: datetime) -> Outcome:
-    """What became of a run that has been given a Job.
+def outcome(run: Run, job: Manifest, pods: Sequence[Pod], told: str | None, now: datetime) -> Outcome:
+    """What became of a run, as its Job tells.
 
     `pods`: the run's, newest first. `told`: why no pod can be made, or the newest has not begun; empty when nobody
     tells why, None when there is nothing to tell.
     A model counts from the moment on that `publish` has ended well: other containers of its pod may go on for ever.
     """
-    if job is None:
-        return Ended("Failed", f"Job {run.name} was deleted before it was known how its run ended. {_UNREPORTED}")
     if produced := next((pod for pod in pods if published(pod)), None):
         return _report(run, produced)
     if end := _end(run, job, pods):
         return end if has_ended(job) else _once_its_pods_have_ended(run, end, pods, now)
     suspended = job.get("spec", {}).get("suspend")
     if (by := managed_by(job)) and not pods:
-        elsewhere = _elsewhere(run, job, by)
+        elsewhere = _elsewhere(run, by)
         return Held(elsewhere) if suspended else Working(elsewhere, elsewhere.message)
     if suspended:
         return Held(_held(run, job))
     losses = _losses(pods)
     if hindrance := _hindrance(run, pods, told, now):
         hindrance = replace(hindrance, message=" ".join((hindrance.message, *losses)))
-        return Working(hindrance, hindrance.message)
+        return Working(hindrance, hindrance.message, ends_by_itself=any(_is_overdue(pod, now) for pod in pods[:1]))
+    if names.is_going(job) and not pods:
+        return Working(note=run.message)  # which is what there is to say of it once its Job is gone, too
     if told is not None and not pods:
         describe = f"kubectl describe job {run.name} -n {job['metadata']['namespace']}"
         tried = f"{run.attempts} attempt{'s' * (run.attempts > 1)}"
@@ -101,6 +112,24 @@ def outcome(run: Run, job: Manifest | None, pods: Sequence[Pod], told: str | Non
         describe = f"kubectl describe pod {pods[0].name} -n {pods[0].namespace}"
         losses = (f"Pod {pods[0].name} has not begun yet: `{describe}` may tell why.", *losses)
     return Working(note=" ".join((f"Run {run.name} is under way.", *losses)) if losses else "")
+
+
+def deleted(run: Run, ready: Condition | None) -> str:
+    """What to say of a run whose Job is gone. `ready`: what was recorded of its TrainingJob: when that is known to have
+    held the run up, somebody has given it up.
+    """
+    recorded = ready.reason if ready else ""
+    if ready and recorded == "RunEnding":
+        known = ready.message.partition(_ENDS)[0].rstrip()
+        return f"{known} Its Job was deleted before its pod had ended. {_UNREPORTED}"
+    if recorded not in _HOLDS_UP or not run.message:
+        before = f" Before: {run.message}" if run.message else ""
+        return f"Job {run.name} was deleted before it was known how its run ended. {_UNREPORTED}{before}"
+    about = run.message.removeprefix(f"Run {run.name}")
+    why = about.removeprefix(": ") if about.startswith(": ") else f"it{about}"
+    said = f"Run {run.name} was given up: its Job was deleted while {why[:1].lower()}{why[1:]}"
+    never_ran = recorded in _BEFORE_IT_RUNS and not any(words in why for words in _AFTER_IT_RAN)
+    return said if never_ran else f"{said} {_UNREPORTED}"
 
 
 def conditions_of(job: Manifest) -> Mapping[str, Manifest]:
@@ -175,9 +204,9 @@ def _once_its_pods_have_ended(run: Run, end: Ended, pods: Sequence[Pod], now: da
         return end
     if all(_is_overdue(pod, now) for pod in left):
         return replace(end, message=f"{end.message} But {_overdue(left[0])} What it still does counts no more.")
-    going = f"It ends when its pod has: {', '.join(pod.name for pod in left)}."
+    going = f"{_ENDS}: {', '.join(pod.name for pod in left)}."
     # The run's message stays what it was, for its end to quote.
-    return Working(Finding("RunEnding", f"{end.message} {going}", passing=True), run.message)
+    return Working(Finding("RunEnding", f"{end.message} {going}", passing=True), run.message, ends_by_itself=True)
 
 
 def _report(run: Run, pod: Pod) -> Outcome:
@@ -191,13 +220,13 @@ def _report(run: Run, pod: Pod) -> Outcome:
         return Ended("Failed", f"Run {run.name}: container 'publish' of pod {pod.name} {what}. {_UNREPORTED}")
 
 
-def _elsewhere(run: Run, job: Manifest, by: str) -> Finding:
+def _elsewhere(run: Run, by: str) -> Finding:
     """No pod of it is here: from another cluster nothing of what `publish` reports comes back."""
-    give_up = f"kubectl delete job {run.name} -n {job['metadata']['namespace']}"
     return Finding(
         "ManagedElsewhere",
         f"Run {run.name}: its Job is run by {by} (spec.managedBy), and has no pod in this cluster. What is trained in "
-        f"another cluster cannot be reported here, and becomes no version. {_HERE}; to give this run up: {give_up}.",
+        "another cluster cannot be reported here, and becomes no version.",
+        f"{_HERE}.",
     )
 
 
@@ -212,25 +241,23 @@ def _held(run: Run, job: Manifest) -> Finding:
 def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -> Finding | None:
     if not pods:
         return _refused(run, told) if told else None
-    pod, give_up = pods[0], f"kubectl delete job {run.name} -n {pods[0].namespace}"
+    pod = pods[0]
     if _is_overdue(pod, now):
         goes_on = "The run goes on by itself when the node does, or is removed from the cluster."
-        return Finding("RunHindered", f"Run {run.name}: {_overdue(pod)} {goes_on}", passing=True)
+        return Finding("RunHindered", f"Run {run.name}: {_overdue(pod)}", goes_on, passing=True)
     if pod.hindrance:
-        remedy = f"A run keeps the spec that it began with; to give it up after a correction: {give_up}."
         lasts = not pod.unscheduled and now - _hindered_since(pod) >= _PATIENCE
-        return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}. {remedy}", passing=pod.waits and not lasts)
+        return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}.", passing=pod.waits and not lasts)
     if (since := publishing_since(pods)) and now - since >= _PUBLISHES:
         said = (
-            f"has trained its model, which is not in the store yet. Since {since:%Y-%m-%d %H:%M:%S} UTC container "
+            f"has trained its model, which {_NOT_STORED}. Since {since:%Y-%m-%d %H:%M:%S} UTC container "
             "'publish' has been at it, and tries again until spec.deadline where the store fails"
         )
         logs = f"kubectl logs {pod.name} -n {pod.namespace} -c publish"
-        remedy = f"`{logs}` says why; it goes on by itself once that is mended, and to give it up: {give_up}."
-        return Finding("RunHindered", f"Run {run.name} {said}. {remedy}", passing=now - since < _PATIENCE)
+        said = f"Run {run.name} {said}. `{logs}` says why."
+        return Finding("RunHindered", said, _GOES_ON, passing=now - since < _PATIENCE)
     if told:
-        remedy = f"It goes on by itself once that is mended; to give it up: {give_up}."
-        return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}. {remedy}", passing=True)
+        return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}.", _GOES_ON, passing=True)
     return None
 
 
@@ -266,7 +293,7 @@ def _is_overdue(pod: Pod, now: datetime) -> bool:
 def _overdue(pod: Pod) -> str:
     by = f" by {pod.gone_by.isoformat()}" if pod.gone_by else ""
     return (
-        f"pod {pod.name} should have ended{by}; its node does not answer, or cannot end it. Of a node that is surely "
+        f"pod {pod.name} {_NOT_GONE}{by}; its node does not answer, or cannot end it. Of a node that is surely "
         f"off: kubectl delete pod {pod.name} -n {pod.namespace} --force."
     )
 
@@ -274,18 +301,13 @@ def _overdue(pod: Pod) -> str:
 def _refused(run: Run, why: str) -> Finding:
     passing = True
     if _ROOM in why:
-        remedy = (
-            "It goes on by itself once there is room: free some, raise the quota, or delete the Job and ask for less"
-        )
+        remedy = "It goes on by itself once there is room: free some, raise the quota, or ask for less"
     elif any(words in why for words in _OUTAGES):
         remedy = "It is tried again and again, and goes on by itself once what does not answer does"
     else:
         passing = False
-        remedy = (
-            f"Correct the spec, or what forbids it, and delete Job {run.name} to give this run up: "
-            "its pod stays as it is"
-        )
-    return Finding("NoPod", f"Run {run.name} gets no pod: {why}. {remedy}.", passing=passing)
+        remedy = "It goes on by itself once what forbids it is corrected; or correct the spec"
+    return Finding("NoPod", f"Run {run.name} gets no pod: {why}.", f"{remedy}.", passing=passing)
 
 
 def _losses(pods: Sequence[Pod]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What to do about a TrainingJob: start a run, wait for it, keep what became of it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
@@ -10,6 +10,7 @@ from upright.api.training_job import Run, TrainingJobStatus
 from upright.conditions import NEWS, Finding, conditions, cut, told
 from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
 from upright.pods.reading import Pod
+from upright.training.following import after, after_failure, instead, request
 from upright.training.manifests import fault_of, model_version, run_name
 from upright.training.manifests import job as job_of
 from upright.training.observe import REUSED, Observed, is_waiting
@@ -19,6 +20,7 @@ from upright.training.outcome import (
     Produced,
     Working,
     attempts_of,
+    deleted,
     failed_attempts,
     hindrance_worth_a_word,
     is_decided,
@@ -93,14 +95,19 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
     run = run.model_copy(update={"sources": {**run.sources, **read_by(pods)}, "attempts": attempts_of(run, job, pods)})
     if run.name in observed.versions:
         return _succeed(observed, draft, run)
+    if job is None:
+        ready = next((one for one in resource.status.conditions if one.type == "Ready"), None)
+        return _finish(observed, draft, run, "Failed", deleted(run, ready))
     match outcome(run, job, pods, observed.told.get(run.name), observed.now):
         case Held(finding):
-            draft.finding = finding
-            return run.model_copy(update={"phase": "Pending", "job": _uid(job), "message": cut(finding.message)})
-        case Working(hindrance, note):
+            draft.finding = _held_up(observed, draft, run, finding)
+            return run.model_copy(
+                update={"phase": "Pending", "job": job["metadata"]["uid"], "message": cut(finding.message)}
+            )
+        case Working(hindrance, note, ends_by_itself):
             if hindrance:
-                draft.finding = hindrance
-            if job and not is_decided(job) and (wait := wait_of(job, pods)):
+                draft.finding = _held_up(observed, draft, run, hindrance, ends_by_itself=ends_by_itself)
+            if not is_decided(job) and (wait := wait_of(job, pods)):
                 draft.again.append(wait.again(observed.now))
             for at, why in failed_attempts(pods):
                 if observed.now - at < NEWS:
@@ -110,9 +117,8 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             draft.again += hindrance_worth_a_word(pods, observed.now)
             overdue = (pod.gone_by + STRANGE - observed.now for pod in pods if pod.gone_by)
             draft.again += [left for left in overdue if left > timedelta(0)]
-            return run.model_copy(update={"phase": "Running", "job": _uid(job), "message": cut(note)})
+            return run.model_copy(update={"phase": "Running", "job": job["metadata"]["uid"], "message": cut(note)})
         case Produced(report, pod):
-            assert job is not None
             made = model_version(resource, run, job, report, pod, observed.now)
             if fault := fault_of(made):
                 said = f"Run {run.name} has published its model, but no ModelVersion can be made of it: {fault}."
@@ -123,6 +129,16 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             return _finish(observed, draft, run, phase, message)
 
 
+def _held_up(observed: Observed, draft: _Draft, run: Run, found: Finding, *, ends_by_itself: bool = False) -> Finding:
+    """What is in the way of a run, with what follows the run: its own message, which may be quoted when it has ended,
+    is without that.
+    """
+    runs = [run, *(one for one in draft.runs if one.number < run.number)]
+    in_order = found.reason == "Queued"
+    follows = after(observed, runs) if ends_by_itself else instead(observed, runs, in_order=in_order)
+    return replace(found, message=" ".join(filter(None, (found.message, found.remedy, follows))), remedy="")
+
+
 def _succeed(observed: Observed, draft: _Draft, run: Run) -> Run:
     """The run that has made its version. What its sources held is what was read, not what was there when its Job was
     made.
@@ -131,10 +147,6 @@ def _succeed(observed: Observed, draft: _Draft, run: Run) -> Run:
     told = {"metrics": made.metrics, "data": made.data, "sources": {**run.sources, **made.sources}} if made else {}
     ended = _finish(observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}.")
     return ended.model_copy(update={"model_version": run.name, **told})
-
-
-def _uid(job: Manifest | None) -> str | None:
-    return job["metadata"]["uid"] if job else None
 
 
 def _finish(observed: Observed, draft: _Draft, run: Run, phase: str, message: str) -> Run:
@@ -205,6 +217,7 @@ def _begin(observed: Observed, draft: _Draft) -> None:
         trigger=reason,
         phase="Pending",
         inputs=observed.inputs.spec,
+        settings=observed.inputs.settings,
         sources=dict(observed.inputs.sources),
         request=requested(resource),
         started_at=waiting.started_at if waiting and observed.obstacles else observed.now,
@@ -238,13 +251,8 @@ def _answered(observed: Observed, run: Run) -> Finding:
     return Finding(
         REUSED,
         f"ModelVersion {run.model_version} was made from this very spec, so no other run is needed. "
-        f"To have one: {_request(observed)}",
+        f"To have one: {request(observed)}",
     )
-
-
-def _request(observed: Observed) -> str:
-    meta = observed.resource.metadata
-    return f"kubectl annotate --overwrite trainingjob {meta.name} -n {meta.namespace} {names.RUN_REQUESTED}=$(date +%s)"
 
 
 def _expired(observed: Observed, draft: _Draft) -> list[Reference]:
@@ -289,18 +297,6 @@ def _going_on(pods: Iterable[Pod]) -> str:
     return f"{', '.join(running)} would go on" if running else "it would try again"
 
 
-def _next(observed: Observed, runs: Sequence[Run]) -> str:
-    """What follows the run that is under way as things stand, in a sentence with a space before it, or nothing."""
-    current = with_baseline(runs[0], observed.inputs)
-    reason = due(observed.resource, [current, *runs[1:], *observed.earlier], observed.inputs, observed.kept)
-    if reason is None:
-        return ""
-    if isinstance(reason, Run):
-        return f" The spec is again what ModelVersion {reason.model_version} was made from, so that no run follows it."
-    since = {"Requested": "Another one was asked for", "SourceChanged": "What it reads has changed since"}
-    return f" {since.get(reason, 'The spec has changed since')}: the next run starts when it has ended."
-
-
 def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     resource, runs = observed.resource, draft.runs
     latest = draft.answer or (runs[0] if runs else None)
@@ -315,15 +311,18 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     elif active:
         begun = "has no Job yet" if draft.starting else "is under way"  # read only where the Job cannot be made
         said = latest.message or f"Run {latest.name} {begun} ({latest.trigger})."
-        finding = Finding(latest.phase, f"{said}{_next(observed, runs)}")
+        follows = instead(observed, runs, in_order=True) if latest.message else after(observed, runs)
+        finding = Finding(latest.phase, f"{said} {follows}".rstrip())
+    elif latest.phase in {"Failed", "Refused"}:
+        # Also in Ready: that is what `kubectl get` shows.
+        finding = Finding(latest.phase, f"{latest.message} {after_failure(observed, latest)}")
     else:
         finding = Finding(latest.phase, latest.message)
     stalled = None
     if draft.finding:
         stalled = None if draft.finding.passing else draft.finding
     elif latest is not None and latest.phase in {"Failed", "Refused"} and not suspended:
-        remedy = f"Correct the cause and change the spec, or ask for another run: {_request(observed)}"
-        stalled = Finding(finding.reason, finding.message, remedy)
+        stalled = finding
     return TrainingJobStatus(
         observed_generation=resource.metadata.generation,
         phase="Suspended" if suspended else latest.phase if latest else "Pending",

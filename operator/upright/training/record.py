@@ -21,6 +21,7 @@ class Record(Resource):
     inputs: str
     sources: Mapping[str, str] = Field(default_factory=dict)
     request: str | None = None
+    settings: str | None = None
     problem: Problem | None = None
     started_at: datetime | None = None
     """To the microsecond, so that it is after the end of the run before: the API server tells whole seconds."""
@@ -33,6 +34,7 @@ def record_of(owner: TrainingJob, run: Run) -> str:
         inputs=run.inputs,
         sources=run.sources,
         request=run.request,
+        settings=run.settings,
         problem=owner.spec.problem,
         started_at=run.started_at,
     ).model_dump_json(by_alias=True, exclude_none=True)
@@ -65,7 +67,7 @@ def run_of(job: Manifest, inputs: Inputs) -> Run:
             "phase": "Running",
             "job": meta["uid"],
             "startedAt": record.started_at or meta["creationTimestamp"],
-            **record.model_dump(include={"trigger", "inputs", "sources", "request"}),
+            **record.model_dump(include={"trigger", "inputs", "sources", "request", "settings"}),
         }
     )
 

@@ -38,6 +38,11 @@ def begun(pod: Pod, now: datetime) -> datetime:
     return pod.begun if pod.begun and pod.begun <= now else pod.created
 
 
+def is_misconfigured(pod: Pod) -> bool:
+    """Whether it cannot be started for what spec.serving asks of it: that is the same for every version."""
+    return any(container.faulty for container in pod.containers)
+
+
 @dataclass(frozen=True)
 class ArmFacts:
     """One of the two versions, and its pods."""

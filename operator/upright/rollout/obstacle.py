@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from upright.api import names
 from upright.api.deployment_status import Arm, Rejection
+from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
@@ -24,7 +25,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if version is None:
         return _not_found(observed, draft)
     if draft.serves(wanted):
-        return _passed_over(observed) if draft.candidate is None else None
+        return _gone(version) or _passed_over(observed) if draft.candidate is None else None
     name, spec = version.metadata.name, observed.resource.spec
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
     if rejection:
@@ -54,6 +55,20 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if observed.strangers:
         return _old_pods(observed, name)
     return None
+
+
+def _gone(version: ModelVersion) -> Finding | None:
+    """What serves could not be loaded again: its pods go on as long as they run."""
+    said = next((one for one in version.status.conditions if one.type == "Ready"), None)
+    if version.status.phase not in ("Missing", "Corrupt") or said is None:
+        return None
+    name = version.metadata.name
+    return Finding(
+        "VersionNotReady",
+        f"ModelVersion {name}, which serves, cannot be loaded by pods that start from now on: {said.message}",
+        "Restore its artifact, or name another version.",
+        about=name,
+    )
 
 
 def _passed_over(observed: Observed) -> Finding | None:

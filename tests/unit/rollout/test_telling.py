@@ -1,10 +1,12 @@
 """What people are told of a rollout: which events, and in which words."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.builders import NOW, a_deployment, a_model_version, after
+from tests.unit.rollout.test_deciding import wanting
 from tests.unit.rollout.world import (
     NEW_REVISION,
     OLD_REVISION,
@@ -94,3 +96,16 @@ def test_why_another_version_starts_than_the_newest_is_said(followed: bool) -> N
     said = condition(made, "Ready")["message"]
     assert said.startswith("churn-1 starts as the first version.")
     assert said.endswith("churn-2 was rejected at 2026-11-22 12:00:00 UTC: errors is 40 %.")
+
+
+@pytest.mark.parametrize("phase", ["Missing", "Corrupt", "Ready"])
+def test_a_version_that_serves_and_could_not_be_loaded_again_is_told(phase: str) -> None:
+    version = a_model_version("churn-1", phase=phase, ready=phase == "Ready")
+    before = observed(in_canary(), version, pods=both(0), versions={"churn-1": version})
+    status = before.resource.status.model_copy(update={"candidate": None})
+    resource = before.resource.model_copy(update={"status": status})
+    made = plan(replace(before, resource=wanting(resource, modelVersion="churn-1")))
+    gone = phase != "Ready"
+    assert (condition(made, "Current")["status"] == "False") is gone
+    assert ("churn-1, which serves, cannot be loaded by pods that start" in (stalled(made) or "")) is gone
+    assert condition(made, "Ready")["status"] == "True"

@@ -14,7 +14,7 @@ from upright.conditions import Finding
 from upright.pods.reading import Pod
 from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay
-from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, some_pods
+from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, is_misconfigured, some_pods
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
@@ -119,13 +119,18 @@ def _tolerated(pods: int) -> int:
 def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     """What becomes of a candidate of which a pod has begun and has not been ready for `startupDeadline`."""
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
-    since = [_unready_since(facts, pod) for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
-    if not candidate.size or not any(now - at >= deadline for at in since):
+    unready = [pod for pod in candidate.pods if not pod.ready and not facts.waits(pod)]
+    late = [pod for pod in unready if now - _unready_since(facts, pod) >= deadline]
+    if not candidate.size or not late:
         return None
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{candidate.unready}"
     if facts.only_candidate_answers:
         arm = _standing(candidate.arm, now, **_unsettled(facts, wanted), ready_since=None)
         return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
+    if facts.stable is None and all(is_misconfigured(pod) for pod in late):  # no other version would start, either
+        arm = _standing(candidate.arm, now, **_unsettled(facts, wanted), ready_since=None)
+        remedy = "Create what is missing, and it starts by itself; or correct spec.serving."
+        return Stay(arm, said, _NOW_AND_THEN, Finding("CannotStart", f"{facts.name} cannot be started. {said}", remedy))
     return Reject(
         "",
         f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "

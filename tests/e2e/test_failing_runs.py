@@ -154,7 +154,7 @@ def serving(place: Workspace, name: str, version: str) -> None:
 
 
 def test_parameters_that_cannot_be_an_environment_start_no_run(place: Workspace, elsewhere: Workspace) -> None:
-    assert "would both be UPRIGHT_PARAM_RATE" in hindered(place, "tj", "bad-parameters", "InvalidParameters")
+    assert "would all be UPRIGHT_PARAM_RATE" in hindered(place, "tj", "bad-parameters", "InvalidParameters")
     assert place.find("job", "bad-parameters-1") is None
 
 

@@ -165,27 +165,34 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
     return Finding(
         "VersionNotFound",
         f"{_absent(observed, draft)}. {do}",
-        f"Until then {draft.stable.model_version} serves." if draft.stable else "",
+        " ".join(
+            (_instead(observed), f"Until then {draft.stable.model_version} serves." if draft.stable else "")
+        ).strip(),
         passing=True,
         about=spec.latest.model if spec.latest else spec.model_version or "",
     )
 
 
 def _absent(observed: Observed, draft: Draft) -> str:
-    """What is not there of what the spec names, and what is instead."""
+    """What is not there of what the spec names."""
     spec, where = observed.resource.spec, f"in namespace {observed.resource.metadata.namespace}"
-    few = () if observed.maker else observed.alternatives[:_NAMED]
-    more = ", among others" if len(observed.alternatives) > _NAMED else ""
-    others = "there are versions of" if spec.latest else "there is"
-    there = f" ({others} {', '.join(few)}{more})" if few else ""
     if spec.latest and observed.absence == "Missing":
-        return f"No ModelVersion of model {spec.latest.model} exists {where}{there}"
+        return f"No ModelVersion of model {spec.latest.model} exists {where}"
     if spec.latest:
         newer = f", and is surely newer than {draft.stable.model_version}, which serves" if draft.stable else ""
         newer = "" if follows_another_model(observed, draft.stable) else newer
         return f"Model {spec.latest.model} has no version {where} that is Ready and not rejected{newer}"
     why = {"Going": "is being deleted", "Unfit": "cannot be read by this version of Upright"}
-    return f"ModelVersion {spec.model_version} {why.get(observed.absence or '', 'does not exist')} {where}{there}"
+    return f"ModelVersion {spec.model_version} {why.get(observed.absence or '', 'does not exist')} {where}"
+
+
+def _instead(observed: Observed) -> str:
+    """What there is now. An event says so: in the status it would soon be untrue, or be written again and again."""
+    if not observed.alternatives:
+        return ""
+    more = ", among others" if len(observed.alternatives) > _NAMED else ""
+    there = "There are versions of" if observed.resource.spec.latest else "There is"
+    return f"{there} {', '.join(observed.alternatives[:_NAMED])}{more}. "
 
 
 def follows_another_model(observed: Observed, arm: Arm | None) -> bool:

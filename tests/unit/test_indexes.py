@@ -20,6 +20,7 @@ from upright.api.indexes import (
     claim_of,
     model_followed,
     newest_first,
+    said_of_versions,
     versions_named,
 )
 from upright.contract import Index, Manifest
@@ -174,3 +175,10 @@ def test_whatever_lies_in_the_store_no_index_fails(index: Any, parts: Manifest, 
     if index in (VERSIONS_BY_MODEL, VERSIONS_BY_LINE):
         assert sorted([index.order(parts), index.order({**parts, "spec": other})])
         assert index.reads(parts)
+
+
+@pytest.mark.parametrize("place", ["stable", "candidate", "standIn"])
+def test_that_a_deployment_serves_a_version_no_more_is_news_for_it(place: str) -> None:
+    arm = {"modelVersion": "a-1", "revision": "r", "since": "2026-11-22T12:00:00Z"}
+    serving = as_stored(a_deployment("a-1", status={place: arm}))
+    assert said_of_versions(serving) != said_of_versions({**serving, "status": {}})

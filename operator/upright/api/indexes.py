@@ -53,8 +53,8 @@ def said_of_versions(deployment: Manifest) -> object:
     """All that a Deployment says of versions: which it serves and brings out, and what it has given up."""
     stable = place_of(deployment, "stable")
     return (
-        [stable.get(field) for field in ("modelVersion", "revision", "since")],
-        place_of(deployment, "candidate").get("modelVersion"),
+        [stable.get(field) for field in ("revision", "since")],
+        [place_of(deployment, place).get("modelVersion") for place in PLACES],
         _object(deployment, "status").get("rejected"),
     )
 
@@ -93,6 +93,15 @@ def runs_under_way(job: Manifest) -> Iterable[str]:
     runs = _object(job, "status").get("runs")
     going = (each for each in runs if isinstance(each, Mapping)) if isinstance(runs, list) else ()
     return [name for each in going if each.get("phase") in ("Pending", "Running") for name in _text(each.get("name"))]
+
+
+def served_in(version: Manifest) -> Iterable[str]:
+    """The Deployments that have served a version, as it remembers."""
+    verdicts = _object(version, "status").get("verdicts")
+    told = (each for each in verdicts if isinstance(each, Mapping)) if isinstance(verdicts, list) else ()
+    return dict.fromkeys(
+        name for each in told if each.get("outcome") == "Stable" for name in _text(each.get("deployment"))
+    )
 
 
 def claim_of(version: Manifest) -> Iterable[str]:
@@ -142,6 +151,7 @@ DEPLOYMENTS_BY_VERSION = Index(names.DEPLOYMENTS, "by version", versions_named)
 DEPLOYMENTS_BY_MODEL = Index(names.DEPLOYMENTS, "by model", model_followed)
 VERSIONS_BY_MODEL = Index(names.MODEL_VERSIONS, "by model", model_of, order=made, reads=standing)
 VERSIONS_BY_LINE = Index(names.MODEL_VERSIONS, "by line", line_of, order=numbered, reads=standing)
+VERSIONS_BY_SERVED = Index(names.MODEL_VERSIONS, "by who has served them", served_in)
 TRAINING_JOBS_BY_RUN = Index(names.TRAINING_JOBS, "by run under way", runs_under_way)
 VERSIONS_BY_CLAIM = Index(names.MODEL_VERSIONS, "by claim", claim_of)
 

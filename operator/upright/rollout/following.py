@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, Rejection
-from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, model_of, newest_first
+from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, VERSIONS_BY_SERVED, model_of, newest_first
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, World
 from upright.rollout.compatibility import incompatible
@@ -169,8 +169,8 @@ def served_last(
     namespace = resource.metadata.namespace
     served = [
         (verdict.at, version)
-        for one in world.indexed(VERSIONS_BY_MODEL, namespace, wanted.spec.model)
-        if one.ready and (version := _version(world, namespace, one.name))
+        for key in world.named(VERSIONS_BY_SERVED, namespace, resource.metadata.name)
+        if (version := _version(world, namespace, key.name)) and version.status.phase == "Ready"
         for verdict in version.status.verdicts
         if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
     ]

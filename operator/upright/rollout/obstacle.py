@@ -94,7 +94,7 @@ def _another_try(observed: Observed) -> str:
 
 def _old_pods(observed: Observed, name: str) -> Finding:
     """They would get requests of the Service of all traffic. Usually they are gone in a moment."""
-    conditions = observed.resource.status.conditions
+    meta, conditions = observed.resource.metadata, observed.resource.status.conditions
     waits = next((one for one in conditions if (one.type, one.reason) == ("Reconciling", "OldPodsGoing")), None)
     since = (waits.since if waits else None) or observed.now
     pods = ", ".join(observed.strangers[:3])
@@ -106,8 +106,9 @@ def _old_pods(observed: Observed, name: str) -> Finding:
         "OldPods",
         f"{name} does not go out: pods {pods} bear the label {names.DEPLOYMENT} of this Deployment, would get its "
         "requests, and are not of its workload.",
-        "Delete them, or take the label away: "
-        f"kubectl label pod {observed.strangers[0]} -n {observed.resource.metadata.namespace} {names.DEPLOYMENT}-",
+        "Delete what makes them, perhaps left by an earlier object of this name (kubectl get deployments.apps,services "
+        f"-n {meta.namespace} -l {names.DEPLOYMENT}={meta.name} shows it), or take the label away from a pod that "
+        f"nothing makes: kubectl label pod {observed.strangers[0]} -n {meta.namespace} {names.DEPLOYMENT}-",
     )
 
 

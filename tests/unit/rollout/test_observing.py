@@ -465,9 +465,10 @@ def verdict(outcome: str, version: ModelVersion, *, minutes: int = 0) -> dict[st
     }
 
 
-async def test_a_deployment_that_is_made_anew_remembers_what_was_rejected_and_serves_what_served() -> None:
+@pytest.mark.parametrize("model", ["churn", "churn-lgb"])
+async def test_a_deployment_that_is_made_anew_remembers_what_was_rejected_and_serves_what_served(model: str) -> None:
     versions = (
-        a_version(OLD, verdicts=[verdict("Stable", OLD)]),
+        a_version(a_model_version("churn-1", model=model), verdicts=[verdict("Stable", OLD)]),
         a_version(NEW, verdicts=[verdict("Rejected", NEW)]),
     )
     made = plan(await seen(a_deployment("churn-2"), *versions))

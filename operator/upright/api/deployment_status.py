@@ -93,6 +93,7 @@ class StandIn(Resource):
 
     model_version: str = Field(description="The ModelVersion.")
     revision: str = Field(description="The revision.")
+    down_since: datetime | None = Field(None, description="Since when none of its pods answers.")
 
 
 class MetricEvidence(Resource):

@@ -34,8 +34,11 @@ def called(arm: Arm | Rejection, other: Arm | None) -> str:
 
 
 def begun(pod: Pod, now: datetime) -> datetime:
-    """Since when a pod has been starting. What a node whose clock is ahead says is no reason to wait for longer."""
-    return pod.begun if pod.begun and pod.begun <= now else pod.created
+    """Since when a pod has been starting: what serves may begin long after containers before it, or beside it. What a
+    node whose clock is ahead says is no reason to wait for longer.
+    """
+    first = (one.started for one in pod.containers if one.serves and one.started and not one.restarts)
+    return max((at for at in (pod.begun, *first) if at and at <= now), default=pod.created)
 
 
 def is_misconfigured(pod: Pod) -> bool:
@@ -142,6 +145,8 @@ class Facts:
     reading: Reading = field(default_factory=Reading)
     standing_in: int = 0
     """How many pods answer of what was given up before the candidate."""
+    irreplaceable: bool = False
+    """No pod of the stable version could be started any more: its artifact is gone."""
     rejected: bool = False
     """The candidate was given up because it is bad, and not only because nobody wants it."""
     halted: str = ""

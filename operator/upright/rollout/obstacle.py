@@ -57,10 +57,15 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     return None
 
 
+def is_gone(version: ModelVersion | None) -> bool:
+    """Whether its artifact is known not to be there, or not to be what it was."""
+    return version is not None and version.status.phase in ("Missing", "Corrupt")
+
+
 def _gone(version: ModelVersion) -> Finding | None:
     """What serves could not be loaded again: its pods go on as long as they run."""
     said = next((one for one in version.status.conditions if one.type == "Ready"), None)
-    if version.status.phase not in ("Missing", "Corrupt") or said is None:
+    if not is_gone(version) or said is None:
         return None
     name = version.metadata.name
     return Finding(

@@ -20,7 +20,7 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, called
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import follows_another_model, obstacle
+from upright.rollout.obstacle import follows_another_model, is_gone, obstacle
 from upright.rollout.restarts import counted
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
@@ -184,19 +184,17 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
             failed = {"own_failures": _failures(observed, wanted) or None, "compared_failures": ComparedFailures()}
             draft.take_back(candidate.model_copy(update={"since": observed.now, **failed}))
     elif coming and makes_way(facts):
-        draft.stand_in = _most_answering(observed, candidate, draft.stand_in)
+        draft.stand_in = _most_answering(observed, candidate, draft.stand_in, wanted)
         _begin_with(observed, draft, wanted)
 
 
-def _most_answering(observed: Observed, candidate: Arm, stand_in: StandIn | None) -> StandIn:
-    """What of the two that were given up goes on answering."""
-    answering, given_up = (
-        _answering(observed),
-        StandIn(model_version=candidate.model_version, revision=candidate.revision),
-    )
-    if stand_in and answering.get(stand_in.revision, 0) > answering.get(candidate.revision, 0):
+def _most_answering(observed: Observed, candidate: Arm, stand_in: StandIn | None, wanted: str | None) -> StandIn:
+    """What of the two that were given up goes on answering; not the one that is to go out again."""
+    answering = _answering(observed)
+    better = stand_in and answering.get(stand_in.revision, 0) > answering.get(candidate.revision, 0)
+    if stand_in and better and stand_in.revision != wanted:
         return stand_in
-    return given_up
+    return StandIn(model_version=candidate.model_version, revision=candidate.revision)
 
 
 def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
@@ -264,15 +262,17 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
     stand_in, now = draft.stand_in, observed.now
     if stand_in is None:
         return
+    down = None if stand_in.revision in _answering(observed) else stand_in.down_since or now
+    draft.stand_in = stand_in.model_copy(update={"down_since": down})
     stable, candidate = (statuses.arm_facts(observed, arm) for arm in (draft.stable, draft.candidate))
     others = (stable.relied_upon(now) if stable else 0) + (candidate.steady(now, LASTING) if candidate else 0)
     if 2 * others >= observed.resource.spec.replicas:
         draft.stand_in = None
     elif candidate is None:
         draft.stand_in = draft.analysis = None
-        if stand_in.revision in _answering(observed):
+        if stand_in.revision in observed.workloads and (down is None or now - down < LASTING):
             waited = observed.now - observed.resource.spec.rollout.startup_deadline
-            left = {"leaving": True, "unready_since": waited}
+            left = {"leaving": True, "unready_since": waited, "down_since": down}
             draft.candidate = _arm_of(observed, stand_in.revision).model_copy(update=left)
 
 
@@ -366,15 +366,18 @@ def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:
         analysis=draft.analysis,
         reading=observed.reading,
         standing_in=statuses.standing_in(observed, draft),
+        irreplaceable=draft.stable is not None and is_gone(observed.versions.get(draft.stable.model_version)),
         rejected=draft.was_rejected(candidate),
-        halted=_halted(observed),
+        halted=_halted(observed, candidate),
     )
 
 
-def _halted(observed: Observed) -> str:
+def _halted(observed: Observed, candidate: Arm) -> str:
     """Why nothing goes on, whatever answers."""
     if observed.taken:
         return f"stopped, since Service {', '.join(observed.taken)} is somebody else's"
+    if is_gone(observed.versions.get(candidate.model_version)):
+        return f"stopped, since no pod of {candidate.model_version} could be started any more: its artifact is gone"
     return "paused by spec.paused" if observed.resource.spec.paused else ""
 
 

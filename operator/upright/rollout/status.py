@@ -11,7 +11,7 @@ from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft
 from upright.rollout.facts import ArmFacts, called, some_pods
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import was_rejected
+from upright.rollout.obstacle import is_gone, was_rejected
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import service_names, share, url
 from upright.rollout.verdict import worth_recording
@@ -244,6 +244,10 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
         serving = f"spec.replicas is 0: no pod serves {stable.arm.model_version}."
     elif stable.ready < spec.replicas:
         serving += stable.trouble
+    if is_gone(observed.versions.get(stable.arm.model_version)) and (
+        obstacle is None or obstacle.reason != "VersionNotReady"
+    ):
+        serving += f" No pod of {stable.arm.model_version} could be started any more: its artifact is gone."
     leaving = f" {draft.progress}" if candidate else ""
     if obstacle:
         phase: Phase = {"VersionRejected": "RolledBack", "Paused": "Paused", "ContractChanged": "Paused"}.get(  # type: ignore[assignment]

@@ -1724,3 +1724,35 @@ def test_nor_is_one_that_goes_out_because_nothing_else_answers(stable: int, reje
     world = both(2, stable)
     made = plan(observed(in_canary(1), pods={**world, NEW_REVISION: [*world[NEW_REVISION], corrupt]}))
     assert bool(made.status["rejected"]) is rejected
+
+
+@pytest.mark.parametrize("beside", ["sidecar", "init"])
+def test_what_was_held_for_want_of_a_secret_has_all_its_time_once_it_is_there(beside: str) -> None:
+    """Its other containers have run all the while."""
+    arm = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 1}
+    resource = a_deployment("churn-2", replicas=1, status={"candidate": {**arm, "unreadySince": NOW.isoformat()}})
+    manifest = a_pod(
+        "one", ready=False, containers={"serve": {"running": {"startedAt": after(minutes=30).isoformat()}}}
+    )
+    ran = {"running": {"startedAt": NOW.isoformat()}}
+    other = {"name": "other", "image": "other:1", "imageID": "", "restartCount": 0, "ready": True, "state": ran}
+    manifest["status"].setdefault("initContainerStatuses" if beside == "init" else "containerStatuses", []).append(
+        other
+    )
+    for minutes, rejected in ((31, False), (39, False), (41, True)):
+        made = plan(observed(resource, NEW, pods={NEW_REVISION: [read(manifest)]}, now=after(minutes=minutes)))
+        assert bool(made.status["rejected"]) is rejected
+
+
+def test_a_pod_that_is_ready_is_settled_also_while_others_have_no_room() -> None:
+    """Its node's word that it has been ready is older than the time in which it is known not to have been."""
+    clocks = {"unreadySince": NOW.isoformat(), "unreadyPod": "a", "downSince": after(seconds=60).isoformat()}
+    resource = in_canary(1, step_since=None, candidate={**clocks, "replicas": 3})
+    well = replace(pods(NEW_REVISION, 1, since=after(seconds=20))[0], name="a")
+    room = [replace(unscheduled(), name=f"waits-{n}") for n in range(2)]
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [well, *room]}
+    before = observed(resource, pods=world, workloads=workloads(resource), now=after(minutes=3))
+    later = then(before, plan(before), now=after(minutes=15))
+    blip = replace(pods(NEW_REVISION, 1, ready=False, since=after(minutes=15))[0], name="a")
+    later = replace(later, pods={**world, NEW_REVISION: [blip, *room]})
+    assert not plan(later).status["rejected"]

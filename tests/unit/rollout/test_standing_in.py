@@ -456,3 +456,50 @@ def test_a_first_version_gives_way_when_it_turns_out_to_have_been_rejected(fallb
     starting = {NEW_REVISION: pods(NEW_REVISION, 3, ready=False)}
     made = plan(observed(resource, NEW, pods=starting, rejected=[verdict], fallback=fallback))
     assert ("candidate" not in made.status) is goes
+
+
+@pytest.mark.parametrize(("silent", "stays"), [(0, True), (59, True), (60, False)])
+def test_what_stands_in_may_not_answer_for_a_moment_when_it_is_what_is_left(silent: int, stays: bool) -> None:
+    before = standing_in({})
+    silent_pods = {one: pods(one, 9, ready=False) for one in (NEW_REVISION, FIX_REVISION)}
+    blinks = {**before.pods, **silent_pods}
+    seen = replace(before, pods=blinks)
+    made = plan(seen)
+    assert made.status["standIn"]["downSince"]
+    typo = then(seen, made, wanted=None, now=after(seconds=silent))
+    typo = replace(typo, resource=wanting(typo.resource, modelVersion="churn-9"))
+    left = plan(typo)
+    assert (candidate(left).get("modelVersion") == "churn-2") is stays
+    assert (f"churn-{NEW_REVISION}" in [one.name for one in left.delete]) is not stays
+
+
+def test_one_that_stands_in_and_is_named_again_is_no_longer_beside_itself() -> None:
+    arm = {"modelVersion": "churn-3", "revision": FIX_REVISION, "since": NOW.isoformat(), "replicas": 10}
+    before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})
+    given_up = {NEW_REVISION: pods(NEW_REVISION, 3), FIX_REVISION: pods(FIX_REVISION, 2)}
+    resource = wanting(before.resource, modelVersion="churn-2")
+    made = plan(replace(before, wanted=NEW, resource=resource, pods={**before.pods, **given_up}))
+    assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-2", FIX_REVISION)
+
+
+# What could not be started any more
+
+
+@pytest.mark.parametrize("phase", ["Missing", "Corrupt"])
+def test_a_candidate_whose_artifact_is_gone_does_not_take_over(phase: str) -> None:
+    gone = a_model_version("churn-2", phase=phase, ready=False)
+    resource = in_canary(1, candidate={"finishing": True, "readySince": LONG_AGO.isoformat()})
+    before = observed(resource, NEW, pods=both(3), now=after(seconds=30))
+    assert plan(before).status["stable"]["modelVersion"] == "churn-2"
+    made = plan(replace(before, wanted=gone, versions={**before.versions, "churn-2": gone}))
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert "no pod of churn-2 could be started any more" in condition(made, "Ready")["message"]
+
+
+def test_no_pod_of_a_stable_version_whose_artifact_is_gone_is_taken_away() -> None:
+    gone = a_model_version("churn-1", phase="Missing", ready=False)
+    before = observed(steep(), pods=both(3, 3))
+    assert sizes(plan(before))[OLD_REVISION] < 3
+    assert OLD_REVISION not in sizes(plan(replace(before, versions={**before.versions, "churn-1": gone})))
+    rejected = plan(replace(before, versions={**before.versions, "churn-1": gone}, wanted=None))
+    assert "No pod of churn-1 could be started any more" in condition(rejected, "Ready")["message"]

@@ -44,6 +44,7 @@ class Canary:
         step = split(replicas, _step(facts).weight)
         missing, young = replicas - candidate.ready, replicas - candidate.steady(facts.now)
         stays = max(step.stable, min(young, max(stable.size, missing)))  # for those that are only young none comes back
+        stays = max(stays, stable.size) if facts.irreplaceable else stays
         return Shape(stays, replicas if arm.finishing or arm.repairing else max(step.candidate, needed))
 
     def decide(self, facts: Facts) -> Decision:
@@ -124,11 +125,10 @@ def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     if not candidate.size or not late:
         return None
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{candidate.unready}"
+    arm = _standing(candidate.arm, now, **_unsettled(facts, wanted), ready_since=None)
     if facts.only_candidate_answers:
-        arm = _standing(candidate.arm, now, **_unsettled(facts, wanted), ready_since=None)
         return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
-    if facts.stable is None and all(is_misconfigured(pod) for pod in late):  # no other version would start, either
-        arm = _standing(candidate.arm, now, **_unsettled(facts, wanted), ready_since=None)
+    if facts.stable is None and all(map(is_misconfigured, late)):  # no other version would start, either
         remedy = "Create what is missing, and it starts by itself; or correct spec.serving."
         return Stay(arm, said, _NOW_AND_THEN, Finding("CannotStart", f"{facts.name} cannot be started. {said}", remedy))
     return Reject(
@@ -198,7 +198,8 @@ def _settled(facts: Facts, pod: Pod, wanted: int) -> bool:
     candidate, now, since = facts.candidate, facts.now, pod.ready_since
     seen, stopped = candidate.arm.ready_since, candidate.arm.down_since or _unready_since(facts, pod)
     if since is None or not stopped <= since <= now:
-        since = seen
+        # While some are not, nobody sees all ready, and a minute more has to do.
+        since = stopped + LASTING if candidate.ready < wanted and stopped + LASTING <= now else seen
     elif candidate.ready >= wanted:
         since = max(since, seen or now)
     if since is None or not pod.ready:

@@ -433,6 +433,15 @@ def test_who_rejects_a_version_is_whoever_gave_it_up_last_and_does_not_serve_it(
     assert rejected_by(verdicts[::-1], [Use("churn", place, verdicts, [])]) == named
 
 
+def test_of_those_who_reject_a_version_the_last_one_comes_first() -> None:
+    said = [("a", "Stable"), ("b", "Rejected"), ("a", "Rejected")]
+    verdicts = [
+        Verdict(deployment=name, revision="r", outcome=outcome, at=after(minutes=n), message="")
+        for n, (name, outcome) in enumerate(said)
+    ]
+    assert rejected_by(verdicts[::-1], []) == ["a", "b"]
+
+
 def test_a_deployment_wakes_the_versions_that_its_status_names_and_no_other() -> None:
     status = {
         "stable": {"modelVersion": "churn-1", **ARM},

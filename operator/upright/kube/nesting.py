@@ -53,7 +53,9 @@ def failure(line: bytes) -> str:
     """
     if not _ERROR.match(line):
         return ""
-    status = parsed(line).get("object") or {}
+    status = parsed(line).get("object")
+    if not isinstance(status, dict):
+        return "no reason given"
     return "" if status.get("code") == HTTPStatus.GONE else str(status.get("message") or status)
 
 

@@ -33,7 +33,7 @@ REFUSAL_TIMEOUT = 5.0
 LONGEST_REFUSAL = 64 * 1024
 """Seconds and bytes for the words of a refusal: those of the API server are few."""
 FAILED_PAUSE = 5.0
-"""Seconds until a watch that has failed after it had begun is begun anew."""
+"""Seconds until a watch that has failed after it had begun is begun anew, and then until it is believed to work."""
 UNHEARD_OF = 300.0
 """A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
 BLIND = 60.0
@@ -124,6 +124,8 @@ class Patience:
         self._login = login
         self._listed = listed
         self._configuration: Configuration | None = None
+        self._unproven: dict[Place, asyncio.TimerHandle | None] = {}
+        """Places of which the last watch has failed, with when the new one is believed to work."""
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -159,7 +161,9 @@ class Patience:
                 self._signs.troubled(place, trouble)
             await asyncio.sleep(wait)
         if place is not None and response.ok:
-            if self._signs.well(place) or listing:
+            if not listing and place in self._unproven:
+                self._unproven[place] = asyncio.get_running_loop().call_later(FAILED_PAUSE, self._works_again, place)
+            elif self._signs.well(place) or listing:
                 self._listed(place)
             if not listing:
                 lines = Lines(response.content, partial(self._failed, place))
@@ -168,8 +172,17 @@ class Patience:
 
     async def _failed(self, place: Place, why: str) -> None:
         """A watch that had begun has failed. It ends after a while, and Kopf begins it anew where it was."""
+        if (proof := self._unproven.get(place)) is not None:
+            proof.cancel()
+        self._unproven[place] = None
         self._signs.troubled(place, f"cannot watch {place}: {why}.")
         await asyncio.sleep(FAILED_PAUSE)
+
+    def _works_again(self, place: Place) -> None:
+        """It has lasted; what may have been missed is listed."""
+        del self._unproven[place]
+        self._signs.well(place)
+        self._listed(place)
 
 
 def delays() -> Iterator[float]:

@@ -62,13 +62,17 @@ class Watched:
         return max((self._since[place] for place in here), default=now)
 
     def until_now(self) -> tuple[datetime, datetime | None]:
-        """Since when and until when all places have been, for who leads next: one that is not watched now may be
-        watched then. But for those that this process has never seen, such as a namespace that is gone; and while it has
-        seen none, what it has taken over. Until None: nobody has watched.
+        """Since when and until when all places have been watched, for who leads next. But for namespaces that are not
+        watched now, such as those that are gone: they are nobody else's interruption. While this process has seen
+        nothing, what it has taken over. Until None: nobody has watched.
         """
-        now, seen = self._clock(), self._seen or set(self._since)
-        since = max((self._as_of(place, now) if self._seen else self._since[place] for place in seen), default=ALWAYS)
-        return since, max((until for place in seen if (until := self._until[place])), default=None)
+        if not self._seen:
+            known = [until for until in self._until.values() if until]
+            return max(self._since.values(), default=ALWAYS), min(known, default=None)
+        now = self._clock()
+        places = [place for place in self._seen if not place.namespace or self._is_watched(place, now)]
+        since = max((self._as_of(place, now) for place in places), default=now)
+        return since, min((until for place in places if (until := self._until[place])), default=now)
 
     async def keep(self) -> None:
         """Note for ever, also while nothing has a turn."""
@@ -77,7 +81,10 @@ class Watched:
             await asyncio.sleep(BEAT)
 
     def _as_of(self, place: Place, now: datetime) -> datetime:
-        """Since when it has been watched if it is now. A clock that is put back is an interruption, too."""
+        """Since when it has been watched if it is now."""
+        return min(self._since[place], now) if self._is_watched(place, now) else now
+
+    def _is_watched(self, place: Place, now: datetime) -> bool:
+        """Whether it has been until now. A clock that is put back is an interruption, too."""
         until = self._until[place]
-        watched = until is not None and abs(now - until) <= UNNOTICED
-        return min(self._since[place], now) if watched else now
+        return until is not None and abs(now - until) <= UNNOTICED

@@ -152,6 +152,7 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             f"Every version of model {spec.latest.model} that is Ready was rejected, {last.model_version} at "
             f"{last.at:%Y-%m-%d %H:%M:%S} UTC: {last.message}",
             _another_try(observed),
+            about=last.model_version,
         )
     if observed.maker:
         return Finding(

@@ -18,7 +18,7 @@ _PIECE = 16 * 1024
 """Bytes that are looked at before others have their turn."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})(?: .*)?")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?")
 _LONGEST_LINE = 256
 """Of a chunk's size and its extensions."""
@@ -55,10 +55,11 @@ async def head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, str]]:
     size = len(line)
     while line := await _line(reader):
         size += len(line) + 2
-        header = _HEADER.fullmatch(line)
-        if header is None or size > LONGEST_HEAD:
-            raise AnswerError(f"its headers have more than {LONGEST_HEAD} bytes" if header else f"header {line[:80]!r}")
-        name, value = header[1].decode().lower(), header[2].decode("latin-1")
+        if size > LONGEST_HEAD:
+            raise AnswerError(f"its headers have more than {LONGEST_HEAD} bytes")
+        if (header := _HEADER.fullmatch(line)) is None:
+            raise AnswerError(f"header {line[:80]!r}")
+        name, value = header[1].decode().lower(), header[2].strip(b" \t").decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return int(status[1]), headers
 

@@ -77,5 +77,5 @@ def parameters_of(job: Manifest, owner: TrainingJob) -> Any:
     annotations = job.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations") or {}
     try:
         return json.loads(annotations[names.PARAMETERS])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         return owner.spec.parameters

@@ -38,8 +38,10 @@ def rejected_by(verdicts: Sequence[Verdict], uses: Sequence[Use]) -> list[str]:
     it: with another spec.serving they may.
     """
     serving = {use.deployment for use in uses if use.place}
-    last = {verdict.deployment: verdict.outcome for verdict in reversed(verdicts)}
-    return [name for name, outcome in reversed(last.items()) if outcome == "Rejected" and name not in serving]
+    last: dict[str, str] = {}
+    for verdict in verdicts:
+        last.setdefault(verdict.deployment, verdict.outcome)
+    return [name for name, outcome in last.items() if outcome == "Rejected" and name not in serving]
 
 
 def _newest(item: tuple[tuple[str, str, str], Verdict]) -> tuple[float, tuple[str, str, str]]:

@@ -109,9 +109,20 @@ def test_who_leads_next_is_told_of_what_is_not_seen_now() -> None:
     shop.goes_on(10)
     shop.unseen = {FARM}
     shop.goes_on(100)
-    assert shop.watched.until_now() == (ALWAYS, shop.clock.now())
+    assert shop.watched.until_now() == (ALWAYS, shop.clock.now() - timedelta(seconds=100)), "the older word counts"
     shop.goes_on(100)
-    assert shop.watched.until_now() == (shop.clock.now(), shop.clock.now())
+    assert shop.watched.until_now() == (ALWAYS, shop.clock.now()), "a namespace that is gone interrupts no other"
+
+
+def test_of_what_is_watched_in_all_namespaces_no_interruption_is_forgotten() -> None:
+    shop = Shop(Place(TOYS, ""), Place(SERVICES, ""))
+    shop.watched.take_over(ALWAYS, NOON)
+    shop.goes_on(10)
+    shop.unseen = {Place(SERVICES, "")}
+    shop.goes_on(200)
+    since, until = shop.watched.until_now()
+    assert since == shop.clock.now()
+    assert until == shop.clock.now() - timedelta(seconds=200)
 
 
 def test_a_place_that_was_never_seen_is_no_interruption_for_others() -> None:

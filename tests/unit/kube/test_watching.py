@@ -246,10 +246,16 @@ async def test_a_watch_that_fails_after_it_has_begun_ends_no_other(
         api.failing[TOYS] = code
         api.cut()
         await until(lambda: "etcd: no leader" in sentences(signs.troubles), "it says so", task)
+        told.listed_again.clear()
+        for _ in range(5):
+            api.cut()
+            await asyncio.sleep(0.02)
+            assert signs.troubles, "it works for a moment each time"
         api.failing.clear()
         api.put(TOYS, a_toy())
         await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
-        assert not signs.troubles
+        await until(lambda: not signs.troubles, "it has lasted", task)
+        assert told.listed_again == [PLACES[0]], "what may have been missed"
 
 
 async def test_a_watch_that_dies_is_told(api: ApiServer, told: Told) -> None:

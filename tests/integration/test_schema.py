@@ -335,6 +335,7 @@ def test_a_version_says_at_a_glance_what_is_the_matter(api: Cluster, namespace: 
             {"deployment": "newer", "revision": "a", "outcome": "Rejected", "at": "2026-11-21T12:00:00Z"},
             {"deployment": "older", "revision": "a", "outcome": "Rejected", "at": "2026-11-20T12:00:00Z"},
         ],
+        "rejectedBy": ["newer", "older"],
         "conditions": [
             {"type": "Ready", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},
             {"type": "Verified", "status": "False", "reason": "Corrupt", "message": "model.skops is not what it was."},

@@ -1756,3 +1756,12 @@ def test_a_pod_that_is_ready_is_settled_also_while_others_have_no_room() -> None
     blip = replace(pods(NEW_REVISION, 1, ready=False, since=after(minutes=15))[0], name="a")
     later = replace(later, pods={**world, NEW_REVISION: [blip, *room]})
     assert not plan(later).status["rejected"]
+
+
+def test_no_step_ends_before_somebody_has_looked_at_pods_that_are_ready() -> None:
+    """The last look was taken when the candidate's pod was not: whether it can be measured is not known."""
+    resource = in_canary(since=LONG_AGO, step_since=after(minutes=-2))
+    unlooked = observed(resource, pods=both(), reading=measured(Measurement("Unknown"), COUNTED))
+    assert plan(unlooked).status["candidate"]["step"] == 0
+    looked = replace(unlooked, reading=measured(COUNTED, COUNTED))
+    assert plan(looked).status["candidate"]["step"] == 1

@@ -22,7 +22,7 @@ from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for
 
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
-"""Of so many pods one may be missing, or young: in a large cluster there is always a node that is being drained."""
+"""Of so many pods one may be missing, or young: in a large cluster a node is always being drained."""
 _AS_LONG = 3
 """A pod that has been ready for so many times as long as its last break took is no longer waited for."""
 _SETTLED: Mapping[str, None] = {"unready_since": None, "unready_pod": None, "down_since": None}
@@ -49,8 +49,7 @@ class Canary:
 
     def decide(self, facts: Facts) -> Decision:
         """First what condemns it, then whether its pods are there, then whether it could be compared, then time."""
-        spec, candidate, stable, now = facts.spec, facts.candidate, facts.stable, facts.now
-        arm = candidate.arm
+        spec, candidate, stable, now, arm = facts.spec, facts.candidate, facts.stable, facts.now, facts.candidate.arm
         if arm.leaving:
             return leave(facts)
         if (condemned := _condemned(facts)) is not None:
@@ -327,7 +326,9 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return decision
     arm = arm if arm.step_since else arm.model_copy(update={"step_since": now})
     two_looks = timedelta(seconds=since) + 2 * spec.monitoring.interval - timedelta(seconds=now.timestamp())
-    left = max(_step(facts).for_ - _counted(arm.step_since, arm.step_spent, now), two_looks)
+    unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())  # nobody has, at pods that are ready
+    left = _step(facts).for_ - _counted(arm.step_since, arm.step_spent, now)
+    left = max(left, two_looks, spec.monitoring.interval * unlooked)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):

@@ -69,6 +69,6 @@ def test_it_is_ready_when_its_service_is_there_and_not_before(
         assert running.writes()[STATUS] == before[STATUS], "a Service that is made again at once costs no write"
         assert status() == recorded
     with operator(control_plane, namespace, tmp_path, "next", module="upright") as following:
-        until(following.leads, "the next one leads")
+        until(following.leads, "the next one leads", 60)
         following.settled()
         assert following.writes() == {}

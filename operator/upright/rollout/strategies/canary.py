@@ -326,9 +326,8 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return decision
     arm = arm if arm.step_since else arm.model_copy(update={"step_since": now})
     two_looks = timedelta(seconds=since) + 2 * spec.monitoring.interval - timedelta(seconds=now.timestamp())
-    unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())  # nobody has, at pods that are ready
-    left = _step(facts).for_ - _counted(arm.step_since, arm.step_spent, now)
-    left = max(left, two_looks, spec.monitoring.interval * unlooked)
+    unlooked = spec.monitoring.interval * any(one.state == "Unknown" for one in facts.reading.arms.values())
+    left = max(_step(facts).for_ - _counted(arm.step_since, arm.step_spent, now), two_looks, unlooked)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):

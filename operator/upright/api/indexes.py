@@ -4,7 +4,7 @@ They read manifests as they lie in the stores: an object that cannot be read as 
 nothing here raises, whatever it is given.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -40,8 +40,7 @@ def place_of(deployment: Manifest, place: str) -> Mapping[str, Any]:
 
 def rejections_of(deployment: Manifest) -> Iterable[Mapping[str, Any]]:
     """What a Deployment's status says of the versions that it has given up."""
-    rejected = _object(deployment, "status").get("rejected")
-    return [each for each in rejected if isinstance(each, Mapping)] if isinstance(rejected, list) else []
+    return _recorded(deployment, "rejected")
 
 
 def model_followed(deployment: Manifest) -> Iterable[str]:
@@ -90,18 +89,14 @@ def phase_of(version: Manifest) -> object:
 
 def runs_under_way(job: Manifest) -> Iterable[str]:
     """The versions that a TrainingJob is making, by the names of its runs that have not ended."""
-    runs = _object(job, "status").get("runs")
-    going = (each for each in runs if isinstance(each, Mapping)) if isinstance(runs, list) else ()
-    return [name for each in going if each.get("phase") in ("Pending", "Running") for name in _text(each.get("name"))]
+    going = (each for each in _recorded(job, "runs") if each.get("phase") in ("Pending", "Running"))
+    return [name for each in going for name in _text(each.get("name"))]
 
 
 def served_in(version: Manifest) -> Iterable[str]:
     """The Deployments that have served a version, as it remembers."""
-    verdicts = _object(version, "status").get("verdicts")
-    told = (each for each in verdicts if isinstance(each, Mapping)) if isinstance(verdicts, list) else ()
-    return dict.fromkeys(
-        name for each in told if each.get("outcome") == "Stable" for name in _text(each.get("deployment"))
-    )
+    served = (each for each in _recorded(version, "verdicts") if each.get("outcome") == "Stable")
+    return dict.fromkeys(name for each in served for name in _text(each.get("deployment")))
 
 
 def claim_of(version: Manifest) -> Iterable[str]:
@@ -180,6 +175,12 @@ def _object(manifest: Manifest, *path: str) -> Mapping[str, Any]:
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
+
+
+def _recorded(manifest: Manifest, field: str) -> Sequence[Mapping[str, Any]]:
+    """The objects in a list of a status; what is none is left out."""
+    found = _object(manifest, "status").get(field)
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
 
 
 def _number(version: Manifest) -> int:

@@ -199,7 +199,7 @@ def _instead(observed: Observed) -> str:
         return ""
     more = ", among others" if len(observed.alternatives) > _NAMED else ""
     there = "There are versions of" if observed.resource.spec.latest else "There is"
-    return f"{there} {', '.join(observed.alternatives[:_NAMED])}{more}. "
+    return f"{there} {', '.join(observed.alternatives[:_NAMED])}{more}."
 
 
 def follows_another_model(observed: Observed, arm: Arm | None) -> bool:

@@ -307,10 +307,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.promote(candidate)
         case Reject(metric, message):
             pods = object_name(observed.resource.metadata.name, candidate.revision)
-            seen, blamed = (
-                observed.reading.arms.get("canary"),
-                [one for one in spec.monitoring.metrics if one.name == metric],
-            )
+            seen = observed.reading.arms.get("canary")
+            blamed = [one for one in spec.monitoring.metrics if one.name == metric]
             if blamed and seen and seen.failing:
                 message += f" Most of its {metric} were {seen.failing}."
             where = " ".join(where_to_look(one, pods) for one in blamed)

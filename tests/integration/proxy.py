@@ -90,6 +90,7 @@ class Proxy:
         await asyncio.sleep(fault.seconds)
         if fault.broken:
             _break(request)
+            return web.Response()
         if fault.status:
             self.refused[fault.status] += 1
             status = {"kind": "Status", "apiVersion": "v1", "code": fault.status, "message": fault.message}

@@ -135,7 +135,7 @@ class _Loop:
         unserved: Container[str],
         blind: Callable[[Container[ResourceType], str], bool],
     ) -> None:
-        self.queue = Queue()
+        self.queue = Queue(WORKERS)
         self._kind = kind
         self._stores = stores
         self._actions = actions
@@ -154,7 +154,7 @@ class _Loop:
 
     def start(self) -> None:
         self._kind.begin(self.queue.add)
-        self.queue.start(self.work, WORKERS)
+        self.queue.start(self.work)
 
     def serve(self, namespace: str) -> None:
         """Give each object of a namespace the turn that it has not had."""

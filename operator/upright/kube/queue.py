@@ -10,20 +10,22 @@ from upright.contract import Key
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 300.0
 SHARE = 2
-"""One namespace may have one worker in so many: what its objects wait for must not hold up those of all others."""
+"""One namespace may have one worker in so many: what its objects wait for must not hold up those of all others, and a
+key of another namespace has at most so many of its keys before it in line."""
 LONGEST_REST = 30.0
 """After a failure, news of other objects is waited for no longer than this: it may be what the key needs."""
 
 
 class Queue:
-    """Keys that want attention. Delays are in seconds, by the clock of the event loop.
+    """Keys that want attention, for `workers` at a time. Delays are in seconds, by the clock of the event loop.
 
     A key that is added while it stands in line is there already; one that is added while it is worked on stands in
     line again when that is done. One that has failed rests: what its own turn wrote comes back as news, too.
     """
 
-    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, workers: int, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter
+        self._most = max(1, workers // SHARE)
         self._line: asyncio.Queue[Key | None] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._working: set[Key] = set()
@@ -31,10 +33,10 @@ class Queue:
         self._alarms: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._rests: dict[Key, float] = {}  # until when, by the loop's clock
+        self._count = workers
         self._workers: list[asyncio.Task[None]] = []
-        self._most = 1
-        self._aside: defaultdict[str, deque[Key]] = defaultdict(deque)  # of namespaces that have their share
-        self._busy: Counter[str] = Counter()
+        self._places: Counter[str] = Counter()  # that a namespace has, in line or at work
+        self._aside: defaultdict[str, deque[Key]] = defaultdict(deque)  # of namespaces that have all their places
         self._stopping = False
 
     @property
@@ -54,7 +56,7 @@ class Queue:
             self._once_more[key] = rested or self._once_more.get(key, False)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._line.put_nowait(key)
+            self._enter(key)
 
     def add_later(self, key: Key, delay: float) -> None:
         """Add the key after `delay`, unless it comes up before."""
@@ -82,10 +84,9 @@ class Queue:
         self._failures.pop(key, None)
         self._rests.pop(key, None)
 
-    def start(self, work: Callable[[Key], Awaitable[None]], workers: int) -> None:
-        """Begin to work on the keys, `workers` at a time. `work` must not raise: an exception ends its worker."""
-        self._most = max(1, workers // SHARE)
-        self._workers = [asyncio.create_task(self._serve(work), name=f"worker {n}") for n in range(workers)]
+    def start(self, work: Callable[[Key], Awaitable[None]]) -> None:
+        """Begin to work on the keys. `work` must not raise: an exception ends its worker."""
+        self._workers = [asyncio.create_task(self._serve(work), name=f"worker {n}") for n in range(self._count)]
 
     async def stop(self, grace: float) -> None:
         """Begin nothing new and let what is being worked on end, for at most `grace` seconds."""
@@ -109,12 +110,8 @@ class Queue:
 
     async def _serve(self, work: Callable[[Key], Awaitable[None]]) -> None:
         while (key := await self._line.get()) is not None and not self._stopping:
-            if self._busy[key.namespace] >= self._most:
-                self._aside[key.namespace].append(key)
-                continue
             self._waiting.discard(key)
             self._working.add(key)
-            self._busy[key.namespace] += 1
             self._silence(key)
             try:
                 await work(key)
@@ -125,15 +122,24 @@ class Queue:
                     self.add(key, rested=rested)
             await asyncio.sleep(0)  # a turn may have waited for nothing, and so may all others in a long line
 
+    def _enter(self, key: Key) -> None:
+        """A place in line, or behind those of its namespace that wait for one: whoever comes first is first."""
+        if self._places[key.namespace] < self._most:
+            self._places[key.namespace] += 1
+            self._line.put_nowait(key)
+        else:
+            self._aside[key.namespace].append(key)
+
     def _leave(self, namespace: str) -> None:
-        """A worker is done with a namespace: who was put aside for that stands in line again."""
-        self._busy[namespace] -= 1
-        if self._busy[namespace] == 0:
-            del self._busy[namespace]
+        """A turn is over: the next of its namespace has the place."""
         if aside := self._aside.get(namespace):
             self._line.put_nowait(aside.popleft())
             if not aside:
                 del self._aside[namespace]
+        else:
+            self._places[namespace] -= 1
+            if not self._places[namespace]:
+                del self._places[namespace]
 
     def _silence(self, key: Key) -> None:
         if alarm := self._alarms.pop(key, None):

@@ -44,11 +44,11 @@ async def settle() -> None:
 
 
 async def test_a_key_that_is_added_often_has_one_turn() -> None:
-    queue, work = Queue(), Work()
+    queue, work = Queue(2), Work()
     for _ in range(5):
         queue.add(BEAR)
     assert queue.depth == 1
-    queue.start(work, 2)
+    queue.start(work)
     await work.until(1)
     await settle()
     assert work.turns == [BEAR]
@@ -56,9 +56,9 @@ async def test_a_key_that_is_added_often_has_one_turn() -> None:
 
 
 async def test_a_key_that_is_added_during_its_turn_has_another_one_after_it() -> None:
-    queue, work = Queue(), Work()
+    queue, work = Queue(3), Work()
     work.held.clear()
-    queue.start(work, 3)
+    queue.start(work)
     queue.add(BEAR)
     await work.until(1)
     queue.add(BEAR)
@@ -75,14 +75,14 @@ async def test_a_key_that_is_added_during_its_turn_has_another_one_after_it() ->
 
 
 async def test_others_have_their_turn_in_the_loop_while_a_long_line_waits_for_nothing() -> None:
-    queue, turns = Queue(), list[Key]()
+    queue, turns = Queue(2), list[Key]()
 
     async def settled(key: Key) -> None:
         turns.append(key)
 
     for number in range(1000):
         queue.add(Key("shop", str(number)))
-    queue.start(settled, 2)
+    queue.start(settled)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert 0 < len(turns) < 10
@@ -90,9 +90,9 @@ async def test_others_have_their_turn_in_the_loop_while_a_long_line_waits_for_no
 
 
 async def test_a_slow_key_does_not_hold_up_others() -> None:
-    queue, work = Queue(), Work()
+    queue, work = Queue(4), Work()
     work.held.clear()
-    queue.start(work, 4)
+    queue.start(work)
     queue.add(BEAR)
     await work.until(1)
     queue.add(DOLL)
@@ -103,9 +103,9 @@ async def test_a_slow_key_does_not_hold_up_others() -> None:
 
 
 async def test_slow_keys_of_one_namespace_leave_workers_to_all_others_and_have_their_turns_later() -> None:
-    queue, work = Queue(), Work()
+    queue, work = Queue(4), Work()
     work.held.clear()
-    queue.start(work, 4)
+    queue.start(work)
     slow = [Key("rogue", f"slow-{number}") for number in range(10)]
     for key in slow:
         queue.add(key)
@@ -120,13 +120,34 @@ async def test_slow_keys_of_one_namespace_leave_workers_to_all_others_and_have_t
     await work.until(11)
     await settle()
     assert work.turns == [*slow[:2], BEAR, *slow[2:]], "each once"
-    assert (queue.depth, len(queue._busy), len(queue._aside)) == (0, 0, 0)
+    assert (queue.depth, len(queue._places), len(queue._aside)) == (0, 0, 0)
+    await queue.stop(1)
+
+
+async def test_news_of_what_had_its_turn_does_not_overtake_those_that_have_had_none() -> None:
+    queue, turns, done = Queue(4), list[Key](), list[Key]()
+    crowd = [Key("shop", f"doll-{number}") for number in range(20)]
+
+    async def working(key: Key) -> None:
+        turns.append(key)
+        await asyncio.sleep(0)
+        for before in done[:3]:
+            queue.add(before)
+        done.append(key)
+
+    for key in crowd:
+        queue.add(key)
+    queue.start(working)
+    async with asyncio.timeout(5):
+        while len(turns) < len(crowd):
+            await asyncio.sleep(0)
+    assert turns[: len(crowd)] == crowd
     await queue.stop(1)
 
 
 async def test_a_key_comes_up_again_at_the_earliest_time_that_was_asked_for() -> None:
-    queue, work = Queue(), Work()
-    queue.start(work, 1)
+    queue, work = Queue(1), Work()
+    queue.start(work)
     queue.add_later(BEAR, 300)
     queue.add_later(BEAR, 0.01)
     queue.add_later(BEAR, 300)
@@ -137,8 +158,8 @@ async def test_a_key_comes_up_again_at_the_earliest_time_that_was_asked_for() ->
 
 
 async def test_a_turn_makes_the_time_asked_for_before_it_void() -> None:
-    queue, work = Queue(), Work()
-    queue.start(work, 1)
+    queue, work = Queue(1), Work()
+    queue.start(work)
     queue.add_later(BEAR, 0.02)
     queue.add(BEAR)
     await work.until(1)
@@ -150,7 +171,7 @@ async def test_a_turn_makes_the_time_asked_for_before_it_void() -> None:
 @given(jitter=st.floats(0, 1), failures=st.integers(1, 40))
 def test_failures_in_a_row_wait_longer_from_1_second_to_5_minutes(jitter: float, failures: int) -> None:
     async def delays() -> list[float]:
-        queue = Queue(jitter=lambda: jitter)
+        queue = Queue(1, jitter=lambda: jitter)
         found = [queue.back_off(BEAR) for _ in range(failures)]
         await queue.stop(0)
         return found
@@ -162,7 +183,7 @@ def test_failures_in_a_row_wait_longer_from_1_second_to_5_minutes(jitter: float,
 
 
 async def test_a_success_makes_the_next_failure_the_first() -> None:
-    queue = Queue(jitter=lambda: 1.0)
+    queue = Queue(1, jitter=lambda: 1.0)
     first, second = queue.back_off(BEAR), queue.back_off(BEAR)
     queue.succeeded(BEAR)
     assert (first, second, queue.back_off(BEAR)) == (2, 4, 2)
@@ -185,9 +206,9 @@ class Failing:
 
 async def test_news_does_not_end_the_rest_of_what_has_failed() -> None:
     """Its own writes are news, too: 8,315 turns in 3 s."""
-    queue = Queue(jitter=lambda: 0.0)
+    queue = Queue(1, jitter=lambda: 0.0)
     work = Failing(queue, lambda: queue.add(BEAR))
-    queue.start(work, 1)
+    queue.start(work)
     queue.add(BEAR)
     for _ in range(20):
         await settle()
@@ -197,10 +218,10 @@ async def test_news_does_not_end_the_rest_of_what_has_failed() -> None:
 
 
 async def test_what_has_failed_gets_a_turn_at_once_when_it_is_changed_itself_even_during_its_turn() -> None:
-    queue = Queue(jitter=lambda: 0.0)
+    queue = Queue(1, jitter=lambda: 0.0)
     changes = iter([True])
     work = Failing(queue, lambda: queue.add(BEAR, rested=True) if next(changes, False) else queue.add(BEAR))
-    queue.start(work, 1)
+    queue.start(work)
     queue.add(BEAR)
     await settle()
     assert work.turns == 2
@@ -211,7 +232,7 @@ async def test_what_has_failed_gets_a_turn_at_once_when_it_is_changed_itself_eve
 
 
 async def test_news_shortens_a_long_wait_to_the_longest_rest() -> None:
-    queue = Queue(jitter=lambda: 1.0)
+    queue = Queue(1, jitter=lambda: 1.0)
     for _ in range(12):
         queue._silence(BEAR)  # as its turn does
         assert queue.back_off(BEAR) <= LONGEST_DELAY
@@ -222,9 +243,9 @@ async def test_news_shortens_a_long_wait_to_the_longest_rest() -> None:
 
 
 async def test_stopping_lets_the_turn_end_and_begins_no_other() -> None:
-    queue, work = Queue(), Work()
+    queue, work = Queue(1), Work()
     work.held.clear()
-    queue.start(work, 1)
+    queue.start(work)
     queue.add(BEAR)
     queue.add(DOLL)
     await work.until(1)
@@ -238,9 +259,9 @@ async def test_stopping_lets_the_turn_end_and_begins_no_other() -> None:
 
 
 async def test_stopping_does_not_wait_longer_than_it_may() -> None:
-    queue, work = Queue(), Work()
+    queue, work = Queue(1), Work()
     work.held.clear()
-    queue.start(work, 1)
+    queue.start(work)
     queue.add(BEAR)
     await work.until(1)
     async with asyncio.timeout(2):
@@ -252,8 +273,8 @@ async def test_a_worker_that_fails_is_not_a_secret() -> None:
         raise RuntimeError("a mistake")
 
     work: Callable[[Key], Awaitable[None]] = fail
-    queue = Queue()
-    queue.start(work, 2)
+    queue = Queue(2)
+    queue.start(work)
     queue.add(BEAR)
     with pytest.raises(RuntimeError, match="a mistake"):
         await queue.join()

@@ -126,10 +126,12 @@ async def test_slow_keys_of_one_namespace_leave_workers_to_all_others_and_have_t
 
 async def test_news_of_what_had_its_turn_does_not_overtake_those_that_have_had_none() -> None:
     queue, turns, done = Queue(4), list[Key](), list[Key]()
-    crowd = [Key("shop", f"doll-{number}") for number in range(20)]
+    crowd, all_had_one = [Key("shop", f"doll-{number}") for number in range(20)], asyncio.Event()
 
     async def working(key: Key) -> None:
         turns.append(key)
+        if len(turns) == len(crowd):
+            all_had_one.set()
         await asyncio.sleep(0)
         for before in done[:3]:
             queue.add(before)
@@ -139,8 +141,7 @@ async def test_news_of_what_had_its_turn_does_not_overtake_those_that_have_had_n
         queue.add(key)
     queue.start(working)
     async with asyncio.timeout(5):
-        while len(turns) < len(crowd):
-            await asyncio.sleep(0)
+        await all_had_one.wait()
     assert turns[: len(crowd)] == crowd
     await queue.stop(1)
 

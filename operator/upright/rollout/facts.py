@@ -41,6 +41,11 @@ def begun(pod: Pod, now: datetime) -> datetime:
     return max((at for at in (pod.begun, *first) if at and at <= now), default=pod.created)
 
 
+def lasts(pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
+    """Whether a pod has answered for so long without interruption."""
+    return pod.ready_since is not None and now - pod.ready_since >= least
+
+
 def is_misconfigured(pod: Pod) -> bool:
     """Whether it cannot be started for what spec.serving asks of it: that is the same for every version."""
     return any(container.faulty for container in pod.containers)
@@ -71,22 +76,13 @@ class ArmFacts:
         containers have failed, for a minute already.
         """
         fell = self.arm.unready_since is not None
-        return sum(pod.ready and (self.lasts(pod, now) or not (fell or pod.failures)) for pod in self.pods)
+        return sum(pod.ready and (lasts(pod, now) or not (fell or pod.failures)) for pod in self.pods)
 
     def steady(self, now: datetime, least: timedelta = STEADY) -> int:
         """How many pods have answered for so long without interruption; by default, for as long as it takes to be
         trusted with all the traffic.
         """
-        return sum(self.lasts(pod, now, least) for pod in self.pods)
-
-    def lasts(self, pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
-        """Whether a pod has answered for so long without interruption. Where its node's clock is ahead, what counts is
-        since when it has been seen ready.
-        """
-        since = pod.ready_since
-        if since is not None and since > now:
-            since = self.arm.ready_since
-        return since is not None and now - since >= least
+        return sum(lasts(pod, now, least) for pod in self.pods)
 
     @cached_property
     def images(self) -> Set[str]:

@@ -1,7 +1,7 @@
 """Deployment as one of the kinds that the controller runs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from upright.api import names
 from upright.api.indexes import (
@@ -20,6 +20,7 @@ from upright.pods.reading import FIELDS
 from upright.rollout.measuring import Source
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
+from upright.rollout.sightings import Sightings
 from upright.rollout.template import DIGESTED
 
 
@@ -49,6 +50,7 @@ class Deployments:
 
     defaults: Defaults
     source: Source
+    sightings: Sightings = field(default_factory=Sightings)
     type: ResourceType = names.DEPLOYMENTS
     watches: Sequence[Watch] = (
         Watch(
@@ -84,9 +86,10 @@ class Deployments:
     def forget(self, key: Key) -> None:
         """No more looks at its pods."""
         self.source.forget(key)
+        self.sightings.forget(key)
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        return await observe(resource, world, self.defaults, self.source)
+        return await observe(resource, world, self.defaults, self.source, self.sightings)
 
     def plan(self, observed: Observed) -> Plan:
         return plan(observed)

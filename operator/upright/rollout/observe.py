@@ -19,6 +19,7 @@ from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.modes.realtime import SERVE, template
 from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
+from upright.rollout.sightings import Sightings
 from upright.rollout.template import digest, is_edited, recorded_digest
 from upright.rollout.verdict import is_ahead
 
@@ -74,7 +75,9 @@ class Observed:
     """Since when somebody has watched without interruption: what happened before is not known."""
 
 
-async def observe(manifest: Manifest, world: World, defaults: Defaults, source: Source) -> Observed:
+async def observe(
+    manifest: Manifest, world: World, defaults: Defaults, source: Source, sightings: Sightings
+) -> Observed:
     """Gather it. Asks the API server only for what is not there as it should be.
 
     Raises pydantic.ValidationError for an object that this schema would not accept.
@@ -104,7 +107,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
     records = _ours(names.CONTROLLER_REVISIONS, resource, world)
     records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
-    pods, lost, strangers = _pods(resource, workloads, versions, world)
+    pods, lost, strangers = _pods(resource, workloads, versions, world, sightings)
     services, taken = await _services(resource, world)
     return Observed(
         now=world.now,
@@ -174,7 +177,11 @@ async def _hidden(
 
 
 def _pods(
-    resource: Deployment, workloads: Mapping[str, Manifest], versions: Mapping[str, ModelVersion], world: World
+    resource: Deployment,
+    workloads: Mapping[str, Manifest],
+    versions: Mapping[str, ModelVersion],
+    world: World,
+    sightings: Sightings,
 ) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, Sequence[Pod]], Sequence[str]]:
     """The pods of our workloads; those of them that have failed; and the names of other pods.
 
@@ -187,8 +194,8 @@ def _pods(
     strangers = []
     found = world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name)
     injected = _injected(resource, versions, found)
-    for manifest in found:
-        pod = read(manifest, injected)
+    read_pods = (read(manifest, injected) for manifest in found)
+    for pod in sightings.dated(Key(meta.namespace, meta.name), read_pods, world.now):
         if pod.going or pod.phase == "Succeeded":
             continue
         revision_name = pod.labels.get(names.REVISION, "")

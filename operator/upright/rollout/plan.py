@@ -5,7 +5,6 @@ stable, which is the candidate and in which step, what has been rejected. The ob
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upright.api import names
@@ -17,7 +16,7 @@ from upright.rollout import status as statuses
 from upright.rollout.clocks import as_watched
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, called
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, called, lasts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import follows_another_model, is_gone, obstacle
@@ -349,9 +348,9 @@ def _watched(stable: ArmFacts, now: datetime) -> Arm:
         down = now if arm.ready_since else arm.down_since
         clocks = {"unready_since": arm.unready_since or now, "ready_since": None, "down_since": down}
         return arm.model_copy(update=clocks)
-    again = arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
-    seen = replace(stable, arm=again)
-    return recovered if any(seen.lasts(pod, now) for pod in stable.pods) else again
+    if any(lasts(pod, now) for pod in stable.pods):
+        return recovered
+    return arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
 
 
 def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:

@@ -31,6 +31,7 @@ from tests.unit.rollout.world import (
     plans,
     pods,
     serving_old,
+    sighted,
     sizes,
     stalled,
     then,
@@ -46,6 +47,7 @@ from upright.rollout.measuring import Measurement, Reading
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.restarts import counted, failed_too_often
+from upright.rollout.sightings import Sightings
 
 HALF = {"steps": [{"weight": 50, "for": "10m"}]}
 STEEP = {"weight": 90, "for": "1h"}
@@ -490,7 +492,7 @@ def living(number: int, born: Any, now: Any, *, takes: float = 20, flaps: bool =
     """A pod as it is at that moment; `takes`: seconds until it is ready, or again and again when it flaps."""
     age = (now - born).total_seconds()
     pod = a_pod(f"pod-{number}", ready=age % 40 >= takes if flaps else age >= takes)
-    since = now - timedelta(seconds=age % 20) if flaps else born + timedelta(seconds=takes)
+    since = now - timedelta(seconds=age % 20) if flaps else born + timedelta(seconds=takes if age >= takes else 0)
     pod["status"]["conditions"][0]["lastTransitionTime"] = since.isoformat()
     pod["metadata"]["creationTimestamp"] = born.isoformat()
     return read(pod)
@@ -550,12 +552,13 @@ def test_a_node_whose_clock_is_behind_makes_no_pod_steady_that_has_just_been_see
 def test_a_pod_that_is_never_ready_for_a_minute_is_rejected_whatever_the_clock_of_its_node(behind: int) -> None:
     """Ready for 20 s of each 80."""
     resource = in_canary(replicas=1, step_since=None, rollout={"steps": [{"weight": 25, "for": "1h"}]})
-    seen = observed(resource)
+    seen, sightings = observed(resource), Sightings()
     for second in range(0, 660, 10):
         ready, round_began = second % 80 < 20, second - second % 80
         changed = after(seconds=round_began + (0 if ready else 20), minutes=-behind)
         world = {OLD_REVISION: pods(OLD_REVISION, 1), NEW_REVISION: pods(NEW_REVISION, 1, ready=ready, since=changed)}
-        seen = replace(seen, now=after(seconds=second), pods=world)
+        now = after(seconds=second)
+        seen = replace(seen, now=now, pods=sighted(sightings, world, now))
         made = plan(seen)
         seen = then(seen, made)
         if made.status["phase"] == "RolledBack":
@@ -587,7 +590,7 @@ def test_a_step_does_not_end_by_the_time_for_which_the_operator_stood_still() ->
 
 @pytest.mark.parametrize("ahead", [30, 3600])
 def test_a_node_whose_clock_is_ahead_delays_nothing_by_more_than_the_time_since_its_pods_were_seen(ahead: int) -> None:
-    skewed = both(3, since=after(seconds=ahead))
+    skewed = sighted(Sightings(), both(3, since=after(seconds=ahead)), NOW)
     begun = observed(in_canary(1, candidate={"finishing": True}), pods=skewed)
     seen = then(begun, plan(begun))
     assert "candidate" in plan(replace(seen, now=after(seconds=9))).status

@@ -41,6 +41,7 @@ from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
+from upright.rollout.sightings import Sightings
 from upright.rollout.template import record
 
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
@@ -64,7 +65,7 @@ class Unmeasured:
 
 
 async def seen(resource: Deployment, *others: tuple[ResourceType, Manifest]) -> Observed:
-    return await observe(as_stored(resource), AWorld(*others), DEFAULTS, Unmeasured())
+    return await observe(as_stored(resource), AWorld(*others), DEFAULTS, Unmeasured(), Sightings())
 
 
 def a_version(version: ModelVersion, **status: Any) -> tuple[ResourceType, Manifest]:
@@ -432,7 +433,7 @@ async def test_what_somebody_has_hidden_by_other_labels_is_not_taken_for_gone(th
     world = Hidden(
         a_version(OLD), *pods, *([workload] if there != "record" else []), *([record] if there != "workload" else [])
     )
-    found = await observe(as_stored(changed), world, DEFAULTS, Unmeasured())
+    found = await observe(as_stored(changed), world, DEFAULTS, Unmeasured(), Sightings())
     made = plan(found)
     assert made.status["stable"]["revision"] == OLD_REVISION
     assert not any(event.reason == "RevisionLost" for event in made.events)

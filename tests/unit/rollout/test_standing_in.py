@@ -23,6 +23,7 @@ from tests.unit.rollout.world import (
     pods,
     selector,
     serving_old,
+    sighted,
     sizes,
     stalled,
     the_workload,
@@ -37,6 +38,7 @@ from upright.pods.reading import Pod
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
+from upright.rollout.sightings import Sightings
 from upright.versions.deployments import uses_of
 
 FIX = a_model_version("churn-3")
@@ -173,12 +175,13 @@ def flapping(up: int, down: int, minutes: int, *, ahead: int = 0) -> Sequence[Pl
     resource = in_canary(
         replicas=1, stable={"replicas": 1}, candidate={"replicas": 1}, rollout={"steps": [{"weight": 50, "for": "9h"}]}
     )
-    before, made = observed(resource, pods=both(1, 0)), []
+    before, made, sightings = observed(resource, pods=both(1, 0)), [], Sightings()
     for second in range(0, minutes * 60, 5):
         begun = second - second % (up + down) + down
         ready = pods(OLD_REVISION, 1, since=after(seconds=begun + ahead))
         stable = ready if second >= begun else pods(OLD_REVISION, 1, ready=False)
-        before = replace(before, now=after(seconds=second), pods={**both(), OLD_REVISION: stable})
+        now = after(seconds=second)
+        before = replace(before, now=now, pods=sighted(sightings, {**both(), OLD_REVISION: stable}, now))
         made.append(plan(before))
         before = then(before, made[-1])
     return made

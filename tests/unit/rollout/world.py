@@ -10,7 +10,7 @@ from upright.analysis import Counts, Look
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
-from upright.contract import Manifest, Plan
+from upright.contract import Key, Manifest, Plan
 from upright.kube.objects import plain
 from upright.pods.reading import Pod, read
 from upright.rollout.measuring import Measurement, Reading
@@ -19,6 +19,7 @@ from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import services
+from upright.rollout.sightings import Sightings
 from upright.rollout.template import record
 
 STEPS = [{"weight": 25, "for": "1m"}, {"weight": 50, "for": "1m"}]
@@ -91,6 +92,12 @@ def pods(revision_name: str, count: int, *, since: datetime = LONG_AGO, **more: 
             condition["lastTransitionTime"] = since.isoformat()
         made.append(read(manifest))
     return made
+
+
+def sighted(sightings: Sightings, pods: Mapping[str, Sequence[Pod]], now: datetime) -> dict[str, Sequence[Pod]]:
+    """The pods of each revision as whoever looks takes them, whatever the clocks of their nodes."""
+    seen = iter(sightings.dated(Key("shop", "churn"), [pod for each in pods.values() for pod in each], now))
+    return {revision_name: [next(seen) for _ in each] for revision_name, each in pods.items()}
 
 
 def both(canary: int = 1, stable: int = 3, **more: Any) -> dict[str, Sequence[Pod]]:

@@ -103,21 +103,22 @@ class Client:
         selectors = {"labelSelector": selector, "fieldSelector": fields}
         query = {"limit": str(size)} | {name: value for name, value in selectors.items() if value}
         following: str | None = ""
-        now, unread = size, False
+        now, alone = size, False  # alone: one object that is too large for a page of its own
         while following is not None:
             query["limit"] = str(now)
-            accept, most = (METADATA_LIST, math.inf) if metadata or unread else (JSON, PAGE_WEIGHT)
+            whole, most = not (metadata or alone), math.inf if alone else PAGE_WEIGHT
+            accept = JSON if whole else METADATA_LIST
             try:
                 answer = await self._send(
                     "list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept, most=most
                 )
             except TooLargeError:
-                now, unread = max(1, now // 8), now == 1
+                now, alone = max(1, now // 8), now == 1
                 continue
-            page = page_of(type, answer, whole=not (metadata or unread), unread=unread)
+            page = page_of(type, answer, whole=whole, unread=alone and not metadata)
             del answer
             yield page
-            following, unread = page.following, False
+            following, alone = page.following, False
             query["continue"] = str(following)
             now = min(size, 2 * now)
 

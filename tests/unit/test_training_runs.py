@@ -1364,7 +1364,7 @@ def test_whatever_happens_it_settles_and_one_run_goes_on_at_a_time(steps: list[t
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        (exited(2, "no such file"), "One attempt has failed, because the training program exited with 2"),
+        (exited(2, "no such file"), "One attempt has failed: the training program exited with 2"),
         (
             {"terminated": {**exited(128, "pyhton: not found")["terminated"], "reason": "StartError"}},
             "the training program could not be started: pyhton: not found.",

@@ -194,7 +194,8 @@ class Client:
         query = {"fieldManager": names.FIELD_MANAGER, **strict}
         body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
         namespace = namespace_of(manifest)
-        return await self._send("create", "POST", type, namespace, query=query, body=body, content=content)
+        named = name_of(manifest)
+        return await self._send("create", "POST", type, namespace, query=query, body=body, content=content, named=named)
 
     async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
         """Server-side apply. With a UID in the manifest, only that very object; `force` takes fields from others."""
@@ -277,11 +278,14 @@ class Client:
         accept: str = JSON,
         limit: float = REQUEST_TIMEOUT,
         most: float = math.inf,
+        named: str = "",
     ) -> dict[str, Any]:
-        """Send and return the answer, which may have `most` bytes. Raises ApiError."""
+        """Send and return the answer, which may have `most` bytes. Raises ApiError, which names what is `named` in the
+        body alone.
+        """
         path = path_of(type, namespace, name, subresource)
         counted = f"{type}/{subresource}" if subresource else str(type)
-        target = " ".join(filter(None, (counted, f"{namespace}/{name}".strip("/"))))
+        target = " ".join(filter(None, (counted, f"{namespace}/{name or named}".strip("/"))))
         status, answer, logged_in = 0, dict[str, Any](), False
         for _ in range(ATTEMPTS):
             await self._until_open()
@@ -305,7 +309,7 @@ class Client:
             if "metadata" not in answer and answer.get("kind") != "Status":
                 raise UnreachableError(f"cannot {verb} {target}: what answers is no API server: {answer}")
             return answer
-        raise refusal(verb, type, namespace, name, subresource, status, answer)
+        raise refusal(verb, type, namespace, name or named, subresource, status, answer)
 
     async def _ask(
         self,

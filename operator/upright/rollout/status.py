@@ -286,4 +286,4 @@ def _unused(analysis: Analysis) -> str:
         return ""
     if not analysis.used:
         return f"; none could be compared: {analysis.unused}"
-    return f"; {unused} could not be compared, the last because {analysis.unused}"
+    return f"; {unused} could not be compared, the last one: {analysis.unused}"

@@ -205,10 +205,9 @@ _BOUNDS = {
     "exclusiveMaximum": ("<", "less than"),
 }
 _KEPT = frozenset({
-    "type", "description", "enum", "pattern", "format", "minLength", "maxLength", "minItems", "maxItems", "maxProperties",
-    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "required", "nullable",
-    "x-kubernetes-validations",
+    "type", "description", "enum", "pattern", "format", "minLength", "maxLength", "minItems", "maxItems",
+    "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+    "required", "nullable", "x-kubernetes-validations",
 })  # fmt: skip
 _DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})
 

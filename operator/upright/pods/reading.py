@@ -142,6 +142,8 @@ class Pod:
     """Reason and message of its phase: why its node refused or ended it as a whole. Usually empty."""
     changed: datetime
     """When one of its conditions changed last."""
+    stopped: datetime | None
+    """When it was ready last, as its node says; None when it is, or never was."""
     scheduled: datetime | None
     """Since when it has a node, as far as that is told; None when it has none."""
     begun: datetime | None
@@ -290,6 +292,7 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
         changed=max(
             (_time(at) for one in conditions.values() if (at := one.get("lastTransitionTime"))), default=created
         ),
+        stopped=_stopped(conditions, created),
         scheduled=(
             _time(at) if scheduled.get("status") == "True" and (at := scheduled.get("lastTransitionTime")) else None
         ),
@@ -313,6 +316,15 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
         kept_out=_kept_out(manifest, conditions, containers),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
+
+
+def _stopped(conditions: Mapping[str, Manifest], created: datetime) -> datetime | None:
+    """One that never was ready has not been said to be so since before its init containers were done."""
+    ready, initialized = (
+        _time(at) if (at := conditions.get(one, {}).get("lastTransitionTime")) else created
+        for one in ("Ready", "Initialized")
+    )
+    return ready if conditions.get("Ready", {}).get("status") != "True" and ready > initialized else None
 
 
 def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest], containers: Sequence[Container]) -> str:

@@ -41,6 +41,13 @@ def begun(pod: Pod, now: datetime) -> datetime:
     return max((at for at in (pod.begun, *first) if at and at <= now), default=pod.created)
 
 
+def answers(pod: Pod, now: datetime) -> bool:
+    """Whether it answers, or did until a moment ago, and may again: what blinks is not taken away. By its node's clock,
+    which may be wrong by less than that moment.
+    """
+    return pod.ready or (pod.stopped is not None and abs(now - pod.stopped) < LASTING)
+
+
 def is_misconfigured(pod: Pod) -> bool:
     """Whether it cannot be started for what spec.serving asks of it: that is the same for every version."""
     return any(container.faulty for container in pod.containers)
@@ -167,7 +174,7 @@ class Facts:
     def only_candidate_answers(self) -> bool:
         """Whether its pods are all that answer: they are not taken away, whatever becomes of the others."""
         others = self.standing_in + (self.stable.ready if self.stable else 0)
-        return self.candidate.ready > 0 and others == 0
+        return others == 0 and any(answers(pod, self.now) for pod in self.candidate.pods)
 
     @cached_property
     def suffering(self) -> tuple[int, int]:

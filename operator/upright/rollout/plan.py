@@ -17,7 +17,7 @@ from upright.rollout import status as statuses
 from upright.rollout.clocks import as_watched
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, called
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import follows_another_model, is_gone, obstacle
@@ -98,8 +98,9 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
 
 def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
     """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
-    backup without its status. The one that is known to have been stable last goes before one with more pods. If only a
-    rejected one answers and all that was decided is lost, it is what served before; or that one, where nothing did.
+    backup without its status. The one that is known to have been stable last goes before one with more pods, also while
+    its pods start, or it has none. If only a rejected one answers and all that was decided is lost, it is what served
+    before; or that one, where nothing did.
     """
     name = observed.resource.metadata.name
     verdicts = [one for version in observed.versions.values() for one in version.status.verdicts]
@@ -110,8 +111,12 @@ def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
     stable = {one: verdict.at.timestamp() for one, verdict in last.items() if one not in rejected}
     answering = _answering(observed)
     best = max(
-        (one for one in answering if one not in rejected or observed.resource.status.phase is None),
-        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering[one], one),
+        (
+            one
+            for one in observed.workloads
+            if one in stable or (one in answering and (one not in rejected or observed.resource.status.phase is None))
+        ),
+        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering.get(one, 0), one),
         default=None,
     )
     if best is None:
@@ -148,9 +153,9 @@ def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm 
 
 
 def _answering(observed: Observed) -> Mapping[str, int]:
-    """How many pods of each workload answer, of those of which any does."""
-    ready = {one: sum(pod.ready for pod in pods) for one, pods in observed.pods.items()}
-    return {one: count for one, count in ready.items() if count}
+    """How many pods of each workload answer, or did until a moment ago, of those of which any does."""
+    counts = {one: sum(answers(pod, observed.now) for pod in pods) for one, pods in observed.pods.items()}
+    return {one: count for one, count in counts.items() if count}
 
 
 def _arm_of(observed: Observed, revision_name: str) -> Arm:
@@ -262,7 +267,7 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
     stand_in, now = draft.stand_in, observed.now
     if stand_in is None:
         return
-    down = None if stand_in.revision in _answering(observed) else stand_in.down_since or now
+    down = None if statuses.standing_in(observed, draft) else stand_in.down_since or now
     draft.stand_in = stand_in.model_copy(update={"down_since": down})
     stable, candidate = (statuses.arm_facts(observed, arm) for arm in (draft.stable, draft.candidate))
     others = (stable.relied_upon(now) if stable else 0) + (candidate.steady(now, LASTING) if candidate else 0)

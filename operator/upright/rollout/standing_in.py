@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from upright.conditions import Finding
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import LASTING, Facts, some_pods
+from upright.rollout.facts import LASTING, Facts, answers, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
@@ -100,9 +100,10 @@ def leave(facts: Facts) -> Decision:
 
 
 def _answers(facts: Facts) -> bool:
-    """Whether a candidate answers; one that is leaving, and did until a moment ago, may again."""
+    """Whether a candidate answers, or did until a moment ago; of one that is leaving, that is recorded."""
     arm, now = facts.candidate.arm, facts.now
-    return facts.candidate.ready > 0 or bool(arm.leaving and now - (arm.down_since or now) < LASTING)
+    recorded = arm.leaving and now - (arm.down_since or now) < LASTING
+    return bool(recorded) or any(answers(pod, now) for pod in facts.candidate.pods)
 
 
 def _left(facts: Facts) -> timedelta:

@@ -248,6 +248,11 @@ WAS_REJECTED = {"outcome": "Rejected", "revision": NEW_REVISION, "message": "It 
         ([WAS_STABLE], {"churn_1": 1, "churn_2": 3}, "churn-2, paused", "churn-1", "churn-2", True, False),
         ([WAS_STABLE], {"churn_1": 3, "churn_2": 3}, "churn-3", "churn-1", "churn-3", None, True),
         ([WAS_STABLE], {"churn_1": 1, "churn_2": 0}, "churn-3", "churn-1", "churn-3", None, True),
+        # what was stable last does not answer yet
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 0}, "churn-2", "churn-1", "churn-2", None, False),
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 0}, "churn-2, paused", "churn-1", None, None, True),
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 3}, "churn-2", "churn-1", "churn-2", None, False),
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 3}, "churn-3", "churn-1", "churn-2", True, False),
         # only a rejected one answers
         ([WAS_STABLE, WAS_REJECTED], {"churn_2": 3}, "churn-2", "churn-1", "churn-2", True, False),
         ([WAS_STABLE, WAS_REJECTED], {"churn_1": 0, "churn_2": 3}, "churn-2", "churn-1", "churn-2", True, False),
@@ -284,6 +289,12 @@ async def test_what_follows_a_model_goes_back_to_what_was_stable_before_the_reje
         status = made.status
         assert (status["stable"]["modelVersion"], status["candidate"]["modelVersion"]) == ("churn-1", "churn-2")
         assert not made.delete
+
+
+async def test_what_was_stable_last_is_taken_up_without_replicas() -> None:
+    made = plan(await seen(a_deployment("churn-2", replicas=0), *orphaned([WAS_STABLE], churn_1=0)))
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert not made.delete
 
 
 async def test_an_orphaned_workload_that_serves_goes_on_although_another_version_is_wanted_by_now() -> None:

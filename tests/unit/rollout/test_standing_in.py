@@ -32,6 +32,7 @@ from tests.unit.rollout.world import (
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
+from upright.api.model_version import ModelVersion
 from upright.contract import Plan
 from upright.pods.reading import Pod
 from upright.rollout.observe import Observed
@@ -42,6 +43,7 @@ from upright.versions.deployments import uses_of
 FIX = a_model_version("churn-3")
 FIX_REVISION = revision(FIX, a_deployment().spec.serving)
 CONDEMNED = {"analysis": {"threshold": 100, "verdict": "Rollback", "metric": "errors", "message": "errors is 40 %."}}
+STARTS = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "False"}]
 DEAD = [replace(crashing(5), name=f"dead-{n}") for n in range(3)]
 
 
@@ -335,6 +337,47 @@ def test_one_that_leaves_may_itself_not_answer_for_a_moment() -> None:
     assert not candidate(plan(then(silent, made, now=after(seconds=60))))
 
 
+@pytest.mark.parametrize("wanted", [NEW, OLD, FIX], ids=["rejected", "gone back from", "followed"])
+@pytest.mark.parametrize(
+    ("silent", "stays"),
+    [
+        (pods(NEW_REVISION, 3, ready=False, since=NOW), True),
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-59)), True),
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-60)), False),
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=59)), True),  # by a node's clock that is ahead
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=60)), False),
+        (pods(NEW_REVISION, 3, since=NOW, conditions=STARTS), False),
+    ],
+)
+def test_what_is_given_up_in_a_moment_in_which_it_does_not_answer_stays(
+    wanted: ModelVersion, silent: Sequence[Pod], stays: bool
+) -> None:
+    resource = wanting(
+        steep(stable={"replicas": 1}, status=CONDEMNED if wanted is NEW else {}), modelVersion=wanted.metadata.name
+    )
+    before = observed(resource, wanted, pods={OLD_REVISION: DEAD, NEW_REVISION: silent})
+    made = plan(before)
+    assert made.status["history"][0]["outcome"] == ("RolledBack" if wanted is NEW else "Aborted")
+    assert bool(candidate(made)) is stays
+    assert [one.name for one in made.delete] == [f"churn-{NEW_REVISION}"] * (not stays)
+    if stays:
+        assert not plan(then(before, made)).delete
+
+
+@pytest.mark.parametrize("wanted", [OLD, NEW], ids=["late", "another is wanted"])
+@pytest.mark.parametrize(("silent", "stays"), [(0, True), (59, True), (60, False)])
+def test_all_that_answers_of_a_first_version_may_not_for_a_moment(
+    wanted: ModelVersion, silent: int, stays: bool
+) -> None:
+    clocks = {"since": LONG_AGO.isoformat(), "unreadySince": LONG_AGO.isoformat(), "unreadyPod": "late-0"}
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "replicas": 3, **clocks}
+    late = [replace(pod, name=f"late-{n}") for n, pod in enumerate(pods(OLD_REVISION, 2, ready=False))]
+    blinks = pods(OLD_REVISION, 1, ready=False, since=after(seconds=-silent))
+    resource = a_deployment(wanted.metadata.name, replicas=3, status={"candidate": arm})
+    made = plan(observed(resource, wanted, pods={OLD_REVISION: [*late, *blinks]}))
+    assert [one.name for one in made.delete] == [f"churn-{OLD_REVISION}"] * (not stays)
+
+
 @pytest.mark.parametrize(
     ("newcomer", "answered"),
     [
@@ -394,13 +437,21 @@ def test_the_next_version_takes_nothing_away_that_stands_in() -> None:
     assert not made.delete
 
 
-@pytest.mark.parametrize(("leaving", "kept"), [(3, NEW_REVISION), (6, FIX_REVISION)])
-def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: int, kept: str) -> None:
+@pytest.mark.parametrize(
+    ("leaving", "kept"),
+    [
+        (pods(FIX_REVISION, 3), NEW_REVISION),
+        (pods(FIX_REVISION, 6), FIX_REVISION),
+        (pods(FIX_REVISION, 6, ready=False, since=NOW), FIX_REVISION),  # for a moment
+        (pods(FIX_REVISION, 6, ready=False), NEW_REVISION),
+    ],
+)
+def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: Sequence[Pod], kept: str) -> None:
     another = a_model_version("churn-4")
     arm = {"modelVersion": "churn-3", "revision": FIX_REVISION, "since": NOW.isoformat(), "replicas": 10}
     before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})
     resource = wanting(before.resource, modelVersion="churn-4")
-    given_up = {NEW_REVISION: pods(NEW_REVISION, 4), FIX_REVISION: pods(FIX_REVISION, leaving)}
+    given_up = {NEW_REVISION: pods(NEW_REVISION, 4), FIX_REVISION: leaving}
     made = plan(replace(before, wanted=another, resource=resource, pods={**before.pods, **given_up}))
     assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-4", kept)
 

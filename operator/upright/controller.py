@@ -353,7 +353,7 @@ class _Loop:
     def _lasting(self, resource: Manifest, error: Exception) -> tuple[str, str] | None:
         """Reason and sentence of what stays so until somebody does something about it."""
         if isinstance(error, ApiError):
-            return (error.reason, cut(str(error))) if error.lasting else None
+            return (error.reason, cut(f"{str(error).removesuffix('.')}.")) if error.lasting else None
         before = told(resource, {INTERNAL_ERROR})
         if before and self._complaints.get(key_of(resource)) == _complaint(error):
             return before  # its words may have a figure in them that changes each time

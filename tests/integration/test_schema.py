@@ -209,7 +209,7 @@ INVALID = [
     (DEPLOYMENT, "spec.rollout.startupDeadline", "9999999999999999999999999999999h", "must be at most 87600h"),
     (DEPLOYMENT, "spec.monitoring.interval", "10ms", "interval must be at least 1s"),
     (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 0, "must be at least 0.000001"),
-    (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 1.5, "spec.monitoring.falseRollbackProbability"),
+    (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 1, "must be at most 0.2"),
     (DEPLOYMENT, "spec.monitoring.metrics", [], "spec.monitoring.metrics"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
     (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.relative", -1, "tolerance.relative"),
@@ -276,12 +276,11 @@ def numbers(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, An
 def around(node: dict[str, Any]) -> Iterator[tuple[float, bool]]:
     """Numbers around the bounds of a number, written as people write them, and whether each is within."""
     whole = node["type"] == "integer"
-    declared = [rule["rule"].split() for rule in node.get("x-kubernetes-validations", ())]
-    # A fractional bound is exclusive when its rule says so: the schema cannot say it without refusing whole numbers.
-    strict = {float(limit) for _, sign, limit in declared if sign in {"<", ">"}}
-    low, high = node.get("minimum", -math.inf), node.get("maximum", math.inf)
-    low_open = node.get("exclusiveMinimum", False) or low in strict
-    high_open = node.get("exclusiveMaximum", False) or high in strict
+    # A fractional bound is said by a rule alone.
+    rules = [rule["rule"].split() for rule in node.get("x-kubernetes-validations", ())]
+    said = {sign[0]: (float(limit), sign in {"<", ">"}) for _, sign, limit in rules}
+    low, low_open = said.get(">", (node.get("minimum", -math.inf), node.get("exclusiveMinimum", False)))
+    high, high_open = said.get("<", (node.get("maximum", math.inf), node.get("exclusiveMaximum", False)))
     for bound in {low, high} - {-math.inf, math.inf}:
         near = {bound, math.floor(bound), math.ceil(bound), math.floor(bound) - 1, math.ceil(bound) + 1}
         near |= {int(bound)} if whole else {bound * 0.999 - 1e-9, bound * 1.001 + 1e-9, float(math.floor(bound))}

@@ -58,20 +58,20 @@ def test_bounds_are_those_of_openapi_3_0() -> None:
     }
 
 
-def test_a_fractional_bound_is_said_once_more_because_the_api_server_cuts_it() -> None:
+def test_a_fractional_bound_is_said_in_cel_because_the_api_server_cuts_it() -> None:
     class Fractions(Resource):
         share: float = Field(0.5, ge=0.000001, lt=0.9, description="A share.")
         several: list[Annotated[float, Field(gt=-0.5, le=1)]] = Field([], max_length=2, description="More of them.")
 
     properties = structural_schema(Fractions)["properties"]
     share, several = properties["share"], properties["several"]["items"]
-    assert (share["minimum"], share["maximum"]) == (0.000001, 0.9)
-    assert "exclusiveMaximum" not in share, "cut to 0 it would refuse 0"
+    assert not share.keys() & {"minimum", "maximum", "exclusiveMaximum"}, "cut to 0 it would refuse 0, or say so"
     assert [(rule["rule"], rule["message"]) for rule in share["x-kubernetes-validations"]] == [
         ("self >= 0.000001", "must be at least 0.000001"),
         ("self < 0.9", "must be less than 0.9"),
     ]
     assert [rule["rule"] for rule in several["x-kubernetes-validations"]] == ["self > -0.5"]
+    assert several["maximum"] == 1
 
 
 def test_a_duration_has_the_bounds_of_its_field() -> None:

@@ -242,6 +242,18 @@ async def test_a_run_begins_after_the_end_of_the_one_before_and_is_told_so() -> 
     assert at == {"RunSucceeded": after(seconds=9.4), "RunStarted": after(seconds=9.6)}
 
 
+@pytest.mark.parametrize("ahead", [0, 1.5, 300])
+async def test_what_a_first_run_does_is_told_also_where_the_api_server_s_clock_is_ahead(ahead: float) -> None:
+    cluster = Cluster()
+    cluster.manifest["metadata"]["creationTimestamp"] = after(seconds=ahead).isoformat()
+    cluster.now = after(seconds=0.4)
+    await cluster.turn()
+    cluster.job("churn-1")["metadata"]["creationTimestamp"] = after(seconds=ahead).isoformat()
+    assert [event.reason for event in (await cluster.settle()).events] == ["RunStarted"]
+    await cluster.publish("churn-1")
+    assert [event.reason for event in (await cluster.settle()).events] == ["RunSucceeded"]
+
+
 async def test_a_run_that_waited_is_recorded_as_its_job_tells() -> None:
     cluster = Cluster(output={"store": "pvc://later"}, parameters={"depth": 4})
     await cluster.settle()
@@ -1352,7 +1364,7 @@ def test_whatever_happens_it_settles_and_one_run_goes_on_at_a_time(steps: list[t
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        (exited(2, "no such file"), "One attempt has failed, because the training program exited with 2"),
+        (exited(2, "no such file"), "One attempt has failed: the training program exited with 2"),
         (
             {"terminated": {**exited(128, "pyhton: not found")["terminated"], "reason": "StartError"}},
             "the training program could not be started: pyhton: not found.",

@@ -5,7 +5,8 @@ schema cannot say as CEL. Pydantic writes JSON Schema 2020-12. The distance betw
 maintained library keeps both defaults and CEL rules.
 
 The API server compares a whole number with a fractional bound as if the bound were whole, too, so that 0 is taken for
-at least 0.1: such a bound is said once more in CEL. So are the bounds of a duration, which is a string in a schema.
+at least 0.1, and 1 "should be at most 0" for 0.2: such a bound is said in CEL. So are those of a duration, which is a
+string in a schema.
 
 A model may have a class attribute `rules`: CEL rules over one object of it (`self`).
 """
@@ -204,10 +205,9 @@ _BOUNDS = {
     "exclusiveMaximum": ("<", "less than"),
 }
 _KEPT = frozenset({
-    "type", "description", "enum", "pattern", "format", "minimum", "maximum", "minLength", "maxLength", "minItems",
-    "maxItems", "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "required", "nullable",
-    "x-kubernetes-validations",
+    "type", "description", "enum", "pattern", "format", "minLength", "maxLength", "minItems", "maxItems",
+    "maxProperties", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+    "required", "nullable", "x-kubernetes-validations",
 })  # fmt: skip
 _DROPPED = frozenset({"title", "default", "additionalProperties", "items", "properties", "x-model"})
 
@@ -247,10 +247,11 @@ def _bounds(node: Schema) -> Schema:
         if name not in node:
             continue
         limit, bound = node[name], name.replace("exclusiveM", "m")
-        bounds[bound] = limit
         if limit != int(limit):
             rules.append(Rule(f"self {sign} {_decimal(limit)}", f"must be {said} {_decimal(limit)}").manifest())
-        elif bound != name:  # a number in JSON Schema, a flag beside the bound in OpenAPI 3.0
+            continue
+        bounds[bound] = limit
+        if bound != name:  # a number in JSON Schema, a flag beside the bound in OpenAPI 3.0
             bounds[name] = True
     return bounds | ({"x-kubernetes-validations": rules} if rules else {})
 

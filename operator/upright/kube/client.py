@@ -103,21 +103,22 @@ class Client:
         selectors = {"labelSelector": selector, "fieldSelector": fields}
         query = {"limit": str(size)} | {name: value for name, value in selectors.items() if value}
         following: str | None = ""
-        now, unread = size, False
+        now, alone = size, False  # alone: one object that is too large for a page of its own
         while following is not None:
             query["limit"] = str(now)
-            accept, most = (METADATA_LIST, math.inf) if metadata or unread else (JSON, PAGE_WEIGHT)
+            whole, most = not (metadata or alone), math.inf if alone else PAGE_WEIGHT
+            accept = JSON if whole else METADATA_LIST
             try:
                 answer = await self._send(
                     "list", "GET", type, namespace, query=query, limit=LIST_TIMEOUT, accept=accept, most=most
                 )
             except TooLargeError:
-                now, unread = max(1, now // 8), now == 1
+                now, alone = max(1, now // 8), now == 1
                 continue
-            page = page_of(type, answer, whole=not (metadata or unread), unread=unread)
+            page = page_of(type, answer, whole=whole, unread=alone and not metadata)
             del answer
             yield page
-            following, unread = page.following, False
+            following, alone = page.following, False
             query["continue"] = str(following)
             now = min(size, 2 * now)
 
@@ -193,7 +194,8 @@ class Client:
         query = {"fieldManager": names.FIELD_MANAGER, **strict}
         body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
         namespace = namespace_of(manifest)
-        return await self._send("create", "POST", type, namespace, query=query, body=body, content=content)
+        named = name_of(manifest)
+        return await self._send("create", "POST", type, namespace, query=query, body=body, content=content, named=named)
 
     async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
         """Server-side apply. With a UID in the manifest, only that very object; `force` takes fields from others."""
@@ -276,11 +278,14 @@ class Client:
         accept: str = JSON,
         limit: float = REQUEST_TIMEOUT,
         most: float = math.inf,
+        named: str = "",
     ) -> dict[str, Any]:
-        """Send and return the answer, which may have `most` bytes. Raises ApiError."""
+        """Send and return the answer, which may have `most` bytes. Raises ApiError, which names what is `named` in the
+        body alone.
+        """
         path = path_of(type, namespace, name, subresource)
         counted = f"{type}/{subresource}" if subresource else str(type)
-        target = " ".join(filter(None, (counted, f"{namespace}/{name}".strip("/"))))
+        target = " ".join(filter(None, (counted, f"{namespace}/{name or named}".strip("/"))))
         status, answer, logged_in = 0, dict[str, Any](), False
         for _ in range(ATTEMPTS):
             await self._until_open()
@@ -304,7 +309,7 @@ class Client:
             if "metadata" not in answer and answer.get("kind") != "Status":
                 raise UnreachableError(f"cannot {verb} {target}: what answers is no API server: {answer}")
             return answer
-        raise refusal(verb, type, namespace, name, subresource, status, answer)
+        raise refusal(verb, type, namespace, name or named, subresource, status, answer)
 
     async def _ask(
         self,

@@ -18,12 +18,15 @@ from upright.contract import ALWAYS, Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError
 from upright.kube.objects import PREFIX, meta, version_of
-from upright.kube.watched import Watched
+from upright.kube.watched import Handover, Watched
 
 LEASES = ResourceType("coordination.k8s.io", "v1", "leases", "Lease")
-WATCHED_SINCE, WATCHED_UNTIL = f"{PREFIX}watched-since", f"{PREFIX}watched-until"
-"""Annotations of the Lease: since when its holder, and those before it, have watched without an interruption; and until
-when: one that leads and has yet to list everything watches nothing.
+WATCHED_SINCE, WATCHED_UNTIL, UNWATCHED = (
+    f"{PREFIX}{name}" for name in ("watched-since", "watched-until", "unwatched")
+)
+"""Annotations of the Lease: since when its holder, and those before it, have watched without an interruption; until
+when: one that leads and has yet to list everything watches nothing; and in which namespaces, with commas between them,
+it does not.
 """
 
 _WRITTEN = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -128,7 +131,7 @@ class Lease:
             found = await self._client.get(LEASES, self._namespace, self._name)
             self._may_be_ours = self._may_make() if found is None else self._may_take(found)
             if self._may_be_ours and not self.held:
-                self._watched.take_over(*_watched_by(found or {}))
+                self._watched.take_over(_watched_by(found or {}))
             if not self._may_be_ours:
                 return False
             if found is None:
@@ -170,10 +173,11 @@ class Lease:
         return not holder or holder == self._identity or lapsed
 
     def _manifest(self, metadata: Any, before: Any) -> dict[str, Any]:
-        now, (since, until) = self._clock().strftime(_WRITTEN), self._watched.until_now()
+        now, handover = self._clock().strftime(_WRITTEN), self._watched.handover()
         watched = {
-            WATCHED_SINCE: since.strftime(_WRITTEN),
-            WATCHED_UNTIL: until.strftime(_WRITTEN) if until else "",
+            WATCHED_SINCE: handover.since.strftime(_WRITTEN),
+            WATCHED_UNTIL: handover.until.strftime(_WRITTEN) if handover.until else "",
+            UNWATCHED: ",".join(handover.unwatched),
         }
         changed = before.get("holderIdentity") != self._identity
         return {
@@ -200,11 +204,12 @@ def _spec(found: Manifest) -> Mapping[str, Any]:
     return found.get("spec") or {}
 
 
-def _watched_by(found: Manifest) -> tuple[datetime, datetime | None]:
-    """Since when and until when those have watched who held a Lease."""
+def _watched_by(found: Manifest) -> Handover:
+    """What those who held a Lease tell of their watching."""
     said = found.get("metadata", {}).get("annotations") or {}
     until = said.get(WATCHED_UNTIL, _spec(found).get("renewTime"))  # an older operator has not said
-    return _time(said.get(WATCHED_SINCE)) or ALWAYS, _time(until)
+    unwatched = [name for name in str(said.get(UNWATCHED, "")).split(",") if name]
+    return Handover(_time(said.get(WATCHED_SINCE)) or ALWAYS, _time(until), unwatched)
 
 
 def _time(text: Any) -> datetime | None:

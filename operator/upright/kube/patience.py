@@ -162,6 +162,7 @@ class Patience:
             await asyncio.sleep(wait)
         if place is not None and response.ok:
             if not listing and place in self._unproven:
+                self._doubt(place)
                 self._unproven[place] = asyncio.get_running_loop().call_later(FAILED_PAUSE, self._works_again, place)
             elif self._signs.well(place) or listing:
                 self._listed(place)
@@ -172,11 +173,15 @@ class Patience:
 
     async def _failed(self, place: Place, why: str) -> None:
         """A watch that had begun has failed. It ends after a while, and Kopf begins it anew where it was."""
+        self._doubt(place)
+        self._signs.troubled(place, f"cannot watch {place}: {why}.")
+        await asyncio.sleep(FAILED_PAUSE)
+
+    def _doubt(self, place: Place) -> None:
+        """Its watch has yet to prove, from now on, that it works."""
         if (proof := self._unproven.get(place)) is not None:
             proof.cancel()
         self._unproven[place] = None
-        self._signs.troubled(place, f"cannot watch {place}: {why}.")
-        await asyncio.sleep(FAILED_PAUSE)
 
     def _works_again(self, place: Place) -> None:
         """It has lasted; what may have been missed is listed."""

@@ -6,7 +6,8 @@ notes of it that are further apart nobody has.
 """
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from upright.contract import ALWAYS
@@ -19,6 +20,17 @@ BEAT = 10.0
 _OFTEN = timedelta(seconds=1)
 """Two notes are not closer, whoever asks: each looks at every place."""
 _ZERO = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What one leader tells the next of its watching, and of that of those before it."""
+
+    since: datetime
+    until: datetime | None
+    """None: nobody has watched."""
+    unwatched: Collection[str] = ()
+    """Namespaces of which this does not hold: they were not watched in the end."""
 
 
 class Watched:
@@ -35,12 +47,12 @@ class Watched:
         self._in: dict[str, list[Place]] = {}
         for place in self._since:
             self._in.setdefault(place.namespace, []).append(place)
-        self._seen = set[Place]()
         self._noted: datetime | None = None
 
-    def take_over(self, since: datetime, until: datetime | None) -> None:
-        """Who led before has watched from `since` until then; None: nobody led."""
-        self._since, self._until = dict.fromkeys(self._since, since), dict.fromkeys(self._since, until)
+    def take_over(self, before: Handover) -> None:
+        """Believe who led before."""
+        self._since = dict.fromkeys(self._since, before.since)
+        self._until = {place: None if place.namespace in before.unwatched else before.until for place in self._since}
         self._noted = None
 
     def note(self) -> datetime:
@@ -52,7 +64,6 @@ class Watched:
         for place in self._since:
             if place not in unseen:
                 self._since[place], self._until[place] = self._as_of(place, now), now
-                self._seen.add(place)
         return now
 
     def since(self, namespace: str) -> datetime:
@@ -61,18 +72,14 @@ class Watched:
         here = [place for name in {"", namespace} for place in self._in.get(name, ()) if self._until[place] == now]
         return max((self._since[place] for place in here), default=now)
 
-    def until_now(self) -> tuple[datetime, datetime | None]:
-        """Since when and until when all places have been watched, for who leads next. But for namespaces that are not
-        watched now, such as those that are gone: they are nobody else's interruption. While this process has seen
-        nothing, what it has taken over. Until None: nobody has watched.
-        """
-        if not self._seen:
-            known = [until for until in self._until.values() if until]
-            return max(self._since.values(), default=ALWAYS), min(known, default=None)
+    def handover(self) -> Handover:
+        """For who leads next. That a namespace is not watched now, say because it is gone, interrupts no other."""
         now = self._clock()
-        places = [place for place in self._seen if not place.namespace or self._is_watched(place, now)]
-        since = max((self._as_of(place, now) for place in places), default=now)
-        return since, min((until for place in places if (until := self._until[place])), default=now)
+        unwatched = {place.namespace for place in self._since if place.namespace and not self._is_watched(place, now)}
+        rest = [place for place in self._since if place.namespace not in unwatched]
+        since = max((self._as_of(place, now) for place in rest), default=now)
+        until = min((at for place in rest if (at := self._until[place])), default=None)
+        return Handover(since, until, sorted(unwatched))
 
     async def keep(self) -> None:
         """Note for ever, also while nothing has a turn."""

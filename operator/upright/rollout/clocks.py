@@ -1,8 +1,9 @@
 """Which of the recorded times count? None that is to come, and none for which nobody watched."""
 
 from datetime import timedelta
+from typing import TypeVar
 
-from upright.api.deployment_status import Arm
+from upright.api.deployment_status import Arm, StandIn
 from upright.rollout.observe import Observed
 
 _CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since")
@@ -10,17 +11,27 @@ _UNLOOKED = timedelta(minutes=2)
 """For longer than this between the last look that is recorded and the first one of this process, or the first one after
 it stood still, nobody has looked."""
 
+_Watched = TypeVar("_Watched", Arm, StandIn)
 
-def as_watched(arm: Arm | None, observed: Observed) -> Arm | None:
-    """An arm with its clocks as they can be. What was so when the operator went away, or the machine fell asleep, and
-    is so again, may not have been meanwhile: each deadline begins anew when somebody watches again. A clock that was
-    ahead would let what it has recorded stand still until then.
+
+def as_watched(one: _Watched | None, observed: Observed) -> _Watched | None:
+    """A version's place with its clocks as they can be. What was so when the operator went away, or the machine fell
+    asleep, and is so again, may not have been meanwhile: each deadline begins anew when somebody watches again. A clock
+    that was ahead would let what it has recorded stand still until then.
     """
-    if arm is None:
+    if one is None:
         return None
     now, since = observed.now, observed.watched_since
-    clocks = {clock: min(max(at, since), now) for clock in _CLOCKS if (at := getattr(arm, clock))}
-    return _step_as_watched(arm.model_copy(update={**clocks, "since": min(arm.since, now)}), observed)
+    clocks = {clock: min(max(at, since), now) for clock in _CLOCKS if (at := getattr(one, clock, None))}
+    return one.model_copy(update=clocks)
+
+
+def arm_as_watched(arm: Arm | None, observed: Observed) -> Arm | None:
+    """An arm likewise, with the time since when it has its place, and that of its step."""
+    watched = as_watched(arm, observed)
+    if watched is None:
+        return None
+    return _step_as_watched(watched.model_copy(update={"since": min(watched.since, observed.now)}), observed)
 
 
 def _step_as_watched(arm: Arm, observed: Observed) -> Arm:

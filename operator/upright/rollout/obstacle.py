@@ -25,7 +25,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if version is None:
         return _not_found(observed, draft)
     if draft.serves(wanted):
-        return _gone(version) or _passed_over(observed) if draft.candidate is None else None
+        return _gone(version, draft) or (_passed_over(observed) if draft.candidate is None else None)
     name, spec = version.metadata.name, observed.resource.spec
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
     if rejection:
@@ -62,15 +62,15 @@ def is_gone(version: ModelVersion | None) -> bool:
     return version is not None and version.status.phase in ("Missing", "Corrupt")
 
 
-def _gone(version: ModelVersion) -> Finding | None:
-    """What serves could not be loaded again: its pods go on as long as they run."""
+def _gone(version: ModelVersion, draft: Draft) -> Finding | None:
+    """What serves or goes out could not be loaded again: its pods go on as long as they run."""
     said = next((one for one in version.status.conditions if one.type == "Ready"), None)
     if not is_gone(version) or said is None:
         return None
-    name = version.metadata.name
+    name, does = version.metadata.name, "goes out" if draft.candidate else "serves"
     return Finding(
         "VersionNotReady",
-        f"ModelVersion {name}, which serves, cannot be loaded by pods that start from now on: {said.message}",
+        f"ModelVersion {name}, which {does}, cannot be loaded by pods that start from now on: {said.message}",
         "Restore its artifact, or name another version.",
         about=name,
     )

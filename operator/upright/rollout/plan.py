@@ -14,18 +14,19 @@ from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
 from upright.contract import Plan
 from upright.rollout import status as statuses
-from upright.rollout.clocks import as_watched
+from upright.rollout.clocks import arm_as_watched, as_watched
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import follows_another_model, is_gone, obstacle
+from upright.rollout.obstacle import is_gone, obstacle
 from upright.rollout.restarts import counted
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
 from upright.rollout.telling import asked, tell, where_to_look
+from upright.rollout.unwanted import by_whom, why_unwanted
 from upright.rollout.verdict import analyse
 
 _ASK_SOON, _ASK_RARELY = timedelta(seconds=5), timedelta(minutes=5)
@@ -75,9 +76,9 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     draft = Draft(
         resource=resource,
         now=observed.now,
-        stable=as_watched(before.stable, observed),
-        candidate=as_watched(before.candidate, observed),
-        stand_in=before.stand_in,
+        stable=arm_as_watched(before.stable, observed),
+        candidate=arm_as_watched(before.candidate, observed),
+        stand_in=as_watched(before.stand_in, observed),
         analysis=before.analysis,
         rejected=list(before.rejected),
         remembered=[one for one in observed.rejected if (one.revision, one.at) not in known],
@@ -174,14 +175,14 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
     if candidate is None:
         _begin_with(observed, draft, wanted)
         return
-    why, facts = _unwanted(observed, draft, candidate, wanted), _facts(observed, draft, candidate)
+    why, facts = why_unwanted(observed, draft, candidate, wanted), _facts(observed, draft, candidate)
     serving = {candidate.revision, draft.stable.revision if draft.stable else None}
     coming = wanted is not None and wanted not in serving and draft.obstacle is None
     if (candidate.leaving or why) and is_base_of_next(facts, coming=coming):
         draft.promote(candidate)
     elif not candidate.leaving:
         if why:  # it goes first, lest requests reach its pods beside the next one's
-            draft.abort(candidate, why, _by(observed, candidate), leaving=is_needed(facts, bad=False))
+            draft.abort(candidate, why, by_whom(observed, candidate), leaving=is_needed(facts, bad=False))
     elif candidate.revision == wanted:  # a rejected one is tried again with new pods, unless these are to stay
         if not facts.rejected:
             draft.take_back(candidate)
@@ -233,36 +234,10 @@ def _failures(observed: Observed, revision_name: str) -> int:
     return sum(pod.failures for pod in there)
 
 
-def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> str:
-    """Why nobody wants the candidate any more; empty when somebody does."""
-    if candidate.revision == wanted:
-        rejected = draft.stable is None and any(one.revision == wanted for one in draft.counting())
-        instead = observed.fallback if observed.fallback != candidate.model_version else None
-        return f"it was rejected before, and {instead} served" if rejected and instead else ""
-    if draft.stable is None and observed.fallback == candidate.model_version:
-        return ""
-    if observed.wanted is not None:
-        name = observed.wanted.metadata.name
-        return f"{name} is wanted{' with other spec.serving' if name == candidate.model_version else ''}"
-    named = observed.resource.spec.model_version
-    if named and named != candidate.model_version:
-        return f"{named} is wanted, which does not exist yet"
-    if follows_another_model(observed, candidate):
-        return "another model is followed, which has no version to serve"
-    return "its ModelVersion was deleted or can be served no more"
-
-
-def _by(observed: Observed, candidate: Arm) -> str:
-    """Who brought it about that the candidate is wanted no more: we did, when a followed model has another version."""
-    named = observed.resource.spec.model_version
-    other_serving = observed.wanted is not None and observed.wanted.metadata.name == candidate.model_version
-    another = (named and named != candidate.model_version) or follows_another_model(observed, candidate)
-    return observed.editor if other_serving or another else "upright"
-
-
 def _keep_stand_in(observed: Observed, draft: Draft) -> None:
     """What was given up before the candidate answers beside it until half of the pods that are wanted do without it,
-    and not for a moment only. When the candidate goes before that, it is what is left.
+    and not for a moment only. When the candidate goes before that, it is what is left; but not when it has itself not
+    answered for longer than a moment.
     """
     stand_in, now = draft.stand_in, observed.now
     if stand_in is None:
@@ -271,11 +246,12 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
     draft.stand_in = stand_in.model_copy(update={"down_since": down})
     stable, candidate = (statuses.arm_facts(observed, arm) for arm in (draft.stable, draft.candidate))
     others = (stable.relied_upon(now) if stable else 0) + (candidate.steady(now, LASTING) if candidate else 0)
-    if 2 * others >= observed.resource.spec.replicas:
+    draft.again = LASTING if draft.again is None else min(draft.again, LASTING)  # it goes by time alone
+    if 2 * others >= observed.resource.spec.replicas or (down and now - down >= LASTING):
         draft.stand_in = None
     elif candidate is None:
         draft.stand_in = draft.analysis = None
-        if stand_in.revision in observed.workloads and (down is None or now - down < LASTING):
+        if stand_in.revision in observed.workloads:
             waited = observed.now - observed.resource.spec.rollout.startup_deadline
             left = {"leaving": True, "unready_since": waited, "down_since": down}
             draft.candidate = _arm_of(observed, stand_in.revision).model_copy(update=left)

@@ -64,8 +64,7 @@ def is_base_of_next(facts: Facts, *, coming: bool) -> bool:
     """
     if not facts.only_candidate_answers or facts.stable is None:
         return facts.only_candidate_answers
-    lasts = facts.candidate.steady(facts.now, LASTING) > 0 and silent_for(facts) >= BROKEN_FOR
-    return coming and lasts and not facts.rejected and (bool(facts.candidate.arm.repairing) or is_broken(facts))
+    return coming and not facts.rejected and facts.candidate.steady(facts.now, LASTING) > 0 and is_broken(facts)
 
 
 def makes_way(facts: Facts) -> bool:

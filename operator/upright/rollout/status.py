@@ -230,7 +230,8 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
             said += f" {some_pods(beside)} of {version}, which was given up, answer{'s' * (beside == 1)} beside it."
         if observed.waiting:
             said += f" {observed.waiting}, which is newer, goes out after it."
-        held = draft.held or (obstacle if observed.taken else None)
+        halts = obstacle and (observed.taken or obstacle.about == candidate.model_version)
+        held = draft.held or (obstacle if halts else None)
         if spec.paused or (held and stable):
             return "Paused", Finding(held.reason if held else "Paused", said)
         return ("Progressing" if stable else "Pending"), Finding(held.reason if held else "Progressing", said)
@@ -286,4 +287,4 @@ def _unused(analysis: Analysis) -> str:
         return ""
     if not analysis.used:
         return f"; none could be compared: {analysis.unused}"
-    return f"; {unused} could not be compared, the last because {analysis.unused}"
+    return f"; {unused} could not be compared, the last one: {analysis.unused}"

@@ -343,8 +343,8 @@ def _attempts(pods: Sequence[Pod]) -> str:
     failed = failed_attempts(pods)
     if not failed:
         return ""
-    many = f"{len(failed)} attempts have failed, the last" if len(failed) > 1 else "One attempt has failed,"
-    return f"{many} because {failed[0][1]}"
+    many = f"{len(failed)} attempts have failed, the last one" if len(failed) > 1 else "One attempt has failed"
+    return f"{many}: {failed[0][1]}"
 
 
 def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:

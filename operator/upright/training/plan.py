@@ -167,7 +167,9 @@ def _milestones(observed: Observed, runs: Sequence[Run]) -> Iterable[Event]:
     """How runs have begun and ended, while that is news. What an earlier object of this name did, that one has told."""
     made = observed.resource.metadata.creation_timestamp
     for run, before in zip_longest(runs, runs[1:]):
-        if (run.finished_at or run.started_at or observed.now) < made:
+        job = observed.jobs.get(run.name)  # made by the clock by which the object was, which may be ahead of ours
+        begun = datetime.fromisoformat(job["metadata"]["creationTimestamp"]) if job else None
+        if max((at for at in (run.started_at, run.finished_at, begun) if at), default=observed.now) < made:
             continue
         if run.finished_at and observed.now - run.finished_at < NEWS:
             good = run.phase == "Succeeded"

@@ -158,6 +158,19 @@ async def test_of_an_object_that_is_too_large_for_a_page_of_its_own_it_is_known_
     assert [one["metadata"]["name"] for one in second.items] == ["b"]
 
 
+async def test_metadata_are_for_strangers_to_size_and_their_pages_are_bounded_too(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upright.kube.client.PAGE_WEIGHT", 1000)
+    giant = {"metadata": {"name": "giant", "uid": "u", "labels": {"x" * 1000: ""}}}
+    page = {"items": [giant, giant], "metadata": {"resourceVersion": "7"}}
+    alone = {"items": [giant], "metadata": {"resourceVersion": "7"}}
+    api.answers = [(200, page, {}), (200, alone, {}), (200, alone, {})]
+    found = [page async for page in connect().pages(SERVICES, "", metadata=True, size=2)]
+    identity = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "giant", "uid": "u"}}
+    assert [(page.items, page.unread) for page in found] == [([identity], ())]
+
+
 async def test_a_status_is_replaced_as_a_whole_and_only_in_the_version_that_was_read(
     api: Api, connect: Callable[..., Client]
 ) -> None:

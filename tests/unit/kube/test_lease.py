@@ -10,7 +10,7 @@ import pytest
 from tests.unit.kube.fakes import TOYS, Clock, FakeClient
 from upright.contract import ALWAYS, Key, Manifest, ResourceType
 from upright.kube.errors import ApiError
-from upright.kube.lease import LEASES, WATCHED_SINCE, Lease, LeaseTimes
+from upright.kube.lease import LEASES, UNWATCHED, WATCHED_SINCE, Lease, LeaseTimes
 from upright.kube.places import Place
 from upright.kube.watched import Watched
 
@@ -349,6 +349,21 @@ async def test_leaders_that_end_while_they_list_have_watched_nothing() -> None:
         assert await a_lease(client, clock, "first").attempt()
     assert await a_lease(client, clock, "first", last := watch_of(clock)).attempt()
     assert last.since("shop") == clock.now()
+
+
+@pytest.mark.parametrize(
+    ("unwatched", "was_watched"), [(None, True), ("", True), ("barn,farm", True), ("farm,shop", False)]
+)
+async def test_a_namespace_that_was_not_watched_is_named_on_the_lease(unwatched: str | None, was_watched: bool) -> None:
+    client, clock = FakeClient(), Clock()
+    said = {WATCHED_SINCE: "2026-01-01T00:00:00Z"} | ({} if unwatched is None else {UNWATCHED: unwatched})
+    metadata = {"name": "operator", "namespace": "upright", "annotations": said}
+    client.put(LEASES, {"metadata": metadata, "spec": {"renewTime": _at(clock)}})
+    watched = Watched([Place(TOYS, "shop")], lambda: (), clock.now)
+    assert await a_lease(client, clock, "first", watched).attempt()
+    told = client.objects[LEASES, Key("upright", "operator")]["metadata"]["annotations"][UNWATCHED]
+    assert told == ("" if was_watched else "shop")
+    assert (watched.since("shop") < clock.now()) == was_watched
 
 
 @pytest.mark.parametrize("since", ["", "soon", 7, None, "9999-12-31T23:59:59-23:59", "2026-11-22T12:00:00Z"], ids=str)

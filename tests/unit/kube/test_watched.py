@@ -7,7 +7,7 @@ import pytest
 from tests.unit.kube.fakes import NOON, SERVICES, TOYS, Clock
 from upright.contract import ALWAYS
 from upright.kube.places import Place
-from upright.kube.watched import Watched
+from upright.kube.watched import Handover, Watched
 
 SHOP, FARM, SERVED = Place(TOYS, "shop"), Place(TOYS, "farm"), Place(SERVICES, "shop")
 
@@ -38,7 +38,7 @@ class Shop:
 )
 def test_who_takes_over_soon_goes_on_with_what_was_watched_before(ago: float | None, expected: float | None) -> None:
     shop = Shop()
-    shop.watched.take_over(ALWAYS, None if ago is None else NOON - timedelta(seconds=ago))
+    shop.watched.take_over(Handover(ALWAYS, None if ago is None else NOON - timedelta(seconds=ago)))
     assert shop.since() == expected
     shop.goes_on(3600)
     assert shop.since() == expected
@@ -46,13 +46,13 @@ def test_who_takes_over_soon_goes_on_with_what_was_watched_before(ago: float | N
 
 def test_who_takes_over_knows_of_interruptions_before() -> None:
     shop = Shop()
-    shop.watched.take_over(NOON - timedelta(minutes=5), NOON - timedelta(seconds=3))
+    shop.watched.take_over(Handover(NOON - timedelta(minutes=5), NOON - timedelta(seconds=3)))
     assert shop.since() == -300
 
 
 def test_what_is_listed_late_has_not_been_watched_until_then() -> None:
     shop = Shop()
-    shop.watched.take_over(ALWAYS, NOON)
+    shop.watched.take_over(Handover(ALWAYS, NOON))
     shop.unseen = {FARM}
     shop.goes_on(300)
     assert shop.since() is None
@@ -65,7 +65,7 @@ def test_what_is_listed_late_has_not_been_watched_until_then() -> None:
 def test_a_machine_that_sleeps_and_a_clock_that_jumps_are_interruptions(seconds: float) -> None:
     """The first one who asks after it may ask at once."""
     shop = Shop()
-    shop.watched.take_over(ALWAYS, NOON)
+    shop.watched.take_over(Handover(ALWAYS, NOON))
     shop.goes_on(100)
     shop.clock.forward(seconds)
     assert shop.since() == 100 + seconds
@@ -84,7 +84,7 @@ def test_a_moment_is_no_interruption_and_nothing_is_watched_since_later_than_now
 
 def test_a_place_that_is_not_seen_for_long_is_watched_anew_and_others_go_on() -> None:
     shop = Shop()
-    shop.watched.take_over(ALWAYS, NOON)
+    shop.watched.take_over(Handover(ALWAYS, NOON))
     shop.unseen = {SERVED}
     shop.goes_on(600)
     assert shop.since("shop") is None, "who asks needs nothing of what is not seen, or would not be asked"
@@ -102,36 +102,55 @@ def test_a_place_of_all_namespaces_counts_in_each() -> None:
 
 def test_who_leads_next_is_told_of_what_is_not_seen_now() -> None:
     shop = Shop()
-    shop.watched.take_over(ALWAYS, NOON)
-    assert shop.watched.until_now() == (ALWAYS, NOON)
+    shop.watched.take_over(Handover(ALWAYS, NOON))
+    assert shop.watched.handover() == Handover(ALWAYS, NOON, [])
     shop.clock.forward(30)
-    assert shop.watched.until_now() == (ALWAYS, NOON), "it has yet to list, and watches nothing"
+    assert shop.watched.handover() == Handover(ALWAYS, NOON, []), "it has yet to list, and watches nothing"
     shop.goes_on(10)
     shop.unseen = {FARM}
     shop.goes_on(100)
-    assert shop.watched.until_now() == (ALWAYS, shop.clock.now() - timedelta(seconds=100)), "the older word counts"
+    now = shop.clock.now()
+    assert shop.watched.handover() == Handover(ALWAYS, now - timedelta(seconds=100), []), "the older word counts"
     shop.goes_on(100)
-    assert shop.watched.until_now() == (ALWAYS, shop.clock.now()), "a namespace that is gone interrupts no other"
+    now = shop.clock.now()
+    assert shop.watched.handover() == Handover(ALWAYS, now, ["farm"]), "a namespace that is gone interrupts no other"
 
 
 def test_of_what_is_watched_in_all_namespaces_no_interruption_is_forgotten() -> None:
     shop = Shop(Place(TOYS, ""), Place(SERVICES, ""))
-    shop.watched.take_over(ALWAYS, NOON)
+    shop.watched.take_over(Handover(ALWAYS, NOON))
     shop.goes_on(10)
     shop.unseen = {Place(SERVICES, "")}
     shop.goes_on(200)
-    since, until = shop.watched.until_now()
-    assert since == shop.clock.now()
-    assert until == shop.clock.now() - timedelta(seconds=200)
+    now = shop.clock.now()
+    assert shop.watched.handover() == Handover(now, now - timedelta(seconds=200), [])
 
 
 def test_a_place_that_was_never_seen_is_no_interruption_for_others() -> None:
     """A namespace of those to look after that is gone for good."""
     shop = Shop()
-    shop.watched.take_over(ALWAYS, NOON)
+    shop.watched.take_over(Handover(ALWAYS, NOON))
     shop.unseen = {FARM}
     shop.goes_on(3600)
-    assert shop.watched.until_now() == (ALWAYS, shop.clock.now())
+    assert shop.watched.handover() == Handover(ALWAYS, shop.clock.now(), ["farm"])
+
+
+@pytest.mark.parametrize("leaders", [1, 3])
+@pytest.mark.parametrize("seen", [0, 300])
+def test_the_next_leader_knows_which_namespaces_were_not_watched(leaders: int, seen: float) -> None:
+    """As when a RoleBinding is gone for an hour, and what restores it also starts a new operator."""
+    shop = Shop()
+    shop.watched.take_over(Handover(ALWAYS, NOON))
+    shop.goes_on(seen)
+    shop.unseen = {FARM}
+    for _ in range(leaders):
+        shop.goes_on(3600)
+        handed_on = shop.watched.handover()
+        shop.watched = Watched((SHOP, FARM, SERVED), lambda: shop.unseen, shop.clock.now)
+        shop.watched.take_over(handed_on)
+    shop.unseen = set()
+    shop.clock.forward(1)
+    assert (shop.since("shop"), shop.since("farm")) == (None, seen + leaders * 3600 + 1)
 
 
 def test_whoever_asks_each_place_is_looked_at_once_a_second() -> None:

@@ -258,6 +258,25 @@ async def test_a_watch_that_fails_after_it_has_begun_ends_no_other(
         assert told.listed_again == [PLACES[0]], "what may have been missed"
 
 
+async def test_a_watch_that_has_failed_and_is_cut_again_and_again_is_believed_once(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FAILED_PAUSE", 0.1)
+    errors = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with watched(api, told) as (task, signs):
+        api.failing[TOYS] = 503
+        api.cut()
+        await until(lambda: "etcd: no leader" in sentences(signs.troubles), "it says so", task)
+        api.failing.clear()
+        for _ in range(5):
+            api.cut()
+            await asyncio.sleep(0.05)
+        await until(lambda: not signs.troubles, "it has lasted", task)
+        await asyncio.sleep(0.2)  # past what the watches before it would have said
+    assert errors == []
+
+
 async def test_a_watch_that_dies_is_told(api: ApiServer, told: Told) -> None:
     async with watched(api, told) as (task, _):
         api.fault = only("/toys.*watch", lambda: refused(400, "what is a watch?"))

@@ -282,7 +282,7 @@ def test_what_is_said_of_looks_is_no_minute_old_and_costs_few_writes() -> None:
         writes += before.resource.status.analysis != recorded
         said.append(condition(made, "Ready")["message"])
     assert "after 1 look; none could be compared: " in said[0]
-    assert "after 11 looks; 10 could not be compared, the last because " in said[10]
+    assert "after 11 looks; 10 could not be compared, the last one: " in said[10]
     assert writes <= 8
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -226,6 +226,43 @@ def test_a_stable_version_that_has_no_room_is_said_while_the_candidate_has_all_t
     assert "repairing" not in candidate(late)
 
 
+def loading(at: datetime) -> list[Pod]:
+    """Pods of the stable version that were made then, and load the model."""
+    return [
+        replace(pod, created=at, begun=at, changed=at, ready_since=None) for pod in pods(OLD_REVISION, 3, ready=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stable", "named", "serves"),
+    [
+        (DEAD, "churn-2", "churn-2"),
+        (loading(NOW), "churn-2", "churn-1"),  # made anew: somebody has mended what broke it
+        (DEAD, "churn-3", "churn-2"),
+        (loading(NOW), "churn-3", "churn-1"),
+    ],
+)
+def test_a_stable_version_that_loads_in_new_pods_is_not_replaced_by_what_repairs_it(
+    stable: Sequence[Pod], named: str, serves: str
+) -> None:
+    clocks = {"unreadySince": NOW.isoformat()}
+    arm = {"repairing": True, "readySince": NOW.isoformat()}
+    resource = wanting(in_canary(1, step_since=None, stable=clocks, candidate=arm), modelVersion=named)
+    world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 3)}
+    made = plan(observed(resource, FIX if named == "churn-3" else NEW, pods=world, now=after(minutes=5)))
+    assert made.status["stable"]["modelVersion"] == serves
+    if (named, serves) == ("churn-2", "churn-1"):
+        assert "It waits for pods of churn-1." in condition(made, "Ready")["message"]
+        assert made.again == timedelta(seconds=30)
+
+
+def test_without_replicas_nothing_is_repaired() -> None:
+    clocks = {"unreadySince": LONG_AGO.isoformat()}
+    resource = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True}, replicas=0)
+    made = plan(observed(resource, pods=both(0, 0)))
+    assert "repairing" not in candidate(made)
+
+
 # A first version
 
 
@@ -286,6 +323,15 @@ def test_who_edits_the_serving_spec_of_a_version_that_goes_out_is_said_to_have_d
         "kubectl-edit",
         "churn-2 is given up: churn-2 is wanted with other spec.serving.",
     )
+
+
+def test_a_version_that_is_made_anew_under_its_name_is_not_an_edit_of_the_spec() -> None:
+    stored = as_stored(NEW)
+    stored["spec"]["artifact"]["digest"] = "sha256:" + "b" * 64
+    resource = in_canary(status={"observedGeneration": 1})
+    made = plan(observed(resource, ModelVersion.model_validate(stored), pods=both(), editor="kubectl-edit"))
+    [episode] = made.status["history"]
+    assert (episode["by"], episode["reason"]) == ("upright", "churn-2 is given up: churn-2 has been made anew.")
 
 
 def test_what_is_found_to_serve_is_not_said_to_be_the_first_version() -> None:
@@ -522,6 +568,25 @@ def test_what_stands_in_may_not_answer_for_a_moment_when_it_is_what_is_left(sile
     left = plan(typo)
     assert (candidate(left).get("modelVersion") == "churn-2") is stays
     assert (f"churn-{NEW_REVISION}" in [one.name for one in left.delete]) is not stays
+    beside = plan(then(seen, made, now=after(seconds=silent)))  # it holds the room that churn-3 may need
+    assert candidate(beside)["modelVersion"] == "churn-3"
+    assert (stands_in(beside) == NEW_REVISION) is stays
+    unwatched = plan(replace(typo, now=after(hours=1), watched_since=after(minutes=59, seconds=59)))
+    assert candidate(unwatched).get("modelVersion") == "churn-2"
+
+
+def test_what_goes_by_time_alone_is_looked_at_in_time() -> None:
+    before = standing_in({})
+    rollout = {"steps": [{"weight": 25, "for": "9h"}]}
+    for ready in (pods(NEW_REVISION, 9), pods(NEW_REVISION, 9, ready=False)):
+        made = plan(
+            replace(
+                before, resource=wanting(before.resource, rollout=rollout), pods={**before.pods, NEW_REVISION: ready}
+            )
+        )
+        assert stands_in(made)
+        assert made.again is not None
+        assert made.again <= timedelta(minutes=1)
 
 
 def test_one_that_stands_in_and_is_named_again_is_no_longer_beside_itself() -> None:
@@ -547,10 +612,24 @@ def test_a_candidate_whose_artifact_is_gone_does_not_take_over(phase: str) -> No
     assert "no pod of churn-2 could be started any more" in condition(made, "Ready")["message"]
 
 
+@pytest.mark.parametrize("stable", [None, pods(OLD_REVISION, 3), DEAD])
+def test_a_rollout_of_a_version_whose_artifact_is_gone_is_stalled(stable: Any) -> None:
+    gone = a_model_version("churn-2", phase="Missing", ready=False)
+    arm = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 3}
+    resource = in_canary() if stable else a_deployment("churn-2", replicas=3, status={"candidate": arm})
+    made = plans(observed(resource, gone, pods={OLD_REVISION: stable or (), NEW_REVISION: pods(NEW_REVISION, 1)}))
+    assert (made.status["phase"], candidate(made)["modelVersion"]) == ("Paused" if stable else "Pending", "churn-2")
+    assert [condition(made, one)["reason"] for one in ("Ready", "Stalled")] == ["VersionNotReady"] * 2
+    assert "churn-2, which goes out, cannot be loaded by pods that start from now on" in (stalled(made) or "")
+
+
 def test_no_pod_of_a_stable_version_whose_artifact_is_gone_is_taken_away() -> None:
     gone = a_model_version("churn-1", phase="Missing", ready=False)
     before = observed(steep(), pods=both(3, 3))
     assert sizes(plan(before))[OLD_REVISION] < 3
     assert OLD_REVISION not in sizes(plan(replace(before, versions={**before.versions, "churn-1": gone})))
+    for replicas in (0, 1):  # but those that somebody wants no more
+        scaled = replace(before, resource=wanting(before.resource, replicas=replicas))
+        assert sizes(plan(replace(scaled, versions={**before.versions, "churn-1": gone})))[OLD_REVISION] == replicas
     rejected = plan(replace(before, versions={**before.versions, "churn-1": gone}, wanted=None))
     assert "No pod of churn-1 could be started any more" in condition(rejected, "Ready")["message"]

@@ -44,7 +44,7 @@ class Canary:
         step = split(replicas, _step(facts).weight)
         missing, young = replicas - candidate.ready, replicas - candidate.steady(facts.now)
         stays = max(step.stable, min(young, max(stable.size, missing)))  # for those that are only young none comes back
-        stays = max(stays, stable.size) if facts.irreplaceable else stays
+        stays = max(stays, min(stable.size, replicas)) if facts.irreplaceable else stays
         return Shape(stays, replicas if arm.finishing or arm.repairing else max(step.candidate, needed))
 
     def decide(self, facts: Facts) -> Decision:
@@ -56,7 +56,7 @@ class Canary:
             return condemned
         if spec.replicas == 0:
             nothing = "spec.replicas is 0: no pod can be compared, and the rollout waits."
-            none = {**_SETTLED, "lacking_since": None, "ready_since": None}
+            none = {**_SETTLED, "lacking_since": None, "ready_since": None, "repairing": None}
             return Stay(_standing(arm, now, **none), nothing, _NOW_AND_THEN)
         if arm.repairing and stable and stable.recovered:  # whatever its own pods lack: it needs fewer from now on
             again = f"{facts.stable_name} answers again, and the versions are compared."
@@ -261,8 +261,8 @@ def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """
     if stable.ready:
         return Stay(arm, f"{facts.stable_name} answers again, with {some_pods(stable.ready)}.", STEADY)
-    if silent_for(facts) < BROKEN_FOR:
-        return Stay(arm, f"A moment ago {facts.stable_name} still answered.", BROKEN_FOR)
+    if not is_broken(facts):  # any more: its pods are new, or one has just answered
+        return _wait_for(stable, facts, arm, "It")
     return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
 
 
@@ -303,7 +303,7 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
     left, name = facts.spec.rollout.startup_deadline - silent_for(facts), facts.stable_name
     arm, said = _standing(arm, facts.now), f"{place} waits for pods of {name}.{stable.trouble}"
     if left > _ZERO:
-        return Stay(arm, said, min(left, _NOW_AND_THEN))
+        return Stay(arm, said, min(left, BROKEN_FOR))
     remedy = f"It goes on by itself when pods of {name} have room; or name another version."
     return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, remedy))
 

@@ -80,13 +80,22 @@ class ArmFacts:
         return sum(self.lasts(pod, now, least) for pod in self.pods)
 
     def lasts(self, pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
-        """Whether a pod has answered for so long without interruption. Where its node's clock is ahead, what counts is
-        since when it has been seen ready.
-        """
-        since = pod.ready_since
-        if since is not None and since > now:
-            since = self.arm.ready_since
+        """Whether a pod has answered for so long without interruption."""
+        since = self._answers_since(pod, now)
         return since is not None and now - since >= least
+
+    def lasts_in(self, now: datetime) -> timedelta | None:
+        """How long until another of its pods will have answered for long enough to count for more; None when all have
+        that answer.
+        """
+        since = filter(None, (self._answers_since(pod, now) for pod in self.pods))
+        left = (at + least - now for at in since for least in (STEADY, LASTING))
+        return min((one for one in left if one > timedelta(0)), default=None)
+
+    def _answers_since(self, pod: Pod, now: datetime) -> datetime | None:
+        """Where its node's clock is ahead, what counts is since when it has been seen ready."""
+        since = pod.ready_since
+        return self.arm.ready_since if since is not None and since > now else since
 
     @cached_property
     def images(self) -> Set[str]:

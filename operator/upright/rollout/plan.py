@@ -44,6 +44,7 @@ def plan(observed: Observed) -> Plan:
         _judge(observed, draft, draft.candidate)
     _keep_stand_in(observed, draft)
     _shape(observed, draft)
+    again = _ask_again(observed) if observed.taken else _until_something_lasts(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
     draft.events += tell(observed, draft, wanted)
     status = statuses.sparing(before, statuses.status(observed, draft))
@@ -65,7 +66,7 @@ def plan(observed: Observed) -> Plan:
                 for metric in (draft.analysis.metrics if draft.analysis and draft.candidate else [])
             ],
         },
-        again=_ask_again(observed) if observed.taken else draft.again,
+        again=again,
     )
 
 
@@ -241,7 +242,6 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
     draft.stand_in = stand_in.model_copy(update={"down_since": down})
     stable, candidate = (statuses.arm_facts(observed, arm) for arm in (draft.stable, draft.candidate))
     others = (stable.relied_upon(now) if stable else 0) + (candidate.steady(now, LASTING) if candidate else 0)
-    draft.again = LASTING if draft.again is None else min(draft.again, LASTING)  # it goes by time alone
     if 2 * others >= observed.resource.spec.replicas or (down and now - down >= LASTING):
         draft.stand_in = None
     elif candidate is None:
@@ -309,8 +309,20 @@ def _shape(observed: Observed, draft: Draft) -> None:
         draft.shape = Shape(spec.replicas if draft.stable else 0, 0)
         if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
             draft.stable = _watched(stable, observed.now)
-            if draft.stable.unready_since and stable.ready:
-                draft.again = LASTING
+
+
+def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None:
+    """How long until what time alone may change: at the latest when another pod has answered for long enough to count,
+    or what stands in has not for too long.
+    """
+    stable, stand_in, now = draft.stable, draft.stand_in, observed.now
+    if not (draft.candidate or stand_in or (stable and stable.unready_since)):
+        return draft.again
+    arms = filter(None, (statuses.arm_facts(observed, arm) for arm in (stable, draft.candidate)))
+    waits = [draft.again, *(arm.lasts_in(now) for arm in arms)]
+    if stand_in:
+        waits.append((stand_in.down_since or now) + LASTING - now)
+    return min((one for one in waits if one is not None), default=None)
 
 
 def _watched(stable: ArmFacts, now: datetime) -> Arm:

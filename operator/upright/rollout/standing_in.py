@@ -95,7 +95,8 @@ def leave(facts: Facts) -> Decision:
         held = Finding("StableNotReady", f"{said} {stable.ready} answer.{stable.trouble}", remedy)
     arm, down = candidate.arm, None if candidate.ready else candidate.arm.down_since or facts.now
     arm = arm.model_copy(update={"unready_since": arm.unready_since or facts.now, "down_since": down})
-    return Stay(arm, said, _NOW_AND_THEN if down else max(left, _NOW_AND_THEN), held)
+    due = (left, down + LASTING - facts.now if down else _NOW_AND_THEN)
+    return Stay(arm, said, min((one for one in due if one > _ZERO), default=_NOW_AND_THEN), held)
 
 
 def _answers(facts: Facts) -> bool:

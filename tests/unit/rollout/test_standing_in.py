@@ -539,6 +539,41 @@ def test_what_goes_by_time_alone_is_looked_at_in_time() -> None:
         assert made.again <= timedelta(minutes=1)
 
 
+@pytest.mark.parametrize("at", [5, 14, 30, 55])
+@pytest.mark.parametrize("ends", ["rejected", "followed", "gone"])
+def test_the_turn_comes_when_pods_have_been_ready_for_a_minute(ends: str, at: int) -> None:
+    """The stable version's pod has not answered for a moment; a second later its candidate is given up, or later."""
+    slow: Any = {"rollout": {"steps": [{"weight": 50, "for": "9h"}]}, "replicas": 1}
+    begun = wanting(serving_old(**slow), modelVersion="churn-1")
+    if ends != "gone":
+        begun = in_canary(**slow, candidate={"replicas": 1})
+    silent = {**both(1, 0), OLD_REVISION: pods(OLD_REVISION, 1, ready=False)}
+    before = observed(begun, OLD if ends == "gone" else NEW, pods=silent)
+    back = {**before.pods, OLD_REVISION: pods(OLD_REVISION, 1, since=NOW)}
+    before = then(before, plan(before), now=after(seconds=1), pods=back)
+    before = then(before, plan(before), now=after(seconds=at))
+    if ends == "rejected":
+        stored = as_stored(before.resource)
+        before = replace(
+            before, resource=Deployment.model_validate({**stored, "status": {**stored["status"], **CONDEMNED}})
+        )
+    elif ends == "followed":
+        before = replace(before, wanted=OLD, resource=wanting(before.resource, modelVersion="churn-1"))
+    made = plan(before)
+    for _ in range(2):  # what is recorded gives turns of its own
+        before = then(before, made)
+        made = plan(before)
+    while before.now < after(seconds=60):
+        assert "unreadySince" in made.status["stable"]
+        assert bool(candidate(made)) is (ends != "gone")
+        assert made.again is not None
+        before = then(before, made, now=before.now + made.again)
+        made = plan(before)
+    assert before.now == after(seconds=60)
+    assert "unreadySince" not in plans(before, 1).status["stable"]
+    assert not candidate(made)
+
+
 def test_one_that_stands_in_and_is_named_again_is_no_longer_beside_itself() -> None:
     arm = {"modelVersion": "churn-3", "revision": FIX_REVISION, "since": NOW.isoformat(), "replicas": 10}
     before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})

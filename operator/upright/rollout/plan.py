@@ -327,16 +327,17 @@ def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None
 
 def _watched(stable: ArmFacts, now: datetime) -> Arm:
     """The stable version with its clocks: since when none of its pods has answered for long, since when one does again,
-    and since when none does after that.
+    and since when none does after that; or before any has, as when it comes up from zero.
     """
     arm = stable.arm
     recovered = arm.model_copy(update={"unready_since": None, "ready_since": None, "down_since": None})
     if stable.size == 0 or (stable.ready and arm.unready_since is None):
         return recovered
     if stable.ready == 0:
-        down = now if arm.ready_since else arm.down_since
-        clocks = {"unready_since": arm.unready_since or now, "ready_since": None, "down_since": down}
-        return arm.model_copy(update=clocks)
+        stopped = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
+        unready = arm.unready_since or (now if stopped else None)
+        down = now if arm.ready_since else arm.down_since or (None if unready else now)
+        return arm.model_copy(update={"unready_since": unready, "ready_since": None, "down_since": down})
     again = arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
     seen = replace(stable, arm=again)
     return recovered if any(seen.lasts(pod, now) for pod in stable.pods) else again

@@ -574,6 +574,29 @@ def test_the_turn_comes_when_pods_have_been_ready_for_a_minute(ends: str, at: in
     assert not candidate(made)
 
 
+@pytest.mark.parametrize(
+    ("size", "failures", "waits"),
+    [(0, 0, False), (0, 1, True), (3, 0, True)],
+    ids=["up from zero", "up from zero, and failed", "all away for a moment"],
+)
+def test_pods_that_were_never_asked_for_have_not_failed(size: int, failures: int, waits: bool) -> None:
+    sized = {"replicas": size, "readyReplicas": size}
+    resource = in_canary(1, stable=sized, candidate={"leaving": True, "replicas": 3})
+    starting = [crashing(failures)] * 3 if failures else pods(OLD_REVISION, 3, ready=False)
+    silent = {OLD_REVISION: starting if size else [], NEW_REVISION: pods(NEW_REVISION, 3)}
+    before = observed(wanting(resource, modelVersion="churn-1"), OLD, pods=silent)
+    for second in range(1, 40):
+        made = plan(before)
+        stable = made.status["stable"]
+        assert ("unreadySince" in stable) is (bool(size) or (bool(failures) and second > 1))
+        assert ("downSince" in stable) is (not size and not failures and second > 1), "it may turn out to be broken"
+        before = then(before, made, now=after(seconds=second), pods={**silent, OLD_REVISION: starting})
+    ready = {**silent, OLD_REVISION: pods(OLD_REVISION, 3, since=before.now)}
+    made = plan(then(before, plan(before), pods=ready))
+    assert bool(candidate(made)) is waits
+    assert ("unreadySince" in made.status["stable"]) is waits
+
+
 def test_one_that_stands_in_and_is_named_again_is_no_longer_beside_itself() -> None:
     arm = {"modelVersion": "churn-3", "revision": FIX_REVISION, "since": NOW.isoformat(), "replicas": 10}
     before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})

@@ -110,6 +110,7 @@ def serving_old(**spec: Any) -> Deployment:
                 "revision": OLD_REVISION,
                 "since": LONG_AGO.isoformat(),
                 "replicas": 3,
+                "readyReplicas": 3,
                 **spec.pop("stable", {}),
             },
             "conditions": [{"type": "Current", "status": "False", "reason": "Progressing", "message": ""}],

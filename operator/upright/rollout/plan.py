@@ -250,6 +250,7 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
             waited = observed.now - observed.resource.spec.rollout.startup_deadline
             left = {"leaving": True, "unready_since": waited, "down_since": down}
             draft.candidate = _arm_of(observed, stand_in.revision).model_copy(update=left)
+            _judge(observed, draft, draft.candidate)  # so that it is told at once
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:

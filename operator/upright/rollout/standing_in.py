@@ -82,7 +82,8 @@ def leave(facts: Facts) -> Decision:
     if stable is None or not is_needed(facts, bad=bad):
         return Left()
     leaving, name = facts.name, facts.stable_name
-    until = f"until {name} has {'half of' if bad else 'all'} its pods again."
+    lasting = ", each ready for a minute" if stable.ready > stable.relied_upon(facts.now) else ""
+    until = f"until {name} has {'half of' if bad else 'all'} its pods again{lasting}."
     said = f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, {until}"
     if not candidate.ready:
         said = f"{leaving} stays, although no pod of it answers at this moment, {until}"

@@ -517,6 +517,7 @@ def test_what_stands_in_may_not_answer_for_a_moment_when_it_is_what_is_left(sile
     typo = replace(typo, resource=wanting(typo.resource, modelVersion="churn-9"))
     left = plan(typo)
     assert (candidate(left).get("modelVersion") == "churn-2") is stays
+    assert ("churn-2 stays, although no pod of it answers" in condition(left, "Ready")["message"]) is stays
     assert (f"churn-{NEW_REVISION}" in [one.name for one in left.delete]) is not stays
     beside = plan(then(seen, made, now=after(seconds=silent)))  # it holds the room that churn-3 may need
     assert candidate(beside)["modelVersion"] == "churn-3"
@@ -566,6 +567,10 @@ def test_the_turn_comes_when_pods_have_been_ready_for_a_minute(ends: str, at: in
     while before.now < after(seconds=60):
         assert "unreadySince" in made.status["stable"]
         assert bool(candidate(made)) is (ends != "gone")
+        waits = (
+            "of its pods again, each ready for a minute." if ends == "rejected" else "its pods again, each ready for"
+        )
+        assert (waits in condition(made, "Ready")["message"]) is (ends != "gone")
         assert made.again is not None
         before = then(before, made, now=before.now + made.again)
         made = plan(before)

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.builders import NOW, a_deployment, a_model_version, after
 from tests.unit.rollout.test_deciding import wanting
 from tests.unit.rollout.world import (
+    LONG_AGO,
     NEW_REVISION,
     OLD_REVISION,
     both,
@@ -69,6 +70,28 @@ def test_an_older_rejection_keeps_its_numbers() -> None:
     one = {"modelVersion": "churn-0", "revision": "r", "at": NOW, "metric": "errors", "message": said + "word " * 60}
     _, made = rolled_back(status={"rejected": [one]})
     assert made.status["rejected"][1]["message"].startswith("errors is 30 % in the canary against stable 2 %, ratio 15")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "metric", "said"),
+    [
+        ("RolledBack", "errors", "churn-0 is rejected. Worse than tolerated in errors: 20 % against 1 %. "),
+        ("Promoted", "", "churn-0 replaces churn-00. Not worse than tolerated: errors is 1 % against 1 %. "),
+        ("RolledBack", "", ""),
+    ],
+)
+@pytest.mark.parametrize("again", [False, True], ids=["another", "rejected again"])
+def test_an_older_episode_keeps_its_numbers_or_its_cause(outcome: str, metric: str, said: str, again: bool) -> None:
+    cause = "Container serve ended with 137 (OOMKilled)."
+    at = {"modelVersion": "churn-0", "revision": NEW_REVISION if again else "r"}
+    reason = f"{said}{'word ' * 60}{cause}"
+    episode = {**at, "from": LONG_AGO, "to": LONG_AGO, "outcome": outcome, "reason": reason}
+    rejection = {**at, "at": LONG_AGO, "retried": LONG_AGO, "metric": metric, "message": reason}
+    _, made = rolled_back(status={"history": [episode], "rejected": [rejection] if outcome == "RolledBack" else []})
+    kept = made.status["history"][1]["reason"]
+    assert kept.startswith(said)
+    assert kept.endswith(" ..." if said else cause)
+    assert len(kept) <= 170
 
 
 def test_two_revisions_of_one_version_are_told_apart() -> None:

@@ -201,8 +201,9 @@ def _of_all_traffic(observed: Observed) -> Manifest | None:
 
 
 def _measured(observed: Observed, draft: Draft) -> list[Condition]:
-    """Whether the two versions can be compared; only while there are two."""
-    if not draft.stable or not draft.candidate or draft.candidate.leaving:
+    """Whether the two versions can be compared; only while there are two, each with pods."""
+    pods = draft.shape.stable and draft.shape.candidate
+    if not draft.stable or not draft.candidate or draft.candidate.leaving or not (pods or draft.unmeasured):
         return []
     if not observed.reading.arms or (was_unmeasured(draft.candidate) and not draft.unmeasured):
         return [said] if (said := _condition(observed, "Measured")) else []

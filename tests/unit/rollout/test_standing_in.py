@@ -10,6 +10,7 @@ import pytest
 from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored
 from tests.unit.rollout.test_deciding import crashing, steep, unscheduled, wanting
 from tests.unit.rollout.world import (
+    COUNTED,
     LONG_AGO,
     NEW,
     NEW_REVISION,
@@ -18,6 +19,7 @@ from tests.unit.rollout.world import (
     both,
     condition,
     in_canary,
+    measured,
     observed,
     plans,
     pods,
@@ -35,6 +37,7 @@ from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
 from upright.pods.reading import Pod
+from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
@@ -260,6 +263,16 @@ def test_without_replicas_nothing_is_repaired() -> None:
     resource = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True}, replicas=0)
     made = plan(observed(resource, pods=both(0, 0)))
     assert "repairing" not in candidate(made)
+
+
+@pytest.mark.parametrize(("pods_of", "replicas", "said"), [(3, 3, True), (0, 3, True), (0, 0, False)])
+def test_without_replicas_nothing_is_measured(pods_of: int, replicas: int, said: bool) -> None:
+    counted = {"type": "Measured", "status": "True", "reason": "Counted", "message": "Requests are counted."}
+    status = {"conditions": [{**counted, "lastTransitionTime": NOW.isoformat()}]}
+    for reading in (Reading(), measured(COUNTED, COUNTED)):
+        resource = in_canary(1, replicas=replicas, status=status)
+        made = plan(observed(resource, pods=both(pods_of, pods_of), reading=reading))
+        assert bool(condition(made, "Measured")) is said
 
 
 # A first version

@@ -81,6 +81,14 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
     """
     resource = Deployment.model_validate(manifest)
     meta, status = resource.metadata, resource.status
+    workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
+    hidden = await _hidden(names.APPS_DEPLOYMENTS, resource, workloads, world)
+    workloads |= hidden
+    records = _ours(names.CONTROLLER_REVISIONS, resource, world)
+    records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
+    services, taken = await _services(resource, world)
+    templates = await _templates(resource, defaults, workloads, records, world)
+    # Nothing is waited for from here on: what is read is of one moment, and what is said of versions is not torn.
     rejected = list(filter(_counts, status.rejected))
     wanted = following.wanted(resource, world, rejected)
     versions = {
@@ -96,16 +104,10 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
             fallback = following.served_last(resource, wanted, world, rejected)
     if fallback:
         versions[fallback.metadata.name] = fallback
-    workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
-    hidden = await _hidden(names.APPS_DEPLOYMENTS, resource, workloads, world)
-    workloads |= hidden
     if status.stable is None and status.candidate is None:  # what serves all the same
         served = {str(one["metadata"]["labels"].get(names.MODEL_VERSION)) for one in workloads.values()}
         versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
-    records = _ours(names.CONTROLLER_REVISIONS, resource, world)
-    records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
     pods, lost, strangers = _pods(resource, workloads, versions, world)
-    services, taken = await _services(resource, world)
     return Observed(
         now=world.now,
         watched_since=world.watched_since(meta.namespace),
@@ -123,7 +125,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         workloads=workloads,
         hidden=tuple(hidden),
         records=records,
-        templates=await _templates(resource, versions, defaults, workloads, records, world),
+        templates=templates,
         pods=pods,
         lost=lost,
         strangers=strangers,
@@ -221,7 +223,6 @@ def _injected(resource: Deployment, versions: Mapping[str, ModelVersion], pods: 
 
 async def _templates(
     resource: Deployment,
-    versions: Mapping[str, ModelVersion],
     defaults: Defaults,
     workloads: Mapping[str, Manifest],
     records: Mapping[str, Manifest],
@@ -243,7 +244,7 @@ async def _templates(
         elif workload:
             meta = workload["metadata"]
             whole = await world.fetch(names.APPS_DEPLOYMENTS, meta["namespace"], meta["name"])
-            version = versions.get(arm.model_version)
+            version = following.known(world, meta["namespace"], arm.model_version)
             if whole and is_edited(whole) and version and revision(version, resource.spec.serving) == arm.revision:
                 templates[arm.revision] = template(resource, version, arm.revision, defaults)
             elif whole:

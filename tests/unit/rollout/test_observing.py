@@ -1,6 +1,6 @@
 """What a Deployment takes for its own, and which version it follows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -888,6 +888,27 @@ async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: st
     [watch] = [one for one in Deployments(DEFAULTS, Unmeasured()).watches if one.type == names.TRAINING_JOBS]
     woken = list(watch.wakes(job, AWorld(deployment)))
     assert woken == ([Key("shop", "churn")] if phase == "Running" else [])
+
+
+class Changing(AWorld):
+    """A cluster in which all else has changed when something has been asked for."""
+
+    def __init__(self, before: Sequence[Any], after: Sequence[Any]) -> None:
+        super().__init__(*before)
+        self._after = after
+
+    async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        self._manifests = tuple(self._after)
+        return None
+
+
+@pytest.mark.parametrize("spec", [{"modelVersion": "churn-2"}, {"latest": {"model": "churn"}}])
+@pytest.mark.parametrize("comes", [True, False])
+async def test_versions_that_come_or_go_while_something_is_asked_for_are_there_or_not(spec: Any, comes: bool) -> None:
+    with_it, without = [a_version(NEW)], list[Any]()
+    world = Changing(*((without, with_it) if comes else (with_it, without)))
+    found = await observe(as_stored(a_deployment(None, **spec)), world, DEFAULTS, Unmeasured())
+    assert (found.wanted is not None, found.absence) == ((True, None) if comes else (False, "Missing"))
 
 
 async def test_a_version_that_this_upright_cannot_read_is_no_typo() -> None:

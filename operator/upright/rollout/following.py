@@ -19,9 +19,9 @@ from upright.rollout.revision import revision
 
 _LOOKED_THROUGH = 200
 
-Absence = Literal["Missing", "Going", "Unfit"]
-"""There is none of what the spec names; it is being deleted; or it cannot be read, or none of the model can be served
-and was not rejected."""
+Absence = Literal["Missing", "Deleted", "Going", "Unfit"]
+"""There is none of what the spec names; or no more, although it serves; it is being deleted; or it cannot be read, or
+none of the model can be served and was not rejected."""
 
 
 def wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
@@ -185,7 +185,8 @@ def absence(resource: Deployment, world: World) -> Absence:
         return "Unfit" if world.named(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
     manifest = world.get(names.MODEL_VERSIONS, namespace, spec.model_version or "")
     if manifest is None:
-        return "Missing"
+        stable = resource.status.stable
+        return "Deleted" if stable and stable.model_version == spec.model_version else "Missing"
     return "Going" if names.is_going(manifest) else "Unfit"
 
 

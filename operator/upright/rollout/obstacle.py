@@ -161,10 +161,12 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             "rollout starts by itself when it has.",
             passing=True,
         )
+    anew = "Name another version. One that is made anew under this name goes out by itself."
     field = f"spec.{'latest.model' if spec.latest else 'modelVersion'}"
     do = {
         "Missing": f"Correct {field}, or wait: the rollout starts by itself when there is one.",
-        "Going": "Name another version. One that is made anew under this name goes out by itself.",
+        "Deleted": anew,
+        "Going": anew,
         "Unfit": "The rollout starts by itself when there is one."
         if spec.latest
         else "Upgrade Upright, or name another version.",
@@ -189,7 +191,11 @@ def _absent(observed: Observed, draft: Draft) -> str:
         newer = f", and is surely newer than {draft.stable.model_version}, which serves" if draft.stable else ""
         newer = "" if follows_another_model(observed, draft.stable) else newer
         return f"Model {spec.latest.model} has no version {where} that is Ready and not rejected{newer}"
-    why = {"Going": "is being deleted", "Unfit": "cannot be read by this version of Upright"}
+    why = {
+        "Deleted": "was deleted",
+        "Going": "is being deleted",
+        "Unfit": "cannot be read by this version of Upright",
+    }
     return f"ModelVersion {spec.model_version} {why.get(observed.absence or '', 'does not exist')} {where}"
 
 

@@ -19,6 +19,7 @@ from tests.unit.builders import (
     as_stored,
     metadata,
 )
+from tests.unit.rollout.test_deciding import wanting
 from tests.unit.rollout.world import (
     LONG_AGO,
     NEW,
@@ -888,6 +889,17 @@ async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: st
     [watch] = [one for one in Deployments(DEFAULTS, Unmeasured()).watches if one.type == names.TRAINING_JOBS]
     woken = list(watch.wakes(job, AWorld(deployment)))
     assert woken == ([Key("shop", "churn")] if phase == "Running" else [])
+
+
+async def test_a_version_that_serves_and_was_deleted_is_no_typo() -> None:
+    resource = wanting(serving_old(), modelVersion="churn-1")
+    found = await seen(resource, a_version(NEW), (names.APPS_DEPLOYMENTS, a_workload(resource)))
+    again = plan(replace(found, resource=recorded(resource, plan(found))))
+    [told] = [event.message for event in again.events if event.reason == "VersionNotFound"]
+    assert told == (
+        "ModelVersion churn-1 was deleted in namespace shop. Name another version. One that is made anew under this "
+        "name goes out by itself. Until then churn-1 serves."
+    )
 
 
 class Changing(AWorld):

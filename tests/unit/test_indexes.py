@@ -13,7 +13,6 @@ from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
-    TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_CLAIM,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
@@ -32,7 +31,6 @@ INDEXES = (
     VERSIONS_BY_MODEL,
     VERSIONS_BY_LINE,
     VERSIONS_BY_CLAIM,
-    TRAINING_JOBS_BY_RUN,
 )
 
 

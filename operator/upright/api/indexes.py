@@ -87,10 +87,20 @@ def phase_of(version: Manifest) -> object:
     return _object(version, "status").get("phase")
 
 
+UNDER_WAY = ("Pending", "Running")
+"""Phases of a run that has not ended."""
+
+
 def runs_under_way(job: Manifest) -> Iterable[str]:
     """The versions that a TrainingJob is making, by the names of its runs that have not ended."""
-    going = (each for each in _recorded(job, "runs") if each.get("phase") in ("Pending", "Running"))
+    going = (each for each in _recorded(job, "runs") if each.get("phase") in UNDER_WAY)
     return [name for each in going for name in _text(each.get("name"))]
+
+
+def phases_of_runs(job: Manifest) -> Mapping[int, str]:
+    """How far each run is that a TrainingJob still lists, by its number."""
+    numbered = ((each.get("number"), each.get("phase")) for each in _recorded(job, "runs"))
+    return {number: phase for number, phase in numbered if isinstance(number, int) and isinstance(phase, str)}
 
 
 def served_in(version: Manifest) -> Iterable[str]:
@@ -147,7 +157,6 @@ DEPLOYMENTS_BY_MODEL = Index(names.DEPLOYMENTS, "by model", model_followed)
 VERSIONS_BY_MODEL = Index(names.MODEL_VERSIONS, "by model", model_of, order=made, reads=standing)
 VERSIONS_BY_LINE = Index(names.MODEL_VERSIONS, "by line", line_of, order=numbered, reads=standing)
 VERSIONS_BY_SERVED = Index(names.MODEL_VERSIONS, "by who has served them", served_in)
-TRAINING_JOBS_BY_RUN = Index(names.TRAINING_JOBS, "by run under way", runs_under_way)
 VERSIONS_BY_CLAIM = Index(names.MODEL_VERSIONS, "by claim", claim_of)
 
 

@@ -104,7 +104,7 @@ class Draft:
         kept = f"{stable} serves all traffic again" if stable else "nothing serves"
         if leaving:
             kept = f"goes as pods of {stable} come back"
-        self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
+        self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "none"}))
         said = f"{called(candidate, self.stable)} is rejected and {kept}. {message} {where}"
         self._end(candidate, "RolledBack", said, _UPRIGHT)
         self._give_up(candidate, leaving=leaving)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, pairwise
 from typing import Literal
@@ -11,7 +12,14 @@ from pydantic import ValidationError
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, Rejection
-from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, VERSIONS_BY_SERVED, model_of, newest_first
+from upright.api.indexes import (
+    UNDER_WAY,
+    VERSIONS_BY_MODEL,
+    VERSIONS_BY_SERVED,
+    model_of,
+    newest_first,
+    phases_of_runs,
+)
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, World
 from upright.rollout.compatibility import incompatible
@@ -189,10 +197,28 @@ def absence(resource: Deployment, world: World) -> Absence:
     return "Going" if names.is_going(manifest) else "Unfit"
 
 
-def maker(resource: Deployment, world: World) -> str | None:
-    """The TrainingJob of which a run that is under way makes the named version."""
-    jobs = world.named(TRAINING_JOBS_BY_RUN, resource.metadata.namespace, resource.spec.model_version or "")
-    return next((key.name for key in jobs), None)
+@dataclass(frozen=True)
+class Maker:
+    """The TrainingJob after which a version is named, where its runs have come to the version's number."""
+
+    job: str
+    phase: str
+    """Of the run of that number; empty when it is listed no more."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Else the version never comes, for no number is used twice."""
+        return self.phase in UNDER_WAY
+
+
+def maker(resource: Deployment, world: World) -> Maker | None:
+    """Who is to make the named version that is not there, or makes it no more; None while it may yet come."""
+    job, _, digits = (resource.spec.model_version or "").rpartition("-")
+    if absence(resource, world) != "Missing" or not digits.isdecimal() or digits.startswith("0"):
+        return None
+    number, found = int(digits), world.get(names.TRAINING_JOBS, resource.metadata.namespace, job)
+    phases = phases_of_runs(found) if found else {}
+    return Maker(job, phases.get(number, "")) if number <= max(phases, default=0) else None
 
 
 def alternatives(resource: Deployment, world: World) -> Sequence[str]:

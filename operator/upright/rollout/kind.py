@@ -7,7 +7,6 @@ from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
-    TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
     VERSIONS_BY_SERVED,
@@ -74,7 +73,6 @@ class Deployments:
         VERSIONS_BY_MODEL,
         VERSIONS_BY_LINE,
         VERSIONS_BY_SERVED,
-        TRAINING_JOBS_BY_RUN,
     )
 
     def begin(self, wake: Callable[[Key], None]) -> None:

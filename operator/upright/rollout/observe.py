@@ -14,7 +14,7 @@ from upright.defaults import Defaults
 from upright.pods.build import container_names
 from upright.pods.reading import Pod, read
 from upright.rollout import following
-from upright.rollout.following import Absence
+from upright.rollout.following import Absence, Maker
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.modes.realtime import SERVE, template
 from upright.rollout.revision import object_name, revision
@@ -40,8 +40,8 @@ class Observed:
     """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
     absence: Absence | None = None
     """Why there is no version that the spec asks for."""
-    maker: str | None = None
-    """The TrainingJob of which a run is making the version that the spec names."""
+    maker: Maker | None = None
+    """Whose run is making the version that the spec names, or makes it no more."""
     alternatives: Sequence[str] = ()
     """What there is instead of what the spec names, where there is none of that; the most alike first."""
     waiting: str | None = None

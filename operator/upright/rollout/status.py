@@ -261,15 +261,16 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
 
 
 def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> str:
+    progress = draft.held.message if draft.held else draft.progress
     if draft.stable is None:
-        said = f"{candidate.model_version} starts as the first version. {draft.progress}"
+        said = f"{candidate.model_version} starts as the first version. {progress}"
         if observed.passed_over:
             said += f" {was_rejected(observed.passed_over)}"
         elif draft.obstacle and draft.obstacle.reason == "VersionRejected":
             said += f" {draft.obstacle.message}"
         return said
     steps, step = observed.resource.spec.rollout.steps, candidate.step or 0
-    said = f"{called(candidate, draft.stable)} has {weight} % of the traffic. {draft.progress}"
+    said = f"{called(candidate, draft.stable)} has {weight} % of the traffic. {progress}"
     if weight and not candidate.finishing and step < len(steps) and weight != steps[step].weight:
         said += f" The step asks for {steps[step].weight} %; whole pods give {weight} %."
     if draft.analysis:

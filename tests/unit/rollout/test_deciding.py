@@ -803,6 +803,7 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
     assert not late.status["rejected"]
     assert (late.status["phase"], condition(late, "Stalled")["reason"]) == ("Pending" if first else "Paused", reason)
     assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
+    assert condition(late, "Ready")["message"].partition(". ")[2] in (stalled(late) or ""), "the table says it, too"
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None
 

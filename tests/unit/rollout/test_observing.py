@@ -28,6 +28,7 @@ from tests.unit.rollout.world import (
     condition,
     dated,
     serving_old,
+    stalled,
     workloads,
 )
 from upright.api import names
@@ -860,23 +861,22 @@ async def test_another_model_of_which_nothing_can_go_out_is_no_reason_to_say_tha
         assert not condition(again, "Stalled")
 
 
+NO_MORE = "does not exist in namespace shop, and none will be made: run churn-2 of TrainingJob churn "
+
+
 @pytest.mark.parametrize(
-    ("phase", "reason", "said"),
+    ("phase", "number", "reason", "said"),
     [
-        (
-            "Running",
-            "VersionInTraining",
-            " exist in namespace shop yet. A run of TrainingJob churn is to make it, ",
-        ),
-        (
-            "Failed",
-            "VersionNotFound",
-            "does not exist in namespace shop. Correct spec.modelVer",
-        ),
+        ("Running", 2, "VersionInTraining", " exist in namespace shop yet. A run of TrainingJob churn is to make it, "),
+        ("Failed", 1, "VersionNotFound", "does not exist in namespace shop. Correct spec.modelVer"),
+        ("Failed", 2, "VersionNotFound", f"{NO_MORE}has failed, and no number is used twice."),
+        ("Refused", 2, "VersionNotFound", f"{NO_MORE}was refused, and no number is used twice."),
+        ("Succeeded", 2, "VersionNotFound", f"{NO_MORE}is over, and"),  # it was deleted
+        ("Running", 3, "VersionNotFound", f"{NO_MORE}is over, and"),  # the run is no longer listed
     ],
 )
-async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: str, said: str) -> None:
-    run = {"name": "churn-2", "number": 2, "trigger": "Created", "phase": phase}
+async def test_a_version_is_waited_for_while_a_run_may_make_it(phase: str, number: int, reason: str, said: str) -> None:
+    run = {"name": f"churn-{number}", "number": number, "trigger": "Created", "phase": phase}
     job = as_stored(a_training_job(status={"runs": [run]}))
     deployment = (names.DEPLOYMENTS, as_stored(serving_old()))
     found = await seen(serving_old(), a_version(OLD), (names.TRAINING_JOBS, job), deployment)
@@ -884,10 +884,22 @@ async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: st
     current = condition(made, "Current")
     assert (current["reason"], said in current["message"]) == (reason, True), current["message"]
     again = plan(replace(found, resource=recorded(serving_old(), made)))
-    assert [event.reason for event in again.events] == ([] if phase == "Running" else [reason])
+    assert [event.reason for event in again.events] == ([] if reason == "VersionInTraining" else [reason])
+    assert bool(condition(made, "Stalled")) == (NO_MORE in said) != bool(condition(made, "Reconciling"))
+    if NO_MORE in said:
+        told = condition(made, "Stalled")["message"]
+        assert told.endswith("or follow its model with spec.latest. Until then churn-1 serves.")
     [watch] = [one for one in Deployments(DEFAULTS, Unmeasured()).watches if one.type == names.TRAINING_JOBS]
     woken = list(watch.wakes(job, AWorld(deployment)))
-    assert woken == ([Key("shop", "churn")] if phase == "Running" else [])
+    assert woken == ([Key("shop", "churn")] if reason == "VersionInTraining" else [])
+
+
+@pytest.mark.parametrize(("name", "others"), [("churn", []), ("churn-02", []), ("churn-2", [going(a_version(NEW))])])
+async def test_what_is_not_made_by_a_run_is_not_said_to_come_no_more(name: str, others: Any) -> None:
+    run = {"name": "churn-3", "number": 3, "trigger": "Created", "phase": "Running"}
+    job = (names.TRAINING_JOBS, as_stored(a_training_job(status={"runs": [run]})))
+    made = plan(await seen(a_deployment(name), job, *others))
+    assert (condition(made, "Current")["reason"], stalled(made)) == ("VersionNotFound", None)
 
 
 async def test_a_version_that_this_upright_cannot_read_is_no_typo() -> None:

@@ -1,6 +1,6 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,7 +36,7 @@ Whatever else is said, the fault may be that of a registry, of credentials, of t
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Termination:
     """How a container's process ended."""
 
@@ -59,7 +59,7 @@ class Termination:
         return cut(said, _LAST_WORDS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod, as its status tells."""
 
@@ -83,7 +83,7 @@ class Container:
     """Requests come to it, so that it never ends well."""
     ready: bool
     """It answers its probes; an init container: it has done its work."""
-    injected: bool
+    injected: bool = False
     """Somebody else has put it into the pod, as a mesh does its proxy: whatever it lacks is not the pod's own fault."""
 
     @property
@@ -128,7 +128,7 @@ class Container:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
     """One pod."""
 
@@ -158,7 +158,9 @@ class Pod:
     port: int
     """Where it answers requests and is asked for metrics."""
     containers: tuple[Container, ...]
-    """Init containers first, in the order in which they run."""
+    """Those of which its status tells: init containers first, in the order in which they run."""
+    parts: tuple[str, ...]
+    """The names of all containers of its spec."""
     unscheduled: str
     """Why no node takes it; empty when one does, or none has been looked for."""
     kept_out: str
@@ -175,15 +177,11 @@ class Pod:
 
     @property
     def failures(self) -> int:
-        """How often containers of it have ended otherwise than well, or it has been evicted."""
-        if self.phase == "Failed":
-            return int(self.evicted)
+        """How often containers of it have ended otherwise than well."""
         return sum(container.failures for container in self.containers)
 
     def failed_since(self, moment: datetime) -> bool:
-        """Whether it was evicted or a container of it has failed since then, as far as the kubelet still tells."""
-        if self.phase == "Failed":
-            return self.evicted and self.changed >= moment
+        """Whether a container of it has failed since then, as far as the kubelet still tells."""
         return any(
             one.failures and (one.ended.at is None or one.ended.at >= moment)
             for one in self.containers
@@ -254,16 +252,11 @@ class Pod:
         stop; empty when none is known to.
         """
         found = [one.name for one in self.containers if one.started and not one.ready and not one.failed]
-        return f"Of pod {self.name} {_named(found)} run{'s' * (len(found) == 1)} without being ready" if found else ""
+        return f"Of pod {self.name} {in_words(found)} run{'s' * (len(found) == 1)} without being ready" if found else ""
 
 
-def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
-    """Read a pod's manifest.
-
-    Args:
-        manifest: as the API server tells of it, or what the stores keep of that.
-        injected: the names of containers that others put into it.
-    """
+def read(manifest: Manifest) -> Pod:
+    """Read a pod's manifest, as the API server tells of it, or what the stores keep of that."""
     meta, spec, status = manifest["metadata"], manifest.get("spec", {}), manifest.get("status", {})
     going = bool(meta.get("deletionTimestamp"))
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
@@ -275,7 +268,7 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
     begun = _begun(status, created)
     serving, port = _port(spec)
     containers = tuple(
-        _container(one, images, serving, injected, init=init)
+        _container(one, images, serving, init=init)
         for field, init in (("initContainerStatuses", True), ("containerStatuses", False))
         for one in status.get(field, ())
     )
@@ -305,45 +298,31 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         port=port,
         containers=containers,
+        parts=tuple(images),
         unscheduled=(
             scheduled.get("message") or scheduled.get("reason") or "no reason given"
             if scheduled.get("status") == "False"
             else ""
         ),
-        kept_out=_kept_out(manifest, conditions, containers),
+        kept_out=_kept_out(manifest, conditions),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
 
 
-def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest], containers: Sequence[Container]) -> str:
+def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest]) -> str:
     """The kubelet says the same of both conditions, or names a readiness gate. Of a pod on a node that does not answer,
     another says that it is not ready, and gives no reason.
     """
     name, ready = manifest["metadata"]["name"], conditions.get("Ready", {})
-    if ready.get("status") == "True":
+    if ready.get("status") == "True" or conditions.get("ContainersReady", {}).get("status") != "True":
         return ""
-    if conditions.get("ContainersReady", {}).get("status") != "True":
-        return _held_by_others(name, containers)
     said = ready.get("message")
     why = f"it is not ready: {said}" if said else f"its node {manifest['spec'].get('nodeName', '')} does not answer"
     return f"Pod {name} runs, but {why}"
 
 
-def _held_by_others(pod: str, containers: Sequence[Container]) -> str:
-    """What is not ready of what others have put into it, where all else that has begun is."""
-    lacking = [
-        one for one in containers if not (one.ready or one.completed) and (one.injected or one.started or one.ended)
-    ]
-    if not lacking or not all(one.injected for one in lacking):
-        return ""
-    ended = next((f": {one.name} {one.ending}" for one in lacking if one.failed), "")
-    return (
-        f"Pod {pod} is kept from being ready by {_named([one.name for one in lacking])}, which neither Upright nor "
-        f"spec.serving.pod has put into it{ended}"
-    )
-
-
-def _named(containers: Sequence[str]) -> str:
+def in_words(containers: Sequence[str]) -> str:
+    """These containers, by name."""
     return f"container{'s' * (len(containers) != 1)} {', '.join(containers)}"
 
 
@@ -359,9 +338,7 @@ def _begun(status: Manifest, created: datetime) -> datetime | None:
     return min(starts) if starts else created if begun or status.get("phase") == "Running" else None
 
 
-def _container(
-    status: Manifest, images: Mapping[str, str | None], serving: str, injected: Collection[str], *, init: bool
-) -> Container:
+def _container(status: Manifest, images: Mapping[str, str | None], serving: str, *, init: bool) -> Container:
     state = status.get("state") or {}
     waiting = state.get("waiting")
     ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
@@ -386,7 +363,6 @@ def _container(
         completed=init and (state.get("terminated") or {}).get("exitCode") == 0,
         serves=status["name"] == serving,
         ready=bool(status.get("ready")),
-        injected=status["name"] in injected,
     )
 
 

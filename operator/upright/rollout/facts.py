@@ -9,6 +9,7 @@ from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, Arm, Rejection
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
+from upright.rollout.members import Lost
 
 STEADY = timedelta(seconds=10)
 """A pod that has been ready for so long without interruption counts when a version is to take all the traffic."""
@@ -58,8 +59,10 @@ class ArmFacts:
     """For how many pods its workload has been asked."""
     refused: str = ""
     """Why the cluster makes no more pods for it, as the API server says; empty when it does."""
-    lost: Sequence[Pod] = ()
-    """Those that failed as a whole: evicted, refused by their node, or ended with it."""
+    evicted: Sequence[Lost] = ()
+    """Those that their nodes have evicted."""
+    lost: Lost | None = None
+    """The youngest that failed as a whole."""
 
     @property
     def ready(self) -> int:
@@ -96,7 +99,7 @@ class ArmFacts:
     @property
     def failures(self) -> int:
         """How often containers of its pods have ended otherwise than well, or pods of it have been evicted."""
-        return sum(pod.failures for pod in (*self.pods, *self.lost))
+        return sum(pod.failures for pod in self.pods) + len(self.evicted)
 
     @property
     def recovered(self) -> bool:
@@ -120,9 +123,8 @@ class ArmFacts:
 
     @property
     def loss(self) -> str:
-        """What became of the pod that failed as a whole last, likewise."""
-        last = max(self.lost, key=lambda pod: pod.changed, default=None)
-        return f" {last.crash}." if last and last.crash else ""
+        """What became of the youngest pod that failed as a whole, likewise."""
+        return f" {self.lost.crash}." if self.lost and self.lost.crash else ""
 
     @property
     def lacks_room(self) -> bool:

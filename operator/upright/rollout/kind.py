@@ -16,8 +16,9 @@ from upright.api.indexes import (
 )
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
-from upright.pods.reading import FIELDS
+from upright.pods.reading import FIELDS, read
 from upright.rollout.measuring import Source
+from upright.rollout.members import MEMBERS
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.template import DIGESTED
@@ -58,7 +59,7 @@ class Deployments:
             digests=DIGESTED,
         ),
         Watch(names.CONTROLLER_REVISIONS, _owner, fields=("revision",)),
-        Watch(names.PODS, _owner, fields=FIELDS),
+        Watch(names.PODS, _owner, fields=FIELDS, reads=read),
         Watch(
             names.SERVICES,
             _owner,
@@ -75,6 +76,7 @@ class Deployments:
         VERSIONS_BY_LINE,
         VERSIONS_BY_SERVED,
         TRAINING_JOBS_BY_RUN,
+        MEMBERS,
     )
 
     def begin(self, wake: Callable[[Key], None]) -> None:

@@ -1,6 +1,6 @@
 """What a plan for a Deployment depends on."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,12 +11,12 @@ from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import ALWAYS, Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
-from upright.pods.build import container_names
-from upright.pods.reading import Pod, read
+from upright.pods.reading import Pod
 from upright.rollout import following
 from upright.rollout.following import Absence
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
-from upright.rollout.modes.realtime import SERVE, template
+from upright.rollout.members import Lost, members
+from upright.rollout.modes.realtime import template
 from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
 from upright.rollout.template import digest, is_edited, recorded_digest
@@ -58,10 +58,12 @@ class Observed:
     """What the pods of a revision are made of, by revision, where its workload or record is missing or changed."""
     pods: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
     """Pods that are not being deleted, of our workloads, by revision."""
-    lost: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
-    """Pods of our workloads that failed as a whole, by revision."""
+    evicted: Mapping[str, Sequence[Lost]] = field(default_factory=dict)
+    """Those of our workloads that their nodes have evicted, by revision."""
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    """The youngest that failed as a whole, by revision."""
     strangers: Sequence[str] = ()
-    """Names of such pods that bear our label, and belong to no workload of ours."""
+    """Names of a few pods that bear our label, and belong to no workload of ours."""
     services: Mapping[str, Manifest] = field(default_factory=dict)
     """Our Services, by name."""
     taken: Sequence[str] = ()
@@ -104,7 +106,7 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
     records = _ours(names.CONTROLLER_REVISIONS, resource, world)
     records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
-    pods, lost, strangers = _pods(resource, workloads, versions, world)
+    found = members(resource, workloads, versions, world)
     services, taken = await _services(resource, world)
     return Observed(
         now=world.now,
@@ -124,12 +126,13 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         hidden=tuple(hidden),
         records=records,
         templates=await _templates(resource, versions, defaults, workloads, records, world),
-        pods=pods,
-        lost=lost,
-        strangers=strangers,
+        pods=found.pods,
+        evicted=found.evicted,
+        lost=found.lost,
+        strangers=found.strangers,
         services=services,
         taken=taken,
-        reading=_measure(resource, pods, source, world.now),
+        reading=_measure(resource, found.pods, source, world.now),
         editor=_editor(manifest),
     )
 
@@ -171,52 +174,6 @@ async def _hidden(
             if one and names.controlled_by(one, meta.uid) and not names.is_going(one):
                 found[arm.revision] = one
     return found
-
-
-def _pods(
-    resource: Deployment, workloads: Mapping[str, Manifest], versions: Mapping[str, ModelVersion], world: World
-) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, Sequence[Pod]], Sequence[str]]:
-    """The pods of our workloads; those of them that have failed; and the names of other pods.
-
-    One of the candidate's that is older than both it and its workload is of an earlier attempt. One that is only older
-    than its workload, which was made again, has been taken over by it.
-    """
-    meta, candidate = resource.metadata, resource.status.candidate
-    pods: dict[str, list[Pod]] = {name: [] for name in workloads}
-    lost: dict[str, list[Pod]] = {name: [] for name in workloads}
-    strangers = []
-    found = world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name)
-    injected = _injected(resource, versions, found)
-    for manifest in found:
-        pod = read(manifest, injected)
-        if pod.going or pod.phase == "Succeeded":
-            continue
-        revision_name = pod.labels.get(names.REVISION, "")
-        workload: Manifest = workloads.get(revision_name, {}).get("metadata", {})
-        ours = bool(workload) and pod.labels.get(names.DEPLOYMENT_UID) == (workload.get("annotations") or {}).get(
-            names.DEPLOYMENT_UID
-        )
-        if ours and candidate and revision_name == candidate.revision:
-            made = datetime.fromisoformat(workload["creationTimestamp"])
-            ours = pod.created >= min(made, candidate.since.replace(microsecond=0))
-        if ours:
-            (lost if pod.phase == "Failed" else pods)[revision_name].append(pod)
-        elif pod.phase != "Failed":
-            strangers.append(pod.name)
-    return pods, lost, strangers
-
-
-def _injected(resource: Deployment, versions: Mapping[str, ModelVersion], pods: Sequence[Manifest]) -> Set[str]:
-    """Names of containers that others put into our pods, such as a mesh's proxy: those that no `spec.serving` has asked
-    for. What pods of an earlier `spec.serving` have beside is theirs.
-    """
-    serving = resource.spec.serving
-    today = {revision(version, serving) for version in versions.values()}
-    found: set[str] = set()
-    for pod in pods:
-        if pod["metadata"]["labels"].get(names.REVISION) in today:
-            found |= container_names(pod.get("spec", {}))
-    return found - {SERVE} - container_names(serving.pod)
 
 
 async def _templates(

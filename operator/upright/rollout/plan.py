@@ -224,8 +224,8 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
 
 def _failures(observed: Observed, revision_name: str) -> int:
     """How often pods of a revision have failed that are there already: they were taken over."""
-    there = (*observed.pods.get(revision_name, ()), *observed.lost.get(revision_name, ()))
-    return sum(pod.failures for pod in there)
+    failures = sum(pod.failures for pod in observed.pods.get(revision_name, ()))
+    return failures + len(observed.evicted.get(revision_name, ()))
 
 
 def _unwanted(observed: Observed, draft: Draft, candidate: Arm, wanted: str | None) -> str:

@@ -33,7 +33,14 @@ def arm_facts(observed: Observed, arm: Arm | None) -> ArmFacts | None:
         "",
     )
     size = int(workload["spec"].get("replicas", 1)) if workload else 0
-    return ArmFacts(arm, observed.pods.get(arm.revision, ()), size, refused, observed.lost.get(arm.revision, ()))
+    return ArmFacts(
+        arm,
+        observed.pods.get(arm.revision, ()),
+        size,
+        refused,
+        observed.evicted.get(arm.revision, ()),
+        observed.lost.get(arm.revision),
+    )
 
 
 def status(observed: Observed, draft: Draft) -> DeploymentStatus:

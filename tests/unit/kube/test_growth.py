@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.builders import a_deployment, a_model_version, a_training_job, as_stored
+from tests.unit.builders import a_deployment, a_model_version, a_pod, a_training_job, as_stored, exited
 from tests.unit.kube.fakes import FakeClient
+from tests.unit.rollout.world import NEW, NEW_REVISION, OLD, in_canary, workloads
 from upright.api import names
 from upright.contract import Manifest
 from upright.controller import Controller
@@ -50,8 +51,10 @@ class Cluster:
     def put(self, manifest: Manifest) -> None:
         """As a watch would deliver it."""
         self._version += 1
-        types = (names.MODEL_VERSIONS, names.DEPLOYMENTS, names.TRAINING_JOBS)
-        (type_,) = (each for each in types if each.kind == manifest["kind"])
+        types = (names.MODEL_VERSIONS, names.DEPLOYMENTS, names.TRAINING_JOBS, names.APPS_DEPLOYMENTS, names.PODS)
+        (type_,) = (
+            each for each in types if (each.api_version, each.kind) == (manifest["apiVersion"], manifest["kind"])
+        )
         newer = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": str(self._version)}}
         self.controller.seen(type_, newer)
 
@@ -81,6 +84,35 @@ class Cluster:
         resource = self.stores.get(self.controller._loops[number]._kind.type, "shop", name)
         assert resource is not None
         self.put(resource)
+
+    def roll_out(self, **pods: int) -> None:
+        """A Deployment with a candidate, and so many pods of it: `refused`, `evicted`, `ready`, or `strangers`, which
+        only bear the label of the Deployment.
+        """
+        resource = in_canary()
+        for each in (OLD, NEW, resource):
+            self.put(as_stored(each))
+        for workload in workloads(resource).values():
+            self.put({**workload, "metadata": {**workload["metadata"], "creationTimestamp": SINCE}})
+        for kind, count in pods.items():
+            for number in range(count):
+                self.put(a_pod_of_a_rollout(kind, number))
+
+    async def arrive(self, kind: str) -> None:
+        """A pod comes, and the Deployment has its turn."""
+        self.put(a_pod_of_a_rollout(kind, 0))
+        await self.turn(2, "churn")
+
+
+def a_pod_of_a_rollout(kind: str, number: int) -> Manifest:
+    labels = {names.DEPLOYMENT: "churn", names.MODEL_VERSION: "churn-2"}
+    if kind != "strangers":
+        labels |= {names.REVISION: NEW_REVISION, names.DEPLOYMENT_UID: "uid-of-churn"}
+    failed = {"refused": "UnexpectedAdmissionError", "evicted": "Evicted"}.get(kind)
+    status: dict[str, Any] = {"phase": "Failed", "reason": failed, "message": "Why."} if failed else {}
+    runs = {"serve": exited(137) if failed else {"running": {"startedAt": SINCE}}}
+    pod = a_pod(f"{kind}-{number}", ready=not failed, labels=labels, containers=runs, **status)
+    return {**pod, "apiVersion": "v1", "kind": "Pod"}
 
 
 async def calls(work: Callable[[], Awaitable[None]]) -> int:
@@ -114,6 +146,22 @@ async def test_with_twenty_times_the_objects_it_costs_at_most_twice_as_much(
     small = await calls(lambda: getattr(few, what)(number, name))
     large = await calls(lambda: getattr(many, what)(number, name))
     assert large <= 2 * small
+
+
+@pytest.mark.parametrize(("kind", "most"), [("refused", 1.2), ("evicted", 1.2), ("strangers", 1.2), ("ready", 10)])
+async def test_a_pod_that_comes_costs_the_same_however_many_have_failed_or_only_bear_the_label(
+    kind: str, most: float
+) -> None:
+    """Else the pods that a node refuses, or that anybody gives our label, cost the square of how many they are. Those
+    that are to serve are gone through in each turn, and read in none.
+    """
+    few, many = Cluster(1), Cluster(1)
+    few.roll_out(**{kind: 10})
+    many.roll_out(**{kind: 1000})
+    for each in (few, many):
+        await each.arrive(kind)  # what is computed once is computed now
+    small, large = await calls(partial(few.arrive, kind)), await calls(partial(many.arrive, kind))
+    assert large <= most * small
 
 
 async def test_what_one_user_of_a_version_says_costs_the_same_however_many_users_it_has() -> None:

@@ -43,6 +43,7 @@ from upright.contract import Plan
 from upright.pods.reading import Pod, read
 from upright.rollout.facts import ArmFacts, Facts
 from upright.rollout.measuring import Measurement, Reading
+from upright.rollout.members import lost, with_injected
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.restarts import counted, failed_too_often
@@ -434,7 +435,7 @@ def failed(reason: str, *, began: bool = True, disrupted: bool = True, at: Any =
 
 
 @pytest.mark.parametrize(
-    ("lost", "phase"),
+    ("pod", "phase"),
     [
         (failed("Evicted"), "RolledBack"),  # it used more than there was
         (failed("Evicted", disrupted=False), "RolledBack"),  # it used more than it may
@@ -447,9 +448,10 @@ def failed(reason: str, *, began: bool = True, disrupted: bool = True, at: Any =
     ],
 )
 def test_pods_that_were_evicted_have_failed_and_those_refused_by_their_node_or_ended_with_it_have_not(
-    lost: Pod, phase: str
+    pod: Pod, phase: str
 ) -> None:
-    made = plan(observed(in_canary(), pods=both(), lost={NEW_REVISION: [lost] * 5}))
+    evicted = {NEW_REVISION: [lost(pod)] * 5 if pod.evicted else []}
+    made = plan(observed(in_canary(), pods=both(), evicted=evicted, lost={NEW_REVISION: lost(pod)}))
     assert made.status["phase"] == phase
     assert all("(Evicted): The node said why." in one["message"] for one in made.status["rejected"])
 
@@ -458,9 +460,9 @@ def test_pods_that_were_evicted_have_failed_and_those_refused_by_their_node_or_e
     ("at", "before", "phase"), [(NOW, 0, "Progressing"), (NOW - timedelta(days=80), 40, "RolledBack")]
 )
 def test_evictions_of_stable_pods_excuse_a_candidate_only_since_it_went_out(at: Any, before: int, phase: str) -> None:
-    lost = {NEW_REVISION: [failed("Evicted")] * 5, OLD_REVISION: [failed("Evicted", at=at)] * 40}
+    evicted = {NEW_REVISION: [lost(failed("Evicted"))] * 5, OLD_REVISION: [lost(failed("Evicted", at=at))] * 40}
     resource = in_canary(candidate={"stableFailures": before})
-    assert plan(observed(resource, pods=both(), lost=lost)).status["phase"] == phase
+    assert plan(observed(resource, pods=both(), evicted=evicted)).status["phase"] == phase
 
 
 @pytest.mark.parametrize(("state", "phase"), [(exited(0), "Progressing"), (waiting("CrashLoopBackOff"), "RolledBack")])
@@ -729,7 +731,7 @@ def meshed(serve: str = "ready", proxy: str = "unready", *, name: str = "meshed"
         {"name": "serve", "image": "i", **states[serve]},
         {"name": "istio-proxy", "image": "p", **states[proxy]},
     ]
-    return read(pod, () if ours else {"istio-proxy"})
+    return with_injected(read(pod), set() if ours else {"istio-proxy"})
 
 
 def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -> dict[str, Any]:
@@ -967,8 +969,8 @@ def test_the_clock_stands_while_a_node_is_away_and_the_node_is_named() -> None:
 
 
 def test_a_node_that_refuses_pods_is_told_with_what_it_says() -> None:
-    lost = {NEW_REVISION: [failed("OutOfcpu", began=False, disrupted=False)]}
-    before = observed(in_canary(step_since=None), pods=both(0), lost=lost)
+    gone = {NEW_REVISION: lost(failed("OutOfcpu", began=False, disrupted=False))}
+    before = observed(in_canary(step_since=None), pods=both(0), lost=gone)
     made = plan(then(before, plan(before), now=after(hours=1)))
     assert "(OutOfcpu): The node said why." in (stalled(made) or "")
 

@@ -17,6 +17,7 @@ from tests.unit.builders import (
     a_training_job,
     after,
     as_stored,
+    exited,
     metadata,
 )
 from tests.unit.rollout.world import (
@@ -158,6 +159,36 @@ async def test_what_others_put_into_pods_is_told_from_what_was_asked_for(
     known = [a_version(OLD), (names.APPS_DEPLOYMENTS, owned), (names.PODS, pod)]
     [found] = (await seen(resource, *known)).pods[revision_name]
     assert {one.name for one in found.containers if one.injected} == injected
+
+
+def a_pod_that_is(phase: str, reason: str = "", *, minute: int = 1, uid: str = "uid-of-churn") -> Manifest:
+    ran = [{"name": "serve", "state": exited(137)}]
+    status = {"phase": phase, "reason": reason, "conditions": [], "containerStatuses": ran}
+    pod = a_pod_of(uid, created=f"2026-11-22T11:{minute:02}:00Z", name=f"{reason or phase}-{minute}")
+    return {**pod, "status": status}
+
+
+@pytest.mark.parametrize("candidate", [False, True])
+async def test_of_pods_that_failed_as_a_whole_the_evicted_count_and_the_youngest_tells_why(candidate: bool) -> None:
+    there = [
+        a_pod_that_is("Failed", "OutOfcpu", minute=4),
+        a_pod_that_is("Failed", "Evicted", minute=1),  # of an earlier attempt, where it is the candidate's
+        a_pod_that_is("Failed", "Evicted", minute=3),
+        a_pod_that_is("Failed", "Evicted", minute=5, uid="uid-of-a-deleted-one"),
+        a_pod_that_is("Succeeded", minute=6),
+        a_pod_that_is("Running", minute=3),
+        *(a_pod_that_is("Pending", minute=minute, uid="uid-of-a-deleted-one") for minute in range(10, 50)),
+    ]
+    resource = serving_old()
+    if candidate:
+        arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": "2026-11-22T11:02:00Z"}
+        resource = a_deployment("churn-1", status={"candidate": arm})
+    owned = a_workload(resource, created="2026-11-22T11:02:00Z")
+    found = await seen(resource, (names.APPS_DEPLOYMENTS, owned), *((names.PODS, pod) for pod in there))
+    assert [pod.name for pod in found.pods[OLD_REVISION]] == ["Running-3"]
+    assert [pod.name for pod in found.evicted[OLD_REVISION]] == ["Evicted-1", "Evicted-3"][candidate:]
+    assert found.lost[OLD_REVISION].name == "OutOfcpu-4"
+    assert 1 <= len(found.strangers) < 10, "a few are enough"
 
 
 async def test_pods_of_an_older_operator_without_the_label_still_count() -> None:

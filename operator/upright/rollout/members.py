@@ -12,7 +12,8 @@ from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
 from upright.contract import Index, Manifest, World
 from upright.pods.build import container_names
-from upright.pods.reading import Container, Pod, in_words, read
+from upright.pods.container import Container
+from upright.pods.reading import Pod, in_words, read
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.revision import revision
 

@@ -15,7 +15,8 @@ from upright.api.training_job import Run
 from upright.conditions import Finding
 from upright.contract import Manifest
 from upright.locations import is_counted
-from upright.pods.reading import Pod, Termination
+from upright.pods.container import Termination
+from upright.pods.reading import Pod
 from upright.training.waiting import STRANGE, managed_by
 
 QUEUE = "kueue.x-k8s.io/queue-name"

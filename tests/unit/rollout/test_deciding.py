@@ -39,7 +39,7 @@ from tests.unit.rollout.world import (
 from upright.api import names
 from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
-from upright.contract import Plan
+from upright.contract import Manifest, Plan
 from upright.pods.reading import Pod, read
 from upright.rollout.facts import ArmFacts, Facts
 from upright.rollout.measuring import Measurement, Reading
@@ -1742,6 +1742,49 @@ def test_what_was_held_for_want_of_a_secret_has_all_its_time_once_it_is_there(be
     for minutes, rejected in ((31, False), (39, False), (41, True)):
         made = plan(observed(resource, NEW, pods={NEW_REVISION: [read(manifest)]}, now=after(minutes=minutes)))
         assert bool(made.status["rejected"]) is rejected
+
+
+def beside(state: Any, *, ready: bool = True, **more: Any) -> Manifest:
+    """What stands in a pod's status of a container beside the one that serves."""
+    return {"name": "other", "image": "other:1", "ready": ready, "restartCount": 0, "state": state, **more}
+
+
+WORKED = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": NOW.isoformat()}}
+RUNS = {"running": {"startedAt": NOW.isoformat()}}
+
+
+@pytest.mark.parametrize(
+    ("serve", "others", "is_late"),
+    [
+        ("ContainerCreating", [], False),
+        ("PodInitializing", [beside(WORKED)], False),
+        ("PodInitializing", [beside(RUNS)], False),  # a sidecar among them
+        ("PodInitializing", [beside(WORKED), beside(waiting("PodInitializing"), ready=False)], False),
+        ("PodInitializing", [beside(RUNS, ready=False)], True),  # it has not done its work
+        ("PodInitializing", [beside(waiting("CrashLoopBackOff"), ready=False, lastState=exited(1))], True),
+        ("CrashLoopBackOff", [beside(WORKED)], True),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_pod_waits_for_the_cluster_while_its_next_container_is_yet_to_be_started(
+    serve: str, others: list[Manifest], is_late: bool, first: bool
+) -> None:
+    """Its image is pulled, for longer than a start may take."""
+    died = {"lastState": exited(1)} if serve == "CrashLoopBackOff" else {}
+    own = {**beside(waiting(serve), ready=False, **died), "name": "serve"}
+    manifest = a_pod("one", ready=False, phase="Pending", initContainerStatuses=others, containerStatuses=[own])
+    arm = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 1}
+    clocks = {"unreadySince": NOW.isoformat()}
+    resource = (
+        a_deployment("churn-2", replicas=1, status={"candidate": {**arm, **clocks}})
+        if first
+        else in_canary(step_since=None, candidate=clocks)
+    )
+    world = {NEW_REVISION: [read(manifest)]} | ({} if first else {OLD_REVISION: pods(OLD_REVISION, 3)})
+    before = observed(resource, pods=world)
+    made = plan(then(before, plan(before), now=after(minutes=11)))
+    assert bool(made.status["rejected"]) is is_late
+    assert is_late or condition(made, "Stalled")["reason"] == "NotStarted"
 
 
 def test_a_pod_that_is_ready_is_settled_also_while_others_have_no_room() -> None:

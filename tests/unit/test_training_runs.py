@@ -1022,6 +1022,9 @@ async def test_a_job_that_a_queue_holds_back_is_queued() -> None:
     plan = await cluster.turn()
     assert plan.status["phase"] == run_of(plan)["phase"] == "Pending"
     assert "queue 'night'" in (said(plan, "Reconciling") or "")
+    describe = "`kubectl describe workloads.kueue.x-k8s.io -n shop -l kueue.x-k8s.io/job-uid=uid-of-churn-1` tells why"
+    assert f"{describe} it waits: if Kueue has deactivated it, until" in (said(plan, "Reconciling") or "")
+    assert "kubectl" not in run_of(plan)["message"]
     assert stalled(plan) is None
     assert plan.again is None
     job["spec"] = {**job["spec"], "suspend": False}
@@ -1148,6 +1151,51 @@ async def test_why_a_pod_does_not_begin_is_said(containers: Any, events: Any, to
     cluster.pod("churn-1", {"train": {"running": {}}, "publish": waiting("PodInitializing")}, meta=new)
     plan = await cluster.turn()
     assert (run_of(plan)["message"], plan.again, cluster.asked) == ("", None, 6)
+
+
+STARTING = {"state": {"running": {"startedAt": NOW.isoformat()}}, "started": False}
+CRASHING = {"state": waiting("CrashLoopBackOff", "back-off"), "lastState": exited(1, "no route"), "restartCount": 4}
+PROBED = "Startup probe failed: connection refused"
+YET = {"state": waiting("PodInitializing")}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "train", "told"),
+    [
+        (STARTING, YET, f"wait for it: {PROBED}. `kubectl logs churn-1-x -n shop -c proxy` may say more."),
+        (CRASHING, YET, f"{PROBED}. It has ended 5 times, last with exit code 1 (Error): no route. `kubectl logs"),
+        ({**CRASHING, **STARTING}, YET, "It has ended 4 times, last with exit code 1 (Error): no route."),  # once again
+        ({**STARTING, "started": True}, YET, ""),  # it is up, or a fetch that takes its time
+        ({"state": STARTING["state"]}, YET, ""),
+        ({"state": exited(0)}, YET, ""),
+        (CRASHING, STARTING | {"started": True}, ""),  # the program runs all the same
+        ({"state": exited(0)}, CRASHING, "container 'train' of pod churn-1-x is not up"),  # in place, as was possible
+    ],
+)
+async def test_a_container_that_has_begun_and_keeps_the_next_from_it_is_told_with_its_last_words(
+    proxy: Any, train: Any, told: str
+) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.told = [
+        an_event("churn-1-x", "Unhealthy", PROBED),
+        an_event("churn-1-x", "BackOff", "Back-off restarting failed container", "2026-11-22T12:00:02Z"),
+    ]
+    init = [{"name": name, "image": "i", **one} for name, one in (("proxy", proxy), ("train", train))]
+    states: Any = {"conditions": BOUND, "initContainerStatuses": init, "meta": {"creationTimestamp": NOW.isoformat()}}
+    cluster.pod("churn-1", {"publish": YET["state"]}, phase="Pending", **states)
+    for minutes in (0.9, 1, 9, 10, 300):
+        cluster.now = after(minutes=minutes)
+        plan = await cluster.turn()
+        found = said(plan, "Stalled" if minutes >= 10 and told else "Reconciling") or ""
+        assert ("is not up, and those after it wait for it" in found) == (bool(told) and minutes >= 1)
+        assert (stalled(plan) is None) == (not told or minutes < 10)
+        if told and minutes >= 1:
+            assert told in found
+            assert told.partition(":")[0] in run_of(plan)["message"], "which is quoted when its deadline is over"
+        if told and minutes == 9:
+            assert plan.again == timedelta(minutes=1)
+    assert cluster.asked == (3 if told else 0)  # at 1, 9 and 300
 
 
 @pytest.mark.parametrize(

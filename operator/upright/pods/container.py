@@ -61,6 +61,8 @@ class Container:
     """How it ended: now, or the last time when it has been started again or waits to be."""
     started: datetime | None
     """Since when it has been running; None when it does not run."""
+    up: bool
+    """It runs, and has passed its startup probe, if it has one: those after it need not wait for it."""
     down: bool
     """It does not run now, and did before."""
     completed: bool
@@ -146,6 +148,7 @@ def read_container(
             else None
         ),
         started=datetime.fromisoformat(running["startedAt"]) if running.get("startedAt") else None,
+        up="running" in state and status.get("started") is not False,
         down=bool(ended) and "running" not in state,
         completed=init and (state.get("terminated") or {}).get("exitCode") == 0,
         serves=status["name"] == serving,

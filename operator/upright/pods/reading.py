@@ -16,7 +16,7 @@ FIELDS = (
     *(
         f"status.{containers}.{field}"
         for containers in ("initContainerStatuses", "containerStatuses")
-        for field in ("name", "image", "imageID", "ready", "restartCount", "state", "lastState")
+        for field in ("name", "image", "imageID", "ready", "started", "restartCount", "state", "lastState")
     ),
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""

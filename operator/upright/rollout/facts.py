@@ -17,6 +17,8 @@ LASTING = timedelta(minutes=1)
 _ALIKE = 3
 """A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
 pods are few, and shares rough."""
+_FULL = ("Insufficient", "Too many pods", "free ports", "max volume count", "anti-affinity", "topology spread")
+"""What the scheduler says of nodes that would take a pod if they had fewer others, or there were more of their like."""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
@@ -126,10 +128,10 @@ class ArmFacts:
 
     @property
     def lacks_room(self) -> bool:
-        """Whether a quota, or the want of a node, keeps pods from it; not that of a claim."""
-        return "exceeded quota" in self.refused or any(
-            pod.unscheduled and "persistentvolumeclaim" not in pod.unscheduled.lower() for pod in self.pods
-        )
+        """Whether a quota keeps pods from it, or that the nodes which might take them are full. Where none might, for
+        labels, taints or volumes, no room helps.
+        """
+        return "exceeded quota" in self.refused or any(full in pod.unscheduled for pod in self.pods for full in _FULL)
 
 
 @dataclass(frozen=True)

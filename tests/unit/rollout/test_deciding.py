@@ -748,6 +748,11 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([], "exceeded quota: compute", "NoRoom"),
         ([], "", "NotStarted"),
         ([unscheduled()], "", "NoRoom"),
+        ([unscheduled("2 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {a: b}.")], "", "NoRoom"),
+        ([unscheduled("3 node(s) didn't match pod anti-affinity rules.")], "", "NoRoom"),
+        ([unscheduled("3 node(s) didn't match Pod's node affinity/selector.")], "", "NotStarted"),  # no room helps
+        ([unscheduled("3 node(s) had volume node affinity conflict.")], "", "NotStarted"),
+        ([unscheduled("3 node(s) had untolerated taint {gpu: yes}.")], "", "NotStarted"),
         ([unstarted()], "", "NotStarted"),  # its volume is attached to another node
         ([unstarted("ErrImagePull", "429: toomanyrequests: You have reached your pull rate limit")], "", "NotStarted"),
         ([unstarted("ImagePullBackOff", "ErrImagePull: 503 Service Unavailable")], "", "NotStarted"),
@@ -803,6 +808,8 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
     assert not late.status["rejected"]
     assert (late.status["phase"], condition(late, "Stalled")["reason"]) == ("Pending" if first else "Paused", reason)
     assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
+    if reason == "NotStarted":
+        assert "goes on by itself once that is mended, there or in spec.serving" in (stalled(late) or "")
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None
 

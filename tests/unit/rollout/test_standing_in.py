@@ -224,6 +224,15 @@ def test_a_stable_version_that_has_no_room_is_said_while_the_candidate_has_all_t
     assert "repairing" not in candidate(late)
 
 
+def test_a_stable_version_that_no_node_may_take_is_not_waited_for_until_there_is_room() -> None:
+    nowhere = [unscheduled("3 node(s) didn't match Pod's node affinity/selector.")]
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    before = observed(resource, pods={OLD_REVISION: nowhere, NEW_REVISION: pods(NEW_REVISION, 1)})
+    made = plan(before)
+    assert "repairing" not in candidate(plan(then(before, made, now=after(minutes=9))))
+    assert candidate(plan(then(before, made, now=after(minutes=10))))["repairing"]
+
+
 # A first version
 
 

@@ -232,7 +232,7 @@ def _held_up(facts: Facts, said: str) -> Finding:
     return Finding(
         "NotStarted",
         f"{name} waits for the cluster, which has not {f'started pod {pod}' if pod else 'made all its pods'}. {said}",
-        "It goes on by itself when the cluster does; the events of its pods and of its ReplicaSet say more.",
+        "It goes on by itself once that is mended, there or in spec.serving; events of pods and ReplicaSet say more.",
     )
 
 

@@ -864,6 +864,23 @@ async def test_a_report_that_the_kubelet_cut_makes_a_version_all_the_same() -> N
     assert cluster.version("churn-1")["artifact"]["digest"] == report.digest
 
 
+@pytest.mark.parametrize("meta", [{}, {"deletionTimestamp": after(minutes=1).isoformat()}])
+async def test_no_pod_of_another_namespace_says_anything_of_a_run(meta: dict[str, str]) -> None:
+    """Whoever may read the Job can name it as the owner of their pod, and keep that by a finalizer."""
+    cluster, alone = Cluster(), Cluster()
+    for one in (cluster, alone):
+        await one.settle()
+    theirs = {**meta, "namespace": "elsewhere"}
+    cluster.pod("churn-1", {"publish": published()}, "a", theirs, phase="Succeeded")
+    cluster.pod("churn-1", {"train": exited(1)}, "b", theirs, phase="Failed")
+    for one in (cluster, alone):
+        one.pod("churn-1", {"train": {"running": {}}})
+        await one.settle()
+    assert cluster.manifest["status"] == alone.manifest["status"]
+    assert [run["phase"] for run in cluster.runs] == ["Running"]
+    assert (names.MODEL_VERSIONS, "churn-1") not in cluster.objects
+
+
 # What holds a run up
 
 

@@ -142,7 +142,7 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
     """What this Deployment owns, and what bears its label and is owned by nobody, by revision."""
     meta = resource.metadata
     found = [
-        *world.owned(type, meta.uid),
+        *world.owned(type, meta.namespace, meta.uid),
         *(
             one
             for one in world.labelled(type, meta.namespace, names.DEPLOYMENT, meta.name)
@@ -168,7 +168,7 @@ async def _hidden(
     for arm in filter(None, (status.stable, status.candidate)):
         if arm.revision not in known:
             one = await world.fetch(type, meta.namespace, object_name(meta.name, arm.revision))
-            if one and names.controlled_by(one, meta.uid) and not names.is_going(one):
+            if one and names.controlled_by(one, meta.namespace, meta.uid) and not names.is_going(one):
                 found[arm.revision] = one
     return found
 
@@ -265,7 +265,7 @@ async def _services(resource: Deployment, world: World) -> tuple[Mapping[str, Ma
             names.has_no_controller(service)
             and service["metadata"].get("labels", {}).get(names.DEPLOYMENT) == meta.name
         )
-        if names.controlled_by(service, meta.uid) or adopted:
+        if names.controlled_by(service, meta.namespace, meta.uid) or adopted:
             ours[name] = service
         elif not _is_of_a_namesake(service, meta.name):  # that one goes with its owner, and is waited for
             taken.append(name)

@@ -100,7 +100,7 @@ async def observe(
         if number_in(job) is not None
     ]
     orphans = [job for job in labelled if names.has_no_controller(job)]
-    owned = [job for job in labelled if names.controlled_by(job, meta.uid)]
+    owned = [job for job in labelled if names.controlled_by(job, meta.namespace, meta.uid)]
     jobs = {job["metadata"]["name"]: job for job in (*owned, *orphans)}
     versions = world.indexed(VERSIONS, meta.namespace, meta.name)
     key = Key(meta.namespace, meta.name)
@@ -114,11 +114,11 @@ async def observe(
     for run in under_way:
         if run.name not in jobs and run.name not in ours:
             job = await world.fetch(names.JOBS, meta.namespace, run.name)
-            jobs |= {run.name: job} if job and names.controlled_by(job, meta.uid) else {}
+            jobs |= {run.name: job} if job and names.controlled_by(job, meta.namespace, meta.uid) else {}
             version = await world.fetch(names.MODEL_VERSIONS, meta.namespace, run.name)
             ours |= {run.name: version} if version and _is_of(version, meta.name) else {}
     pods = {
-        name: _of_job(world.owned(names.PODS, job["metadata"]["uid"]), job)
+        name: _of_job(job, world)
         for name, job in jobs.items()
         if not has_ended(job) or any(run.name == name and not run.finished_at for run in runs)
     }
@@ -126,9 +126,7 @@ async def observe(
         decided = run.name not in ours and run.name in jobs and is_decided(jobs[run.name])
         if decided and not any(map(published, pods[run.name])):
             there = await world.fetch_labelled(names.PODS, meta.namespace, names.TRAINING_JOB, meta.name)
-            pods[run.name] = _of_job(
-                (*there, *world.owned(names.PODS, jobs[run.name]["metadata"]["uid"])), jobs[run.name]
-            )
+            pods[run.name] = _of_job(jobs[run.name], world, there)
     waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not is_decided(job)}
     return Observed(
         now=world.now,
@@ -255,11 +253,11 @@ async def _obstacles(
     return found
 
 
-def _of_job(pods: Iterable[Manifest], job: Manifest) -> Sequence[Pod]:
-    """The pods of a Job, newest first; of two versions of one the first counts."""
-    found = {
-        pod["metadata"]["uid"]: pod for pod in reversed([*pods]) if names.controlled_by(pod, job["metadata"]["uid"])
-    }
+def _of_job(job: Manifest, world: World, asked: Iterable[Manifest] = ()) -> Sequence[Pod]:
+    """The pods of a Job, newest first, as the API server, when it was `asked`, and else the watches tell of each."""
+    namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
+    there = (*asked, *world.owned(names.PODS, namespace, uid))
+    found = {pod["metadata"]["uid"]: pod for pod in reversed(there) if names.controlled_by(pod, namespace, uid)}
     return sorted(map(read, found.values()), key=lambda pod: pod.created, reverse=True)
 
 

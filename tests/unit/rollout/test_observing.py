@@ -41,7 +41,7 @@ from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
-from upright.rollout.template import record
+from upright.rollout.template import DIGEST, record
 
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
 
@@ -179,6 +179,25 @@ async def test_no_version_goes_out_while_pods_of_another_revision_are_still_aske
     made = plan(found)
     assert "candidate" not in made.status
     assert "stray" in condition(made, "Ready")["message"]
+
+
+async def test_what_somebody_else_makes_in_the_name_of_a_deployment_is_not_its_own() -> None:
+    """In another namespace, where whoever may read the Deployment can name it as the owner."""
+
+    def elsewhere(one: Manifest) -> Manifest:
+        meta = {**one["metadata"], "namespace": "elsewhere", "uid": "theirs", "annotations": {DIGEST: "x"}}
+        return {**one, "metadata": meta, **({"data": {"spec": "theirs"}} if "data" in one else {})}
+
+    workload = a_workload(serving_old())
+    ours = [(names.APPS_DEPLOYMENTS, workload), (names.CONTROLLER_REVISIONS, a_record_of(workload))]
+    theirs = [(of, elsewhere(one)) for of, one in ours]
+    pod = (names.PODS, a_pod_of("uid-of-churn"))
+    alone = await seen(serving_old(), *ours, pod)
+    assert alone.pods[OLD_REVISION]
+    for there in ([*ours, *theirs], [*theirs, *ours]):
+        assert await seen(serving_old(), *there, pod) == alone
+    nothing = await seen(serving_old(), *theirs)
+    assert (nothing.workloads, nothing.records, nothing.templates) == ({}, {}, {})
 
 
 async def test_what_was_orphaned_is_taken_up() -> None:
@@ -413,8 +432,8 @@ class Hidden(AWorld):
     def all(self, type: ResourceType, namespace: str) -> list[Manifest]:
         return [] if self._hides(type) else super().all(type, namespace)
 
-    def owned(self, type: ResourceType, owner_uid: str) -> list[Manifest]:
-        return [] if self._hides(type) else super().owned(type, owner_uid)
+    def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> list[Manifest]:
+        return [] if self._hides(type) else super().owned(type, namespace, owner_uid)
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return AWorld(*self._manifests).get(type, namespace, name)

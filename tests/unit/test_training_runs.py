@@ -34,6 +34,7 @@ from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, 
 from upright.kube.conditions import with_transition_times
 from upright.locations import locate
 from upright.runtime.folder import entries
+from upright.training.contents import Contents
 from upright.training.inputs import inputs_of
 from upright.training.kind import TrainingJobs
 
@@ -515,6 +516,37 @@ async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before
     seen = await TrainingJobs(DEFAULTS).observe(as_stored(a_training_job(**CODE)), world)
     assert seen.obstacles == []
     assert seen.inputs.sources.keys() == {"configmap://code"}
+
+
+async def test_one_version_of_a_config_map_is_asked_for_once_whoever_reads_whatever_of_it() -> None:
+    contents, keys = Contents(), [Key("shop", f"job-{number}") for number in range(3)]
+    uris = [f"configmap://code/{number}" for number in range(32)]
+
+    def there(version: int, files: int) -> Counting:
+        data = {f"{number}": f"{version}" for number in range(files)}
+        meta = metadata("code", resourceVersion=f"{version}")
+        return Counting((names.CONFIG_MAPS, {"metadata": meta, "data": data}))
+
+    async def read(world: Counting) -> list[Any]:
+        each = [uris, uris[:2], [*uris[30:], "configmap://code"]]
+        return await asyncio.gather(*(contents.read(key, some, world) for key, some in zip(keys, each, strict=True)))
+
+    first = there(1, 31)
+    found = await read(first)
+    assert [list(one) for one in found] == [uris, uris[:2], [*uris[30:], "configmap://code"]]
+    assert found[0][uris[1]] == found[1][uris[1]] == (None, locate(uris[1]).digest({"data": {"1": "1"}}))
+    lacks, digest = found[2][uris[31]]
+    assert (lacks or "").startswith("has no key '31', only 0, 1")
+    assert digest is None
+    assert await read(first) == found
+    changed = there(2, 32)
+    assert (await read(changed))[0] != found[0]
+    await read(changed)
+    assert changed.fetched == 1
+    for key in keys:
+        contents.forget(key)
+    assert not contents._objects
+    assert not contents._read
 
 
 async def test_a_config_map_is_asked_for_once_for_each_version_of_it() -> None:

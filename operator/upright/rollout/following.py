@@ -11,9 +11,16 @@ from pydantic import ValidationError
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, Rejection
-from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, VERSIONS_BY_SERVED, model_of, newest_first
+from upright.api.indexes import (
+    EVERY,
+    TRAINING_JOBS_BY_RUN,
+    VERSIONS_BY_MODEL,
+    VERSIONS_BY_NAME,
+    VERSIONS_BY_SERVED,
+    newest_first,
+)
 from upright.api.model_version import ModelVersion
-from upright.contract import Manifest, World
+from upright.contract import ALWAYS, Manifest, World
 from upright.rollout.compatibility import incompatible
 from upright.rollout.revision import revision
 
@@ -166,15 +173,13 @@ def served_last(
     mine = revision(wanted, resource.spec.serving)
     if not any(one.revision == mine for one in rejected_before(resource, wanted)):
         return None
-    namespace = resource.metadata.namespace
-    served = [
-        (verdict.at, version)
-        for key in world.named(VERSIONS_BY_SERVED, namespace, resource.metadata.name)
-        if (version := _version(world, namespace, key.name)) and version.status.phase == "Ready"
-        for verdict in version.status.verdicts
-        if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
-    ]
-    last = max(served, key=lambda one: one[0], default=(None, None))[1]
+    namespace, name = resource.metadata.namespace, resource.metadata.name
+    last, since = None, ALWAYS
+    for one in reversed(world.indexed(VERSIONS_BY_SERVED, namespace, name)):
+        if one.last <= since:
+            break  # neither it nor any that is left was served later
+        if one.since[name] > since and (version := _version(world, namespace, one.name)):
+            last, since = version, one.since[name]
     return None if last is None or _rejection(resource, last, rejected) else last
 
 
@@ -182,7 +187,7 @@ def absence(resource: Deployment, world: World) -> Absence:
     """Why there is no version that the spec asks for, when there is none."""
     spec, namespace = resource.spec, resource.metadata.namespace
     if spec.latest:
-        return "Unfit" if world.named(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
+        return "Unfit" if world.indexed(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
     manifest = world.get(names.MODEL_VERSIONS, namespace, spec.model_version or "")
     if manifest is None:
         return "Missing"
@@ -203,8 +208,8 @@ def alternatives(resource: Deployment, world: World) -> Sequence[str]:
     if absence(resource, world) != "Missing":
         return ()
     asked = spec.latest.model if spec.latest else spec.model_version or ""
-    versions = list(islice(world.all(names.MODEL_VERSIONS, namespace), _LOOKED_THROUGH))
-    found = {str(name) for one in versions for name in (model_of(one) if spec.latest else [one["metadata"]["name"]])}
+    there = islice(world.indexed(VERSIONS_BY_NAME, namespace, EVERY), _LOOKED_THROUGH)
+    found = {model if spec.latest else name for name, model in there} - {""}
     return sorted(found, key=lambda name: (-_likeness(asked, name), name))
 
 

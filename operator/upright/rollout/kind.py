@@ -10,6 +10,7 @@ from upright.api.indexes import (
     TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
+    VERSIONS_BY_NAME,
     VERSIONS_BY_SERVED,
     offered,
     runs_under_way,
@@ -73,6 +74,7 @@ class Deployments:
         DEPLOYMENTS_BY_MODEL,
         VERSIONS_BY_MODEL,
         VERSIONS_BY_LINE,
+        VERSIONS_BY_NAME,
         VERSIONS_BY_SERVED,
         TRAINING_JOBS_BY_RUN,
     )

@@ -1,10 +1,11 @@
 """A turn costs the same with few objects and with many: counted in calls of functions, not in time."""
 
+import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -12,13 +13,17 @@ import pytest
 from tests.unit.builders import a_deployment, a_model_version, a_training_job, as_stored
 from tests.unit.kube.fakes import FakeClient
 from upright.api import names
+from upright.api.deployment import Serving
 from upright.contract import Manifest
 from upright.controller import Controller
 from upright.kinds import kinds
 from upright.kube.events import Recorder
 from upright.kube.store import Stores
+from upright.locations import locate
 from upright.metrics import Metrics
+from upright.rollout.revision import revision
 from upright.settings import Settings
+from upright.training.inputs import inputs_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SINCE = "2026-11-22T11:00:00Z"
@@ -31,6 +36,7 @@ class Cluster:
     def __init__(self, size: int) -> None:
         all_kinds = kinds(Settings(default_store="pvc://models"))
         client: Any = FakeClient()
+        self.client = client
         self.stores = Stores(all_kinds, client, lambda: NOW)
         recorder = Recorder(client, "operator-1", lambda: 0.0, lambda: NOW)
         self.controller = Controller(all_kinds, self.stores, client, recorder, Metrics())
@@ -82,14 +88,67 @@ class Cluster:
         assert resource is not None
         self.put(resource)
 
+    def keep(self, versions: int) -> None:
+        """So many versions that a TrainingJob has made from one spec, each as its rows had changed, all of them in one
+        claim and served for a while: by a Deployment that is made anew with the newest, which had been rejected.
+        """
+        sources = {field: f"configmap://{field}" for field in ("code", "rows")}
+        data = [{"name": "rows", "uri": sources["rows"]}]
+        job = a_training_job("nightly", code={"uri": sources["code"]}, data=data)
+        trained = {"name": "nightly", "uid": "n", "trigger": "SourceChanged", "run": 1}
+        for number in range(1, versions + 1):
+            version = a_model_version(
+                f"nightly-{number}",
+                lineage={
+                    "trainingJob": {**trained, "inputs": inputs_of(job, {}).spec},
+                    "data": [{**data[0], "digest": _digest("rows", number)}],
+                    "code": {"name": "code", "uri": sources["code"], "digest": _digest("code", 0)},
+                },
+            )
+            verdict = {"deployment": "again", "revision": revision(version, Serving()), "at": SINCE}
+            outcomes = ("Stable", "Rejected") if number == versions else ("Stable",)
+            stored = as_stored(version)
+            meta = {**stored["metadata"], "uid": f"n-{number}", "labels": {names.TRAINING_JOB: "nightly"}}
+            verdicts = [{**verdict, "outcome": outcome} for outcome in outcomes]
+            self.put({**stored, "metadata": meta, "status": {**stored["status"], "verdicts": verdicts}})
+        self.put(as_stored(job))
+        self.put(as_stored(a_deployment(f"nightly-{versions}", name="again")))
+        self.put(as_stored(a_deployment("nihgtly-1", name="typo")))
+        self.put(as_stored(a_deployment(None, name="other-typo", latest={"model": "chrun"})))
+        self.hold("code", 0)
 
-async def calls(work: Callable[[], Awaitable[None]]) -> int:
-    """How many functions, of Python or not, the work calls."""
+    def hold(self, name: str, number: int) -> None:
+        """What a ConfigMap has in it."""
+        meta = {"namespace": "shop", "name": name}
+        self.controller.seen(names.CONFIG_MAPS, self.client.put(names.CONFIG_MAPS, {"metadata": meta, **_data(number)}))
+
+    async def train(self, rows: int) -> None:
+        """The turn of a TrainingJob whose rows are these."""
+        self.hold("rows", rows)
+        await self.turn(0, "nightly")
+
+    async def claimed(self) -> None:
+        """Take in another version of the claim."""
+        self._version += 1
+        meta = {"namespace": "shop", "name": "models", "uid": "models", "resourceVersion": str(self._version)}
+        self.controller.seen(names.CLAIMS, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta})
+
+
+def _data(number: int) -> Mapping[str, Any]:
+    return {"data": {"file": f"{number}"}}
+
+
+def _digest(name: str, number: int) -> str | None:
+    return locate(f"configmap://{name}").digest(_data(number))
+
+
+async def calls(work: Callable[[], Awaitable[None]], of: CodeType | None = None) -> int:
+    """How many functions the work calls, of Python or not; or how often one."""
     count = 0
 
-    def note(_: FrameType, event: str, __: object) -> None:
+    def note(frame: FrameType, event: str, _: object) -> None:
         nonlocal count
-        count += event in ("call", "c_call")
+        count += event == "call" and frame.f_code is of if of else event in ("call", "c_call")
 
     sys.setprofile(note)
     try:
@@ -97,6 +156,11 @@ async def calls(work: Callable[[], Awaitable[None]]) -> int:
     finally:
         sys.setprofile(None)
     return count
+
+
+def _reading(work: Callable[[], Awaitable[None]]) -> Awaitable[int]:
+    """How many objects it reads as a whole: each may be a MiB."""
+    return calls(work, json.loads.__code__)
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +193,42 @@ async def test_what_one_user_of_a_version_says_costs_the_same_however_many_users
         small = await calls(partial(few.change, number, name, **status))
         large = await calls(partial(many.change, number, name, **status))
         assert large <= 1.5 * small
+
+
+async def test_news_of_a_claim_that_is_there_anyway_wakes_nobody(clusters: tuple[Cluster, Cluster]) -> None:
+    """Else whatever is written on it, by whoever has to do with volumes, is a turn of all that use it."""
+    few, many = clusters
+    for cluster in clusters:
+        await cluster.claimed()
+    assert await calls(many.claimed) == await calls(few.claimed)
+
+
+@pytest.fixture(scope="module")
+def kept() -> tuple[Cluster, Cluster]:
+    few, many = Cluster(0), Cluster(0)
+    few.keep(250)
+    many.keep(2500)
+    return few, many
+
+
+@pytest.mark.parametrize(
+    ("what", "given"),
+    [
+        ("train", [1]),  # what its rows held for the first version of all
+        ("train", [9999]),  # what they never held
+        ("claimed", []),
+        ("turn", [1, "nightly-7"]),
+        ("turn", [2, "again"]),
+        ("turn", [2, "typo"]),
+        ("turn", [2, "other-typo"]),
+    ],
+)
+async def test_what_was_ever_made_costs_nothing(kept: tuple[Cluster, Cluster], what: str, given: list[Any]) -> None:
+    measured = []
+    for cluster in kept:
+        work = partial(getattr(cluster, what), *given)
+        await work()  # what is computed once is computed now
+        measured.append((await calls(work), await _reading(work)))
+    [(small, few), (large, many)] = measured
+    assert large <= 1.2 * small
+    assert many <= few <= 20

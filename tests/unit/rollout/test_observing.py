@@ -494,6 +494,25 @@ async def test_made_anew_with_another_serving_spec_that_was_rejected_it_serves_n
     assert made.status["phase"] == "Failed"
 
 
+async def test_what_it_served_last_itself_is_what_served_whoever_has_served_another_since() -> None:
+    by_another = {**verdict("Stable", OLD, minutes=8), "deployment": "other"}
+    served = {  # when, by it
+        "churn-1": (5, "Ready"),
+        "churn-3": (3, "Ready"),
+        "churn-4": (6, "Corrupt"),
+        "churn-5": (4, "Ready"),
+    }
+    versions = [
+        a_version(
+            a_model_version(name, phase=phase),
+            verdicts=[verdict("Stable", OLD, minutes=at), *([by_another] if name == "churn-3" else [])],
+        )
+        for name, (at, phase) in served.items()
+    ]
+    made = plan(await seen(a_deployment("churn-2"), *versions, a_version(NEW, verdicts=[verdict("Rejected", NEW)])))
+    assert made.status["candidate"]["modelVersion"] == "churn-1"
+
+
 async def test_without_anything_that_served_before_the_rejected_version_still_does_not() -> None:
     made = plan(await seen(a_deployment("churn-2"), a_version(NEW, verdicts=[verdict("Rejected", NEW)])))
     assert made.status["phase"] == "Failed"

@@ -157,8 +157,10 @@ class World(Protocol):
         """The object, or None when the watches know none of that name."""
         ...
 
-    def owned(self, type: ResourceType, owner_uid: str) -> Sequence[Manifest]:
-        """Objects of a type whose controller (owner reference) has this UID, by name."""
+    def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> Sequence[Manifest]:
+        """Objects of a type whose controller (owner reference) has this UID, by name: of its own namespace alone, for
+        in another one whoever has read the UID may name it.
+        """
         ...
 
     def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:

@@ -19,7 +19,10 @@ _Series = tuple[str, tuple[str, ...]]
 COUNTERS = {
     "upright_training_runs_total": ("Training runs that have ended.", ("namespace", "model", "result")),
     "upright_rollouts_total": ("Rollouts that have ended.", ("namespace", "deployment", "result")),
-    "upright_rollbacks_total": ("Rollbacks, by the metric that was worse.", ("namespace", "deployment", "metric")),
+    "upright_rollbacks_total": (
+        "Versions rejected, by the metric that was worse; none where it was not for a metric.",
+        ("namespace", "deployment", "metric"),
+    ),
 }
 """The counters that plans may count."""
 

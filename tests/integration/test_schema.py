@@ -166,6 +166,15 @@ INVALID = [
             ({"containers": [{"name": "publish", "env": [{"name": "LD_PRELOAD"}]}]}, "only the resources can be set"),
             ({"initContainers": [{"name": "data", "image": "mine"}]}, "only the resources can be set"),
             ({"initContainers": [{"name": "train", "securityContext": {}}]}, "securityContext of container train"),
+            (
+                {"initContainers": [{"name": "train", "restartPolicy": "Always"}]},
+                "restartPolicyRules of container train",
+            ),
+            (
+                {"initContainers": [{"name": "train", "restartPolicyRules": []}]},
+                "restartPolicyRules of container train",
+            ),
+            ({"initContainers": [{"name": "data", "restartPolicy": "Always"}]}, "only the resources can be set"),
         )
     ),
     *(

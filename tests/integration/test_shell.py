@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.conftest import fresh_namespace
 from tests.integration.operator_process import Operator, operator, until
 from tests.integration.toy import CRD
 
@@ -194,6 +195,28 @@ def test_what_an_owner_has_left_behind_is_taken_up_by_its_successor(shop: Shop, 
         assert meta["uid"] == uid
         assert [owner["uid"] for owner in meta["ownerReferences"]] == [shop.get("toys", "bear")["metadata"]["uid"]]
     assert not shop.events("NameTaken")
+
+
+def test_what_names_an_owner_of_another_namespace_is_not_its_own(shop: Shop, tmp_path: Path) -> None:
+    """Who may read an object knows its UID. A finalizer keeps theirs from the garbage collector."""
+    elsewhere, spec = fresh_namespace(shop.cluster), {"selector": {"app": "theirs"}, "ports": [{"port": 1}]}
+    with elsewhere as other, operator(shop.cluster, f"{shop.namespace},{other}", tmp_path, "op") as running:
+        theirs = Shop(shop.cluster, other)
+        shop.toy(applied={"a": 80}, created={"c": 80})
+        until(shop.ready, "its Services are there")
+        ours = shop.get("service", "c")
+        held = {"finalizers": ["example.com/held"], "ownerReferences": ours["metadata"]["ownerReferences"]}
+        for name in ("c", "x"):
+            meta = {"name": name, "labels": ours["metadata"]["labels"], **held}
+            theirs.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
+        theirs.toy("doll", applied={"d": 80})
+        until(lambda: theirs.ready("doll"), "that namespace is looked after")
+        shop.patch("service", "a", {"spec": {"selector": {"app": "other"}}})
+        until(lambda: shop.get("service", "a")["spec"]["selector"] == {"app": "a"}, "it has looked again")
+        running.settled()
+        assert shop.get("toys", "bear")["status"]["services"] == 2
+        assert [theirs.get("service", name)["spec"]["selector"] for name in ("c", "x")] == [spec["selector"]] * 2
+        theirs.kubectl("patch", "service", "c", "x", "--type=merge", '--patch={"metadata":{"finalizers":null}}')
 
 
 def test_what_a_deleted_namesake_owned_is_neither_taken_nor_an_error(shop: Shop, running: Operator) -> None:

@@ -70,9 +70,9 @@ class Toys:
         """Nothing is remembered."""
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        namespace, wanted = resource["metadata"]["namespace"], resource["spec"].get("waitsFor", "")
-        found = world.get(CONFIG_MAPS, namespace, wanted) is not None
-        return Observed(resource, world.owned(SERVICES, resource["metadata"]["uid"]), found)
+        meta, wanted = resource["metadata"], resource["spec"].get("waitsFor", "")
+        found = world.get(CONFIG_MAPS, meta["namespace"], wanted) is not None
+        return Observed(resource, world.owned(SERVICES, meta["namespace"], meta["uid"]), found)
 
     def plan(self, observed: Observed) -> Plan:
         applied: Mapping[str, int] = observed.toy["spec"].get("applied", {})

@@ -142,8 +142,8 @@ class AWorld:
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return next((one for one in self.all(type, namespace) if one["metadata"]["name"] == name), None)
 
-    def owned(self, type: ResourceType, owner_uid: str) -> list[Manifest]:
-        return [one for of, one in self._manifests if of == type and names.controlled_by(one, owner_uid)]
+    def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> list[Manifest]:
+        return [one for of, one in self._manifests if of == type and names.controlled_by(one, namespace, owner_uid)]
 
     def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> list[Manifest]:
         return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]

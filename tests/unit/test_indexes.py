@@ -13,17 +13,20 @@ from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
-    TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_CLAIM,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
+    VERSIONS_BY_NAME,
+    VERSIONS_BY_SERVED,
     claim_of,
+    held,
     model_followed,
     newest_first,
     said_of_versions,
     versions_named,
 )
 from upright.contract import Index, Manifest
+from upright.training.inputs import VERSIONS, VERSIONS_BY_INPUTS
 
 SINCE = "2026-11-22T12:00:00Z"
 INDEXES = (
@@ -32,7 +35,10 @@ INDEXES = (
     VERSIONS_BY_MODEL,
     VERSIONS_BY_LINE,
     VERSIONS_BY_CLAIM,
-    TRAINING_JOBS_BY_RUN,
+    VERSIONS_BY_NAME,
+    VERSIONS_BY_SERVED,
+    VERSIONS,
+    VERSIONS_BY_INPUTS,
 )
 
 
@@ -146,13 +152,16 @@ def test_the_newest_are_read_whatever_there_is_below_them() -> None:
     assert Reading.read == 4
 
 
-def test_a_version_is_found_by_the_claim_that_holds_its_artifact() -> None:
-    assert list(claim_of(as_stored(a_model_version()))) == ["models"]
+@pytest.mark.parametrize("phase", ["Missing", "Ready", None])
+def test_a_version_is_found_by_the_claim_that_holds_its_artifact(phase: str | None) -> None:
+    version = {**as_stored(a_model_version()), "status": {"phase": phase} if phase else {}}
+    assert list(claim_of(version)) == [held("models", missing=phase == "Missing")]
 
 
 FIELDS = (
     *("metadata", "spec", "status", "stable", "candidate", "rejected", "modelVersion", "latest", "model", "phase"),
     *("number", "producedAt", "creationTimestamp", "artifact", "uri", "lineage", "trainingJob", "uid"),
+    *("labels", names.TRAINING_JOB, "inputs", "data", "code", "digest", "verdicts", "deployment", "at"),
 )
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -172,7 +181,7 @@ ANYTHING = st.recursive(
 @given(parts=st.fixed_dictionaries({"metadata": ANYTHING, "spec": ANYTHING, "status": ANYTHING}), other=ANYTHING)
 def test_whatever_lies_in_the_store_no_index_fails(index: Any, parts: Manifest, other: Any) -> None:
     assert all(isinstance(value, str) for value in index.values(parts))
-    if index in (VERSIONS_BY_MODEL, VERSIONS_BY_LINE):
+    if index in (VERSIONS_BY_MODEL, VERSIONS_BY_LINE, VERSIONS_BY_SERVED):
         assert sorted([index.order(parts), index.order({**parts, "spec": other})])
         assert index.reads(parts)
 

@@ -30,9 +30,10 @@ from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest, Plan, ResourceType
 from upright.pods.reading import Pod, read
 from upright.runtime.model_file import FORMATS
+from upright.training.contents import Contents
 from upright.training.inputs import inputs_of
 from upright.training.manifests import job
-from upright.training.observe import Contents, Observed, made_by, observe
+from upright.training.observe import Observed, made_by, observe
 from upright.training.parameters import MAX_BYTES, NAME, InvalidParametersError, as_environment
 from upright.training.plan import plan
 from upright.training.waiting import Warnings
@@ -62,7 +63,6 @@ def observed(resource: TrainingJob, sources: Mapping[str, str] | None = None, **
         orphans=(),
         pods={},
         versions={},
-        kept=frozenset(),
         next_number=1 + max((run.number for run in resource.status.runs if run.job or run.finished_at), default=0),
     )
     return replace(plain, **more)
@@ -74,7 +74,7 @@ def then(before: Observed, made: Plan, change: Mapping[str, Any] | None = None, 
     stored["spec"] = {**stored["spec"], **(change or {})}
     resource = TrainingJob.model_validate(stored)
     fresh = observed(resource, more.pop("sources", before.inputs.sources))
-    kept = {name: getattr(before, name) for name in ("now", "defaults", "jobs", "pods", "versions", "kept")}
+    kept = {name: getattr(before, name) for name in ("now", "defaults", "jobs", "pods", "versions")}
     return replace(fresh, **{**kept, **more})
 
 
@@ -174,7 +174,6 @@ def finishing(running: Observed) -> Observed:
         jobs={**running.jobs, **ended(running, "Complete")},
         pods=its_pod(running, {"publish": exited(0, REPORT)}),
         versions={run.name: a_version(running)},
-        kept=running.kept | {run.name},
     )
 
 
@@ -192,7 +191,7 @@ def finishing(running: Observed) -> Observed:
 def test_another_run_starts_for_what_changes_the_outcome_and_for_nothing_else(change: Any, trigger: Any) -> None:
     done = succeeded()
     changed = a_training_job(status=done.resource.status.model_dump(mode="json", by_alias=True), **change)
-    made = plan(replace(observed(changed), kept=done.kept))
+    made = plan(observed(changed))
     if trigger is None:
         assert len(made.status["runs"]) == 1
     else:

@@ -34,6 +34,7 @@ from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, 
 from upright.kube.conditions import with_transition_times
 from upright.locations import locate
 from upright.runtime.folder import entries
+from upright.training.contents import Contents
 from upright.training.inputs import inputs_of
 from upright.training.kind import TrainingJobs
 
@@ -529,6 +530,37 @@ async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before
     assert seen.inputs.sources.keys() == {"configmap://code"}
 
 
+async def test_one_version_of_a_config_map_is_asked_for_once_whoever_reads_whatever_of_it() -> None:
+    contents, keys = Contents(), [Key("shop", f"job-{number}") for number in range(3)]
+    uris = [f"configmap://code/{number}" for number in range(32)]
+
+    def there(version: int, files: int) -> Counting:
+        data = {f"{number}": f"{version}" for number in range(files)}
+        meta = metadata("code", resourceVersion=f"{version}")
+        return Counting((names.CONFIG_MAPS, {"metadata": meta, "data": data}))
+
+    async def read(world: Counting) -> list[Any]:
+        each = [uris, uris[:2], [*uris[30:], "configmap://code"]]
+        return await asyncio.gather(*(contents.read(key, some, world) for key, some in zip(keys, each, strict=True)))
+
+    first = there(1, 31)
+    found = await read(first)
+    assert [list(one) for one in found] == [uris, uris[:2], [*uris[30:], "configmap://code"]]
+    assert found[0][uris[1]] == found[1][uris[1]] == (None, locate(uris[1]).digest({"data": {"1": "1"}}))
+    lacks, digest = found[2][uris[31]]
+    assert (lacks or "").startswith("has no key '31', only 0, 1")
+    assert digest is None
+    assert await read(first) == found
+    changed = there(2, 32)
+    assert (await read(changed))[0] != found[0]
+    await read(changed)
+    assert changed.fetched == 1
+    for key in keys:
+        contents.forget(key)
+    assert not contents._objects
+    assert not contents._read
+
+
 async def test_a_config_map_is_asked_for_once_for_each_version_of_it() -> None:
     cluster = await trained(**CODE)
     assert cluster.fetched == 1
@@ -876,6 +908,23 @@ async def test_a_report_that_the_kubelet_cut_makes_a_version_all_the_same() -> N
     assert cluster.version("churn-1")["artifact"]["digest"] == report.digest
 
 
+@pytest.mark.parametrize("meta", [{}, {"deletionTimestamp": after(minutes=1).isoformat()}])
+async def test_no_pod_of_another_namespace_says_anything_of_a_run(meta: dict[str, str]) -> None:
+    """Whoever may read the Job can name it as the owner of their pod, and keep that by a finalizer."""
+    cluster, alone = Cluster(), Cluster()
+    for one in (cluster, alone):
+        await one.settle()
+    theirs = {**meta, "namespace": "elsewhere"}
+    cluster.pod("churn-1", {"publish": published()}, "a", theirs, phase="Succeeded")
+    cluster.pod("churn-1", {"train": exited(1)}, "b", theirs, phase="Failed")
+    for one in (cluster, alone):
+        one.pod("churn-1", {"train": {"running": {}}})
+        await one.settle()
+    assert cluster.manifest["status"] == alone.manifest["status"]
+    assert [run["phase"] for run in cluster.runs] == ["Running"]
+    assert (names.MODEL_VERSIONS, "churn-1") not in cluster.objects
+
+
 # What holds a run up
 
 
@@ -1022,6 +1071,9 @@ async def test_a_job_that_a_queue_holds_back_is_queued() -> None:
     plan = await cluster.turn()
     assert plan.status["phase"] == run_of(plan)["phase"] == "Pending"
     assert "queue 'night'" in (said(plan, "Reconciling") or "")
+    describe = "`kubectl describe workloads.kueue.x-k8s.io -n shop -l kueue.x-k8s.io/job-uid=uid-of-churn-1` tells why"
+    assert f"{describe} it waits: if Kueue has deactivated it, until" in (said(plan, "Reconciling") or "")
+    assert "kubectl" not in run_of(plan)["message"]
     assert stalled(plan) is None
     assert plan.again is None
     job["spec"] = {**job["spec"], "suspend": False}
@@ -1148,6 +1200,51 @@ async def test_why_a_pod_does_not_begin_is_said(containers: Any, events: Any, to
     cluster.pod("churn-1", {"train": {"running": {}}, "publish": waiting("PodInitializing")}, meta=new)
     plan = await cluster.turn()
     assert (run_of(plan)["message"], plan.again, cluster.asked) == ("", None, 6)
+
+
+STARTING = {"state": {"running": {"startedAt": NOW.isoformat()}}, "started": False}
+CRASHING = {"state": waiting("CrashLoopBackOff", "back-off"), "lastState": exited(1, "no route"), "restartCount": 4}
+PROBED = "Startup probe failed: connection refused"
+YET = {"state": waiting("PodInitializing")}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "train", "told"),
+    [
+        (STARTING, YET, f"wait for it: {PROBED}. `kubectl logs churn-1-x -n shop -c proxy` may say more."),
+        (CRASHING, YET, f"{PROBED}. It has ended 5 times, last with exit code 1 (Error): no route. `kubectl logs"),
+        ({**CRASHING, **STARTING}, YET, "It has ended 4 times, last with exit code 1 (Error): no route."),  # once again
+        ({**STARTING, "started": True}, YET, ""),  # it is up, or a fetch that takes its time
+        ({"state": STARTING["state"]}, YET, ""),
+        ({"state": exited(0)}, YET, ""),
+        (CRASHING, STARTING | {"started": True}, ""),  # the program runs all the same
+        ({"state": exited(0)}, CRASHING, "container 'train' of pod churn-1-x is not up"),  # in place, as was possible
+    ],
+)
+async def test_a_container_that_has_begun_and_keeps_the_next_from_it_is_told_with_its_last_words(
+    proxy: Any, train: Any, told: str
+) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.told = [
+        an_event("churn-1-x", "Unhealthy", PROBED),
+        an_event("churn-1-x", "BackOff", "Back-off restarting failed container", "2026-11-22T12:00:02Z"),
+    ]
+    init = [{"name": name, "image": "i", **one} for name, one in (("proxy", proxy), ("train", train))]
+    states: Any = {"conditions": BOUND, "initContainerStatuses": init, "meta": {"creationTimestamp": NOW.isoformat()}}
+    cluster.pod("churn-1", {"publish": YET["state"]}, phase="Pending", **states)
+    for minutes in (0.9, 1, 9, 10, 300):
+        cluster.now = after(minutes=minutes)
+        plan = await cluster.turn()
+        found = said(plan, "Stalled" if minutes >= 10 and told else "Reconciling") or ""
+        assert ("is not up, and those after it wait for it" in found) == (bool(told) and minutes >= 1)
+        assert (stalled(plan) is None) == (not told or minutes < 10)
+        if told and minutes >= 1:
+            assert told in found
+            assert told.partition(":")[0] in run_of(plan)["message"], "which is quoted when its deadline is over"
+        if told and minutes == 9:
+            assert plan.again == timedelta(minutes=1)
+    assert cluster.asked == (3 if told else 0)  # at 1, 9 and 300
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ class Arm(Resource):
     down_since: datetime | None = Field(
         None,
         description="Since when none of its pods has answered: of the stable version, if one did for a moment after "
-        "unreadySince; of a candidate that is leaving. Of another candidate: since when unreadyPod was unready last.",
+        "unreadySince, or none has yet since it was scaled up from zero; of a candidate that is leaving. Of another "
+        "candidate: since when unreadyPod was unready last.",
     )
     lacking_since: datetime | None = Field(
         None, description="Candidate only: since when the cluster has not made or started all its pods."

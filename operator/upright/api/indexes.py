@@ -74,12 +74,14 @@ def line_of(version: Manifest) -> Iterable[str]:
     """The versions of its model that one TrainingJob has made, among which the number tells which is newer. One that
     none has made is alone in its line.
     """
-    maker, name = (
-        _object(version, "spec", "lineage", "trainingJob").get("uid"),
-        _object(version, "metadata").get("name"),
-    )
-    line = f"by {maker}" if isinstance(maker, str) else f"{name}"
+    maker = _object(version, "spec", "lineage", "trainingJob").get("uid")
+    line = f"by {maker}" if isinstance(maker, str) else _name_of(version)
     return [f"{model} {line}" for model in model_of(version)]
+
+
+def name_and_model(version: Manifest) -> tuple[str, str]:
+    """The name of a version, and its model's."""
+    return _name_of(version), next(iter(model_of(version)), "")
 
 
 def phase_of(version: Manifest) -> object:
@@ -87,21 +89,59 @@ def phase_of(version: Manifest) -> object:
     return _object(version, "status").get("phase")
 
 
+UNDER_WAY = ("Pending", "Running")
+"""Phases of a run that has not ended."""
+
+
 def runs_under_way(job: Manifest) -> Iterable[str]:
     """The versions that a TrainingJob is making, by the names of its runs that have not ended."""
-    going = (each for each in _recorded(job, "runs") if each.get("phase") in ("Pending", "Running"))
+    going = (each for each in _recorded(job, "runs") if each.get("phase") in UNDER_WAY)
     return [name for each in going for name in _text(each.get("name"))]
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A version that Deployments have served."""
+
+    name: str
+    since: Mapping[str, datetime]
+    """When each of them has begun to, as the version remembers: the last time."""
+
+    @property
+    def last(self) -> datetime:
+        """When any of them has."""
+        return max(self.since.values(), default=_NEVER)
+
+
+def served(version: Manifest) -> Served:
+    since: dict[str, datetime] = {}
+    for each in _recorded(version, "verdicts"):
+        if each.get("outcome") == "Stable":
+            for name in _text(each.get("deployment")):
+                since[name] = max(_time(each.get("at")), since.get(name, _NEVER))
+    return Served(_name_of(version), since)
+
+
+def phases_of_runs(job: Manifest) -> Mapping[int, str]:
+    """How far each run is that a TrainingJob still lists, by its number."""
+    numbered = ((each.get("number"), each.get("phase")) for each in _recorded(job, "runs"))
+    return {number: phase for number, phase in numbered if isinstance(number, int) and isinstance(phase, str)}
+
+
 def served_in(version: Manifest) -> Iterable[str]:
-    """The Deployments that have served a version, as it remembers."""
-    served = (each for each in _recorded(version, "verdicts") if each.get("outcome") == "Stable")
-    return dict.fromkeys(name for each in served for name in _text(each.get("deployment")))
+    """The Deployments that have served a version, as it remembers, and could serve it again."""
+    return served(version).since if _is_ready(version) else ()
 
 
 def claim_of(version: Manifest) -> Iterable[str]:
-    """The claim that holds a version's artifact."""
-    return [claim_in(uri) for uri in _text(_object(version, "spec", "artifact").get("uri"))]
+    """The claim that holds a version's artifact, and whether the version says that it is missing."""
+    missing = phase_of(version) == "Missing"
+    return [held(claim_in(uri), missing=missing) for uri in _text(_object(version, "spec", "artifact").get("uri"))]
+
+
+def held(claim: str, *, missing: bool) -> str:
+    """Under what versions are found whose artifact is in a claim: a claim may hold all that were ever made."""
+    return f"{claim} {'missing' if missing else 'there'}"
 
 
 def claim_in(uri: str) -> str:
@@ -133,12 +173,11 @@ class Standing:
 
 
 def standing(version: Manifest) -> Standing:
-    meta = _object(version, "metadata")
     return Standing(
-        name=str(meta.get("name")),
+        name=_name_of(version),
         line=next(iter(line_of(version)), ""),
         made=made(version)[0],
-        ready=phase_of(version) == "Ready" and not meta.get("deletionTimestamp"),
+        ready=_is_ready(version),
     )
 
 
@@ -146,9 +185,13 @@ DEPLOYMENTS_BY_VERSION = Index(names.DEPLOYMENTS, "by version", versions_named)
 DEPLOYMENTS_BY_MODEL = Index(names.DEPLOYMENTS, "by model", model_followed)
 VERSIONS_BY_MODEL = Index(names.MODEL_VERSIONS, "by model", model_of, order=made, reads=standing)
 VERSIONS_BY_LINE = Index(names.MODEL_VERSIONS, "by line", line_of, order=numbered, reads=standing)
-VERSIONS_BY_SERVED = Index(names.MODEL_VERSIONS, "by who has served them", served_in)
-TRAINING_JOBS_BY_RUN = Index(names.TRAINING_JOBS, "by run under way", runs_under_way)
+VERSIONS_BY_SERVED = Index(
+    names.MODEL_VERSIONS, "by who has served them", served_in, order=lambda one: served(one).last, reads=served
+)
 VERSIONS_BY_CLAIM = Index(names.MODEL_VERSIONS, "by claim", claim_of)
+EVERY = "every"
+"""Under what every version of a namespace is found."""
+VERSIONS_BY_NAME = Index(names.MODEL_VERSIONS, "by name", lambda _: (EVERY,), reads=name_and_model)
 
 
 def newest_first(world: World, namespace: str, model: str) -> Iterator[tuple[Standing, datetime]]:
@@ -175,6 +218,14 @@ def _object(manifest: Manifest, *path: str) -> Mapping[str, Any]:
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
+
+
+def _name_of(version: Manifest) -> str:
+    return str(_object(version, "metadata").get("name"))
+
+
+def _is_ready(version: Manifest) -> bool:
+    return phase_of(version) == "Ready" and not _object(version, "metadata").get("deletionTimestamp")
 
 
 def _recorded(manifest: Manifest, field: str) -> Sequence[Mapping[str, Any]]:

@@ -91,10 +91,10 @@ def controller_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((reference for reference in references if reference.get("controller")), None)
 
 
-def controlled_by(manifest: Mapping[str, Any], uid: str) -> bool:
-    """Whether the object's controller is the owner with this UID."""
+def controlled_by(manifest: Mapping[str, Any], namespace: str, uid: str) -> bool:
+    """Whether the object's controller is the owner with this UID, whose namespace this is: none owns across two."""
     controller = controller_of(manifest)
-    return controller is not None and bool(controller["uid"] == uid)
+    return controller is not None and (manifest["metadata"]["namespace"], controller["uid"]) == (namespace, uid)
 
 
 def has_no_controller(manifest: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ These fields are Kubernetes' own and grow with it, so unknown ones are kept. Onl
 here: without one, no rule could see it.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
@@ -118,6 +119,8 @@ def _containers(*rules: _Schema) -> _Schema:
         "volumeMounts": objects,
         "securityContext": _PRESERVED,
         "resources": {**RESOURCES, "nullable": True},
+        "restartPolicy": {"type": "string", "maxLength": 63},
+        "restartPolicyRules": objects,
     }
     return {
         "type": "array",
@@ -144,12 +147,17 @@ def _not_its_security(container: str) -> _Schema:
     )
 
 
+def _none_of(fields: Sequence[str]) -> str:
+    return f"!({' || '.join(f'has(self.{field})' for field in fields)})"
+
+
 PodOverrides = Annotated[
     dict[str, Any], POD_QUANTITIES, WithJsonSchema(_pod("^(tmp|store)$", _containers(_not_its_security("serve"))))
 ]
 """Further fields of a serving pod's spec (core/v1 PodSpec)."""
 
-_CLOSED = ("image", "command", "args", "env", "envFrom", "volumeMounts", "securityContext")
+_IN_PLACE = ("restartPolicy", "restartPolicyRules")
+_CLOSED = ("image", "command", "args", "env", "envFrom", "volumeMounts", "securityContext", *_IN_PLACE)
 
 TrainingPodOverrides = Annotated[
     dict[str, Any],
@@ -159,9 +167,14 @@ TrainingPodOverrides = Annotated[
             "^(tmp|work|output|parameters|store|code|data-[0-9]+)$",
             _containers(
                 _not_its_security("train"),
+                _rule(
+                    f"self.name != 'train' || {_none_of(_IN_PLACE)}",
+                    "restartPolicy and restartPolicyRules of container train are Upright's: each attempt is a pod of "
+                    "its own, as many as spec.retries allows; remove them",
+                ),
                 *(
                     _rule(
-                        f"self.name != '{container}' || !({' || '.join(f'has(self.{field})' for field in _CLOSED)})",
+                        f"self.name != '{container}' || {_none_of(_CLOSED)}",
                         f"of container {container} only the resources can be set: it is Upright's own",
                     )
                     for container in ("data", "publish")

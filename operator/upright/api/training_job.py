@@ -84,8 +84,8 @@ class Train(Resource):
         {},
         description="Further fields of the pod's spec (core/v1 PodSpec), for instance nodeSelector or tolerations. "
         "What Upright itself sets wins. Reserved: the host's namespaces, credentials of the API server, variables "
-        "UPRIGHT_*, the securityContext of train, all of data and publish but their resources, and the volumes tmp, "
-        "work, output, parameters, store, code and data-N.",
+        "UPRIGHT_*, the securityContext and restart policy of train, all of data and publish but their resources, and "
+        "the volumes tmp, work, output, parameters, store, code and data-N.",
     )
     metadata: AddedMetadata = Field(AddedMetadata(), description="Labels and annotations of the Job and of its pods.")
 

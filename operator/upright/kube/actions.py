@@ -210,7 +210,7 @@ class Actions:
         return [
             reference(each, manifest)
             for each in applies
-            for manifest in self._stores.owned(each, uid_of(owner))
+            for manifest in self._stores.owned(each, namespace_of(owner), uid_of(owner))
             if key_of(manifest) not in kept.get(each, ())
         ]
 

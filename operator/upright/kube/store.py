@@ -81,8 +81,8 @@ class Store:
         """What the store would keep of an object."""
         return self._keep(manifest)
 
-    def owned(self, owner_uid: str) -> Sequence[Manifest]:
-        return self._at("owner", owner_uid)
+    def owned(self, namespace: str, owner_uid: str) -> Sequence[Manifest]:
+        return self._at("owner", namespace, owner_uid)
 
     def labelled(self, namespace: str, label: str, value: str) -> Sequence[Manifest]:
         return self._at("label", namespace, label, value)
@@ -160,12 +160,14 @@ class Store:
                 self._complain(place, new, error)
 
     def _places(self, manifest: Manifest, kept: _Kept | None) -> Mapping[tuple[Hashable, ...], Entry]:
-        """Where an object is found, and its entry there; without what is read of it when it is not `kept` any more."""
+        """Where an object is found, and its entry there; without what is read of it when it is not `kept` any more.
+        Each place is one of the object's namespace, in which no other has its name.
+        """
         namespace, name = namespace_of(manifest), name_of(manifest)
         plain: Entry = ("", name, kept)
         places: dict[tuple[Hashable, ...], Entry] = {("namespace", namespace): plain}
         if owner := controller_uid(manifest):
-            places["owner", owner] = plain
+            places["owner", namespace, owner] = plain
         for label, value in labels_of(manifest).items():
             if label.startswith(PREFIX):
                 places["label", namespace, label, value] = plain
@@ -291,8 +293,8 @@ class Stores:
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return self.of(type).get(Key(namespace, name))
 
-    def owned(self, type: ResourceType, owner_uid: str) -> Sequence[Manifest]:
-        return self.of(type).owned(owner_uid)
+    def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> Sequence[Manifest]:
+        return self.of(type).owned(namespace, owner_uid)
 
     def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
         return self.of(type).labelled(namespace, label, value)

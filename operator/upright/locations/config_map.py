@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +28,7 @@ class ConfigMap:
         return {"name": volume_name, "mountPath": at, "readOnly": read_only}
 
     def lacks(self, content: Manifest, /) -> str | None:
-        keys = _files(content)
+        keys = {key for field in _FIELDS for key in content.get(field) or ()}
         if not self.path or self.path in keys:
             return None
         return (
@@ -40,13 +40,18 @@ class ConfigMap:
         return digest_of_files(
             [
                 FileEntry(path=key, sha256=hashlib.sha256(file).hexdigest(), size=len(file))
-                for key, file in _files(content).items()
-                if self.path in ("", key)
+                for key, file in self._files(content).items()
             ]
         )
 
+    def _files(self, content: Manifest) -> Mapping[str, bytes]:
+        """What the kubelet makes of it; not decoded but for what is asked for: there may be a MiB beside."""
+        return {
+            key: as_file(value)
+            for field, as_file in _FIELDS.items()
+            for key, value in (content.get(field) or {}).items()
+            if self.path in ("", key)
+        }
 
-def _files(content: Manifest) -> Mapping[str, bytes]:
-    """What the kubelet makes of it."""
-    text = {key: value.encode() for key, value in (content.get("data") or {}).items()}
-    return text | {key: base64.b64decode(value) for key, value in (content.get("binaryData") or {}).items()}
+
+_FIELDS: Mapping[str, Callable[[str], bytes]] = {"data": str.encode, "binaryData": base64.b64decode}

@@ -1,12 +1,12 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from upright.conditions import cut
 from upright.contract import Manifest
 from upright.pods.build import HTTP_PORT
+from upright.pods.container import Container, Termination, read_container
 
 FIELDS = (
     *(f"spec.{field}" for field in ("nodeName", "hostNetwork", "containers.ports")),
@@ -16,119 +16,13 @@ FIELDS = (
     *(
         f"status.{containers}.{field}"
         for containers in ("initContainerStatuses", "containerStatuses")
-        for field in ("name", "image", "imageID", "ready", "restartCount", "state", "lastState")
+        for field in ("name", "image", "imageID", "ready", "started", "restartCount", "state", "lastState")
     ),
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
 
-_LAST_WORDS = 200
-_NODES = frozenset({"Unknown", "ContainerStatusUnknown"})
-"""What the kubelet says of a container that ended with its node."""
-_UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-_UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_PROOFS: Mapping[str, Sequence[str]] = {
-    "InvalidImageName": ("",),
-    **dict.fromkeys(("ErrImagePull", "ImagePullBackOff"), ("not found", "manifest unknown", "name unknown")),
-    **dict.fromkeys(_UNSTARTABLE, ("not found", "couldn't find key", "runasnonroot")),
-}
-"""What must be said, by reason, for it to be certain that a container is not startable because of what it is made of.
-Whatever else is said, the fault may be that of a registry, of credentials, of the network, or of a node.
-"""
 
-
-@dataclass(frozen=True)
-class Termination:
-    """How a container's process ended."""
-
-    exit_code: int
-    reason: str
-    """The kubelet's word, for instance OOMKilled, Error or Completed."""
-    message: str
-    """What the process left in its termination message: of some containers the end of their log."""
-    at: datetime | None
-
-    @property
-    def last_words(self) -> str:
-        """What the process died of, in a short line: the exception of the last traceback, else the last line that says
-        anything. Empty when it left nothing.
-        """
-        lines = [line for line in self.message.splitlines() if line.strip()]
-        traces = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-        after = lines[traces[-1] + 1 :] if traces else []
-        said = next((line for line in after if not line[0].isspace()), lines[-1] if lines else "")
-        return cut(said, _LAST_WORDS)
-
-
-@dataclass(frozen=True)
-class Container:
-    """One container of a pod, as its status tells."""
-
-    name: str
-    image: str
-    """As the pod's spec names it, where that is known."""
-    image_id: str
-    restarts: int
-    """How often the kubelet has started it again."""
-    waiting: tuple[str, str] | None
-    """Reason and message, while it waits to be started."""
-    ended: Termination | None
-    """How it ended: now, or the last time when it has been started again or waits to be."""
-    started: datetime | None
-    """Since when it has been running; None when it does not run."""
-    down: bool
-    """It does not run now, and did before."""
-    completed: bool
-    """An init container that has done its work: how often it had to try says nothing any more."""
-    serves: bool
-    """Requests come to it, so that it never ends well."""
-    ready: bool
-    """It answers its probes; an init container: it has done its work."""
-    injected: bool
-    """Somebody else has put it into the pod, as a mesh does its proxy: whatever it lacks is not the pod's own fault."""
-
-    @property
-    def unpullable(self) -> bool:
-        """Whether it waits for its image, which cannot be had."""
-        return self.waiting is not None and self.waiting[0] in _UNPULLABLE
-
-    @property
-    def hindered(self) -> bool:
-        """Whether it cannot be started."""
-        return self.unpullable or (self.waiting is not None and self.waiting[0] in _UNSTARTABLE)
-
-    @property
-    def faulty(self) -> bool:
-        """Whether it cannot be started because of what it is made of, beyond doubt; one that is injected never is."""
-        reason, message = self.waiting or ("", "")
-        return not self.injected and any(proof in message.lower() for proof in _PROOFS.get(reason, ()))
-
-    @property
-    def failures(self) -> int:
-        """How often its process has ended otherwise than well, as far as the kubelet still tells: how, of the last time
-        alone. That it ended with its node is nobody's failure, and of one that is injected nobody's here.
-        """
-        if self.injected or self.completed or not self.failed or (self.ended and self.ended.reason in _NODES):
-            return 0
-        return self.restarts + (1 if self.down else 0)
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended otherwise than well, now or the last time."""
-        return self.ended is not None and (self.ended.exit_code != 0 or self.serves)
-
-    @property
-    def ending(self) -> str:
-        """How it ended last, in words that follow on its name; empty when it has not."""
-        if self.ended is None:
-            return ""
-        times, said = self.restarts + self.down, self.ended.last_words
-        return (
-            f"has ended{f' {times} times' if times > 1 else ''}, last with exit code {self.ended.exit_code} "
-            f"({self.ended.reason or 'Error'}){f': {said}' if said else ''}"
-        )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
     """One pod."""
 
@@ -142,6 +36,8 @@ class Pod:
     """Reason and message of its phase: why its node refused or ended it as a whole. Usually empty."""
     changed: datetime
     """When one of its conditions changed last."""
+    stopped: datetime | None
+    """When it was ready last, as its node says; None when it is, or never was."""
     scheduled: datetime | None
     """Since when it has a node, as far as that is told; None when it has none."""
     begun: datetime | None
@@ -158,7 +54,9 @@ class Pod:
     port: int
     """Where it answers requests and is asked for metrics."""
     containers: tuple[Container, ...]
-    """Init containers first, in the order in which they run."""
+    """Those of which its status tells: init containers first, in the order in which they run."""
+    parts: tuple[str, ...]
+    """The names of all containers of its spec."""
     unscheduled: str
     """Why no node takes it; empty when one does, or none has been looked for."""
     kept_out: str
@@ -175,15 +73,11 @@ class Pod:
 
     @property
     def failures(self) -> int:
-        """How often containers of it have ended otherwise than well, or it has been evicted."""
-        if self.phase == "Failed":
-            return int(self.evicted)
+        """How often containers of it have ended otherwise than well."""
         return sum(container.failures for container in self.containers)
 
     def failed_since(self, moment: datetime) -> bool:
-        """Whether it was evicted or a container of it has failed since then, as far as the kubelet still tells."""
-        if self.phase == "Failed":
-            return self.evicted and self.changed >= moment
+        """Whether a container of it has failed since then, as far as the kubelet still tells."""
         return any(
             one.failures and (one.ended.at is None or one.ended.at >= moment)
             for one in self.containers
@@ -206,13 +100,17 @@ class Pod:
 
     @property
     def waits(self) -> bool:
-        """Whether the cluster has yet to start it, or to let it answer: it has no node or no volumes, its images cannot
-        be had for now, its node is away, or a container that is injected is not ready. That says nothing of what it is
-        made of.
+        """Whether the cluster has yet to start it, or its next container while those before it are as they should be;
+        or to let it answer: it has no node or no volumes, its images are not there yet or cannot be had for now, its
+        node is away, or a container that is injected is not ready. That says nothing of what it is made of.
         """
         if any(container.hindered for container in self.containers):
             return not any(container.faulty for container in self.containers)
-        return bool(self.unscheduled or self.kept_out) or self.begun is None
+        if self.unscheduled or self.kept_out or self.begun is None:
+            return True
+        return any(one.yet_to_run for one in self.containers) and all(
+            one.yet_to_run or one.ready or one.completed for one in self.containers
+        )
 
     @property
     def hindrance(self) -> str | None:
@@ -254,16 +152,11 @@ class Pod:
         stop; empty when none is known to.
         """
         found = [one.name for one in self.containers if one.started and not one.ready and not one.failed]
-        return f"Of pod {self.name} {_named(found)} run{'s' * (len(found) == 1)} without being ready" if found else ""
+        return f"Of pod {self.name} {in_words(found)} run{'s' * (len(found) == 1)} without being ready" if found else ""
 
 
-def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
-    """Read a pod's manifest.
-
-    Args:
-        manifest: as the API server tells of it, or what the stores keep of that.
-        injected: the names of containers that others put into it.
-    """
+def read(manifest: Manifest) -> Pod:
+    """Read a pod's manifest, as the API server tells of it, or what the stores keep of that."""
     meta, spec, status = manifest["metadata"], manifest.get("spec", {}), manifest.get("status", {})
     going = bool(meta.get("deletionTimestamp"))
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
@@ -275,7 +168,7 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
     begun = _begun(status, created)
     serving, port = _port(spec)
     containers = tuple(
-        _container(one, images, serving, injected, init=init)
+        read_container(one, images, serving, init=init)
         for field, init in (("initContainerStatuses", True), ("containerStatuses", False))
         for one in status.get(field, ())
     )
@@ -290,6 +183,7 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
         changed=max(
             (_time(at) for one in conditions.values() if (at := one.get("lastTransitionTime"))), default=created
         ),
+        stopped=_stopped(conditions, created),
         scheduled=(
             _time(at) if scheduled.get("status") == "True" and (at := scheduled.get("lastTransitionTime")) else None
         ),
@@ -305,45 +199,40 @@ def read(manifest: Manifest, injected: Collection[str] = ()) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         port=port,
         containers=containers,
+        parts=tuple(images),
         unscheduled=(
             scheduled.get("message") or scheduled.get("reason") or "no reason given"
             if scheduled.get("status") == "False"
             else ""
         ),
-        kept_out=_kept_out(manifest, conditions, containers),
+        kept_out=_kept_out(manifest, conditions),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
 
 
-def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest], containers: Sequence[Container]) -> str:
+def _stopped(conditions: Mapping[str, Manifest], created: datetime) -> datetime | None:
+    """One that never was ready has not been said to be so since before its init containers were done."""
+    ready, initialized = (
+        _time(at) if (at := conditions.get(one, {}).get("lastTransitionTime")) else created
+        for one in ("Ready", "Initialized")
+    )
+    return ready if conditions.get("Ready", {}).get("status") != "True" and ready > initialized else None
+
+
+def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest]) -> str:
     """The kubelet says the same of both conditions, or names a readiness gate. Of a pod on a node that does not answer,
     another says that it is not ready, and gives no reason.
     """
     name, ready = manifest["metadata"]["name"], conditions.get("Ready", {})
-    if ready.get("status") == "True":
+    if ready.get("status") == "True" or conditions.get("ContainersReady", {}).get("status") != "True":
         return ""
-    if conditions.get("ContainersReady", {}).get("status") != "True":
-        return _held_by_others(name, containers)
     said = ready.get("message")
     why = f"it is not ready: {said}" if said else f"its node {manifest['spec'].get('nodeName', '')} does not answer"
     return f"Pod {name} runs, but {why}"
 
 
-def _held_by_others(pod: str, containers: Sequence[Container]) -> str:
-    """What is not ready of what others have put into it, where all else that has begun is."""
-    lacking = [
-        one for one in containers if not (one.ready or one.completed) and (one.injected or one.started or one.ended)
-    ]
-    if not lacking or not all(one.injected for one in lacking):
-        return ""
-    ended = next((f": {one.name} {one.ending}" for one in lacking if one.failed), "")
-    return (
-        f"Pod {pod} is kept from being ready by {_named([one.name for one in lacking])}, which neither Upright nor "
-        f"spec.serving.pod has put into it{ended}"
-    )
-
-
-def _named(containers: Sequence[str]) -> str:
+def in_words(containers: Sequence[str]) -> str:
+    """These containers, by name."""
     return f"container{'s' * (len(containers) != 1)} {', '.join(containers)}"
 
 
@@ -357,37 +246,6 @@ def _begun(status: Manifest, created: datetime) -> datetime | None:
     ]
     starts = [_time(ran["startedAt"]) for restarts, ran in begun if not restarts and ran.get("startedAt")]
     return min(starts) if starts else created if begun or status.get("phase") == "Running" else None
-
-
-def _container(
-    status: Manifest, images: Mapping[str, str | None], serving: str, injected: Collection[str], *, init: bool
-) -> Container:
-    state = status.get("state") or {}
-    waiting = state.get("waiting")
-    ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
-    return Container(
-        name=status["name"],
-        image=images.get(status["name"]) or status.get("image", ""),
-        image_id=status.get("imageID", ""),
-        restarts=status.get("restartCount", 0),
-        waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,
-        ended=(
-            Termination(
-                exit_code=ended["exitCode"],
-                reason=ended.get("reason", ""),
-                message=ended.get("message", ""),
-                at=_time(ended["finishedAt"]) if ended.get("finishedAt") else None,
-            )
-            if ended
-            else None
-        ),
-        started=_time(running["startedAt"]) if (running := state.get("running") or {}).get("startedAt") else None,
-        down=bool(ended) and "running" not in state,
-        completed=init and (state.get("terminated") or {}).get("exitCode") == 0,
-        serves=status["name"] == serving,
-        ready=bool(status.get("ready")),
-        injected=status["name"] in injected,
-    )
 
 
 def _port(spec: Manifest) -> tuple[str, int]:

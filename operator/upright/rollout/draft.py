@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from textwrap import shorten
 from typing import Literal
 
 from upright.api.deployment import Deployment
@@ -20,11 +21,12 @@ _WORDY, _TERSE = 700, 170
 _UPRIGHT = "upright"
 
 
-def _tersely(one: Rejection) -> str:
-    """Of a metric the numbers, which come first; of anything else the cause, which may stand at the end."""
-    if one.metric:
-        return one.message.removeprefix("The canary is worse than the tolerance allows: ")[:_TERSE]  # written before
-    return cut(one.message, _TERSE)
+def _tersely(message: str, *, measured: bool) -> str:
+    """Of what was measured the numbers, which come first; of anything else the cause, which may stand at the end."""
+    if not measured:
+        return cut(message, _TERSE)
+    written_before = "The canary is worse than the tolerance allows: "
+    return shorten(message.replace(written_before, ""), _TERSE, placeholder=" ...")
 
 
 @dataclass
@@ -94,19 +96,19 @@ class Draft:
             metric=metric,
             message=cut(message, _WORDY),
         )
-        others = [
-            one.model_copy(update={"message": _tersely(one)})
-            for one in self.rejected
-            if one.revision != candidate.revision
-        ]
-        self.rejected = [rejection, *others][:_MOST]
         stable = called(self.stable, candidate) if self.stable else ""
         kept = f"{stable} serves all traffic again" if stable else "nothing serves"
         if leaving:
             kept = f"goes as pods of {stable} come back"
-        self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "startup"}))
+        self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "none"}))
         said = f"{called(candidate, self.stable)} is rejected and {kept}. {message} {where}"
         self._end(candidate, "RolledBack", said, _UPRIGHT)
+        others = [
+            one.model_copy(update={"message": _tersely(one.message, measured=bool(one.metric))})
+            for one in self.rejected
+            if one.revision != candidate.revision
+        ]
+        self.rejected = [rejection, *others][:_MOST]
         self._give_up(candidate, leaving=leaving)
 
     def abort(self, candidate: Arm, why: str, by: str, *, leaving: bool) -> None:
@@ -161,5 +163,10 @@ class Draft:
                 "by": by,
             }
         )
-        older = [one.model_copy(update={"reason": cut(one.reason, _TERSE)}) for one in self.history]
+        condemned = {(one.revision, one.at) for one in self.rejected if one.metric}
+        measured = [one.outcome == "Promoted" or (one.revision, one.to) in condemned for one in self.history]
+        older = [
+            one.model_copy(update={"reason": _tersely(one.reason, measured=seen)})
+            for one, seen in zip(self.history, measured, strict=True)
+        ]
         self.history = [episode, *older][:_MOST]

@@ -9,6 +9,7 @@ from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, Arm, Rejection
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
+from upright.rollout.members import Lost
 
 STEADY = timedelta(seconds=10)
 """A pod that has been ready for so long without interruption counts when a version is to take all the traffic."""
@@ -17,6 +18,8 @@ LASTING = timedelta(minutes=1)
 _ALIKE = 3
 """A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
 pods are few, and shares rough."""
+_FULL = ("Insufficient", "Too many pods", "free ports", "max volume count", "anti-affinity", "topology spread")
+"""What the scheduler says of nodes that would take a pod if they had fewer others, or there were more of their like."""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
@@ -41,6 +44,16 @@ def begun(pod: Pod, now: datetime) -> datetime:
     return max((at for at in (pod.begun, *first) if at and at <= now), default=pod.created)
 
 
+def answers(pod: Pod, now: datetime) -> bool:
+    """Whether it answers, or did until a moment ago, and may again: what blinks is not taken away."""
+    return pod.ready or (pod.stopped is not None and abs(now - pod.stopped) < LASTING)
+
+
+def lasts(pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
+    """Whether a pod has answered for so long without interruption."""
+    return pod.ready_since is not None and now - pod.ready_since >= least
+
+
 def is_misconfigured(pod: Pod) -> bool:
     """Whether it cannot be started for what spec.serving asks of it: that is the same for every version."""
     return any(container.faulty for container in pod.containers)
@@ -58,8 +71,10 @@ class ArmFacts:
     """For how many pods its workload has been asked."""
     refused: str = ""
     """Why the cluster makes no more pods for it, as the API server says; empty when it does."""
-    lost: Sequence[Pod] = ()
-    """Those that failed as a whole: evicted, refused by their node, or ended with it."""
+    evicted: Sequence[Lost] = ()
+    """Those that their nodes have evicted."""
+    lost: Lost | None = None
+    """The youngest that failed as a whole."""
 
     @property
     def ready(self) -> int:
@@ -71,22 +86,21 @@ class ArmFacts:
         containers have failed, for a minute already.
         """
         fell = self.arm.unready_since is not None
-        return sum(pod.ready and (self.lasts(pod, now) or not (fell or pod.failures)) for pod in self.pods)
+        return sum(pod.ready and (lasts(pod, now) or not (fell or pod.failures)) for pod in self.pods)
 
     def steady(self, now: datetime, least: timedelta = STEADY) -> int:
         """How many pods have answered for so long without interruption; by default, for as long as it takes to be
         trusted with all the traffic.
         """
-        return sum(self.lasts(pod, now, least) for pod in self.pods)
+        return sum(lasts(pod, now, least) for pod in self.pods)
 
-    def lasts(self, pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
-        """Whether a pod has answered for so long without interruption. Where its node's clock is ahead, what counts is
-        since when it has been seen ready.
+    def lasts_in(self, now: datetime) -> timedelta | None:
+        """How long until another of its pods will have answered for long enough to count for more; None when all have
+        that answer.
         """
-        since = pod.ready_since
-        if since is not None and since > now:
-            since = self.arm.ready_since
-        return since is not None and now - since >= least
+        since = (pod.ready_since for pod in self.pods if pod.ready_since)
+        left = (at + least - now for at in since for least in (STEADY, LASTING))
+        return min((one for one in left if one > timedelta(0)), default=None)
 
     @cached_property
     def images(self) -> Set[str]:
@@ -96,7 +110,7 @@ class ArmFacts:
     @property
     def failures(self) -> int:
         """How often containers of its pods have ended otherwise than well, or pods of it have been evicted."""
-        return sum(pod.failures for pod in (*self.pods, *self.lost))
+        return sum(pod.failures for pod in self.pods) + len(self.evicted)
 
     @property
     def recovered(self) -> bool:
@@ -120,16 +134,15 @@ class ArmFacts:
 
     @property
     def loss(self) -> str:
-        """What became of the pod that failed as a whole last, likewise."""
-        last = max(self.lost, key=lambda pod: pod.changed, default=None)
-        return f" {last.crash}." if last and last.crash else ""
+        """What became of the youngest pod that failed as a whole, likewise."""
+        return f" {self.lost.crash}." if self.lost and self.lost.crash else ""
 
     @property
     def lacks_room(self) -> bool:
-        """Whether a quota, or the want of a node, keeps pods from it; not that of a claim."""
-        return "exceeded quota" in self.refused or any(
-            pod.unscheduled and "persistentvolumeclaim" not in pod.unscheduled.lower() for pod in self.pods
-        )
+        """Whether a quota keeps pods from it, or that the nodes which might take them are full. Where none might, for
+        labels, taints or volumes, no room helps.
+        """
+        return "exceeded quota" in self.refused or any(full in pod.unscheduled for pod in self.pods for full in _FULL)
 
 
 @dataclass(frozen=True)
@@ -167,7 +180,7 @@ class Facts:
     def only_candidate_answers(self) -> bool:
         """Whether its pods are all that answer: they are not taken away, whatever becomes of the others."""
         others = self.standing_in + (self.stable.ready if self.stable else 0)
-        return self.candidate.ready > 0 and others == 0
+        return others == 0 and any(answers(pod, self.now) for pod in self.candidate.pods)
 
     @cached_property
     def suffering(self) -> tuple[int, int]:

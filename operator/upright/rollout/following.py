@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, pairwise
 from typing import Literal
@@ -11,17 +12,25 @@ from pydantic import ValidationError
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, Rejection
-from upright.api.indexes import TRAINING_JOBS_BY_RUN, VERSIONS_BY_MODEL, VERSIONS_BY_SERVED, model_of, newest_first
+from upright.api.indexes import (
+    EVERY,
+    UNDER_WAY,
+    VERSIONS_BY_MODEL,
+    VERSIONS_BY_NAME,
+    VERSIONS_BY_SERVED,
+    newest_first,
+    phases_of_runs,
+)
 from upright.api.model_version import ModelVersion
-from upright.contract import Manifest, World
+from upright.contract import ALWAYS, Manifest, World
 from upright.rollout.compatibility import incompatible
 from upright.rollout.revision import revision
 
 _LOOKED_THROUGH = 200
 
-Absence = Literal["Missing", "Going", "Unfit"]
-"""There is none of what the spec names; it is being deleted; or it cannot be read, or none of the model can be served
-and was not rejected."""
+Absence = Literal["Missing", "Deleted", "Going", "Unfit"]
+"""There is none of what the spec names; or no more, although it serves; it is being deleted; or it cannot be read, or
+none of the model can be served and was not rejected."""
 
 
 def wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
@@ -166,15 +175,13 @@ def served_last(
     mine = revision(wanted, resource.spec.serving)
     if not any(one.revision == mine for one in rejected_before(resource, wanted)):
         return None
-    namespace = resource.metadata.namespace
-    served = [
-        (verdict.at, version)
-        for key in world.named(VERSIONS_BY_SERVED, namespace, resource.metadata.name)
-        if (version := _version(world, namespace, key.name)) and version.status.phase == "Ready"
-        for verdict in version.status.verdicts
-        if verdict.deployment == resource.metadata.name and verdict.outcome == "Stable"
-    ]
-    last = max(served, key=lambda one: one[0], default=(None, None))[1]
+    namespace, name = resource.metadata.namespace, resource.metadata.name
+    last, since = None, ALWAYS
+    for one in reversed(world.indexed(VERSIONS_BY_SERVED, namespace, name)):
+        if one.last <= since:
+            break  # neither it nor any that is left was served later
+        if one.since[name] > since and (version := _version(world, namespace, one.name)):
+            last, since = version, one.since[name]
     return None if last is None or _rejection(resource, last, rejected) else last
 
 
@@ -182,17 +189,36 @@ def absence(resource: Deployment, world: World) -> Absence:
     """Why there is no version that the spec asks for, when there is none."""
     spec, namespace = resource.spec, resource.metadata.namespace
     if spec.latest:
-        return "Unfit" if world.named(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
+        return "Unfit" if world.indexed(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
     manifest = world.get(names.MODEL_VERSIONS, namespace, spec.model_version or "")
     if manifest is None:
-        return "Missing"
+        stable = resource.status.stable
+        return "Deleted" if stable and stable.model_version == spec.model_version else "Missing"
     return "Going" if names.is_going(manifest) else "Unfit"
 
 
-def maker(resource: Deployment, world: World) -> str | None:
-    """The TrainingJob of which a run that is under way makes the named version."""
-    jobs = world.named(TRAINING_JOBS_BY_RUN, resource.metadata.namespace, resource.spec.model_version or "")
-    return next((key.name for key in jobs), None)
+@dataclass(frozen=True)
+class Maker:
+    """The TrainingJob after which a version is named, where its runs have come to the version's number."""
+
+    job: str
+    phase: str
+    """Of the run of that number; empty when it is listed no more."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Else the version never comes, for no number is used twice."""
+        return self.phase in UNDER_WAY
+
+
+def maker(resource: Deployment, world: World) -> Maker | None:
+    """Who is to make the named version that is not there, or makes it no more; None while it may yet come."""
+    job, _, digits = (resource.spec.model_version or "").rpartition("-")
+    if absence(resource, world) not in ("Missing", "Deleted") or not digits.isdecimal() or digits.startswith("0"):
+        return None
+    number, found = int(digits), world.get(names.TRAINING_JOBS, resource.metadata.namespace, job)
+    phases = phases_of_runs(found) if found else {}
+    return Maker(job, phases.get(number, "")) if number <= max(phases, default=0) else None
 
 
 def alternatives(resource: Deployment, world: World) -> Sequence[str]:
@@ -203,8 +229,8 @@ def alternatives(resource: Deployment, world: World) -> Sequence[str]:
     if absence(resource, world) != "Missing":
         return ()
     asked = spec.latest.model if spec.latest else spec.model_version or ""
-    versions = list(islice(world.all(names.MODEL_VERSIONS, namespace), _LOOKED_THROUGH))
-    found = {str(name) for one in versions for name in (model_of(one) if spec.latest else [one["metadata"]["name"]])}
+    there = islice(world.indexed(VERSIONS_BY_NAME, namespace, EVERY), _LOOKED_THROUGH)
+    found = {model if spec.latest else name for name, model in there} - {""}
     return sorted(found, key=lambda name: (-_likeness(asked, name), name))
 
 

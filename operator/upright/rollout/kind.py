@@ -1,25 +1,27 @@
 """Deployment as one of the kinds that the controller runs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
-    TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
+    VERSIONS_BY_NAME,
     VERSIONS_BY_SERVED,
     offered,
     runs_under_way,
 )
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
-from upright.pods.reading import FIELDS
+from upright.pods.reading import FIELDS, read
 from upright.rollout.measuring import Source
+from upright.rollout.members import MEMBERS
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
+from upright.rollout.sightings import Sightings
 from upright.rollout.template import DIGESTED
 
 
@@ -49,6 +51,7 @@ class Deployments:
 
     defaults: Defaults
     source: Source
+    sightings: Sightings = field(default_factory=Sightings)
     type: ResourceType = names.DEPLOYMENTS
     watches: Sequence[Watch] = (
         Watch(
@@ -58,7 +61,7 @@ class Deployments:
             digests=DIGESTED,
         ),
         Watch(names.CONTROLLER_REVISIONS, _owner, fields=("revision",)),
-        Watch(names.PODS, _owner, fields=FIELDS),
+        Watch(names.PODS, _owner, fields=FIELDS, reads=read),
         Watch(
             names.SERVICES,
             _owner,
@@ -73,8 +76,9 @@ class Deployments:
         DEPLOYMENTS_BY_MODEL,
         VERSIONS_BY_MODEL,
         VERSIONS_BY_LINE,
+        VERSIONS_BY_NAME,
         VERSIONS_BY_SERVED,
-        TRAINING_JOBS_BY_RUN,
+        MEMBERS,
     )
 
     def begin(self, wake: Callable[[Key], None]) -> None:
@@ -84,9 +88,10 @@ class Deployments:
     def forget(self, key: Key) -> None:
         """No more looks at its pods."""
         self.source.forget(key)
+        self.sightings.forget(key)
 
     async def observe(self, resource: Manifest, world: World) -> Observed:
-        return await observe(resource, world, self.defaults, self.source)
+        return await observe(resource, world, self.defaults, self.source, self.sightings)
 
     def plan(self, observed: Observed) -> Plan:
         return plan(observed)

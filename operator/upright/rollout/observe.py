@@ -1,6 +1,6 @@
 """What a plan for a Deployment depends on."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,14 +11,15 @@ from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import ALWAYS, Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
-from upright.pods.build import container_names
-from upright.pods.reading import Pod, read
+from upright.pods.reading import Pod
 from upright.rollout import following
-from upright.rollout.following import Absence
+from upright.rollout.following import Absence, Maker
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
-from upright.rollout.modes.realtime import SERVE, template
+from upright.rollout.members import Lost, members
+from upright.rollout.modes.realtime import template
 from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
+from upright.rollout.sightings import Sightings
 from upright.rollout.template import digest, is_edited, recorded_digest
 from upright.rollout.verdict import is_ahead
 
@@ -40,8 +41,8 @@ class Observed:
     """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
     absence: Absence | None = None
     """Why there is no version that the spec asks for."""
-    maker: str | None = None
-    """The TrainingJob of which a run is making the version that the spec names."""
+    maker: Maker | None = None
+    """Whose run is making the version that the spec names, or makes it no more."""
     alternatives: Sequence[str] = ()
     """What there is instead of what the spec names, where there is none of that; the most alike first."""
     waiting: str | None = None
@@ -58,10 +59,12 @@ class Observed:
     """What the pods of a revision are made of, by revision, where its workload or record is missing or changed."""
     pods: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
     """Pods that are not being deleted, of our workloads, by revision."""
-    lost: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
-    """Pods of our workloads that failed as a whole, by revision."""
+    evicted: Mapping[str, Sequence[Lost]] = field(default_factory=dict)
+    """Those of our workloads that their nodes have evicted, by revision."""
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    """The youngest that failed as a whole, by revision."""
     strangers: Sequence[str] = ()
-    """Names of such pods that bear our label, and belong to no workload of ours."""
+    """Names of a few pods that bear our label, and belong to no workload of ours."""
     services: Mapping[str, Manifest] = field(default_factory=dict)
     """Our Services, by name."""
     taken: Sequence[str] = ()
@@ -74,13 +77,23 @@ class Observed:
     """Since when somebody has watched without interruption: what happened before is not known."""
 
 
-async def observe(manifest: Manifest, world: World, defaults: Defaults, source: Source) -> Observed:
+async def observe(
+    manifest: Manifest, world: World, defaults: Defaults, source: Source, sightings: Sightings
+) -> Observed:
     """Gather it. Asks the API server only for what is not there as it should be.
 
     Raises pydantic.ValidationError for an object that this schema would not accept.
     """
     resource = Deployment.model_validate(manifest)
     meta, status = resource.metadata, resource.status
+    workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
+    hidden = await _hidden(names.APPS_DEPLOYMENTS, resource, workloads, world)
+    workloads |= hidden
+    records = _ours(names.CONTROLLER_REVISIONS, resource, world)
+    records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
+    services, taken = await _services(resource, world)
+    templates = await _templates(resource, defaults, workloads, records, world)
+    # Nothing is waited for from here on: what is read is of one moment, and what is said of versions is not torn.
     rejected = list(filter(_counts, status.rejected))
     wanted = following.wanted(resource, world, rejected)
     versions = {
@@ -96,16 +109,11 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
             fallback = following.served_last(resource, wanted, world, rejected)
     if fallback:
         versions[fallback.metadata.name] = fallback
-    workloads = _ours(names.APPS_DEPLOYMENTS, resource, world)
-    hidden = await _hidden(names.APPS_DEPLOYMENTS, resource, workloads, world)
-    workloads |= hidden
     if status.stable is None and status.candidate is None:  # what serves all the same
         served = {str(one["metadata"]["labels"].get(names.MODEL_VERSION)) for one in workloads.values()}
         versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
-    records = _ours(names.CONTROLLER_REVISIONS, resource, world)
-    records |= await _hidden(names.CONTROLLER_REVISIONS, resource, {**workloads, **records}, world)
-    pods, lost, strangers = _pods(resource, workloads, versions, world)
-    services, taken = await _services(resource, world)
+    found = members(resource, workloads, versions, world)
+    pods = sightings.dated(Key(meta.namespace, meta.name), found.pods, world.now)
     return Observed(
         now=world.now,
         watched_since=world.watched_since(meta.namespace),
@@ -123,13 +131,14 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults, source: 
         workloads=workloads,
         hidden=tuple(hidden),
         records=records,
-        templates=await _templates(resource, versions, defaults, workloads, records, world),
+        templates=templates,
         pods=pods,
-        lost=lost,
-        strangers=strangers,
+        evicted=found.evicted,
+        lost=found.lost,
+        strangers=found.strangers,
         services=services,
         taken=taken,
-        reading=_measure(resource, pods, source, world.now),
+        reading=_measure(resource, found.pods, source, world.now),
         editor=_editor(manifest),
     )
 
@@ -142,7 +151,7 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
     """What this Deployment owns, and what bears its label and is owned by nobody, by revision."""
     meta = resource.metadata
     found = [
-        *world.owned(type, meta.uid),
+        *world.owned(type, meta.namespace, meta.uid),
         *(
             one
             for one in world.labelled(type, meta.namespace, names.DEPLOYMENT, meta.name)
@@ -168,60 +177,13 @@ async def _hidden(
     for arm in filter(None, (status.stable, status.candidate)):
         if arm.revision not in known:
             one = await world.fetch(type, meta.namespace, object_name(meta.name, arm.revision))
-            if one and names.controlled_by(one, meta.uid) and not names.is_going(one):
+            if one and names.controlled_by(one, meta.namespace, meta.uid) and not names.is_going(one):
                 found[arm.revision] = one
     return found
 
 
-def _pods(
-    resource: Deployment, workloads: Mapping[str, Manifest], versions: Mapping[str, ModelVersion], world: World
-) -> tuple[Mapping[str, Sequence[Pod]], Mapping[str, Sequence[Pod]], Sequence[str]]:
-    """The pods of our workloads; those of them that have failed; and the names of other pods.
-
-    One of the candidate's that is older than both it and its workload is of an earlier attempt. One that is only older
-    than its workload, which was made again, has been taken over by it.
-    """
-    meta, candidate = resource.metadata, resource.status.candidate
-    pods: dict[str, list[Pod]] = {name: [] for name in workloads}
-    lost: dict[str, list[Pod]] = {name: [] for name in workloads}
-    strangers = []
-    found = world.labelled(names.PODS, meta.namespace, names.DEPLOYMENT, meta.name)
-    injected = _injected(resource, versions, found)
-    for manifest in found:
-        pod = read(manifest, injected)
-        if pod.going or pod.phase == "Succeeded":
-            continue
-        revision_name = pod.labels.get(names.REVISION, "")
-        workload: Manifest = workloads.get(revision_name, {}).get("metadata", {})
-        ours = bool(workload) and pod.labels.get(names.DEPLOYMENT_UID) == (workload.get("annotations") or {}).get(
-            names.DEPLOYMENT_UID
-        )
-        if ours and candidate and revision_name == candidate.revision:
-            made = datetime.fromisoformat(workload["creationTimestamp"])
-            ours = pod.created >= min(made, candidate.since.replace(microsecond=0))
-        if ours:
-            (lost if pod.phase == "Failed" else pods)[revision_name].append(pod)
-        elif pod.phase != "Failed":
-            strangers.append(pod.name)
-    return pods, lost, strangers
-
-
-def _injected(resource: Deployment, versions: Mapping[str, ModelVersion], pods: Sequence[Manifest]) -> Set[str]:
-    """Names of containers that others put into our pods, such as a mesh's proxy: those that no `spec.serving` has asked
-    for. What pods of an earlier `spec.serving` have beside is theirs.
-    """
-    serving = resource.spec.serving
-    today = {revision(version, serving) for version in versions.values()}
-    found: set[str] = set()
-    for pod in pods:
-        if pod["metadata"]["labels"].get(names.REVISION) in today:
-            found |= container_names(pod.get("spec", {}))
-    return found - {SERVE} - container_names(serving.pod)
-
-
 async def _templates(
     resource: Deployment,
-    versions: Mapping[str, ModelVersion],
     defaults: Defaults,
     workloads: Mapping[str, Manifest],
     records: Mapping[str, Manifest],
@@ -243,7 +205,7 @@ async def _templates(
         elif workload:
             meta = workload["metadata"]
             whole = await world.fetch(names.APPS_DEPLOYMENTS, meta["namespace"], meta["name"])
-            version = versions.get(arm.model_version)
+            version = following.known(world, meta["namespace"], arm.model_version)
             if whole and is_edited(whole) and version and revision(version, resource.spec.serving) == arm.revision:
                 templates[arm.revision] = template(resource, version, arm.revision, defaults)
             elif whole:
@@ -265,7 +227,7 @@ async def _services(resource: Deployment, world: World) -> tuple[Mapping[str, Ma
             names.has_no_controller(service)
             and service["metadata"].get("labels", {}).get(names.DEPLOYMENT) == meta.name
         )
-        if names.controlled_by(service, meta.uid) or adopted:
+        if names.controlled_by(service, meta.namespace, meta.uid) or adopted:
             ours[name] = service
         elif not _is_of_a_namesake(service, meta.name):  # that one goes with its owner, and is waited for
             taken.append(name)

@@ -9,6 +9,7 @@ from upright.conditions import Finding
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.facts import called
+from upright.rollout.following import Maker
 from upright.rollout.observe import Observed
 
 _NAMED = 5
@@ -27,21 +28,16 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if draft.serves(wanted):
         return _gone(version, draft) or (_passed_over(observed) if draft.candidate is None else None)
     name, spec = version.metadata.name, observed.resource.spec
+    said, mend = _unfit(version)
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
     if rejection:
-        return Finding(
-            "VersionRejected",
-            was_rejected(rejection, draft.stable),
-            "Correct spec.serving, with which it was rejected and without which it serves."
-            if draft.stable and draft.stable.model_version == name
-            else f"Name another version, or {_another_try(observed)}",
-            about=name,
-        )
+        do = f"{mend} When it is Ready," if mend else "Correct spec.serving, name another version, or"
+        told = was_rejected(rejection, draft.stable)
+        return Finding("VersionRejected", told, f"{do} {_another_try(observed)}", about=name)
     if version.status.phase is None:
         return Finding("VersionUnchecked", f"ModelVersion {name} has not been looked at yet.", passing=True)
-    said = next((one for one in version.status.conditions if one.type == "Ready"), None)
-    if said and said.status != "True":
-        return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said.message}", about=name)
+    if said:
+        return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said}", mend, about=name)
     if (changed := _contract_changed(observed, draft)) is not None:
         return changed
     if spec.replicas == 0:
@@ -62,16 +58,25 @@ def is_gone(version: ModelVersion | None) -> bool:
     return version is not None and version.status.phase in ("Missing", "Corrupt")
 
 
+def _unfit(version: ModelVersion) -> tuple[str, str]:
+    """Why it cannot be served, and what can be done about that, as it says itself; both empty when it can be."""
+    conditions = {one.type: one for one in version.status.conditions}
+    ready, stalled = conditions.get("Ready"), conditions.get("Stalled")
+    if ready is None or ready.status == "True":
+        return "", ""
+    return ready.message, stalled.message.removeprefix(ready.message).strip() if stalled else ""
+
+
 def _gone(version: ModelVersion, draft: Draft) -> Finding | None:
     """What serves or goes out could not be loaded again: its pods go on as long as they run."""
-    said = next((one for one in version.status.conditions if one.type == "Ready"), None)
-    if not is_gone(version) or said is None:
+    name, (said, mend) = version.metadata.name, _unfit(version)
+    if not is_gone(version) or not said:
         return None
-    name, does = version.metadata.name, "goes out" if draft.candidate else "serves"
+    does = "goes out" if draft.candidate else "serves"
     return Finding(
         "VersionNotReady",
-        f"ModelVersion {name}, which {does}, cannot be loaded by pods that start from now on: {said.message}",
-        "Restore its artifact, or name another version.",
+        f"ModelVersion {name}, which {does}, cannot be loaded by pods that start from now on: {said}",
+        mend,
         about=name,
     )
 
@@ -154,17 +159,22 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             _another_try(observed),
             about=last.model_version,
         )
-    if observed.maker:
+    if observed.maker and observed.maker.goes_on:
         return Finding(
             "VersionInTraining",
-            f"{_absent(observed, draft)} yet. A run of TrainingJob {observed.maker} is to make it, and the "
+            f"{_absent(observed, draft)} yet. A run of TrainingJob {observed.maker.job} is to make it, and the "
             "rollout starts by itself when it has.",
             passing=True,
         )
+    until = f"Until then {draft.stable.model_version} serves." if draft.stable else ""
+    if observed.maker:
+        return _made_no_more(observed, draft, observed.maker, until)
+    anew = "Name another version. One that is made anew under this name goes out by itself."
     field = f"spec.{'latest.model' if spec.latest else 'modelVersion'}"
     do = {
         "Missing": f"Correct {field}, or wait: the rollout starts by itself when there is one.",
-        "Going": "Name another version. One that is made anew under this name goes out by itself.",
+        "Deleted": anew,
+        "Going": anew,
         "Unfit": "The rollout starts by itself when there is one."
         if spec.latest
         else "Upgrade Upright, or name another version.",
@@ -172,11 +182,23 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
     return Finding(
         "VersionNotFound",
         f"{_absent(observed, draft)}. {do}",
-        " ".join(
-            (_instead(observed), f"Until then {draft.stable.model_version} serves." if draft.stable else "")
-        ).strip(),
+        f"{_instead(observed)} {until}".strip(),
         passing=True,
         about=spec.latest.model if spec.latest else spec.model_version or "",
+    )
+
+
+def _made_no_more(observed: Observed, draft: Draft, maker: Maker, until: str) -> Finding:
+    """The named version is of a run that has ended without it, or it was deleted: waiting would not help."""
+    name, meta = observed.resource.spec.model_version or "", observed.resource.metadata
+    became = {"Failed": "has failed", "Refused": "was refused"}.get(maker.phase, "is over")
+    return Finding(
+        "VersionNotFound",
+        f"{_absent(observed, draft)}, and none will be made: run {name} of TrainingJob {maker.job} {became}, and no "
+        "number is used twice.",
+        f"Name the version of a later run, which `kubectl describe trainingjob {maker.job} -n {meta.namespace}` lists, "
+        f"or follow its model with spec.latest. {until}".strip(),
+        about=name,
     )
 
 
@@ -189,7 +211,11 @@ def _absent(observed: Observed, draft: Draft) -> str:
         newer = f", and is surely newer than {draft.stable.model_version}, which serves" if draft.stable else ""
         newer = "" if follows_another_model(observed, draft.stable) else newer
         return f"Model {spec.latest.model} has no version {where} that is Ready and not rejected{newer}"
-    why = {"Going": "is being deleted", "Unfit": "cannot be read by this version of Upright"}
+    why = {
+        "Deleted": "was deleted",
+        "Going": "is being deleted",
+        "Unfit": "cannot be read by this version of Upright",
+    }
     return f"ModelVersion {spec.model_version} {why.get(observed.absence or '', 'does not exist')} {where}"
 
 

@@ -5,7 +5,6 @@ stable, which is the candidate and in which step, what has been rejected. The ob
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from upright.api import names
@@ -17,7 +16,7 @@ from upright.rollout import status as statuses
 from upright.rollout.clocks import arm_as_watched, as_watched
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, called
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called, lasts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import is_gone, obstacle
@@ -44,6 +43,7 @@ def plan(observed: Observed) -> Plan:
         _judge(observed, draft, draft.candidate)
     _keep_stand_in(observed, draft)
     _shape(observed, draft)
+    again = _ask_again(observed) if observed.taken else _until_something_lasts(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
     draft.events += tell(observed, draft, wanted)
     status = statuses.sparing(before, statuses.status(observed, draft))
@@ -65,7 +65,7 @@ def plan(observed: Observed) -> Plan:
                 for metric in (draft.analysis.metrics if draft.analysis and draft.candidate else [])
             ],
         },
-        again=_ask_again(observed) if observed.taken else draft.again,
+        again=again,
     )
 
 
@@ -99,8 +99,9 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
 
 def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
     """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
-    backup without its status. The one that is known to have been stable last goes before one with more pods. If only a
-    rejected one answers and all that was decided is lost, it is what served before; or that one, where nothing did.
+    backup without its status. The one that is known to have been stable last goes before one with more pods, also while
+    its pods start, or it has none. If only a rejected one answers and all that was decided is lost, it is what served
+    before; or that one, where nothing did.
     """
     name = observed.resource.metadata.name
     verdicts = [one for version in observed.versions.values() for one in version.status.verdicts]
@@ -111,8 +112,12 @@ def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
     stable = {one: verdict.at.timestamp() for one, verdict in last.items() if one not in rejected}
     answering = _answering(observed)
     best = max(
-        (one for one in answering if one not in rejected or observed.resource.status.phase is None),
-        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering[one], one),
+        (
+            one
+            for one in observed.workloads
+            if one in stable or (one in answering and (one not in rejected or observed.resource.status.phase is None))
+        ),
+        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering.get(one, 0), one),
         default=None,
     )
     if best is None:
@@ -149,9 +154,9 @@ def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm 
 
 
 def _answering(observed: Observed) -> Mapping[str, int]:
-    """How many pods of each workload answer, of those of which any does."""
-    ready = {one: sum(pod.ready for pod in pods) for one, pods in observed.pods.items()}
-    return {one: count for one, count in ready.items() if count}
+    """How many pods of each workload answer, or did until a moment ago, of those of which any does."""
+    counts = {one: sum(answers(pod, observed.now) for pod in pods) for one, pods in observed.pods.items()}
+    return {one: count for one, count in counts.items() if count}
 
 
 def _arm_of(observed: Observed, revision_name: str) -> Arm:
@@ -225,8 +230,8 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
 
 def _failures(observed: Observed, revision_name: str) -> int:
     """How often pods of a revision have failed that are there already: they were taken over."""
-    there = (*observed.pods.get(revision_name, ()), *observed.lost.get(revision_name, ()))
-    return sum(pod.failures for pod in there)
+    failures = sum(pod.failures for pod in observed.pods.get(revision_name, ()))
+    return failures + len(observed.evicted.get(revision_name, ()))
 
 
 def _keep_stand_in(observed: Observed, draft: Draft) -> None:
@@ -237,11 +242,10 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
     stand_in, now = draft.stand_in, observed.now
     if stand_in is None:
         return
-    down = None if stand_in.revision in _answering(observed) else stand_in.down_since or now
+    down = None if statuses.standing_in(observed, draft) else stand_in.down_since or now
     draft.stand_in = stand_in.model_copy(update={"down_since": down})
     stable, candidate = (statuses.arm_facts(observed, arm) for arm in (draft.stable, draft.candidate))
     others = (stable.relied_upon(now) if stable else 0) + (candidate.steady(now, LASTING) if candidate else 0)
-    draft.again = LASTING if draft.again is None else min(draft.again, LASTING)  # it goes by time alone
     if 2 * others >= observed.resource.spec.replicas or (down and now - down >= LASTING):
         draft.stand_in = None
     elif candidate is None:
@@ -250,6 +254,7 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
             waited = observed.now - observed.resource.spec.rollout.startup_deadline
             left = {"leaving": True, "unready_since": waited, "down_since": down}
             draft.candidate = _arm_of(observed, stand_in.revision).model_copy(update=left)
+            _judge(observed, draft, draft.candidate)  # so that it is told at once
 
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
@@ -309,25 +314,38 @@ def _shape(observed: Observed, draft: Draft) -> None:
         draft.shape = Shape(spec.replicas if draft.stable else 0, 0)
         if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
             draft.stable = _watched(stable, observed.now)
-            if draft.stable.unready_since and stable.ready:
-                draft.again = LASTING
+
+
+def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None:
+    """How long until what time alone may change: at the latest when another pod has answered for long enough to count,
+    or what stands in has not for too long.
+    """
+    stable, stand_in, now = draft.stable, draft.stand_in, observed.now
+    if not (draft.candidate or stand_in or (stable and stable.unready_since)):
+        return draft.again
+    arms = filter(None, (statuses.arm_facts(observed, arm) for arm in (stable, draft.candidate)))
+    waits = [draft.again, *(arm.lasts_in(now) for arm in arms)]
+    if stand_in:
+        waits.append((stand_in.down_since or now) + LASTING - now)
+    return min((one for one in waits if one is not None), default=None)
 
 
 def _watched(stable: ArmFacts, now: datetime) -> Arm:
     """The stable version with its clocks: since when none of its pods has answered for long, since when one does again,
-    and since when none does after that.
+    and since when none does after that; or before any has, as when it comes up from zero.
     """
     arm = stable.arm
     recovered = arm.model_copy(update={"unready_since": None, "ready_since": None, "down_since": None})
     if stable.size == 0 or (stable.ready and arm.unready_since is None):
         return recovered
     if stable.ready == 0:
-        down = now if arm.ready_since else arm.down_since
-        clocks = {"unready_since": arm.unready_since or now, "ready_since": None, "down_since": down}
-        return arm.model_copy(update=clocks)
-    again = arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
-    seen = replace(stable, arm=again)
-    return recovered if any(seen.lasts(pod, now) for pod in stable.pods) else again
+        stopped = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
+        unready = arm.unready_since or (now if stopped else None)
+        down = now if arm.ready_since else arm.down_since or (None if unready else now)
+        return arm.model_copy(update={"unready_since": unready, "ready_since": None, "down_since": down})
+    if any(lasts(pod, now) for pod in stable.pods):
+        return recovered
+    return arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
 
 
 def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:

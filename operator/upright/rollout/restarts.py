@@ -70,7 +70,8 @@ def failed_too_often(facts: Facts) -> str:
             return ""  # chance may have done it
     name, others = facts.stable_name, compared.stable
     theirs = f"those of {name} {_times(others)}, which is not chance" if others else f"those of {name} have not"
-    crash = next((pod.crash for pod in (*candidate.pods, *candidate.lost) if pod.failures and pod.crash), "")
+    crashes = (*(pod.crash for pod in candidate.pods if pod.failures), *(pod.crash for pod in candidate.evicted))
+    crash = next(filter(None, crashes), "")
     return (
         f"While pods of both versions ran, its own have failed {_times(compared.own)} (rollout.restarts is "
         f"{rollout.restarts}), and {theirs}. {crash or 'The reason is not known'}."
@@ -82,7 +83,9 @@ def _fails_at_its_start(facts: Facts, stable: ArmFacts, compared: ComparedFailur
     version has failed since the candidate went out, as far as is known.
     """
     rollout, arm = facts.spec.rollout, facts.candidate.arm
-    if compared.stable or any(pod.failed_since(arm.since) for pod in (*stable.pods, *stable.lost) if pod.failures):
+    if compared.stable or any(pod.failed_since(arm.since) for pod in stable.pods if pod.failures):
+        return False
+    if any(one.changed >= arm.since for one in stable.evicted):
         return False
     return any(
         pod.failures - (arm.own_failures or 0) >= rollout.restarts

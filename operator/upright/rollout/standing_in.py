@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from upright.conditions import Finding
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import LASTING, Facts, some_pods
+from upright.rollout.facts import LASTING, Facts, answers, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
@@ -82,7 +82,8 @@ def leave(facts: Facts) -> Decision:
     if stable is None or not is_needed(facts, bad=bad):
         return Left()
     leaving, name = facts.name, facts.stable_name
-    until = f"until {name} has {'half of' if bad else 'all'} its pods again."
+    lasting = ", each ready for a minute" if stable.ready > stable.relied_upon(facts.now) else ""
+    until = f"until {name} has {'half of' if bad else 'all'} its pods again{lasting}."
     said = f"Traffic still goes to {some_pods(candidate.ready)} of {leaving}, {until}"
     if not candidate.ready:
         said = f"{leaving} stays, although no pod of it answers at this moment, {until}"
@@ -95,13 +96,15 @@ def leave(facts: Facts) -> Decision:
         held = Finding("StableNotReady", f"{said} {stable.ready} answer.{stable.trouble}", remedy)
     arm, down = candidate.arm, None if candidate.ready else candidate.arm.down_since or facts.now
     arm = arm.model_copy(update={"unready_since": arm.unready_since or facts.now, "down_since": down})
-    return Stay(arm, said, _NOW_AND_THEN if down else max(left, _NOW_AND_THEN), held)
+    due = (left, down + LASTING - facts.now if down else _NOW_AND_THEN)
+    return Stay(arm, said, min((one for one in due if one > _ZERO), default=_NOW_AND_THEN), held)
 
 
 def _answers(facts: Facts) -> bool:
-    """Whether a candidate answers; one that is leaving, and did until a moment ago, may again."""
+    """Whether a candidate answers, or did until a moment ago; of one that is leaving, that is recorded."""
     arm, now = facts.candidate.arm, facts.now
-    return facts.candidate.ready > 0 or bool(arm.leaving and now - (arm.down_since or now) < LASTING)
+    recorded = arm.leaving and now - (arm.down_since or now) < LASTING
+    return bool(recorded) or any(answers(pod, now) for pod in facts.candidate.pods)
 
 
 def _left(facts: Facts) -> timedelta:

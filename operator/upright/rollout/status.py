@@ -33,7 +33,14 @@ def arm_facts(observed: Observed, arm: Arm | None) -> ArmFacts | None:
         "",
     )
     size = int(workload["spec"].get("replicas", 1)) if workload else 0
-    return ArmFacts(arm, observed.pods.get(arm.revision, ()), size, refused, observed.lost.get(arm.revision, ()))
+    return ArmFacts(
+        arm,
+        observed.pods.get(arm.revision, ()),
+        size,
+        refused,
+        observed.evicted.get(arm.revision, ()),
+        observed.lost.get(arm.revision),
+    )
 
 
 def status(observed: Observed, draft: Draft) -> DeploymentStatus:
@@ -201,8 +208,9 @@ def _of_all_traffic(observed: Observed) -> Manifest | None:
 
 
 def _measured(observed: Observed, draft: Draft) -> list[Condition]:
-    """Whether the two versions can be compared; only while there are two."""
-    if not draft.stable or not draft.candidate or draft.candidate.leaving:
+    """Whether the two versions can be compared; only while there are two, each with pods."""
+    pods = draft.shape.stable and draft.shape.candidate
+    if not draft.stable or not draft.candidate or draft.candidate.leaving or not (pods or draft.unmeasured):
         return []
     if not observed.reading.arms or (was_unmeasured(draft.candidate) and not draft.unmeasured):
         return [said] if (said := _condition(observed, "Measured")) else []
@@ -262,15 +270,16 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
 
 
 def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> str:
+    progress = draft.held.message if draft.held else draft.progress
     if draft.stable is None:
-        said = f"{candidate.model_version} starts as the first version. {draft.progress}"
+        said = f"{candidate.model_version} starts as the first version. {progress}"
         if observed.passed_over:
             said += f" {was_rejected(observed.passed_over)}"
         elif draft.obstacle and draft.obstacle.reason == "VersionRejected":
             said += f" {draft.obstacle.message}"
         return said
     steps, step = observed.resource.spec.rollout.steps, candidate.step or 0
-    said = f"{called(candidate, draft.stable)} has {weight} % of the traffic. {draft.progress}"
+    said = f"{called(candidate, draft.stable)} has {weight} % of the traffic. {progress}"
     if weight and not candidate.finishing and step < len(steps) and weight != steps[step].weight:
         said += f" The step asks for {steps[step].weight} %; whole pods give {weight} %."
     if draft.analysis:

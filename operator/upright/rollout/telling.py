@@ -43,9 +43,10 @@ def tell(observed: Observed, draft: Draft, wanted: str | None) -> Sequence[Event
     if draft.unmeasured and not draft.unseen:
         events += told(Finding("Unmeasured", draft.unmeasured), "Measured", recorded, now, "Rollout")
     stable = statuses.arm_facts(observed, draft.stable)
-    if stable and stable.arm.unready_since and stable.ready == 0 and stable.trouble:
+    since = (stable.arm.unready_since or stable.arm.down_since) if stable else None
+    if stable and since and stable.ready == 0 and stable.trouble:
         said = f"No pod of {called(stable.arm, draft.candidate)} answers.{stable.trouble}"
-        events.append(Event("Warning", "NotServing", "Rollout", said, stable.arm.unready_since))
+        events.append(Event("Warning", "NotServing", "Rollout", said, since))
     return events
 
 

@@ -38,11 +38,7 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
     try:
         manifest, loaded = _verified(folder, text_of(environment, "UPRIGHT_DIGEST"), limits)
     except store.MissingArtifactError as error:
-        raise RefusedError(
-            "Missing",
-            f"The artifact of {version} is not in the store: {error}. Restore it from a backup of the claim, or delete "
-            "the version and train another",
-        ) from error
+        raise RefusedError("Missing", f"The artifact of {version} is not in the store: {error}") from error
     except store.CorruptArtifactError as error:
         raise RefusedError("Corrupt", f"The artifact of {version} is not what was published: {error}") from error
     except model_file.FormatNotAllowedError as error:

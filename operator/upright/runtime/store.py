@@ -67,7 +67,7 @@ def add(store: Path, manifest: ArtifactManifest, sources: Mapping[str, Path | by
                 verify(stored.path, stored.digest)
             except MissingArtifactError:  # what somebody began to remove, or to restore: nothing can load it
                 stored.path.rename(unfinished)
-                shutil.rmtree(unfinished)
+                _remove(unfinished)
             else:
                 return stored
         try:
@@ -151,12 +151,24 @@ def _store_errors(store: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What a publish that was killed has left behind, once no publish can still be at it."""
+    """What a publish that was killed has left behind, once no publish can still be at it.
+
+    What cannot be removed is in nobody's way: another publish tidies up as well, another user owns it, or somebody
+    holds a file of it open on a network file system.
+    """
     oldest = time.time() - _UNFINISHED_SECONDS
     for leftover in folder.glob(f"{_UNFINISHED}*"):
-        with suppress(FileNotFoundError, PermissionError):  # another publish tidies up as well, or another user owns it
+        with suppress(OSError):
             if leftover.lstat().st_mtime < oldest:
-                shutil.rmtree(leftover)
+                _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Also a file or a link, which somebody has put where a folder should be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _write(path: Path, entry: FileEntry, source: Path | bytes) -> None:

@@ -23,7 +23,7 @@ def after(observed: Observed, runs: Sequence[Run], besides: str = "") -> str:
     `runs`: it, and those before it.
     """
     current = with_baseline(runs[0], observed.inputs)
-    reason = due(observed.resource, [current, *runs[1:], *observed.earlier], observed.inputs, observed.kept)
+    reason = due(observed.resource, [current, *runs[1:]], observed.inputs, observed.answer)
     if reason is None:
         return ""
     if isinstance(reason, Run):

@@ -7,6 +7,7 @@ from typing import Any
 from upright.api import names
 from upright.api.training_job import TrainingJob, TrainingJobSpec
 from upright.contract import Index, Manifest
+from upright.locations import is_counted
 
 _SOURCE = {"name", "uri", "digest"}
 _PROGRAM = {"image", "command", "args", "env", "env_from"}
@@ -126,13 +127,40 @@ def _job_of(version: Manifest) -> Iterable[str]:
 
 
 def _made_from(version: Manifest) -> Iterable[str]:
-    made = _object(_object(_object(version.get("spec")).get("lineage")).get("trainingJob")).get("inputs")
-    return [made_from(name, made) for name in _job_of(version)] if isinstance(made, str) else []
+    made = _object(_lineage(version).get("trainingJob")).get("inputs")
+    if not isinstance(made, str) or not can_be_served(version):
+        return []
+    return [made_from(name, made, one) for name in _job_of(version) for one in ("", *_sources(version))]
 
 
-def made_from(training_job: str, inputs: str) -> str:
-    """Under what a version is found that a run of a TrainingJob has made from inputs of this hash."""
-    return f"{training_job} {inputs}"
+def made_from(training_job: str, inputs: str, source: str) -> str:
+    """Under what a version is found that a run of a TrainingJob has made from inputs of this hash, and, unless that is
+    empty, from a source that held just what its hash says.
+    """
+    return f"{training_job} {inputs} {source}"
+
+
+def hashes(sources: Mapping[str, str]) -> frozenset[str]:
+    """A hash for each source, over its URI and what it holds."""
+    return frozenset(names.short_hash(source) for source in sources.items())
+
+
+def _lineage(version: Manifest) -> Mapping[str, Any]:
+    return _object(_object(version.get("spec")).get("lineage"))
+
+
+def _sources(version: Manifest) -> frozenset[str]:
+    data, code = (_lineage(version).get(field) for field in ("data", "code"))
+    read = [_object(each) for each in (*(data if isinstance(data, list) else ()), code)]
+    found = {str(each.get("uri")): str(each.get("digest")) for each in read}
+    return hashes({uri: digest for uri, digest in found.items() if is_counted(uri)})
+
+
+def can_be_served(version: Manifest) -> bool:
+    """As soon as its claim is there again, if only that is missing: no run would mend it."""
+    status = _object(version.get("status"))
+    found = _object(status.get("inspection")).get("outcome")
+    return status.get("phase") != "Corrupt" and found not in ("Corrupt", "Missing") and not names.is_going(version)
 
 
 def number_of(version: Manifest) -> int:
@@ -141,7 +169,27 @@ def number_of(version: Manifest) -> int:
     return number if isinstance(number, int) else 0
 
 
-VERSIONS = Index(names.MODEL_VERSIONS, "by training job", _job_of, order=number_of)
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A version that a run has made."""
+
+    name: str
+    number: int
+
+
+def _made(version: Manifest) -> Made:
+    return Made(version["metadata"]["name"], number_of(version))
+
+
+VERSIONS = Index(names.MODEL_VERSIONS, "by training job", _job_of, order=number_of, reads=_made)
 """The versions that runs of a TrainingJob have made, and those of an earlier one of its name; the newest last."""
-VERSIONS_BY_INPUTS = Index(names.MODEL_VERSIONS, "by training job and inputs", _made_from, order=number_of)
-"""The same, by what they were made from, but for what sources of a run held."""
+VERSIONS_BY_INPUTS = Index(
+    names.MODEL_VERSIONS,
+    "by training job and inputs",
+    _made_from,
+    order=number_of,
+    reads=lambda version: (version["metadata"]["name"], _sources(version)),
+)
+"""Those of them that can be served, by their inputs, and by these and each source: the name, and the hashes of all
+sources that the operator can read.
+"""

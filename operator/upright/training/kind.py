@@ -7,8 +7,9 @@ from upright.api.indexes import offered
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
+from upright.training.contents import Contents
 from upright.training.inputs import DEFAULT_STORE, USERS, VERSIONS, VERSIONS_BY_INPUTS, place_of
-from upright.training.observe import Contents, Observed, observe
+from upright.training.observe import Observed, observe
 from upright.training.plan import plan
 from upright.training.waiting import Warnings
 
@@ -39,7 +40,7 @@ class TrainingJobs:
             Watch(names.PODS, _training_job, FIELDS),
             Watch(names.MODEL_VERSIONS, _training_job, reads=offered),
             Watch(names.CONFIG_MAPS, self._users("configmap"), metadata=True),
-            Watch(names.CLAIMS, self._users("pvc"), metadata=True),
+            Watch(names.CLAIMS, self._users("pvc"), metadata=True, reads=names.is_going),
         )
 
     def begin(self, wake: Callable[[Key], None]) -> None:

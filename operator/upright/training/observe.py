@@ -1,20 +1,32 @@
 """What a plan for a TrainingJob depends on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 
 from pydantic import ValidationError
 
 from upright.api import names
+from upright.api.common import Metadata
 from upright.api.model_version import ModelVersion
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Key, Manifest, Reference, World
 from upright.defaults import Defaults
 from upright.locations import is_counted, locate
 from upright.pods.reading import Pod, read
-from upright.training.inputs import VERSIONS, VERSIONS_BY_INPUTS, Inputs, inputs_of, made_from, number_of, uris_of
+from upright.training.contents import Contents
+from upright.training.inputs import (
+    VERSIONS,
+    VERSIONS_BY_INPUTS,
+    Inputs,
+    Made,
+    can_be_served,
+    hashes,
+    inputs_of,
+    made_from,
+    uris_of,
+)
 from upright.training.manifests import run_name
 from upright.training.outcome import has_ended, is_decided, published
 from upright.training.record import number_in, read_record, run_of
@@ -44,44 +56,17 @@ class Observed:
     versions: Mapping[str, Run | None]
     """Of the runs that have not been recorded as ended, those that have a ModelVersion, as it tells of them; None for
     one that cannot be read."""
-    kept: frozenset[str]
-    """Which of the runs have a ModelVersion that may be the answer to a spec which asks for the same."""
     next_number: int
     """The first number whose name is free and which is higher than every one used before."""
-    earlier: Sequence[Run] = ()
-    """Newest first: runs that are not among `runs` any more, and began with these inputs, as their versions tell."""
+    answer: Run | None = None
+    """The run whose ModelVersion may be the answer to the spec: it was made from just these inputs, however many there
+    have been since, and whatever `spec.history` says.
+    """
     obstacles: Sequence[str] = ()
     """What keeps a run that is due from being started; a sentence each."""
     told: Mapping[str, str] = field(default_factory=dict)
     """Why nothing goes on with a Job that has had no pod for a while, or whose newest pod has not begun, by Job; empty
     when nobody tells why."""
-
-
-class Contents:
-    """What the ConfigMaps of each TrainingJob hold: asked for once for each version of a ConfigMap."""
-
-    def __init__(self) -> None:
-        self._known: dict[Key, dict[str, tuple[str, str | None, str | None]]] = {}
-
-    def forget(self, key: Key) -> None:
-        self._known.pop(key, None)
-
-    async def read(self, key: Key, uris: Iterable[str], world: World) -> Mapping[str, tuple[str | None, str | None]]:
-        """Of each URI that the operator can read and whose object exists: what is lacking there, and the digest."""
-        before, now = self._known.get(key, {}), dict[str, tuple[str, str | None, str | None]]()
-        for uri in uris:
-            location = locate(uri)
-            if not location.counted:
-                continue
-            there = world.get(location.type, key.namespace, location.name)
-            if there and uri in before and before[uri][0] == there["metadata"]["resourceVersion"]:
-                now[uri] = before[uri]
-            elif content := await world.fetch(location.type, key.namespace, location.name):
-                lacks = location.lacks(content)
-                digest = None if lacks else location.digest(content)
-                now[uri] = (content["metadata"]["resourceVersion"], lacks, digest)
-        self._known[key] = now
-        return {uri: (lacks, digest) for uri, (_, lacks, digest) in now.items()}
 
 
 async def observe(
@@ -100,25 +85,23 @@ async def observe(
         if number_in(job) is not None
     ]
     orphans = [job for job in labelled if names.has_no_controller(job)]
-    owned = [job for job in labelled if names.controlled_by(job, meta.uid)]
+    owned = [job for job in labelled if names.controlled_by(job, meta.namespace, meta.uid)]
     jobs = {job["metadata"]["name"]: job for job in (*owned, *orphans)}
     versions = world.indexed(VERSIONS, meta.namespace, meta.name)
     key = Key(meta.namespace, meta.name)
     found = await contents.read(key, uris_of(resource.spec).values(), world)
     inputs = inputs_of(resource, {uri: digest for uri, (_, digest) in found.items() if digest})
-    runs = _runs(resource, jobs, versions, inputs)
-    earlier = _earlier(resource, runs, inputs, world)
-    named = {run.name: world.get(names.MODEL_VERSIONS, meta.namespace, run.name) for run in (*runs, *earlier)}
-    ours = {name: version for name, version in named.items() if version and _is_of(version, meta.name)}
+    runs = _runs(resource, jobs, versions, inputs, world)
     under_way = [run for run in runs if not run.finished_at and not is_waiting(run, jobs)]
+    ours = {run.name: version for run in under_way if (version := _ours(run.name, resource, world))}
     for run in under_way:
         if run.name not in jobs and run.name not in ours:
             job = await world.fetch(names.JOBS, meta.namespace, run.name)
-            jobs |= {run.name: job} if job and names.controlled_by(job, meta.uid) else {}
+            jobs |= {run.name: job} if job and names.controlled_by(job, meta.namespace, meta.uid) else {}
             version = await world.fetch(names.MODEL_VERSIONS, meta.namespace, run.name)
             ours |= {run.name: version} if version and _is_of(version, meta.name) else {}
     pods = {
-        name: _of_job(world.owned(names.PODS, job["metadata"]["uid"]), job)
+        name: _of_job(job, world)
         for name, job in jobs.items()
         if not has_ended(job) or any(run.name == name and not run.finished_at for run in runs)
     }
@@ -126,9 +109,7 @@ async def observe(
         decided = run.name not in ours and run.name in jobs and is_decided(jobs[run.name])
         if decided and not any(map(published, pods[run.name])):
             there = await world.fetch_labelled(names.PODS, meta.namespace, names.TRAINING_JOB, meta.name)
-            pods[run.name] = _of_job(
-                (*there, *world.owned(names.PODS, jobs[run.name]["metadata"]["uid"])), jobs[run.name]
-            )
+            pods[run.name] = _of_job(jobs[run.name], world, there)
     waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not is_decided(job)}
     return Observed(
         now=world.now,
@@ -136,12 +117,11 @@ async def observe(
         resource=resource,
         runs=runs,
         inputs=inputs,
-        earlier=earlier,
         jobs=jobs,
         orphans=[_reference(job) for job in orphans],
         pods=pods,
         versions={run.name: made_by(ours[run.name]) for run in under_way if run.name in ours},
-        kept=frozenset(name for name, version in ours.items() if _answers(version, resource)),
+        answer=_answer(resource, runs, inputs, world),
         next_number=_next_number(
             resource, [run for run in runs if not is_waiting(run, jobs)], labelled, versions, world
         ),
@@ -158,28 +138,48 @@ def is_waiting(run: Run, jobs: Mapping[str, Manifest]) -> bool:
 
 
 def _runs(
-    resource: TrainingJob, jobs: Mapping[str, Manifest], versions: Sequence[Manifest], inputs: Inputs
+    resource: TrainingJob, jobs: Mapping[str, Manifest], versions: Sequence[Made], inputs: Inputs, world: World
 ) -> Sequence[Run]:
     """What is recorded, completed by what is there: an object that was made again takes up what an earlier one did."""
     recorded = {run.number: run for run in resource.status.runs if not _is_told_better(run, jobs)}
-    unknown = [
-        version for version in islice(reversed(versions), resource.spec.history) if number_of(version) not in recorded
-    ]
-    told = (*(run_of(job, inputs) for job in jobs.values()), *map(made_by, unknown))
+    newest = islice(reversed(versions), resource.spec.history)
+    unknown = [_ours(one.name, resource, world) for one in newest if one.number not in recorded]
+    told = (*(run_of(job, inputs) for job in jobs.values()), *(made_by(one) for one in unknown if one))
     runs = {run.number: run for run in told if run} | recorded
     return [runs[number] for number in sorted(runs, reverse=True)]
 
 
-def _earlier(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, world: World) -> Sequence[Run]:
-    """However many there have been since, and whatever `spec.history` says."""
-    meta, known = resource.metadata, {run.name for run in runs}
-    found = [
-        run
-        for made in dict.fromkeys((inputs.spec, inputs.older))
-        for version in world.indexed(VERSIONS_BY_INPUTS, meta.namespace, made_from(meta.name, made))
-        if version["metadata"]["name"] not in known and (run := made_by(version))
-    ]
-    return sorted(found, key=lambda run: run.number, reverse=True)
+def _answer(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, world: World) -> Run | None:
+    """The newest run that was made from just this, and whose version can be served. A version that stands for the spec
+    already goes on whatever pods find of it, like one that a run has just made: what becomes of it starts no run.
+    """
+    status = resource.status
+    reused = any((one.type, one.reason) == ("Ready", REUSED) for one in status.conditions)
+    stands = [status.last_version] if reused and status.last_version else []
+    recorded = {run.model_version: run for run in runs if run.model_version and _is_made_from(run, inputs)}
+    for name in chain(recorded, stands, _made_from(resource.metadata, inputs, world)):
+        version = _ours(name, resource, world)
+        if version and (can_be_served(version) or (name in stands and not names.is_going(version))):
+            run = recorded.get(name) or made_by(version)
+            if run and _is_made_from(run, inputs):
+                return run
+    return None
+
+
+def _made_from(meta: Metadata, inputs: Inputs, world: World) -> Iterator[str]:
+    """The versions that can be served and were made from just this, newest first. There may be thousands from this spec
+    and as many with one of its sources: looked through are those with the rarest.
+    """
+    held = hashes(inputs.sources)
+    for made in dict.fromkeys((inputs.spec, inputs.older)):
+        ways = [made_from(meta.name, made, source) for source in ("", *held)]
+        rarest = min((world.indexed(VERSIONS_BY_INPUTS, meta.namespace, way) for way in ways), key=len)
+        yield from (name for name, sources in reversed(rarest) if held <= sources)
+
+
+def _is_made_from(run: Run, inputs: Inputs) -> bool:
+    """Whether a run was made from just this: what is not known of its sources speaks against it."""
+    return run.inputs in (inputs.spec, inputs.older) and inputs.sources.items() <= run.sources.items()
 
 
 def _is_told_better(run: Run, jobs: Mapping[str, Manifest]) -> bool:
@@ -215,12 +215,12 @@ def made_by(version: Manifest) -> Run | None:
 
 
 def _next_number(
-    resource: TrainingJob, runs: Sequence[Run], jobs: Sequence[Manifest], versions: Sequence[Manifest], world: World
+    resource: TrainingJob, runs: Sequence[Run], jobs: Sequence[Manifest], versions: Sequence[Made], world: World
 ) -> int:
     number = 1 + max(
         (
             *(run.number for run in runs),
-            *(number_of(version) for version in versions[-1:]),
+            *(version.number for version in versions[-1:]),
             *(number_in(job) or 0 for job in jobs),
             0,
         )
@@ -255,32 +255,22 @@ async def _obstacles(
     return found
 
 
-def _of_job(pods: Iterable[Manifest], job: Manifest) -> Sequence[Pod]:
-    """The pods of a Job, newest first; of two versions of one the first counts."""
-    found = {
-        pod["metadata"]["uid"]: pod for pod in reversed([*pods]) if names.controlled_by(pod, job["metadata"]["uid"])
-    }
+def _of_job(job: Manifest, world: World, asked: Iterable[Manifest] = ()) -> Sequence[Pod]:
+    """The pods of a Job, newest first, as the API server, when it was `asked`, and else the watches tell of each."""
+    namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
+    there = (*asked, *world.owned(names.PODS, namespace, uid))
+    found = {pod["metadata"]["uid"]: pod for pod in reversed(there) if names.controlled_by(pod, namespace, uid)}
     return sorted(map(read, found.values()), key=lambda pod: pod.created, reverse=True)
+
+
+def _ours(name: str, resource: TrainingJob, world: World) -> Manifest | None:
+    """The version of this name, if a run of a TrainingJob of this name has made it."""
+    version = world.get(names.MODEL_VERSIONS, resource.metadata.namespace, name)
+    return version if version and _is_of(version, resource.metadata.name) else None
 
 
 def _is_of(version: Manifest, training_job: str) -> bool:
     return bool((version["metadata"].get("labels") or {}).get(names.TRAINING_JOB) == training_job)
-
-
-def _answers(version: Manifest, resource: TrainingJob) -> bool:
-    """Whether a version may stand for a run of its inputs. One that does so already goes on whatever pods find of it,
-    like one that a run has just made: what becomes of a version starts no run.
-    """
-    reused = any((one.type, one.reason) == ("Ready", REUSED) for one in resource.status.conditions)
-    stands = reused and resource.status.last_version == version["metadata"]["name"]
-    return not names.is_going(version) and (stands or _can_be_served(version))
-
-
-def _can_be_served(version: Manifest) -> bool:
-    """As soon as its claim is there again, if only that is missing: no run would mend it."""
-    status = version.get("status", {})
-    found = status.get("inspection", {}).get("outcome")
-    return status.get("phase") != "Corrupt" and found not in ("Corrupt", "Missing")
 
 
 def _reference(job: Manifest) -> Reference:

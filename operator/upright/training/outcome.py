@@ -15,11 +15,14 @@ from upright.api.training_job import Run
 from upright.conditions import Finding
 from upright.contract import Manifest
 from upright.locations import is_counted
-from upright.pods.reading import Pod, Termination
-from upright.training.waiting import STRANGE, managed_by
+from upright.pods.container import Termination
+from upright.pods.reading import Pod
+from upright.training.waiting import STRANGE, held_since, managed_by, stuck
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label by which Kueue knows the queue of a Job."""
+_WORKLOAD = "kueue.x-k8s.io/job-uid"
+"""Label by which Kueue's own object, which tells why a Job waits, knows it."""
 _UNREPORTED = "What it has published, if anything, is in the store; run it again to have it reported."
 _HERE = f"Have it run in this cluster, by another queue (label {QUEUE} in spec.train.metadata) or by none"
 _ROOM = "exceeded quota"
@@ -81,8 +84,8 @@ Outcome = Held | Working | Produced | Ended
 def outcome(run: Run, job: Manifest, pods: Sequence[Pod], told: str | None, now: datetime) -> Outcome:
     """What became of a run, as its Job tells.
 
-    `pods`: the run's, newest first. `told`: why no pod can be made, or the newest has not begun; empty when nobody
-    tells why, None when there is nothing to tell.
+    `pods`: the run's, newest first. `told`: why no pod can be made, or the newest has not begun or does not get on;
+    empty when nobody tells why, None when there is nothing to tell.
     A model counts from the moment on that `publish` has ended well: other containers of its pod may go on for ever.
     """
     if produced := next((pod for pod in pods if published(pod)), None):
@@ -231,11 +234,15 @@ def _elsewhere(run: Run, by: str) -> Finding:
 
 
 def _held(run: Run, job: Manifest) -> Finding:
-    queue = job["metadata"]["labels"].get(QUEUE)
+    meta = job["metadata"]
+    queue = meta["labels"].get(QUEUE)
     by = f"is held back by the queue {queue!r}" if queue else "is held back"
-    return Finding(
-        "Queued", f"Run {run.name} {by}: its Job is suspended, and goes on when it is resumed.", passing=True
+    said = f"Run {run.name} {by}: its Job is suspended, and goes on when it is resumed."
+    describe = f"kubectl describe workloads.kueue.x-k8s.io -n {meta['namespace']} -l {_WORKLOAD}={meta['uid']}"
+    why = (
+        f"`{describe}` tells why it waits: if Kueue has deactivated it, until somebody activates it or deletes the Job."
     )
+    return Finding("Queued", said, why if queue else "", passing=True)
 
 
 def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -> Finding | None:
@@ -246,7 +253,7 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
         goes_on = "The run goes on by itself when the node does, or is removed from the cluster."
         return Finding("RunHindered", f"Run {run.name}: {_overdue(pod)}", goes_on, passing=True)
     if pod.hindrance:
-        lasts = not pod.unscheduled and now - _hindered_since(pod) >= _PATIENCE
+        lasts = not pod.unscheduled and now - held_since(pod) >= _PATIENCE
         return Finding("RunHindered", f"Run {run.name}: {pod.hindrance}.", passing=pod.waits and not lasts)
     if (since := publishing_since(pods)) and now - since >= _PUBLISHES:
         said = (
@@ -256,24 +263,22 @@ def _hindrance(run: Run, pods: Sequence[Pod], told: str | None, now: datetime) -
         logs = f"kubectl logs {pod.name} -n {pod.namespace} -c publish"
         said = f"Run {run.name} {said}. `{logs}` says why."
         return Finding("RunHindered", said, _GOES_ON, passing=now - since < _PATIENCE)
+    if told is not None and (one := stuck(pod)):
+        lasts = now - held_since(pod) >= _PATIENCE
+        why = f": {told}" if told else ""
+        ended = f" It {one.ending}." if one.ended else ""
+        logs = f"`kubectl logs {pod.name} -n {pod.namespace} -c {one.name}` may say more."
+        said = f"container {one.name!r} of pod {pod.name} is not up, and those after it wait for it{why}.{ended} {logs}"
+        return Finding("RunHindered", f"Run {run.name}: {said}", _GOES_ON, passing=not lasts)
     if told:
         return Finding("RunHindered", f"Run {run.name}: pod {pod.name} cannot begin: {told}.", _GOES_ON, passing=True)
     return None
 
 
-def _hindered_since(pod: Pod) -> datetime:
-    """Since when a container of it should have started: since it has a node, or the container before it has ended. Not
-    since its conditions have changed, nor since the kubelet has called it what it does: it has two words for an image
-    that it cannot pull, and takes turns.
-    """
-    ended = [one.ended.at for one in pod.containers if one.ended and one.ended.at]
-    return max([pod.scheduled or pod.created, *ended])
-
-
 def hindrance_worth_a_word(pods: Sequence[Pod], now: datetime) -> Iterable[timedelta]:
-    """When what keeps a container of the newest pod from starting will need somebody, if it lasts."""
-    hindered = [pod for pod in pods[:1] if pod.hindrance and not pod.unscheduled]
-    return (left for pod in hindered if (left := _hindered_since(pod) + _PATIENCE - now) > timedelta(0))
+    """When what keeps a container of the newest pod from starting, or being up, will need somebody, if it lasts."""
+    hindered = [pod for pod in pods[:1] if (pod.hindrance and not pod.unscheduled) or stuck(pod)]
+    return (left for pod in hindered if (left := held_since(pod) + _PATIENCE - now) > timedelta(0))
 
 
 def publishing_since(pods: Sequence[Pod]) -> datetime | None:

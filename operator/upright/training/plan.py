@@ -189,7 +189,7 @@ def _begin(observed: Observed, draft: _Draft) -> None:
     draft.runs = [run for run in draft.runs if run.finished_at]
     if draft.runs:
         draft.runs[0] = with_baseline(draft.runs[0], observed.inputs)
-    reason = due(resource, [*draft.runs, *observed.earlier], observed.inputs, observed.kept)
+    reason = due(resource, draft.runs, observed.inputs, observed.answer)
     if isinstance(reason, Run):
         _answer(observed, draft, reason)
     if reason is None or isinstance(reason, Run):

@@ -1,6 +1,6 @@
 """Why a run starts. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from upright.api import names
 from upright.api.training_job import Run, TrainingJob, Trigger
@@ -9,11 +9,12 @@ from upright.training.inputs import Inputs
 _KEPT = 1024
 
 
-def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, kept: Collection[str]) -> Trigger | Run | None:
+def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, answer: Run | None) -> Trigger | Run | None:
     """Why a run should start now, when none is under way. None: nothing asks for one, or it is suspended. A Run: the
     spec has changed back to what that one was made from, and its version answers.
 
-    `runs`: those that have ended, newest first. `kept`: the names of the versions that may answer.
+    `runs`: those that have ended, newest first. `answer`: the one that was made from just this, if its version may
+    answer.
     """
     if resource.spec.suspend:
         return None
@@ -22,7 +23,6 @@ def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, kept: Collec
     if latest and latest.inputs == inputs.spec and agree(latest.sources, inputs.sources):
         return "Requested" if request not in (None, latest.request) else None
     asked = request is not None and latest is not None and request != latest.request
-    answer = next((run for run in runs if run.model_version in kept and _made_from(run, inputs)), None)
     if answer:
         return "Requested" if asked else answer
     if latest is None:
@@ -39,11 +39,6 @@ def requested(resource: TrainingJob) -> str | None:
 def agree(sources: Mapping[str, str], today: Mapping[str, str]) -> bool:
     """Whether no source is known to hold something else than it did."""
     return all(sources.get(uri, digest) == digest for uri, digest in today.items())
-
-
-def _made_from(run: Run, inputs: Inputs) -> bool:
-    """Whether a run was made from just this: what is not known of its sources speaks against it."""
-    return run.inputs in (inputs.spec, inputs.older) and inputs.sources.items() <= run.sources.items()
 
 
 def with_baseline(run: Run, inputs: Inputs) -> Run:

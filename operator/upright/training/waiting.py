@@ -5,8 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from upright.contract import Key, Manifest, World
+from upright.pods.container import Container
 from upright.pods.reading import Pod
 
 STRANGE = timedelta(minutes=1)
@@ -40,16 +42,34 @@ class Wait:
 
 
 def wait_of(job: Manifest, pods: Sequence[Pod]) -> Wait | None:
-    """What the run of a Job waits for: its first pod, or that the newest begins. `pods`: newest first."""
+    """What the run of a Job waits for: its first pod, or that the newest begins, or gets on. `pods`: newest first."""
     if not pods:
         if job.get("spec", {}).get("suspend") or managed_by(job):
             return None
         begun = job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"]
         return Wait(str(job["metadata"]["uid"]), datetime.fromisoformat(begun), _REFUSED, _refusal)
     newest = pods[0]
-    if newest.phase == "Pending" and not newest.going and not newest.hindrance and newest.begun is None:
-        return Wait(newest.uid, newest.created, STRANGE, _hitch)
-    return None
+    if newest.phase != "Pending" or newest.going or newest.hindrance or not (newest.begun is None or stuck(newest)):
+        return None
+    return Wait(newest.uid, held_since(newest), STRANGE, _hitch)
+
+
+def stuck(pod: Pod) -> Container | None:
+    """The container that has been started and is not up, so that the next one has never run: a native sidecar that does
+    not pass its startup probe, or ends again and again.
+    """
+    last = next((one for one, following in pairwise(pod.containers) if following.yet_to_run), None)
+    return None if last is None or last.yet_to_run or last.up or last.completed else last
+
+
+def held_since(pod: Pod) -> datetime:
+    """Since when the next container of a pod should have started, or be up: since the pod has a node, or the container
+    before it has done its work or was started. Not since its conditions have changed, nor since the kubelet has called
+    it what it does: it has two words for an image that it cannot pull, and takes turns.
+    """
+    done = [one.ended.at for one in pod.containers if one.completed and one.ended and one.ended.at]
+    began = [one.started for one in pod.containers if one.started and not one.restarts]
+    return max([pod.scheduled or pod.created, *done, *began])
 
 
 def managed_by(job: Manifest) -> str:
@@ -132,8 +152,10 @@ def _refusal(events: Sequence[Manifest]) -> str:
 
 
 def _hitch(events: Sequence[Manifest]) -> str:
-    """What the kubelet says when it cannot begin with a pod; that there was no node for it once is over."""
-    return _newest([one for one in events if one.get("reason") != "FailedScheduling"]).strip()
+    """What the kubelet says when it cannot begin with a pod, or get on with it; that there was no node for it once is
+    over, and that it waits before it tries again does not say why.
+    """
+    return _newest([one for one in events if one.get("reason") not in ("FailedScheduling", "BackOff")]).strip(" .")
 
 
 def _newest(events: Sequence[Manifest]) -> str:

@@ -15,7 +15,8 @@ from upright.contract import Manifest
 from upright.pods.reading import Pod, read
 
 SERVING_CONTAINER = "serve"
-REMEDY = f"Restore the artifact and set the annotation {names.RETRY} to a new value, or serve another version."
+_REMEDY_BEFORE = f"Restore the artifact and set the annotation {names.RETRY} to a new value, or serve another version."
+"""As an earlier operator wrote it behind what was found."""
 _SINCE = "A pod has read it since and found its digest right."
 
 
@@ -40,6 +41,16 @@ def witness(manifest: Manifest) -> Witness:
         created=pod.created,
         ready=pod.ready,
         findings=tuple(_findings(pod)),
+    )
+
+
+def remedy(resource: ModelVersion) -> str:
+    """What can be done about an artifact that pods have refused."""
+    meta = resource.metadata
+    return (
+        "Restore the artifact from a backup of its claim and say so with `kubectl annotate --overwrite "
+        f"modelversions.upright.dev {meta.name} -n {meta.namespace} {names.RETRY}=$(date +%s)`, or serve another "
+        "version."
     )
 
 
@@ -115,6 +126,6 @@ def _recorded(resource: ModelVersion) -> Inspection | None:
         return Inspection(outcome="Intact", at=at)
     if verified.status == "False" and status.phase in get_args(Refused):
         return Inspection.model_validate(
-            {"outcome": status.phase, "at": at, "message": verified.message.removesuffix(f" {REMEDY}")}
+            {"outcome": status.phase, "at": at, "message": verified.message.removesuffix(f" {_REMEDY_BEFORE}")}
         )
     return None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
-from upright.api.indexes import VERSIONS_BY_CLAIM, phase_of, said_of_versions, versions_met
+from upright.api.indexes import VERSIONS_BY_CLAIM, held, said_of_versions, versions_met
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
 from upright.pods.reading import FIELDS
@@ -26,10 +26,7 @@ def _met(deployment: Manifest, _: World) -> Iterable[Key]:
 def _held(claim: Manifest, world: World) -> Iterable[Key]:
     """The versions whose artifact is in a claim, and that do not know yet that it is there, or is not."""
     namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
-    exists = claim_exists(world, namespace, name)
-    for version in world.indexed(VERSIONS_BY_CLAIM, namespace, name):
-        if exists == (phase_of(version) == "Missing"):
-            yield Key(namespace, version["metadata"]["name"])
+    return world.named(VERSIONS_BY_CLAIM, namespace, held(name, missing=claim_exists(world, namespace, name)))
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class ModelVersions:
     watches: Sequence[Watch] = (
         Watch(names.PODS, _served, fields=FIELDS, reads=witness),
         Watch(names.DEPLOYMENTS, _met, reads=said_of_versions),
-        Watch(names.CLAIMS, _held, metadata=True),
+        Watch(names.CLAIMS, _held, metadata=True, reads=names.is_going),
     )
     applies: Sequence[ResourceType] = ()
     indexes: Sequence[Index] = (USES, WITNESSES, VERSIONS_BY_CLAIM)

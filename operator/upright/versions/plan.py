@@ -9,7 +9,7 @@ from upright.api.common import Condition
 from upright.api.model_version import Inspection, ModelVersionStatus
 from upright.conditions import Finding, condition, conditions
 from upright.contract import Event, Plan
-from upright.versions.inspection import REMEDY, inspection, retried
+from upright.versions.inspection import inspection, remedy, retried
 from upright.versions.observe import Observed
 from upright.versions.verdicts import rejected_by, remembered
 
@@ -68,7 +68,7 @@ def _finding(observed: Observed, found: Inspection | None) -> tuple[Phase, Findi
             passing=True,
         )
     if found and found.outcome != "Intact":
-        return found.outcome, Finding(found.outcome, found.message, REMEDY)
+        return found.outcome, Finding(found.outcome, f"{found.message.rstrip('.')}.", remedy(observed.resource))
     if artifact.format not in allowed:
         return "NotAllowed", Finding(
             "FormatNotAllowed",

@@ -346,6 +346,8 @@ async def test_what_is_controlled_by_its_owner_is_ours_whatever_its_labels_say(c
     await cluster.actions.apply(SERVICES, wanted())
     assert cluster.client.objects[SERVICES, Key("shop", "s")]["metadata"]["labels"] == wanted()["metadata"]["labels"]
     cluster.put({**a_service("more", OWNER, labels={"no": "label"})})
+    theirs = a_service("theirs", OWNER)
+    cluster.put({**theirs, "metadata": {**theirs["metadata"], "namespace": "elsewhere"}})
     kept = {SERVICES: {key_of(wanted())}}
     superfluous = cluster.actions.superfluous(OWNER, [SERVICES], kept)
     assert [target.name for target in superfluous] == ["more"]

@@ -1,24 +1,31 @@
 """A turn costs the same with few objects and with many: counted in calls of functions, not in time."""
 
+import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
-from tests.unit.builders import a_deployment, a_model_version, a_training_job, as_stored
+from tests.unit.builders import a_deployment, a_model_version, a_pod, a_training_job, as_stored, exited
 from tests.unit.kube.fakes import FakeClient
+from tests.unit.rollout.world import NEW, NEW_REVISION, OLD, Unmeasured, in_canary, workloads
 from upright.api import names
+from upright.api.deployment import Serving
 from upright.contract import Manifest
 from upright.controller import Controller
 from upright.kinds import kinds
 from upright.kube.events import Recorder
 from upright.kube.store import Stores
+from upright.locations import locate
 from upright.metrics import Metrics
+from upright.rollout.revision import revision
 from upright.settings import Settings
+from upright.training.inputs import inputs_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SINCE = "2026-11-22T11:00:00Z"
@@ -29,8 +36,10 @@ class Cluster:
     """So many versions of as many models, each served by a Deployment that follows its model, and trained by a job."""
 
     def __init__(self, size: int) -> None:
-        all_kinds = kinds(Settings(default_store="pvc://models"))
+        jobs, versions, deployments = kinds(Settings(default_store="pvc://models"))
+        all_kinds = jobs, versions, replace(deployments, source=Unmeasured())
         client: Any = FakeClient()
+        self.client = client
         self.stores = Stores(all_kinds, client, lambda: NOW)
         recorder = Recorder(client, "operator-1", lambda: 0.0, lambda: NOW)
         self.controller = Controller(all_kinds, self.stores, client, recorder, Metrics())
@@ -50,8 +59,10 @@ class Cluster:
     def put(self, manifest: Manifest) -> None:
         """As a watch would deliver it."""
         self._version += 1
-        types = (names.MODEL_VERSIONS, names.DEPLOYMENTS, names.TRAINING_JOBS)
-        (type_,) = (each for each in types if each.kind == manifest["kind"])
+        types = (names.MODEL_VERSIONS, names.DEPLOYMENTS, names.TRAINING_JOBS, names.APPS_DEPLOYMENTS, names.PODS)
+        (type_,) = (
+            each for each in types if (each.api_version, each.kind) == (manifest["apiVersion"], manifest["kind"])
+        )
         newer = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": str(self._version)}}
         self.controller.seen(type_, newer)
 
@@ -82,14 +93,96 @@ class Cluster:
         assert resource is not None
         self.put(resource)
 
+    def roll_out(self, **pods: int) -> None:
+        """A Deployment with a candidate, and so many pods of it: `refused`, `evicted`, `ready`, or `strangers`, which
+        only bear the label of the Deployment.
+        """
+        resource = in_canary()
+        for each in (OLD, NEW, resource):
+            self.put(as_stored(each))
+        for workload in workloads(resource).values():
+            self.put({**workload, "metadata": {**workload["metadata"], "creationTimestamp": SINCE}})
+        for kind, count in pods.items():
+            for number in range(count):
+                self.put(a_pod_of_a_rollout(kind, number))
 
-async def calls(work: Callable[[], Awaitable[None]]) -> int:
-    """How many functions, of Python or not, the work calls."""
+    async def arrive(self, kind: str) -> None:
+        """A pod comes, and the Deployment has its turn."""
+        self.put(a_pod_of_a_rollout(kind, 0))
+        await self.turn(2, "churn")
+
+    def keep(self, versions: int) -> None:
+        """So many versions that a TrainingJob has made from one spec, each as its rows had changed, all of them in one
+        claim and served for a while: by a Deployment that is made anew with the newest, which had been rejected.
+        """
+        sources = {field: f"configmap://{field}" for field in ("code", "rows")}
+        data = [{"name": "rows", "uri": sources["rows"]}]
+        job = a_training_job("nightly", code={"uri": sources["code"]}, data=data)
+        trained = {"name": "nightly", "uid": "n", "trigger": "SourceChanged", "run": 1}
+        for number in range(1, versions + 1):
+            version = a_model_version(
+                f"nightly-{number}",
+                lineage={
+                    "trainingJob": {**trained, "inputs": inputs_of(job, {}).spec},
+                    "data": [{**data[0], "digest": _digest("rows", number)}],
+                    "code": {"name": "code", "uri": sources["code"], "digest": _digest("code", 0)},
+                },
+            )
+            verdict = {"deployment": "again", "revision": revision(version, Serving()), "at": SINCE}
+            outcomes = ("Stable", "Rejected") if number == versions else ("Stable",)
+            stored = as_stored(version)
+            meta = {**stored["metadata"], "uid": f"n-{number}", "labels": {names.TRAINING_JOB: "nightly"}}
+            verdicts = [{**verdict, "outcome": outcome} for outcome in outcomes]
+            self.put({**stored, "metadata": meta, "status": {**stored["status"], "verdicts": verdicts}})
+        self.put(as_stored(job))
+        self.put(as_stored(a_deployment(f"nightly-{versions}", name="again")))
+        self.put(as_stored(a_deployment("nihgtly-1", name="typo")))
+        self.put(as_stored(a_deployment(None, name="other-typo", latest={"model": "chrun"})))
+        self.hold("code", 0)
+
+    def hold(self, name: str, number: int) -> None:
+        """What a ConfigMap has in it."""
+        meta = {"namespace": "shop", "name": name}
+        self.controller.seen(names.CONFIG_MAPS, self.client.put(names.CONFIG_MAPS, {"metadata": meta, **_data(number)}))
+
+    async def train(self, rows: int) -> None:
+        """The turn of a TrainingJob whose rows are these."""
+        self.hold("rows", rows)
+        await self.turn(0, "nightly")
+
+    async def claimed(self) -> None:
+        """Take in another version of the claim."""
+        self._version += 1
+        meta = {"namespace": "shop", "name": "models", "uid": "models", "resourceVersion": str(self._version)}
+        self.controller.seen(names.CLAIMS, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta})
+
+
+def a_pod_of_a_rollout(kind: str, number: int) -> Manifest:
+    labels = {names.DEPLOYMENT: "churn", names.MODEL_VERSION: "churn-2"}
+    if kind != "strangers":
+        labels |= {names.REVISION: NEW_REVISION, names.DEPLOYMENT_UID: "uid-of-churn"}
+    failed = {"refused": "UnexpectedAdmissionError", "evicted": "Evicted"}.get(kind)
+    status: dict[str, Any] = {"phase": "Failed", "reason": failed, "message": "Why."} if failed else {}
+    runs = {"serve": exited(137) if failed else {"running": {"startedAt": SINCE}}}
+    pod = a_pod(f"{kind}-{number}", ready=not failed, labels=labels, containers=runs, **status)
+    return {**pod, "apiVersion": "v1", "kind": "Pod"}
+
+
+def _data(number: int) -> Mapping[str, Any]:
+    return {"data": {"file": f"{number}"}}
+
+
+def _digest(name: str, number: int) -> str | None:
+    return locate(f"configmap://{name}").digest(_data(number))
+
+
+async def calls(work: Callable[[], Awaitable[None]], of: CodeType | None = None) -> int:
+    """How many functions the work calls, of Python or not; or how often one."""
     count = 0
 
-    def note(_: FrameType, event: str, __: object) -> None:
+    def note(frame: FrameType, event: str, _: object) -> None:
         nonlocal count
-        count += event in ("call", "c_call")
+        count += event == "call" and frame.f_code is of if of else event in ("call", "c_call")
 
     sys.setprofile(note)
     try:
@@ -97,6 +190,11 @@ async def calls(work: Callable[[], Awaitable[None]]) -> int:
     finally:
         sys.setprofile(None)
     return count
+
+
+def _reading(work: Callable[[], Awaitable[None]]) -> Awaitable[int]:
+    """How many objects it reads as a whole: each may be a MiB."""
+    return calls(work, json.loads.__code__)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +214,22 @@ async def test_with_twenty_times_the_objects_it_costs_at_most_twice_as_much(
     assert large <= 2 * small
 
 
+@pytest.mark.parametrize(("kind", "most"), [("refused", 1.2), ("evicted", 1.2), ("strangers", 1.2), ("ready", 30)])
+async def test_a_pod_that_comes_costs_the_same_however_many_have_failed_or_only_bear_the_label(
+    kind: str, most: float
+) -> None:
+    """Else the pods that a node refuses, or that anybody gives our label, cost the square of how many they are. Those
+    that are to serve are gone through in each turn, and read in none.
+    """
+    few, many = Cluster(1), Cluster(1)
+    few.roll_out(**{kind: 10})
+    many.roll_out(**{kind: 1000})
+    for each in (few, many):
+        await each.arrive(kind)  # what is computed once is computed now
+    small, large = await calls(partial(few.arrive, kind)), await calls(partial(many.arrive, kind))
+    assert large <= most * small
+
+
 async def test_what_one_user_of_a_version_says_costs_the_same_however_many_users_it_has() -> None:
     """Else a version that is given to many at once costs the square of how many they are."""
     few, many = Cluster(1), Cluster(1)
@@ -129,3 +243,42 @@ async def test_what_one_user_of_a_version_says_costs_the_same_however_many_users
         small = await calls(partial(few.change, number, name, **status))
         large = await calls(partial(many.change, number, name, **status))
         assert large <= 1.5 * small
+
+
+async def test_news_of_a_claim_that_is_there_anyway_wakes_nobody(clusters: tuple[Cluster, Cluster]) -> None:
+    """Else whatever is written on it, by whoever has to do with volumes, is a turn of all that use it."""
+    few, many = clusters
+    for cluster in clusters:
+        await cluster.claimed()
+    assert await calls(many.claimed) == await calls(few.claimed)
+
+
+@pytest.fixture(scope="module")
+def kept() -> tuple[Cluster, Cluster]:
+    few, many = Cluster(0), Cluster(0)
+    few.keep(250)
+    many.keep(2500)
+    return few, many
+
+
+@pytest.mark.parametrize(
+    ("what", "given"),
+    [
+        ("train", [1]),  # what its rows held for the first version of all
+        ("train", [9999]),  # what they never held
+        ("claimed", []),
+        ("turn", [1, "nightly-7"]),
+        ("turn", [2, "again"]),
+        ("turn", [2, "typo"]),
+        ("turn", [2, "other-typo"]),
+    ],
+)
+async def test_what_was_ever_made_costs_nothing(kept: tuple[Cluster, Cluster], what: str, given: list[Any]) -> None:
+    measured = []
+    for cluster in kept:
+        work = partial(getattr(cluster, what), *given)
+        await work()  # what is computed once is computed now
+        measured.append((await calls(work), await _reading(work)))
+    [(small, few), (large, many)] = measured
+    assert large <= 1.2 * small
+    assert many <= few <= 20

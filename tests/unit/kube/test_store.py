@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.kube.fakes import TOYS, a_service, a_toy
+from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
 from upright.contract import Index, Key, Manifest
 from upright.kube.objects import key_of, name_of
 from upright.kube.store import Store
@@ -50,10 +50,29 @@ def test_objects_are_found_by_owner_by_label_and_by_namespace() -> None:
     store.put(at(1, a_service("bear-2", bear), "s1"))
     store.put(at(2, a_service("bear-1", bear), "s2"))
     store.put(at(3, a_service("doll-1", doll, labels={"upright.dev/model": "other"}), "s3"))
-    assert names(store.owned("b")) == ["bear-1", "bear-2"]
+    assert names(store.owned("shop", "b")) == ["bear-1", "bear-2"]
     assert names(store.labelled("shop", "upright.dev/model", "bear")) == ["bear-1", "bear-2"]
     assert names(store.labelled("elsewhere", "upright.dev/model", "bear")) == []
     assert names(store.all("shop")) == ["bear-1", "bear-2", "doll-1"]
+
+
+@pytest.mark.parametrize("name", ["s", "another"])
+def test_an_object_of_another_namespace_is_found_beside_none_of_this_one(name: str) -> None:
+    """Whatever it says: UIDs of owners, labels and names are for everybody to read."""
+
+    def found(namespace: str) -> list[list[str]]:
+        by_owner, by_label = store.owned(namespace, "b"), store.labelled(namespace, "upright.dev/model", "bear")
+        by_index, every = store.indexed(by_model, namespace, "bear"), store.all(namespace)
+        return [[one["metadata"]["uid"] for one in each] for each in (by_owner, by_label, by_index, every)]
+
+    by_model = Index(SERVICES, "by model", lambda service: [service["metadata"]["labels"]["upright.dev/model"]])
+    store, ours = Store(indexes=[by_model]), at(1, a_service("s", a_toy(uid="b")), "ours")
+    theirs = at(2, {**ours, "metadata": {**ours["metadata"], "name": name, "namespace": "elsewhere"}}, "theirs")
+    store.put(ours)
+    store.put(theirs)
+    assert (found("shop"), found("elsewhere")) == ([["ours"]] * 4, [["theirs"]] * 4)
+    store.remove(theirs, 3)
+    assert (found("shop"), found("elsewhere")) == ([["ours"]] * 4, [[]] * 4)
 
 
 def test_an_object_whose_labels_changed_is_found_by_the_new_ones_only() -> None:

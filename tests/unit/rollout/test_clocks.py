@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import DEFAULTS, NOW, AWorld, a_deployment, a_pod, after, as_stored
 from tests.unit.rollout.test_deciding import HALF, UNREADABLE, crashing, outcome, steep, wanting
-from tests.unit.rollout.test_observing import Unmeasured
+from tests.unit.rollout.test_observing import a_pod_of, a_workload
 from tests.unit.rollout.test_standing_in import CONDEMNED, DEAD
 from tests.unit.rollout.world import (
     COUNTED,
@@ -18,6 +18,7 @@ from tests.unit.rollout.world import (
     NEW_REVISION,
     OLD,
     OLD_REVISION,
+    Unmeasured,
     both,
     dated,
     in_canary,
@@ -27,13 +28,17 @@ from tests.unit.rollout.world import (
     plans,
     pods,
     serving_old,
+    sighted,
     then,
 )
-from upright.contract import Plan
+from upright.api import names
+from upright.contract import Key, Plan
 from upright.pods.reading import Pod, read
+from upright.rollout.kind import Deployments
 from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
+from upright.rollout.sightings import Sightings
 
 BACK = after(hours=1)
 """When somebody watches again."""
@@ -212,9 +217,90 @@ def test_evidence_of_a_time_to_come_begins_anew_when_there_are_looks(back: float
 async def test_looks_are_asked_for_after_the_last_one_unless_a_clock_was_ahead(ahead: float, after_it: bool) -> None:
     last, source = NOW.timestamp() + ahead, Unmeasured()
     resource = in_canary(status={"analysis": {"threshold": 100, "at": last}})
-    await observe(as_stored(resource), AWorld(), DEFAULTS, source)
+    await observe(as_stored(resource), AWorld(), DEFAULTS, source, Sightings())
     [asked] = source.asked.values()
     assert asked.after == (last if after_it else None)
+
+
+# Clocks of nodes that are behind, or ahead
+
+WRONG = [timedelta(0), timedelta(minutes=-2), timedelta(hours=-1), timedelta(hours=1)]
+
+
+def in_turns(second: int, wrong: timedelta, *phases: int, up: int, of_each: int, failures: int = 0) -> list[Pod]:
+    """Pods of the candidate, each ready for the last seconds of each round, as nodes with such a clock tell of them."""
+    found = []
+    for number, phase in enumerate(phases):
+        at = (second + phase) % of_each
+        ready = at >= of_each - up
+        changed = after(seconds=max(0, second - (at - (of_each - up) if ready else at))) + wrong
+        like = crashing(failures, ready=ready, at=changed) if failures else pods(NEW_REVISION, 1, ready=ready)[0]
+        since = changed if ready else None
+        found.append(replace(like, name=f"{number}", uid=f"{number}", changed=changed, ready_since=since, created=NOW))
+    return found
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_pods_take_the_place_of_others_when_they_have_been_seen_ready_for_long_enough(wrong: timedelta) -> None:
+    sightings = Sightings()
+    for second, stable in ((0, 3), (60, 3), (69, 3), (70, 1)):  # ready as of then
+        made = in_turns(second, wrong, 0, 0, 0, up=600, of_each=660)
+        world = sighted(sightings, both(0) | {NEW_REVISION: made}, after(seconds=second))
+        shape = plan(observed(steep(), pods=world, now=after(seconds=second))).status
+        assert shape["stable"]["replicas"] == stable, second
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_what_stands_in_stays_while_stable_pods_that_crash_are_ready_for_a_moment(wrong: timedelta) -> None:
+    sightings, since = Sightings(), (NOW - timedelta(minutes=5)).isoformat()
+    stable = {"unreadySince": since, "downSince": since, "replicas": 3}
+    resource = in_canary(1, step_since=None, stable=stable, candidate={"leaving": True, "replicas": 3})
+    before = observed(wanting(resource, modelVersion="churn-1"), OLD)
+    for second, stays in ((0, True), (60, True), (110, True), (120, False)):
+        crashed = in_turns(second, wrong, 0, 0, 0, up=600, of_each=660, failures=50)
+        now, world = after(seconds=second), {OLD_REVISION: crashed, NEW_REVISION: pods(NEW_REVISION, 3)}
+        before = replace(before, now=now, pods=sighted(sightings, world, now))
+        made = plan(before)
+        assert ("candidate" in made.status and not made.delete) is stays, second
+        before = then(before, made)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+@pytest.mark.parametrize("failures", [0, 3])
+def test_two_that_take_turns_in_not_being_ready_are_rejected(wrong: timedelta, failures: int) -> None:
+    sightings, slow = Sightings(), {"steps": [{"weight": 50, "for": "9h"}], "restarts": 100}
+    resource = in_canary(0, step_since=None, replicas=4, rollout=slow, candidate={"replicas": 2})
+    before = observed(resource, reading=measured(COUNTED, COUNTED))
+    for second in range(0, 900, 5):
+        taking = in_turns(second, wrong, 0, 40, up=20, of_each=80, failures=failures)
+        now = after(seconds=second)
+        before = replace(before, now=now, pods=sighted(sightings, both(0) | {NEW_REVISION: taking}, now))
+        made = plan(before)
+        if outcome(made) == "RolledBack":
+            break
+        before = then(before, made)
+    assert 600 <= second < 720
+
+
+async def test_pods_are_as_they_are_since_that_was_seen_but_for_those_that_a_process_finds_when_it_begins() -> None:
+    resource, sooner, later = serving_old(), after(minutes=-9), after(hours=1)
+
+    async def since(kind: Deployments, minute: int, told: datetime, *, ready: bool = True) -> datetime:
+        """Since when it has been as it is, for whoever looks at that minute; as `told` by its node."""
+        pod = a_pod_of("uid-of-churn")
+        pod["status"]["conditions"] = [{"type": "Ready", "status": str(ready), "lastTransitionTime": told.isoformat()}]
+        world = AWorld((names.APPS_DEPLOYMENTS, a_workload(resource)), (names.PODS, pod), now=after(minutes=minute))
+        [found] = (await kind.observe(as_stored(resource), world)).pods[OLD_REVISION]
+        assert found.ready_since == (found.changed if ready else None)
+        return found.changed
+
+    for told in (sooner, later):
+        kind = Deployments(DEFAULTS, Unmeasured())
+        assert await since(kind, 0, LONG_AGO, ready=False) == LONG_AGO
+        assert [await since(kind, minute, told) for minute in (1, 2, 3)] == [after(minutes=1)] * 3
+        assert await since(kind, -1, told) == after(minutes=-1)  # the clock of who looks is put back
+        kind.forget(Key("shop", "churn"))
+        assert await since(kind, 4, told) == min(told, after(minutes=4))
 
 
 ANY_TIME = st.one_of(st.none(), st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(NOW.__add__))

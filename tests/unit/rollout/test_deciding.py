@@ -31,6 +31,7 @@ from tests.unit.rollout.world import (
     plans,
     pods,
     serving_old,
+    sighted,
     sizes,
     stalled,
     then,
@@ -39,13 +40,15 @@ from tests.unit.rollout.world import (
 from upright.api import names
 from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
-from upright.contract import Plan
+from upright.contract import Manifest, Plan
 from upright.pods.reading import Pod, read
 from upright.rollout.facts import ArmFacts, Facts
 from upright.rollout.measuring import Measurement, Reading
+from upright.rollout.members import lost, with_injected
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.restarts import counted, failed_too_often
+from upright.rollout.sightings import Sightings
 
 HALF = {"steps": [{"weight": 50, "for": "10m"}]}
 STEEP = {"weight": 90, "for": "1h"}
@@ -434,7 +437,7 @@ def failed(reason: str, *, began: bool = True, disrupted: bool = True, at: Any =
 
 
 @pytest.mark.parametrize(
-    ("lost", "phase"),
+    ("pod", "phase"),
     [
         (failed("Evicted"), "RolledBack"),  # it used more than there was
         (failed("Evicted", disrupted=False), "RolledBack"),  # it used more than it may
@@ -447,9 +450,10 @@ def failed(reason: str, *, began: bool = True, disrupted: bool = True, at: Any =
     ],
 )
 def test_pods_that_were_evicted_have_failed_and_those_refused_by_their_node_or_ended_with_it_have_not(
-    lost: Pod, phase: str
+    pod: Pod, phase: str
 ) -> None:
-    made = plan(observed(in_canary(), pods=both(), lost={NEW_REVISION: [lost] * 5}))
+    evicted = {NEW_REVISION: [lost(pod)] * 5 if pod.evicted else []}
+    made = plan(observed(in_canary(), pods=both(), evicted=evicted, lost={NEW_REVISION: lost(pod)}))
     assert made.status["phase"] == phase
     assert all("(Evicted): The node said why." in one["message"] for one in made.status["rejected"])
 
@@ -458,9 +462,9 @@ def test_pods_that_were_evicted_have_failed_and_those_refused_by_their_node_or_e
     ("at", "before", "phase"), [(NOW, 0, "Progressing"), (NOW - timedelta(days=80), 40, "RolledBack")]
 )
 def test_evictions_of_stable_pods_excuse_a_candidate_only_since_it_went_out(at: Any, before: int, phase: str) -> None:
-    lost = {NEW_REVISION: [failed("Evicted")] * 5, OLD_REVISION: [failed("Evicted", at=at)] * 40}
+    evicted = {NEW_REVISION: [lost(failed("Evicted"))] * 5, OLD_REVISION: [lost(failed("Evicted", at=at))] * 40}
     resource = in_canary(candidate={"stableFailures": before})
-    assert plan(observed(resource, pods=both(), lost=lost)).status["phase"] == phase
+    assert plan(observed(resource, pods=both(), evicted=evicted)).status["phase"] == phase
 
 
 @pytest.mark.parametrize(("state", "phase"), [(exited(0), "Progressing"), (waiting("CrashLoopBackOff"), "RolledBack")])
@@ -490,7 +494,7 @@ def living(number: int, born: Any, now: Any, *, takes: float = 20, flaps: bool =
     """A pod as it is at that moment; `takes`: seconds until it is ready, or again and again when it flaps."""
     age = (now - born).total_seconds()
     pod = a_pod(f"pod-{number}", ready=age % 40 >= takes if flaps else age >= takes)
-    since = now - timedelta(seconds=age % 20) if flaps else born + timedelta(seconds=takes)
+    since = now - timedelta(seconds=age % 20) if flaps else born + timedelta(seconds=takes if age >= takes else 0)
     pod["status"]["conditions"][0]["lastTransitionTime"] = since.isoformat()
     pod["metadata"]["creationTimestamp"] = born.isoformat()
     return read(pod)
@@ -550,12 +554,13 @@ def test_a_node_whose_clock_is_behind_makes_no_pod_steady_that_has_just_been_see
 def test_a_pod_that_is_never_ready_for_a_minute_is_rejected_whatever_the_clock_of_its_node(behind: int) -> None:
     """Ready for 20 s of each 80."""
     resource = in_canary(replicas=1, step_since=None, rollout={"steps": [{"weight": 25, "for": "1h"}]})
-    seen = observed(resource)
+    seen, sightings = observed(resource), Sightings()
     for second in range(0, 660, 10):
         ready, round_began = second % 80 < 20, second - second % 80
         changed = after(seconds=round_began + (0 if ready else 20), minutes=-behind)
         world = {OLD_REVISION: pods(OLD_REVISION, 1), NEW_REVISION: pods(NEW_REVISION, 1, ready=ready, since=changed)}
-        seen = replace(seen, now=after(seconds=second), pods=world)
+        now = after(seconds=second)
+        seen = replace(seen, now=now, pods=sighted(sightings, world, now))
         made = plan(seen)
         seen = then(seen, made)
         if made.status["phase"] == "RolledBack":
@@ -587,7 +592,7 @@ def test_a_step_does_not_end_by_the_time_for_which_the_operator_stood_still() ->
 
 @pytest.mark.parametrize("ahead", [30, 3600])
 def test_a_node_whose_clock_is_ahead_delays_nothing_by_more_than_the_time_since_its_pods_were_seen(ahead: int) -> None:
-    skewed = both(3, since=after(seconds=ahead))
+    skewed = sighted(Sightings(), both(3, since=after(seconds=ahead)), NOW)
     begun = observed(in_canary(1, candidate={"finishing": True}), pods=skewed)
     seen = then(begun, plan(begun))
     assert "candidate" in plan(replace(seen, now=after(seconds=9))).status
@@ -729,7 +734,7 @@ def meshed(serve: str = "ready", proxy: str = "unready", *, name: str = "meshed"
         {"name": "serve", "image": "i", **states[serve]},
         {"name": "istio-proxy", "image": "p", **states[proxy]},
     ]
-    return read(pod, () if ours else {"istio-proxy"})
+    return with_injected(read(pod), set() if ours else {"istio-proxy"})
 
 
 def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -> dict[str, Any]:
@@ -748,6 +753,11 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([], "exceeded quota: compute", "NoRoom"),
         ([], "", "NotStarted"),
         ([unscheduled()], "", "NoRoom"),
+        ([unscheduled("2 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {a: b}.")], "", "NoRoom"),
+        ([unscheduled("3 node(s) didn't match pod anti-affinity rules.")], "", "NoRoom"),
+        ([unscheduled("3 node(s) didn't match Pod's node affinity/selector.")], "", "NotStarted"),  # no room helps
+        ([unscheduled("3 node(s) had volume node affinity conflict.")], "", "NotStarted"),
+        ([unscheduled("3 node(s) had untolerated taint {gpu: yes}.")], "", "NotStarted"),
         ([unstarted()], "", "NotStarted"),  # its volume is attached to another node
         ([unstarted("ErrImagePull", "429: toomanyrequests: You have reached your pull rate limit")], "", "NotStarted"),
         ([unstarted("ImagePullBackOff", "ErrImagePull: 503 Service Unavailable")], "", "NotStarted"),
@@ -803,6 +813,9 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
     assert not late.status["rejected"]
     assert (late.status["phase"], condition(late, "Stalled")["reason"]) == ("Pending" if first else "Paused", reason)
     assert (refused or (canary and canary[0].name) or "not made") in (stalled(late) or "")
+    assert condition(late, "Ready")["message"].partition(". ")[2] in (stalled(late) or ""), "the table says it, too"
+    if reason == "NotStarted":
+        assert "goes on by itself once that is mended, there or in spec.serving" in (stalled(late) or "")
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None
 
@@ -967,8 +980,8 @@ def test_the_clock_stands_while_a_node_is_away_and_the_node_is_named() -> None:
 
 
 def test_a_node_that_refuses_pods_is_told_with_what_it_says() -> None:
-    lost = {NEW_REVISION: [failed("OutOfcpu", began=False, disrupted=False)]}
-    before = observed(in_canary(step_since=None), pods=both(0), lost=lost)
+    gone = {NEW_REVISION: lost(failed("OutOfcpu", began=False, disrupted=False))}
+    before = observed(in_canary(step_since=None), pods=both(0), lost=gone)
     made = plan(then(before, plan(before), now=after(hours=1)))
     assert "(OutOfcpu): The node said why." in (stalled(made) or "")
 
@@ -1742,6 +1755,49 @@ def test_what_was_held_for_want_of_a_secret_has_all_its_time_once_it_is_there(be
     for minutes, rejected in ((31, False), (39, False), (41, True)):
         made = plan(observed(resource, NEW, pods={NEW_REVISION: [read(manifest)]}, now=after(minutes=minutes)))
         assert bool(made.status["rejected"]) is rejected
+
+
+def beside(state: Any, *, ready: bool = True, **more: Any) -> Manifest:
+    """What stands in a pod's status of a container beside the one that serves."""
+    return {"name": "other", "image": "other:1", "ready": ready, "restartCount": 0, "state": state, **more}
+
+
+WORKED = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": NOW.isoformat()}}
+RUNS = {"running": {"startedAt": NOW.isoformat()}}
+
+
+@pytest.mark.parametrize(
+    ("serve", "others", "is_late"),
+    [
+        ("ContainerCreating", [], False),
+        ("PodInitializing", [beside(WORKED)], False),
+        ("PodInitializing", [beside(RUNS)], False),  # a sidecar among them
+        ("PodInitializing", [beside(WORKED), beside(waiting("PodInitializing"), ready=False)], False),
+        ("PodInitializing", [beside(RUNS, ready=False)], True),  # it has not done its work
+        ("PodInitializing", [beside(waiting("CrashLoopBackOff"), ready=False, lastState=exited(1))], True),
+        ("CrashLoopBackOff", [beside(WORKED)], True),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_pod_waits_for_the_cluster_while_its_next_container_is_yet_to_be_started(
+    serve: str, others: list[Manifest], is_late: bool, first: bool
+) -> None:
+    """Its image is pulled, for longer than a start may take."""
+    died = {"lastState": exited(1)} if serve == "CrashLoopBackOff" else {}
+    own = {**beside(waiting(serve), ready=False, **died), "name": "serve"}
+    manifest = a_pod("one", ready=False, phase="Pending", initContainerStatuses=others, containerStatuses=[own])
+    arm = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 1}
+    clocks = {"unreadySince": NOW.isoformat()}
+    resource = (
+        a_deployment("churn-2", replicas=1, status={"candidate": {**arm, **clocks}})
+        if first
+        else in_canary(step_since=None, candidate=clocks)
+    )
+    world = {NEW_REVISION: [read(manifest)]} | ({} if first else {OLD_REVISION: pods(OLD_REVISION, 3)})
+    before = observed(resource, pods=world)
+    made = plan(then(before, plan(before), now=after(minutes=11)))
+    assert bool(made.status["rejected"]) is is_late
+    assert is_late or condition(made, "Stalled")["reason"] == "NotStarted"
 
 
 def test_a_pod_that_is_ready_is_settled_also_while_others_have_no_room() -> None:

@@ -1,6 +1,6 @@
 """What a Deployment takes for its own, and which version it follows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,17 +17,21 @@ from tests.unit.builders import (
     a_training_job,
     after,
     as_stored,
+    exited,
     metadata,
 )
+from tests.unit.rollout.test_deciding import wanting
 from tests.unit.rollout.world import (
     LONG_AGO,
     NEW,
     NEW_REVISION,
     OLD,
     OLD_REVISION,
+    Unmeasured,
     condition,
     dated,
     serving_old,
+    stalled,
     workloads,
 )
 from upright.api import names
@@ -36,35 +40,18 @@ from upright.api.model_version import ModelVersion, Signature
 from upright.contract import Key, Manifest, Plan, ResourceType
 from upright.kube.conditions import with_transition_times
 from upright.rollout.kind import Deployments
-from upright.rollout.measuring import Asked, Reading
 from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
-from upright.rollout.template import record
+from upright.rollout.sightings import Sightings
+from upright.rollout.template import DIGEST, record
 
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
 
 
-class Unmeasured:
-    """A source that has seen nothing."""
-
-    def __init__(self) -> None:
-        self.asked: dict[Any, Asked] = {}
-
-    def begin(self, wake: Any) -> None:
-        """Nothing wakes."""
-
-    def read(self, key: Any, asked: Asked) -> Reading:
-        self.asked[key] = asked
-        return Reading()
-
-    def forget(self, key: Any) -> None:
-        self.asked.pop(key, None)
-
-
 async def seen(resource: Deployment, *others: tuple[ResourceType, Manifest]) -> Observed:
-    return await observe(as_stored(resource), AWorld(*others), DEFAULTS, Unmeasured())
+    return await observe(as_stored(resource), AWorld(*others), DEFAULTS, Unmeasured(), Sightings())
 
 
 def a_version(version: ModelVersion, **status: Any) -> tuple[ResourceType, Manifest]:
@@ -160,6 +147,36 @@ async def test_what_others_put_into_pods_is_told_from_what_was_asked_for(
     assert {one.name for one in found.containers if one.injected} == injected
 
 
+def a_pod_that_is(phase: str, reason: str = "", *, minute: int = 1, uid: str = "uid-of-churn") -> Manifest:
+    ran = [{"name": "serve", "state": exited(137)}]
+    status = {"phase": phase, "reason": reason, "conditions": [], "containerStatuses": ran}
+    pod = a_pod_of(uid, created=f"2026-11-22T11:{minute:02}:00Z", name=f"{reason or phase}-{minute}")
+    return {**pod, "status": status}
+
+
+@pytest.mark.parametrize("candidate", [False, True])
+async def test_of_pods_that_failed_as_a_whole_the_evicted_count_and_the_youngest_tells_why(candidate: bool) -> None:
+    there = [
+        a_pod_that_is("Failed", "OutOfcpu", minute=4),
+        a_pod_that_is("Failed", "Evicted", minute=1),  # of an earlier attempt, where it is the candidate's
+        a_pod_that_is("Failed", "Evicted", minute=3),
+        a_pod_that_is("Failed", "Evicted", minute=5, uid="uid-of-a-deleted-one"),
+        a_pod_that_is("Succeeded", minute=6),
+        a_pod_that_is("Running", minute=3),
+        *(a_pod_that_is("Pending", minute=minute, uid="uid-of-a-deleted-one") for minute in range(10, 50)),
+    ]
+    resource = serving_old()
+    if candidate:
+        arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": "2026-11-22T11:02:00Z"}
+        resource = a_deployment("churn-1", status={"candidate": arm})
+    owned = a_workload(resource, created="2026-11-22T11:02:00Z")
+    found = await seen(resource, (names.APPS_DEPLOYMENTS, owned), *((names.PODS, pod) for pod in there))
+    assert [pod.name for pod in found.pods[OLD_REVISION]] == ["Running-3"]
+    assert [pod.name for pod in found.evicted[OLD_REVISION]] == ["Evicted-1", "Evicted-3"][candidate:]
+    assert found.lost[OLD_REVISION].name == "OutOfcpu-4"
+    assert 1 <= len(found.strangers) < 10, "a few are enough"
+
+
 async def test_pods_of_an_older_operator_without_the_label_still_count() -> None:
     owned = a_workload(serving_old())
     owned["metadata"].pop("annotations")
@@ -179,6 +196,25 @@ async def test_no_version_goes_out_while_pods_of_another_revision_are_still_aske
     made = plan(found)
     assert "candidate" not in made.status
     assert "stray" in condition(made, "Ready")["message"]
+
+
+async def test_what_somebody_else_makes_in_the_name_of_a_deployment_is_not_its_own() -> None:
+    """In another namespace, where whoever may read the Deployment can name it as the owner."""
+
+    def elsewhere(one: Manifest) -> Manifest:
+        meta = {**one["metadata"], "namespace": "elsewhere", "uid": "theirs", "annotations": {DIGEST: "x"}}
+        return {**one, "metadata": meta, **({"data": {"spec": "theirs"}} if "data" in one else {})}
+
+    workload = a_workload(serving_old())
+    ours = [(names.APPS_DEPLOYMENTS, workload), (names.CONTROLLER_REVISIONS, a_record_of(workload))]
+    theirs = [(of, elsewhere(one)) for of, one in ours]
+    pod = (names.PODS, a_pod_of("uid-of-churn"))
+    alone = await seen(serving_old(), *ours, pod)
+    assert alone.pods[OLD_REVISION]
+    for there in ([*ours, *theirs], [*theirs, *ours]):
+        assert await seen(serving_old(), *there, pod) == alone
+    nothing = await seen(serving_old(), *theirs)
+    assert (nothing.workloads, nothing.records, nothing.templates) == ({}, {}, {})
 
 
 async def test_what_was_orphaned_is_taken_up() -> None:
@@ -248,6 +284,11 @@ WAS_REJECTED = {"outcome": "Rejected", "revision": NEW_REVISION, "message": "It 
         ([WAS_STABLE], {"churn_1": 1, "churn_2": 3}, "churn-2, paused", "churn-1", "churn-2", True, False),
         ([WAS_STABLE], {"churn_1": 3, "churn_2": 3}, "churn-3", "churn-1", "churn-3", None, True),
         ([WAS_STABLE], {"churn_1": 1, "churn_2": 0}, "churn-3", "churn-1", "churn-3", None, True),
+        # what was stable last does not answer yet
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 0}, "churn-2", "churn-1", "churn-2", None, False),
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 0}, "churn-2, paused", "churn-1", None, None, True),
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 3}, "churn-2", "churn-1", "churn-2", None, False),
+        ([WAS_STABLE], {"churn_1": 0, "churn_2": 3}, "churn-3", "churn-1", "churn-2", True, False),
         # only a rejected one answers
         ([WAS_STABLE, WAS_REJECTED], {"churn_2": 3}, "churn-2", "churn-1", "churn-2", True, False),
         ([WAS_STABLE, WAS_REJECTED], {"churn_1": 0, "churn_2": 3}, "churn-2", "churn-1", "churn-2", True, False),
@@ -284,6 +325,12 @@ async def test_what_follows_a_model_goes_back_to_what_was_stable_before_the_reje
         status = made.status
         assert (status["stable"]["modelVersion"], status["candidate"]["modelVersion"]) == ("churn-1", "churn-2")
         assert not made.delete
+
+
+async def test_what_was_stable_last_is_taken_up_without_replicas() -> None:
+    made = plan(await seen(a_deployment("churn-2", replicas=0), *orphaned([WAS_STABLE], churn_1=0)))
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert not made.delete
 
 
 async def test_an_orphaned_workload_that_serves_goes_on_although_another_version_is_wanted_by_now() -> None:
@@ -413,8 +460,8 @@ class Hidden(AWorld):
     def all(self, type: ResourceType, namespace: str) -> list[Manifest]:
         return [] if self._hides(type) else super().all(type, namespace)
 
-    def owned(self, type: ResourceType, owner_uid: str) -> list[Manifest]:
-        return [] if self._hides(type) else super().owned(type, owner_uid)
+    def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> list[Manifest]:
+        return [] if self._hides(type) else super().owned(type, namespace, owner_uid)
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return AWorld(*self._manifests).get(type, namespace, name)
@@ -432,7 +479,7 @@ async def test_what_somebody_has_hidden_by_other_labels_is_not_taken_for_gone(th
     world = Hidden(
         a_version(OLD), *pods, *([workload] if there != "record" else []), *([record] if there != "workload" else [])
     )
-    found = await observe(as_stored(changed), world, DEFAULTS, Unmeasured())
+    found = await observe(as_stored(changed), world, DEFAULTS, Unmeasured(), Sightings())
     made = plan(found)
     assert made.status["stable"]["revision"] == OLD_REVISION
     assert not any(event.reason == "RevisionLost" for event in made.events)
@@ -492,6 +539,25 @@ async def test_made_anew_with_another_serving_spec_that_was_rejected_it_serves_n
     made = plan(await seen(a_deployment("churn-2"), *versions))
     assert "candidate" not in made.status
     assert made.status["phase"] == "Failed"
+
+
+async def test_what_it_served_last_itself_is_what_served_whoever_has_served_another_since() -> None:
+    by_another = {**verdict("Stable", OLD, minutes=8), "deployment": "other"}
+    served = {  # when, by it
+        "churn-1": (5, "Ready"),
+        "churn-3": (3, "Ready"),
+        "churn-4": (6, "Corrupt"),
+        "churn-5": (4, "Ready"),
+    }
+    versions = [
+        a_version(
+            a_model_version(name, phase=phase),
+            verdicts=[verdict("Stable", OLD, minutes=at), *([by_another] if name == "churn-3" else [])],
+        )
+        for name, (at, phase) in served.items()
+    ]
+    made = plan(await seen(a_deployment("churn-2"), *versions, a_version(NEW, verdicts=[verdict("Rejected", NEW)])))
+    assert made.status["candidate"]["modelVersion"] == "churn-1"
 
 
 async def test_without_anything_that_served_before_the_rejected_version_still_does_not() -> None:
@@ -860,23 +926,22 @@ async def test_another_model_of_which_nothing_can_go_out_is_no_reason_to_say_tha
         assert not condition(again, "Stalled")
 
 
+NO_MORE = "does not exist in namespace shop, and none will be made: run churn-2 of TrainingJob churn "
+
+
 @pytest.mark.parametrize(
-    ("phase", "reason", "said"),
+    ("phase", "number", "reason", "said"),
     [
-        (
-            "Running",
-            "VersionInTraining",
-            " exist in namespace shop yet. A run of TrainingJob churn is to make it, ",
-        ),
-        (
-            "Failed",
-            "VersionNotFound",
-            "does not exist in namespace shop. Correct spec.modelVer",
-        ),
+        ("Running", 2, "VersionInTraining", " exist in namespace shop yet. A run of TrainingJob churn is to make it, "),
+        ("Failed", 1, "VersionNotFound", "does not exist in namespace shop. Correct spec.modelVer"),
+        ("Failed", 2, "VersionNotFound", f"{NO_MORE}has failed, and no number is used twice."),
+        ("Refused", 2, "VersionNotFound", f"{NO_MORE}was refused, and no number is used twice."),
+        ("Succeeded", 2, "VersionNotFound", f"{NO_MORE}is over, and"),  # it was deleted
+        ("Running", 3, "VersionNotFound", f"{NO_MORE}is over, and"),  # the run is no longer listed
     ],
 )
-async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: str, said: str) -> None:
-    run = {"name": "churn-2", "number": 2, "trigger": "Created", "phase": phase}
+async def test_a_version_is_waited_for_while_a_run_may_make_it(phase: str, number: int, reason: str, said: str) -> None:
+    run = {"name": f"churn-{number}", "number": number, "trigger": "Created", "phase": phase}
     job = as_stored(a_training_job(status={"runs": [run]}))
     deployment = (names.DEPLOYMENTS, as_stored(serving_old()))
     found = await seen(serving_old(), a_version(OLD), (names.TRAINING_JOBS, job), deployment)
@@ -884,10 +949,54 @@ async def test_a_version_that_is_being_trained_is_no_typo(phase: str, reason: st
     current = condition(made, "Current")
     assert (current["reason"], said in current["message"]) == (reason, True), current["message"]
     again = plan(replace(found, resource=recorded(serving_old(), made)))
-    assert [event.reason for event in again.events] == ([] if phase == "Running" else [reason])
+    assert [event.reason for event in again.events] == ([] if reason == "VersionInTraining" else [reason])
+    assert bool(condition(made, "Stalled")) == (NO_MORE in said) != bool(condition(made, "Reconciling"))
+    if NO_MORE in said:
+        told = condition(made, "Stalled")["message"]
+        assert told.endswith("or follow its model with spec.latest. Until then churn-1 serves.")
     [watch] = [one for one in Deployments(DEFAULTS, Unmeasured()).watches if one.type == names.TRAINING_JOBS]
     woken = list(watch.wakes(job, AWorld(deployment)))
-    assert woken == ([Key("shop", "churn")] if phase == "Running" else [])
+    assert woken == ([Key("shop", "churn")] if reason == "VersionInTraining" else [])
+
+
+@pytest.mark.parametrize(("name", "others"), [("churn", []), ("churn-02", []), ("churn-2", [going(a_version(NEW))])])
+async def test_what_is_not_made_by_a_run_is_not_said_to_come_no_more(name: str, others: Any) -> None:
+    run = {"name": "churn-3", "number": 3, "trigger": "Created", "phase": "Running"}
+    job = (names.TRAINING_JOBS, as_stored(a_training_job(status={"runs": [run]})))
+    made = plan(await seen(a_deployment(name), job, *others))
+    assert (condition(made, "Current")["reason"], stalled(made)) == ("VersionNotFound", None)
+
+
+async def test_a_version_that_serves_and_was_deleted_is_no_typo() -> None:
+    resource = wanting(serving_old(), modelVersion="churn-1")
+    found = await seen(resource, a_version(NEW), (names.APPS_DEPLOYMENTS, a_workload(resource)))
+    again = plan(replace(found, resource=recorded(resource, plan(found))))
+    [told] = [event.message for event in again.events if event.reason == "VersionNotFound"]
+    assert told == (
+        "ModelVersion churn-1 was deleted in namespace shop. Name another version. One that is made anew under this "
+        "name goes out by itself. Until then churn-1 serves."
+    )
+
+
+class Changing(AWorld):
+    """A cluster in which all else has changed when something has been asked for."""
+
+    def __init__(self, before: Sequence[Any], after: Sequence[Any]) -> None:
+        super().__init__(*before)
+        self._after = after
+
+    async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+        self._manifests = tuple(self._after)
+        return None
+
+
+@pytest.mark.parametrize("spec", [{"modelVersion": "churn-2"}, {"latest": {"model": "churn"}}])
+@pytest.mark.parametrize("comes", [True, False])
+async def test_versions_that_come_or_go_while_something_is_asked_for_are_there_or_not(spec: Any, comes: bool) -> None:
+    with_it, without = [a_version(NEW)], list[Any]()
+    world = Changing(*((without, with_it) if comes else (with_it, without)))
+    found = await observe(as_stored(a_deployment(None, **spec)), world, DEFAULTS, Unmeasured(), Sightings())
+    assert (found.wanted is not None, found.absence) == ((True, None) if comes else (False, "Missing"))
 
 
 async def test_a_version_that_this_upright_cannot_read_is_no_typo() -> None:

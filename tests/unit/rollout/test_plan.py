@@ -337,6 +337,7 @@ def test_a_version_whose_pods_refuse_the_artifact_is_rejected_at_once(reason: st
     made = plan(observed(in_canary(step_since=None), pods=refusing))
     assert made.status["phase"] == "RolledBack"
     assert "model.skops is not what it was" in made.status["rejected"][0]["message"]
+    assert "none" in [one.labels.get("metric") for one in made.counts], "no metric is blamed for it"
 
 
 # What is in the way

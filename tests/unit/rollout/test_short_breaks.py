@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from tests.unit.builders import a_pod, after
-from tests.unit.rollout.world import LONG_AGO, NEW_REVISION, OLD, both, in_canary, observed, then
+from tests.unit.builders import NOW, a_pod, after
+from tests.unit.rollout.world import LONG_AGO, NEW_REVISION, OLD, both, in_canary, observed, sighted, then
 from upright.pods.reading import Pod, read
 from upright.rollout.plan import plan
+from upright.rollout.sightings import Sightings
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ def test_short_breaks_of_many_pods_reject_nobody_and_one_that_is_never_ready_for
 ) -> None:
     slow = {"steps": [{"weight": 25, "for": "2h"}], "restarts": 1000}
     resource = in_canary(replicas=3 * count, step_since=None, rollout=slow, candidate={"replicas": count})
-    before = observed(resource, pods=both(0, 3 * count))
+    before, sightings = observed(resource, pods=both(0, 3 * count)), Sightings()
     for second in range(0, 1500, 5):
         canary = [((n == 0 and first) or each).pod(n, each.of_each * n // count, second) for n in range(count)]
-        before = replace(before, now=after(seconds=second), pods={**before.pods, NEW_REVISION: canary})
+        now, world = after(seconds=second), {**before.pods, NEW_REVISION: canary}
+        before = replace(before, now=now, pods=sighted(sightings, world, now))
         made = plan(before)
         if made.status["rejected"]:
             break
@@ -92,6 +94,19 @@ def test_one_pod_is_waited_for_and_named_until_it_has_settled() -> None:
         assert [one in made.status["candidate"] for one in clocks] == [waited_for] * 3
         assert not waited_for or (made.again and made.again <= timedelta(seconds=10))
         later = then(later, made)
+
+
+def test_an_operator_that_begins_in_a_break_writes_nothing_of_when_that_began() -> None:
+    """It has only the node's word, which is a little older than what the one before has seen."""
+    breaks, sightings = Breaks(20, of_each=60), Sightings()
+    before = observed(in_canary(step_since=None, candidate={"unreadySince": NOW.isoformat()}))
+    for second in (0, 21, 61):
+        world, now = both(0) | {NEW_REVISION: [breaks.pod(0, 60, second)]}, after(seconds=second)
+        before = replace(before, now=now, pods=sighted(sightings, world, now))
+        made = plan(before)
+        before = then(before, made)
+    assert made.status["candidate"]["downSince"] == "2026-11-22T12:01:01Z"
+    assert plan(replace(before, pods=sighted(Sightings(), world, now))).status["candidate"] == made.status["candidate"]
 
 
 def test_one_that_is_given_up_takes_along_no_clock_of_a_pod() -> None:

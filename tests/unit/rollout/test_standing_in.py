@@ -10,6 +10,7 @@ import pytest
 from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored
 from tests.unit.rollout.test_deciding import crashing, steep, unscheduled, wanting
 from tests.unit.rollout.world import (
+    COUNTED,
     LONG_AGO,
     NEW,
     NEW_REVISION,
@@ -18,11 +19,13 @@ from tests.unit.rollout.world import (
     both,
     condition,
     in_canary,
+    measured,
     observed,
     plans,
     pods,
     selector,
     serving_old,
+    sighted,
     sizes,
     stalled,
     the_workload,
@@ -35,14 +38,17 @@ from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
 from upright.pods.reading import Pod
+from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
+from upright.rollout.sightings import Sightings
 from upright.versions.deployments import uses_of
 
 FIX = a_model_version("churn-3")
 FIX_REVISION = revision(FIX, a_deployment().spec.serving)
 CONDEMNED = {"analysis": {"threshold": 100, "verdict": "Rollback", "metric": "errors", "message": "errors is 40 %."}}
+STARTS = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "False"}]
 DEAD = [replace(crashing(5), name=f"dead-{n}") for n in range(3)]
 
 
@@ -174,12 +180,13 @@ def flapping(up: int, down: int, minutes: int, *, ahead: int = 0) -> Sequence[Pl
     resource = in_canary(
         replicas=1, stable={"replicas": 1}, candidate={"replicas": 1}, rollout={"steps": [{"weight": 50, "for": "9h"}]}
     )
-    before, made = observed(resource, pods=both(1, 0)), []
+    before, made, sightings = observed(resource, pods=both(1, 0)), [], Sightings()
     for second in range(0, minutes * 60, 5):
         begun = second - second % (up + down) + down
         ready = pods(OLD_REVISION, 1, since=after(seconds=begun + ahead))
         stable = ready if second >= begun else pods(OLD_REVISION, 1, ready=False)
-        before = replace(before, now=after(seconds=second), pods={**both(), OLD_REVISION: stable})
+        now = after(seconds=second)
+        before = replace(before, now=now, pods=sighted(sightings, {**both(), OLD_REVISION: stable}, now))
         made.append(plan(before))
         before = then(before, made[-1])
     return made
@@ -260,6 +267,25 @@ def test_without_replicas_nothing_is_repaired() -> None:
     resource = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True}, replicas=0)
     made = plan(observed(resource, pods=both(0, 0)))
     assert "repairing" not in candidate(made)
+
+
+def test_a_stable_version_that_no_node_may_take_is_not_waited_for_until_there_is_room() -> None:
+    nowhere = [unscheduled("3 node(s) didn't match Pod's node affinity/selector.")]
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    before = observed(resource, pods={OLD_REVISION: nowhere, NEW_REVISION: pods(NEW_REVISION, 1)})
+    made = plan(before)
+    assert "repairing" not in candidate(plan(then(before, made, now=after(minutes=9))))
+    assert candidate(plan(then(before, made, now=after(minutes=10))))["repairing"]
+
+
+@pytest.mark.parametrize(("pods_of", "replicas", "said"), [(3, 3, True), (0, 3, True), (0, 0, False)])
+def test_without_replicas_nothing_is_measured(pods_of: int, replicas: int, said: bool) -> None:
+    counted = {"type": "Measured", "status": "True", "reason": "Counted", "message": "Requests are counted."}
+    status = {"conditions": [{**counted, "lastTransitionTime": NOW.isoformat()}]}
+    for reading in (Reading(), measured(COUNTED, COUNTED)):
+        resource = in_canary(1, replicas=replicas, status=status)
+        made = plan(observed(resource, pods=both(pods_of, pods_of), reading=reading))
+        assert bool(condition(made, "Measured")) is said
 
 
 # A first version
@@ -382,6 +408,47 @@ def test_one_that_leaves_may_itself_not_answer_for_a_moment() -> None:
     assert not candidate(plan(then(silent, made, now=after(seconds=60))))
 
 
+@pytest.mark.parametrize("wanted", [NEW, OLD, FIX], ids=["rejected", "gone back from", "followed"])
+@pytest.mark.parametrize(
+    ("silent", "stays"),
+    [
+        (pods(NEW_REVISION, 3, ready=False, since=NOW), True),
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-59)), True),
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-60)), False),
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=59)), True),  # by a node's clock that is ahead
+        (pods(NEW_REVISION, 3, ready=False, since=after(seconds=60)), False),
+        (pods(NEW_REVISION, 3, since=NOW, conditions=STARTS), False),
+    ],
+)
+def test_what_is_given_up_in_a_moment_in_which_it_does_not_answer_stays(
+    wanted: ModelVersion, silent: Sequence[Pod], stays: bool
+) -> None:
+    resource = wanting(
+        steep(stable={"replicas": 1}, status=CONDEMNED if wanted is NEW else {}), modelVersion=wanted.metadata.name
+    )
+    before = observed(resource, wanted, pods={OLD_REVISION: DEAD, NEW_REVISION: silent})
+    made = plan(before)
+    assert made.status["history"][0]["outcome"] == ("RolledBack" if wanted is NEW else "Aborted")
+    assert bool(candidate(made)) is stays
+    assert [one.name for one in made.delete] == [f"churn-{NEW_REVISION}"] * (not stays)
+    if stays:
+        assert not plan(then(before, made)).delete
+
+
+@pytest.mark.parametrize("wanted", [OLD, NEW], ids=["late", "another is wanted"])
+@pytest.mark.parametrize(("silent", "stays"), [(0, True), (59, True), (60, False)])
+def test_all_that_answers_of_a_first_version_may_not_for_a_moment(
+    wanted: ModelVersion, silent: int, stays: bool
+) -> None:
+    clocks = {"since": LONG_AGO.isoformat(), "unreadySince": LONG_AGO.isoformat(), "unreadyPod": "late-0"}
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "replicas": 3, **clocks}
+    late = [replace(pod, name=f"late-{n}") for n, pod in enumerate(pods(OLD_REVISION, 2, ready=False))]
+    blinks = pods(OLD_REVISION, 1, ready=False, since=after(seconds=-silent))
+    resource = a_deployment(wanted.metadata.name, replicas=3, status={"candidate": arm})
+    made = plan(observed(resource, wanted, pods={OLD_REVISION: [*late, *blinks]}))
+    assert [one.name for one in made.delete] == [f"churn-{OLD_REVISION}"] * (not stays)
+
+
 @pytest.mark.parametrize(
     ("newcomer", "answered"),
     [
@@ -441,13 +508,21 @@ def test_the_next_version_takes_nothing_away_that_stands_in() -> None:
     assert not made.delete
 
 
-@pytest.mark.parametrize(("leaving", "kept"), [(3, NEW_REVISION), (6, FIX_REVISION)])
-def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: int, kept: str) -> None:
+@pytest.mark.parametrize(
+    ("leaving", "kept"),
+    [
+        (pods(FIX_REVISION, 3), NEW_REVISION),
+        (pods(FIX_REVISION, 6), FIX_REVISION),
+        (pods(FIX_REVISION, 6, ready=False, since=NOW), FIX_REVISION),  # for a moment
+        (pods(FIX_REVISION, 6, ready=False), NEW_REVISION),
+    ],
+)
+def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: Sequence[Pod], kept: str) -> None:
     another = a_model_version("churn-4")
     arm = {"modelVersion": "churn-3", "revision": FIX_REVISION, "since": NOW.isoformat(), "replicas": 10}
     before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})
     resource = wanting(before.resource, modelVersion="churn-4")
-    given_up = {NEW_REVISION: pods(NEW_REVISION, 4), FIX_REVISION: pods(FIX_REVISION, leaving)}
+    given_up = {NEW_REVISION: pods(NEW_REVISION, 4), FIX_REVISION: leaving}
     made = plan(replace(before, wanted=another, resource=resource, pods={**before.pods, **given_up}))
     assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-4", kept)
 
@@ -517,6 +592,7 @@ def test_what_stands_in_may_not_answer_for_a_moment_when_it_is_what_is_left(sile
     typo = replace(typo, resource=wanting(typo.resource, modelVersion="churn-9"))
     left = plan(typo)
     assert (candidate(left).get("modelVersion") == "churn-2") is stays
+    assert ("churn-2 stays, although no pod of it answers" in condition(left, "Ready")["message"]) is stays
     assert (f"churn-{NEW_REVISION}" in [one.name for one in left.delete]) is not stays
     beside = plan(then(seen, made, now=after(seconds=silent)))  # it holds the room that churn-3 may need
     assert candidate(beside)["modelVersion"] == "churn-3"
@@ -537,6 +613,68 @@ def test_what_goes_by_time_alone_is_looked_at_in_time() -> None:
         assert stands_in(made)
         assert made.again is not None
         assert made.again <= timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("at", [5, 14, 30, 55])
+@pytest.mark.parametrize("ends", ["rejected", "followed", "gone"])
+def test_the_turn_comes_when_pods_have_been_ready_for_a_minute(ends: str, at: int) -> None:
+    """The stable version's pod has not answered for a moment; a second later its candidate is given up, or later."""
+    slow: Any = {"rollout": {"steps": [{"weight": 50, "for": "9h"}]}, "replicas": 1}
+    begun = wanting(serving_old(**slow), modelVersion="churn-1")
+    if ends != "gone":
+        begun = in_canary(**slow, candidate={"replicas": 1})
+    silent = {**both(1, 0), OLD_REVISION: pods(OLD_REVISION, 1, ready=False)}
+    before = observed(begun, OLD if ends == "gone" else NEW, pods=silent)
+    back = {**before.pods, OLD_REVISION: pods(OLD_REVISION, 1, since=NOW)}
+    before = then(before, plan(before), now=after(seconds=1), pods=back)
+    before = then(before, plan(before), now=after(seconds=at))
+    if ends == "rejected":
+        stored = as_stored(before.resource)
+        before = replace(
+            before, resource=Deployment.model_validate({**stored, "status": {**stored["status"], **CONDEMNED}})
+        )
+    elif ends == "followed":
+        before = replace(before, wanted=OLD, resource=wanting(before.resource, modelVersion="churn-1"))
+    made = plan(before)
+    for _ in range(2):  # what is recorded gives turns of its own
+        before = then(before, made)
+        made = plan(before)
+    while before.now < after(seconds=60):
+        assert "unreadySince" in made.status["stable"]
+        assert bool(candidate(made)) is (ends != "gone")
+        waits = (
+            "of its pods again, each ready for a minute." if ends == "rejected" else "its pods again, each ready for"
+        )
+        assert (waits in condition(made, "Ready")["message"]) is (ends != "gone")
+        assert made.again is not None
+        before = then(before, made, now=before.now + made.again)
+        made = plan(before)
+    assert before.now == after(seconds=60)
+    assert "unreadySince" not in plans(before, 1).status["stable"]
+    assert not candidate(made)
+
+
+@pytest.mark.parametrize(
+    ("size", "failures", "waits"),
+    [(0, 0, False), (0, 1, True), (3, 0, True)],
+    ids=["up from zero", "up from zero, and failed", "all away for a moment"],
+)
+def test_pods_that_were_never_asked_for_have_not_failed(size: int, failures: int, waits: bool) -> None:
+    sized = {"replicas": size, "readyReplicas": size}
+    resource = in_canary(1, stable=sized, candidate={"leaving": True, "replicas": 3})
+    starting = [crashing(failures)] * 3 if failures else pods(OLD_REVISION, 3, ready=False)
+    silent = {OLD_REVISION: starting if size else [], NEW_REVISION: pods(NEW_REVISION, 3)}
+    before = observed(wanting(resource, modelVersion="churn-1"), OLD, pods=silent)
+    for second in range(1, 40):
+        made = plan(before)
+        stable = made.status["stable"]
+        assert ("unreadySince" in stable) is (bool(size) or (bool(failures) and second > 1))
+        assert ("downSince" in stable) is (not size and not failures and second > 1), "it may turn out to be broken"
+        before = then(before, made, now=after(seconds=second), pods={**silent, OLD_REVISION: starting})
+    ready = {**silent, OLD_REVISION: pods(OLD_REVISION, 3, since=before.now)}
+    made = plan(then(before, plan(before), pods=ready))
+    assert bool(candidate(made)) is waits
+    assert ("unreadySince" in made.status["stable"]) is waits
 
 
 def test_one_that_stands_in_and_is_named_again_is_no_longer_beside_itself() -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.builders import NOW, a_deployment, a_model_version, after
+from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored
 from tests.unit.rollout.test_deciding import wanting
 from tests.unit.rollout.world import (
+    LONG_AGO,
     NEW_REVISION,
     OLD_REVISION,
     both,
@@ -15,9 +16,11 @@ from tests.unit.rollout.world import (
     in_canary,
     looks,
     observed,
+    serving_old,
     stalled,
     then,
 )
+from upright.api import names
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
@@ -71,6 +74,28 @@ def test_an_older_rejection_keeps_its_numbers() -> None:
     assert made.status["rejected"][1]["message"].startswith("errors is 30 % in the canary against stable 2 %, ratio 15")
 
 
+@pytest.mark.parametrize(
+    ("outcome", "metric", "said"),
+    [
+        ("RolledBack", "errors", "churn-0 is rejected. Worse than tolerated in errors: 20 % against 1 %. "),
+        ("Promoted", "", "churn-0 replaces churn-00. Not worse than tolerated: errors is 1 % against 1 %. "),
+        ("RolledBack", "", ""),
+    ],
+)
+@pytest.mark.parametrize("again", [False, True], ids=["another", "rejected again"])
+def test_an_older_episode_keeps_its_numbers_or_its_cause(outcome: str, metric: str, said: str, again: bool) -> None:
+    cause = "Container serve ended with 137 (OOMKilled)."
+    at = {"modelVersion": "churn-0", "revision": NEW_REVISION if again else "r"}
+    reason = f"{said}{'word ' * 60}{cause}"
+    episode = {**at, "from": LONG_AGO, "to": LONG_AGO, "outcome": outcome, "reason": reason}
+    rejection = {**at, "at": LONG_AGO, "retried": LONG_AGO, "metric": metric, "message": reason}
+    _, made = rolled_back(status={"history": [episode], "rejected": [rejection] if outcome == "RolledBack" else []})
+    kept = made.status["history"][1]["reason"]
+    assert kept.startswith(said)
+    assert kept.endswith(" ..." if said else cause)
+    assert len(kept) <= 170
+
+
 def test_two_revisions_of_one_version_are_told_apart() -> None:
     resource = in_canary(stable={"modelVersion": "churn-2"})
     bad = looks(2, canary=(100, 20), stable=(900, 9))
@@ -109,3 +134,34 @@ def test_a_version_that_serves_and_could_not_be_loaded_again_is_told(phase: str)
     assert (condition(made, "Current")["status"] == "False") is gone
     assert ("churn-1, which serves, cannot be loaded by pods that start" in (stalled(made) or "")) is gone
     assert condition(made, "Ready")["status"] == "True"
+
+
+MEND = "Restore it, and say so with `kubectl annotate mv churn-2`."
+STALLED = [{"type": "Stalled", "status": "True", "reason": "Missing", "message": f"It is Missing. {MEND}"}]
+AGAIN = f"try again: kubectl annotate --overwrite deployments.upright.dev churn -n shop {names.RETRY}=$(date +%s)"
+
+
+@pytest.mark.parametrize(
+    ("phase", "stalls", "rejected", "remedy"),
+    [
+        ("Missing", STALLED, False, MEND),
+        ("Missing", STALLED, True, f"{MEND} When it is Ready, {AGAIN}"),
+        (
+            "Missing",
+            [],
+            True,
+            f"Correct spec.serving, name another version, or {AGAIN}",
+        ),  # what helps is not said yet
+        ("Ready", [], True, f"Correct spec.serving, name another version, or {AGAIN}"),
+    ],
+)
+def test_what_mends_a_version_is_said_by_the_deployment_too(
+    phase: str, stalls: list[Any], rejected: bool, remedy: str
+) -> None:
+    stored = as_stored(a_model_version("churn-2", phase=phase, ready=phase == "Ready"))
+    stored["status"]["conditions"] += stalls
+    verdict = Rejection(model_version="churn-2", revision=NEW_REVISION, at=NOW, message="It was Missing.")
+    wanted = ModelVersion.model_validate(stored)
+    made = plan(observed(serving_old(), wanted, pods=both(0), rejected=[verdict] if rejected else []))
+    assert condition(made, "Current")["message"].endswith("It was Missing." if rejected else "It is Missing.")
+    assert stalled(made) == f"{condition(made, 'Current')['message'].partition('ready. ')[2]} {remedy}"

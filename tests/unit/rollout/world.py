@@ -10,21 +10,39 @@ from upright.analysis import Counts, Look
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion
-from upright.contract import Manifest, Plan
+from upright.contract import Key, Manifest, Plan
 from upright.kube.objects import plain
 from upright.pods.reading import Pod, read
-from upright.rollout.measuring import Measurement, Reading
+from upright.rollout.measuring import Asked, Measurement, Reading
 from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import services
+from upright.rollout.sightings import Sightings
 from upright.rollout.template import record
 
 STEPS = [{"weight": 25, "for": "1m"}, {"weight": 50, "for": "1m"}]
 OLD, NEW = a_model_version("churn-1"), a_model_version("churn-2")
 OLD_REVISION, NEW_REVISION = (revision(version, a_deployment().spec.serving) for version in (OLD, NEW))
 LONG_AGO = NOW - timedelta(hours=1)
+
+
+class Unmeasured:
+    """A source that has seen nothing."""
+
+    def __init__(self) -> None:
+        self.asked: dict[Any, Asked] = {}
+
+    def begin(self, wake: Any) -> None:
+        """Nothing wakes."""
+
+    def read(self, key: Any, asked: Asked) -> Reading:
+        self.asked[key] = asked
+        return Reading()
+
+    def forget(self, key: Any) -> None:
+        self.asked.pop(key, None)
 
 
 def observed(
@@ -93,6 +111,11 @@ def pods(revision_name: str, count: int, *, since: datetime = LONG_AGO, **more: 
     return made
 
 
+def sighted(sightings: Sightings, pods: Mapping[str, Sequence[Pod]], now: datetime) -> dict[str, Sequence[Pod]]:
+    """The pods of each revision as whoever looks takes them, whatever the clocks of their nodes."""
+    return sightings.dated(Key("shop", "churn"), pods, now)
+
+
 def both(canary: int = 1, stable: int = 3, **more: Any) -> dict[str, Sequence[Pod]]:
     """Pods of both versions; the rest is of the canary's."""
     return {OLD_REVISION: pods(OLD_REVISION, stable), NEW_REVISION: pods(NEW_REVISION, canary, **more)}
@@ -110,6 +133,7 @@ def serving_old(**spec: Any) -> Deployment:
                 "revision": OLD_REVISION,
                 "since": LONG_AGO.isoformat(),
                 "replicas": 3,
+                "readyReplicas": 3,
                 **spec.pop("stable", {}),
             },
             "conditions": [{"type": "Current", "status": "False", "reason": "Progressing", "message": ""}],

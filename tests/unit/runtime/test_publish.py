@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -20,7 +21,7 @@ from upright.runtime.publish import publish
 
 
 def published(pod: Pod) -> tuple[PublishReport, Path]:
-    report = publish(pod.variables)
+    report = publish(pod.variables, lambda _: pytest.fail("it waits"))
     return report, pod.store / report.uri.removeprefix("pvc://models/")
 
 
@@ -366,17 +367,36 @@ def test_a_store_that_refuses_for_good_is_not_asked_again(pod: Pod) -> None:
 
 
 def test_what_a_killed_publish_left_is_removed_after_a_day(pod: Pod) -> None:
-    old, young = pod.store / "churn" / ".tmp-old", pod.store / "churn" / ".tmp-young"
+    """Whatever it is: a plain file, or a link, kept every publish of the model from storing."""
+    model, two_days_ago = pod.store / "churn", time.time() - 2 * 24 * 3600
+    old, young, file, link = (model / f".tmp-{name}" for name in ("old", "young", "file", "link"))
     for leftover in (old, young):
         leftover.mkdir(parents=True)
         (leftover / "model.skops").write_text("half")
-    two_days_ago = time.time() - 2 * 24 * 3600
-    os.utime(old, (two_days_ago, two_days_ago))
+    file.write_text("half")
+    link.symlink_to(young, target_is_directory=True)
+    for leftover in (old, file, link):
+        os.utime(leftover, (two_days_ago, two_days_ago), follow_symlinks=False)
 
     published(pod.trained(a_matrix_model()))
 
-    assert not old.exists()
-    assert young.exists()
+    assert [one.name for one in model.glob(".tmp-*")] == [young.name]
+    assert (young / "model.skops").exists()
+
+
+def test_what_cannot_be_tidied_up_keeps_no_model_from_being_stored(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system keeps a name of its own for what somebody has open."""
+    held = pod.store / "churn" / ".tmp-held"
+    held.mkdir(parents=True)
+    os.utime(held, (0, 0))
+
+    def rmtree(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+
+    monkeypatch.setattr("upright.runtime.store.shutil.rmtree", rmtree)
+    _, artifact = published(pod.trained(a_matrix_model()))
+    assert artifact.exists()
 
 
 def test_an_artifact_damaged_in_the_store_is_not_reported_as_published(pod: Pod) -> None:
@@ -394,6 +414,11 @@ def test_what_is_left_of_an_artifact_that_was_removed_half_way_is_replaced(pod: 
     (artifact / "manifest.json").unlink()
     assert published(pod) == (report, artifact)
     assert (artifact / "manifest.json").exists()
+    shutil.rmtree(artifact)
+    artifact.write_text("a file")
+    assert published(pod) == (report, artifact)
+    assert (artifact / "manifest.json").exists()
+    assert not [*artifact.parent.glob(".tmp-*")]
 
 
 def test_nothing_appears_under_the_final_name_when_publish_dies_half_way(

@@ -69,7 +69,7 @@ class Canary:
         if candidate.ready < wanted - (_tolerated(wanted) if stable else 0):
             return _unready(facts, wanted)
         seen = arm.ready_since if candidate.size >= wanted else None
-        clocks = {"ready_since": seen or now, "lacking_since": None, **_unsettled(facts, wanted)}
+        clocks = {"ready_since": seen or now, "lacking_since": None, **_unsettled(facts)}
         arm = arm.model_copy(update=clocks)
         if stable is None:
             return _serve_first(facts, arm)
@@ -124,7 +124,7 @@ def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     if not candidate.size or not late:
         return None
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{candidate.unready}"
-    arm = _standing(candidate.arm, now, **_unsettled(facts, wanted), ready_since=None)
+    arm = _standing(candidate.arm, now, **_unsettled(facts), ready_since=None)
     if facts.only_candidate_answers:
         return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
     if facts.stable is None and all(map(is_misconfigured, late)):  # no other version would start, either
@@ -148,14 +148,14 @@ def _unready(facts: Facts, wanted: int) -> Decision:
         return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
     started = sum(not facts.waits(pod) for pod in candidate.pods)
     lacking = (candidate.arm.lacking_since or now) if started < wanted else None
-    arm = _standing(candidate.arm, now, lacking_since=lacking, **_unsettled(facts, wanted), ready_since=None)
+    arm = _standing(candidate.arm, now, lacking_since=lacking, **_unsettled(facts), ready_since=None)
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{_alike(facts)}"
     held = _held_up(facts, said) if lacking and now - lacking >= deadline else None
     left = [clock + deadline - now for clock in (arm.unready_since, lacking) if clock and now - clock < deadline]
     return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
 
 
-def _unsettled(facts: Facts, wanted: int) -> Mapping[str, object]:
+def _unsettled(facts: Facts) -> Mapping[str, object]:
     """The pod that is waited for, and since when: one until it has settled, and then whichever has been unready for
     longest. So the short breaks of many do not add up, and one that is never ready for long is found, whatever the
     others do.
@@ -164,13 +164,13 @@ def _unsettled(facts: Facts, wanted: int) -> Mapping[str, object]:
     unsettled = [
         (_unready_since(facts, pod), pod.ready, pod.name != arm.unready_pod, pod.name, pod)
         for pod in facts.candidate.pods
-        if not facts.waits(pod)
-        and (not pod.ready or (pod.name == arm.unready_pod and not _settled(facts, pod, wanted)))
+        if not facts.waits(pod) and (not pod.ready or (pod.name == arm.unready_pod and not _settled(facts, pod)))
     ]
     if not unsettled:
         return _SETTLED
     since, ready, _, name, pod = min(unsettled, key=lambda one: one[:-1])
-    down = arm.down_since if ready else max(since, _stopped(facts, pod))
+    known = (arm.down_since if name == arm.unready_pod else None) or since
+    down = known if ready else max(known, _stopped(facts, pod))
     return {"unready_since": since, "unready_pod": name, "down_since": down}
 
 
@@ -184,27 +184,20 @@ def _unready_since(facts: Facts, pod: Pod) -> datetime:
 
 
 def _stopped(facts: Facts, pod: Pod) -> datetime:
-    """When a pod that is not ready was last, as its node says, or began."""
-    began = begun(pod, facts.now)
-    return max(began, pod.changed) if pod.changed <= facts.now else began
+    """When a pod that is not ready was last, or began."""
+    return max(pod.changed, begun(pod, facts.now))
 
 
-def _settled(facts: Facts, pod: Pod, wanted: int) -> bool:
+def _settled(facts: Facts, pod: Pod) -> bool:
     """Whether the pod that is waited for has been ready for long enough without interruption: for a minute, or, where
-    none of its containers has failed lately, for three times as long as its last break took. Its node's word for that
-    is not enough where all are ready (its clock may be behind): they are seen to be.
+    none of its containers has failed lately, for three times as long as its last break took.
     """
-    candidate, now, since = facts.candidate, facts.now, pod.ready_since
-    seen, stopped = candidate.arm.ready_since, candidate.arm.down_since or _unready_since(facts, pod)
-    if since is None or not stopped <= since <= now:
-        # While some are not, nobody sees all ready, and a minute more has to do.
-        since = stopped + LASTING if candidate.ready < wanted and stopped + LASTING <= now else seen
-    elif candidate.ready >= wanted:
-        since = max(since, seen or now)
-    if since is None or not pod.ready:
+    if pod.ready_since is None:
         return False
-    failed = pod.failed_since(now - facts.spec.rollout.startup_deadline)
-    return now - since >= (LASTING if failed else min(LASTING, _AS_LONG * (since - stopped)))
+    now, stopped = facts.now, facts.candidate.arm.down_since or _unready_since(facts, pod)
+    since, failed = max(stopped, pod.ready_since), pod.failed_since(now - facts.spec.rollout.startup_deadline)
+    least = LASTING if failed or since == stopped else min(LASTING, _AS_LONG * (since - stopped))
+    return now - since >= least
 
 
 def _held_up(facts: Facts, said: str) -> Finding:
@@ -232,7 +225,7 @@ def _held_up(facts: Facts, said: str) -> Finding:
     return Finding(
         "NotStarted",
         f"{name} waits for the cluster, which has not {f'started pod {pod}' if pod else 'made all its pods'}. {said}",
-        "It goes on by itself when the cluster does; the events of its pods and of its ReplicaSet say more.",
+        "It goes on by itself once that is mended, there or in spec.serving; events of pods and ReplicaSet say more.",
     )
 
 

@@ -145,7 +145,9 @@ def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm 
     those come back, like a candidate that is given up; but for the one that is to go out.
     """
     before, stable = observed.resource.status, statuses.arm_facts(observed, draft.stable)
-    if before.stable or before.candidate or stable is None or stable.ready >= observed.resource.spec.replicas:
+    if before.stable or before.candidate or stable is None:
+        return None
+    if stable.relied_upon(observed.now) >= observed.resource.spec.replicas:
         return None
     others = {one: ready for one, ready in _answering(observed).items() if one != stable.arm.revision}
     if not others or target in others:

@@ -747,8 +747,9 @@ def test_what_crashes_is_not_taken_up_where_something_else_answers(crashing: Seq
     assert made.status["stable"]["modelVersion"] == "churn-2"
 
 
-def test_what_is_taken_up_must_be_ready_for_a_minute_before_others_go() -> None:
-    before = found(pods(OLD_REVISION, 3, ready=False), pods(NEW_REVISION, 3), was_stable=True)
+@pytest.mark.parametrize("old", [pods(OLD_REVISION, 3, ready=False), pods(OLD_REVISION, 3, since=NOW)])
+def test_what_is_taken_up_must_be_ready_for_a_minute_before_others_go(old: Sequence[Pod]) -> None:
+    before = found(old, pods(NEW_REVISION, 3), was_stable=True)
     made = plan(before)
     assert (made.status["stable"]["modelVersion"], candidate(made)["modelVersion"]) == ("churn-1", "churn-2")
     young = {**before.pods, OLD_REVISION: pods(OLD_REVISION, 3, since=NOW)}

@@ -1247,6 +1247,23 @@ async def test_a_container_that_has_begun_and_keeps_the_next_from_it_is_told_wit
     assert cluster.asked == (3 if told else 0)  # at 1, 9 and 300
 
 
+@pytest.mark.parametrize("proxy", [{"state": exited(0)}, {**STARTING, "started": True}, CRASHING])
+async def test_containers_that_do_not_wait_for_each_other_are_not_said_to(proxy: Any) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod(
+        "churn-1",
+        {"notify": exited(0), "publish": YET["state"], "zipper": YET["state"]},
+        phase="Pending",
+        conditions=BOUND,
+        initContainerStatuses=[{"name": "proxy", "image": "i", **proxy}],
+    )
+    for minutes in (1, 300):
+        cluster.now = after(minutes=minutes)
+        plan = await cluster.turn()
+        assert (run_of(plan)["message"], stalled(plan), cluster.asked) == ("", None, 0)
+
+
 @pytest.mark.parametrize(
     ("minutes", "phase", "stuck"),
     [(0, "Running", False), (1, "Running", True), (85, "Pending", True), (85, "Failed", False)],

@@ -167,7 +167,7 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             passing=True,
         )
     until = f"Until then {draft.stable.model_version} serves." if draft.stable else ""
-    if observed.maker:
+    if observed.maker and observed.maker.gave_up:
         return _made_no_more(observed, draft, observed.maker, until)
     anew = "Name another version. One that is made anew under this name goes out by itself."
     field = f"spec.{'latest.model' if spec.latest else 'modelVersion'}"
@@ -189,12 +189,12 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
 
 
 def _made_no_more(observed: Observed, draft: Draft, maker: Maker, until: str) -> Finding:
-    """The named version is of a run that has ended without it, or it was deleted: waiting would not help."""
+    """The run of the named version has ended without it: waiting would not help."""
     name, meta = observed.resource.spec.model_version or "", observed.resource.metadata
-    became = {"Failed": "has failed", "Refused": "was refused"}.get(maker.phase, "is over")
+    became = "was refused" if maker.phase == "Refused" else "has failed"
     return Finding(
         "VersionNotFound",
-        f"{_absent(observed, draft)}, and none will be made: run {name} of TrainingJob {maker.job} {became}, and no "
+        f"{_absent(observed, draft)}, and no run will make it: {name} of TrainingJob {maker.job} {became}, and no "
         "number is used twice.",
         f"Name the version of a later run, which `kubectl describe trainingjob {maker.job} -n {meta.namespace}` lists, "
         f"or follow its model with spec.latest. {until}".strip(),

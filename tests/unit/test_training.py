@@ -234,6 +234,8 @@ def test_a_run_that_lacks_something_waits_says_so_and_starts_by_itself() -> None
     assert not made.create
     assert made.again is None  # the watches tell
     assert plan(replace(lacking, obstacles=())).create
+    many = plan(replace(lacking, obstacles=[f"claim-{number} does not exist" for number in range(33)]))
+    assert (said(many, "Reconciling") or "").endswith("; claim-9 does not exist; and 23 more.")
 
 
 # What a run ends in

@@ -140,17 +140,17 @@ def _served_before(observed: Observed, stable: Container[str]) -> ModelVersion |
 
 
 def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm | None:
-    """Another version that answers although nothing is recorded of it, while what was taken up lacks pods. It goes as
-    those come back, like a candidate that is given up; but for the one that is to go out.
+    """Another version than the one that is to go out which answers although nothing is recorded of it, while what was
+    taken up lacks pods.
     """
     before, stable = observed.resource.status, statuses.arm_facts(observed, draft.stable)
     if before.stable or before.candidate or stable is None or stable.ready >= observed.resource.spec.replicas:
         return None
-    others = {one: ready for one, ready in _answering(observed).items() if one != stable.arm.revision}
-    if not others or target in others:
+    others = {one: ready for one, ready in _answering(observed).items() if one not in (stable.arm.revision, target)}
+    if not others:
         return None
     most = max(others, key=lambda one: (others[one], one))
-    return _arm_of(observed, most).model_copy(update={"leaving": True})
+    return _arm_of(observed, most)
 
 
 def _answering(observed: Observed) -> Mapping[str, int]:
@@ -211,8 +211,13 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
         target = revision(version, observed.resource.spec.serving)
     elif draft.obstacle or draft.serves(target):
         version = target = None
-    draft.candidate = _also_carrying(observed, draft, target)
-    if draft.candidate is not None or version is None or target is None:
+    also = _also_carrying(observed, draft, target)
+    if also and target in _answering(observed):  # both go on
+        draft.stand_in = StandIn(model_version=also.model_version, revision=also.revision)
+    elif also:  # it goes as pods of what was taken up come back, like a candidate that is given up
+        draft.candidate = also.model_copy(update={"leaving": True})
+        return
+    if version is None or target is None:
         return
     stable = statuses.arm_facts(observed, draft.stable)
     draft.candidate = Arm(

@@ -64,7 +64,7 @@ class Recorder:
         self._told: Memory[str, datetime] = Memory(REMEMBERED_TOLD)
         # What was decided before may have been told by the process that led before, or have been forgotten.
         self._knows_since: datetime | None = None
-        self._complaint = ""
+        self._complaints: Memory[str, str] = Memory(REMEMBERED)  # by namespace: why none are written there
 
     async def record(self, resource: Manifest, event: Event) -> bool:
         """Tell it; returns whether it is told. One that cannot be written harms nothing: the log says so, once."""
@@ -73,11 +73,11 @@ class Recorder:
         except (TerminatingError, NotLeaderError):
             raise  # there is no use in going on
         except ApiError as error:
-            if str(error) != self._complaint:
+            if self._complaints.get(namespace_of(resource)) != error.reason:  # its words name each event
                 logger.warning("events are not written: %s", error)
-            self._complaint = str(error)
+            self._complaints.set(namespace_of(resource), error.reason)
             return False
-        self._complaint = ""
+        self._complaints.drop(namespace_of(resource))
         return told
 
     async def _once(self, resource: Manifest, event: Event, at: datetime) -> bool:

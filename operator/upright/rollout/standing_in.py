@@ -72,8 +72,11 @@ def is_base_of_next(facts: Facts, *, coming: bool) -> bool:
 
 def makes_way(facts: Facts) -> bool:
     """Whether the next version goes out beside the pods of one that is leaving: they are needed, and what they stand in
-    for does not come back.
+    for does not come back. Not in a moment in which they do not answer, while those of another do that was given up
+    before: only one of the two is kept.
     """
+    if facts.standing_in and not facts.candidate.ready:
+        return False
     return is_needed(facts, bad=facts.rejected) and (is_broken(facts) or _left(facts) <= _ZERO)
 
 

@@ -176,11 +176,15 @@ async def test_what_was_told_longest_ago_is_looked_for_when_it_had_to_be_forgott
 async def test_an_event_that_cannot_be_written_is_logged_once_and_harms_nothing(
     recorder: Recorder, client: FakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client.refusal = UnreachableError("no connection")
+    """Whatever it is called, and also while those of another namespace are written."""
     with caplog.at_level(logging.WARNING):
-        await recorder.record(a_toy(), STARTED)
-        await recorder.record(a_toy(), STARTED)
-    assert [record.message for record in caplog.records] == ["events are not written: no connection"]
+        for number in range(3):
+            client.refusal = UnreachableError(f"no connection for {number}")
+            await recorder.record(a_toy(), STARTED)
+            client.refusal = None
+            other = a_toy(uid=f"{number}")
+            await recorder.record({**other, "metadata": {**other["metadata"], "namespace": "farm"}}, STARTED)
+    assert [record.message for record in caplog.records] == ["events are not written: no connection for 0"]
 
 
 async def test_what_was_told_before_its_time_was_known_is_not_told_again(

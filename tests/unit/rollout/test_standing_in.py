@@ -52,6 +52,18 @@ STARTS = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status":
 DEAD = [replace(crashing(5), name=f"dead-{n}") for n in range(3)]
 
 
+def fallen(count: int, ago: int = 50) -> list[Pod]:
+    """Pods that crash again and again, and were ready last so many seconds ago."""
+    at = after(seconds=-ago)
+    return [replace(crashing(50, at=at), name=f"fallen-{n}", changed=at, stopped=at) for n in range(count)]
+
+
+def risen(count: int) -> list[Pod]:
+    """Such pods, which have been ready for a second."""
+    at = after(seconds=-1)
+    return [replace(crashing(50, ready=True), name=f"risen-{n}", changed=at, ready_since=at) for n in range(count)]
+
+
 def candidate(made: Plan) -> dict[str, Any]:
     return dict(made.status.get("candidate") or {})
 
@@ -437,6 +449,7 @@ def test_one_that_leaves_may_itself_not_answer_for_a_moment() -> None:
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=59)), True),  # by a node's clock that is ahead
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=60)), False),
         (pods(NEW_REVISION, 3, since=NOW, conditions=STARTS), False),
+        (fallen(3), False),
     ],
 )
 def test_what_is_given_up_in_a_moment_in_which_it_does_not_answer_stays(
@@ -455,17 +468,24 @@ def test_what_is_given_up_in_a_moment_in_which_it_does_not_answer_stays(
 
 
 @pytest.mark.parametrize("wanted", [OLD, NEW], ids=["late", "another is wanted"])
-@pytest.mark.parametrize(("silent", "stays"), [(0, True), (59, True), (60, False)])
+@pytest.mark.parametrize(
+    ("blinks", "stays"),
+    [
+        *((pods(OLD_REVISION, 1, ready=False, since=after(seconds=-ago)), ago < 60) for ago in (0, 59, 60)),
+        (fallen(1), False),
+    ],
+)
 def test_all_that_answers_of_a_first_version_may_not_for_a_moment(
-    wanted: ModelVersion, silent: int, stays: bool
+    wanted: ModelVersion, blinks: Sequence[Pod], stays: bool
 ) -> None:
     clocks = {"since": LONG_AGO.isoformat(), "unreadySince": LONG_AGO.isoformat(), "unreadyPod": "late-0"}
     arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "replicas": 3, **clocks}
     late = [replace(pod, name=f"late-{n}") for n, pod in enumerate(pods(OLD_REVISION, 2, ready=False))]
-    blinks = pods(OLD_REVISION, 1, ready=False, since=after(seconds=-silent))
     resource = a_deployment(wanted.metadata.name, replicas=3, status={"candidate": arm})
     made = plan(observed(resource, wanted, pods={OLD_REVISION: [*late, *blinks]}))
     assert [one.name for one in made.delete] == [f"churn-{OLD_REVISION}"] * (not stays)
+    if stays and wanted is OLD:
+        assert str(stalled(made)).startswith("Nothing answers beside churn-1. 0 of 3 pods are ready.")
 
 
 @pytest.mark.parametrize(
@@ -561,8 +581,7 @@ def test_the_next_version_takes_nothing_away_that_stands_in() -> None:
     [
         (pods(FIX_REVISION, 3), NEW_REVISION),
         (pods(FIX_REVISION, 6), FIX_REVISION),
-        (pods(FIX_REVISION, 6, ready=False, since=NOW), FIX_REVISION),  # for a moment
-        (pods(FIX_REVISION, 6, ready=False), NEW_REVISION),
+        (risen(6), NEW_REVISION),
     ],
 )
 def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: Sequence[Pod], kept: str) -> None:
@@ -571,8 +590,20 @@ def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: Seq
     before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})
     resource = wanting(before.resource, modelVersion="churn-4")
     given_up = {NEW_REVISION: pods(NEW_REVISION, 4), FIX_REVISION: leaving}
-    made = plan(replace(before, wanted=another, resource=resource, pods={**before.pods, **given_up}))
+    named = replace(before, wanted=another, resource=resource, pods={**before.pods, **given_up})
+    made = plan(named)
     assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-4", kept)
+    blink = {**named.pods, FIX_REVISION: [replace(pod, ready_since=None) for pod in leaving]}
+    seen = replace(named, pods=blink)
+    made = plan(seen)
+    assert (candidate(made)["modelVersion"], stands_in(made), made.delete) == ("churn-3", NEW_REVISION, [])
+    again = plan(then(seen, made, pods=named.pods, now=after(seconds=58)))
+    assert (candidate(again)["modelVersion"], stands_in(again)) == ("churn-4", kept)
+    silent = then(seen, made, pods=blink, now=after(seconds=60))
+    assert candidate(plan(silent))["modelVersion"] == "churn-2"
+    made = plans(silent, 2, pods=blink)
+    assert candidate(made)["modelVersion"] == "churn-4"
+    assert f"churn-{NEW_REVISION}" not in [one.name for one in made.delete]
 
 
 def test_a_bad_one_does_not_stay_for_pods_that_others_stand_in_for() -> None:
@@ -618,14 +649,17 @@ def test_an_autoscaler_looks_at_the_version_that_has_the_traffic_of_a_repair() -
     assert made.status["replicas"] == 2
 
 
+@pytest.mark.parametrize("starting", [pods(NEW_REVISION, 3, ready=False), fallen(3)], ids=["starts", "crashes"])
 @pytest.mark.parametrize(("fallback", "goes"), [("churn-1", True), (None, False)])
-def test_a_first_version_gives_way_when_it_turns_out_to_have_been_rejected(fallback: str | None, goes: bool) -> None:
+def test_a_first_version_gives_way_when_it_turns_out_to_have_been_rejected(
+    fallback: str | None, goes: bool, starting: Sequence[Pod]
+) -> None:
     arm = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 3}
     verdict = Rejection(model_version="churn-2", revision=NEW_REVISION, at=LONG_AGO, message="errors is 40 %.")
     resource = a_deployment("churn-2", replicas=3, status={"candidate": arm})
-    starting = {NEW_REVISION: pods(NEW_REVISION, 3, ready=False)}
-    made = plan(observed(resource, NEW, pods=starting, rejected=[verdict], fallback=fallback))
+    made = plan(observed(resource, NEW, pods={NEW_REVISION: starting}, rejected=[verdict], fallback=fallback))
     assert ("candidate" not in made.status) is goes
+    assert "stable" not in made.status
 
 
 @pytest.mark.parametrize(("silent", "stays"), [(0, True), (59, True), (60, False)])
@@ -717,12 +751,58 @@ def test_pods_that_were_never_asked_for_have_not_failed(size: int, failures: int
         made = plan(before)
         stable = made.status["stable"]
         assert ("unreadySince" in stable) is (bool(size) or (bool(failures) and second > 1))
-        assert ("downSince" in stable) is (not size and not failures and second > 1), "it may turn out to be broken"
+        assert ("downSince" in stable) is not size, "it may turn out to be broken"
         before = then(before, made, now=after(seconds=second), pods={**silent, OLD_REVISION: starting})
     ready = {**silent, OLD_REVISION: pods(OLD_REVISION, 3, since=before.now)}
     made = plan(then(before, plan(before), pods=ready))
     assert bool(candidate(made)) is waits
     assert ("unreadySince" in made.status["stable"]) is waits
+
+
+@pytest.mark.parametrize("fell", [True, False])
+@pytest.mark.parametrize("there", [True, False], ids=["scaled to zero", "deleted"])
+def test_a_stable_version_whose_workload_somebody_takes_away_does_not_begin_anew(there: bool, fell: bool) -> None:
+    clocks = {"unreadySince": LONG_AGO.isoformat(), "readyReplicas": 0} if fell else {}
+    resource = in_canary(1, stable=clocks, candidate={"leaving": True, "replicas": 3})
+    good = {NEW_REVISION: pods(NEW_REVISION, 3)}
+    before = observed(wanting(resource, modelVersion="churn-1"), OLD, pods=good)
+    others = {one: owned for one, owned in before.workloads.items() if one != OLD_REVISION}
+    left = {OLD_REVISION: the_workload(resource, OLD, OLD_REVISION, 0)} if there else {}
+    gone = replace(before, workloads={**others, **left})
+    made = plan(gone)
+    assert datetime.fromisoformat(made.status["stable"]["unreadySince"]) == (LONG_AGO if fell else NOW)
+    back = {**good, OLD_REVISION: pods(OLD_REVISION, 3, since=after(seconds=20))}
+    for second, stays in ((21, True), (79, True), (80, False)):
+        assert bool(candidate(plan(then(gone, made, pods=back, now=after(seconds=second))))) is stays
+
+
+def found(old: Sequence[Pod], new: Sequence[Pod], *, was_stable: bool = False) -> Observed:
+    """A Deployment without a status, and the workloads of two versions."""
+    verdict = {"deployment": "churn", "revision": OLD_REVISION, "outcome": "Stable", "at": LONG_AGO.isoformat()}
+    remembers = {**as_stored(OLD)["status"], "verdicts": [verdict] * was_stable}
+    version = ModelVersion.model_validate({**as_stored(OLD), "status": remembers})
+    resource = a_deployment("churn-1", replicas=3)
+    owned = {
+        OLD_REVISION: the_workload(resource, OLD, OLD_REVISION, 3),
+        NEW_REVISION: the_workload(resource, NEW, NEW_REVISION, 3),
+    }
+    return observed(resource, version, pods={OLD_REVISION: old, NEW_REVISION: new}, workloads=owned)
+
+
+@pytest.mark.parametrize("crashing", [fallen(3), risen(3)], ids=["crashes", "is ready for a moment"])
+def test_what_crashes_is_not_taken_up_where_something_else_answers(crashing: Sequence[Pod]) -> None:
+    made = plan(found(crashing, pods(NEW_REVISION, 2)))
+    assert made.status["stable"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize("old", [pods(OLD_REVISION, 3, ready=False), pods(OLD_REVISION, 3, since=NOW)])
+def test_what_is_taken_up_must_be_ready_for_a_minute_before_others_go(old: Sequence[Pod]) -> None:
+    before = found(old, pods(NEW_REVISION, 3), was_stable=True)
+    made = plan(before)
+    assert (made.status["stable"]["modelVersion"], candidate(made)["modelVersion"]) == ("churn-1", "churn-2")
+    young = {**before.pods, OLD_REVISION: pods(OLD_REVISION, 3, since=NOW)}
+    for second, stays in ((1, True), (59, True), (60, False)):
+        assert bool(candidate(plan(then(before, made, pods=young, now=after(seconds=second))))) is stays
 
 
 def test_one_that_stands_in_and_is_named_again_is_no_longer_beside_itself() -> None:

@@ -240,7 +240,7 @@ def _incomplete(facts: Facts, said: str) -> Finding:
     others = f", or those of {facts.stable_name}," if facts.stable else ""
     return Finding(
         "NotReady",
-        f"Nothing but {facts.name} answers. {said}",
+        f"Nothing answers beside {facts.name}. {said}",
         f"Correct what keeps its other pods{others} from getting ready, or name another version.",
     )
 

@@ -102,15 +102,15 @@ def _serving(resource: Deployment, world: World) -> ModelVersion | None:
 
 
 def passed_over(
-    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
+    resource: Deployment, wanted: ModelVersion | None, world: World, rejected: Sequence[Rejection]
 ) -> Rejection | None:
-    """The rejection of the newest version of a followed model, unless that is the wanted one."""
+    """The rejection of the newest version of a followed model that is Ready, unless that is the wanted one."""
     spec = resource.spec
     if spec.model_version or spec.latest is None:
         return None
     namespace = resource.metadata.namespace
     for one, _ in newest_first(world, namespace, spec.latest.model):
-        if one.name == wanted.metadata.name:
+        if wanted and one.name == wanted.metadata.name:
             break
         if one.ready and (version := _version(world, namespace, one.name)):
             return _rejection(resource, version, rejected)

@@ -82,7 +82,7 @@ def _gone(version: ModelVersion, draft: Draft) -> Finding | None:
 
 
 def _passed_over(observed: Observed) -> Finding | None:
-    """The newest version of a followed model was rejected: what serves is wanted only because of that."""
+    """The newest version of a followed model was rejected: what serves, or nothing, is wanted only because of that."""
     if observed.passed_over is None:
         return None
     one, remedy = observed.passed_over, f"A newer version goes out by itself; or {_another_try(observed)}"
@@ -151,14 +151,8 @@ def _name_taken(observed: Observed) -> Finding:
 
 def _not_found(observed: Observed, draft: Draft) -> Finding:
     spec = observed.resource.spec
-    if spec.latest and not draft.stable and (last := next(iter(draft.counting()), None)):
-        return Finding(
-            "VersionRejected",
-            f"Every version of model {spec.latest.model} that is Ready was rejected, {last.model_version} at "
-            f"{last.at:%Y-%m-%d %H:%M:%S} UTC: {last.message}",
-            _another_try(observed),
-            about=last.model_version,
-        )
+    if not draft.stable and (rejected := _passed_over(observed)):
+        return rejected
     if observed.maker and observed.maker.goes_on:
         return Finding(
             "VersionInTraining",

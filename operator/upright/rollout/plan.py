@@ -5,7 +5,7 @@ stable, which is the candidate and in which step, what has been rejected. The ob
 """
 
 from collections.abc import Container, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from upright.api import names
 from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
@@ -13,10 +13,10 @@ from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
 from upright.contract import Plan
 from upright.rollout import status as statuses
-from upright.rollout.clocks import arm_as_watched, as_watched
+from upright.rollout.clocks import arm_as_watched, as_watched, stable_as_seen
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called, counts, lasts
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called, counts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import is_gone, obstacle
@@ -141,19 +141,19 @@ def _served_before(observed: Observed, stable: Container[str]) -> ModelVersion |
 
 
 def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm | None:
-    """Another version that answers although nothing is recorded of it, while what was taken up lacks pods. It goes as
-    those come back, like a candidate that is given up; but for the one that is to go out.
+    """Another version than the one that is to go out which answers although nothing is recorded of it, while what was
+    taken up lacks pods.
     """
     before, stable = observed.resource.status, statuses.arm_facts(observed, draft.stable)
     if before.stable or before.candidate or stable is None:
         return None
     if stable.relied_upon(observed.now) >= observed.resource.spec.replicas:
         return None
-    others = {one: ready for one, ready in _answering(observed).items() if one != stable.arm.revision}
-    if not others or target in others:
+    others = {one: ready for one, ready in _answering(observed).items() if one not in (stable.arm.revision, target)}
+    if not others:
         return None
     most = max(others, key=lambda one: (others[one], one))
-    return _arm_of(observed, most).model_copy(update={"leaving": True})
+    return _arm_of(observed, most)
 
 
 def _answering(observed: Observed) -> Mapping[str, tuple[int, int]]:
@@ -221,8 +221,13 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
         target = revision(version, observed.resource.spec.serving)
     elif draft.obstacle or draft.serves(target):
         version = target = None
-    draft.candidate = _also_carrying(observed, draft, target)
-    if draft.candidate is not None or version is None or target is None:
+    also = _also_carrying(observed, draft, target)
+    if also and target in _answering(observed):  # both go on
+        draft.stand_in = StandIn(model_version=also.model_version, revision=also.revision)
+    elif also:  # it goes as pods of what was taken up come back, like a candidate that is given up
+        draft.candidate = also.model_copy(update={"leaving": True})
+        return
+    if version is None or target is None:
         return
     stable = statuses.arm_facts(observed, draft.stable)
     draft.candidate = Arm(
@@ -277,7 +282,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             name = called(candidate, draft.stable)
             draft.say("Normal", "EvidenceBegunAnew", f"The evidence about {name} begins anew: {anew}.")
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
-        draft.stable = _watched(stable, spec.replicas, observed.now)
+        draft.stable = stable_as_seen(stable, spec.replicas, observed.now)
         candidate = counted(_facts(observed, draft, candidate), stable)
     facts = _facts(observed, draft, candidate)
     match STRATEGIES[spec.rollout.strategy].decide(facts):
@@ -323,7 +328,7 @@ def _shape(observed: Observed, draft: Draft) -> None:
     else:
         draft.shape = Shape(spec.replicas if draft.stable else 0, 0)
         if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
-            draft.stable = _watched(stable, spec.replicas, observed.now)
+            draft.stable = stable_as_seen(stable, spec.replicas, observed.now)
 
 
 def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None:
@@ -338,25 +343,6 @@ def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None
     if stand_in:
         waits.append((stand_in.down_since or now) + LASTING - now)
     return min((one for one in waits if one is not None), default=None)
-
-
-def _watched(stable: ArmFacts, replicas: int, now: datetime) -> Arm:
-    """The stable version with its clocks: since when none of its pods has answered for long, since when one does again,
-    and since when none does after that; or before any has, as when it comes up from zero. They stop while `replicas` is
-    0, and not where somebody has deleted its workload or scaled it down: it begins where it was.
-    """
-    arm = stable.arm
-    recovered = arm.model_copy(update={"unready_since": None, "ready_since": None, "down_since": None})
-    if replicas == 0 or (stable.ready and arm.unready_since is None):
-        return recovered
-    if stable.ready == 0:
-        stopped = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
-        unready = arm.unready_since or (now if stopped else None)
-        down = now if arm.ready_since else arm.down_since or (None if unready else now)
-        return arm.model_copy(update={"unready_since": unready, "ready_since": None, "down_since": down})
-    if any(lasts(pod, now) for pod in stable.pods):
-        return recovered
-    return arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
 
 
 def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:

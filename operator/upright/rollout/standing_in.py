@@ -7,6 +7,7 @@ is in nobody's way: the next version goes out beside whatever answers.
 from datetime import timedelta
 
 from upright.conditions import Finding
+from upright.pods.reading import Pod
 from upright.rollout.decision import Decision, Left, Stay
 from upright.rollout.facts import LASTING, Facts, answers, some_pods
 
@@ -27,18 +28,20 @@ def silent_for(facts: Facts) -> timedelta:
 
 def is_broken(facts: Facts) -> bool:
     """Whether the stable version does not answer, and will not by itself: pods that load the model, or wait for the
-    cluster, may. What they died of before, or with their node, says nothing.
+    cluster, may until the oldest of them has had its time. What they died of before, or with their node, says nothing.
     """
     stable, silent = facts.stable, silent_for(facts)
     if stable is None or silent < BROKEN_FOR:
         return False
-    pods = [pod for pod in stable.pods if not pod.unscheduled]
-    if stable.lacks_room and not pods:
-        return False
-    begun = [pod for pod in pods if not pod.waits]
-    failing = [pod for pod in begun if pod.hindrance or pod.failed_since(facts.now - silent - BROKEN_FOR)]
-    fails = len(failing) == len(begun) and any(pod.hindrance or pod.down for pod in failing)
-    return fails or silent >= facts.spec.rollout.startup_deadline
+    failing: list[Pod] = []
+    coming: list[Pod] = []
+    for pod in stable.pods:
+        fails = not pod.waits and (pod.hindrance or pod.failed_since(facts.now - silent - BROKEN_FOR))
+        (failing if fails else coming).append(pod)
+    if all(pod.waits for pod in coming) and any(pod.hindrance or pod.down for pod in failing):
+        return True
+    waited = max((facts.now - pod.created for pod in coming), default=silent)
+    return min(silent, waited) >= facts.spec.rollout.startup_deadline
 
 
 def is_needed(facts: Facts, *, bad: bool) -> bool:

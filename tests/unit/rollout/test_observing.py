@@ -593,7 +593,7 @@ async def test_what_was_asked_of_an_earlier_object_forgives_nothing(*, follows: 
     for made in (first, second):
         assert "candidate" not in made.status
         assert made.status["retry"] == "1"
-        assert condition(made, "Current")["reason"] == ("VersionNotFound" if follows else "VersionRejected")
+        assert condition(made, "Current")["reason"] == "VersionRejected"
     asked = plan(await seen(made_again("2", second.status), rejected))
     assert asked.status["candidate"]["modelVersion"] == "churn-2"
 
@@ -925,6 +925,32 @@ async def test_another_model_of_which_nothing_can_go_out_is_no_reason_to_say_tha
         [told] = [event for event in again.events if event.reason == "VersionNotFound"]
         assert told.message.endswith(" Until then churn-2 serves.")
         assert not condition(again, "Stalled")
+
+
+@pytest.mark.parametrize(
+    ("versions", "reason", "said"),
+    [
+        ([], "VersionNotFound", "No ModelVersion of model fraud exists in namespace shop. Correct spec.latest.model"),
+        (["Corrupt"], "VersionNotFound", "Model fraud has no version in namespace shop that is Ready and not rejected"),
+        (["Ready"], "VersionRejected", "fraud-1 was rejected at 2026-11-22 12:00:00 UTC: It failed."),
+    ],
+)
+async def test_nothing_serves_and_only_rejections_of_the_followed_model_are_told(
+    versions: Sequence[str], reason: str, said: str
+) -> None:
+    there = [a_model_version("fraud-1", model="fraud"), NEW]
+    rejected = [
+        {"modelVersion": one.metadata.name, "revision": revision(one, a_deployment().spec.serving), "at": NOW}
+        | {"message": "It failed."}
+        for one in there
+    ]
+    resource = a_deployment(None, latest={"model": "fraud"}, status={"rejected": rejected[not versions :]})
+    found = [a_version(NEW), *(a_version(there[0], phase=phase) for phase in versions)]
+    made = plan(await seen(resource, *found))
+    assert condition(made, "Current")["reason"] == reason
+    assert said in condition(made, "Current")["message"]
+    remedy = " A newer version goes out by itself; or try again: kubectl annotate"
+    assert (remedy in (condition(made, "Stalled").get("message") or "")) is (reason == "VersionRejected")
 
 
 LONG = "fraud-detection-gradient-boosting-europe-central-nightly-retrain"

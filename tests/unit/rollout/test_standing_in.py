@@ -233,17 +233,6 @@ def test_a_repair_does_not_end_in_a_moment_in_which_the_stable_version_does_not_
     assert plan(then(before, made, now=after(seconds=80))).status["stable"]["modelVersion"] == "churn-2"
 
 
-def test_a_stable_version_that_has_no_room_is_said_while_the_candidate_has_all_the_traffic() -> None:
-    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
-    before = observed(resource, pods={OLD_REVISION: [unscheduled()], NEW_REVISION: pods(NEW_REVISION, 1)})
-    made = plan(before)
-    assert stalled(plan(then(before, made, now=after(minutes=9)))) is None
-    late = plan(then(before, made, now=after(minutes=10)))
-    assert condition(late, "Stalled")["reason"] == "NoRoom"
-    assert "Insufficient cpu" in (stalled(late) or "")
-    assert "repairing" not in candidate(late)
-
-
 def loading(at: datetime) -> list[Pod]:
     """Pods of the stable version that were made then, and load the model."""
     return [
@@ -251,19 +240,29 @@ def loading(at: datetime) -> list[Pod]:
     ]
 
 
+ROOMLESS = [replace(unscheduled(), created=LONG_AGO)]
+
+
+@pytest.mark.parametrize("silent", [NOW, after(minutes=-4), LONG_AGO])
+@pytest.mark.parametrize("named", ["churn-2", "churn-3"])
 @pytest.mark.parametrize(
-    ("stable", "named", "serves"),
+    ("stable", "serves"),
     [
-        (DEAD, "churn-2", "churn-2"),
-        (loading(NOW), "churn-2", "churn-1"),  # made anew: somebody has mended what broke it
-        (DEAD, "churn-3", "churn-2"),
-        (loading(NOW), "churn-3", "churn-1"),
+        (DEAD, "churn-2"),
+        (loading(NOW), "churn-1"),  # made anew: somebody has mended what broke it
+        ([*loading(NOW), *DEAD[:1]], "churn-1"),
+        (loading(after(minutes=-5)), "churn-2 after 10 min"),
+        ([*loading(NOW), *loading(LONG_AGO)[:1]], "churn-2 after 10 min"),
+        (ROOMLESS, "churn-2 after 10 min"),  # perhaps since the candidate has it
+        ([], "churn-2 after 10 min"),  # for a quota
     ],
 )
-def test_a_stable_version_that_loads_in_new_pods_is_not_replaced_by_what_repairs_it(
-    stable: Sequence[Pod], named: str, serves: str
+def test_a_stable_version_is_not_replaced_by_what_repairs_it_before_its_new_pods_have_had_their_time(
+    stable: Sequence[Pod], silent: datetime, named: str, serves: str
 ) -> None:
-    clocks = {"unreadySince": NOW.isoformat()}
+    serves, _, late = serves.partition(" after")
+    serves = "churn-1" if late and silent > after(minutes=-5) else serves
+    clocks = {"unreadySince": silent.isoformat()}
     arm = {"repairing": True, "readySince": NOW.isoformat()}
     resource = wanting(in_canary(1, step_since=None, stable=clocks, candidate=arm), modelVersion=named)
     world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 3)}
@@ -274,6 +273,22 @@ def test_a_stable_version_that_loads_in_new_pods_is_not_replaced_by_what_repairs
         assert made.again == timedelta(seconds=30)
 
 
+def test_a_repair_ends_beside_a_stable_version_that_comes_and_goes() -> None:
+    clocks = {"replicas": 1, "unreadySince": LONG_AGO.isoformat()}
+    arm = {"repairing": True, "replicas": 1}
+    resource = in_canary(1, step_since=None, replicas=1, stable=clocks, candidate=arm)
+    before, sightings, said = observed(resource), Sightings(), []
+    for second in range(0, 20 * 60 + 10, 10):
+        now, up = after(seconds=second), second % 40 < 20
+        comes = pods(OLD_REVISION, 1, ready=up, since=after(seconds=second - second % 20))
+        before = replace(before, now=now, pods=sighted(sightings, {**both(), OLD_REVISION: comes}, now))
+        made = plan(before)
+        assert bool(candidate(made).get("repairing")) is (second < 20 * 60)
+        said += [one.message for one in made.events if one.reason == "StepReached"]
+        before = then(before, made)
+    assert said == ["churn-2: churn-1 is not found broken any more, and the versions are compared."]
+
+
 def test_without_replicas_nothing_is_repaired() -> None:
     clocks = {"unreadySince": LONG_AGO.isoformat()}
     resource = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True}, replicas=0)
@@ -281,12 +296,16 @@ def test_without_replicas_nothing_is_repaired() -> None:
     assert "repairing" not in candidate(made)
 
 
-def test_a_stable_version_that_no_node_may_take_is_not_waited_for_until_there_is_room() -> None:
-    nowhere = [unscheduled("3 node(s) didn't match Pod's node affinity/selector.")]
+@pytest.mark.parametrize("why", ["Insufficient cpu", "3 node(s) didn't match Pod's node affinity/selector."])
+def test_a_stable_version_that_does_not_answer_is_not_waited_for_without_end_whatever_the_cluster_lacks(
+    why: str,
+) -> None:
     resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
-    before = observed(resource, pods={OLD_REVISION: nowhere, NEW_REVISION: pods(NEW_REVISION, 1)})
+    before = observed(resource, pods={OLD_REVISION: [unscheduled(why)], NEW_REVISION: pods(NEW_REVISION, 1)})
     made = plan(before)
-    assert "repairing" not in candidate(plan(then(before, made, now=after(minutes=9))))
+    waits = plan(then(before, made, now=after(minutes=9)))
+    assert "repairing" not in candidate(waits)
+    assert "waits for pods of churn-1. Pod " in condition(waits, "Ready")["message"]
     assert candidate(plan(then(before, made, now=after(minutes=10))))["repairing"]
 
 
@@ -513,6 +532,35 @@ def test_what_stands_in_stays_until_others_have_answered_for_a_minute() -> None:
     young = {**before.pods, FIX_REVISION: pods(FIX_REVISION, 5, since=NOW)}
     assert stands_in(plan(replace(before, pods=young, now=after(seconds=59)))) == NEW_REVISION
     assert stands_in(plan(replace(before, pods=young, now=after(seconds=60)))) is None
+
+
+@pytest.mark.parametrize(
+    ("ready", "stable", "place"),
+    [
+        ((9, 1), 0, ("churn-3", None, NEW_REVISION)),
+        ((9, 0), 0, ("churn-2", True, None)),  # it goes out when something else than the stable version is needed
+        ((0, 1), 0, ("churn-3", None, None)),
+        ((9, 5), 0, ("churn-3", None, None)),  # half is enough
+        ((9, 1), 10, ("churn-3", None, None)),
+    ],
+)
+def test_what_stood_in_goes_on_when_all_that_was_recorded_is_lost(
+    ready: tuple[int, int], stable: int, place: tuple[str, bool | None, str | None]
+) -> None:
+    was_stable = {"deployment": "churn", "revision": OLD_REVISION, "outcome": "Stable", "at": LONG_AGO.isoformat()}
+    stored = as_stored(OLD)
+    old = ModelVersion.model_validate({**stored, "status": {**stored["status"], "verdicts": [was_stable]}})
+    resource, versions = a_deployment("churn-3", replicas=10), {"churn-1": old, "churn-2": NEW, "churn-3": FIX}
+    of = {OLD_REVISION: (old, 10), NEW_REVISION: (NEW, 9), FIX_REVISION: (FIX, 1)}
+    there = {one: the_workload(resource, version, one, size) for one, (version, size) in of.items()}
+    there_ready = {OLD_REVISION: stable, NEW_REVISION: ready[0], FIX_REVISION: ready[1]}
+    answering = {one: pods(one, count) for one, count in there_ready.items()}
+    before = replace(observed(resource, FIX, pods=answering, workloads=there), versions=versions)
+    made = plan(before)
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert (candidate(made)["modelVersion"], candidate(made).get("leaving"), stands_in(made)) == place
+    kept = NEW_REVISION in (stands_in(made), candidate(made)["revision"])
+    assert (f"churn-{NEW_REVISION}" in [one.name for one in made.delete]) is not kept
 
 
 def test_the_next_version_takes_nothing_away_that_stands_in() -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from upright.conditions import Finding
 from upright.pods.reading import Pod
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import LASTING, Facts, answers, some_pods
+from upright.rollout.facts import LASTING, ArmFacts, Facts, answers, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
@@ -29,9 +29,10 @@ def silent_for(facts: Facts) -> timedelta:
 def is_broken(facts: Facts) -> bool:
     """Whether the stable version does not answer, and will not by itself: pods that load the model, or wait for the
     cluster, may until the oldest of them has had its time. What they died of before, or with their node, says nothing.
+    Where all wait for room it is not the version, as long as the candidate has not taken that room.
     """
     stable, silent = facts.stable, silent_for(facts)
-    if stable is None or silent < BROKEN_FOR:
+    if stable is None or silent < BROKEN_FOR or (wants_room(stable) and not facts.candidate.arm.repairing):
         return False
     failing: list[Pod] = []
     coming: list[Pod] = []
@@ -42,6 +43,11 @@ def is_broken(facts: Facts) -> bool:
         return True
     waited = max((facts.now - pod.created for pod in coming), default=silent)
     return min(silent, waited) >= facts.spec.rollout.startup_deadline
+
+
+def wants_room(stable: ArmFacts) -> bool:
+    """Whether nothing but room is what the stable version has no pods for."""
+    return stable.lacks_room and all(pod.unscheduled for pod in stable.pods)
 
 
 def is_needed(facts: Facts, *, bad: bool) -> bool:

@@ -297,16 +297,21 @@ def test_without_replicas_nothing_is_repaired() -> None:
 
 
 @pytest.mark.parametrize("why", ["Insufficient cpu", "3 node(s) didn't match Pod's node affinity/selector."])
-def test_a_stable_version_that_does_not_answer_is_not_waited_for_without_end_whatever_the_cluster_lacks(
-    why: str,
-) -> None:
+def test_a_stable_version_that_has_no_room_is_said_and_one_that_no_node_may_take_is_broken(why: str) -> None:
     resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
     before = observed(resource, pods={OLD_REVISION: [unscheduled(why)], NEW_REVISION: pods(NEW_REVISION, 1)})
     made = plan(before)
     waits = plan(then(before, made, now=after(minutes=9)))
     assert "repairing" not in candidate(waits)
+    assert stalled(waits) is None
     assert "waits for pods of churn-1. Pod " in condition(waits, "Ready")["message"]
-    assert candidate(plan(then(before, made, now=after(minutes=10))))["repairing"]
+    late = plan(then(before, made, now=after(minutes=10)))
+    if why == "Insufficient cpu":  # the candidate has all the traffic, and it is not the stable version's fault
+        assert "repairing" not in candidate(late)
+        assert condition(late, "Stalled")["reason"] == "NoRoom"
+        assert "Insufficient cpu" in (stalled(late) or "")
+    else:
+        assert candidate(late)["repairing"]
 
 
 @pytest.mark.parametrize(("pods_of", "replicas", "said"), [(3, 3, True), (0, 3, True), (0, 0, False)])

@@ -18,7 +18,7 @@ from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begu
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
-from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave
+from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for, wants_room
 
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
@@ -295,9 +295,13 @@ def _take_over(facts: Facts, arm: Arm, why: str, least: timedelta = STEADY) -> D
 
 
 def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
-    """Nothing is compared with a stable version that does not answer, and may by itself, until it is found broken."""
-    said = f"{place} waits for pods of {facts.stable_name}.{stable.trouble}"
-    return Stay(_standing(arm, facts.now), said, BROKEN_FOR)
+    """Nothing is compared with a stable version that does not answer, and may by itself, until it is found broken. That
+    it has no room is said, since the candidate has all the traffic.
+    """
+    arm, said = _standing(arm, facts.now), f"{place} waits for pods of {facts.stable_name}.{stable.trouble}"
+    if silent_for(facts) < facts.spec.rollout.startup_deadline or not wants_room(stable):
+        return Stay(arm, said, BROKEN_FOR)
+    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, "It goes on by itself when there is room."))
 
 
 def _compare(facts: Facts, arm: Arm) -> Decision:

@@ -296,6 +296,12 @@ def test_a_published_model_becomes_a_version_before_the_run_counts_as_succeeded(
                 "sizeBytes: Field required). What it has"
             ),
         ),
+        (
+            ("Complete", ""),
+            {"publish": exited(0, json.dumps({"data": [{}] * 9}))},
+            "Failed",
+            ": Field required; and 21 more). What it has",
+        ),
     ],
 )
 def test_a_run_that_gives_no_model_says_why(condition: Any, containers: Any, phase: str, said: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import Awaitable, Collection, Container, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -32,7 +33,7 @@ from upright.api.artifact import PublishReport, digest_of_files, termination_mes
 from upright.api.training_job import TrainingJob
 from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, ResourceType
 from upright.kube.conditions import with_transition_times
-from upright.locations import locate
+from upright.locations import Location, locate
 from upright.locations.config_map import ConfigMap
 from upright.runtime.folder import entries
 from upright.training.contents import Contents
@@ -571,12 +572,17 @@ async def test_one_version_of_a_config_map_is_asked_for_once_whoever_reads_whate
 
 
 class Looks:
-    """What was looked for in ConfigMaps, and in which rounds of the event loop."""
+    """What was looked for in ConfigMaps, and in which rounds of the event loop it was, and URIs were read."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paths: list[str] = []
         self.rounds: list[int] = []
+        self.located: list[int] = []
         self._round, lacks = 0, ConfigMap.lacks
+
+        def located(uri: str) -> Location:
+            self.located.append(self._round)
+            return locate(uri)
 
         def noted(location: ConfigMap, content: Manifest) -> str | None:
             self.paths.append(location.path)
@@ -584,6 +590,7 @@ class Looks:
             return lacks(location, content)
 
         monkeypatch.setattr(ConfigMap, "lacks", noted)
+        monkeypatch.setattr("upright.training.contents.locate", located)
 
     async def during(self, turns: Awaitable[Any]) -> Any:
         async def count() -> None:
@@ -614,11 +621,13 @@ async def test_no_step_looks_for_more_than_one_thing_in_a_config_map_and_nothing
 
     for version in ("1", "2"):
         there["metadata"]["resourceVersion"] = version
-        looks.paths, looks.rounds, world.fetched = [], [], 0
+        looks.paths, looks.rounds, looks.located, world.fetched = [], [], [], 0
         await looks.during(turns())
         assert world.fetched == 1
         assert sorted(looks.paths) == sorted(way for read in ways.values() for way in read)
         assert len(set(looks.rounds)) == len(looks.rounds)
+        of_others = Counter(looks.located[2 : 2 + 2 * 20])  # the first turn reads its own two, and then what all read
+        assert max(of_others.values()) == 2
 
 
 async def test_a_path_is_looked_for_once_however_it_is_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -633,13 +642,15 @@ async def test_a_path_is_looked_for_once_however_it_is_spelt(monkeypatch: pytest
     assert looks.paths == ["a"]
 
 
-async def test_what_nobody_reads_any_more_is_forgotten() -> None:
-    contents, key = Contents(), Key("shop", "churn")
+async def test_of_what_was_read_that_is_kept_which_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, contents, key = Looks(monkeypatch), Contents(), Key("shop", "churn")
     there = {"metadata": metadata("code", resourceVersion="1"), "data": {"a": "1"}}
     for number in range(5):
-        await contents.read(key, [f"configmap://code/{number}"], AWorld((names.CONFIG_MAPS, there)))
+        uris = [f"configmap://code/{each}" for each in (number, number + 1)]
+        await contents.read(key, uris, AWorld((names.CONFIG_MAPS, there)))
+    assert sorted(looks.paths) == ["0", "1", "2", "3", "4", "5"]
     [known] = contents._objects.values()
-    assert list(known.found) == [ConfigMap("code", "4")]
+    assert known.found.keys() == {ConfigMap("code", "4"), ConfigMap("code", "5")}
 
 
 class Keys(dict[str, str]):

@@ -4,9 +4,10 @@ Three words for what is wrong: a *finding* is what a condition says; an *obstacl
 goes on with an object; a *hindrance* is what keeps one pod from starting, in a sentence that a finding may quote.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Literal
 
 from upright.api.common import Condition
@@ -15,6 +16,8 @@ from upright.contract import Event
 NEWS = timedelta(minutes=10)
 """For so long something that has happened is planned to be told, in case that nobody has."""
 _LONGEST = 1000
+_SOME = 10
+"""So many things of a kind are named in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,8 @@ def cut(message: str, longest: int = _LONGEST) -> str:
         return message
     half = (longest - 5) // 2
     return f"{message[:half]} ... {message[-half:]}"
+
+
+def some(all_: Iterable[str], many: int) -> Sequence[str]:
+    """What a sentence names of `many` things: the first few, and how many there are beside. The others are not read."""
+    return [*islice(all_, _SOME), *([f"and {many - _SOME} more"] if many > _SOME else ())]

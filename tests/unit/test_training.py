@@ -234,6 +234,8 @@ def test_a_run_that_lacks_something_waits_says_so_and_starts_by_itself() -> None
     assert not made.create
     assert made.again is None  # the watches tell
     assert plan(replace(lacking, obstacles=())).create
+    many = plan(replace(lacking, obstacles=[f"claim-{number} does not exist" for number in range(33)]))
+    assert (said(many, "Reconciling") or "").endswith("; claim-9 does not exist; and 23 more.")
 
 
 # What a run ends in
@@ -293,6 +295,12 @@ def test_a_published_model_becomes_a_version_before_the_run_counts_as_succeeded(
                 "left a report that cannot be read (digest: String should match pattern '^sha256:[0-9a-f]{64}$'; "
                 "sizeBytes: Field required). What it has"
             ),
+        ),
+        (
+            ("Complete", ""),
+            {"publish": exited(0, json.dumps({"data": [{}] * 9}))},
+            "Failed",
+            ": Field required; and 21 more). What it has",
         ),
     ],
 )

@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import json
-from collections.abc import Collection, Container
+from collections import Counter
+from collections.abc import Awaitable, Collection, Container, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +33,8 @@ from upright.api.artifact import PublishReport, digest_of_files, termination_mes
 from upright.api.training_job import TrainingJob
 from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, ResourceType
 from upright.kube.conditions import with_transition_times
-from upright.locations import locate
+from upright.locations import Location, locate
+from upright.locations.config_map import ConfigMap
 from upright.runtime.folder import entries
 from upright.training.contents import Contents
 from upright.training.inputs import inputs_of
@@ -530,35 +532,149 @@ async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before
     assert seen.inputs.sources.keys() == {"configmap://code"}
 
 
-async def test_one_version_of_a_config_map_is_asked_for_once_whoever_reads_whatever_of_it() -> None:
-    contents, keys = Contents(), [Key("shop", f"job-{number}") for number in range(3)]
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_one_version_of_a_config_map_is_asked_for_once_whoever_reads_whatever_of_it(*, at_once: bool) -> None:
     uris = [f"configmap://code/{number}" for number in range(32)]
+    each = {"a": uris, "b": uris[:2], "c": [*uris[30:], "configmap://code"]}
+    jobs = [
+        a_training_job(name, data=[{"name": f"d{at}", "uri": uri} for at, uri in enumerate(read)])
+        for name, read in each.items()
+    ]
+    contents = Contents()
 
     def there(version: int, files: int) -> Counting:
         data = {f"{number}": f"{version}" for number in range(files)}
         meta = metadata("code", resourceVersion=f"{version}")
-        return Counting((names.CONFIG_MAPS, {"metadata": meta, "data": data}))
+        known = [(names.TRAINING_JOBS, as_stored(job)) for job in jobs]
+        return Counting((names.CONFIG_MAPS, {"metadata": meta, "data": data}), *known)
 
     async def read(world: Counting) -> list[Any]:
-        each = [uris, uris[:2], [*uris[30:], "configmap://code"]]
-        return await asyncio.gather(*(contents.read(key, some, world) for key, some in zip(keys, each, strict=True)))
+        turns = [contents.read(Key("shop", name), read, world) for name, read in each.items()]
+        return await asyncio.gather(*turns) if at_once else [await turn for turn in turns]
 
     first = there(1, 31)
     found = await read(first)
-    assert [list(one) for one in found] == [uris, uris[:2], [*uris[30:], "configmap://code"]]
+    assert [list(one) for one in found] == list(each.values())
     assert found[0][uris[1]] == found[1][uris[1]] == (None, locate(uris[1]).digest({"data": {"1": "1"}}))
     lacks, digest = found[2][uris[31]]
     assert (lacks or "").startswith("has no key '31', only 0, 1")
     assert digest is None
     assert await read(first) == found
+    assert first.fetched == 1
     changed = there(2, 32)
     assert (await read(changed))[0] != found[0]
     await read(changed)
     assert changed.fetched == 1
-    for key in keys:
-        contents.forget(key)
+    for name in each:
+        contents.forget(Key("shop", name))
     assert not contents._objects
     assert not contents._read
+
+
+class Looks:
+    """What was looked for in ConfigMaps, and in which rounds of the event loop it was, and URIs were read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.paths: list[str] = []
+        self.rounds: list[int] = []
+        self.located: list[int] = []
+        self._round, lacks = 0, ConfigMap.lacks
+
+        def located(uri: str) -> Location:
+            self.located.append(self._round)
+            return locate(uri)
+
+        def noted(location: ConfigMap, content: Manifest) -> str | None:
+            self.paths.append(location.path)
+            self.rounds.append(self._round)
+            return lacks(location, content)
+
+        monkeypatch.setattr(ConfigMap, "lacks", noted)
+        monkeypatch.setattr("upright.training.contents.locate", located)
+
+    async def during(self, turns: Awaitable[Any]) -> Any:
+        async def count() -> None:
+            while True:
+                self._round += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        found = await turns
+        counting.cancel()
+        return found
+
+
+async def test_no_step_looks_for_more_than_one_thing_in_a_config_map_and_nothing_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks, contents, ways = Looks(monkeypatch), Contents(), {f"job-{job}": [f"{job}", f"x{job}"] for job in range(20)}
+    there = {"metadata": metadata("code", resourceVersion="1"), "data": {f"{number}": "" for number in range(20)}}
+    jobs = [
+        a_training_job(name, data=[{"name": f"d{way}", "uri": f"configmap://code/{way}"} for way in read])
+        for name, read in ways.items()
+    ]
+    world = Counting((names.CONFIG_MAPS, there), *((names.TRAINING_JOBS, as_stored(job)) for job in jobs))
+
+    async def turns() -> None:
+        for name, read in ways.items():
+            await contents.read(Key("shop", name), [f"configmap://code/{way}" for way in read], world)
+
+    for version in ("1", "2"):
+        there["metadata"]["resourceVersion"] = version
+        looks.paths, looks.rounds, looks.located, world.fetched = [], [], [], 0
+        await looks.during(turns())
+        assert world.fetched == 1
+        assert sorted(looks.paths) == sorted(way for read in ways.values() for way in read)
+        assert len(set(looks.rounds)) == len(looks.rounds)
+        of_others = Counter(looks.located[2 : 2 + 2 * 20])  # the first turn reads its own two, and then what all read
+        assert max(of_others.values()) == 2
+
+
+async def test_a_path_is_looked_for_once_however_it_is_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, contents = Looks(monkeypatch), Contents()
+    there = {"metadata": metadata("code", resourceVersion="1"), "data": {"a": "1"}}
+    world = Counting((names.CONFIG_MAPS, there))
+    ways = [f"configmap://code/a{'/' * slashes}" for slashes in range(30)]
+    found = [await looks.during(contents.read(Key("shop", f"job-{job}"), ways[job:], world)) for job in range(29)]
+    assert list(found[0]) == ways
+    assert {one for each in found for one in each.values()} == {(None, ConfigMap("code", "a").digest(there))}
+    assert world.fetched == 1
+    assert looks.paths == ["a"]
+
+
+async def test_of_what_was_read_that_is_kept_which_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, contents, key = Looks(monkeypatch), Contents(), Key("shop", "churn")
+    there = {"metadata": metadata("code", resourceVersion="1"), "data": {"a": "1"}}
+    for number in range(5):
+        uris = [f"configmap://code/{each}" for each in (number, number + 1)]
+        await contents.read(key, uris, AWorld((names.CONFIG_MAPS, there)))
+    assert sorted(looks.paths) == ["0", "1", "2", "3", "4", "5"]
+    [known] = contents._objects.values()
+    assert known.found.keys() == {ConfigMap("code", "4"), ConfigMap("code", "5")}
+
+
+class Keys(dict[str, str]):
+    """The files of a ConfigMap; counts those that somebody walks past."""
+
+    walked = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for key in super().__iter__():
+            self.walked += 1
+            yield key
+
+
+def test_what_is_said_and_done_for_one_key_does_not_grow_with_the_others() -> None:
+    held = Keys({f"{number:04}": "" for number in range(1000)})
+    for path, lacks in (
+        ("0999", None),
+        ("x", f"has no key 'x', only {', '.join(f'{number:04}' for number in range(10))}, and 990 more: add it"),
+    ):
+        location = ConfigMap("code", path)
+        assert str(location.lacks({"data": held})).startswith(str(lacks))
+        location.digest({"data": held})
+    assert held.walked <= 11
+    assert str(ConfigMap("code", "x").lacks({})).startswith("has no key 'x', only none: ")
 
 
 async def test_a_config_map_is_asked_for_once_for_each_version_of_it() -> None:
@@ -1245,6 +1361,23 @@ async def test_a_container_that_has_begun_and_keeps_the_next_from_it_is_told_wit
         if told and minutes == 9:
             assert plan.again == timedelta(minutes=1)
     assert cluster.asked == (3 if told else 0)  # at 1, 9 and 300
+
+
+@pytest.mark.parametrize("proxy", [{"state": exited(0)}, {**STARTING, "started": True}, CRASHING])
+async def test_containers_that_do_not_wait_for_each_other_are_not_said_to(proxy: Any) -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    cluster.pod(
+        "churn-1",
+        {"notify": exited(0), "publish": YET["state"], "zipper": YET["state"]},
+        phase="Pending",
+        conditions=BOUND,
+        initContainerStatuses=[{"name": "proxy", "image": "i", **proxy}],
+    )
+    for minutes in (1, 300):
+        cluster.now = after(minutes=minutes)
+        plan = await cluster.turn()
+        assert (run_of(plan)["message"], stalled(plan), cluster.asked) == ("", None, 0)
 
 
 @pytest.mark.parametrize(

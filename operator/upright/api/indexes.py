@@ -93,10 +93,15 @@ UNDER_WAY = ("Pending", "Running")
 """Phases of a run that has not ended."""
 
 
+def phases_of_runs(job: Manifest) -> Mapping[str, str]:
+    """How far each run is that a TrainingJob still lists, by its name: that of the version that it makes."""
+    named = ((each.get("name"), each.get("phase")) for each in _recorded(job, "runs"))
+    return {name: phase for name, phase in named if isinstance(name, str) and isinstance(phase, str)}
+
+
 def runs_under_way(job: Manifest) -> Iterable[str]:
     """The versions that a TrainingJob is making, by the names of its runs that have not ended."""
-    going = (each for each in _recorded(job, "runs") if each.get("phase") in UNDER_WAY)
-    return [name for each in going for name in _text(each.get("name"))]
+    return [name for name, phase in phases_of_runs(job).items() if phase in UNDER_WAY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +125,6 @@ def served(version: Manifest) -> Served:
             for name in _text(each.get("deployment")):
                 since[name] = max(_time(each.get("at")), since.get(name, _NEVER))
     return Served(_name_of(version), since)
-
-
-def phases_of_runs(job: Manifest) -> Mapping[int, str]:
-    """How far each run is that a TrainingJob still lists, by its number."""
-    numbered = ((each.get("number"), each.get("phase")) for each in _recorded(job, "runs"))
-    return {number: phase for number, phase in numbered if isinstance(number, int) and isinstance(phase, str)}
 
 
 def served_in(version: Manifest) -> Iterable[str]:
@@ -188,6 +187,7 @@ VERSIONS_BY_LINE = Index(names.MODEL_VERSIONS, "by line", line_of, order=numbere
 VERSIONS_BY_SERVED = Index(
     names.MODEL_VERSIONS, "by who has served them", served_in, order=lambda one: served(one).last, reads=served
 )
+TRAINING_JOBS_BY_RUN = Index(names.TRAINING_JOBS, "by run", phases_of_runs)
 VERSIONS_BY_CLAIM = Index(names.MODEL_VERSIONS, "by claim", claim_of)
 EVERY = "every"
 """Under what every version of a namespace is found."""

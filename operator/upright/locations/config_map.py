@@ -4,10 +4,12 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 from upright.api import names
 from upright.api.artifact import FileEntry, digest_of_files
+from upright.conditions import some
 from upright.contract import Manifest, ResourceType
 
 
@@ -28,13 +30,11 @@ class ConfigMap:
         return {"name": volume_name, "mountPath": at, "readOnly": read_only}
 
     def lacks(self, content: Manifest, /) -> str | None:
-        keys = {key for field in _FIELDS for key in content.get(field) or ()}
-        if not self.path or self.path in keys:
+        held = [content.get(field) or {} for field in _FIELDS]
+        if not self.path or any(self.path in files for files in held):
             return None
-        return (
-            f"has no key {self.path!r}, only {', '.join(sorted(keys)) or 'none'}: add it, or correct the URI; "
-            "the run starts by itself"
-        )
+        keys = ", ".join(some(chain(*held), sum(map(len, held)))) or "none"
+        return f"has no key {self.path!r}, only {keys}: add it, or correct the URI; the run starts by itself"
 
     def digest(self, content: Manifest, /) -> str | None:
         return digest_of_files(
@@ -45,12 +45,13 @@ class ConfigMap:
         )
 
     def _files(self, content: Manifest) -> Mapping[str, bytes]:
-        """What the kubelet makes of it; not decoded but for what is asked for: there may be a MiB beside."""
+        """What the kubelet makes of it; not even looked at but for what is asked for: there may be a MiB beside."""
+        held = {field: content.get(field) or {} for field in _FIELDS}
         return {
-            key: as_file(value)
-            for field, as_file in _FIELDS.items()
-            for key, value in (content.get(field) or {}).items()
-            if self.path in ("", key)
+            key: _FIELDS[field](files[key])
+            for field, files in held.items()
+            for key in ([self.path] if self.path else files)
+            if key in files
         }
 
 

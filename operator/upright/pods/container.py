@@ -50,6 +50,9 @@ class Container:
     """One container of a pod, as its status tells."""
 
     name: str
+    init: bool
+    """It runs before those that are not, and those of its kind one after the other: the next waits until it has done
+    its work, or, of a native sidecar, until it is up."""
     image: str
     """As the pod's spec names it, where that is known."""
     image_id: str
@@ -131,6 +134,7 @@ def read_container(status: Manifest, images: Mapping[str, str | None], serving: 
     ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
     return Container(
         name=status["name"],
+        init=init,
         image=images.get(status["name"]) or status.get("image", ""),
         image_id=status.get("imageID", ""),
         restarts=status.get("restartCount", 0),

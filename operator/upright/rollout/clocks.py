@@ -1,9 +1,12 @@
-"""Which of the recorded times count? None that is to come, and none for which nobody watched."""
+"""Which of the recorded times count? None that is to come, and none for which nobody watched. And which are recorded of
+the stable version?
+"""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from upright.api.deployment_status import Arm, StandIn
+from upright.rollout.facts import ArmFacts, lasts
 from upright.rollout.observe import Observed
 
 _CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since")
@@ -32,6 +35,25 @@ def arm_as_watched(arm: Arm | None, observed: Observed) -> Arm | None:
     if watched is None:
         return None
     return _step_as_watched(watched.model_copy(update={"since": min(watched.since, observed.now)}), observed)
+
+
+def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime) -> Arm:
+    """The stable version with its clocks: since when none of its pods has answered for long, since when one does again,
+    and since when none does after that; or before any has, as when it comes up from zero. They stop while `replicas` is
+    0, and not where somebody has deleted its workload or scaled it down: it begins where it was.
+    """
+    arm = stable.arm
+    recovered = arm.model_copy(update={"unready_since": None, "ready_since": None, "down_since": None})
+    if replicas == 0 or (stable.ready and arm.unready_since is None):
+        return recovered
+    if stable.ready == 0:
+        stopped = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
+        unready = arm.unready_since or (now if stopped else None)
+        down = now if arm.ready_since else arm.down_since or (None if unready else now)
+        return arm.model_copy(update={"unready_since": unready, "ready_since": None, "down_since": down})
+    if any(lasts(pod, now) for pod in stable.pods):
+        return recovered
+    return arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
 
 
 def _step_as_watched(arm: Arm, observed: Observed) -> Arm:

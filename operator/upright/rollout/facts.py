@@ -45,13 +45,20 @@ def begun(pod: Pod, now: datetime) -> datetime:
 
 
 def answers(pod: Pod, now: datetime) -> bool:
-    """Whether it answers, or did until a moment ago, and may again: what blinks is not taken away."""
-    return pod.ready or (pod.stopped is not None and abs(now - pod.stopped) < LASTING)
+    """Whether it answers, or did until a moment ago, and may again: what blinks is not taken away. One whose containers
+    have failed does not blink.
+    """
+    return pod.ready or (pod.stopped is not None and abs(now - pod.stopped) < LASTING and not pod.failures)
 
 
 def lasts(pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
     """Whether a pod has answered for so long without interruption."""
     return pod.ready_since is not None and now - pod.ready_since >= least
+
+
+def counts(pod: Pod, now: datetime) -> bool:
+    """Whether it answers for more than a moment: where containers have failed, for a minute already."""
+    return pod.ready and (lasts(pod, now) or not pod.failures)
 
 
 def is_misconfigured(pod: Pod) -> bool:
@@ -82,11 +89,11 @@ class ArmFacts:
         return sum(pod.ready for pod in self.pods)
 
     def relied_upon(self, now: datetime) -> int:
-        """How many pods of the stable version answer for more than a moment: after a time in which none did, and where
-        containers have failed, for a minute already.
+        """How many pods of the stable version answer for more than a moment: after a time in which none did, all that
+        have for a minute already.
         """
         fell = self.arm.unready_since is not None
-        return sum(pod.ready and (lasts(pod, now) or not (fell or pod.failures)) for pod in self.pods)
+        return sum(lasts(pod, now) if fell else counts(pod, now) for pod in self.pods)
 
     def steady(self, now: datetime, least: timedelta = STEADY) -> int:
         """How many pods have answered for so long without interruption; by default, for as long as it takes to be

@@ -14,6 +14,7 @@ from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, Rejection
 from upright.api.indexes import (
     EVERY,
+    TRAINING_JOBS_BY_RUN,
     UNDER_WAY,
     VERSIONS_BY_MODEL,
     VERSIONS_BY_NAME,
@@ -29,8 +30,8 @@ from upright.rollout.revision import revision
 _LOOKED_THROUGH = 200
 
 Absence = Literal["Missing", "Deleted", "Going", "Unfit"]
-"""There is none of what the spec names; or no more, although it serves; it is being deleted; or it cannot be read, or
-none of the model can be served and was not rejected."""
+"""There is none of what the spec names; or no more, although it serves or a run made it; it is being deleted; or it
+cannot be read, or none of the model can be served and was not rejected."""
 
 
 def wanted(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
@@ -101,15 +102,15 @@ def _serving(resource: Deployment, world: World) -> ModelVersion | None:
 
 
 def passed_over(
-    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
+    resource: Deployment, wanted: ModelVersion | None, world: World, rejected: Sequence[Rejection]
 ) -> Rejection | None:
-    """The rejection of the newest version of a followed model, unless that is the wanted one."""
+    """The rejection of the newest version of a followed model that is Ready, unless that is the wanted one."""
     spec = resource.spec
     if spec.model_version or spec.latest is None:
         return None
     namespace = resource.metadata.namespace
     for one, _ in newest_first(world, namespace, spec.latest.model):
-        if one.name == wanted.metadata.name:
+        if wanted and one.name == wanted.metadata.name:
             break
         if one.ready and (version := _version(world, namespace, one.name)):
             return _rejection(resource, version, rejected)
@@ -191,34 +192,38 @@ def absence(resource: Deployment, world: World) -> Absence:
     if spec.latest:
         return "Unfit" if world.indexed(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
     manifest = world.get(names.MODEL_VERSIONS, namespace, spec.model_version or "")
-    if manifest is None:
-        stable = resource.status.stable
-        return "Deleted" if stable and stable.model_version == spec.model_version else "Missing"
-    return "Going" if names.is_going(manifest) else "Unfit"
+    if manifest is not None:
+        return "Going" if names.is_going(manifest) else "Unfit"
+    stable, making = resource.status.stable, maker(resource, world)
+    was_there = making.phase == "Succeeded" if making else stable and stable.model_version == spec.model_version
+    return "Deleted" if was_there else "Missing"
 
 
 @dataclass(frozen=True)
 class Maker:
-    """The TrainingJob after which a version is named, where its runs have come to the version's number."""
+    """The TrainingJob that lists the run of a version."""
 
     job: str
     phase: str
-    """Of the run of that number; empty when it is listed no more."""
+    """Of the run."""
 
     @property
     def goes_on(self) -> bool:
-        """Else the version never comes, for no number is used twice."""
         return self.phase in UNDER_WAY
+
+    @property
+    def gave_up(self) -> bool:
+        """No run makes the version, for no number is used twice."""
+        return self.phase in ("Failed", "Refused")
 
 
 def maker(resource: Deployment, world: World) -> Maker | None:
-    """Who is to make the named version that is not there, or makes it no more; None while it may yet come."""
-    job, _, digits = (resource.spec.model_version or "").rpartition("-")
-    if absence(resource, world) not in ("Missing", "Deleted") or not digits.isdecimal() or digits.startswith("0"):
+    """Whose run is, or was, to make the named version, which is not there; None when no TrainingJob lists it."""
+    namespace, name = resource.metadata.namespace, resource.spec.model_version or ""
+    if world.get(names.MODEL_VERSIONS, namespace, name):
         return None
-    number, found = int(digits), world.get(names.TRAINING_JOBS, resource.metadata.namespace, job)
-    phases = phases_of_runs(found) if found else {}
-    return Maker(job, phases.get(number, "")) if number <= max(phases, default=0) else None
+    jobs = world.indexed(TRAINING_JOBS_BY_RUN, namespace, name)
+    return next((Maker(job["metadata"]["name"], phases_of_runs(job)[name]) for job in jobs), None)
 
 
 def alternatives(resource: Deployment, world: World) -> Sequence[str]:

@@ -7,6 +7,7 @@ from upright.api import names
 from upright.api.indexes import (
     DEPLOYMENTS_BY_MODEL,
     DEPLOYMENTS_BY_VERSION,
+    TRAINING_JOBS_BY_RUN,
     VERSIONS_BY_LINE,
     VERSIONS_BY_MODEL,
     VERSIONS_BY_NAME,
@@ -78,6 +79,7 @@ class Deployments:
         VERSIONS_BY_LINE,
         VERSIONS_BY_NAME,
         VERSIONS_BY_SERVED,
+        TRAINING_JOBS_BY_RUN,
         MEMBERS,
     )
 

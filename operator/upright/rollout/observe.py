@@ -38,7 +38,7 @@ class Observed:
     rejected: Sequence[Rejection]
     """What counts as rejected: by this Deployment, or by one of its name that is no more."""
     passed_over: Rejection | None = None
-    """Why the newest version of a followed model, which is newer than the wanted one, is not that."""
+    """Why the newest version of a followed model, which is newer than the wanted one or all there is, is not that."""
     absence: Absence | None = None
     """Why there is no version that the spec asks for."""
     maker: Maker | None = None
@@ -122,7 +122,7 @@ async def observe(
         wanted=wanted,
         versions=versions,
         rejected=rejected,
-        passed_over=following.passed_over(resource, wanted, world, rejected) if wanted else None,
+        passed_over=following.passed_over(resource, wanted, world, rejected),
         absence=following.absence(resource, world) if wanted is None else None,
         maker=following.maker(resource, world) if wanted is None else None,
         alternatives=following.alternatives(resource, world) if wanted is None else (),

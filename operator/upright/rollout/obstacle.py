@@ -82,7 +82,7 @@ def _gone(version: ModelVersion, draft: Draft) -> Finding | None:
 
 
 def _passed_over(observed: Observed) -> Finding | None:
-    """The newest version of a followed model was rejected: what serves is wanted only because of that."""
+    """The newest version of a followed model was rejected: what serves, or nothing, is wanted only because of that."""
     if observed.passed_over is None:
         return None
     one, remedy = observed.passed_over, f"A newer version goes out by itself; or {_another_try(observed)}"
@@ -151,14 +151,8 @@ def _name_taken(observed: Observed) -> Finding:
 
 def _not_found(observed: Observed, draft: Draft) -> Finding:
     spec = observed.resource.spec
-    if spec.latest and not draft.stable and (last := next(iter(draft.counting()), None)):
-        return Finding(
-            "VersionRejected",
-            f"Every version of model {spec.latest.model} that is Ready was rejected, {last.model_version} at "
-            f"{last.at:%Y-%m-%d %H:%M:%S} UTC: {last.message}",
-            _another_try(observed),
-            about=last.model_version,
-        )
+    if not draft.stable and (rejected := _passed_over(observed)):
+        return rejected
     if observed.maker and observed.maker.goes_on:
         return Finding(
             "VersionInTraining",
@@ -167,7 +161,7 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
             passing=True,
         )
     until = f"Until then {draft.stable.model_version} serves." if draft.stable else ""
-    if observed.maker:
+    if observed.maker and observed.maker.gave_up:
         return _made_no_more(observed, draft, observed.maker, until)
     anew = "Name another version. One that is made anew under this name goes out by itself."
     field = f"spec.{'latest.model' if spec.latest else 'modelVersion'}"
@@ -189,12 +183,12 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
 
 
 def _made_no_more(observed: Observed, draft: Draft, maker: Maker, until: str) -> Finding:
-    """The named version is of a run that has ended without it, or it was deleted: waiting would not help."""
+    """The run of the named version has ended without it: waiting would not help."""
     name, meta = observed.resource.spec.model_version or "", observed.resource.metadata
-    became = {"Failed": "has failed", "Refused": "was refused"}.get(maker.phase, "is over")
+    became = "was refused" if maker.phase == "Refused" else "has failed"
     return Finding(
         "VersionNotFound",
-        f"{_absent(observed, draft)}, and none will be made: run {name} of TrainingJob {maker.job} {became}, and no "
+        f"{_absent(observed, draft)}, and no run will make it: {name} of TrainingJob {maker.job} {became}, and no "
         "number is used twice.",
         f"Name the version of a later run, which `kubectl describe trainingjob {maker.job} -n {meta.namespace}` lists, "
         f"or follow its model with spec.latest. {until}".strip(),

@@ -5,7 +5,7 @@ stable, which is the candidate and in which step, what has been rejected. The ob
 """
 
 from collections.abc import Container, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from upright.api import names
 from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
@@ -13,10 +13,10 @@ from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
 from upright.contract import Plan
 from upright.rollout import status as statuses
-from upright.rollout.clocks import arm_as_watched, as_watched
+from upright.rollout.clocks import arm_as_watched, as_watched, stable_as_seen
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called, lasts
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called, counts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import is_gone, obstacle
@@ -117,7 +117,7 @@ def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
             for one in observed.workloads
             if one in stable or (one in answering and (one not in rejected or observed.resource.status.phase is None))
         ),
-        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering.get(one, 0), one),
+        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering.get(one, (0, 0)), one),
         default=None,
     )
     if best is None:
@@ -127,6 +127,7 @@ def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
             model_version=served.metadata.name,
             revision=revision(served, observed.resource.spec.serving),
             since=observed.now,
+            unready_since=observed.now,
         )
     return _arm_of(observed, best)
 
@@ -140,28 +141,37 @@ def _served_before(observed: Observed, stable: Container[str]) -> ModelVersion |
 
 
 def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm | None:
-    """Another version that answers although nothing is recorded of it, while what was taken up lacks pods. It goes as
-    those come back, like a candidate that is given up; but for the one that is to go out.
+    """Another version than the one that is to go out which answers although nothing is recorded of it, while what was
+    taken up lacks pods.
     """
     before, stable = observed.resource.status, statuses.arm_facts(observed, draft.stable)
-    if before.stable or before.candidate or stable is None or stable.ready >= observed.resource.spec.replicas:
+    if before.stable or before.candidate or stable is None:
         return None
-    others = {one: ready for one, ready in _answering(observed).items() if one != stable.arm.revision}
-    if not others or target in others:
+    if stable.relied_upon(observed.now) >= observed.resource.spec.replicas:
+        return None
+    others = {one: ready for one, ready in _answering(observed).items() if one not in (stable.arm.revision, target)}
+    if not others:
         return None
     most = max(others, key=lambda one: (others[one], one))
-    return _arm_of(observed, most).model_copy(update={"leaving": True})
+    return _arm_of(observed, most)
 
 
-def _answering(observed: Observed) -> Mapping[str, int]:
-    """How many pods of each workload answer, or did until a moment ago, of those of which any does."""
-    counts = {one: sum(answers(pod, observed.now) for pod in pods) for one, pods in observed.pods.items()}
-    return {one: count for one, count in counts.items() if count}
+def _answering(observed: Observed) -> Mapping[str, tuple[int, int]]:
+    """Of each workload of which any pod answers: how many do for more than a moment, and how many do or did until a
+    moment ago. These are asked only where the former are as many.
+    """
+    now = observed.now
+    return {
+        one: (sum(counts(pod, now) for pod in pods), sum(answers(pod, now) for pod in pods))
+        for one, pods in observed.pods.items()
+        if any(answers(pod, now) for pod in pods)
+    }
 
 
 def _arm_of(observed: Observed, revision_name: str) -> Arm:
+    """What is taken up. Nobody has seen it answer: that may be for a moment only."""
     version = observed.workloads[revision_name]["metadata"]["labels"].get(names.MODEL_VERSION, "")
-    return Arm(model_version=version, revision=revision_name, since=observed.now)
+    return Arm(model_version=version, revision=revision_name, since=observed.now, unready_since=observed.now)
 
 
 def _is_of_old(status: DeploymentStatus) -> bool:
@@ -197,7 +207,7 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
 def _most_answering(observed: Observed, candidate: Arm, stand_in: StandIn | None, wanted: str | None) -> StandIn:
     """What of the two that were given up goes on answering; not the one that is to go out again."""
     answering = _answering(observed)
-    better = stand_in and answering.get(stand_in.revision, 0) > answering.get(candidate.revision, 0)
+    better = stand_in and answering.get(stand_in.revision, (0, 0)) > answering.get(candidate.revision, (0, 0))
     if stand_in and better and stand_in.revision != wanted:
         return stand_in
     return StandIn(model_version=candidate.model_version, revision=candidate.revision)
@@ -211,8 +221,13 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
         target = revision(version, observed.resource.spec.serving)
     elif draft.obstacle or draft.serves(target):
         version = target = None
-    draft.candidate = _also_carrying(observed, draft, target)
-    if draft.candidate is not None or version is None or target is None:
+    also = _also_carrying(observed, draft, target)
+    if also and target in _answering(observed):  # both go on
+        draft.stand_in = StandIn(model_version=also.model_version, revision=also.revision)
+    elif also:  # it goes as pods of what was taken up come back, like a candidate that is given up
+        draft.candidate = also.model_copy(update={"leaving": True})
+        return
+    if version is None or target is None:
         return
     stable = statuses.arm_facts(observed, draft.stable)
     draft.candidate = Arm(
@@ -267,7 +282,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             name = called(candidate, draft.stable)
             draft.say("Normal", "EvidenceBegunAnew", f"The evidence about {name} begins anew: {anew}.")
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
-        draft.stable = _watched(stable, observed.now)
+        draft.stable = stable_as_seen(stable, spec.replicas, observed.now)
         candidate = counted(_facts(observed, draft, candidate), stable)
     facts = _facts(observed, draft, candidate)
     match STRATEGIES[spec.rollout.strategy].decide(facts):
@@ -313,7 +328,7 @@ def _shape(observed: Observed, draft: Draft) -> None:
     else:
         draft.shape = Shape(spec.replicas if draft.stable else 0, 0)
         if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
-            draft.stable = _watched(stable, observed.now)
+            draft.stable = stable_as_seen(stable, spec.replicas, observed.now)
 
 
 def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None:
@@ -328,24 +343,6 @@ def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None
     if stand_in:
         waits.append((stand_in.down_since or now) + LASTING - now)
     return min((one for one in waits if one is not None), default=None)
-
-
-def _watched(stable: ArmFacts, now: datetime) -> Arm:
-    """The stable version with its clocks: since when none of its pods has answered for long, since when one does again,
-    and since when none does after that; or before any has, as when it comes up from zero.
-    """
-    arm = stable.arm
-    recovered = arm.model_copy(update={"unready_since": None, "ready_since": None, "down_since": None})
-    if stable.size == 0 or (stable.ready and arm.unready_since is None):
-        return recovered
-    if stable.ready == 0:
-        stopped = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
-        unready = arm.unready_since or (now if stopped else None)
-        down = now if arm.ready_since else arm.down_since or (None if unready else now)
-        return arm.model_copy(update={"unready_since": unready, "ready_since": None, "down_since": down})
-    if any(lasts(pod, now) for pod in stable.pods):
-        return recovered
-    return arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
 
 
 def _facts(observed: Observed, draft: Draft, candidate: Arm) -> Facts:

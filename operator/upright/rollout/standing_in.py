@@ -7,8 +7,9 @@ is in nobody's way: the next version goes out beside whatever answers.
 from datetime import timedelta
 
 from upright.conditions import Finding
+from upright.pods.reading import Pod
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import LASTING, Facts, answers, some_pods
+from upright.rollout.facts import LASTING, ArmFacts, Facts, answers, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
@@ -27,18 +28,26 @@ def silent_for(facts: Facts) -> timedelta:
 
 def is_broken(facts: Facts) -> bool:
     """Whether the stable version does not answer, and will not by itself: pods that load the model, or wait for the
-    cluster, may. What they died of before, or with their node, says nothing.
+    cluster, may until the oldest of them has had its time. What they died of before, or with their node, says nothing.
+    Where all wait for room it is not the version, as long as the candidate has not taken that room.
     """
     stable, silent = facts.stable, silent_for(facts)
-    if stable is None or silent < BROKEN_FOR:
+    if stable is None or silent < BROKEN_FOR or (wants_room(stable) and not facts.candidate.arm.repairing):
         return False
-    pods = [pod for pod in stable.pods if not pod.unscheduled]
-    if stable.lacks_room and not pods:
-        return False
-    begun = [pod for pod in pods if not pod.waits]
-    failing = [pod for pod in begun if pod.hindrance or pod.failed_since(facts.now - silent - BROKEN_FOR)]
-    fails = len(failing) == len(begun) and any(pod.hindrance or pod.down for pod in failing)
-    return fails or silent >= facts.spec.rollout.startup_deadline
+    failing: list[Pod] = []
+    coming: list[Pod] = []
+    for pod in stable.pods:
+        fails = not pod.waits and (pod.hindrance or pod.failed_since(facts.now - silent - BROKEN_FOR))
+        (failing if fails else coming).append(pod)
+    if all(pod.waits for pod in coming) and any(pod.hindrance or pod.down for pod in failing):
+        return True
+    waited = max((facts.now - pod.created for pod in coming), default=silent)
+    return min(silent, waited) >= facts.spec.rollout.startup_deadline
+
+
+def wants_room(stable: ArmFacts) -> bool:
+    """Whether nothing but room is what the stable version has no pods for."""
+    return stable.lacks_room and all(pod.unscheduled for pod in stable.pods)
 
 
 def is_needed(facts: Facts, *, bad: bool) -> bool:
@@ -69,8 +78,11 @@ def is_base_of_next(facts: Facts, *, coming: bool) -> bool:
 
 def makes_way(facts: Facts) -> bool:
     """Whether the next version goes out beside the pods of one that is leaving: they are needed, and what they stand in
-    for does not come back.
+    for does not come back. Not in a moment in which they do not answer, while those of another do that was given up
+    before: only one of the two is kept.
     """
+    if facts.standing_in and not facts.candidate.ready:
+        return False
     return is_needed(facts, bad=facts.rejected) and (is_broken(facts) or _left(facts) <= _ZERO)
 
 

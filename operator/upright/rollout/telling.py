@@ -52,8 +52,7 @@ def tell(observed: Observed, draft: Draft, wanted: str | None) -> Sequence[Event
 
 def _was_just_rolled_back(observed: Observed, draft: Draft, wanted: str | None) -> bool:
     """Whether the rejection that is in the way is news, of which the event of the rollback tells."""
-    last = next(iter(draft.counting()), None)
-    revision = observed.passed_over.revision if observed.passed_over else wanted or (last and last.revision)
+    revision = observed.passed_over.revision if observed.passed_over else wanted
     return any(
         (one.outcome, one.revision) == ("RolledBack", revision) and observed.now - one.to < NEWS
         for one in draft.history

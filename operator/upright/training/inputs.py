@@ -1,6 +1,6 @@
 """What a run is made from: which fields of the spec decide its outcome, and what the sources hold."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,11 +97,16 @@ def _older_hash(spec: TrainingJobSpec) -> str:
 
 def _used(training_job: Manifest) -> Iterable[str]:
     """What a TrainingJob reads and writes, as it lies in the store: `SCHEME://NAME`, and DEFAULT_STORE."""
+    store = _object(_object(training_job.get("spec")).get("output")).get("store") or DEFAULT_STORE
+    return {place_of(uri) for uri in (*_read(training_job), store) if isinstance(uri, str)}
+
+
+def _read(training_job: Manifest) -> Sequence[str]:
+    """The URIs of what a TrainingJob reads, as it lies in the store."""
     spec = _object(training_job.get("spec"))
     data = spec.get("data")
-    uris = [_object(source).get("uri") for source in (data if isinstance(data, list) else ())]
-    uris += [_object(spec.get("code")).get("uri"), _object(spec.get("output")).get("store") or DEFAULT_STORE]
-    return {place_of(uri) for uri in uris if isinstance(uri, str)}
+    uris = [_object(one).get("uri") for one in (*(data if isinstance(data, list) else ()), spec.get("code"))]
+    return [uri for uri in uris if isinstance(uri, str)]
 
 
 def place_of(uri: str) -> str:
@@ -117,8 +122,8 @@ def _object(value: object) -> Mapping[str, Any]:
 DEFAULT_STORE = "default://"
 """Where a TrainingJob is found that names no store."""
 
-USERS = Index(names.TRAINING_JOBS, "by what they use", _used)
-"""The TrainingJobs that use a claim or a ConfigMap."""
+USERS = Index(names.TRAINING_JOBS, "by what they use", _used, reads=_read)
+"""The TrainingJobs that use a claim or a ConfigMap; of each, the URIs of all that it reads."""
 
 
 def _job_of(version: Manifest) -> Iterable[str]:

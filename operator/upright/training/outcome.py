@@ -12,7 +12,7 @@ from upright.api import names
 from upright.api.artifact import REFUSED, Inputs, PublishReport, Refusal, read_report
 from upright.api.common import Condition
 from upright.api.training_job import Run
-from upright.conditions import Finding
+from upright.conditions import Finding, some
 from upright.contract import Manifest
 from upright.locations import is_counted
 from upright.pods.container import Termination
@@ -218,7 +218,8 @@ def _report(run: Run, pod: Pod) -> Outcome:
     try:
         return Produced(read_report(message), pod)
     except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors(include_url=False))
+        found = error.errors(include_url=False)
+        wrong = some((f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in found), len(found))
         what = f"left a report that cannot be read ({'; '.join(wrong)})" if message else "left no report"
         return Ended("Failed", f"Run {run.name}: container 'publish' of pod {pod.name} {what}. {_UNREPORTED}")
 

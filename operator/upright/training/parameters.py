@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from upright.conditions import some
+
 PREFIX = "UPRIGHT_PARAM_"
 NAME = "[A-Za-z_][A-Za-z0-9_]*"
 """Of a parameter. The chart has a policy for that, since a schema cannot say it of an object of anything."""
 MAX_BYTES = 64 * 1024
 """Of all parameters as JSON: an environment variable cannot hold more than 128 KiB, an annotation not more than 256."""
-_MOST = 10
-"""So many faults of a kind are named."""
 
 
 class InvalidParametersError(ValueError):
@@ -55,16 +55,12 @@ def as_environment(parameters: Mapping[str, Any]) -> dict[str, str]:
             "put large values into a file in spec.data"
         )
     if faults:
-        raise InvalidParametersError("; ".join(_some(faults)))
+        raise InvalidParametersError("; ".join(some(faults, len(faults))))
     return variables
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(_some([f'"{name}"' for name in names]))
-
-
-def _some(all_: Sequence[str]) -> Sequence[str]:
-    return [*all_[:_MOST], f"and {len(all_) - _MOST} more"] if len(all_) > _MOST else all_
+    return ", ".join(some((f'"{name}"' for name in names), len(names)))
 
 
 def as_json(value: Any) -> str:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from upright.api import names
 from upright.api.training_job import Run, TrainingJobStatus
-from upright.conditions import NEWS, Finding, conditions, cut, told
+from upright.conditions import NEWS, Finding, conditions, cut, some, told
 from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
 from upright.pods.reading import Pod
 from upright.training.following import after, after_failure, instead, request
@@ -226,9 +226,8 @@ def _begin(observed: Observed, draft: _Draft) -> None:
     )
     draft.runs.insert(0, run)
     if observed.obstacles:
-        draft.finding = Finding(
-            "CannotStart", f"Run {run.name} cannot start: {'; '.join(observed.obstacles)}.", passing=True
-        )
+        said = "; ".join(some(observed.obstacles, len(observed.obstacles)))
+        draft.finding = Finding("CannotStart", f"Run {run.name} cannot start: {said}.", passing=True)
     else:
         draft.create.append(job_of(resource, run, observed.defaults, store))
         draft.starting = True

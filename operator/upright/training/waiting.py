@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 from upright.contract import Key, Manifest, World
 from upright.pods.container import Container
@@ -55,11 +54,11 @@ def wait_of(job: Manifest, pods: Sequence[Pod]) -> Wait | None:
 
 
 def stuck(pod: Pod) -> Container | None:
-    """The container that has been started and is not up, so that the next one has never run: a native sidecar that does
-    not pass its startup probe, or ends again and again.
+    """The init container that was started last and is not up, so that those after it have never run: a native sidecar
+    that does not pass its startup probe, or ends again and again. Others wait for nobody of theirs.
     """
-    last = next((one for one, following in pairwise(pod.containers) if following.yet_to_run), None)
-    return None if last is None or last.yet_to_run or last.up or last.completed else last
+    last = next((one for one in reversed(pod.containers) if not one.yet_to_run), None)
+    return None if last is None or not last.init or last.up or last.completed else last
 
 
 def held_since(pod: Pod) -> datetime:

@@ -52,6 +52,18 @@ STARTS = [{"type": "Initialized", "status": "True"}, {"type": "Ready", "status":
 DEAD = [replace(crashing(5), name=f"dead-{n}") for n in range(3)]
 
 
+def fallen(count: int, ago: int = 50) -> list[Pod]:
+    """Pods that crash again and again, and were ready last so many seconds ago."""
+    at = after(seconds=-ago)
+    return [replace(crashing(50, at=at), name=f"fallen-{n}", changed=at, stopped=at) for n in range(count)]
+
+
+def risen(count: int) -> list[Pod]:
+    """Such pods, which have been ready for a second."""
+    at = after(seconds=-1)
+    return [replace(crashing(50, ready=True), name=f"risen-{n}", changed=at, ready_since=at) for n in range(count)]
+
+
 def candidate(made: Plan) -> dict[str, Any]:
     return dict(made.status.get("candidate") or {})
 
@@ -221,17 +233,6 @@ def test_a_repair_does_not_end_in_a_moment_in_which_the_stable_version_does_not_
     assert plan(then(before, made, now=after(seconds=80))).status["stable"]["modelVersion"] == "churn-2"
 
 
-def test_a_stable_version_that_has_no_room_is_said_while_the_candidate_has_all_the_traffic() -> None:
-    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
-    before = observed(resource, pods={OLD_REVISION: [unscheduled()], NEW_REVISION: pods(NEW_REVISION, 1)})
-    made = plan(before)
-    assert stalled(plan(then(before, made, now=after(minutes=9)))) is None
-    late = plan(then(before, made, now=after(minutes=10)))
-    assert condition(late, "Stalled")["reason"] == "NoRoom"
-    assert "Insufficient cpu" in (stalled(late) or "")
-    assert "repairing" not in candidate(late)
-
-
 def loading(at: datetime) -> list[Pod]:
     """Pods of the stable version that were made then, and load the model."""
     return [
@@ -239,19 +240,29 @@ def loading(at: datetime) -> list[Pod]:
     ]
 
 
+ROOMLESS = [replace(unscheduled(), created=LONG_AGO)]
+
+
+@pytest.mark.parametrize("silent", [NOW, after(minutes=-4), LONG_AGO])
+@pytest.mark.parametrize("named", ["churn-2", "churn-3"])
 @pytest.mark.parametrize(
-    ("stable", "named", "serves"),
+    ("stable", "serves"),
     [
-        (DEAD, "churn-2", "churn-2"),
-        (loading(NOW), "churn-2", "churn-1"),  # made anew: somebody has mended what broke it
-        (DEAD, "churn-3", "churn-2"),
-        (loading(NOW), "churn-3", "churn-1"),
+        (DEAD, "churn-2"),
+        (loading(NOW), "churn-1"),  # made anew: somebody has mended what broke it
+        ([*loading(NOW), *DEAD[:1]], "churn-1"),
+        (loading(after(minutes=-5)), "churn-2 after 10 min"),
+        ([*loading(NOW), *loading(LONG_AGO)[:1]], "churn-2 after 10 min"),
+        (ROOMLESS, "churn-2 after 10 min"),  # perhaps since the candidate has it
+        ([], "churn-2 after 10 min"),  # for a quota
     ],
 )
-def test_a_stable_version_that_loads_in_new_pods_is_not_replaced_by_what_repairs_it(
-    stable: Sequence[Pod], named: str, serves: str
+def test_a_stable_version_is_not_replaced_by_what_repairs_it_before_its_new_pods_have_had_their_time(
+    stable: Sequence[Pod], silent: datetime, named: str, serves: str
 ) -> None:
-    clocks = {"unreadySince": NOW.isoformat()}
+    serves, _, late = serves.partition(" after")
+    serves = "churn-1" if late and silent > after(minutes=-5) else serves
+    clocks = {"unreadySince": silent.isoformat()}
     arm = {"repairing": True, "readySince": NOW.isoformat()}
     resource = wanting(in_canary(1, step_since=None, stable=clocks, candidate=arm), modelVersion=named)
     world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 3)}
@@ -262,6 +273,22 @@ def test_a_stable_version_that_loads_in_new_pods_is_not_replaced_by_what_repairs
         assert made.again == timedelta(seconds=30)
 
 
+def test_a_repair_ends_beside_a_stable_version_that_comes_and_goes() -> None:
+    clocks = {"replicas": 1, "unreadySince": LONG_AGO.isoformat()}
+    arm = {"repairing": True, "replicas": 1}
+    resource = in_canary(1, step_since=None, replicas=1, stable=clocks, candidate=arm)
+    before, sightings, said = observed(resource), Sightings(), []
+    for second in range(0, 20 * 60 + 10, 10):
+        now, up = after(seconds=second), second % 40 < 20
+        comes = pods(OLD_REVISION, 1, ready=up, since=after(seconds=second - second % 20))
+        before = replace(before, now=now, pods=sighted(sightings, {**both(), OLD_REVISION: comes}, now))
+        made = plan(before)
+        assert bool(candidate(made).get("repairing")) is (second < 20 * 60)
+        said += [one.message for one in made.events if one.reason == "StepReached"]
+        before = then(before, made)
+    assert said == ["churn-2: churn-1 is not found broken any more, and the versions are compared."]
+
+
 def test_without_replicas_nothing_is_repaired() -> None:
     clocks = {"unreadySince": LONG_AGO.isoformat()}
     resource = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True}, replicas=0)
@@ -269,13 +296,22 @@ def test_without_replicas_nothing_is_repaired() -> None:
     assert "repairing" not in candidate(made)
 
 
-def test_a_stable_version_that_no_node_may_take_is_not_waited_for_until_there_is_room() -> None:
-    nowhere = [unscheduled("3 node(s) didn't match Pod's node affinity/selector.")]
+@pytest.mark.parametrize("why", ["Insufficient cpu", "3 node(s) didn't match Pod's node affinity/selector."])
+def test_a_stable_version_that_has_no_room_is_said_and_one_that_no_node_may_take_is_broken(why: str) -> None:
     resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
-    before = observed(resource, pods={OLD_REVISION: nowhere, NEW_REVISION: pods(NEW_REVISION, 1)})
+    before = observed(resource, pods={OLD_REVISION: [unscheduled(why)], NEW_REVISION: pods(NEW_REVISION, 1)})
     made = plan(before)
-    assert "repairing" not in candidate(plan(then(before, made, now=after(minutes=9))))
-    assert candidate(plan(then(before, made, now=after(minutes=10))))["repairing"]
+    waits = plan(then(before, made, now=after(minutes=9)))
+    assert "repairing" not in candidate(waits)
+    assert stalled(waits) is None
+    assert "waits for pods of churn-1. Pod " in condition(waits, "Ready")["message"]
+    late = plan(then(before, made, now=after(minutes=10)))
+    if why == "Insufficient cpu":  # the candidate has all the traffic, and it is not the stable version's fault
+        assert "repairing" not in candidate(late)
+        assert condition(late, "Stalled")["reason"] == "NoRoom"
+        assert "Insufficient cpu" in (stalled(late) or "")
+    else:
+        assert candidate(late)["repairing"]
 
 
 @pytest.mark.parametrize(("pods_of", "replicas", "said"), [(3, 3, True), (0, 3, True), (0, 0, False)])
@@ -418,6 +454,7 @@ def test_one_that_leaves_may_itself_not_answer_for_a_moment() -> None:
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=59)), True),  # by a node's clock that is ahead
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=60)), False),
         (pods(NEW_REVISION, 3, since=NOW, conditions=STARTS), False),
+        (fallen(3), False),
     ],
 )
 def test_what_is_given_up_in_a_moment_in_which_it_does_not_answer_stays(
@@ -436,17 +473,24 @@ def test_what_is_given_up_in_a_moment_in_which_it_does_not_answer_stays(
 
 
 @pytest.mark.parametrize("wanted", [OLD, NEW], ids=["late", "another is wanted"])
-@pytest.mark.parametrize(("silent", "stays"), [(0, True), (59, True), (60, False)])
+@pytest.mark.parametrize(
+    ("blinks", "stays"),
+    [
+        *((pods(OLD_REVISION, 1, ready=False, since=after(seconds=-ago)), ago < 60) for ago in (0, 59, 60)),
+        (fallen(1), False),
+    ],
+)
 def test_all_that_answers_of_a_first_version_may_not_for_a_moment(
-    wanted: ModelVersion, silent: int, stays: bool
+    wanted: ModelVersion, blinks: Sequence[Pod], stays: bool
 ) -> None:
     clocks = {"since": LONG_AGO.isoformat(), "unreadySince": LONG_AGO.isoformat(), "unreadyPod": "late-0"}
     arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "replicas": 3, **clocks}
     late = [replace(pod, name=f"late-{n}") for n, pod in enumerate(pods(OLD_REVISION, 2, ready=False))]
-    blinks = pods(OLD_REVISION, 1, ready=False, since=after(seconds=-silent))
     resource = a_deployment(wanted.metadata.name, replicas=3, status={"candidate": arm})
     made = plan(observed(resource, wanted, pods={OLD_REVISION: [*late, *blinks]}))
     assert [one.name for one in made.delete] == [f"churn-{OLD_REVISION}"] * (not stays)
+    if stays and wanted is OLD:
+        assert str(stalled(made)).startswith("Nothing answers beside churn-1. 0 of 3 pods are ready.")
 
 
 @pytest.mark.parametrize(
@@ -495,6 +539,35 @@ def test_what_stands_in_stays_until_others_have_answered_for_a_minute() -> None:
     assert stands_in(plan(replace(before, pods=young, now=after(seconds=60)))) is None
 
 
+@pytest.mark.parametrize(
+    ("ready", "stable", "place"),
+    [
+        ((9, 1), 0, ("churn-3", None, NEW_REVISION)),
+        ((9, 0), 0, ("churn-2", True, None)),  # it goes out when something else than the stable version is needed
+        ((0, 1), 0, ("churn-3", None, None)),
+        ((9, 5), 0, ("churn-3", None, None)),  # half is enough
+        ((9, 1), 10, ("churn-3", None, None)),
+    ],
+)
+def test_what_stood_in_goes_on_when_all_that_was_recorded_is_lost(
+    ready: tuple[int, int], stable: int, place: tuple[str, bool | None, str | None]
+) -> None:
+    was_stable = {"deployment": "churn", "revision": OLD_REVISION, "outcome": "Stable", "at": LONG_AGO.isoformat()}
+    stored = as_stored(OLD)
+    old = ModelVersion.model_validate({**stored, "status": {**stored["status"], "verdicts": [was_stable]}})
+    resource, versions = a_deployment("churn-3", replicas=10), {"churn-1": old, "churn-2": NEW, "churn-3": FIX}
+    of = {OLD_REVISION: (old, 10), NEW_REVISION: (NEW, 9), FIX_REVISION: (FIX, 1)}
+    there = {one: the_workload(resource, version, one, size) for one, (version, size) in of.items()}
+    there_ready = {OLD_REVISION: stable, NEW_REVISION: ready[0], FIX_REVISION: ready[1]}
+    answering = {one: pods(one, count) for one, count in there_ready.items()}
+    before = replace(observed(resource, FIX, pods=answering, workloads=there), versions=versions)
+    made = plan(before)
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    assert (candidate(made)["modelVersion"], candidate(made).get("leaving"), stands_in(made)) == place
+    kept = NEW_REVISION in (stands_in(made), candidate(made)["revision"])
+    assert (f"churn-{NEW_REVISION}" in [one.name for one in made.delete]) is not kept
+
+
 def test_the_next_version_takes_nothing_away_that_stands_in() -> None:
     before = standing_in({})
     another = a_model_version("churn-4")
@@ -513,8 +586,7 @@ def test_the_next_version_takes_nothing_away_that_stands_in() -> None:
     [
         (pods(FIX_REVISION, 3), NEW_REVISION),
         (pods(FIX_REVISION, 6), FIX_REVISION),
-        (pods(FIX_REVISION, 6, ready=False, since=NOW), FIX_REVISION),  # for a moment
-        (pods(FIX_REVISION, 6, ready=False), NEW_REVISION),
+        (risen(6), NEW_REVISION),
     ],
 )
 def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: Sequence[Pod], kept: str) -> None:
@@ -523,8 +595,20 @@ def test_of_two_that_were_given_up_the_one_with_more_pods_stands_in(leaving: Seq
     before = standing_in({"candidate": {**arm, "leaving": True, "unreadySince": LONG_AGO.isoformat()}})
     resource = wanting(before.resource, modelVersion="churn-4")
     given_up = {NEW_REVISION: pods(NEW_REVISION, 4), FIX_REVISION: leaving}
-    made = plan(replace(before, wanted=another, resource=resource, pods={**before.pods, **given_up}))
+    named = replace(before, wanted=another, resource=resource, pods={**before.pods, **given_up})
+    made = plan(named)
     assert (candidate(made)["modelVersion"], stands_in(made)) == ("churn-4", kept)
+    blink = {**named.pods, FIX_REVISION: [replace(pod, ready_since=None) for pod in leaving]}
+    seen = replace(named, pods=blink)
+    made = plan(seen)
+    assert (candidate(made)["modelVersion"], stands_in(made), made.delete) == ("churn-3", NEW_REVISION, [])
+    again = plan(then(seen, made, pods=named.pods, now=after(seconds=58)))
+    assert (candidate(again)["modelVersion"], stands_in(again)) == ("churn-4", kept)
+    silent = then(seen, made, pods=blink, now=after(seconds=60))
+    assert candidate(plan(silent))["modelVersion"] == "churn-2"
+    made = plans(silent, 2, pods=blink)
+    assert candidate(made)["modelVersion"] == "churn-4"
+    assert f"churn-{NEW_REVISION}" not in [one.name for one in made.delete]
 
 
 def test_a_bad_one_does_not_stay_for_pods_that_others_stand_in_for() -> None:
@@ -570,14 +654,17 @@ def test_an_autoscaler_looks_at_the_version_that_has_the_traffic_of_a_repair() -
     assert made.status["replicas"] == 2
 
 
+@pytest.mark.parametrize("starting", [pods(NEW_REVISION, 3, ready=False), fallen(3)], ids=["starts", "crashes"])
 @pytest.mark.parametrize(("fallback", "goes"), [("churn-1", True), (None, False)])
-def test_a_first_version_gives_way_when_it_turns_out_to_have_been_rejected(fallback: str | None, goes: bool) -> None:
+def test_a_first_version_gives_way_when_it_turns_out_to_have_been_rejected(
+    fallback: str | None, goes: bool, starting: Sequence[Pod]
+) -> None:
     arm = {"modelVersion": "churn-2", "revision": NEW_REVISION, "since": NOW.isoformat(), "replicas": 3}
     verdict = Rejection(model_version="churn-2", revision=NEW_REVISION, at=LONG_AGO, message="errors is 40 %.")
     resource = a_deployment("churn-2", replicas=3, status={"candidate": arm})
-    starting = {NEW_REVISION: pods(NEW_REVISION, 3, ready=False)}
-    made = plan(observed(resource, NEW, pods=starting, rejected=[verdict], fallback=fallback))
+    made = plan(observed(resource, NEW, pods={NEW_REVISION: starting}, rejected=[verdict], fallback=fallback))
     assert ("candidate" not in made.status) is goes
+    assert "stable" not in made.status
 
 
 @pytest.mark.parametrize(("silent", "stays"), [(0, True), (59, True), (60, False)])
@@ -669,12 +756,58 @@ def test_pods_that_were_never_asked_for_have_not_failed(size: int, failures: int
         made = plan(before)
         stable = made.status["stable"]
         assert ("unreadySince" in stable) is (bool(size) or (bool(failures) and second > 1))
-        assert ("downSince" in stable) is (not size and not failures and second > 1), "it may turn out to be broken"
+        assert ("downSince" in stable) is not size, "it may turn out to be broken"
         before = then(before, made, now=after(seconds=second), pods={**silent, OLD_REVISION: starting})
     ready = {**silent, OLD_REVISION: pods(OLD_REVISION, 3, since=before.now)}
     made = plan(then(before, plan(before), pods=ready))
     assert bool(candidate(made)) is waits
     assert ("unreadySince" in made.status["stable"]) is waits
+
+
+@pytest.mark.parametrize("fell", [True, False])
+@pytest.mark.parametrize("there", [True, False], ids=["scaled to zero", "deleted"])
+def test_a_stable_version_whose_workload_somebody_takes_away_does_not_begin_anew(there: bool, fell: bool) -> None:
+    clocks = {"unreadySince": LONG_AGO.isoformat(), "readyReplicas": 0} if fell else {}
+    resource = in_canary(1, stable=clocks, candidate={"leaving": True, "replicas": 3})
+    good = {NEW_REVISION: pods(NEW_REVISION, 3)}
+    before = observed(wanting(resource, modelVersion="churn-1"), OLD, pods=good)
+    others = {one: owned for one, owned in before.workloads.items() if one != OLD_REVISION}
+    left = {OLD_REVISION: the_workload(resource, OLD, OLD_REVISION, 0)} if there else {}
+    gone = replace(before, workloads={**others, **left})
+    made = plan(gone)
+    assert datetime.fromisoformat(made.status["stable"]["unreadySince"]) == (LONG_AGO if fell else NOW)
+    back = {**good, OLD_REVISION: pods(OLD_REVISION, 3, since=after(seconds=20))}
+    for second, stays in ((21, True), (79, True), (80, False)):
+        assert bool(candidate(plan(then(gone, made, pods=back, now=after(seconds=second))))) is stays
+
+
+def found(old: Sequence[Pod], new: Sequence[Pod], *, was_stable: bool = False) -> Observed:
+    """A Deployment without a status, and the workloads of two versions."""
+    verdict = {"deployment": "churn", "revision": OLD_REVISION, "outcome": "Stable", "at": LONG_AGO.isoformat()}
+    remembers = {**as_stored(OLD)["status"], "verdicts": [verdict] * was_stable}
+    version = ModelVersion.model_validate({**as_stored(OLD), "status": remembers})
+    resource = a_deployment("churn-1", replicas=3)
+    owned = {
+        OLD_REVISION: the_workload(resource, OLD, OLD_REVISION, 3),
+        NEW_REVISION: the_workload(resource, NEW, NEW_REVISION, 3),
+    }
+    return observed(resource, version, pods={OLD_REVISION: old, NEW_REVISION: new}, workloads=owned)
+
+
+@pytest.mark.parametrize("crashing", [fallen(3), risen(3)], ids=["crashes", "is ready for a moment"])
+def test_what_crashes_is_not_taken_up_where_something_else_answers(crashing: Sequence[Pod]) -> None:
+    made = plan(found(crashing, pods(NEW_REVISION, 2)))
+    assert made.status["stable"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize("old", [pods(OLD_REVISION, 3, ready=False), pods(OLD_REVISION, 3, since=NOW)])
+def test_what_is_taken_up_must_be_ready_for_a_minute_before_others_go(old: Sequence[Pod]) -> None:
+    before = found(old, pods(NEW_REVISION, 3), was_stable=True)
+    made = plan(before)
+    assert (made.status["stable"]["modelVersion"], candidate(made)["modelVersion"]) == ("churn-1", "churn-2")
+    young = {**before.pods, OLD_REVISION: pods(OLD_REVISION, 3, since=NOW)}
+    for second, stays in ((1, True), (59, True), (60, False)):
+        assert bool(candidate(plan(then(before, made, pods=young, now=after(seconds=second))))) is stays
 
 
 def test_one_that_stands_in_and_is_named_again_is_no_longer_beside_itself() -> None:

@@ -18,7 +18,7 @@ from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begu
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
-from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for
+from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for, wants_room
 
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
@@ -59,10 +59,7 @@ class Canary:
             none = {**_SETTLED, "lacking_since": None, "ready_since": None, "repairing": None}
             return Stay(_standing(arm, now, **none), nothing, _NOW_AND_THEN)
         if arm.repairing and stable and stable.recovered:  # whatever its own pods lack: it needs fewer from now on
-            again = f"{facts.stable_name} answers again, and the versions are compared."
-            return Advance(
-                _standing(arm, now, repairing=None, step_spent=None, lacking_since=None, ready_since=None), again
-            )
+            return _compare_after_all(facts, arm, "answers again")
         wanted = self.shape(facts).candidate
         if candidate.ready < wanted and (late := _late(facts, wanted)) is not None:
             return late
@@ -243,20 +240,28 @@ def _incomplete(facts: Facts, said: str) -> Finding:
     others = f", or those of {facts.stable_name}," if facts.stable else ""
     return Finding(
         "NotReady",
-        f"Nothing but {facts.name} answers. {said}",
+        f"Nothing answers beside {facts.name}. {said}",
         f"Correct what keeps its other pods{others} from getting ready, or name another version.",
     )
 
 
 def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only. There is
-    no hurry: it has the traffic, and nobody has compared it.
+    no hurry: it has the traffic, and nobody has compared it. One that comes and goes for so long is not broken.
     """
+    if is_broken(facts):
+        return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
+    if arm.ready_since and facts.now - arm.ready_since >= OUTAGE * facts.spec.rollout.startup_deadline:
+        return _compare_after_all(facts, arm, "is not found broken any more")
     if stable.ready:
         return Stay(arm, f"{facts.stable_name} answers again, with {some_pods(stable.ready)}.", STEADY)
-    if not is_broken(facts):  # any more: its pods are new, or one has just answered
-        return _wait_for(stable, facts, arm, "It")
-    return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
+    return _wait_for(stable, facts, arm, "It")
+
+
+def _compare_after_all(facts: Facts, arm: Arm, why: str) -> Advance:
+    """The repair is over: it is in its step again."""
+    over = _standing(arm, facts.now, repairing=None, step_spent=None, lacking_since=None, ready_since=None)
+    return Advance(over, f"{facts.stable_name} {why}, and the versions are compared.")
 
 
 def _serve_first(facts: Facts, arm: Arm) -> Decision:
@@ -290,15 +295,13 @@ def _take_over(facts: Facts, arm: Arm, why: str, least: timedelta = STEADY) -> D
 
 
 def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
-    """Nothing is compared with a stable version that does not answer, and may by itself. When it has not for as long as
-    a start may take and is not broken, its pods have no room; and it is said, since the candidate has all the traffic.
+    """Nothing is compared with a stable version that does not answer, and may by itself, until it is found broken. That
+    it has no room is said, since the candidate has all the traffic.
     """
-    left, name = facts.spec.rollout.startup_deadline - silent_for(facts), facts.stable_name
-    arm, said = _standing(arm, facts.now), f"{place} waits for pods of {name}.{stable.trouble}"
-    if left > _ZERO:
-        return Stay(arm, said, min(left, BROKEN_FOR))
-    remedy = f"It goes on by itself when pods of {name} have room; or name another version."
-    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, remedy))
+    arm, said = _standing(arm, facts.now), f"{place} waits for pods of {facts.stable_name}.{stable.trouble}"
+    if silent_for(facts) < facts.spec.rollout.startup_deadline or not wants_room(stable):
+        return Stay(arm, said, BROKEN_FOR)
+    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, "It goes on by itself when there is room."))
 
 
 def _compare(facts: Facts, arm: Arm) -> Decision:

@@ -40,6 +40,8 @@ class Story:
     room: int
     weights: Sequence[int]
     fares: dict[str, Fares]
+    ending: str
+    """Which version is wanted then: that which was (kept), the same or a good one (good), or the stable one (back)."""
 
 
 def story(seed: int) -> Story:
@@ -49,9 +51,11 @@ def story(seed: int) -> Story:
     weights = {one: random.choice([0, 0, 1, 2]) for one in (*others, "blink", "break", "mend")} | {"name": 6}
     if troubled := random.random() < 0.5:
         weights |= {"break": 4, "blink": 3, "mend": 1}
-    events, second, end = [], 2 * MINUTE, random.choice([20, 40, 60]) * MINUTE
+    events: list[Event] = []
+    second, end = 2 * MINUTE, random.choice([20, 40, 60]) * MINUTE
     while second < end:
-        events.append((second, *random.choices(list(weights), list(weights.values())), random.randrange(60)))
+        [what] = random.choices(list(weights), list(weights.values()))
+        events.append((second, what, random.randrange(60)))
         second += STEP * random.choice([1, 4, 10, 15, 30, 60, 120])
     bad = [Fares.FAILING, Fares.FAILING, Fares.CRASHING, Fares.NOW_AND_THEN, Fares.NEVER_READY, Fares.SLOWLY]
     return Story(
@@ -65,6 +69,7 @@ def story(seed: int) -> Story:
             **{f"churn-{number}": random.choice([Fares.WELL] * (3 if troubled else 6) + bad) for number in range(2, 6)},
             SPARE: Fares.WELL,
         },
+        random.choice(["kept", "good", "back"]),
     )
 
 
@@ -99,19 +104,21 @@ class Telling:
 
     def tell(self) -> "Telling":
         events = list(self.story.events)
-        end = (events[-1][0] if events else 0) + 3 * MINUTE
+        end = (events[-1][0] if events else 0) + (MINUTE if self.story.ending == "back" else 3 * MINUTE)
         while self.world.now < end:
             while events and events[0][0] <= self.world.now:
                 self._happens(*events.pop(0)[1:])
             self._step()
         self._mend_all()
-        calm = self.world.now
+        calm, wanted = self.world.now, self.world.resource.spec.model_version or ""
+        good = self.story.fares[wanted] in GOOD and not self._is_rejected(wanted)
         while self.world.now < calm + QUIET:
             before = self.world.resource.status
             self._step()
-            if self.world.now > calm + QUIET - 10 * MINUTE and before != self.world.resource.status:
+            if self.world.now > calm + QUIET - 10 * MINUTE and good and before != self.world.resource.status:
                 self._say("the status changes although nothing has happened for long")
-        self._ends_well()
+        if good:
+            self._ends_well()
         return self
 
     def _say(self, what: str) -> None:
@@ -168,8 +175,11 @@ class Telling:
         world.mend()
         world.find()
         world.cluster.nodes[:] = _nodes(max(sum(self.nodes), 2 * self.replicas + 1))
+        stable = world.resource.status.stable
+        if self.story.ending == "back" and stable:
+            wanted = stable.model_version
         fit = self.story.fares[wanted] in GOOD and not self._is_rejected(wanted)
-        world.want(replicas=self.replicas, modelVersion=wanted if fit else SPARE)
+        world.want(replicas=self.replicas, modelVersion=wanted if fit or self.story.ending == "kept" else SPARE)
         self.told.append(f"{world.now} all is mended {world.resource.spec.model_version}")
 
     def _is_rejected(self, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Whatever happens to a Deployment: what must never be decided, and where it must come to in the end."""
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -84,11 +84,13 @@ class Telling:
     """Versions that were broken, or whose artifact was gone, at some time."""
     lasted: set[str] = field(default_factory=set)
     """Revisions of which some pod was ready for a minute at some time."""
+    served: Counter[str] = field(default_factory=Counter)
+    """For how many seconds pods of a revision that had not failed were ready, however often they were made anew."""
     compared: int = 0
     """Looks at both versions of the rollout that is under way."""
     place: tuple[object, ...] = ()
     placed: int = 0
-    """In which step of which rollout it is, with which words, and since when it is neither elsewhere nor held."""
+    """In which step of which rollout it is, and since when it is neither elsewhere nor held."""
 
     def __post_init__(self) -> None:
         self.nodes = _nodes(self.story.room)
@@ -191,6 +193,8 @@ class Telling:
         if self.world.restless:
             self._say("turns do not come to rest")
         self.lasted |= {pod.revision for pod in self.world.cluster.pods if self._lasts(pod)}
+        whole = {pod.revision for pod in self.world.cluster.pods if pod.ready is not None and not pod.failures}
+        self.served.update(dict.fromkeys(whole, STEP))
         self._goes_on_or_is_held()
 
     def _lasts(self, pod: SimulatedPod) -> bool:
@@ -251,6 +255,7 @@ class Telling:
         cluster = self.world.cluster
         pods, fails = cluster.of(stable.revision), cluster.fares[stable.revision].fails
         lasted = stable.revision in self.lasted or any(self._lasts(pod) for pod in pods)
+        lasted = lasted or self.served[stable.revision] >= MINUTE
         if not lasted and (old or any(pod.failures for pod in pods)):
             self._say(f"{stable.model_version} becomes stable, of which no pod was ever ready for a minute")
         if old and fails > cluster.fares[old.revision].fails and self.compared >= SEEN:
@@ -264,7 +269,7 @@ class Telling:
         if candidate is None or "Stalled" in said or waits:
             self.place, self.placed = (), self.world.now
             return
-        place = (candidate.revision, candidate.since, candidate.step, re.sub(r"\d+", "N", said.get("Ready", "")))
+        place = (candidate.revision, candidate.since, candidate.step)
         if place != self.place:
             self.place, self.placed = place, self.world.now
         if self.world.now - self.placed > HELD_AFTER:

@@ -31,7 +31,7 @@ from tests.unit.test_training import REPORT, run_of, said, stalled
 from upright.api import names
 from upright.api.artifact import PublishReport, digest_of_files, termination_message
 from upright.api.training_job import TrainingJob
-from upright.contract import Correction, Event, Key, Manifest, Plan, Reference, ResourceType
+from upright.contract import Correction, Event, Index, Key, Manifest, Plan, Reference, ResourceType
 from upright.kube.conditions import with_transition_times
 from upright.locations import Location, locate
 from upright.locations.config_map import ConfigMap
@@ -48,10 +48,15 @@ class Counting(AWorld):
 
     fetched = 0
     asked = 0
+    indexes = 0
     late: Collection[ResourceType] = ()
 
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return None if type in self.late else super().get(type, namespace, name)
+
+    def indexed(self, index: Index, namespace: str, value: str) -> list[Any]:
+        self.indexes += 1
+        return super().indexed(index, namespace, value)
 
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         self.fetched += 1
@@ -530,6 +535,13 @@ async def test_a_claim_that_the_watches_have_not_told_of_yet_is_asked_for_before
     seen = await TrainingJobs(DEFAULTS).observe(as_stored(a_training_job(**CODE)), world)
     assert seen.obstacles == []
     assert seen.inputs.sources.keys() == {"configmap://code"}
+
+
+async def test_of_a_config_map_that_does_not_exist_nothing_else_is_looked_for() -> None:
+    """Else a turn of each of many TrainingJobs that name it costs all of them."""
+    contents, world = Contents(), Counting()
+    assert await contents.read(Key("shop", "a"), ["configmap://code/a"], world) == {}
+    assert (world.fetched, world.indexes) == (1, 0)
 
 
 @pytest.mark.parametrize("at_once", [True, False])

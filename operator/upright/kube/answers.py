@@ -60,6 +60,13 @@ def identity(type: ResourceType, item: Manifest) -> dict[str, Any]:
     return {**kind_of(type), "metadata": {name: meta(item)[name] for name in IDENTITY if name in meta(item)}}
 
 
+def told_by(event: Manifest) -> Manifest:
+    """What an Event says: about what, why and when. Whatever else is on it is for strangers to size."""
+    about, made = event["involvedObject"].get("uid"), meta(event).get("creationTimestamp")
+    said = {name: event[name] for name in ("reason", "message", "lastTimestamp") if name in event}
+    return {"metadata": {"creationTimestamp": made}, "involvedObject": {"uid": about}, **said}
+
+
 def event_of(line: bytes) -> tuple[str, dict[str, Any]]:
     """A line of a watch."""
     event = json_of(line)

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from upright.api import names
 from upright.api.common import GROUP
 from upright.contract import Manifest, Reference, ResourceType
-from upright.kube.answers import Page, event_of, identity, json_of, page_of, read
+from upright.kube.answers import Page, event_of, identity, json_of, page_of, read, told_by
 from upright.kube.connection import seconds_to_wait
 from upright.kube.errors import (
     ConflictError,
@@ -181,7 +181,7 @@ class Client:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 async for page in self.pages(names.EVENTS, namespace, fields="type=Warning"):
-                    found += [event for event in page.items if event["involvedObject"].get("uid") in uids]
+                    found += [told_by(event) for event in page.items if event["involvedObject"].get("uid") in uids]
                     if (left := left - len(page.items)) <= 0:
                         break
         return found

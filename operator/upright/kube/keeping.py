@@ -131,6 +131,11 @@ def kept_with_writers(manifest: Manifest) -> Manifest:
     return {**whole, "metadata": {**whole["metadata"], "managedFields": writers}} if writers else whole
 
 
+def bare(manifest: Manifest) -> Manifest:
+    """The object without its annotations: of what bears our label, and is not ours, they are for strangers to size."""
+    return {**manifest, "metadata": {name: value for name, value in meta(manifest).items() if name != "annotations"}}
+
+
 def kept_name(manifest: Manifest) -> Manifest:
     """Which object it is, in which version, and whether it is being deleted."""
     return {

@@ -13,7 +13,7 @@ from typing import Any, cast, overload
 from upright.contract import ALWAYS, Index, Key, Kind, Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError
-from upright.kube.keeping import kept, kept_name, kept_with_writers, shape
+from upright.kube.keeping import bare, kept, kept_name, kept_with_writers, shape
 from upright.kube.memory import Memory
 from upright.kube.objects import (
     PREFIX,
@@ -313,7 +313,7 @@ class Stores:
 
     async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
         pages = self._client.pages(type, namespace, f"{label}={value}")
-        return [manifest async for page in pages for manifest in page.items]
+        return [bare(self.of(type).kept(manifest)) async for page in pages for manifest in page.items]
 
     async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest] | None:
         try:

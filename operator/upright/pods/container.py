@@ -32,6 +32,7 @@ class Termination:
     message: str
     """What the process left in its termination message: of some containers the end of their log."""
     at: datetime | None
+    began: datetime | None = None
 
     @property
     def last_words(self) -> str:
@@ -145,6 +146,7 @@ def read_container(status: Manifest, images: Mapping[str, str | None], serving: 
                 reason=ended.get("reason", ""),
                 message=ended.get("message", ""),
                 at=datetime.fromisoformat(ended["finishedAt"]) if ended.get("finishedAt") else None,
+                began=datetime.fromisoformat(ended["startedAt"]) if ended.get("startedAt") else None,
             )
             if ended
             else None

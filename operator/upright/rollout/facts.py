@@ -7,6 +7,7 @@ from functools import cached_property
 
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, Arm, Rejection
+from upright.pods.container import Container
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
 from upright.rollout.members import Lost
@@ -45,10 +46,20 @@ def begun(pod: Pod, now: datetime) -> datetime:
 
 
 def answers(pod: Pod, now: datetime) -> bool:
-    """Whether it answers, or did until a moment ago, and may again: what blinks is not taken away. One whose containers
-    have failed does not blink.
+    """Whether it answers, or did until a moment ago, and may again: what blinks is not taken away."""
+    if pod.ready or pod.stopped is None or abs(now - pod.stopped) >= LASTING:
+        return pod.ready
+    return not any(_died_young(one, pod.stopped) for one in pod.containers)
+
+
+def _died_young(container: Container, moment: datetime) -> bool:
+    """Whether its last failure was at about that moment, and it had not run for a minute before it: what crashes again
+    and again has only been ready in between.
     """
-    return pod.ready or (pod.stopped is not None and abs(now - pod.stopped) < LASTING and not pod.failures)
+    ended = container.ended
+    if not container.failures or ended is None or (ended.at is not None and ended.at < moment - LASTING):
+        return False
+    return ended.at is None or ended.began is None or ended.at - ended.began < LASTING
 
 
 def lasts(pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:

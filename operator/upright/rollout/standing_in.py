@@ -9,7 +9,7 @@ from datetime import timedelta
 from upright.conditions import Finding
 from upright.pods.reading import Pod
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import LASTING, ArmFacts, Facts, answers, some_pods
+from upright.rollout.facts import LASTING, OUTAGE, ArmFacts, Facts, answers, begun, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
@@ -28,8 +28,10 @@ def silent_for(facts: Facts) -> timedelta:
 
 def is_broken(facts: Facts) -> bool:
     """Whether the stable version does not answer, and will not by itself: pods that load the model, or wait for the
-    cluster, may until the oldest of them has had its time. What they died of before, or with their node, says nothing.
-    Where all wait for room it is not the version, as long as the candidate has not taken that room.
+    cluster, may until the oldest of them has had its time since it found room; those that are made anew again and again
+    until all have been silent for twice that, and a repair says for itself for how long. What they died of before, or
+    with their node, says nothing. Where all wait for room it is not the version, as long as the candidate has not taken
+    that room.
     """
     stable, silent = facts.stable, silent_for(facts)
     if stable is None or silent < BROKEN_FOR or (wants_room(stable) and not facts.candidate.arm.repairing):
@@ -41,8 +43,11 @@ def is_broken(facts: Facts) -> bool:
         (failing if fails else coming).append(pod)
     if all(pod.waits for pod in coming) and any(pod.hindrance or pod.down for pod in failing):
         return True
-    waited = max((facts.now - pod.created for pod in coming), default=silent)
-    return min(silent, waited) >= facts.spec.rollout.startup_deadline
+    deadline, now = facts.spec.rollout.startup_deadline, facts.now
+    waited = max((now - max(pod.scheduled or pod.created, begun(pod, now)) for pod in coming), default=silent)
+    roomless = any(pod.scheduled and pod.scheduled - pod.created >= LASTING for pod in coming)
+    too_long = silent >= OUTAGE * deadline and not roomless and not facts.candidate.arm.repairing
+    return min(silent, waited) >= deadline or too_long
 
 
 def wants_room(stable: ArmFacts) -> bool:

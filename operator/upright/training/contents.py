@@ -72,14 +72,16 @@ class _Object:
             news = there is None or there["metadata"]["resourceVersion"] != self.version
             if news or not self.found.keys() >= set(asked):
                 content = await world.fetch(one.type, namespace, one.name)
-                version = content["metadata"]["resourceVersion"] if content else None
+                if content is None:
+                    self.version, self.found = None, {}
+                    return self.found
+                version = content["metadata"]["resourceVersion"]
                 known = self.found if version == self.version else {}
                 read = {*asked, *await _read_by_all(place, world)}
                 found = {location: known[location] for location in read & known.keys()}
-                if content:
-                    for location in read - known.keys():
-                        found[location] = _found(location, content)
-                        await asyncio.sleep(0)
+                for location in read - known.keys():
+                    found[location] = _found(location, content)
+                    await asyncio.sleep(0)
                 self.version, self.found = version, found
         return self.found
 

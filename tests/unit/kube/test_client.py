@@ -158,6 +158,15 @@ async def test_of_an_object_that_is_too_large_for_a_page_of_its_own_it_is_known_
     assert [one["metadata"]["name"] for one in second.items] == ["b"]
 
 
+async def test_of_warnings_what_they_say_is_kept(api: Api, connect: Callable[..., Client]) -> None:
+    made, about = "2026-11-22T12:00:00Z", {"kind": "Job", "uid": "u"}
+    said = {"reason": "FailedCreate", "message": "exceeded quota"}
+    event = {"metadata": {"creationTimestamp": made, "annotations": {"x": "y"}}, "involvedObject": about, **said}
+    api.answers = [(200, {"items": [event], "metadata": {"resourceVersion": "7"}}, {})]
+    kept = {"metadata": {"creationTimestamp": made}, "involvedObject": {"uid": "u"}, **said}
+    assert await connect().warnings("shop", {"u"}) == [kept]
+
+
 async def test_metadata_are_for_strangers_to_size_and_their_pages_are_bounded_too(
     api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:

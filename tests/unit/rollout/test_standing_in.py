@@ -37,6 +37,7 @@ from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
+from upright.pods.container import Termination
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed
@@ -289,6 +290,27 @@ def test_a_repair_ends_beside_a_stable_version_that_comes_and_goes() -> None:
     assert said == ["churn-2: churn-1 is not found broken any more, and the versions are compared."]
 
 
+@pytest.mark.parametrize(
+    ("stable", "broken"),
+    [
+        (loading(after(minutes=-4))[:1], True),  # each time before it has had its time
+        ([replace(loading(LONG_AGO)[0], scheduled=after(seconds=-1))], False),  # it has had no room until now
+        ([replace(loading(LONG_AGO)[0], scheduled=after(minutes=-10), begun=after(minutes=-10))], True),
+    ],
+)
+def test_pods_that_are_made_anew_without_end_are_broken_in_the_end_and_those_that_had_no_room_have_their_time(
+    stable: Sequence[Pod], broken: bool
+) -> None:
+    clocks = {"replicas": 1, "unreadySince": LONG_AGO.isoformat()}
+    world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 1)}
+    in_step = in_canary(1, step_since=None, replicas=1, stable=clocks)
+    assert bool(candidate(plan(observed(in_step, pods=world))).get("repairing")) is broken
+    arm = {"replicas": 1, "repairing": True, "readySince": NOW.isoformat()}
+    repaired = observed(in_canary(1, step_since=None, replicas=1, stable=clocks, candidate=arm), pods=world)
+    late = plan(replace(repaired, now=after(minutes=20), pods={**world, OLD_REVISION: loading(after(minutes=16))[:1]}))
+    assert late.status["stable"]["modelVersion"] == "churn-2"
+
+
 def test_without_replicas_nothing_is_repaired() -> None:
     clocks = {"unreadySince": LONG_AGO.isoformat()}
     resource = in_canary(1, step_since=None, stable=clocks, candidate={"repairing": True}, replicas=0)
@@ -444,10 +466,21 @@ def test_one_that_leaves_may_itself_not_answer_for_a_moment() -> None:
     assert not candidate(plan(then(silent, made, now=after(seconds=60))))
 
 
+def restarted(ago: timedelta, ran: timedelta) -> list[Pod]:
+    """Pods that have just stopped answering, whose containers have failed once, and had run for so long until then."""
+    [serve] = crashing(1, runs=True).containers
+    ended = Termination(137, "OOMKilled", "", at=NOW - ago, began=NOW - ago - ran)
+    silent = pods(NEW_REVISION, 3, ready=False, since=NOW)
+    return [replace(pod, containers=(replace(serve, ended=ended),)) for pod in silent]
+
+
 @pytest.mark.parametrize("wanted", [NEW, OLD, FIX], ids=["rejected", "gone back from", "followed"])
 @pytest.mark.parametrize(
     ("silent", "stays"),
     [
+        (restarted(timedelta(days=9), timedelta(seconds=9)), True),
+        (restarted(timedelta(seconds=3), timedelta(days=9)), True),
+        (restarted(timedelta(seconds=3), timedelta(seconds=59)), False),
         (pods(NEW_REVISION, 3, ready=False, since=NOW), True),
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-59)), True),
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-60)), False),

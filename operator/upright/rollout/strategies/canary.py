@@ -247,11 +247,14 @@ def _incomplete(facts: Facts, said: str) -> Finding:
 
 def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only. There is
-    no hurry: it has the traffic, and nobody has compared it. One that comes and goes for so long is not broken.
+    no hurry: it has the traffic, and nobody has compared it. One that comes and goes for so long is not broken; one
+    whose pods are made anew again and again, and never answer, is.
     """
-    if is_broken(facts):
+    longest = OUTAGE * facts.spec.rollout.startup_deadline
+    ended = arm.ready_since is not None and facts.now - arm.ready_since >= longest
+    if is_broken(facts) or (ended and silent_for(facts) >= longest):
         return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
-    if arm.ready_since and facts.now - arm.ready_since >= OUTAGE * facts.spec.rollout.startup_deadline:
+    if ended:
         return _compare_after_all(facts, arm, "is not found broken any more")
     if stable.ready:
         return Stay(arm, f"{facts.stable_name} answers again, with {some_pods(stable.ready)}.", STEADY)

@@ -138,7 +138,7 @@ async def observe(
         strangers=found.strangers,
         services=services,
         taken=taken,
-        reading=_measure(resource, found.pods, source, world.now),
+        reading=_measure(resource, pods, source, world.now),
         editor=_editor(manifest),
     )
 

@@ -303,6 +303,17 @@ async def test_pods_are_as_they_are_since_that_was_seen_but_for_those_that_a_pro
         assert await since(kind, 4, told) == min(told, after(minutes=4))
 
 
+async def test_what_is_measured_is_dated_likewise() -> None:
+    resource, source, pod = in_canary(), Unmeasured(), a_pod_of("uid-of-churn")
+    ahead = after(hours=1).isoformat()
+    pod["status"]["conditions"] = [{"type": "Ready", "status": "True", "lastTransitionTime": ahead}]
+    world = AWorld((names.APPS_DEPLOYMENTS, a_workload(resource)), (names.PODS, pod), now=NOW)
+    found = await Deployments(DEFAULTS, source).observe(as_stored(resource), world)
+    [measured_pod] = source.asked[Key("shop", "churn")].pods["stable"]
+    assert measured_pod.ready_since == NOW
+    assert found.pods[OLD_REVISION] == [measured_pod]
+
+
 ANY_TIME = st.one_of(st.none(), st.timedeltas(timedelta(days=-2), timedelta(days=2)).map(NOW.__add__))
 
 

@@ -186,19 +186,6 @@ def served_last(
     return None if last is None or _rejection(resource, last, rejected) else last
 
 
-def absence(resource: Deployment, world: World) -> Absence:
-    """Why there is no version that the spec asks for, when there is none."""
-    spec, namespace = resource.spec, resource.metadata.namespace
-    if spec.latest:
-        return "Unfit" if world.indexed(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
-    manifest = world.get(names.MODEL_VERSIONS, namespace, spec.model_version or "")
-    if manifest is not None:
-        return "Going" if names.is_going(manifest) else "Unfit"
-    stable, making = resource.status.stable, maker(resource, world)
-    was_there = making.phase == "Succeeded" if making else stable and stable.model_version == spec.model_version
-    return "Deleted" if was_there else "Missing"
-
-
 @dataclass(frozen=True)
 class Maker:
     """The TrainingJob that lists the run of a version."""
@@ -217,6 +204,19 @@ class Maker:
         return self.phase in ("Failed", "Refused")
 
 
+def absence(resource: Deployment, world: World, making: Maker | None) -> Absence:
+    """Why there is no version that the spec asks for, when there is none. `making`: who lists its run."""
+    spec, namespace = resource.spec, resource.metadata.namespace
+    if spec.latest:
+        return "Unfit" if world.indexed(VERSIONS_BY_MODEL, namespace, spec.latest.model) else "Missing"
+    manifest = world.get(names.MODEL_VERSIONS, namespace, spec.model_version or "")
+    if manifest is not None:
+        return "Going" if names.is_going(manifest) else "Unfit"
+    stable = resource.status.stable
+    was_there = making.phase == "Succeeded" if making else stable and stable.model_version == spec.model_version
+    return "Deleted" if was_there else "Missing"
+
+
 def maker(resource: Deployment, world: World) -> Maker | None:
     """Whose run is, or was, to make the named version, which is not there; None when no TrainingJob lists it."""
     namespace, name = resource.metadata.namespace, resource.spec.model_version or ""
@@ -227,12 +227,10 @@ def maker(resource: Deployment, world: World) -> Maker | None:
 
 
 def alternatives(resource: Deployment, world: World) -> Sequence[str]:
-    """What a typo may have been meant for: when there is none of what the spec names, the names of what there is, the
+    """What a typo may have been meant for, where there is none of what the spec names: the names of what there is, the
     most alike first. Of a namespace with thousands of versions only some are looked through.
     """
     spec, namespace = resource.spec, resource.metadata.namespace
-    if absence(resource, world) != "Missing":
-        return ()
     asked = spec.latest.model if spec.latest else spec.model_version or ""
     there = islice(world.indexed(VERSIONS_BY_NAME, namespace, EVERY), _LOOKED_THROUGH)
     found = {model if spec.latest else name for name, model in there} - {""}

@@ -114,6 +114,8 @@ async def observe(
         versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
     found = members(resource, workloads, versions, world)
     pods = sightings.dated(Key(meta.namespace, meta.name), found.pods, world.now)
+    maker = following.maker(resource, world) if wanted is None else None
+    absence = following.absence(resource, world, maker) if wanted is None else None
     return Observed(
         now=world.now,
         watched_since=world.watched_since(meta.namespace),
@@ -123,9 +125,9 @@ async def observe(
         versions=versions,
         rejected=rejected,
         passed_over=following.passed_over(resource, wanted, world, rejected),
-        absence=following.absence(resource, world) if wanted is None else None,
-        maker=following.maker(resource, world) if wanted is None else None,
-        alternatives=following.alternatives(resource, world) if wanted is None else (),
+        absence=absence,
+        maker=maker,
+        alternatives=following.alternatives(resource, world) if absence == "Missing" else (),
         waiting=following.waiting(resource, wanted, world, rejected),
         fallback=fallback.metadata.name if fallback else None,
         workloads=workloads,

@@ -237,15 +237,20 @@ async def test_a_list_of_ours_follows_each_of_kopfs_which_tells_nothing_of_what_
         await until(lambda: set(told.listed_again) == set(PLACES), "after a 410, too", task)
 
 
+async def failing(api: ApiServer, code: int, task: asyncio.Task[None], signs: Signs) -> None:
+    """From now on the watch fails after it has begun, and that is known."""
+    api.failing[TOYS] = code
+    api.cut()
+    await until(lambda: "etcd: no leader" in sentences(signs.troubles), "it says so", task)
+
+
 @pytest.mark.parametrize("code", [429, 500, 503])
 async def test_a_watch_that_fails_after_it_has_begun_ends_no_other(
     api: ApiServer, told: Told, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "FAILED_PAUSE", 0.1)
     async with watched(api, told) as (task, signs):
-        api.failing[TOYS] = code
-        api.cut()
-        await until(lambda: "etcd: no leader" in sentences(signs.troubles), "it says so", task)
+        await failing(api, code, task, signs)
         told.listed_again.clear()
         for _ in range(5):
             api.cut()
@@ -265,9 +270,7 @@ async def test_a_watch_that_has_failed_and_is_cut_again_and_again_is_believed_on
     errors = list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     async with watched(api, told) as (task, signs):
-        api.failing[TOYS] = 503
-        api.cut()
-        await until(lambda: "etcd: no leader" in sentences(signs.troubles), "it says so", task)
+        await failing(api, 503, task, signs)
         api.failing.clear()
         for _ in range(5):
             api.cut()

@@ -64,12 +64,14 @@ class Arm(Resource):
     )
     down_since: datetime | None = Field(
         None,
-        description="Since when none of its pods has answered: of the stable version, if one did for a moment after "
-        "unreadySince, or none has yet since it was scaled up from zero; of a candidate that is leaving. Of another "
-        "candidate: since when unreadyPod was unready last.",
+        description="Since when none of its pods has answered: of the stable version, without interruption, and while "
+        "not all of them want room; of a candidate that is leaving. Of another candidate: since when unreadyPod was "
+        "unready last.",
     )
     lacking_since: datetime | None = Field(
-        None, description="Candidate only: since when the cluster has not made or started all its pods."
+        None,
+        description="Since when the cluster has not made or started all pods of the candidate, or has room for none of "
+        "the stable version.",
     )
     compared_failures: ComparedFailures | None = Field(
         None, description="Candidate only: what is compared for `rollout.restarts`."

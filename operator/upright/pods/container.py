@@ -32,7 +32,6 @@ class Termination:
     message: str
     """What the process left in its termination message: of some containers the end of their log."""
     at: datetime | None
-    began: datetime | None = None
 
     @property
     def last_words(self) -> str:
@@ -91,6 +90,11 @@ class Container:
         return self.waiting is not None and self.waiting[0] in _UNPULLABLE
 
     @property
+    def backs_off(self) -> bool:
+        """Whether the kubelet waits before it starts it again. At first it does not: it has ended twice lately."""
+        return self.waiting is not None and self.waiting[0] == "CrashLoopBackOff"
+
+    @property
     def hindered(self) -> bool:
         """Whether it cannot be started."""
         return self.unpullable or (self.waiting is not None and self.waiting[0] in _UNSTARTABLE)
@@ -146,7 +150,6 @@ def read_container(status: Manifest, images: Mapping[str, str | None], serving: 
                 reason=ended.get("reason", ""),
                 message=ended.get("message", ""),
                 at=datetime.fromisoformat(ended["finishedAt"]) if ended.get("finishedAt") else None,
-                began=datetime.fromisoformat(ended["startedAt"]) if ended.get("startedAt") else None,
             )
             if ended
             else None

@@ -72,6 +72,11 @@ class Pod:
         return self.ready_since is not None
 
     @property
+    def placed(self) -> bool:
+        """Whether it has a node, as far as that is told."""
+        return self.scheduled is not None or self.begun is not None
+
+    @property
     def failures(self) -> int:
         """How often containers of it have ended otherwise than well."""
         return sum(container.failures for container in self.containers)

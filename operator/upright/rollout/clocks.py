@@ -37,23 +37,25 @@ def arm_as_watched(arm: Arm | None, observed: Observed) -> Arm | None:
     return _step_as_watched(watched.model_copy(update={"since": min(watched.since, observed.now)}), observed)
 
 
-def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime) -> Arm:
-    """The stable version with its clocks: since when none of its pods has answered for long, since when one does again,
-    and since when none does after that; or before any has, as when it comes up from zero. They stop while `replicas` is
-    0, and not where somebody has deleted its workload or scaled it down: it begins where it was.
+def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing: bool) -> Arm:
+    """The stable version with its clocks: since when none of its pods has answered for long, and since when it has been
+    as it is: one answers again, all want room (unless the candidate repairs, and may have taken it), or none answers.
+    They stop while `replicas` is 0, and not where somebody has deleted its workload or scaled it down.
     """
-    arm = stable.arm
-    recovered = arm.model_copy(update={"unready_since": None, "ready_since": None, "down_since": None})
-    if replicas == 0 or (stable.ready and arm.unready_since is None):
-        return recovered
-    if stable.ready == 0:
-        stopped = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
-        unready = arm.unready_since or (now if stopped else None)
-        down = now if arm.ready_since else arm.down_since or (None if unready else now)
-        return arm.model_copy(update={"unready_since": unready, "ready_since": None, "down_since": down})
-    if any(lasts(pod, now) for pod in stable.pods):
-        return recovered
-    return arm.model_copy(update={"ready_since": arm.ready_since or now, "down_since": None})
+    arm, stopped = stable.arm, dict.fromkeys(("unready_since", "ready_since", "lacking_since", "down_since"))
+    recovered = stable.ready and (arm.unready_since is None or any(lasts(pod, now) for pod in stable.pods))
+    if replicas == 0 or recovered:
+        return arm.model_copy(update=stopped)
+    fell = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
+    unready = arm.unready_since or (now if fell else None)
+    if stable.ready:
+        clock, since = "ready_since", arm.ready_since
+    elif stable.wants_room and not repairing:
+        clock, since = "lacking_since", arm.lacking_since
+    else:  # an operator of before has recorded that it fell, and nothing since
+        clock = "down_since"
+        since = arm.down_since or (None if arm.ready_since or arm.lacking_since else arm.unready_since)
+    return arm.model_copy(update={**stopped, "unready_since": unready, clock: since or now})
 
 
 def _step_as_watched(arm: Arm, observed: Observed) -> Arm:

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, Arm, Rejection
-from upright.pods.container import Container
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
 from upright.rollout.members import Lost
@@ -38,28 +37,18 @@ def called(arm: Arm | Rejection, other: Arm | None) -> str:
 
 
 def begun(pod: Pod, now: datetime) -> datetime:
-    """Since when a pod has been starting: what serves may begin long after containers before it, or beside it. What a
-    node whose clock is ahead says is no reason to wait for longer.
+    """Since when a pod has been starting: it has a node, and what serves may begin long after containers before it, or
+    beside it. What a node whose clock is ahead says is no reason to wait for longer.
     """
     first = (one.started for one in pod.containers if one.serves and one.started and not one.restarts)
-    return max((at for at in (pod.begun, *first) if at and at <= now), default=pod.created)
+    return max((at for at in (pod.scheduled, pod.begun, *first) if at and at <= now), default=pod.created)
 
 
 def answers(pod: Pod, now: datetime) -> bool:
-    """Whether it answers, or did until a moment ago, and may again: what blinks is not taken away."""
+    """Whether it answers, or did until a moment ago, and may again in one: what blinks is not taken away."""
     if pod.ready or pod.stopped is None or abs(now - pod.stopped) >= LASTING:
         return pod.ready
-    return not any(_died_young(one, pod.stopped) for one in pod.containers)
-
-
-def _died_young(container: Container, moment: datetime) -> bool:
-    """Whether its last failure was at about that moment, and it had not run for a minute before it: what crashes again
-    and again has only been ready in between.
-    """
-    ended = container.ended
-    if not container.failures or ended is None or (ended.at is not None and ended.at < moment - LASTING):
-        return False
-    return ended.at is None or ended.began is None or ended.at - ended.began < LASTING
+    return not any(container.backs_off for container in pod.containers)
 
 
 def lasts(pod: Pod, now: datetime, least: timedelta = LASTING) -> bool:
@@ -161,6 +150,11 @@ class ArmFacts:
         labels, taints or volumes, no room helps.
         """
         return "exceeded quota" in self.refused or any(full in pod.unscheduled for pod in self.pods for full in _FULL)
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether it lacks room, and has no pod on any node."""
+        return self.lacks_room and not any(pod.placed for pod in self.pods)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,9 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         draft.stable = draft.analysis = None
     if before.stable is None and before.candidate is None:
         draft.stable = _taken_up(observed, draft)
+    elif (stable := statuses.arm_facts(observed, draft.stable)) is not None:
+        repairing = bool(draft.candidate and draft.candidate.repairing)
+        draft.stable = stable_as_seen(stable, resource.spec.replicas, observed.now, repairing=repairing)
     if draft.candidate and _is_of_old(before) and (draft.candidate.step or 0) >= len(resource.spec.rollout.steps):
         draft.candidate = draft.candidate.model_copy(update={"finishing": True})
     if resource.wants_retry:
@@ -282,7 +285,6 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             name = called(candidate, draft.stable)
             draft.say("Normal", "EvidenceBegunAnew", f"The evidence about {name} begins anew: {anew}.")
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
-        draft.stable = stable_as_seen(stable, spec.replicas, observed.now)
         candidate = counted(_facts(observed, draft, candidate), stable)
     facts = _facts(observed, draft, candidate)
     match STRATEGIES[spec.rollout.strategy].decide(facts):
@@ -327,8 +329,6 @@ def _shape(observed: Observed, draft: Draft) -> None:
         draft.shape = STRATEGIES[spec.rollout.strategy].shape(facts)
     else:
         draft.shape = Shape(spec.replicas if draft.stable else 0, 0)
-        if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
-            draft.stable = stable_as_seen(stable, spec.replicas, observed.now)
 
 
 def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None:

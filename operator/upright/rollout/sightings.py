@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from upright.contract import Key
 from upright.pods.reading import Pod
 
+_TOLD = ("changed", "ready_since", "stopped", "scheduled", "begun")
 _Change = tuple[str, datetime]
-"""A pod's UID, and when it changed, as its node says."""
+"""A pod's UID, and when something of it was, as its node says."""
 
 
 class Sightings:
@@ -28,11 +30,15 @@ class Sightings:
             return seen.setdefault((pod.uid, told), min(known, now))
 
         def dated(pod: Pod) -> Pod:
-            changed = since(pod, pod.changed)
-            ready_since, stopped = (at and since(pod, at) for at in (pod.ready_since, pod.stopped))
-            if (changed, ready_since, stopped) == (pod.changed, pod.ready_since, pod.stopped):
-                return pod
-            return replace(pod, changed=changed, ready_since=ready_since, stopped=stopped)
+            since(pod, pod.created)  # when one is taken to have begun whose containers have been started again
+            times: dict[str, Any] = {one: since(pod, at) for one in _TOLD if (at := getattr(pod, one))}
+            containers = tuple(
+                replace(one, ended=replace(one.ended, at=since(pod, one.ended.at)))
+                if one.ended and one.ended.at
+                else one
+                for one in pod.containers
+            )
+            return replace(pod, containers=containers, **times)
 
         self._seen[key] = seen
         return {revision: [dated(pod) for pod in each] for revision, each in pods.items()}

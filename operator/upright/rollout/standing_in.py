@@ -9,7 +9,7 @@ from datetime import timedelta
 from upright.conditions import Finding
 from upright.pods.reading import Pod
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import LASTING, OUTAGE, ArmFacts, Facts, answers, begun, some_pods
+from upright.rollout.facts import LASTING, OUTAGE, Facts, answers, begun, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
@@ -18,41 +18,35 @@ _ZERO = timedelta(0)
 
 
 def silent_for(facts: Facts) -> timedelta:
-    """For how long no pod of the stable version has answered, without interruption; zero when one does."""
-    if facts.stable is None or facts.stable.ready:
-        return _ZERO
-    arm = facts.stable.arm
-    since = arm.down_since or (None if arm.ready_since else arm.unready_since)  # where one was ready, it begins now
-    return max(_ZERO, facts.now - since) if since else _ZERO
+    """For how long no pod of the stable version has answered, without interruption. While all want room, it is not the
+    version that is silent.
+    """
+    down = facts.stable.arm.down_since if facts.stable else None
+    return max(_ZERO, facts.now - down) if down else _ZERO
+
+
+def is_silent_for_long(facts: Facts) -> bool:
+    """Whether it has been for twice as long as a start may take, however often its pods were made anew meanwhile."""
+    return silent_for(facts) >= OUTAGE * facts.spec.rollout.startup_deadline
 
 
 def is_broken(facts: Facts) -> bool:
     """Whether the stable version does not answer, and will not by itself: pods that load the model, or wait for the
-    cluster, may until the oldest of them has had its time since it found room; those that are made anew again and again
-    until all have been silent for twice that, and a repair says for itself for how long. What they died of before, or
-    with their node, says nothing. Where all wait for room it is not the version, as long as the candidate has not taken
-    that room.
+    cluster, may until the oldest of those that have a node has had its time. What they died of before, or with their
+    node, says nothing.
     """
-    stable, silent = facts.stable, silent_for(facts)
-    if stable is None or silent < BROKEN_FOR or (wants_room(stable) and not facts.candidate.arm.repairing):
+    stable, silent, now = facts.stable, silent_for(facts), facts.now
+    if stable is None or silent < BROKEN_FOR:
         return False
     failing: list[Pod] = []
     coming: list[Pod] = []
     for pod in stable.pods:
-        fails = not pod.waits and (pod.hindrance or pod.failed_since(facts.now - silent - BROKEN_FOR))
+        fails = not pod.waits and (pod.hindrance or pod.down or pod.failed_since(now - silent - BROKEN_FOR))
         (failing if fails else coming).append(pod)
     if all(pod.waits for pod in coming) and any(pod.hindrance or pod.down for pod in failing):
         return True
-    deadline, now = facts.spec.rollout.startup_deadline, facts.now
-    waited = max((now - max(pod.scheduled or pod.created, begun(pod, now)) for pod in coming), default=silent)
-    roomless = any(pod.scheduled and pod.scheduled - pod.created >= LASTING for pod in coming)
-    too_long = silent >= OUTAGE * deadline and not roomless and not facts.candidate.arm.repairing
-    return min(silent, waited) >= deadline or too_long
-
-
-def wants_room(stable: ArmFacts) -> bool:
-    """Whether nothing but room is what the stable version has no pods for."""
-    return stable.lacks_room and all(pod.unscheduled for pod in stable.pods)
+    waited = max((now - begun(pod, now) for pod in coming if pod.placed), default=silent)
+    return min(silent, waited) >= facts.spec.rollout.startup_deadline
 
 
 def is_needed(facts: Facts, *, bad: bool) -> bool:

@@ -43,7 +43,7 @@ def tell(observed: Observed, draft: Draft, wanted: str | None) -> Sequence[Event
     if draft.unmeasured and not draft.unseen:
         events += told(Finding("Unmeasured", draft.unmeasured), "Measured", recorded, now, "Rollout")
     stable = statuses.arm_facts(observed, draft.stable)
-    since = (stable.arm.unready_since or stable.arm.down_since) if stable else None
+    since = stable and (stable.arm.unready_since or stable.arm.down_since or stable.arm.lacking_since)
     if stable and since and stable.ready == 0 and stable.trouble:
         said = f"No pod of {called(stable.arm, draft.candidate)} answers.{stable.trouble}"
         events.append(Event("Warning", "NotServing", "Rollout", said, since))

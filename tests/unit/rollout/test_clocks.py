@@ -322,7 +322,7 @@ def test_no_clock_of_a_status_is_ahead_or_counts_time_in_which_nobody_watched(da
     stable, candidate = (
         {field: at.isoformat() for field in fields if (at := data.draw(ANY_TIME))}
         for fields in (
-            ("unreadySince", "readySince", "downSince"),
+            ("unreadySince", "readySince", "lackingSince", "downSince"),
             ("unreadySince", "readySince", "lackingSince", "unmeasuredSince", "stepSince"),
         )
     )

@@ -386,7 +386,8 @@ def test_what_stable_pods_had_failed_before_the_candidate_excuses_nothing() -> N
     ("restarted", "repairing"),
     [
         ({"reason": "Unknown", "exit_code": 255}, False),  # its node was started again, and it loads the model
-        ({"at": LONG_AGO}, False),
+        ({"at": LONG_AGO, "runs": True}, False),
+        ({"at": LONG_AGO}, True),  # by its node's clock: it backs off now
         ({}, True),
         ({"at": NOW - timedelta(minutes=2, seconds=1)}, True),  # just before it was noticed
     ],

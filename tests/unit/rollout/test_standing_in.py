@@ -37,7 +37,6 @@ from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
-from upright.pods.container import Termination
 from upright.pods.reading import Pod
 from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed
@@ -290,25 +289,88 @@ def test_a_repair_ends_beside_a_stable_version_that_comes_and_goes() -> None:
     assert said == ["churn-2: churn-1 is not found broken any more, and the versions are compared."]
 
 
-@pytest.mark.parametrize(
-    ("stable", "broken"),
-    [
-        (loading(after(minutes=-4))[:1], True),  # each time before it has had its time
-        ([replace(loading(LONG_AGO)[0], scheduled=after(seconds=-1))], False),  # it has had no room until now
-        ([replace(loading(LONG_AGO)[0], scheduled=after(minutes=-10), begun=after(minutes=-10))], True),
-    ],
-)
-def test_pods_that_are_made_anew_without_end_are_broken_in_the_end_and_those_that_had_no_room_have_their_time(
-    stable: Sequence[Pod], broken: bool
-) -> None:
+def test_pods_that_are_made_anew_without_end_are_broken_in_the_end() -> None:
+    """Each time before they have had their time; and not for the next version, for which they may as well be mended."""
     clocks = {"replicas": 1, "unreadySince": LONG_AGO.isoformat()}
-    world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 1)}
+    world = {OLD_REVISION: loading(after(minutes=-4))[:1], NEW_REVISION: pods(NEW_REVISION, 1)}
     in_step = in_canary(1, step_since=None, replicas=1, stable=clocks)
-    assert bool(candidate(plan(observed(in_step, pods=world))).get("repairing")) is broken
+    assert candidate(plan(observed(in_step, pods=world)))["repairing"]
     arm = {"replicas": 1, "repairing": True, "readySince": NOW.isoformat()}
     repaired = observed(in_canary(1, step_since=None, replicas=1, stable=clocks, candidate=arm), pods=world)
     late = plan(replace(repaired, now=after(minutes=20), pods={**world, OLD_REVISION: loading(after(minutes=16))[:1]}))
     assert late.status["stable"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize("repairing", [True, None])
+@pytest.mark.parametrize("silent", [11, 21, 60])
+def test_the_next_version_finds_the_same_of_pods_that_were_made_anew_in_each_turn(
+    silent: int, repairing: bool | None
+) -> None:
+    clocks = {"unreadySince": after(minutes=-silent).isoformat()}
+    arm = {"repairing": repairing, "replicas": 3, "readySince": after(minutes=-5).isoformat()}
+    resource = wanting(in_canary(1, step_since=None, stable=clocks, candidate=arm), modelVersion="churn-3")
+    world = {OLD_REVISION: loading(after(seconds=-5)), NEW_REVISION: pods(NEW_REVISION, 3)}
+    before = replace(observed(resource, FIX, pods=world), versions={"churn-1": OLD, "churn-2": NEW, "churn-3": FIX})
+    for second in range(1, 4):
+        made = plan(before)
+        assert (made.status["stable"]["modelVersion"], candidate(made)["leaving"]) == ("churn-1", True)
+        before = then(before, made, now=after(seconds=second))
+
+
+UNSEEN = replace(unscheduled(), name="unseen", unscheduled="", created=after(seconds=-1))
+PLACED = replace(UNSEEN, name="placed", created=LONG_AGO, scheduled=NOW)
+
+
+@pytest.mark.parametrize("named", ["churn-2", "churn-3"])
+@pytest.mark.parametrize(
+    ("stable", "silent"),
+    [
+        (ROOMLESS * 3, False),
+        ([*ROOMLESS * 3, UNSEEN], False),  # scaled up
+        ([*ROOMLESS * 2, UNSEEN], False),  # one was made anew
+        ([*ROOMLESS * 2, PLACED], True),
+        ([PLACED] * 3, True),
+        (loading(after(seconds=-5)), True),  # a quota was raised
+    ],
+)
+def test_want_of_room_is_no_silence_and_who_gets_a_node_has_all_the_time(
+    stable: Sequence[Pod], silent: bool, named: str
+) -> None:
+    fell = {one: after(minutes=-25).isoformat() for one in ("unreadySince", "lackingSince")}
+    resource = wanting(in_canary(0, step_since=None, since=LONG_AGO, stable=fell), modelVersion=named)
+    world = {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 1)}
+    before = replace(
+        observed(resource, FIX if named == "churn-3" else NEW, pods=world),
+        versions={"churn-1": OLD, "churn-2": NEW, "churn-3": FIX},
+    )
+    made = plan(before)
+    assert (condition(made, "Stalled").get("reason") == "NoRoom") is (not silent and named == "churn-2")
+    for second in (1, 590, 600):
+        assert (made.status["stable"]["modelVersion"], candidate(made).get("repairing")) == ("churn-1", None)
+        clocks = {"unreadySince", "downSince" if silent else "lackingSince"}
+        assert {one for one in made.status["stable"] if one.endswith("Since")} == clocks
+        before = then(before, made, now=after(seconds=second))
+        made = plan(before)
+    broken = made.status["stable"]["modelVersion"] == "churn-2" or candidate(made).get("repairing")
+    assert bool(broken) is silent
+
+
+@pytest.mark.parametrize("wrong", [timedelta(0), timedelta(minutes=-2), timedelta(hours=1)], ids=str)
+@pytest.mark.parametrize("watched", [True, False])
+def test_what_stable_pods_died_of_lately_is_known_whatever_the_clocks_of_their_nodes(
+    wrong: timedelta, watched: bool
+) -> None:
+    dead = [replace(crashing(9, at=NOW + wrong), uid="a"), replace(crashing(9, runs=watched, at=NOW + wrong), uid="b")]
+    resource = in_canary(0, step_since=None, since=LONG_AGO)
+    before, sightings, found = observed(resource), Sightings(), []
+    for second, stable in ((-60, pods(OLD_REVISION, 2)), (0, dead), (29, dead), (30, dead)):
+        now, world = after(seconds=second), {OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 1)}
+        sightings = sightings if watched else Sightings()
+        before = replace(before, now=now, pods=sighted(sightings, world, now))
+        made = plan(before)
+        found.append(bool(candidate(made).get("repairing")))
+        before = then(before, made)
+    assert found == [False, False, False, True]
 
 
 def test_without_replicas_nothing_is_repaired() -> None:
@@ -466,21 +528,22 @@ def test_one_that_leaves_may_itself_not_answer_for_a_moment() -> None:
     assert not candidate(plan(then(silent, made, now=after(seconds=60))))
 
 
-def restarted(ago: timedelta, ran: timedelta) -> list[Pod]:
-    """Pods that have just stopped answering, whose containers have failed once, and had run for so long until then."""
-    [serve] = crashing(1, runs=True).containers
-    ended = Termination(137, "OOMKilled", "", at=NOW - ago, began=NOW - ago - ran)
-    silent = pods(NEW_REVISION, 3, ready=False, since=NOW)
-    return [replace(pod, containers=(replace(serve, ended=ended),)) for pod in silent]
+def restarted(failures: int, ago: int, *, runs: bool = True) -> list[Pod]:
+    """Pods that stopped answering so many seconds ago, whose containers have failed so often, by whatever clock."""
+    at = after(seconds=-ago)
+    pod = replace(crashing(failures, runs=runs, at=LONG_AGO), changed=at, stopped=at)
+    return [replace(pod, name=f"restarted-{n}") for n in range(3)]
 
 
 @pytest.mark.parametrize("wanted", [NEW, OLD, FIX], ids=["rejected", "gone back from", "followed"])
 @pytest.mark.parametrize(
     ("silent", "stays"),
     [
-        (restarted(timedelta(days=9), timedelta(seconds=9)), True),
-        (restarted(timedelta(seconds=3), timedelta(days=9)), True),
-        (restarted(timedelta(seconds=3), timedelta(seconds=59)), False),
+        (restarted(1, 3), True),
+        (restarted(2, 30), True),  # its next start died after a few seconds
+        (restarted(2, 60), False),
+        (restarted(2, 30, runs=False), False),
+        (restarted(50, 3, runs=False), False),  # however long it had run, by whatever clock
         (pods(NEW_REVISION, 3, ready=False, since=NOW), True),
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-59)), True),
         (pods(NEW_REVISION, 3, ready=False, since=after(seconds=-60)), False),

@@ -18,7 +18,7 @@ from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begu
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
-from upright.rollout.standing_in import BROKEN_FOR, is_broken, leave, silent_for, wants_room
+from upright.rollout.standing_in import BROKEN_FOR, is_broken, is_silent_for_long, leave
 
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
@@ -72,7 +72,7 @@ class Canary:
             return _serve_first(facts, arm)
         if arm.repairing:
             return _repair(facts, arm, stable)
-        if not arm.finishing and not facts.halted and is_broken(facts):
+        if not (arm.finishing or facts.halted) and (is_broken(facts) or is_silent_for_long(facts)):
             return Advance(
                 _standing(arm, now, repairing=True, **_SETTLED, ready_since=None),
                 f"No pod of {facts.stable_name} answers, so that there is nothing to compare with.",
@@ -167,7 +167,7 @@ def _unsettled(facts: Facts) -> Mapping[str, object]:
         return _SETTLED
     since, ready, _, name, pod = min(unsettled, key=lambda one: one[:-1])
     known = (arm.down_since if name == arm.unready_pod else None) or since
-    down = known if ready else max(known, _stopped(facts, pod))
+    down = known if ready else max(known, pod.changed, begun(pod, facts.now))
     return {"unready_since": since, "unready_pod": name, "down_since": down}
 
 
@@ -177,12 +177,7 @@ def _unready_since(facts: Facts, pod: Pod) -> datetime:
     a node that is drained, has its own time.
     """
     arm, began = facts.candidate.arm, begun(pod, facts.now)
-    return max(arm.unready_since or facts.now, began if pod.name == arm.unready_pod else _stopped(facts, pod))
-
-
-def _stopped(facts: Facts, pod: Pod) -> datetime:
-    """When a pod that is not ready was last, or began."""
-    return max(pod.changed, begun(pod, facts.now))
+    return max(arm.unready_since or facts.now, began if pod.name == arm.unready_pod else max(began, pod.changed))
 
 
 def _settled(facts: Facts, pod: Pod) -> bool:
@@ -250,9 +245,8 @@ def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     no hurry: it has the traffic, and nobody has compared it. One that comes and goes for so long is not broken; one
     whose pods are made anew again and again, and never answer, is.
     """
-    longest = OUTAGE * facts.spec.rollout.startup_deadline
-    ended = arm.ready_since is not None and facts.now - arm.ready_since >= longest
-    if is_broken(facts) or (ended and silent_for(facts) >= longest):
+    ended = arm.ready_since and facts.now - arm.ready_since >= OUTAGE * facts.spec.rollout.startup_deadline
+    if is_broken(facts) or (ended and is_silent_for_long(facts)):
         return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
     if ended:
         return _compare_after_all(facts, arm, "is not found broken any more")
@@ -302,7 +296,8 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
     it has no room is said, since the candidate has all the traffic.
     """
     arm, said = _standing(arm, facts.now), f"{place} waits for pods of {facts.stable_name}.{stable.trouble}"
-    if silent_for(facts) < facts.spec.rollout.startup_deadline or not wants_room(stable):
+    lacking = stable.arm.lacking_since
+    if lacking is None or facts.now - lacking < facts.spec.rollout.startup_deadline:
         return Stay(arm, said, BROKEN_FOR)
     return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, "It goes on by itself when there is room."))
 

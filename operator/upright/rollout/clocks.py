@@ -46,8 +46,7 @@ def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing:
     recovered = stable.ready and (arm.unready_since is None or any(lasts(pod, now) for pod in stable.pods))
     if replicas == 0 or recovered:
         return arm.model_copy(update=stopped)
-    fell = arm.ready_replicas or stable.failures  # pods that nobody had asked for before have not
-    unready = arm.unready_since or (now if fell else None)
+    unready = arm.unready_since or (now if arm.ready_replicas or stable.failures else None)  # from zero none fell
     if stable.ready:
         clock, since = "ready_since", arm.ready_since
     elif stable.wants_room and not repairing:

@@ -40,6 +40,7 @@ WARNINGS = 10_000
 """So many of a namespace are looked through, at most."""
 NEWEST = 16
 """So many about one object are kept. What is asked for is among them unless somebody hides it."""
+_AT = itemgetter("lastTimestamp")
 WATCH_SECONDS = 240
 """After which the API server ends a watch."""
 SILENCE = 90.0
@@ -177,17 +178,14 @@ class Client:
             raise refusal("watch", type, namespace, "", "", status, answer)
 
     async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest]:
-        """The newest Warning events about each object with one of these UIDs, whoever told them: those among the first
-        of the namespace, as far as they come in time.
-        """
+        """The newest about each object with one of these UIDs, among the first of the namespace that come in time."""
         found, left = dict[str, list[Manifest]](), WARNINGS
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 async for page in self.pages(names.EVENTS, namespace, fields="type=Warning"):
                     for event in page.items:
                         if (uid := event["involvedObject"].get("uid")) in uids:
-                            told = [*found.get(uid, ()), told_by(event)]
-                            found[uid] = sorted(told, key=itemgetter("lastTimestamp"))[-NEWEST:]
+                            found[uid] = sorted([*found.get(uid, ()), told_by(event)], key=_AT)[-NEWEST:]
                     if (left := left - len(page.items)) <= 0:
                         break
         return [event for told in found.values() for event in told]

@@ -157,14 +157,14 @@ class World(Protocol):
         """The object, or None when the watches know none of that name."""
         ...
 
+    def has(self, type: ResourceType, namespace: str, name: str) -> bool:
+        """Whether the watches know an object of that name: nothing is read of it."""
+        ...
+
     def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> Sequence[Manifest]:
         """Objects of a type whose controller (owner reference) has this UID, by name: of its own namespace alone, for
         in another one whoever has read the UID may name it.
         """
-        ...
-
-    def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
-        """Objects of a type in a namespace with this label, by name. The label must be one of `upright.dev/`."""
         ...
 
     def all(self, type: ResourceType, namespace: str) -> Sequence[Manifest]:
@@ -185,16 +185,19 @@ class World(Protocol):
         """Ask the API server: for objects that are not watched or that others may own. Never in the steady path."""
         ...
 
-    async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
-        """As `labelled`, but asks the API server: before what is not there decides something for good. Never in the
-        steady path.
+    async def fetch_owned(
+        self, type: ResourceType, namespace: str, owner_uid: str, label: str, value: str
+    ) -> Sequence[Manifest]:
+        """As `owned`, but asks the API server for those that bear a label, and gives them without labels and
+        annotations: before what is not there decides something for good. Never in the steady path.
         """
         ...
 
     async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest] | None:
-        """Ask the API server for Warning events about objects of a namespace, whoever told them. It goes through all
-        events that the namespace has. Never in the steady path: only while something that others should do for us does
-        not happen. None when they cannot be had: whatever goes on does so without.
+        """Ask the API server for Warning events about objects of a namespace, whoever told them: of each object the
+        newest, each with its involvedObject.uid, reason, message and lastTimestamp, and no more than the beginning of a
+        long text. It goes through all events that the namespace has. Never in the steady path: only while something
+        that others should do for us does not happen. None when they cannot be had: whatever goes on does so without.
         """
         ...
 

@@ -142,11 +142,11 @@ class AWorld:
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return next((one for one in self.all(type, namespace) if one["metadata"]["name"] == name), None)
 
+    def has(self, type: ResourceType, namespace: str, name: str) -> bool:
+        return self.get(type, namespace, name) is not None
+
     def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> list[Manifest]:
         return [one for of, one in self._manifests if of == type and names.controlled_by(one, namespace, owner_uid)]
-
-    def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> list[Manifest]:
-        return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]
 
     def indexed(self, index: Index, namespace: str, value: str) -> list[Any]:
         return [index.reads(one) if index.reads else one for one in self._found(index, namespace, value)]
@@ -161,8 +161,11 @@ class AWorld:
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return self.get(type, namespace, name)
 
-    async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> list[Manifest]:
-        return [one for one in self.all(type, namespace) if one["metadata"].get("labels", {}).get(label) == value]
+    async def fetch_owned(
+        self, type: ResourceType, namespace: str, owner_uid: str, label: str, value: str
+    ) -> list[Manifest]:
+        owned = AWorld.owned(self, type, namespace, owner_uid)
+        return [one for one in owned if one["metadata"].get("labels", {}).get(label) == value]
 
     async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest] | None:
         return [event for event in self._told if event["involvedObject"]["uid"] in uids]

@@ -138,7 +138,7 @@ class Cluster:
 
     def pod(self, job: str, containers: Any, suffix: str = "x", meta: Any = None, **status: Any) -> None:
         made = dict(a_pod(f"{job}-{suffix}", containers=containers, **status))
-        owner = {"uid": self.job(job)["metadata"]["uid"], "controller": True}
+        owner = {"kind": "Job", "uid": self.job(job)["metadata"]["uid"], "controller": True}
         of_it = {**made["metadata"], "ownerReferences": [owner], **(meta or {})}
         self.objects[names.PODS, f"{job}-{suffix}"] = {**made, "metadata": of_it}
 
@@ -1218,9 +1218,8 @@ async def test_no_run_is_given_up_because_one_watch_is_late(
     cluster.objects[names.PODS, "churn-1-x"]["metadata"]["labels"] = {names.TRAINING_JOB: "churn"}
     cluster.has("churn-1", "Complete")
     with monkeypatch.context() as patched:
-        for asks in ("owned", "labelled"):
-            plain = getattr(AWorld, asks)
-            patched.setattr(AWorld, asks, lambda *asked, plain=plain: () if asked[1] == late else plain(*asked))
+        plain = AWorld._found
+        patched.setattr(AWorld, "_found", lambda of, index, *at: [] if index.type == late else plain(of, index, *at))
         await cluster.settle()
     assert run_of(await cluster.turn())["phase"] == "Succeeded"
 
@@ -1249,8 +1248,7 @@ def refused(note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
 
 
 def an_event(of: str, reason: str, note: str, at: str = "2026-11-22T12:00:01Z") -> Manifest:
-    meta = metadata("event", creationTimestamp=at)
-    return {"metadata": meta, "reason": reason, "involvedObject": {"uid": f"uid-of-{of}"}, "message": note}
+    return {"involvedObject": {"uid": f"uid-of-{of}"}, "reason": reason, "message": note, "lastTimestamp": at}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,22 @@ REVISION = f"{GROUP}/revision"
 VERIFIES = f"{GROUP}/verifies"
 """Label, "true" on serving pods of Upright's own runtime: that they are ready says that the artifact's digest is right.
 An image of a user's own may not look at it."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
+LABELS = frozenset(
+    (
+        MANAGED_BY,
+        MODEL,
+        MODEL_VERSION,
+        TRAINING_JOB,
+        TRAINING_JOB_UID,
+        RUN,
+        DEPLOYMENT,
+        DEPLOYMENT_UID,
+        REVISION,
+        VERIFIES,
+    )
+)
+"""Those that we give, and read."""
 
 RUN_REQUESTED = f"{GROUP}/run-requested"
 RETRY = f"{GROUP}/retry"
@@ -57,7 +73,7 @@ def labels(model: str, version: str | None = None) -> dict[str, str]:
     """The labels that everything Upright makes carries."""
     named = {MODEL_VERSION: version} if version else {}
     return {
-        "app.kubernetes.io/managed-by": "upright",
+        MANAGED_BY: "upright",
         "app.kubernetes.io/part-of": model,
         MODEL: model,
         **named,
@@ -100,6 +116,15 @@ def controlled_by(manifest: Mapping[str, Any], namespace: str, uid: str) -> bool
 def has_no_controller(manifest: Mapping[str, Any]) -> bool:
     """Whether nobody owns the object: it was orphaned, or restored from a backup, and may be taken up."""
     return controller_of(manifest) is None
+
+
+def can_be_ours(manifest: Mapping[str, Any], mark: str) -> bool:
+    """Whether one of ours controls the object, or nobody does and it bears this label, as all do that we make: that it
+    bears the label by which we find what we made says little, for anybody may give it to as much as they like.
+    """
+    if controller := controller_of(manifest):
+        return str(controller.get("apiVersion")).partition("/")[0] == GROUP
+    return mark in (manifest["metadata"].get("labels") or {})
 
 
 def is_going(manifest: Mapping[str, Any]) -> bool:

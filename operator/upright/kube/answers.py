@@ -11,6 +11,8 @@ from upright.kube.errors import TooLargeError, UnreachableError
 from upright.kube.nesting import parsed
 from upright.kube.objects import meta
 
+LONGEST_SAID = 1024
+"""Characters of a text of an Event. That is how long a good one may be."""
 IDENTITY = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
 
 
@@ -61,10 +63,12 @@ def identity(type: ResourceType, item: Manifest) -> dict[str, Any]:
 
 
 def told_by(event: Manifest) -> Manifest:
-    """What an Event says: about what, why and when. Whatever else is on it is for strangers to size."""
-    about, made = event["involvedObject"].get("uid"), meta(event).get("creationTimestamp")
-    said = {name: event[name] for name in ("reason", "message", "lastTimestamp") if name in event}
-    return {"metadata": {"creationTimestamp": made}, "involvedObject": {"uid": about}, **said}
+    """What an Event says: about what, why and when. Whatever else is on it is for strangers to size, and so are its
+    texts, which the API server does not bound.
+    """
+    said = {name: str(event[name])[:LONGEST_SAID] for name in ("reason", "message") if event.get(name)}
+    at = event.get("lastTimestamp") or meta(event).get("creationTimestamp")
+    return {"involvedObject": {"uid": event["involvedObject"].get("uid")}, **said, "lastTimestamp": str(at)}
 
 
 def event_of(line: bytes) -> tuple[str, dict[str, Any]]:

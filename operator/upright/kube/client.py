@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import aiohttp
@@ -37,6 +38,9 @@ ATTEMPTS = 5
 """How often a request is sent that is answered by 429, each time after the wait that the API server asked for."""
 WARNINGS = 10_000
 """So many of a namespace are looked through, at most."""
+NEWEST = 16
+"""So many about one object are kept. What is asked for is among them unless somebody hides it."""
+_AT = itemgetter("lastTimestamp")
 WATCH_SECONDS = 240
 """After which the API server ends a watch."""
 SILENCE = 90.0
@@ -174,17 +178,17 @@ class Client:
             raise refusal("watch", type, namespace, "", "", status, answer)
 
     async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest]:
-        """Warning events about objects with these UIDs, whoever told them: those among the first of the namespace, as
-        far as they come in time.
-        """
-        found, left = list[Manifest](), WARNINGS
+        """The newest about each object with one of these UIDs, among the first of the namespace that come in time."""
+        found, left = dict[str, list[Manifest]](), WARNINGS
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 async for page in self.pages(names.EVENTS, namespace, fields="type=Warning"):
-                    found += [told_by(event) for event in page.items if event["involvedObject"].get("uid") in uids]
+                    for event in page.items:
+                        if (uid := event["involvedObject"].get("uid")) in uids:
+                            found[uid] = sorted([*found.get(uid, ()), told_by(event)], key=_AT)[-NEWEST:]
                     if (left := left - len(page.items)) <= 0:
                         break
-        return found
+        return [event for told in found.values() for event in told]
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Make a new object; `ConflictError` if one of that name exists."""

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from upright.api import names
 from upright.api.names import short_hash
 from upright.contract import Manifest
-from upright.kube.objects import MANAGED_BY, PREFIX, labels_of, meta
+from upright.kube.objects import labels_of, meta
 
 
 class Whole(Enum):
@@ -39,6 +39,10 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl notes it for itself."""
 
 
+MOST_LABELS = 128
+"""Of an object with more, only those are kept that we give: users may add 64, and what bears a label of ours may be a
+stranger's, with thousands.
+"""
 LARGEST = 1024**2
 """Of what `weight` says. A larger object is of no use to anybody, and taking it in would hold up all others."""
 DEEPEST = 100
@@ -115,9 +119,13 @@ def kept(manifest: Manifest, fields: Shape | None) -> Manifest:
 
 def _ours(manifest: Manifest) -> Mapping[str, Any]:
     """The labels that we gave it, and its controller."""
-    labels = {name: value for name, value in labels_of(manifest).items() if name.startswith((PREFIX, MANAGED_BY))}
+    labels = _our_labels(manifest)
     controller = names.controller_of(manifest)
     return {"labels": labels, **({"ownerReferences": [controller]} if controller else {})}
+
+
+def _our_labels(manifest: Manifest) -> dict[str, str]:
+    return {name: value for name, value in labels_of(manifest).items() if name in names.LABELS}
 
 
 def kept_with_writers(manifest: Manifest) -> Manifest:
@@ -132,8 +140,9 @@ def kept_with_writers(manifest: Manifest) -> Manifest:
 
 
 def bare(manifest: Manifest) -> Manifest:
-    """The object without its annotations: of what bears our label, and is not ours, they are for strangers to size."""
-    return {**manifest, "metadata": {name: value for name, value in meta(manifest).items() if name != "annotations"}}
+    """The object without its labels and annotations, which are for strangers to size."""
+    rest = {name: value for name, value in meta(manifest).items() if name not in ("labels", "annotations")}
+    return {**manifest, "metadata": rest}
 
 
 def kept_name(manifest: Manifest) -> Manifest:
@@ -145,8 +154,10 @@ def kept_name(manifest: Manifest) -> Manifest:
     }
 
 
-def _identity(manifest: Manifest, names: Sequence[str]) -> dict[str, Any]:
-    found = {name: value for name in names if (value := meta(manifest).get(name)) is not None}
+def _identity(manifest: Manifest, fields: Sequence[str]) -> dict[str, Any]:
+    found = {name: value for name in fields if (value := meta(manifest).get(name)) is not None}
+    if len(found.get("labels", ())) > MOST_LABELS:
+        found["labels"] = _our_labels(manifest)
     if _LAST_APPLIED in found.get("annotations", ()):
         found["annotations"] = {name: text for name, text in found["annotations"].items() if name != _LAST_APPLIED}
     return found

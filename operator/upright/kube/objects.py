@@ -9,7 +9,7 @@ from typing import Any
 from upright.api import names
 from upright.contract import Key, Manifest, Reference, ResourceType
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = names.MANAGED_BY
 OURS = "upright"
 PREFIX = "upright.dev/"
 APPLIED = "upright.dev/applied"

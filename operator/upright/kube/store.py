@@ -1,4 +1,4 @@
-"""What the watches have delivered: one store per resource, indexed by owner, by our labels and as kinds ask."""
+"""What the watches have delivered: one store per resource, indexed by owner and as kinds ask."""
 
 import json
 import logging
@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast, overload
 
+from upright.api import names
 from upright.contract import ALWAYS, Index, Key, Kind, Manifest, ResourceType
 from upright.kube.client import Client
 from upright.kube.errors import ApiError
 from upright.kube.keeping import bare, kept, kept_name, kept_with_writers, shape
 from upright.kube.memory import Memory
 from upright.kube.objects import (
-    PREFIX,
     controller_uid,
     key_of,
-    labels_of,
     name_of,
     namespace_of,
     uid_of,
@@ -83,9 +82,6 @@ class Store:
 
     def owned(self, namespace: str, owner_uid: str) -> Sequence[Manifest]:
         return self._at("owner", namespace, owner_uid)
-
-    def labelled(self, namespace: str, label: str, value: str) -> Sequence[Manifest]:
-        return self._at("label", namespace, label, value)
 
     def all(self, namespace: str) -> Sequence[Manifest]:
         return self._at("namespace", namespace)
@@ -168,9 +164,6 @@ class Store:
         places: dict[tuple[Hashable, ...], Entry] = {("namespace", namespace): plain}
         if owner := controller_uid(manifest):
             places["owner", namespace, owner] = plain
-        for label, value in labels_of(manifest).items():
-            if label.startswith(PREFIX):
-                places["label", namespace, label, value] = plain
         for index in self._indexes:
             try:
                 values, order = set(index.values(manifest)), index.order(manifest)
@@ -293,11 +286,11 @@ class Stores:
     def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return self.of(type).get(Key(namespace, name))
 
+    def has(self, type: ResourceType, namespace: str, name: str) -> bool:
+        return Key(namespace, name) in self.of(type)
+
     def owned(self, type: ResourceType, namespace: str, owner_uid: str) -> Sequence[Manifest]:
         return self.of(type).owned(namespace, owner_uid)
-
-    def labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
-        return self.of(type).labelled(namespace, label, value)
 
     def all(self, type: ResourceType, namespace: str) -> Sequence[Manifest]:
         return self.of(type).all(namespace)
@@ -311,9 +304,15 @@ class Stores:
     async def fetch(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
         return await self._client.get(type, namespace, name)
 
-    async def fetch_labelled(self, type: ResourceType, namespace: str, label: str, value: str) -> Sequence[Manifest]:
-        pages = self._client.pages(type, namespace, f"{label}={value}")
-        return [bare(self.of(type).kept(manifest)) async for page in pages for manifest in page.items]
+    async def fetch_owned(
+        self, type: ResourceType, namespace: str, owner_uid: str, label: str, value: str
+    ) -> Sequence[Manifest]:
+        return [
+            bare(self.of(type).kept(manifest))
+            async for page in self._client.pages(type, namespace, f"{label}={value}")
+            for manifest in page.items
+            if names.controlled_by(manifest, namespace, owner_uid)
+        ]
 
     async def warnings(self, namespace: str, uids: Container[str]) -> Sequence[Manifest] | None:
         try:

@@ -220,7 +220,7 @@ def absence(resource: Deployment, world: World, making: Maker | None) -> Absence
 def maker(resource: Deployment, world: World) -> Maker | None:
     """Whose run is, or was, to make the named version, which is not there; None when no TrainingJob lists it."""
     namespace, name = resource.metadata.namespace, resource.spec.model_version or ""
-    if world.get(names.MODEL_VERSIONS, namespace, name):
+    if world.has(names.MODEL_VERSIONS, namespace, name):
         return None
     jobs = world.indexed(TRAINING_JOBS_BY_RUN, namespace, name)
     return next((Maker(job["metadata"]["name"], phases_of_runs(job)[name]) for job in jobs), None)

@@ -20,7 +20,7 @@ from upright.defaults import Defaults
 from upright.pods.reading import FIELDS, read
 from upright.rollout.measuring import Source
 from upright.rollout.members import MEMBERS
-from upright.rollout.observe import Observed, observe
+from upright.rollout.observe import NOBODYS, Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.sightings import Sightings
 from upright.rollout.template import DIGESTED
@@ -46,6 +46,10 @@ def _waiting(job: Manifest, world: World) -> Iterable[Key]:
         yield from world.named(DEPLOYMENTS_BY_VERSION, job["metadata"]["namespace"], name)
 
 
+def _made(manifest: Manifest, world: World) -> Iterable[Key]:
+    return _owner(manifest, world) if names.can_be_ours(manifest, names.REVISION) else ()
+
+
 @dataclass(frozen=True)
 class Deployments:
     """The kind."""
@@ -57,11 +61,11 @@ class Deployments:
     watches: Sequence[Watch] = (
         Watch(
             names.APPS_DEPLOYMENTS,
-            _owner,
+            _made,
             fields=("spec.replicas", "spec.template.metadata.annotations", "status.conditions"),
             digests=DIGESTED,
         ),
-        Watch(names.CONTROLLER_REVISIONS, _owner, fields=("revision",)),
+        Watch(names.CONTROLLER_REVISIONS, _made, fields=("revision",)),
         Watch(names.PODS, _owner, fields=FIELDS, reads=read),
         Watch(
             names.SERVICES,
@@ -81,6 +85,7 @@ class Deployments:
         VERSIONS_BY_SERVED,
         TRAINING_JOBS_BY_RUN,
         MEMBERS,
+        *NOBODYS.values(),
     )
 
     def begin(self, wake: Callable[[Key], None]) -> None:

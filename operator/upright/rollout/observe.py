@@ -9,7 +9,7 @@ from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
-from upright.contract import ALWAYS, Key, Manifest, ResourceType, World
+from upright.contract import ALWAYS, Index, Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
 from upright.pods.reading import Pod
 from upright.rollout import following
@@ -145,6 +145,18 @@ async def observe(
     )
 
 
+def _left(manifest: Manifest) -> Iterable[str]:
+    name = (manifest["metadata"].get("labels") or {}).get(names.DEPLOYMENT)
+    return [name] if name and names.has_no_controller(manifest) and names.can_be_ours(manifest, names.REVISION) else []
+
+
+NOBODYS = {
+    each: Index(each, "by Deployment, owned by nobody", _left)
+    for each in (names.APPS_DEPLOYMENTS, names.CONTROLLER_REVISIONS)
+}
+"""Workloads and records that have lost their owner, by the Deployment that their label names."""
+
+
 def _counts(rejection: Rejection) -> bool:
     return rejection.retried is None
 
@@ -154,11 +166,7 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
     meta = resource.metadata
     found = [
         *world.owned(type, meta.namespace, meta.uid),
-        *(
-            one
-            for one in world.labelled(type, meta.namespace, names.DEPLOYMENT, meta.name)
-            if names.has_no_controller(one)
-        ),
+        *world.indexed(NOBODYS[type], meta.namespace, meta.name),
     ]
     return {
         str(revision): one

@@ -6,11 +6,12 @@ from upright.api import names
 from upright.api.indexes import offered
 from upright.contract import Index, Key, Manifest, Plan, ResourceType, Watch, World
 from upright.defaults import Defaults
-from upright.pods.reading import FIELDS
+from upright.pods.reading import FIELDS, read
 from upright.training.contents import Contents
 from upright.training.inputs import DEFAULT_STORE, USERS, VERSIONS, VERSIONS_BY_INPUTS, place_of
-from upright.training.observe import Observed, observe
+from upright.training.observe import WORKERS, Observed, observe
 from upright.training.plan import plan
+from upright.training.record import RUNS
 from upright.training.waiting import Warnings
 
 
@@ -20,12 +21,20 @@ def _training_job(manifest: Manifest, _: World) -> Iterable[Key]:
     return [Key(meta["namespace"], name)] if name else []
 
 
+def _made(job: Manifest, world: World) -> Iterable[Key]:
+    return _training_job(job, world) if names.can_be_ours(job, names.RUN) else ()
+
+
+def _worked(pod: Manifest) -> object:
+    return names.controller_of(pod), read(pod)
+
+
 class TrainingJobs:
     """The kind."""
 
     type: ResourceType = names.TRAINING_JOBS
     applies: Sequence[ResourceType] = ()
-    indexes: Sequence[Index] = (USERS, VERSIONS, VERSIONS_BY_INPUTS)
+    indexes: Sequence[Index] = (USERS, VERSIONS, VERSIONS_BY_INPUTS, RUNS, WORKERS)
 
     def __init__(self, defaults: Defaults) -> None:
         self._defaults = defaults
@@ -34,10 +43,10 @@ class TrainingJobs:
         self.watches: Sequence[Watch] = (
             Watch(
                 names.JOBS,
-                _training_job,
+                _made,
                 ("spec.suspend", "spec.managedBy", "spec.template.metadata.annotations", "status"),
             ),
-            Watch(names.PODS, _training_job, FIELDS),
+            Watch(names.PODS, _training_job, FIELDS, reads=_worked),
             Watch(names.MODEL_VERSIONS, _training_job, reads=offered),
             Watch(names.CONFIG_MAPS, self._users("configmap"), metadata=True),
             Watch(names.CLAIMS, self._users("pvc"), metadata=True, reads=names.is_going),

@@ -11,7 +11,7 @@ from upright.api import names
 from upright.api.common import Metadata
 from upright.api.model_version import ModelVersion
 from upright.api.training_job import Run, TrainingJob
-from upright.contract import Key, Manifest, Reference, World
+from upright.contract import Index, Key, Manifest, Reference, World
 from upright.defaults import Defaults
 from upright.locations import is_counted, locate
 from upright.pods.reading import Pod, read
@@ -29,7 +29,7 @@ from upright.training.inputs import (
 )
 from upright.training.manifests import run_name
 from upright.training.outcome import has_ended, is_decided, published
-from upright.training.record import number_in, read_record, run_of
+from upright.training.record import RUNS, number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
 
 REUSED = "VersionReused"
@@ -57,7 +57,7 @@ class Observed:
     """Of the runs that have not been recorded as ended, those that have a ModelVersion, as it tells of them; None for
     one that cannot be read."""
     next_number: int
-    """The first number whose name is free and which is higher than every one used before."""
+    """The first number whose name is free and which is higher than every one used before; 0 while a run goes on."""
     answer: Run | None = None
     """The run whose ModelVersion may be the answer to the spec: it was made from just these inputs, however many there
     have been since, and whatever `spec.history` says.
@@ -79,11 +79,7 @@ async def observe(
     """
     resource = TrainingJob.model_validate(manifest)
     meta = resource.metadata
-    labelled = [
-        job
-        for job in world.labelled(names.JOBS, meta.namespace, names.TRAINING_JOB, meta.name)
-        if number_in(job) is not None
-    ]
+    labelled = world.indexed(RUNS, meta.namespace, meta.name)
     orphans = [job for job in labelled if names.has_no_controller(job)]
     owned = [job for job in labelled if names.controlled_by(job, meta.namespace, meta.uid)]
     jobs = {job["metadata"]["name"]: job for job in (*owned, *orphans)}
@@ -108,7 +104,8 @@ async def observe(
     for run in under_way:
         decided = run.name not in ours and run.name in jobs and is_decided(jobs[run.name])
         if decided and not any(map(published, pods[run.name])):
-            there = await world.fetch_labelled(names.PODS, meta.namespace, names.TRAINING_JOB, meta.name)
+            uid = jobs[run.name]["metadata"]["uid"]
+            there = await world.fetch_owned(names.PODS, meta.namespace, uid, names.TRAINING_JOB, meta.name)
             pods[run.name] = _of_job(jobs[run.name], world, there)
     waits = {name: wait_of(job, pods[name]) for name, job in jobs.items() if not is_decided(job)}
     return Observed(
@@ -122,9 +119,7 @@ async def observe(
         pods=pods,
         versions={run.name: made_by(ours[run.name]) for run in under_way if run.name in ours},
         answer=_answer(resource, runs, inputs, world),
-        next_number=_next_number(
-            resource, [run for run in runs if not is_waiting(run, jobs)], labelled, versions, world
-        ),
+        next_number=0 if under_way else _next_number(resource, runs, jobs, labelled, versions, world),
         obstacles=await _obstacles(resource, {uri: lacks for uri, (lacks, _) in found.items()}, world, defaults)
         if not under_way
         else (),
@@ -215,17 +210,22 @@ def made_by(version: Manifest) -> Run | None:
 
 
 def _next_number(
-    resource: TrainingJob, runs: Sequence[Run], jobs: Sequence[Manifest], versions: Sequence[Made], world: World
+    resource: TrainingJob,
+    runs: Sequence[Run],
+    jobs: Mapping[str, Manifest],
+    labelled: Sequence[Manifest],
+    versions: Sequence[Made],
+    world: World,
 ) -> int:
     number = 1 + max(
         (
-            *(run.number for run in runs),
+            *(run.number for run in runs if not is_waiting(run, jobs)),
             *(version.number for version in versions[-1:]),
-            *(number_in(job) or 0 for job in jobs),
+            *(number_in(job) or 0 for job in labelled),
             0,
         )
     )
-    while world.get(names.MODEL_VERSIONS, resource.metadata.namespace, run_name(resource.metadata.name, number)):
+    while world.has(names.MODEL_VERSIONS, resource.metadata.namespace, run_name(resource.metadata.name, number)):
         number += 1
     return number
 
@@ -258,9 +258,17 @@ async def _obstacles(
 def _of_job(job: Manifest, world: World, asked: Iterable[Manifest] = ()) -> Sequence[Pod]:
     """The pods of a Job, newest first, as the API server, when it was `asked`, and else the watches tell of each."""
     namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
-    there = (*asked, *world.owned(names.PODS, namespace, uid))
-    found = {pod["metadata"]["uid"]: pod for pod in reversed(there) if names.controlled_by(pod, namespace, uid)}
-    return sorted(map(read, found.values()), key=lambda pod: pod.created, reverse=True)
+    found = {pod.uid: pod for pod in (*world.indexed(WORKERS, namespace, uid), *map(read, asked))}
+    return sorted(found.values(), key=lambda pod: (pod.created, pod.name), reverse=True)
+
+
+def _job_of(pod: Manifest) -> Iterable[str]:
+    controller = names.controller_of(pod)
+    return [controller["uid"]] if controller and controller.get("kind") == names.JOBS.kind else []
+
+
+WORKERS = Index(names.PODS, "by Job", _job_of, reads=read)
+"""The pods of a Job, by its UID: each is read once, when it arrives, and not again in every turn."""
 
 
 def _ours(name: str, resource: TrainingJob, world: World) -> Manifest | None:

@@ -1,7 +1,7 @@
 """What a run's Job says of the run: the spec may have changed since it was made."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from upright.api import names
 from upright.api.common import Problem, Resource
 from upright.api.training_job import Run, TrainingJob, Trigger
-from upright.contract import Manifest
+from upright.contract import Index, Manifest
 from upright.training.inputs import Inputs
 
 
@@ -52,6 +52,15 @@ def number_in(job: Manifest) -> int | None:
     """The number of the run that a Job says it belongs to; None for a Job that only looks like ours."""
     number = str((job["metadata"].get("labels") or {}).get(names.RUN, ""))
     return int(number) if number.isascii() and number.isdigit() else None
+
+
+def _made_for(job: Manifest) -> Iterable[str]:
+    name = (job["metadata"].get("labels") or {}).get(names.TRAINING_JOB)
+    return [name] if name and number_in(job) is not None and names.can_be_ours(job, names.RUN) else []
+
+
+RUNS = Index(names.JOBS, "by TrainingJob", _made_for)
+"""Jobs of runs, by the TrainingJob that their label names; not what only bears that label, and is somebody else's."""
 
 
 def run_of(job: Manifest, inputs: Inputs) -> Run:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from upright.contract import Key, Manifest, World
 from upright.pods.container import Container
@@ -158,8 +159,4 @@ def _hitch(events: Sequence[Manifest]) -> str:
 
 
 def _newest(events: Sequence[Manifest]) -> str:
-    return str(max(events, key=_told_at).get("message", "")) if events else ""
-
-
-def _told_at(event: Manifest) -> str:
-    return str(event.get("lastTimestamp") or event["metadata"].get("creationTimestamp"))
+    return str(max(events, key=itemgetter("lastTimestamp")).get("message", "")) if events else ""

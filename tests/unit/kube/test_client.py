@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
 from upright.contract import Reference
-from upright.kube.client import Client
+from upright.kube.client import NEWEST, Client
 from upright.kube.errors import (
     ConflictError,
     ForbiddenError,
@@ -158,13 +158,27 @@ async def test_of_an_object_that_is_too_large_for_a_page_of_its_own_it_is_known_
     assert [one["metadata"]["name"] for one in second.items] == ["b"]
 
 
-async def test_of_warnings_what_they_say_is_kept(api: Api, connect: Callable[..., Client]) -> None:
-    made, about = "2026-11-22T12:00:00Z", {"kind": "Job", "uid": "u"}
-    said = {"reason": "FailedCreate", "message": "exceeded quota"}
-    event = {"metadata": {"creationTimestamp": made, "annotations": {"x": "y"}}, "involvedObject": about, **said}
-    api.answers = [(200, {"items": [event], "metadata": {"resourceVersion": "7"}}, {})]
-    kept = {"metadata": {"creationTimestamp": made}, "involvedObject": {"uid": "u"}, **said}
-    assert await connect().warnings("shop", {"u"}) == [kept]
+async def test_of_the_newest_warnings_about_an_object_the_beginning_of_what_they_say_is_kept(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    """Anybody may tell thousands, of a megabyte each."""
+
+    def said(text: str, second: int, uid: str = "u", **more: Any) -> dict[str, Any]:
+        made = {"creationTimestamp": f"2026-11-22T12:00:{second:02}Z", "annotations": {"x": "y"}}
+        about = {"kind": "Job", "uid": uid}
+        return {"metadata": made, "involvedObject": about, "reason": text, "message": text, **more}
+
+    late = said("last", 0, lastTimestamp="2026-11-22T12:01:00Z", source={"host": "x"})
+    flood = [said("x" * 5000, second) for second in range(59)]
+    page = {"items": [late, *flood, said("another's", 0, "v"), said("of nobody", 0, "w")]}
+    api.answers = [(200, {**page, "metadata": {"resourceVersion": "7"}}, {})]
+    found = await connect().warnings("shop", {"u", "v"})
+    about = {uid: [one for one in found if one["involvedObject"] == {"uid": uid}] for uid in "uvw"}
+    assert {uid: len(told) for uid, told in about.items()} == {"u": NEWEST, "v": 1, "w": 0}
+    assert {len(one[text]) for one in about["u"][:-1] for text in ("reason", "message")} == {1024}
+    assert about["u"][-2]["lastTimestamp"] == "2026-11-22T12:00:58Z"
+    text = {"reason": "last", "message": "last", "lastTimestamp": "2026-11-22T12:01:00Z"}
+    assert about["u"][-1] == {"involvedObject": {"uid": "u"}, **text}
 
 
 async def test_metadata_are_for_strangers_to_size_and_their_pages_are_bounded_too(

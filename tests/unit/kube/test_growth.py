@@ -23,6 +23,7 @@ from upright.kube.events import Recorder
 from upright.kube.store import Stores
 from upright.locations import locate
 from upright.metrics import Metrics
+from upright.pods.reading import read
 from upright.rollout.revision import revision
 from upright.settings import Settings
 from upright.training.inputs import inputs_of
@@ -59,7 +60,10 @@ class Cluster:
     def put(self, manifest: Manifest) -> None:
         """As a watch would deliver it."""
         self._version += 1
-        types = (names.MODEL_VERSIONS, names.DEPLOYMENTS, names.TRAINING_JOBS, names.APPS_DEPLOYMENTS, names.PODS)
+        types = (
+            *(names.MODEL_VERSIONS, names.DEPLOYMENTS, names.TRAINING_JOBS, names.JOBS, names.PODS),
+            *(names.APPS_DEPLOYMENTS, names.CONTROLLER_REVISIONS),
+        )
         (type_,) = (
             each for each in types if (each.api_version, each.kind) == (manifest["apiVersion"], manifest["kind"])
         )
@@ -150,11 +154,56 @@ class Cluster:
         self.hold("rows", rows)
         await self.turn(0, "nightly")
 
+    def crowd(self, size: int) -> None:
+        """So many objects of strangers that bear our labels, or a name that we would take; and a Job that runs."""
+        self.put(as_stored(a_training_job("nightly")))
+        self.put(as_stored(a_deployment("churn-1", name="churn")))
+        for number in range(1, size + 1):
+            for each in STRANGERS:
+                self.put(a_stranger(*each, number, foreign=True))
+                self.put(a_stranger(*each, number, foreign=False))
+            taken = as_stored(a_model_version(f"nightly-{number}"))
+            self.put({**taken, "metadata": {**taken["metadata"], "uid": f"taken-{number}", "labels": {}}})
+
+    async def run(self) -> None:
+        """The turn of a TrainingJob whose run goes on."""
+        await self.turn(0, "running")
+
+    def work(self, pods: int) -> None:
+        """A run that has so many pods."""
+        owner = {"apiVersion": "upright.dev/v1alpha1", "kind": "TrainingJob", "uid": "uid-of-running"}
+        labels = {names.TRAINING_JOB: "running", names.RUN: "1"}
+        meta = {"name": "running-1", "namespace": "shop", "uid": "j", "creationTimestamp": SINCE, "labels": labels}
+        job = {"metadata": {**meta, "ownerReferences": [{**owner, "controller": True}]}, "status": {}}
+        self.put(as_stored(a_training_job("running")))
+        self.put({"apiVersion": "batch/v1", "kind": "Job", **job})
+        for number in range(pods):
+            pod = a_pod(f"worker-{number}", containers={"train": {"running": {"startedAt": SINCE}}})
+            of_it = {"ownerReferences": [{"kind": "Job", "uid": "j", "controller": True}]}
+            self.put({**pod, "apiVersion": "v1", "kind": "Pod", "metadata": {**pod["metadata"], **of_it}})
+
     async def claimed(self) -> None:
         """Take in another version of the claim."""
         self._version += 1
         meta = {"namespace": "shop", "name": "models", "uid": "models", "resourceVersion": str(self._version)}
         self.controller.seen(names.CLAIMS, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta})
+
+
+STRANGERS = (
+    ("batch/v1", "Job", names.TRAINING_JOB, names.RUN),
+    ("apps/v1", "Deployment", names.DEPLOYMENT, names.REVISION),
+    ("apps/v1", "ControllerRevision", names.DEPLOYMENT, names.REVISION),
+)
+"""What we make of each, the label by which it is found, and one more that it always bears."""
+
+
+def a_stranger(api: str, kind: str, label: str, mark: str, number: int, *, foreign: bool) -> Manifest:
+    """It bears our label, and either is another's, or does not bear what all bear that we make."""
+    labels = {label: "nightly" if kind == "Job" else "churn"} | ({mark: "7"} if foreign else {})
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "x", "uid": "x", "controller": True}
+    meta = {"name": f"s-{number}-{foreign}", "namespace": "shop", "uid": f"{kind}-{number}-{foreign}", "labels": labels}
+    made = {"creationTimestamp": SINCE, "ownerReferences": [owner] if foreign else []}
+    return {"apiVersion": api, "kind": kind, "metadata": {**meta, **made}}
 
 
 def a_pod_of_a_rollout(kind: str, number: int) -> Manifest:
@@ -282,3 +331,51 @@ async def test_what_was_ever_made_costs_nothing(kept: tuple[Cluster, Cluster], w
     [(small, few), (large, many)] = measured
     assert large <= 1.2 * small
     assert many <= few <= 20
+
+
+@pytest.mark.parametrize("given", [(0, "nightly"), (2, "churn")])
+async def test_of_what_only_bears_our_label_or_has_taken_a_name_nothing_is_read(given: tuple[int, str]) -> None:
+    measured = []
+    for size in (1, 100):
+        cluster = Cluster(1)
+        cluster.crowd(size)
+        await cluster.turn(*given)  # what is computed once is computed now
+        measured.append(await _reading(partial(cluster.turn, *given)))
+    assert measured[0] == measured[1]
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_what_only_bears_our_label_wakes_nobody(stranger: tuple[str, str, str, str], foreign: bool) -> None:
+    cluster = Cluster(1)
+    cluster.crowd(0)
+    kind = cluster.controller._loops[0 if stranger[1] == "Job" else 2]._kind
+    one = a_stranger(*stranger, 1, foreign=foreign)
+    [watch] = [each for each in kind.watches if (each.type.api_version, each.type.kind) == (stranger[0], stranger[1])]
+    meta = {**one["metadata"], "ownerReferences": []}
+    left = {**one, "metadata": {**meta, "labels": meta["labels"] | {stranger[3]: "7"}}}
+    assert not list(watch.wakes(one, cluster.stores))
+    assert [key.name for key in watch.wakes(left, cluster.stores)] == [meta["labels"][stranger[2]]]
+
+
+async def test_a_pod_of_a_run_is_read_once_and_not_in_every_turn() -> None:
+    measured = []
+    for pods in (1, 100):
+        cluster = Cluster(1)
+        cluster.work(pods)
+        await cluster.run()  # what is computed once is computed now
+        measured.append((await _reading(cluster.run), await calls(cluster.run, read.__code__)))
+    assert measured[0] == measured[1]
+    assert measured[0][1] == 0
+
+
+def test_what_is_not_read_of_a_pod_wakes_no_kind() -> None:
+    cluster = Cluster(1)
+    pod = a_pod("churn-1-x", labels={names.TRAINING_JOB: "churn"})
+    noted = {**pod, "metadata": {**pod["metadata"], "annotations": {"note": "x"}, "resourceVersion": "2"}}
+    orphan = {**pod, "metadata": {**pod["metadata"], "ownerReferences": [{"uid": "j", "controller": True}]}}
+    watches = [each for loop in cluster.controller._loops for each in loop._kind.watches if each.type == names.PODS]
+    reads = [each.reads for each in watches if each.reads]
+    assert len(reads) == len(watches) == 3
+    assert all(each(pod) == each(noted) for each in reads)
+    assert reads[0](pod) != reads[0](orphan), "whose it is is read of a run's"

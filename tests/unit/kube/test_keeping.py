@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from tests.unit.kube.fakes import a_service, a_toy
 from upright.contract import Key
-from upright.kube.keeping import DEEPEST, LARGEST, UNUSABLE, kept, kept_name, kept_with_writers, shape, weight
+from upright.kube.keeping import (
+    DEEPEST,
+    LARGEST,
+    MOST_LABELS,
+    UNUSABLE,
+    kept,
+    kept_name,
+    kept_with_writers,
+    shape,
+    weight,
+)
 from upright.kube.objects import name_of
 from upright.kube.store import Store
 from upright.pods.reading import FIELDS, read
@@ -147,7 +157,12 @@ def test_of_what_nests_too_deep_only_which_object_it_is_is_kept() -> None:
 
 def test_of_what_we_made_only_what_is_read_is_weighed_and_whose_it_is_is_kept_always() -> None:
     owner = {"apiVersion": "v1", "kind": "App", "name": "a", "uid": "u", "controller": True}
-    labels = {"app.kubernetes.io/managed-by": "upright", "upright.dev/model": "churn", "team": "x" * 60}
+    labels = {
+        "app.kubernetes.io/managed-by": "upright",
+        "upright.dev/model": "churn",
+        "team": "x" * 60,
+        "upright.dev/x": "y",
+    }
     service = a_service("s") | {"spec": {"ports": [{"port": 80}], "large": "x" * LARGEST}}
     service["metadata"] |= {"labels": labels, "ownerReferences": [{**owner, "controller": False}, owner]}
     service["metadata"] |= {"managedFields": [{"fieldsV1": nested(DEEPEST)}]}
@@ -155,8 +170,17 @@ def test_of_what_we_made_only_what_is_read_is_weighed_and_whose_it_is_is_kept_al
     service["metadata"]["annotations"] = {"a": "x" * LARGEST}
     found = kept(service, shape(["spec.ports"]))
     assert UNUSABLE in found
-    ours = {name: value for name, value in labels.items() if name != "team"}
+    ours = {name: value for name, value in labels.items() if name not in ("team", "upright.dev/x")}
     assert (found["metadata"]["labels"], found["metadata"]["ownerReferences"]) == (ours, [owner])
+
+
+@pytest.mark.parametrize(("more", "whole"), [(MOST_LABELS - 1, True), (MOST_LABELS, False)])
+def test_of_an_object_with_very_many_labels_only_ours_are_kept(more: int, whole: bool) -> None:
+    ours = {"upright.dev/model": "churn"}
+    labels = ours | {f"upright.dev/x{n}": "" for n in range(more)}
+    found = kept(a_service("s", labels=labels), shape(["spec.ports"]))
+    assert found["metadata"]["labels"] == (labels if whole else ours)
+    assert found["spec"] == {"ports": [{"port": 80}]}
 
 
 @pytest.mark.parametrize("letter", ["x", "\u6f22", "\U0001f600"])

@@ -1,15 +1,19 @@
 """What the watches delivered."""
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
+from tests.unit.kube.fakes import SERVICES, TOYS, FakeClient, a_service, a_toy
 from upright.contract import Index, Key, Manifest
+from upright.kube.answers import Page
 from upright.kube.objects import key_of, name_of
-from upright.kube.store import Store
+from upright.kube.store import Store, Stores
 
 BEAR = Key("shop", "bear")
 
@@ -45,14 +49,17 @@ def test_an_update_concerns_the_old_version_too_for_it_may_have_had_another_owne
     assert [version["spec"] for version in store.put(a_toy(version=2, spec={"n": 2}))] == [{"n": 1}, {"n": 2}]
 
 
-def test_objects_are_found_by_owner_by_label_and_by_namespace() -> None:
-    store, bear, doll = Store(), a_toy("bear", uid="b"), a_toy("doll", uid="d")
+BY_MODEL = Index(SERVICES, "by model", lambda service: [service["metadata"]["labels"]["upright.dev/model"]])
+
+
+def test_objects_are_found_by_owner_by_index_and_by_namespace() -> None:
+    store, bear, doll = Store(indexes=[BY_MODEL]), a_toy("bear", uid="b"), a_toy("doll", uid="d")
     store.put(at(1, a_service("bear-2", bear), "s1"))
     store.put(at(2, a_service("bear-1", bear), "s2"))
     store.put(at(3, a_service("doll-1", doll, labels={"upright.dev/model": "other"}), "s3"))
     assert names(store.owned("shop", "b")) == ["bear-1", "bear-2"]
-    assert names(store.labelled("shop", "upright.dev/model", "bear")) == ["bear-1", "bear-2"]
-    assert names(store.labelled("elsewhere", "upright.dev/model", "bear")) == []
+    assert names(store.indexed(BY_MODEL, "shop", "bear")) == ["bear-1", "bear-2"]
+    assert names(store.indexed(BY_MODEL, "elsewhere", "bear")) == []
     assert names(store.all("shop")) == ["bear-1", "bear-2", "doll-1"]
 
 
@@ -61,26 +68,61 @@ def test_an_object_of_another_namespace_is_found_beside_none_of_this_one(name: s
     """Whatever it says: UIDs of owners, labels and names are for everybody to read."""
 
     def found(namespace: str) -> list[list[str]]:
-        by_owner, by_label = store.owned(namespace, "b"), store.labelled(namespace, "upright.dev/model", "bear")
-        by_index, every = store.indexed(by_model, namespace, "bear"), store.all(namespace)
-        return [[one["metadata"]["uid"] for one in each] for each in (by_owner, by_label, by_index, every)]
+        by_owner, every = store.owned(namespace, "b"), store.all(namespace)
+        by_index = store.indexed(BY_MODEL, namespace, "bear")
+        return [[one["metadata"]["uid"] for one in each] for each in (by_owner, by_index, every)]
 
-    by_model = Index(SERVICES, "by model", lambda service: [service["metadata"]["labels"]["upright.dev/model"]])
-    store, ours = Store(indexes=[by_model]), at(1, a_service("s", a_toy(uid="b")), "ours")
+    store, ours = Store(indexes=[BY_MODEL]), at(1, a_service("s", a_toy(uid="b")), "ours")
     theirs = at(2, {**ours, "metadata": {**ours["metadata"], "name": name, "namespace": "elsewhere"}}, "theirs")
     store.put(ours)
     store.put(theirs)
-    assert (found("shop"), found("elsewhere")) == ([["ours"]] * 4, [["theirs"]] * 4)
+    assert (found("shop"), found("elsewhere")) == ([["ours"]] * 3, [["theirs"]] * 3)
     store.remove(theirs, 3)
-    assert (found("shop"), found("elsewhere")) == ([["ours"]] * 4, [[]] * 4)
+    assert (found("shop"), found("elsewhere")) == ([["ours"]] * 3, [[]] * 3)
 
 
 def test_an_object_whose_labels_changed_is_found_by_the_new_ones_only() -> None:
-    store = Store()
+    store = Store(indexes=[BY_MODEL])
     store.put(at(1, a_service("s", labels={"upright.dev/model": "a"}), "s1"))
     store.put(at(2, a_service("s", labels={"upright.dev/model": "b"}), "s1"))
-    assert names(store.labelled("shop", "upright.dev/model", "a")) == []
-    assert names(store.labelled("shop", "upright.dev/model", "b")) == ["s"]
+    assert names(store.indexed(BY_MODEL, "shop", "a")) == []
+    assert names(store.indexed(BY_MODEL, "shop", "b")) == ["s"]
+
+
+def test_labels_that_no_kind_asks_for_take_no_place() -> None:
+    """Anybody may give an object thousands of them, also of upright.dev/."""
+    few, many = Store(indexes=[BY_MODEL]), Store(indexes=[BY_MODEL])
+    labels = {"upright.dev/model": "bear"}
+    few.put(at(1, a_service("s", labels=labels), "s"))
+    many.put(at(1, a_service("s", labels=labels | {f"upright.dev/{n}": "" for n in range(1000)}), "s"))
+    assert len(many._found) == len(few._found)
+
+
+async def test_of_what_strangers_label_nothing_is_held_while_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bear, held = a_toy("bear", uid="b"), list[str]()
+
+    class Listing(FakeClient):
+        async def pages(self, *asked: Any) -> AsyncIterator[Page]:
+            assert asked == (SERVICES, "shop", "upright.dev/model=bear")
+            strangers = [a_service(f"s-{n}", a_toy("other", uid="o")) for n in range(9)]
+            yield Page([a_service("nobodys", labels={}), *strangers], (), 7, "more")
+            yield Page([{**a_service("ours", bear), "spec": {"ports": []}}], (), 7, None)
+
+    client: Any = Listing()
+    kind: Any = SimpleNamespace(type=TOYS, watches=(), applies=(SERVICES,), indexes=())
+    stores = Stores([kind], client, lambda: datetime.now(UTC))
+    keep = stores.of(SERVICES).kept
+
+    def note(manifest: Manifest) -> Manifest:
+        held.append(name_of(manifest))
+        return keep(manifest)
+
+    monkeypatch.setattr(stores.of(SERVICES), "kept", note)
+    [found] = await stores.fetch_owned(SERVICES, "shop", "b", "upright.dev/model", "bear")
+    assert (name_of(found), held) == ("ours", ["ours"])
+    assert {"labels", "annotations"}.isdisjoint(found["metadata"])
 
 
 BY_COLOUR = Index(TOYS, "by colour", lambda toy: toy["spec"]["colours"], order=lambda toy: toy["spec"]["size"])

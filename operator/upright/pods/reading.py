@@ -1,7 +1,7 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upright.contract import Manifest
@@ -208,6 +208,19 @@ def read(manifest: Manifest) -> Pod:
         kept_out=_kept_out(manifest, conditions),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
+
+
+def of_one_template(pods: Sequence[Pod]) -> Sequence[Pod]:
+    """These pods, of one template: what has run in one of them is made of what can be started, whatever keeps it from
+    being started in another, or again.
+    """
+    run = {(one.name, one.image) for pod in pods for one in pod.containers if one.has_run}
+    return [
+        replace(pod, containers=tuple(replace(one, startable=(one.name, one.image) in run) for one in pod.containers))
+        if any(one.hindered for one in pod.containers)
+        else pod
+        for pod in pods
+    ]
 
 
 def _stopped(conditions: Mapping[str, Manifest], created: datetime) -> datetime | None:

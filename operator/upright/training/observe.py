@@ -14,7 +14,7 @@ from upright.api.training_job import Run, TrainingJob
 from upright.contract import Key, Manifest, Reference, World
 from upright.defaults import Defaults
 from upright.locations import is_counted, locate
-from upright.pods.reading import Pod, read
+from upright.pods.reading import Pod, of_one_template, read
 from upright.training.contents import Contents
 from upright.training.inputs import (
     VERSIONS,
@@ -260,7 +260,7 @@ def _of_job(job: Manifest, world: World, asked: Iterable[Manifest] = ()) -> Sequ
     namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
     there = (*asked, *world.owned(names.PODS, namespace, uid))
     found = {pod["metadata"]["uid"]: pod for pod in reversed(there) if names.controlled_by(pod, namespace, uid)}
-    return sorted(map(read, found.values()), key=lambda pod: pod.created, reverse=True)
+    return of_one_template(sorted(map(read, found.values()), key=lambda pod: pod.created, reverse=True))
 
 
 def _ours(name: str, resource: TrainingJob, world: World) -> Manifest | None:

@@ -785,7 +785,11 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([meshed(ours=True)], "", "RolledBack"),
         ([meshed(proxy="unpullable", ours=True)], "", "CannotStart"),
         ([unstarted("ErrImagePull", "manifest unknown")], "", "CannotStart"),
-        ([unstarted("ImagePullBackOff", "Back-off pulling image: not found")], "", "CannotStart"),
+        (
+            [unstarted("ImagePullBackOff", "Back-off pulling image: ErrImagePull: example/i:7: not found")],
+            "",
+            "CannotStart",
+        ),
         ([unstarted("InvalidImageName", "couldn't parse image name")], "", "CannotStart"),
         ([unstarted("CreateContainerConfigError", 'secret "keys" not found')], "", "CannotStart"),
         ([unstarted("CreateContainerConfigError", "couldn't find key a in Secret shop/keys")], "", "CannotStart"),
@@ -940,7 +944,9 @@ def test_that_containers_end_in_an_outage_of_both_versions_is_no_verdict_either(
 def pulling(name: str, image: str, *, ready: bool) -> Pod:
     """A pod that runs the image, of which the runtime knows a longer name; or one for which it is not found."""
     state = (
-        {"running": {"startedAt": LONG_AGO.isoformat()}} if ready else waiting("ErrImagePull", f"{image}: not found")
+        {"running": {"startedAt": LONG_AGO.isoformat()}}
+        if ready
+        else waiting("ErrImagePull", f"docker.io/{image}: not found")
     )
     pod = a_pod(name, ready=ready, containers={"serve": state}, phase="Running" if ready else "Pending")
     pod["spec"]["containers"][0]["image"] = image

@@ -250,7 +250,7 @@ async def test_an_older_custom_resource_definition_is_told_once_and_no_longer_wh
     async with operator(api, monkeypatch) as one:
         for name in ("bear", "doll"):
             api.put(TOYS, a_toy(name, uid=name))
-        await one.until(lambda: one.status("bear") and one.status("doll"))
+        await one.until(lambda: one.status("bear") and one.status("doll") and api.watches() == 3)
         await one.until_it_says(
             "/readyz", 200, f"ok, but the CustomResourceDefinition {TOYS} is older than this Upright"
         )

@@ -59,6 +59,8 @@ class Pod:
     """The names of all containers of its spec."""
     unscheduled: str
     """Why no node takes it; empty when one does, or none has been looked for."""
+    gated: bool
+    """Somebody holds it back from the scheduler, such as a queue until it is its turn."""
     kept_out: str
     """Why it is not ready although its own containers are, in a sentence without its full stop: usually its node is
     away, or what somebody else has put into it is not ready. Empty when it is ready, or its own containers are not.
@@ -205,6 +207,7 @@ def read(manifest: Manifest) -> Pod:
             if scheduled.get("status") == "False"
             else ""
         ),
+        gated=scheduled.get("reason") == "SchedulingGated",
         kept_out=_kept_out(manifest, conditions),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )

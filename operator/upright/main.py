@@ -26,6 +26,7 @@ from upright.kube.listing import Lister
 from upright.kube.metadata import watch_metadata
 from upright.kube.patience import Signs
 from upright.kube.places import Place, everywhere, one_each, places, sentences
+from upright.kube.pruning import Pruned
 from upright.kube.store import Stores
 from upright.kube.watched import Watched
 from upright.kube.watching import WatchesEndedError, watch
@@ -86,7 +87,7 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
         signs.listed(type, namespace)
 
     lister = Lister(client, wanted, controller.seen, listed, controller.serve)
-    health = _health(wanted, lister, signs)
+    health = _health(wanted, lister, signs, client.pruned)
     metrics.leader.set_function(lambda: float(lease.held))
 
     def watching() -> list[Coroutine[Any, Any, None]]:
@@ -109,8 +110,10 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
         return await _lead(_work(lister, controller, signs, watched, watching), lease, health, stop)
 
 
-def _health(places: Sequence[Place], lister: Lister, signs: Signs) -> Health:
-    """What the probes say: what is wrong in some namespaces only does not make the process unready."""
+def _health(places: Sequence[Place], lister: Lister, signs: Signs, pruned: Pruned) -> Health:
+    """What the probes say: what is wrong in some namespaces only, or with what is recorded, does not make the process
+    unready.
+    """
 
     def troubles() -> Mapping[Place, str]:
         return {**signs.troubles, **lister.troubles}
@@ -119,7 +122,9 @@ def _health(places: Sequence[Place], lister: Lister, signs: Signs) -> Health:
         return sentences(troubles()) if everywhere(troubles(), places) else ""
 
     def besides() -> str:
-        return f"ok, but not in every namespace: {sentences(one_each(troubles()))}" if troubles() else ""
+        elsewhere = f"not in every namespace: {sentences(one_each(troubles()))}" if troubles() else ""
+        said = " ".join(filter(None, (pruned.trouble, elsewhere)))
+        return f"ok, but {said}" if said else ""
 
     return Health(missing, besides)
 

@@ -243,6 +243,24 @@ async def test_a_namespace_that_is_gone_keeps_no_other_from_being_served(
     assert len(said) == 1, "once"
 
 
+async def test_an_older_custom_resource_definition_is_told_once_and_no_longer_when_it_is_upgraded(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.drops = {"found"}
+    async with operator(api, monkeypatch) as one:
+        for name in ("bear", "doll"):
+            api.put(TOYS, a_toy(name, uid=name))
+        await one.until(lambda: one.status("bear") and one.status("doll") and api.watches() == 3)
+        await one.until_it_says(
+            "/readyz", 200, f"ok, but the CustomResourceDefinition {TOYS} is older than this Upright"
+        )
+        api.drops = set()
+        api.put(TOYS, a_toy("robot", uid="robot"))
+        await one.until_it_says("/readyz", 200, "ok\n")
+    said = [each.message for each in caplog.records if "drops status.found" in each.message]
+    assert len(said) == 1, "once"
+
+
 async def test_a_namespace_that_goes_while_it_is_served_does_not_make_the_process_unready(
     api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

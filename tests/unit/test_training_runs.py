@@ -1528,7 +1528,8 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
     assert stalled(plan) is None
     scheduled = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": NOW.isoformat()}]
     for minutes, why, passing in (
-        (0, "not found", False),
+        (0, "docker.io/team/train:1: not found", False),
+        (9, "parent snapshot sha256:0b16 does not exist: not found", True),  # by the node
         (9, "toomanyrequests: you have reached your limit", True),
         (9, "401 Unauthorized", True),
         (10, "401 Unauthorized", False),  # whatever it is, it needs somebody
@@ -1538,6 +1539,19 @@ async def test_a_pod_without_a_node_may_get_one_and_an_image_that_is_not_there_n
         plan = await cluster.turn()
         assert f"cannot be pulled (ImagePullBackOff): {why}" in (stalled(plan) or said(plan, "Reconciling") or "")
         assert (stalled(plan) is None) is passing
+
+
+async def test_what_runs_in_another_pod_of_the_run_is_hindered_by_a_node_there() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    newer = {"creationTimestamp": after(seconds=5).isoformat(), "uid": "uid-of-newer"}
+    absent = waiting("ErrImagePull", "docker.io/team/train:1: not found")
+    cluster.pod("churn-1", {"train": absent}, "newer", meta=newer, phase="Pending")
+    assert stalled(await cluster.turn())
+    cluster.pod("churn-1", {"train": {"running": {"startedAt": NOW.isoformat()}}})
+    plan = await cluster.turn()
+    assert stalled(plan) is None
+    assert "docker.io/team/train:1: not found" in (said(plan, "Reconciling") or "")
 
 
 async def test_an_image_that_stays_away_needs_somebody_after_ten_minutes_whatever_the_kubelet_calls_it() -> None:

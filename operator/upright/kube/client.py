@@ -18,7 +18,7 @@ from upright.api import names
 from upright.api.common import GROUP
 from upright.contract import Manifest, Reference, ResourceType
 from upright.kube.answers import Page, event_of, identity, json_of, page_of, read, told_by
-from upright.kube.connection import seconds_to_wait
+from upright.kube.connection import cause, seconds_to_wait
 from upright.kube.errors import (
     ConflictError,
     NotFoundError,
@@ -28,6 +28,7 @@ from upright.kube.errors import (
     refusal,
 )
 from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
+from upright.kube.pruning import Pruned
 
 REQUEST_TIMEOUT = 10.0
 LIST_TIMEOUT = 60.0
@@ -78,6 +79,7 @@ class Client:
         self._longest_wait = longest_wait
         self._session: _Session | None = None
         self._logging_in = asyncio.Lock()
+        self.pruned = Pruned()
         self._open_at = 0.0  # loop time before which the API server wants no request of ours
 
     async def close(self) -> None:
@@ -168,9 +170,8 @@ class Client:
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
             if began and not isinstance(error, TimeoutError):
                 return
-            target = f"{type} {namespace}".strip()
-            cause = f"nothing heard for {SILENCE:.0f} s" if isinstance(error, TimeoutError) else str(error)
-            raise UnreachableError(f"cannot watch {target}: {cause or repr(error)}") from error
+            why = cause(error, f"nothing heard for {SILENCE:.0f} s")
+            raise UnreachableError(f"cannot watch {f'{type} {namespace}'.strip()}: {why}") from error
         if status == 401:
             await self._log_in(session)
         if status:
@@ -197,8 +198,7 @@ class Client:
         strict = {} if type.group == GROUP else {"fieldValidation": "Strict"}
         query = {"fieldManager": names.FIELD_MANAGER, **strict}
         body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
-        namespace = namespace_of(manifest)
-        named = name_of(manifest)
+        namespace, named = namespace_of(manifest), name_of(manifest)
         return await self._send("create", "POST", type, namespace, query=query, body=body, content=content, named=named)
 
     async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
@@ -215,7 +215,9 @@ class Client:
         ]
         target = (namespace_of(resource), name_of(resource), "status")
         query = {"fieldManager": names.FIELD_MANAGER}
-        return await self._send("patch", "PATCH", type, *target, query=query, body=patch, content=JSON_PATCH)
+        answer = await self._send("patch", "PATCH", type, *target, query=query, body=patch, content=JSON_PATCH)
+        self.pruned.compare(type, plain(status), answer)
+        return answer
 
     async def merge(self, target: Reference, change: Mapping[str, Any]) -> Manifest:
         """Merge a change into an object that exists; `ConflictError` if it is another of that name."""
@@ -301,8 +303,9 @@ class Client:
                     status, answer = response.status, json_of(await read(response, most, target))
             except (TimeoutError, OSError, aiohttp.ClientError) as error:
                 self._requests.labels(verb=verb, resource=counted, code="none").inc()
-                cause = f"no answer within {limit:.0f} s" if isinstance(error, TimeoutError) else str(error)
-                raise UnreachableError(f"cannot {verb} {target}: {cause or repr(error)}") from error
+                raise UnreachableError(
+                    f"cannot {verb} {target}: {cause(error, f'no answer within {limit:.0f} s')}"
+                ) from error
             self._requests.labels(verb=verb, resource=counted, code=str(status)).inc()
             if status == 401 and not logged_in:
                 await self._log_in(session)

@@ -1,7 +1,11 @@
 """Logging in to the API server, once for our client and for the watches."""
 
+import contextlib
+import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 import aiohttp
 from kubernetes.aio import config
@@ -29,13 +33,42 @@ async def login() -> Configuration:
         ) from error
     # No limit: each watch holds a connection for as long as it lasts, and other requests are bounded by who sends them.
     configuration.connection_pool_maxsize = 0
+    configuration.client_session_kwargs = {"trust_env": _heeds_proxies(configuration.host)}
     return configuration
 
 
 def session(configuration: Configuration, middlewares: Sequence[aiohttp.ClientMiddlewareType]) -> aiohttp.ClientSession:
     """A session for Kopf's watches, to which a middleware adds who we are."""
     connector = aiohttp.TCPConnector(limit=0, ssl=RESTClientObject(configuration).ssl_context)
-    return aiohttp.ClientSession(connector=connector, trust_env=True, middlewares=middlewares)
+    heeds = _heeds_proxies(configuration.host)
+    return aiohttp.ClientSession(connector=connector, trust_env=heeds, middlewares=middlewares)
+
+
+def _heeds_proxies(server: str) -> bool:
+    """Whether the environment's proxies count for this URL. aiohttp reads names and addresses in NO_PROXY; networks,
+    which is how clusters name their own addresses there, it does not.
+    """
+    try:
+        address = ipaddress.ip_address(urlsplit(server).hostname or "")
+    except ValueError:
+        return True  # it has a name
+    return not any(address in network for network in _unproxied())
+
+
+def _unproxied() -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    for part in getproxies_environment().get("no", "").split(","):
+        with contextlib.suppress(ValueError):
+            yield ipaddress.ip_network(part.strip(), strict=False)
+
+
+def cause(error: Exception, silence: str) -> str:
+    """Why a request got no answer; `silence`: what to say where nothing was heard in time."""
+    if isinstance(error, TimeoutError):
+        return silence
+    said = str(error) or repr(error)
+    if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
+        said = f"{said}. That is the proxy of HTTPS_PROXY: name the API server's address or network in NO_PROXY"
+    return said
 
 
 async def authorization(configuration: Configuration) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A container of a pod as its status tells of it, read into a value: whether it runs, how it ended, what hinders it."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,15 +11,30 @@ from upright.contract import Manifest
 _LAST_WORDS = 200
 _NODES = frozenset({"Unknown", "ContainerStatusUnknown"})
 """What the kubelet says of a container that ended with its node."""
+_NEVER_BEGUN = frozenset({"StartError", "ContainerCannotRun"})
+"""What a runtime says of a container whose process it could not begin."""
 _UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_PROOFS: Mapping[str, Sequence[str]] = {
-    "InvalidImageName": ("",),
-    **dict.fromkeys(("ErrImagePull", "ImagePullBackOff"), ("not found", "manifest unknown", "name unknown")),
-    **dict.fromkeys(_UNSTARTABLE, ("not found", "couldn't find key", "runasnonroot")),
+_PROOFS: Mapping[str, str] = {
+    "InvalidImageName": "",
+    **dict.fromkeys(
+        ("ErrImagePull", "ImagePullBackOff"),
+        r"manifest unknown|name unknown|(^|: )[\w.:-]*\w/\S+: not found\W*$",
+    ),
+    "CreateContainerConfigError": (
+        r"^(secret|configmap)s? \".+\" not found$|^couldn't find key .+ in (secret|configmap) |"
+        r"^container has runAsNonRoot and image "
+    ),
+    **dict.fromkeys(
+        ("CreateContainerError", "RunContainerError"),
+        r"container (process|process caused|init): exec: \".+\": executable file not found|"
+        r"executable file `\S+` not found",
+    ),
 }
-"""What must be said, by reason, for it to be certain that a container is not startable because of what it is made of.
-Whatever else is said, the fault may be that of a registry, of credentials, of the network, or of a node.
+"""What must be said (a pattern), by reason, for it to be certain that a container is not startable because of what it
+is made of: that the registry does not know its image, that what it refers to does not exist, or that its image has not
+the program. Whatever else is said or not found, the fault may be that of a registry, of credentials, of the network, or
+of a node: of its store of images, its runtime, or its devices.
 """
 
 
@@ -76,6 +92,13 @@ class Container:
     """It answers its probes; an init container: it has done its work."""
     injected: bool = False
     """Somebody else has put it into the pod, as a mesh does its proxy: whatever it lacks is not the pod's own fault."""
+    startable: bool = False
+    """It has run in a pod of the same template."""
+
+    @property
+    def has_run(self) -> bool:
+        """Whether its process was there, now or the last time: one that the runtime could not begin has ended, too."""
+        return self.started is not None or (self.ended is not None and self.ended.reason not in _NEVER_BEGUN)
 
     @property
     def yet_to_run(self) -> bool:
@@ -101,9 +124,12 @@ class Container:
 
     @property
     def faulty(self) -> bool:
-        """Whether it cannot be started because of what it is made of, beyond doubt; one that is injected never is."""
+        """Whether it cannot be started because of what it is made of, beyond doubt; one that is injected never is, nor
+        one that has run in a pod of the same template.
+        """
         reason, message = self.waiting or ("", "")
-        return not self.injected and any(proof in message.lower() for proof in _PROOFS.get(reason, ()))
+        proof = None if self.injected or self.startable else _PROOFS.get(reason)
+        return proof is not None and re.search(proof, message, re.IGNORECASE) is not None
 
     @property
     def failures(self) -> int:

@@ -1,7 +1,7 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upright.contract import Manifest
@@ -59,6 +59,8 @@ class Pod:
     """The names of all containers of its spec."""
     unscheduled: str
     """Why no node takes it; empty when one does, or none has been looked for."""
+    gated: bool
+    """Somebody holds it back from the scheduler, such as a queue until it is its turn."""
     kept_out: str
     """Why it is not ready although its own containers are, in a sentence without its full stop: usually its node is
     away, or what somebody else has put into it is not ready. Empty when it is ready, or its own containers are not.
@@ -210,9 +212,23 @@ def read(manifest: Manifest) -> Pod:
             if scheduled.get("status") == "False"
             else ""
         ),
+        gated=scheduled.get("reason") == "SchedulingGated",
         kept_out=_kept_out(manifest, conditions),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
+
+
+def of_one_template(pods: Sequence[Pod]) -> Sequence[Pod]:
+    """These pods, of one template: what has run in one of them is made of what can be started, whatever keeps it from
+    being started in another, or again.
+    """
+    run = {(one.name, one.image) for pod in pods for one in pod.containers if one.has_run}
+    return [
+        replace(pod, containers=tuple(replace(one, startable=(one.name, one.image) in run) for one in pod.containers))
+        if any(one.hindered for one in pod.containers)
+        else pod
+        for pod in pods
+    ]
 
 
 def _stopped(conditions: Mapping[str, Manifest], created: datetime) -> datetime | None:

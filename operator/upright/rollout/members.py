@@ -13,7 +13,7 @@ from upright.api.model_version import ModelVersion
 from upright.contract import Index, Manifest, World
 from upright.pods.build import container_names
 from upright.pods.container import Container
-from upright.pods.reading import Pod, in_words, read
+from upright.pods.reading import Pod, in_words, of_one_template, read
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.revision import revision
 
@@ -106,7 +106,9 @@ def members(
     others = (pod.name for pod in world.indexed(MEMBERS, meta.namespace, meta.name) if pod.name not in ours)
     injected = _injected(resource, versions, pods)
     return Members(
-        pods={workload: [with_injected(pod, injected) for pod in each] for workload, each in pods.items()},
+        pods={
+            workload: [with_injected(pod, injected) for pod in of_one_template(each)] for workload, each in pods.items()
+        },
         evicted={workload: of(workload, _EVICTED) for workload in workloads},
         lost={workload: failed[-1] for workload in workloads if (failed := of(workload, _FAILED))},
         strangers=list(islice(others, _STRANGERS)),

@@ -14,7 +14,7 @@ from upright.api.training_job import Run, TrainingJob
 from upright.contract import Index, Key, Manifest, Reference, World
 from upright.defaults import Defaults
 from upright.locations import is_counted, locate
-from upright.pods.reading import Pod, read
+from upright.pods.reading import Pod, of_one_template, read
 from upright.training.contents import Contents
 from upright.training.inputs import (
     VERSIONS,
@@ -259,7 +259,7 @@ def _of_job(job: Manifest, world: World, asked: Iterable[Manifest] = ()) -> Sequ
     """The pods of a Job, newest first, as the API server, when it was `asked`, and else the watches tell of each."""
     namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
     found = {pod.uid: pod for pod in (*world.indexed(WORKERS, namespace, uid), *map(read, asked))}
-    return sorted(found.values(), key=lambda pod: (pod.created, pod.name), reverse=True)
+    return of_one_template(sorted(found.values(), key=lambda pod: (pod.created, pod.name), reverse=True))
 
 
 def _job_of(pod: Manifest) -> Iterable[str]:

@@ -26,6 +26,8 @@ class ApiServer:
     types: tuple[ResourceType, ...]
     fault: Fault = lambda _: None
     hangs: Callable[[web.Request], bool] = lambda _: False
+    drops: set[str] = field(default_factory=set)
+    """Fields of a status that the CustomResourceDefinitions lack."""
     failing: dict[ResourceType, int] = field(default_factory=dict)
     token: str = ""
     prefix: str = ""
@@ -138,7 +140,7 @@ class ApiServer:
         if isinstance(body, list):  # the patch of a status
             if old is None or body[0]["value"] != meta(old)["resourceVersion"]:
                 return refused(409, "the object has been modified")
-            body = {**old, "status": body[1]["value"]}
+            body = {**old, "status": {key: value for key, value in body[1]["value"].items() if key not in self.drops}}
         elif method == "PUT" and old is not None and meta(old)["resourceVersion"] != meta(body)["resourceVersion"]:
             return refused(409, "the object has been modified")
         self.put(type, body)

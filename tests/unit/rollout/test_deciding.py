@@ -703,6 +703,13 @@ def unscheduled(why: str = "Insufficient cpu") -> Pod:
     return read(a_pod("stuck", ready=False, phase="Pending", conditions=[nowhere]))
 
 
+def gated() -> Pod:
+    """A pod that a queue holds back."""
+    why = {"reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}
+    conditions = [{"type": "PodScheduled", "status": "False", **why}]
+    return read(a_pod("queued", ready=False, phase="Pending", conditions=conditions))
+
+
 def kept_out(why: str = "") -> Pod:
     """A pod that runs, and is not asked: its node is away, or a readiness gate says so."""
     runs = {"serve": {"running": {"startedAt": LONG_AGO.isoformat()}}}
@@ -786,7 +793,11 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([meshed(ours=True)], "", "RolledBack"),
         ([meshed(proxy="unpullable", ours=True)], "", "CannotStart"),
         ([unstarted("ErrImagePull", "manifest unknown")], "", "CannotStart"),
-        ([unstarted("ImagePullBackOff", "Back-off pulling image: not found")], "", "CannotStart"),
+        (
+            [unstarted("ImagePullBackOff", "Back-off pulling image: ErrImagePull: example/i:7: not found")],
+            "",
+            "CannotStart",
+        ),
         ([unstarted("InvalidImageName", "couldn't parse image name")], "", "CannotStart"),
         ([unstarted("CreateContainerConfigError", 'secret "keys" not found')], "", "CannotStart"),
         ([unstarted("CreateContainerConfigError", "couldn't find key a in Secret shop/keys")], "", "CannotStart"),
@@ -819,6 +830,17 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
         assert "goes on by itself once that is mended, there or in spec.serving" in (stalled(late) or "")
     over = plans(then(before, late, now=after(hours=6), pods={**stable, NEW_REVISION: pods(NEW_REVISION, 3)}))
     assert stalled(over) is None
+
+
+@pytest.mark.parametrize(("canary", "reason"), [([gated()], None), ([gated(), unstarted()], "NotStarted")])
+def test_a_candidate_that_a_queue_holds_back_goes_on_and_is_not_stalled(canary: Any, reason: str | None) -> None:
+    before = observed(in_canary(step_since=None), pods={OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: canary})
+    late = plan(then(before, plan(before), now=after(hours=5)))
+    found = {one["type"]: one["reason"] for one in late.status["conditions"]}
+    assert found.get("Stalled") == reason
+    if reason is None:
+        assert late.status["phase"] == "Progressing"
+        assert "Pod queued has no node to run on: Scheduling is blocked" in condition(late, "Reconciling")["message"]
 
 
 @pytest.mark.parametrize(
@@ -941,7 +963,9 @@ def test_that_containers_end_in_an_outage_of_both_versions_is_no_verdict_either(
 def pulling(name: str, image: str, *, ready: bool) -> Pod:
     """A pod that runs the image, of which the runtime knows a longer name; or one for which it is not found."""
     state = (
-        {"running": {"startedAt": LONG_AGO.isoformat()}} if ready else waiting("ErrImagePull", f"{image}: not found")
+        {"running": {"startedAt": LONG_AGO.isoformat()}}
+        if ready
+        else waiting("ErrImagePull", f"docker.io/{image}: not found")
     )
     pod = a_pod(name, ready=ready, containers={"serve": state}, phase="Running" if ready else "Pending")
     pod["spec"]["containers"][0]["image"] = image

@@ -19,6 +19,7 @@ from tests.unit.builders import (
     as_stored,
     exited,
     metadata,
+    waiting,
 )
 from tests.unit.rollout.test_deciding import wanting
 from tests.unit.rollout.world import (
@@ -114,6 +115,27 @@ async def test_pods_count_by_the_workload_that_they_were_made_for(
     owned = a_workload(serving_old(), owner=owner, made_for=made_for)
     found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.PODS, pod))
     assert bool(found.pods.get(OLD_REVISION)) is counts
+
+
+@pytest.mark.parametrize(
+    ("others", "waits"),
+    [
+        ([], False),
+        ([{"running": {"startedAt": "2026-11-22T11:00:20Z"}}], True),
+        ([exited(1)], True),
+        ([exited(128, reason="StartError")], False),
+    ],
+)
+async def test_what_runs_in_one_pod_of_a_workload_is_kept_from_it_in_another_by_the_cluster(
+    others: list[Any], waits: bool
+) -> None:
+    states = [waiting("CreateContainerConfigError", 'secret "keys" not found'), *others]
+    there = [a_pod_of("uid-of-churn", name=f"churn-1-{number}") for number, _ in enumerate(states)]
+    for pod, state in zip(there, states, strict=True):
+        pod["status"]["containerStatuses"] = [{"name": "serve", "image": "i", "state": state}]
+    owned = a_workload(serving_old())
+    found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), *((names.PODS, pod) for pod in there))
+    assert next(pod for pod in found.pods[OLD_REVISION] if pod.name == "churn-1-0").waits is waits
 
 
 @pytest.mark.parametrize(

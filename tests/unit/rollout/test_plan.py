@@ -54,7 +54,7 @@ def test_the_first_version_is_made_with_all_its_pods_and_is_stable_when_they_are
     assert plan(ready).status["phase"] == "Stable"
 
 
-@pytest.mark.parametrize(("image", "phase"), [("no such image: not found", "Pending"), ("", "Failed")])
+@pytest.mark.parametrize(("image", "phase"), [("docker.io/no/such:1: not found", "Pending"), ("", "Failed")])
 def test_a_first_version_that_never_gets_ready_says_why(image: str, phase: str) -> None:
     """It is rejected, unless it is spec.serving alone that keeps it from starting, and would any other."""
     starting = a_deployment(

@@ -143,11 +143,12 @@ def _unready(facts: Facts, wanted: int) -> Decision:
     if candidate.size == 0:
         arm = _standing(candidate.arm, now, lacking_since=None, **_SETTLED, ready_since=None)
         return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
-    started = sum(not facts.waits(pod) for pod in candidate.pods)
-    lacking = (candidate.arm.lacking_since or now) if started < wanted else None
+    waiting = [pod for pod in candidate.pods if facts.waits(pod)]
+    lacking = (candidate.arm.lacking_since or now) if len(candidate.pods) - len(waiting) < wanted else None
     arm = _standing(candidate.arm, now, lacking_since=lacking, **_unsettled(facts), ready_since=None)
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{_alike(facts)}"
-    held = _held_up(facts, said) if lacking and now - lacking >= deadline else None
+    queued = bool(waiting) and all(pod.gated for pod in waiting)
+    held = _held_up(facts, said) if lacking and now - lacking >= deadline and not queued else None
     left = [clock + deadline - now for clock in (arm.unready_since, lacking) if clock and now - clock < deadline]
     return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
 

@@ -1,0 +1,79 @@
+"""What is certain of a container that cannot be started: what it is made of, or perhaps its node."""
+
+import pytest
+
+from tests.unit.builders import NOW, a_pod, waiting
+from upright.pods.reading import of_one_template, read
+
+REFERENCE = "docker.io/team/serve:2"
+PULLING = f'failed to pull and unpack image "{REFERENCE}": failed to'
+CREATING = "failed to create containerd task: failed to create shim task: OCI runtime create failed"
+STARTING = f"{CREATING}: runc create failed: unable to start container process"
+NO_PROGRAM = 'exec: "serve": executable file not found in $PATH'
+NO_IMAGE = ("ErrImagePull", f'{PULLING} resolve reference "{REFERENCE}": {REFERENCE}: not found')
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        NO_IMAGE,
+        ("ImagePullBackOff", f'Back-off pulling image "{REFERENCE}": ErrImagePull: {NO_IMAGE[1]}'),
+        ("ErrImagePull", "reading manifest 2 in registry.example/serve: manifest unknown"),
+        ("ErrImagePull", "name unknown: repository name not known to registry"),
+        ("ErrImagePull", f"failed to resolve image: registry.example:5000/serve@sha256:{'0' * 64}: not found"),
+        ("InvalidImageName", "couldn't parse image name"),
+        ("CreateContainerConfigError", 'secret "keys" not found'),
+        ("CreateContainerConfigError", 'configmap "settings" not found'),
+        ("CreateContainerConfigError", "couldn't find key a in ConfigMap shop/settings"),
+        ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root (pod: serve)"),
+        ("RunContainerError", f"{STARTING}: {NO_PROGRAM}: unknown"),
+        ("RunContainerError", f"{STARTING}: error during container init: {NO_PROGRAM}: unknown"),
+        ("CreateContainerError", "container create failed: executable file `serve` not found in $PATH"),
+    ],
+)
+def test_a_reference_to_what_does_not_exist_is_a_fault_until_a_pod_of_the_template_runs(
+    reason: str, message: str
+) -> None:
+    hindered = read(a_pod("hindered", ready=False, containers={"serve": waiting(reason, message)}))
+    assert hindered.containers[0].faulty
+    assert not hindered.waits
+    running = read(a_pod("running", containers={"serve": {"running": {"startedAt": NOW.isoformat()}}}))
+    assert of_one_template([hindered, hindered]) == [hindered, hindered]
+    acquitted, other = of_one_template([hindered, running])
+    assert acquitted.waits
+    assert other is running
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        (
+            "ErrImagePull",
+            f"{PULLING} prepare extraction snapshot: parent snapshot sha256:0b16 does not exist: not found",
+        ),
+        ("ErrImagePull", f"{PULLING} extract layer: content digest sha256:2729: not found"),
+        ("ErrImagePull", f"{PULLING} authorize: POST https://auth.example/token: 404 Not Found"),
+        ("ErrImagePull", f"{PULLING} copy: content at https://registry.example/v2/blobs/sha256:1: not found"),
+        ("ErrImagePull", 'exec: "docker-credential-ecr-login": executable file not found in $PATH, out: ``'),
+        ("CreateContainerError", "failed to resolve rootfs: content digest sha256:6cf7: not found"),
+        ("CreateContainerError", "failed to apply OCI options: device node not found"),
+        ("CreateContainerConfigError", "failed to sync configmap cache: timed out waiting for the condition"),
+        ("CreateContainerConfigError", "node not found"),
+        ("RunContainerError", f"{CREATING}: container error: cgroup subsystem devices not found: unknown"),
+        ("RunContainerError", f'{STARTING}: error running prestart hook #0: exec: "nvidia": executable file not found'),
+        ("RunContainerError", 'failed to start shim: exec: "runc": executable file not found in $PATH'),
+    ],
+)
+def test_what_a_node_or_a_registry_does_not_find_is_no_fault(reason: str, message: str) -> None:
+    pod = read(a_pod("hindered", ready=False, containers={"serve": waiting(reason, message)}))
+    assert not pod.containers[0].faulty
+    assert pod.waits
+    assert pod.hindrance
+
+
+@pytest.mark.parametrize(("how", "waits"), [("Error", True), ("StartError", False), ("ContainerCannotRun", False)])
+def test_a_container_that_the_runtime_could_not_begin_has_not_run(how: str, waits: bool) -> None:
+    pod = a_pod("again", ready=False, containers={"serve": waiting("RunContainerError", f"{STARTING}: {NO_PROGRAM}")})
+    pod["status"]["containerStatuses"][0]["lastState"] = {"terminated": {"exitCode": 128, "reason": how}}
+    [found] = of_one_template([read(pod)])
+    assert found.waits is waits

@@ -286,9 +286,7 @@ class Client:
         most: float = math.inf,
         named: str = "",
     ) -> dict[str, Any]:
-        """Send and return the answer, which may have `most` bytes. Raises ApiError, which names what is `named` in the
-        body alone.
-        """
+        """The answer, of `most` bytes at most. Raises ApiError, in which what only the body names is `named`."""
         path = path_of(type, namespace, name, subresource)
         counted = f"{type}/{subresource}" if subresource else str(type)
         target = " ".join(filter(None, (counted, f"{namespace}/{name or named}".strip("/"))))

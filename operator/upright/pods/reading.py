@@ -222,6 +222,8 @@ def of_one_template(pods: Sequence[Pod]) -> Sequence[Pod]:
     """These pods, of one template: what has run in one of them is made of what can be started, whatever keeps it from
     being started in another, or again.
     """
+    if not any(one.hindered for pod in pods for one in pod.containers):
+        return pods
     run = {(one.name, one.image) for pod in pods for one in pod.containers if one.has_run}
     return [
         replace(pod, containers=tuple(replace(one, startable=(one.name, one.image) in run) for one in pod.containers))

@@ -299,7 +299,8 @@ def test_failures_of_which_the_share_is_not_known_condemn_nobody(candidate: Any,
     assert made.status["candidate"]["comparedFailures"] == {"own": 0, "stable": 0, "share": 0.0}
     watched = then(first, made, reading=WATCHED)
     again = plan(watched)
-    assert again.status["candidate"] == made.status["candidate"] | {"stepSince": again.status["candidate"]["stepSince"]}
+    begun = {"stepSince": again.status["candidate"]["stepSince"], "stepWeight": 25}
+    assert again.status["candidate"] == made.status["candidate"] | begun
     more = plan(replace(watched, pods={**watched.pods, NEW_REVISION: [_failed(14)]}))
     assert "its own have failed 5 times" in more.status["rejected"][0]["message"]
 

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-
-from upright.api.artifact import REFUSED, Refusal
+from upright.api.artifact import REFUSED, read_refusal
 from upright.api.common import format_duration
 from upright.api.deployment import Step
 from upright.api.deployment_status import Arm
@@ -91,20 +89,12 @@ def _condemned(facts: Facts) -> Reject | None:
     """What is wrong with it, whatever the time."""
     for pod in () if facts.only_candidate_answers else facts.candidate.pods:
         ended = pod.ended(SERVE)
-        if not pod.ready and ended and ended.exit_code == REFUSED and (refusal := _refusal(ended.message)):
+        if not pod.ready and ended and ended.exit_code == REFUSED and (refusal := read_refusal(ended.message)):
             return Reject("", f"{refusal.message} ({refusal.reason}).")
     if facts.analysis and facts.analysis.verdict == "Rollback":
         return Reject(facts.analysis.metric, facts.analysis.message)
     failed = failed_too_often(facts)
     return Reject("", failed) if failed else None
-
-
-def _refusal(message: str) -> Refusal | None:
-    """What our runtime leaves when it will not load the model: trying again would not help."""
-    try:
-        return Refusal.model_validate_json(message)
-    except ValidationError:
-        return None
 
 
 def _tolerated(pods: int) -> int:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import accumulate, takewhile
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 MANIFEST = "manifest.json"
@@ -212,6 +212,14 @@ def read_report(message: str) -> PublishReport:
             name for name in _SHORTENED if name not in told or (isinstance(lost, list) and name in lost)
         ]
     return PublishReport.model_validate(told)
+
+
+def read_refusal(message: str) -> Refusal | None:
+    """The refusal in a termination message; None when it is none."""
+    try:
+        return Refusal.model_validate_json(message)
+    except ValidationError:
+        return None
 
 
 class ReportTooLongError(Exception):

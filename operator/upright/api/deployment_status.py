@@ -32,6 +32,10 @@ class Arm(Resource):
     step_spent: Duration | None = Field(
         None, description="Candidate only: what the step's clock had counted when it stood still for want of pods."
     )
+    step_weight: int | None = Field(
+        None,
+        description="Candidate only: the weight of the step as its clock began; with another one it begins anew.",
+    )
     finishing: bool | None = Field(
         None, description="Candidate only: all steps are done, and it gets the pods for all the traffic."
     )

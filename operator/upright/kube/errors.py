@@ -5,6 +5,10 @@ from typing import Any
 
 from upright.contract import ResourceType
 
+_POD_OF_ALL = "spec.template.spec."
+_ASKED_IN = {"Job": "spec.train.pod", "Deployment": "spec.serving.pod"}
+"""Where a user says what we write there, by the kind that has it."""
+
 
 class ApiError(Exception):
     """The API server, or the way to it, did not do what was asked: not a fault of this program."""
@@ -144,6 +148,8 @@ def refusal(
         return TerminatingError(verb, target, status, message)
     if status == 403 and "User " in message:  # quotas and policies answer 403 too
         return ForbiddenError(verb, asked, namespace, message)
+    if (asked_in := _ASKED_IN.get(type.kind)) and _POD_OF_ALL in message:
+        message += f": that comes of {asked_in}, and is tried again by itself when it is corrected there"
     kind = {404: NotFoundError, 409: ConflictError, 410: ExpiredError}.get(status, RefusedError)
     return kind(verb, target, status, message)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from upright.api.artifact import read_refusal
 from upright.contract import Manifest
 from upright.pods.build import HTTP_PORT
 from upright.pods.container import Container, Termination, read_container
@@ -150,7 +151,9 @@ class Pod:
         ended = [(one, one.ended) for one in self.containers if one.ended and one.failed]
         if not ended:
             return None
-        last, _ = max(ended, key=lambda pair: (not pair[0].injected, pair[1].at.timestamp() if pair[1].at else 0.0))
+        last, end = max(ended, key=lambda pair: (not pair[0].injected, pair[1].at.timestamp() if pair[1].at else 0.0))
+        if refusal := read_refusal(end.message):  # for people, only what it says to them
+            last = replace(last, ended=replace(end, message=refusal.message))
         return f"Container {last.name!r} of pod {self.name} {last.ending}"
 
     @property

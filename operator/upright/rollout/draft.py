@@ -19,6 +19,8 @@ _WORDY, _TERSE = 700, 170
 """Characters of why the newest of them was so, and of why the older ones were: a status stays under 16 KiB."""
 
 _UPRIGHT = "upright"
+_OF_STEP = ("step_since", "step_spent", "step_weight", "finishing")
+"""What a candidate has come to in its step."""
 
 
 def _tersely(message: str, *, measured: bool) -> str:
@@ -119,9 +121,26 @@ class Draft:
 
     def take_back(self, candidate: Arm) -> None:
         """A candidate that is leaving is wanted again: its step, of which the evidence is gone, begins anew."""
-        gone = ("leaving", "unready_since", "down_since", "step_spent", "finishing", "repairing")
+        gone = ("leaving", "unready_since", "down_since", "repairing", *_OF_STEP)
         self.candidate, self.analysis = candidate.model_copy(update=dict.fromkeys(gone)), None
         self.say("Normal", "TakenBack", f"{called(candidate, self.stable)} is wanted again, and its step begins anew.")
+
+    def in_step(self, candidate: Arm, anew: str) -> Arm:
+        """The candidate in its step, which begins anew with the evidence (`anew`: why that does), lest time alone end
+        it; and when the spec has another step there. Of steps that were taken away the last that is left is gone
+        through in full.
+        """
+        steps, step, name = self.resource.spec.rollout.steps, candidate.step or 0, called(candidate, self.stable)
+        there = min(step, len(steps) - 1)
+        place = f"tep {there + 1} of {len(steps)}"
+        if anew:
+            said = f"The evidence about {name} begins anew, and s{place} with it: {anew}."
+            self.say("Normal", "EvidenceBegunAnew", said)
+        elif there != step or candidate.step_weight not in (None, steps[there].weight):
+            self.say("Normal", "StepBegunAnew", f"{name}: S{place} begins anew, since the steps have changed.")
+        else:
+            return candidate
+        return candidate.model_copy(update={"step": there, **dict.fromkeys(_OF_STEP)})
 
     def was_rejected(self, candidate: Arm) -> bool:
         """Whether that is how a candidate which is leaving has ended, as this status or the version remembers."""
@@ -139,9 +158,9 @@ class Draft:
 
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again. What it had come to is over."""
-        clocks = ("ready_since", "unready_since", "unmeasured_since", "unmeasured_spent", "unreached", "step_since")
+        clocks = ("ready_since", "unready_since", "unmeasured_since", "unmeasured_spent", "unreached", "repairing")
         pods = ("unready_pod", "down_since", "lacking_since")
-        stopped = dict.fromkeys((*clocks, *pods, "step_spent", "finishing", "repairing"))
+        stopped = dict.fromkeys((*clocks, *pods, *_OF_STEP))
         going = {"leaving": True, **stopped}
         self.candidate = candidate.model_copy(update=going) if leaving else None
 

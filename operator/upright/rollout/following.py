@@ -200,7 +200,7 @@ class Maker:
 
     @property
     def gave_up(self) -> bool:
-        """No run makes the version, for no number is used twice."""
+        """No run makes the version, for a TrainingJob uses no number twice, unless it is deleted and made again."""
         return self.phase in ("Failed", "Refused")
 
 

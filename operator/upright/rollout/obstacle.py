@@ -188,10 +188,10 @@ def _made_no_more(observed: Observed, draft: Draft, maker: Maker, until: str) ->
     became = "was refused" if maker.phase == "Refused" else "has failed"
     return Finding(
         "VersionNotFound",
-        f"{_absent(observed, draft)}, and no run will make it: {name} of TrainingJob {maker.job} {became}, and no "
-        "number is used twice.",
-        f"Name the version of a later run, which `kubectl describe trainingjob {maker.job} -n {meta.namespace}` lists, "
-        f"or follow its model with spec.latest. {until}".strip(),
+        f"{_absent(observed, draft)}, and no run will make it: {name} of TrainingJob {maker.job} {became}, and this "
+        "TrainingJob uses no number twice.",
+        f"Name a version that exists (`kubectl get mv -n {meta.namespace}`) or comes of a later run (`kubectl describe "
+        f"trainingjob {maker.job} -n {meta.namespace}`), or follow its model with spec.latest. {until}".strip(),
         about=name,
     )
 

@@ -16,7 +16,7 @@ from upright.rollout import status as statuses
 from upright.rollout.clocks import arm_as_watched, as_watched, stable_as_seen
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, called, counts
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, counts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import is_gone, obstacle
@@ -93,8 +93,9 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     elif (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         repairing = bool(draft.candidate and draft.candidate.repairing)
         draft.stable = stable_as_seen(stable, resource.spec.replicas, observed.now, repairing=repairing)
-    if draft.candidate and _is_of_old(before) and (draft.candidate.step or 0) >= len(resource.spec.rollout.steps):
-        draft.candidate = draft.candidate.model_copy(update={"finishing": True})
+    last = len(resource.spec.rollout.steps) - 1
+    if draft.candidate and _is_of_old(before) and (draft.candidate.step or 0) > last:
+        draft.candidate = draft.candidate.model_copy(update={"step": last, "finishing": True})
     if resource.wants_retry:
         draft.retry(wanted)
     return draft
@@ -277,13 +278,11 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
 
 def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     """Let pods, evidence and time decide about the candidate."""
-    spec = observed.resource.spec
-    looks = observed.reading.looks
-    if draft.stable and looks and not candidate.leaving:
-        draft.analysis, anew = analyse(spec, draft.analysis, looks)
-        if anew:
-            name = called(candidate, draft.stable)
-            draft.say("Normal", "EvidenceBegunAnew", f"The evidence about {name} begins anew: {anew}.")
+    spec, looks, anew = observed.resource.spec, observed.reading.looks, ""
+    if draft.stable and not candidate.leaving:
+        if looks or (draft.analysis and draft.analysis.state):
+            draft.analysis, anew = analyse(spec, draft.analysis, looks)
+        candidate = draft.in_step(candidate, anew)
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         candidate = counted(_facts(observed, draft, candidate), stable)
     facts = _facts(observed, draft, candidate)

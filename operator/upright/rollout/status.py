@@ -212,11 +212,11 @@ def _measured(observed: Observed, draft: Draft) -> list[Condition]:
     pods = draft.shape.stable and draft.shape.candidate
     if not draft.stable or not draft.candidate or draft.candidate.leaving or not (pods or draft.unmeasured):
         return []
-    if not observed.reading.arms or (was_unmeasured(draft.candidate) and not draft.unmeasured):
-        return [said] if (said := _condition(observed, "Measured")) else []
-    generation = observed.resource.metadata.generation
+    generation, arms = observed.resource.metadata.generation, observed.reading.arms.values()
     if draft.unmeasured:
         return [condition("Measured", "False", Finding("Unmeasured", draft.unmeasured), generation)]
+    if not arms or was_unmeasured(draft.candidate) or any(one.state == "Unknown" for one in arms):  # not looked at yet
+        return [said] if (said := _condition(observed, "Measured")) else []
     if observed.reading.quiet(observed.now, observed.resource.spec.monitoring.interval):
         return [condition("Measured", "True", Finding("NoRequests", "No requests have come in."), generation)]
     return [condition("Measured", "True", Finding("Counted", "Requests are counted."), generation)]
@@ -248,14 +248,17 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
             return "Pending", Finding("Pending", "Nothing serves yet.")
         waits = obstacle.passing or obstacle.waits
         return ("Paused" if obstacle.reason == "Paused" else "Pending" if waits else "Failed"), obstacle
-    serving = f"{called(stable.arm, candidate)} serves with {stable.ready} of {spec.replicas} pods ready."
+    name = called(stable.arm, candidate)
+    serving = f"{name} serves with {stable.ready} of {spec.replicas} pods ready."
+    if not stable.ready:
+        serving = f"No pod of {name} answers."
     if spec.replicas == 0:
         serving = f"spec.replicas is 0: no pod serves {stable.arm.model_version}."
     elif stable.ready < spec.replicas:
         serving += stable.trouble
-    if is_gone(observed.versions.get(stable.arm.model_version)) and (
-        obstacle is None or obstacle.reason != "VersionNotReady"
-    ):
+    if not is_gone(observed.versions.get(stable.arm.model_version)):
+        serving += _backed_off(stable)
+    elif obstacle is None or obstacle.reason != "VersionNotReady":
         serving += f" No pod of {stable.arm.model_version} could be started any more: its artifact is gone."
     leaving = f" {draft.progress}" if candidate else ""
     if obstacle:
@@ -267,6 +270,13 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
     if spec.replicas == 0:
         return "Stable", Finding("ScaledToZero", serving)
     return "Stable", Finding("Serving" if stable.ready else "NotServing", f"{serving}{leaving}")
+
+
+def _backed_off(stable: ArmFacts) -> str:
+    """That pods of which none answers may be as they are only because nobody has started them again yet."""
+    if stable.ready or not any(pod.failures for pod in stable.pods):
+        return ""
+    return " A container that failed is started again after up to 5 minutes, or at once with `kubectl delete pod`."
 
 
 def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> str:

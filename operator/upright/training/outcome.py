@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from upright.api import names
-from upright.api.artifact import REFUSED, Inputs, PublishReport, Refusal, read_report
+from upright.api.artifact import REFUSED, Inputs, PublishReport, read_refusal, read_report
 from upright.api.common import Condition
 from upright.api.training_job import Run
 from upright.conditions import Finding, some
@@ -378,8 +378,5 @@ def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
 
 def _refusal(ended: Termination | None) -> str:
     """What a container of ours has left, in a sentence without its full stop; empty when it has not."""
-    try:
-        refusal = Refusal.model_validate_json(ended.message if ended else "")
-    except ValidationError:
-        return ""
-    return f"{refusal.message} ({refusal.reason})"
+    refusal = read_refusal(ended.message) if ended else None
+    return f"{refusal.message} ({refusal.reason})" if refusal else ""

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import get_args
 
-from pydantic import ValidationError
-
 from upright.api import names
-from upright.api.artifact import Refusal
+from upright.api.artifact import read_refusal
 from upright.api.model_version import Inspection, ModelVersion, Refused
 from upright.conditions import cut
 from upright.contract import Manifest
@@ -104,12 +102,9 @@ def _refusals(pod: Pod) -> Iterable[Inspection]:
     ended = pod.ended(SERVING_CONTAINER)
     if ended is None or ended.exit_code == 0:
         return
-    try:
-        refusal = Refusal.model_validate_json(ended.message)
-    except ValidationError:
-        return
+    refusal = read_refusal(ended.message)
     for outcome in get_args(Refused):
-        if refusal.reason == outcome:
+        if refusal and refusal.reason == outcome:
             yield Inspection(outcome=outcome, at=ended.at or pod.created, message=cut(refusal.message))
 
 

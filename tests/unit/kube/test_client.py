@@ -15,7 +15,8 @@ from kubernetes.aio.client import Configuration
 from prometheus_client import CollectorRegistry, Counter
 
 from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
-from upright.contract import Reference
+from upright.api import names
+from upright.contract import Reference, ResourceType
 from upright.kube.client import NEWEST, Client
 from upright.kube.errors import (
     ConflictError,
@@ -24,6 +25,7 @@ from upright.kube.errors import (
     RefusedError,
     TerminatingError,
     UnreachableError,
+    refusal,
 )
 
 Answer = tuple[int, Any, dict[str, str]]
@@ -216,6 +218,23 @@ async def test_missing_permission_says_which_verb_on_which_resource_where(
     for part in ("may not create services in namespace shop", "grant the verb 'create' on 'services'", 'User "op"'):
         assert part in str(caught.value)
     assert caught.value.lasting
+
+
+@pytest.mark.parametrize(
+    ("type", "message", "field"),
+    [
+        (names.JOBS, 'strict decoding error: unknown field "spec.template.spec.nodeselector"', "spec.train.pod"),
+        (names.APPS_DEPLOYMENTS, 'churn is invalid: spec.template.spec.volumes[0].name: "X"', "spec.serving.pod"),
+        (names.APPS_DEPLOYMENTS, "churn is invalid: spec.selector: field is immutable", ""),
+        (SERVICES, "spec.template.spec.nodeselector", ""),
+    ],
+)
+def test_what_is_wrong_in_a_pod_is_said_to_come_of_the_field_that_asks_for_it(
+    type: ResourceType, message: str, field: str
+) -> None:
+    said = str(refusal("create", type, "shop", "churn", "", 422, {"message": message}))
+    where = f": that comes of {field}, and is tried again by itself when it is corrected there" if field else ""
+    assert said.endswith(f": {message}{where} (HTTP 422)")
 
 
 async def test_a_full_quota_is_not_taken_for_missing_permission(api: Api, connect: Callable[..., Client]) -> None:

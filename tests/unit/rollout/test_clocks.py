@@ -144,7 +144,7 @@ def test_a_pod_that_fails_as_the_operator_comes_back_has_not_been_unready_all_th
 
 def test_a_step_keeps_the_time_that_was_watched_and_gets_none_that_was_not() -> None:
     """Whatever its pods do as somebody watches again."""
-    analysis = {"threshold": 100, "at": after(minutes=5).timestamp()}
+    analysis = {"threshold": 100, "looks": 20, "at": after(minutes=5).timestamp()}
     before = observed(in_canary(step_since=NOW, status={"analysis": analysis}, rollout=HALF), pods=both(3))
     for there, reading in ((both(0), Reading()), (both(3), Reading()), (both(3), before.reading)):
         now = replace(before, now=BACK, watched_since=BACK, pods=there, reading=reading)

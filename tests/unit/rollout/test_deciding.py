@@ -299,7 +299,8 @@ def test_failures_of_which_the_share_is_not_known_condemn_nobody(candidate: Any,
     assert made.status["candidate"]["comparedFailures"] == {"own": 0, "stable": 0, "share": 0.0}
     watched = then(first, made, reading=WATCHED)
     again = plan(watched)
-    assert again.status["candidate"] == made.status["candidate"] | {"stepSince": again.status["candidate"]["stepSince"]}
+    begun = {"stepSince": again.status["candidate"]["stepSince"], "stepWeight": 25}
+    assert again.status["candidate"] == made.status["candidate"] | begun
     more = plan(replace(watched, pods={**watched.pods, NEW_REVISION: [_failed(14)]}))
     assert "its own have failed 5 times" in more.status["rejected"][0]["message"]
 
@@ -1146,6 +1147,16 @@ def test_no_data_deadline_stands_while_something_else_is_in_the_way_and_then_goe
     assert not {"unmeasuredSince", "unmeasuredSpent"} & {*seen.status["candidate"]}
 
 
+@pytest.mark.parametrize("there", [0, 1])
+@pytest.mark.parametrize("stable", [COUNTED, QUIET])
+def test_a_candidate_that_has_not_been_looked_at_is_not_said_to_be_measured(there: int, stable: Measurement) -> None:
+    starts = both(there, ready=False) if there else both(0)
+    before = observed(in_canary(step_since=None), pods=starts, reading=measured(Measurement("Unknown"), stable))
+    assert not condition(plan(before), "Measured")
+    looked = replace(before, pods=both(), reading=measured(QUIET, stable))
+    assert condition(plan(looked), "Measured")["status"] == "True"
+
+
 def test_a_pod_that_is_ready_again_is_looked_at_before_it_is_said_to_be_measured() -> None:
     before = observed(in_canary(), pods=both(), now=after(seconds=20), reading=measured(UNREADABLE, COUNTED))
     made = plan(before)
@@ -1154,7 +1165,7 @@ def test_a_pod_that_is_ready_again_is_looked_at_before_it_is_said_to_be_measured
     assert condition(later, "Measured") == condition(made, "Measured")
     assert later.status["candidate"] == made.status["candidate"]
     never = observed(in_canary(), pods=both(), now=after(seconds=20), reading=back.reading)
-    assert condition(plan(never), "Measured")["status"] == "True"
+    assert not condition(plan(never), "Measured")
 
 
 def test_where_nobody_asks_a_restart_of_the_operator_takes_nothing_from_the_step() -> None:

@@ -937,7 +937,7 @@ async def test_another_model_of_which_nothing_can_go_out_is_no_reason_to_say_tha
     if said:
         current = condition(made, "Current")
         assert (current["status"], said in current["message"]) == ("False", True), current["message"]
-        assert current["message"].startswith("churn-2 serves")
+        assert current["message"].startswith("No pod of churn-2 answers.")
     if candidate:
         assert [one["reason"] for one in made.status["history"]] == [
             "churn-3 is given up: another model is followed, which has no version to serve."
@@ -988,8 +988,13 @@ PERHAPS = "does not exist in namespace shop. Correct spec.modelVersion, or wait"
         ("Pending", 2, "VersionInTraining", YET),
         ("Running", 2, "VersionInTraining", YET),
         ("Failed", 1, "VersionNotFound", PERHAPS),
-        ("Failed", 2, "VersionNotFound", NO_MORE + "{run} of TrainingJob {} has failed, and no number is used twice."),
-        ("Refused", 2, "VersionNotFound", NO_MORE + "{run} of TrainingJob {} was refused, and no number is used "),
+        ("Failed", 2, "VersionNotFound", NO_MORE + "{run} of TrainingJob {} has failed, and this TrainingJob uses no "),
+        (
+            "Refused",
+            2,
+            "VersionNotFound",
+            NO_MORE + "{run} of TrainingJob {} was refused, and this TrainingJob uses no ",
+        ),
         ("Succeeded", 2, "VersionNotFound", "{run} was deleted in namespace shop. Name another version."),
         ("Running", 3, "VersionNotFound", PERHAPS),  # one made by hand, or restored, may come of a run no longer listed
     ],
@@ -1010,6 +1015,7 @@ async def test_a_version_is_waited_for_while_it_may_come(
     assert bool(condition(made, "Stalled")) == (NO_MORE in said) != bool(condition(made, "Reconciling"))
     if NO_MORE in said:
         told = condition(made, "Stalled")["message"]
+        assert "Name a version that exists (`kubectl get mv -n shop`)" in told
         assert told.endswith("or follow its model with spec.latest. Until then churn-1 serves.")
     [watch] = [one for one in Deployments(DEFAULTS, Unmeasured()).watches if one.type == names.TRAINING_JOBS]
     woken = list(watch.wakes(job, AWorld(deployment)))

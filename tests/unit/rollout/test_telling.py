@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored
+from tests.unit.builders import NOW, a_deployment, a_model_version, a_pod, after, as_stored, exited
 from tests.unit.rollout.test_deciding import wanting
 from tests.unit.rollout.world import (
     LONG_AGO,
@@ -21,9 +21,11 @@ from tests.unit.rollout.world import (
     then,
 )
 from upright.api import names
+from upright.api.artifact import REFUSED
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
+from upright.pods.reading import read
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
@@ -165,3 +167,35 @@ def test_what_mends_a_version_is_said_by_the_deployment_too(
     made = plan(observed(serving_old(), wanted, pods=both(0), rejected=[verdict] if rejected else []))
     assert condition(made, "Current")["message"].endswith("It was Missing." if rejected else "It is Missing.")
     assert stalled(made) == f"{condition(made, 'Current')['message'].partition('ready. ')[2]} {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("left", "phase", "said", "again"),
+    [
+        ('{"reason": "Missing", "message": "The artifact is not in the store."}', "Ready", "not in the store.", True),
+        (
+            '{"reason": "Missing", "message": "The artifact is not in the store."}',
+            "Missing",
+            "not in the store.",
+            False,
+        ),
+        ("killed by hand", "Ready", "killed by hand.", True),
+    ],
+)
+def test_that_nothing_answers_is_said_with_why_in_words_and_when_it_may_again(
+    left: str, phase: str, said: str, again: bool
+) -> None:
+    """A kubelet waits for minutes before it tries again, also when what was missing is there."""
+    crashed = read(a_pod("crashed", ready=False, restarts=4, containers={"serve": exited(REFUSED, left)}))
+    old = a_model_version("churn-1", phase=phase, ready=phase == "Ready")
+    resource = wanting(serving_old(), modelVersion="churn-1")
+    silent = observed(resource, old, pods={OLD_REVISION: [crashed]}, versions={"churn-1": old})
+    made = plan(silent)
+    told = condition(made, "Ready")["message"]
+    assert told.startswith("No pod of churn-1 answers. Container 'serve' of pod crashed has ended")
+    assert f"last with exit code {REFUSED} (Error): " in told
+    assert said in told
+    assert ("`kubectl delete pod`" in told) is again
+    [event] = [one for one in plan(then(silent, made)).events if one.reason == "NotServing"]
+    assert said in event.message
+    assert "{" not in told + event.message

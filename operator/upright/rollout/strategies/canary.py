@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-
-from upright.api.artifact import REFUSED, Refusal
+from upright.api.artifact import REFUSED, read_refusal
 from upright.api.common import format_duration
 from upright.api.deployment import Step
 from upright.api.deployment_status import Arm
@@ -83,29 +81,20 @@ class Canary:
 
 
 def _step(facts: Facts) -> Step:
-    """The step that it is in: the last one, when there are fewer than there were."""
-    steps = facts.spec.rollout.steps
-    return steps[min(facts.candidate.arm.step or 0, len(steps) - 1)]
+    """The step that it is in."""
+    return facts.spec.rollout.steps[facts.candidate.arm.step or 0]
 
 
 def _condemned(facts: Facts) -> Reject | None:
     """What is wrong with it, whatever the time."""
     for pod in () if facts.only_candidate_answers else facts.candidate.pods:
         ended = pod.ended(SERVE)
-        if not pod.ready and ended and ended.exit_code == REFUSED and (refusal := _refusal(ended.message)):
+        if not pod.ready and ended and ended.exit_code == REFUSED and (refusal := read_refusal(ended.message)):
             return Reject("", f"{refusal.message} ({refusal.reason}).")
     if facts.analysis and facts.analysis.verdict == "Rollback":
         return Reject(facts.analysis.metric, facts.analysis.message)
     failed = failed_too_often(facts)
     return Reject("", failed) if failed else None
-
-
-def _refusal(message: str) -> Refusal | None:
-    """What our runtime leaves when it will not load the model: trying again would not help."""
-    try:
-        return Refusal.model_validate_json(message)
-    except ValidationError:
-        return None
 
 
 def _tolerated(pods: int) -> int:
@@ -306,8 +295,6 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
 def _compare(facts: Facts, arm: Arm) -> Decision:
     """All pods of the step are there: its clock runs while somebody looks, and the versions can be compared."""
     spec, now, steps, since = facts.spec, facts.now, facts.spec.rollout.steps, facts.reading.since
-    if (arm.step or 0) >= len(steps):  # steps have been taken away: what is left of them is gone through in full
-        arm = arm.model_copy(update={"step": len(steps) - 1, "step_since": None, "step_spent": None})
     place = f"Step {(arm.step or 0) + 1} of {len(steps)}"
     if facts.halted:
         return Stay(_standing(arm, now), f"{place}, {facts.halted}.", _NOW_AND_THEN)
@@ -319,15 +306,17 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     arm, blind = unmeasured(facts, arm)
     if blind and (decision := _without_measurements(facts, arm, place, blind)) is not None:
         return decision
-    arm = arm if arm.step_since else arm.model_copy(update={"step_since": now})
+    arm = arm.model_copy(update={"step_since": arm.step_since or now, "step_weight": _step(facts).weight})
     two_looks = timedelta(seconds=since) + 2 * spec.monitoring.interval - timedelta(seconds=now.timestamp())
-    unlooked = spec.monitoring.interval * any(one.state == "Unknown" for one in facts.reading.arms.values())
-    left = max(_step(facts).for_ - _counted(arm.step_since, arm.step_spent, now), two_looks, unlooked)
+    unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())
+    lacking = 0 if blind or facts.analysis is None else 2 - facts.analysis.looks  # the evidence has begun anew
+    further = spec.monitoring.interval * max(lacking, unlooked)
+    left = max(_step(facts).for_ - _counted(arm.step_since, arm.step_spent, now), two_looks, further)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):
         step = (arm.step or 0) + 1
-        fresh = {"step": step, "step_since": None, "step_spent": None, **_SETTLED}
+        fresh = {"step": step, "step_since": None, "step_spent": None, "step_weight": None, **_SETTLED}
         following = arm.model_copy(update=fresh)
         said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_quiet(facts)}"
         return Advance(following, said)

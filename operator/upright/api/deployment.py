@@ -50,6 +50,14 @@ class Serving(Resource):
         description="The longest that one request may take, at least 1s: then it is answered by 504 and counts "
         "as failed.",
     )
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve in each pod; each holds the model.")
+    queue: int = Field(
+        64,
+        ge=1,
+        le=1024,
+        description="Requests that may wait for the model in each worker. More are answered 503 at once, which counts "
+        "as a refusal and not as an error.",
+    )
 
 
 class Step(Resource):
@@ -130,7 +138,8 @@ class Metric(Resource):
 
     name: DnsLabel = Field(description="Names the metric in status, events and alerts.")
     type: Literal["ErrorRate", "RefusalRate"] = Field(
-        description="ErrorRate: answers of 5xx among those of 2xx and 5xx. RefusalRate: answers of 4xx among all."
+        description="ErrorRate: answers of 5xx among those of 2xx and 5xx. RefusalRate: answers of 4xx, and of 503 for "
+        "want of room, among all."
     )
     tolerance: Tolerance = Field(Tolerance(), description="How much worse the candidate may be.")
     dispersion: float = Field(

@@ -20,6 +20,9 @@ clients that send much, and slowly, turn nobody away who sends little."""
 READING = 60.0
 """Seconds that a body may take from its first byte to its last: it takes room away from others."""
 
+LATER = {"Retry-After": "1"}
+"""Headers of an answer to what finds no room: by then something else has been answered."""
+
 _DISCARDED = 8 * BODY_LIMIT
 
 
@@ -70,6 +73,7 @@ class Body:
                             503,
                             f"{self._room.limit} bytes of requests are here already, and wait for the model or for "
                             f"their ends; try again later, or with fewer rows at once",
+                            LATER,
                         )
                         self.drop()
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The BentoML service: one definition that serves whatever model the mounted artifact holds."""
+"""The HTTP service: one application that serves whatever model the mounted artifact holds."""
 
 import asyncio
 import logging
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import bentoml
-from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,24 +20,20 @@ from starlette.routing import Route
 import upright
 from upright.runtime.artifact import ServedModel
 from upright.runtime.batch import BadInputError, batch_of_rows
-from upright.runtime.body import ROOM, Body, Room
+from upright.runtime.body import LATER, ROOM, Body, Room
 from upright.runtime.predictor import ModelError
 from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
-from upright.runtime.traffic import ASKED, GONE, UNKNOWN, Application, Measurements, Traffic
+from upright.runtime.traffic import BUSY, GONE, Application, Measurements, Traffic
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
 
 _PREDICTING_THREADS = 4
-_WAITING = 1024
-"""Requests that may wait for one of the threads. More are answered 503 at once: their turn would come too late."""
 
 _HOPELESS = 10
 """Timeouts. A pod that has had no thread free for one gets no requests; the model may be slow, and then it is served
 again. After so many only a new process helps, and liveness has the kubelet make one."""
-
-_PROBES = ("/livez", "/healthz", "/readyz", "/metrics")
 
 logger = logging.getLogger("upright.serve")
 
@@ -65,63 +60,55 @@ class _State:
         return self.threads.stuck_for() < _HOPELESS * self.timeout
 
 
-def application(served: ServedModel, timeout: float) -> Application:
-    """The whole HTTP application of a serving pod. `timeout` in seconds, for requests for predictions."""
-    state = _State(PredictionThreads(_PREDICTING_THREADS, _WAITING), timeout)
+def application(served: ServedModel, timeout: float, waiting: int, registry: CollectorRegistry) -> Application:
+    """The whole HTTP application of a serving pod. `timeout` in seconds, for requests for predictions; `waiting`: how
+    many of them may wait for a thread, more are answered 503 at once; `registry`: what `/metrics` tells.
+    """
+    state = _State(PredictionThreads(_PREDICTING_THREADS, waiting), timeout)
     measured = Measurements(served.model, served.version)
-    routes = _Routes(served, state, measured)
+    routes = _Routes(served, state, measured, registry)
     inner = Starlette(
         routes=routes.table(),
         lifespan=routes.lifespan,
         exception_handlers={
+            404: routes.unknown,
             HTTPException: _refused,
             BadInputError: _bad_input,
             ClientDisconnect: _gone,
             Exception: _failed,
         },
     )
-
-    class Model:
-        async def __is_ready__(self) -> bool:
-            return state.ready
-
-        async def __is_alive__(self) -> bool:
-            return state.alive
-
-    service: bentoml.Service[Any] = bentoml.service(name="upright", logging={"access": {"enabled": False}})(Model)
-    bentoml.asgi_app(inner, path="/")(service)
-    known = {*_PROBES, *(route.path for route in routes.table())}
-    bento = service.to_asgi(is_main=False)
-    # BentoML's own timeout cannot be turned off, and keeps each request's timer for a minute after the answer.
-    bento.user_middleware = [layer for layer in bento.user_middleware if layer.cls is not TimeoutMiddleware]
-    return Traffic(bento, known, served.version, measured, lambda: state.draining)
+    return Traffic(inner, served.version, measured, lambda: state.draining)
 
 
 class _Routes:
     """The model's routes."""
 
-    def __init__(self, served: ServedModel, state: _State, measured: Measurements) -> None:
+    def __init__(self, served: ServedModel, state: _State, measured: Measurements, registry: CollectorRegistry) -> None:
         self._served = served
         self._state = state
         self._measured = measured
+        self._registry = registry
         self._room = Room(ROOM)
         self._v1 = f"/v1/models/{served.model}"
         self._v2 = f"/v2/models/{served.model}"
         self._versioned = f"{self._v2}/versions/{served.version}"
 
     def table(self) -> list[Route]:
-        """Every route; the paths of other models and versions are unknown."""
+        """Every route, those that are asked most first; the paths of other models and versions are unknown."""
         return [
             Route(f"{self._v1}:predict", self._predict, methods=["POST"]),
+            *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in (self._v2, self._versioned)),
+            *(Route(path, self._alive) for path in ("/livez", "/healthz")),
+            Route("/readyz", self._serves),
+            Route("/metrics", self._metrics),
             Route("/v1/models", self._v1_list),
             Route(self._v1, self._v1_model),
-            *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in (self._v2, self._versioned)),
             *(Route(model, self._v2_model) for model in (self._v2, self._versioned)),
             *(Route(f"{model}/ready", self._v2_model_ready) for model in (self._v2, self._versioned)),
             Route("/v2", self._v2_server),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
-            Route(UNKNOWN, self._unknown, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
         ]
 
     @asynccontextmanager
@@ -202,10 +189,21 @@ class _Routes:
             self._measured.failed("Timeout")
             return _json({"error": f"the model has not answered this request within {waited}"}, 504)
         except OverloadedError:
-            self._measured.failed("Overloaded")
-            return _json({"error": f"{_WAITING} requests wait for the model already; try again later"}, 503)
+            waiting = self._state.threads.waiting
+            raise HTTPException(
+                BUSY, f"the model has {waiting} waiting already, as many as may (serving.queue); try again later", LATER
+            ) from None
         self._measured.predictions.inc(answered.rows)
         return answered.response
+
+    async def _alive(self, _: Request) -> Response:
+        return Response(status_code=200 if self._state.alive else 503)
+
+    async def _serves(self, _: Request) -> Response:
+        return Response(status_code=200 if self._state.ready else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _v1_list(self, _: Request) -> Response:
         return _json({"models": [self._served.model]})
@@ -237,12 +235,13 @@ class _Routes:
             }
         )
 
-    async def _unknown(self, request: Request) -> Response:
-        asked = str(request.scope.get(ASKED, UNKNOWN))[:200]
+    async def unknown(self, request: Request, _: Exception) -> Response:
+        """The answer where there is nothing."""
         return _json(
             {
-                "error": f"there is nothing at {asked}; this pod serves version {self._served.version} of model "
-                f"{self._served.model} at POST {self._v1}:predict and POST {self._v2}/infer"
+                "error": f"there is nothing at {request.scope['path'][:200]}; this pod serves version "
+                f"{self._served.version} of model {self._served.model} at POST {self._v1}:predict and POST "
+                f"{self._v2}/infer"
             },
             404,
         )

@@ -86,6 +86,7 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
 def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:
     serving, artifact = owner.spec.serving, version.spec.artifact
     place = locate(artifact.uri)
+    asked = serving.model_dump(include={"workers", "queue"}, exclude_defaults=True)
     variables = {
         "UPRIGHT_ARTIFACT": f"{_STORE}/{place.path}",
         "UPRIGHT_DIGEST": artifact.digest,
@@ -94,6 +95,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "UPRIGHT_PORT": str(serving.port),
         "UPRIGHT_ALLOWED_FORMATS": ",".join(defaults.allowed_formats),
         "UPRIGHT_TIMEOUT": f"{serving.timeout.total_seconds():g}",
+        **{f"UPRIGHT_{name.upper()}": str(number) for name, number in asked.items()},
         "HOME": "/tmp",  # noqa: S108 - a path in the pod
     }
     container = {

@@ -38,7 +38,7 @@ REQUIRES: Mapping[str, Sequence[str]] = {
     "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "scikit-learn==1.9.1"),
     "bentoml": ("bentoml==1.4.39", "scikit-learn==1.9.1", "pandas"),
 }
-SERVERS = ("upright", "upright V2", *REQUIRES)
+SERVERS = ("upright", "upright V2", "upright batching", *REQUIRES)
 SERVER_CORE, CLIENT_CORE = "0", "1"
 ROWS = [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]
 FLAT_EVERY = 20_000
@@ -74,6 +74,7 @@ CASES = (
     Case("linear, 100 rows, 4 connections", "linear", 100, 4),
     Case("named columns, 2 rows, 4 connections", "columns", 2, 4),
     Case("forest of 100, 2 rows, 4 connections", "forest", 2, 4),
+    Case("forest of 100, 2 rows, 32 connections", "forest", 2, 32),
 )
 
 
@@ -162,6 +163,8 @@ def _serving(
         frame = models.customers().to_csv(index=False) if case.model == "columns" else None
         files = {"reference_csv": frame} if frame else {}
         variables |= {**a_store_with(a_pod(root), models.model(case.model), **files), "UPRIGHT_PORT": str(port)}
+        if server == "upright batching":
+            variables |= {"UPRIGHT_BATCH_ROWS": "64"}
         command = [sys.executable, "-c", "from upright.runtime.main import main; main()", "serve"]
         path = "/v2/models/churn/infer" if server.endswith("V2") else "/v1/models/churn:predict"
     else:

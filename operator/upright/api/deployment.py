@@ -29,6 +29,18 @@ class Latest(Resource):
     model: DnsLabel = Field(description="The model whose newest Ready version is served.")
 
 
+class Batching(Resource):
+    """Requests that come within a moment of each other are answered by one call of the model."""
+
+    rows: int = Field(64, ge=2, le=4096, description="The model is called when so many rows have come.")
+    wait: Duration = Field(
+        timedelta(milliseconds=2),
+        gt=timedelta(0),
+        le=timedelta(seconds=1),
+        description="It is called so long after the first request at the latest; at most 1s.",
+    )
+
+
 class Serving(Resource):
     """The container that answers."""
 
@@ -57,6 +69,10 @@ class Serving(Resource):
         le=1024,
         description="Requests that may wait for the model in each worker. More are answered 503 at once, which counts "
         "as a refusal and not as an error.",
+    )
+    batching: Batching | None = Field(
+        None,
+        description="Micro-batching, for models whose calls are dear and hardly dearer with more rows: forests.",
     )
 
 

@@ -10,7 +10,7 @@ import bentoml
 from prometheus_client import REGISTRY
 
 from upright.runtime.artifact import load_artifact
-from upright.runtime.serve import QUEUE, TIMEOUT
+from upright.runtime.load import Load
 from upright.runtime.service import application
 
 
@@ -32,6 +32,6 @@ def service(artifact: Path, digest: str, model: str, version: str, formats: str)
     class Served:
         pass
 
-    bentoml.asgi_app(application(served, TIMEOUT, QUEUE, REGISTRY), path="/")(Served)
+    bentoml.asgi_app(application(served, Load(), REGISTRY), path="/")(Served)
     made: bentoml.Service[Any] = Served
     return made

@@ -12,15 +12,14 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upright.runtime.environment import number_of, seconds_of
+from upright.runtime.environment import number_of
+from upright.runtime.load import load_of
 from upright.runtime.outcome import FailedError
 
 if TYPE_CHECKING:
     from upright.runtime.traffic import Application
 
 _PORT = 3000
-TIMEOUT = 30.0
-QUEUE = 64
 
 _TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers of a pod keep their counts, so that each can tell the sum."""
@@ -30,7 +29,7 @@ def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
-    timeout = seconds_of(environment, "UPRIGHT_TIMEOUT", TIMEOUT)
+    load = load_of(environment)
     with tempfile.TemporaryDirectory(prefix="upright-serve-") as scratch:
         if workers > 1:  # they count together, in files; read when the package is imported
             os.environ[_TOGETHER] = scratch
@@ -45,7 +44,7 @@ def serve(environment: Mapping[str, str]) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=ceil(timeout) + 1,  # by then each request has its answer
+            timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
         )
         with bound(port) as listener, suppress(KeyboardInterrupt):
             if workers == 1:
@@ -69,8 +68,7 @@ def application() -> "Application":
         _forget_ended_workers(Path(together))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    timeout, queue = seconds_of(os.environ, "UPRIGHT_TIMEOUT", TIMEOUT), number_of(os.environ, "UPRIGHT_QUEUE", QUEUE)
-    return application(load_artifact(os.environ), timeout, queue, registry)
+    return application(load_artifact(os.environ), load_of(os.environ), registry)
 
 
 def _import_pandas_alone() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -19,8 +20,10 @@ from starlette.routing import Route
 
 import upright
 from upright.runtime.artifact import ServedModel
-from upright.runtime.batch import BadInputError, batch_of_rows
-from upright.runtime.body import LATER, ROOM, Body, Room
+from upright.runtime.batch import BadInputError, Batch, batch_of_rows
+from upright.runtime.batching import Batching
+from upright.runtime.body import LATER, ROOM, SMALL, Body, Room
+from upright.runtime.load import Load
 from upright.runtime.predictor import ModelError
 from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
@@ -60,13 +63,12 @@ class _State:
         return self.threads.stuck_for() < _HOPELESS * self.timeout
 
 
-def application(served: ServedModel, timeout: float, waiting: int, registry: CollectorRegistry) -> Application:
-    """The whole HTTP application of a serving pod. `timeout` in seconds, for requests for predictions; `waiting`: how
-    many of them may wait for a thread, more are answered 503 at once; `registry`: what `/metrics` tells.
-    """
-    state = _State(PredictionThreads(_PREDICTING_THREADS, waiting), timeout)
+def application(served: ServedModel, load: Load, registry: CollectorRegistry) -> Application:
+    """The whole HTTP application of a serving pod. `registry`: what `/metrics` tells."""
+    state = _State(PredictionThreads(_PREDICTING_THREADS, load.waiting), load.timeout)
     measured = Measurements(served.model, served.version)
-    routes = _Routes(served, state, measured, registry)
+    batching = Batching(served.predictor, state.threads, load.batch_rows, load.batch_wait) if load.batch_rows else None
+    routes = _Routes(served, state, measured, registry, batching)
     inner = Starlette(
         routes=routes.table(),
         lifespan=routes.lifespan,
@@ -84,11 +86,19 @@ def application(served: ServedModel, timeout: float, waiting: int, registry: Col
 class _Routes:
     """The model's routes."""
 
-    def __init__(self, served: ServedModel, state: _State, measured: Measurements, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        served: ServedModel,
+        state: _State,
+        measured: Measurements,
+        registry: CollectorRegistry,
+        batching: Batching | None = None,
+    ) -> None:
         self._served = served
         self._state = state
         self._measured = measured
         self._registry = registry
+        self._batching = batching
         self._room = Room(ROOM)
         self._v1 = f"/v1/models/{served.model}"
         self._v2 = f"/v2/models/{served.model}"
@@ -146,29 +156,26 @@ class _Routes:
         self._state.warm = True
 
     async def _predict(self, request: Request) -> Response:
-        predictor = self._served.predictor
+        def parse(body: bytes) -> _Asked:
+            batch = parse_predict(body, self._served.predictor.signature)
+            return _Asked(batch, lambda answer: {"predictions": predictions(answer)})
 
-        def answer(body: Body) -> _Answer:
-            batch = parse_predict(body.take(), predictor.signature)
-            return _Answer({"predictions": predictions(predictor.predict(batch))}, batch.rows)
-
-        return await self._respond(request, answer)
+        return await self._respond(request, parse)
 
     async def _infer(self, request: Request) -> Response:
         served = self._served
 
-        def answer(body: Body) -> _Answer:
+        def parse(body: bytes) -> _Asked:
             if "inference-header-content-length" in request.headers:
                 raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
-            asked = parse_infer(body.take(), served.predictor.signature, [served.output])
-            named = {"model_name": served.model, "model_version": served.version}
+            asked = parse_infer(body, served.predictor.signature, [served.output])
             identified = {"id": asked.id} if asked.id is not None else {}
-            outputs = [output_tensor(served.predictor.predict(asked.batch), served.output)]
-            return _Answer({**named, **identified, "outputs": outputs}, asked.batch.rows)
+            named = {"model_name": served.model, "model_version": served.version, **identified}
+            return _Asked(asked.batch, lambda answer: {**named, "outputs": [output_tensor(answer, served.output)]})
 
-        return await self._respond(request, answer)
+        return await self._respond(request, parse)
 
-    async def _respond(self, request: Request, answer: "Callable[[Body], _Answer]") -> Response:
+    async def _respond(self, request: Request, parse: "Callable[[bytes], _Asked]") -> Response:
         """All that takes long with a large request is done beside the loop, in which probes are answered.
 
         When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
@@ -178,7 +185,7 @@ class _Routes:
             with Body(self._room) as body:
                 await body.read(request)
                 async with _dropped_when_gone(request, body):
-                    answered = await self._state.threads.run(lambda: answer(body), self._state.timeout)
+                    answered = await self._answered(body, parse)
         except ModelError as error:
             logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
             self._measured.failed(type(error.__cause__ or error).__name__)
@@ -195,6 +202,18 @@ class _Routes:
             ) from None
         self._measured.predictions.inc(answered.rows)
         return answered.response
+
+    async def _answered(self, body: Body, parse: "Callable[[bytes], _Asked]") -> "_Answer":
+        threads, timeout, predictor = self._state.threads, self._state.timeout, self._served.predictor
+        if self._batching is None or body.size > SMALL:  # a large one is a batch by itself
+
+            def answer() -> _Answer:
+                asked = parse(body.take())
+                return asked.told(predictor.predict(asked.batch))
+
+            return await threads.run(answer, timeout)
+        asked = parse(body.take())
+        return asked.told(await self._batching.predict(asked.batch, timeout))
 
     async def _alive(self, _: Request) -> Response:
         return Response(status_code=200 if self._state.alive else 503)
@@ -245,6 +264,18 @@ class _Routes:
             },
             404,
         )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a request asks, and how the answer is said."""
+
+    batch: Batch
+    document: Callable[[NDArray[Any]], Mapping[str, Any]]
+
+    def told(self, answer: NDArray[Any]) -> "_Answer":
+        """The answer as it is sent."""
+        return _Answer(self.document(answer), self.batch.rows)
 
 
 class _Answer:

@@ -95,6 +95,7 @@ CONTAINERD = _installed(
 )
 KWOK = _installed("kwok", versions.KWOK, 2, ("sigs.k8s.io/kwok/cmd/kwok",), _STRIPPED)
 HELM = _installed("helm", versions.HELM, 2, ("helm.sh/helm/v4/cmd/helm",), _STRIPPED)
+BOMBARDIER = _installed("bombardier", versions.BOMBARDIER, 1, ("github.com/codesenberg/bombardier",), _STRIPPED)
 PAUSE = Build(
     "pause",
     "1",

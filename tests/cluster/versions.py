@@ -9,6 +9,7 @@ COREDNS = "v1.14.7"
 CONTAINERD = "v2.3.4"
 KWOK = "v0.8.0"
 HELM = "v4.3.1"
+BOMBARDIER = "v1.2.6"
 
 # The suite of Debian whose Python carries the images that are made without Docker, and that Python's version.
 DEBIAN = "bookworm"

@@ -66,7 +66,7 @@ def same(one: Counters | str, other: Counters | str) -> bool:
 def test_any_bytes_are_counters_or_a_declared_error(page: bytes) -> None:
     found = read(page)
     if isinstance(found, Counters):
-        for value in (found.answered, found.mistaken, found.failed):
+        for value in (found.answered, found.refused, found.failed):
             assert value >= 0 or math.isnan(value)
     else:
         assert found.startswith("its page of metrics ")

@@ -108,7 +108,7 @@ async def test_a_look_is_what_was_added_since_the_last_one(pods: dict[str, APod]
     stable.counters = {"2xx": 1000, "5xx": 10}
     assert not await look(source, [], [stable], 0)
     stable.counters = {"2xx": 1090, "5xx": 11}
-    canary.counters = {"2xx": 8, "4xx": 5, "5xx": 2}
+    canary.counters = {"2xx": 8, "4xx": 2, "overload": 3, "5xx": 2}
     taken = await look(source, [canary], [stable], 5)
     assert counts(taken) == [Counts(canary=(10, 2), stable=(91, 1), refused=(5, 0))]
 

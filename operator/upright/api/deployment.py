@@ -29,6 +29,18 @@ class Latest(Resource):
     model: DnsLabel = Field(description="The model whose newest Ready version is served.")
 
 
+class Batching(Resource):
+    """Requests that come within a moment of each other are answered by one call of the model."""
+
+    rows: int = Field(64, ge=2, le=4096, description="The model is called when so many rows have come.")
+    wait: Duration = Field(
+        timedelta(milliseconds=2),
+        gt=timedelta(0),
+        le=timedelta(seconds=1),
+        description="It is called so long after the first request at the latest; at most 1s.",
+    )
+
+
 class Serving(Resource):
     """The container that answers."""
 
@@ -49,6 +61,18 @@ class Serving(Resource):
         ge=timedelta(seconds=1),
         description="The longest that one request may take, at least 1s: then it is answered by 504 and counts "
         "as failed.",
+    )
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve in each pod; each holds the model.")
+    queue: int = Field(
+        64,
+        ge=1,
+        le=1024,
+        description="Requests that may wait for the model in each worker. More are answered 503 at once, which counts "
+        "as a refusal and not as an error.",
+    )
+    batching: Batching | None = Field(
+        None,
+        description="Micro-batching, for models whose calls are dear and hardly dearer with more rows: forests.",
     )
 
 
@@ -130,7 +154,8 @@ class Metric(Resource):
 
     name: DnsLabel = Field(description="Names the metric in status, events and alerts.")
     type: Literal["ErrorRate", "RefusalRate"] = Field(
-        description="ErrorRate: answers of 5xx among those of 2xx and 5xx. RefusalRate: answers of 4xx among all."
+        description="ErrorRate: answers of 5xx among those of 2xx and 5xx. RefusalRate: answers of 4xx, and of 503 for "
+        "want of room, among all."
     )
     tolerance: Tolerance = Field(Tolerance(), description="How much worse the candidate may be.")
     dispersion: float = Field(

@@ -104,8 +104,8 @@ class Metric(BaseModel):
         description="Names the metric in status, events and alerts; unique among the metrics of a Deployment.",
     )
     type: MetricType = Field(
-        description="ErrorRate: failed (5xx) among those that the model answered or failed. RefusalRate: refused (4xx) "
-        "among all requests. Latency: a histogram of durations. Quality: wrong among "
+        description="ErrorRate: failed (5xx) among those that the model answered or failed. RefusalRate: refused (4xx, "
+        "or 503 for want of room) among all requests. Latency: a histogram of durations. Quality: wrong among "
         "labelled predictions. Ratio: any two counters, bad among total. Limit: a rate of the candidate alone against "
         "a maximum. Mean: the mean of a continuous value."
     )

@@ -7,8 +7,8 @@ REQUESTS = "upright_requests_total"
 """Counter {model, version, code}: requests for predictions by status class, not probes, metadata or unknown paths."""
 
 FAILURES = "upright_failures_total"
-"""Counter {model, version, reason}: requests that were answered with 5xx, by the class of the error that the model
-raised, or `Timeout` or `Overloaded`."""
+"""Counter {model, version, reason}: requests that failed, by the class of the error that the model raised, or
+`Timeout`."""
 
 IN_PROGRESS = "upright_requests_in_progress"
 """Gauge {model, version}: requests for predictions that are there to their last byte and have no answer yet."""
@@ -19,6 +19,7 @@ REQUEST_DURATION = "upright_request_duration_seconds"
 PREDICTIONS = "upright_predictions_total"
 """Counter {model, version}: rows that were predicted."""
 
-ANSWERED, MISTAKEN, FAILED = "2xx", "4xx", "5xx"
+ANSWERED, MISTAKEN, FAILED, OVERLOADED = "2xx", "4xx", "5xx", "overload"
 """Values of the label `code`. FAILED includes what was not answered in time. MISTAKEN is a client's mistake, unless one
-version makes clients' requests mistaken that are none for another."""
+version makes clients' requests mistaken that are none for another. OVERLOADED was answered 503 for want of room: more
+came than a pod can do, unless another version can do more."""

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from upright.cli.backtest import add_to
+from upright.cli import backtest, export
 from upright.cli.problems import UNUSABLE, Unusable
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
@@ -14,7 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the exit status."""
     parser = argparse.ArgumentParser(prog="upright", description="Tools around the Upright operator.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_to(commands)
+    for command in (backtest, export):
+        command.add_to(commands)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)

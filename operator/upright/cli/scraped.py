@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
-from upright.api.serving import ANSWERED, FAILED, MISTAKEN, REQUEST_DURATION, REQUESTS
+from upright.api.serving import ANSWERED, FAILED, MISTAKEN, OVERLOADED, REQUEST_DURATION, REQUESTS
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.prometheus import Labels, PrometheusError, Range, increases, matching, read_series
@@ -42,8 +42,8 @@ _SERVED: Mapping[MetricType, Mapping[str, str]] = {
         "bad": f'{REQUESTS}{{code="{FAILED}"}}',
     },
     MetricType.REFUSAL_RATE: {
-        "total": f'{REQUESTS}{{code=~"{ANSWERED}|{MISTAKEN}|{FAILED}"}}',
-        "bad": f'{REQUESTS}{{code="{MISTAKEN}"}}',
+        "total": f'{REQUESTS}{{code=~"{ANSWERED}|{MISTAKEN}|{FAILED}|{OVERLOADED}"}}',
+        "bad": f'{REQUESTS}{{code=~"{MISTAKEN}|{OVERLOADED}"}}',
     },
     MetricType.LATENCY: {"total": f"{REQUEST_DURATION}_bucket"},
 }

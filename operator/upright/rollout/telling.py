@@ -22,7 +22,7 @@ def where_to_look(metric: Metric, pods: str) -> str:
     pods begin.
     """
     if metric.type == "RefusalRate":
-        return "Each of its answers of 4xx says why."
+        return "Each of its answers of 4xx or 503 says why."
     return (
         f"Why it answered with 5xx is in the logs of its pods ({pods}-*, container {SERVE}), which go with it: look "
         "where your cluster collects logs, or serve it in another Deployment to see it fail."

@@ -20,6 +20,9 @@ clients that send much, and slowly, turn nobody away who sends little."""
 READING = 60.0
 """Seconds that a body may take from its first byte to its last: it takes room away from others."""
 
+LATER = {"Retry-After": "1"}
+"""Headers of an answer to what finds no room: by then something else has been answered."""
+
 _DISCARDED = 8 * BODY_LIMIT
 
 
@@ -36,7 +39,8 @@ class Body:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._size = 0
+        self.size = 0
+        """Bytes that it holds."""
         self._content: bytearray | None = bytearray()
 
     def __enter__(self) -> Self:
@@ -70,6 +74,7 @@ class Body:
                             503,
                             f"{self._room.limit} bytes of requests are here already, and wait for the model or for "
                             f"their ends; try again later, or with fewer rows at once",
+                            LATER,
                         )
                         self.drop()
         except TimeoutError:
@@ -88,11 +93,11 @@ class Body:
     def drop(self) -> None:
         """Nobody wants it any more: it takes no room from now on."""
         self._content = None
-        self._room.taken -= self._size
-        self._size = 0
+        self._room.taken -= self.size
+        self.size = 0
 
     def _add(self, chunk: bytes) -> None:
         if self._content is not None:
             self._content += chunk
-            self._size += len(chunk)
+            self.size += len(chunk)
             self._room.taken += len(chunk)

@@ -36,7 +36,7 @@ from upright.runtime.output import Output, read_output
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.profile import profile_of
 
-_ENVIRONMENT = ("bentoml", "joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+_ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 """Packages whose versions decide whether a model loads and what it answers."""
 
 

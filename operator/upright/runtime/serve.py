@@ -1,13 +1,10 @@
-"""The command `serve`: an HTTP server for the model that the environment names.
-
-BentoML's application runs in a plain uvicorn server: `bentoml serve` would add a supervisor process as large as the
-worker, and no way to put anything between the server and BentoML's metrics.
-"""
+"""The command `serve`: an HTTP server for the model that the environment names."""
 
 import errno
 import logging
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,30 +12,27 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upright.runtime.environment import number_of, seconds_of
+from upright.runtime.environment import number_of
+from upright.runtime.load import load_of
 from upright.runtime.outcome import FailedError
 
 if TYPE_CHECKING:
     from upright.runtime.traffic import Application
 
 _PORT = 3000
-_TIMEOUT = 30.0
+
+_TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the workers of a pod keep their counts, so that each can tell the sum."""
 
 
 def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
-    timeout = seconds_of(environment, "UPRIGHT_TIMEOUT", _TIMEOUT)
+    load = load_of(environment)
     with tempfile.TemporaryDirectory(prefix="upright-serve-") as scratch:
-        # Both packages read these when they are imported, in this process and in the workers.
-        os.environ.update(
-            {
-                "PROMETHEUS_MULTIPROC_DIR": scratch,
-                "BENTOML_HOME": f"{scratch}/bentoml",
-                "BENTOML_DO_NOT_TRACK": "True",
-            }
-        )
+        if workers > 1:  # they count together, in files; read when the package is imported
+            os.environ[_TOGETHER] = scratch
         import uvicorn
         from uvicorn.supervisors import Multiprocess
 
@@ -50,7 +44,7 @@ def serve(environment: Mapping[str, str]) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=ceil(timeout) + 1,  # by then each request has its answer
+            timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
         )
         with bound(port) as listener, suppress(KeyboardInterrupt):
             if workers == 1:
@@ -62,11 +56,27 @@ def serve(environment: Mapping[str, str]) -> None:
 
 def application() -> "Application":
     """What one worker serves; each verifies the artifact for itself."""
+    _import_pandas_alone()
+    from prometheus_client import REGISTRY, CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
     from upright.runtime.artifact import load_artifact
     from upright.runtime.service import application
 
-    _forget_ended_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-    return application(load_artifact(os.environ), seconds_of(os.environ, "UPRIGHT_TIMEOUT", _TIMEOUT))
+    registry = REGISTRY
+    if together := os.environ.get(_TOGETHER):
+        _forget_ended_workers(Path(together))
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return application(load_artifact(os.environ), load_of(os.environ), registry)
+
+
+def _import_pandas_alone() -> None:
+    """Without pyarrow, which it takes where it finds it: 33 MB and half a second that no prediction needs."""
+    sys.modules["pyarrow"] = None  # type: ignore[assignment] # as the import system has it
+    import pandas as pd  # noqa: F401
+
+    del sys.modules["pyarrow"]
 
 
 def bound(port: int) -> socket.socket:

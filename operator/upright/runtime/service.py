@@ -1,4 +1,4 @@
-"""The BentoML service: one definition that serves whatever model the mounted artifact holds."""
+"""The HTTP service: one application that serves whatever model the mounted artifact holds."""
 
 import asyncio
 import logging
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import bentoml
-from bentoml._internal.server.http.traffic import TimeoutMiddleware
+from numpy.typing import NDArray
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,25 +20,23 @@ from starlette.routing import Route
 
 import upright
 from upright.runtime.artifact import ServedModel
-from upright.runtime.batch import BadInputError, batch_of_rows
-from upright.runtime.body import ROOM, Body, Room
+from upright.runtime.batch import BadInputError, Batch, batch_of_rows
+from upright.runtime.batching import Batching
+from upright.runtime.body import LATER, ROOM, SMALL, Body, Room
+from upright.runtime.load import Load
 from upright.runtime.predictor import ModelError
 from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
-from upright.runtime.traffic import ASKED, GONE, UNKNOWN, Application, Measurements, Traffic
+from upright.runtime.traffic import BUSY, GONE, Application, Measurements, Traffic
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
 
 _PREDICTING_THREADS = 4
-_WAITING = 1024
-"""Requests that may wait for one of the threads. More are answered 503 at once: their turn would come too late."""
 
 _HOPELESS = 10
 """Timeouts. A pod that has had no thread free for one gets no requests; the model may be slow, and then it is served
 again. After so many only a new process helps, and liveness has the kubelet make one."""
-
-_PROBES = ("/livez", "/healthz", "/readyz", "/metrics")
 
 logger = logging.getLogger("upright.serve")
 
@@ -65,63 +63,62 @@ class _State:
         return self.threads.stuck_for() < _HOPELESS * self.timeout
 
 
-def application(served: ServedModel, timeout: float) -> Application:
-    """The whole HTTP application of a serving pod. `timeout` in seconds, for requests for predictions."""
-    state = _State(PredictionThreads(_PREDICTING_THREADS, _WAITING), timeout)
+def application(served: ServedModel, load: Load, registry: CollectorRegistry) -> Application:
+    """The whole HTTP application of a serving pod. `registry`: what `/metrics` tells."""
+    state = _State(PredictionThreads(_PREDICTING_THREADS, load.waiting), load.timeout)
     measured = Measurements(served.model, served.version)
-    routes = _Routes(served, state, measured)
+    batching = Batching(served.predictor, state.threads, load.batch_rows, load.batch_wait) if load.batch_rows else None
+    routes = _Routes(served, state, measured, registry, batching)
     inner = Starlette(
         routes=routes.table(),
         lifespan=routes.lifespan,
         exception_handlers={
+            404: routes.unknown,
             HTTPException: _refused,
             BadInputError: _bad_input,
             ClientDisconnect: _gone,
             Exception: _failed,
         },
     )
-
-    class Model:
-        async def __is_ready__(self) -> bool:
-            return state.ready
-
-        async def __is_alive__(self) -> bool:
-            return state.alive
-
-    service: bentoml.Service[Any] = bentoml.service(name="upright", logging={"access": {"enabled": False}})(Model)
-    bentoml.asgi_app(inner, path="/")(service)
-    known = {*_PROBES, *(route.path for route in routes.table())}
-    bento = service.to_asgi(is_main=False)
-    # BentoML's own timeout cannot be turned off, and keeps each request's timer for a minute after the answer.
-    bento.user_middleware = [layer for layer in bento.user_middleware if layer.cls is not TimeoutMiddleware]
-    return Traffic(bento, known, served.version, measured, lambda: state.draining)
+    return Traffic(inner, served.version, measured, lambda: state.draining)
 
 
 class _Routes:
     """The model's routes."""
 
-    def __init__(self, served: ServedModel, state: _State, measured: Measurements) -> None:
+    def __init__(
+        self,
+        served: ServedModel,
+        state: _State,
+        measured: Measurements,
+        registry: CollectorRegistry,
+        batching: Batching | None = None,
+    ) -> None:
         self._served = served
         self._state = state
         self._measured = measured
+        self._registry = registry
+        self._batching = batching
         self._room = Room(ROOM)
         self._v1 = f"/v1/models/{served.model}"
         self._v2 = f"/v2/models/{served.model}"
         self._versioned = f"{self._v2}/versions/{served.version}"
 
     def table(self) -> list[Route]:
-        """Every route; the paths of other models and versions are unknown."""
+        """Every route, those that are asked most first; the paths of other models and versions are unknown."""
         return [
             Route(f"{self._v1}:predict", self._predict, methods=["POST"]),
+            *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in (self._v2, self._versioned)),
+            *(Route(path, self._alive) for path in ("/livez", "/healthz")),
+            Route("/readyz", self._serves),
+            Route("/metrics", self._metrics),
             Route("/v1/models", self._v1_list),
             Route(self._v1, self._v1_model),
-            *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in (self._v2, self._versioned)),
             *(Route(model, self._v2_model) for model in (self._v2, self._versioned)),
             *(Route(f"{model}/ready", self._v2_model_ready) for model in (self._v2, self._versioned)),
             Route("/v2", self._v2_server),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
-            Route(UNKNOWN, self._unknown, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
         ]
 
     @asynccontextmanager
@@ -159,29 +156,26 @@ class _Routes:
         self._state.warm = True
 
     async def _predict(self, request: Request) -> Response:
-        predictor = self._served.predictor
+        def parse(body: bytes) -> _Asked:
+            batch = parse_predict(body, self._served.predictor.signature)
+            return _Asked(batch, lambda answer: {"predictions": predictions(answer)})
 
-        def answer(body: Body) -> _Answer:
-            batch = parse_predict(body.take(), predictor.signature)
-            return _Answer({"predictions": predictions(predictor.predict(batch))}, batch.rows)
-
-        return await self._respond(request, answer)
+        return await self._respond(request, parse)
 
     async def _infer(self, request: Request) -> Response:
         served = self._served
 
-        def answer(body: Body) -> _Answer:
+        def parse(body: bytes) -> _Asked:
             if "inference-header-content-length" in request.headers:
                 raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
-            asked = parse_infer(body.take(), served.predictor.signature, [served.output])
-            named = {"model_name": served.model, "model_version": served.version}
+            asked = parse_infer(body, served.predictor.signature, [served.output])
             identified = {"id": asked.id} if asked.id is not None else {}
-            outputs = [output_tensor(served.predictor.predict(asked.batch), served.output)]
-            return _Answer({**named, **identified, "outputs": outputs}, asked.batch.rows)
+            named = {"model_name": served.model, "model_version": served.version, **identified}
+            return _Asked(asked.batch, lambda answer: {**named, "outputs": [output_tensor(answer, served.output)]})
 
-        return await self._respond(request, answer)
+        return await self._respond(request, parse)
 
-    async def _respond(self, request: Request, answer: "Callable[[Body], _Answer]") -> Response:
+    async def _respond(self, request: Request, parse: "Callable[[bytes], _Asked]") -> Response:
         """All that takes long with a large request is done beside the loop, in which probes are answered.
 
         When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
@@ -191,7 +185,7 @@ class _Routes:
             with Body(self._room) as body:
                 await body.read(request)
                 async with _dropped_when_gone(request, body):
-                    answered = await self._state.threads.run(lambda: answer(body), self._state.timeout)
+                    answered = await self._answered(body, parse)
         except ModelError as error:
             logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
             self._measured.failed(type(error.__cause__ or error).__name__)
@@ -202,10 +196,33 @@ class _Routes:
             self._measured.failed("Timeout")
             return _json({"error": f"the model has not answered this request within {waited}"}, 504)
         except OverloadedError:
-            self._measured.failed("Overloaded")
-            return _json({"error": f"{_WAITING} requests wait for the model already; try again later"}, 503)
+            waiting = self._state.threads.waiting
+            raise HTTPException(
+                BUSY, f"the model has {waiting} waiting already, as many as may (serving.queue); try again later", LATER
+            ) from None
         self._measured.predictions.inc(answered.rows)
         return answered.response
+
+    async def _answered(self, body: Body, parse: "Callable[[bytes], _Asked]") -> "_Answer":
+        threads, timeout, predictor = self._state.threads, self._state.timeout, self._served.predictor
+        if self._batching is None or body.size > SMALL:  # a large one is a batch by itself
+
+            def answer() -> _Answer:
+                asked = parse(body.take())
+                return asked.told(predictor.predict(asked.batch))
+
+            return await threads.run(answer, timeout)
+        asked = parse(body.take())
+        return asked.told(await self._batching.predict(asked.batch, timeout))
+
+    async def _alive(self, _: Request) -> Response:
+        return Response(status_code=200 if self._state.alive else 503)
+
+    async def _serves(self, _: Request) -> Response:
+        return Response(status_code=200 if self._state.ready else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _v1_list(self, _: Request) -> Response:
         return _json({"models": [self._served.model]})
@@ -237,15 +254,28 @@ class _Routes:
             }
         )
 
-    async def _unknown(self, request: Request) -> Response:
-        asked = str(request.scope.get(ASKED, UNKNOWN))[:200]
+    async def unknown(self, request: Request, _: Exception) -> Response:
+        """The answer where there is nothing."""
         return _json(
             {
-                "error": f"there is nothing at {asked}; this pod serves version {self._served.version} of model "
-                f"{self._served.model} at POST {self._v1}:predict and POST {self._v2}/infer"
+                "error": f"there is nothing at {request.scope['path'][:200]}; this pod serves version "
+                f"{self._served.version} of model {self._served.model} at POST {self._v1}:predict and POST "
+                f"{self._v2}/infer"
             },
             404,
         )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a request asks, and how the answer is said."""
+
+    batch: Batch
+    document: Callable[[NDArray[Any]], Mapping[str, Any]]
+
+    def told(self, answer: NDArray[Any]) -> "_Answer":
+        """The answer as it is sent."""
+        return _Answer(self.document(answer), self.batch.rows)
 
 
 class _Answer:

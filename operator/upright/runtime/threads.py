@@ -8,7 +8,7 @@ the process ends when it is told to, whatever hangs in them.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import suppress
 from threading import Condition, Thread
 from time import monotonic
 from typing import Any, TypeVar
@@ -25,9 +25,10 @@ class PredictionThreads:
 
     def __init__(self, threads: int, waiting: int) -> None:
         """`waiting`: calls that may wait until a thread is free."""
-        self._waiting = waiting
+        self.waiting = waiting
         self._line = Condition()
-        self._calls = OrderedDict[Future[Any], Callable[[], Any]]()  # those that wait, in the order in which they came
+        # Those that wait, in the order in which they came, by where their answers go.
+        self._calls = OrderedDict[asyncio.Future[Any], Callable[[], Any]]()
         self._begun: list[float | None] = [None] * threads
         for number in range(threads):
             Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
@@ -37,19 +38,19 @@ class PredictionThreads:
 
         A call that has not begun by then, or before its caller was cancelled, is never made, and kept no longer.
         """
-        future: Future[T] = Future()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._line:
-            if len(self._calls) >= self._waiting:
+            if len(self._calls) >= self.waiting:
                 raise OverloadedError
-            self._calls[future] = call
+            self._calls[answer] = call
             self._line.notify()
         del call  # or the traceback of a timeout keeps it
         try:
             async with asyncio.timeout(timeout):
-                return await asyncio.wrap_future(future)
+                return await answer
         finally:
             with self._line:
-                self._calls.pop(future, None)
+                self._calls.pop(answer, None)
 
     def stuck_for(self) -> float:
         """Seconds for which every thread has had a call that does not come back; 0 while one is free. As long as others
@@ -63,16 +64,22 @@ class PredictionThreads:
             with self._line:
                 while not self._calls:
                     self._line.wait()
-                future, call = self._calls.popitem(last=False)
-            if future.set_running_or_notify_cancel():
-                self._begun[number] = monotonic()
-                try:
-                    result = call()
-                except BaseException as error:  # noqa: BLE001 - it is the caller's to know
-                    self._begun[number] = None
-                    future.set_exception(error)
-                else:
-                    self._begun[number] = None
-                    future.set_result(result)
-                    del result
-            del future, call  # a waiting thread holds nobody's request
+                answer, call = self._calls.popitem(last=False)
+            self._begun[number] = monotonic()
+            try:
+                settled: tuple[Any, BaseException | None] = call(), None
+            except BaseException as error:  # noqa: BLE001 - it is the caller's to know
+                settled = None, error
+            self._begun[number] = None
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waits
+                answer.get_loop().call_soon_threadsafe(_settle, answer, *settled)
+            del answer, call, settled  # a waiting thread holds nobody's request
+
+
+def _settle(answer: "asyncio.Future[T]", result: T, error: BaseException | None) -> None:
+    if answer.done():  # nobody waits for it any more
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)

@@ -1,7 +1,7 @@
-"""What surrounds BentoML's application: one label for all unknown paths, and the counts that a rollout is judged by."""
+"""What surrounds the application: the counts that a rollout is judged by, and which version answered."""
 
 import re
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -14,6 +14,7 @@ from upright.api.serving import (
     FAILURES,
     IN_PROGRESS,
     MISTAKEN,
+    OVERLOADED,
     PREDICTIONS,
     REQUEST_DURATION,
     REQUESTS,
@@ -25,11 +26,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-UNKNOWN = "/unknown"
-"""The path that every unknown path becomes before BentoML labels its metrics with it."""
-
-ASKED = "upright.path"
-"""Where an unknown path is kept for the answer."""
+BUSY = 503
+"""The status of an answer to a request for which there is no room."""
 
 GONE = 499
 """The status of an answer for which no client is left."""
@@ -50,7 +48,9 @@ class Measurements:
     def __init__(self, model: str, version: str) -> None:
         labels = {"model": model, "version": version}
         requests = Counter(REQUESTS, "Requests for predictions by status class.", [*labels, "code"])
-        self._requests = {code: requests.labels(**labels, code=code) for code in (ANSWERED, MISTAKEN, FAILED)}
+        self._requests = {
+            code: requests.labels(**labels, code=code) for code in (ANSWERED, MISTAKEN, FAILED, OVERLOADED)
+        }
         failures = Counter(FAILURES, "Requests for predictions that failed, by what went wrong.", [*labels, "reason"])
         self._failures = partial(failures.labels, model, version)
         self._durations = Histogram(
@@ -66,12 +66,12 @@ class Measurements:
         self._failures(reason).inc()
 
     def count(self, status: int, seconds: float) -> None:
-        """One request has been answered. A client's mistake says nothing of how long the model takes."""
+        """One request has been answered. What was refused says nothing of how long the model takes."""
         if status in _NOBODYS:
             return
-        code = FAILED if status >= 500 else MISTAKEN if status >= 400 else ANSWERED
+        code = OVERLOADED if status == BUSY else FAILED if status >= 500 else MISTAKEN if status >= 400 else ANSWERED
         self._requests[code].inc()
-        if code != MISTAKEN:
+        if code in {ANSWERED, FAILED}:
             self._durations.observe(seconds)
 
 
@@ -112,21 +112,12 @@ class _Request:
 
 
 class Traffic:
-    """ASGI application around another: hides unknown paths, counts requests for predictions, names the version, and
-    sends clients elsewhere while the pod is about to stop.
+    """ASGI application around another: counts requests for predictions, names the version, and sends clients elsewhere
+    while the pod is about to stop.
     """
 
-    def __init__(
-        self,
-        app: Application,
-        known: Collection[str],
-        version: str,
-        measured: Measurements,
-        draining: Callable[[], bool],
-    ) -> None:
+    def __init__(self, app: Application, version: str, measured: Measurements, draining: Callable[[], bool]) -> None:
         self._app = app
-        self._known = frozenset(known)
-        self._predicting = frozenset(path for path in known if _PREDICTION.fullmatch(path))
         self._version = (VERSION_HEADER.encode(), version.encode())
         self._measured = measured
         self._draining = draining
@@ -134,14 +125,7 @@ class Traffic:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        path = scope["path"]
-        if path in self._known:
-            predicting = path in self._predicting
-        else:
-            predicting = _PREDICTION.fullmatch(path) is not None
-            scope = {**scope, "path": UNKNOWN, "raw_path": UNKNOWN.encode(), ASKED: path}
-        if predicting and scope["method"] == "POST":
+        elif scope["method"] == "POST" and _PREDICTION.fullmatch(scope["path"]):
             await self._counted(scope, receive, self._named(send))
         else:
             await self._app(scope, receive, self._named(send))

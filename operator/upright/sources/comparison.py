@@ -45,7 +45,7 @@ _Start: TypeAlias = tuple[str, int, datetime | None]
 """Of a container: its pod's UID, how often it was started again, and when."""
 
 _ARMS: Sequence[ArmName] = get_args(ArmName)
-_TOTAL, _ANSWERED, _MISTAKEN, _FAILED = range(4)
+_TOTAL, _ANSWERED, _REFUSED, _FAILED = range(4)
 """Places in a sample, which begins with all requests."""
 
 
@@ -53,12 +53,12 @@ def _errors(canary: Sequence[float], stable: Sequence[float]) -> Counts:
     return Counts(
         canary=(canary[_ANSWERED] + canary[_FAILED], canary[_FAILED]),
         stable=(stable[_ANSWERED] + stable[_FAILED], stable[_FAILED]),
-        refused=(canary[_MISTAKEN], stable[_MISTAKEN]),
+        refused=(canary[_REFUSED], stable[_REFUSED]),
     )
 
 
 def _refusals(canary: Sequence[float], stable: Sequence[float]) -> Counts:
-    return Counts(canary=(canary[_TOTAL], canary[_MISTAKEN]), stable=(stable[_TOTAL], stable[_MISTAKEN]))
+    return Counts(canary=(canary[_TOTAL], canary[_REFUSED]), stable=(stable[_TOTAL], stable[_REFUSED]))
 
 
 _MEASURED: Mapping[str, Callable[[Sequence[float], Sequence[float]], Counts]] = {
@@ -353,7 +353,7 @@ def _fell(before: Counters, now: Counters) -> bool:
 
 
 def _parts(page: Counters) -> tuple[float, float, float, float]:
-    return page.total, page.answered, page.mistaken, page.failed
+    return page.total, page.answered, page.refused, page.failed
 
 
 def _sample(time: float, page: Counters) -> Sample:

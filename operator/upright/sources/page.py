@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, REQUESTS
+from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REQUESTS
 
 MAX_BYTES = 1024 * 1024
 MAX_LINES = 20_000
@@ -40,8 +40,8 @@ class Counters:
     """Requests for predictions of one pod since its process began; NaN where a part of a sum is no count."""
 
     answered: float
-    mistaken: float
-    """By the client: 4xx."""
+    refused: float
+    """For a client's mistake (4xx), or for want of room (503)."""
     failed: float
     in_progress: float | None = None
     """Those that have come in and have not been answered yet; None when the page does not say."""
@@ -51,7 +51,7 @@ class Counters:
     @property
     def total(self) -> float:
         """All that came to an end."""
-        return self.answered + self.mistaken + self.failed
+        return self.answered + self.refused + self.failed
 
 
 class Scan:
@@ -61,7 +61,7 @@ class Scan:
         self._bytes = self._lines = 0
         self._rest = b""
         self._known = False
-        self._by_code = {ANSWERED: 0.0, MISTAKEN: 0.0, FAILED: 0.0}
+        self._by_code = dict.fromkeys((ANSWERED, MISTAKEN, FAILED, OVERLOADED), 0.0)
         self._in_progress: float | None = None
         self._reasons: dict[str, float] = {}
 
@@ -85,7 +85,8 @@ class Scan:
         if not self._known:
             raise NoCountersError(f"its page of metrics has no {REQUESTS}")
         by_code = self._by_code
-        return Counters(by_code[ANSWERED], by_code[MISTAKEN], by_code[FAILED], self._in_progress, self._reasons)
+        refused = by_code[MISTAKEN] + by_code[OVERLOADED]
+        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, self._reasons)
 
     def _read(self, line: bytes) -> None:
         line = line.strip(b" \t\r")

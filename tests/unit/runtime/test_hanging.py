@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import joblib
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect, Request
 
 from tests.unit.runtime.gate import Gated
@@ -156,6 +157,24 @@ def test_a_client_that_goes_away_before_its_turn_counts_nothing_and_is_nothing_t
         assert "Traceback" not in server.log.read_text()
 
 
+def test_what_finds_no_place_in_line_is_told_to_come_later_and_is_no_error_of_the_model(tmp_path: Path) -> None:
+    with gated(tmp_path, "60", UPRIGHT_QUEUE="1") as (server, gate), ThreadPoolExecutor(1) as client:
+        with all_threads_hang(server):
+            waiting = client.submit(httpx.post, predict_url(server), json=PROMPT, timeout=60)
+            await_that(lambda: in_progress(server) == 5)
+
+            refused = server.predict(PROMPT)
+
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.json() == {
+                "error": "the model has 1 waiting already, as many as may (serving.queue); try again later"
+            }
+            gate.unlink()
+        assert waiting.result().status_code == 200
+        assert [counted(server, code) for code in ("2xx", "4xx", "5xx", "overload")] == [5, 0, 0, 1]
+        assert server.metric("upright_request_duration_seconds_count") == 5
+
+
 def test_a_client_that_goes_away_before_a_turn_that_does_not_come_in_time_counts_as_an_error(tmp_path: Path) -> None:
     with gated(tmp_path, "2") as (server, _):
         with all_threads_hang(server) as asked:
@@ -276,7 +295,7 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
     threads, gate, gone = PredictionThreads(1, waiting=2), threading.Event(), asyncio.Event()
     served: Any = SimpleNamespace(model="churn", version="churn-7", predictor=SimpleNamespace(signature=None))
     nothing_is_measured: Any = None
-    routes = _Routes(served, _State(threads, 60), nothing_is_measured)
+    routes = _Routes(served, _State(threads, 60), nothing_is_measured, CollectorRegistry())
     coming = iter([{"type": "http.request", "body": b"x" * 1000, "more_body": False}])
 
     async def receive() -> Any:

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 from upright.api import names
-from upright.api.deployment import Deployment
+from upright.api.deployment import Batching, Deployment
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest
 from upright.defaults import Defaults
@@ -86,6 +86,7 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
 def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:
     serving, artifact = owner.spec.serving, version.spec.artifact
     place = locate(artifact.uri)
+    asked = serving.model_dump(include={"workers", "queue"}, exclude_defaults=True)
     variables = {
         "UPRIGHT_ARTIFACT": f"{_STORE}/{place.path}",
         "UPRIGHT_DIGEST": artifact.digest,
@@ -94,6 +95,8 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "UPRIGHT_PORT": str(serving.port),
         "UPRIGHT_ALLOWED_FORMATS": ",".join(defaults.allowed_formats),
         "UPRIGHT_TIMEOUT": f"{serving.timeout.total_seconds():g}",
+        **{f"UPRIGHT_{name.upper()}": str(number) for name, number in asked.items()},
+        **(_batching(serving.batching) if serving.batching else {}),
         "HOME": "/tmp",  # noqa: S108 - a path in the pod
     }
     container = {
@@ -120,6 +123,10 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}, place.volume("store")],
     }
+
+
+def _batching(asked: Batching) -> Mapping[str, str]:
+    return {"UPRIGHT_BATCH_ROWS": str(asked.rows), "UPRIGHT_BATCH_WAIT": f"{asked.wait.total_seconds():g}"}
 
 
 def _probes(startup: timedelta, *, own_image: bool) -> Mapping[str, Any]:

@@ -172,7 +172,7 @@ def test_a_version_that_refuses_more_is_rejected_with_where_the_reasons_are() ->
     start = NOW.timestamp()
     bad = [Look(start + 15 * n, {"refusals": Counts((100, 50), (900, 9))}) for n in (1, 2)]
     made = plan(observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31)))
-    assert made.status["history"][0]["reason"].endswith(" 100 is enough). Each of its answers of 4xx says why.")
+    assert made.status["history"][0]["reason"].endswith(" 100 is enough). Each of its answers of 4xx or 503 says why.")
 
 
 def test_by_the_exact_boundary_it_is_said_how_many_errors_were_too_many() -> None:

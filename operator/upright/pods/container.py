@@ -93,7 +93,7 @@ class Container:
     injected: bool = False
     """Somebody else has put it into the pod, as a mesh does its proxy: whatever it lacks is not the pod's own fault."""
     startable: bool = False
-    """It has run in a pod of the same template."""
+    """It has run in a pod of the same template, or it is pulled, and its image has in one of another."""
 
     @property
     def has_run(self) -> bool:
@@ -125,7 +125,7 @@ class Container:
     @property
     def faulty(self) -> bool:
         """Whether it cannot be started because of what it is made of, beyond doubt; one that is injected never is, nor
-        one that has run in a pod of the same template.
+        one that is known to be startable.
         """
         reason, message = self.waiting or ("", "")
         proof = None if self.injected or self.startable else _PROOFS.get(reason)

@@ -1,6 +1,6 @@
 """A pod as the API server tells of it, read once into a value: whether it answers, what it died of, what it lacks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -221,15 +221,20 @@ def read(manifest: Manifest) -> Pod:
     )
 
 
-def of_one_template(pods: Sequence[Pod]) -> Sequence[Pod]:
+def of_one_template(pods: Sequence[Pod], others: Iterable[Pod] = ()) -> Sequence[Pod]:
     """These pods, of one template: what has run in one of them is made of what can be started, whatever keeps it from
-    being started in another, or again.
+    being started in another, or again. An image that has run in `others` was there, too, whatever the registry says.
     """
     if not any(one.hindered for pod in pods for one in pod.containers):
         return pods
     run = {(one.name, one.image) for pod in pods for one in pod.containers if one.has_run}
+    pulled = {one.image for pod in (*pods, *others) for one in pod.containers if one.has_run}
+
+    def known(one: Container) -> Container:
+        return replace(one, startable=(one.name, one.image) in run or (one.unpullable and one.image in pulled))
+
     return [
-        replace(pod, containers=tuple(replace(one, startable=(one.name, one.image) in run) for one in pod.containers))
+        replace(pod, containers=tuple(map(known, pod.containers)))
         if any(one.hindered for one in pod.containers)
         else pod
         for pod in pods

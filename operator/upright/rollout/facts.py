@@ -1,6 +1,7 @@
 """What is known of a rollout when something is decided about it: one frozen value."""
 
-from collections.abc import Sequence, Set
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,8 +19,8 @@ LASTING = timedelta(minutes=1)
 _ALIKE = 3
 """A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
 pods are few, and shares rough."""
-_FULL = ("Insufficient", "Too many pods", "free ports", "max volume count", "anti-affinity", "topology spread")
-"""What the scheduler says of nodes that would take a pod if they had fewer others, or there were more of their like."""
+_NOWHERE = re.compile(r"0/(\d+) nodes are available: \1 Preemption is not helpful")
+"""What the scheduler says where no node would take a pod if it had fewer others: for labels, taints or volumes."""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
@@ -109,11 +110,6 @@ class ArmFacts:
         left = (at + least - now for at in since for least in (STEADY, LASTING))
         return min((one for one in left if one > timedelta(0)), default=None)
 
-    @cached_property
-    def images(self) -> Set[str]:
-        """Those that its pods have run."""
-        return {one.image for pod in self.pods for one in pod.containers if one.started or one.ended}
-
     @property
     def failures(self) -> int:
         """How often containers of its pods have ended otherwise than well, or pods of it have been evicted."""
@@ -146,15 +142,21 @@ class ArmFacts:
 
     @property
     def lacks_room(self) -> bool:
-        """Whether a quota keeps pods from it, or that the nodes which might take them are full. Where none might, for
-        labels, taints or volumes, no room helps.
-        """
-        return "exceeded quota" in self.refused or any(full in pod.unscheduled for pod in self.pods for full in _FULL)
+        """Whether a quota keeps pods from it, or no node takes them and more room might help."""
+        whys = (pod.unscheduled for pod in self.pods)
+        return self._is_over_quota or any(why and not _NOWHERE.search(why) for why in whys)
 
     @property
     def wants_room(self) -> bool:
-        """Whether it lacks room, and has no pod on any node."""
-        return self.lacks_room and not any(pod.placed for pod in self.pods)
+        """Whether the stable version has no pod on any node, for a quota, or whatever the scheduler or a queue says:
+        nodes have taken its pods before, so that the version is not at fault.
+        """
+        kept = self._is_over_quota or any(pod.unscheduled for pod in self.pods)
+        return kept and not any(pod.placed for pod in self.pods)
+
+    @property
+    def _is_over_quota(self) -> bool:
+        return "exceeded quota" in self.refused
 
 
 @dataclass(frozen=True)
@@ -229,11 +231,5 @@ class Facts:
         )
 
     def waits(self, pod: Pod) -> bool:
-        """Whether a pod of the candidate waits for the cluster, or for the end of an outage: also for an image that
-        other pods of the two run, for that was there, whatever the registry says.
-        """
-        if self.excuses([pod]):
-            return True
-        proven = self.candidate.images | (self.stable.images if self.stable else set())
-        faults = [container for container in pod.containers if container.faulty]
-        return pod.waits or bool(faults and all(one.unpullable and one.image in proven for one in faults))
+        """Whether a pod of the candidate waits for the cluster, or for the end of an outage."""
+        return pod.waits or self.excuses([pod])

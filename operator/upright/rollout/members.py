@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from upright.api import names
@@ -107,7 +107,8 @@ def members(
     injected = _injected(resource, versions, pods)
     return Members(
         pods={
-            workload: [with_injected(pod, injected) for pod in of_one_template(each)] for workload, each in pods.items()
+            workload: [with_injected(pod, injected) for pod in of_one_template(each, chain(*pods.values()))]
+            for workload, each in pods.items()
         },
         evicted={workload: of(workload, _EVICTED) for workload in workloads},
         lost={workload: failed[-1] for workload in workloads if (failed := of(workload, _FAILED))},

@@ -31,9 +31,9 @@ def is_silent_for_long(facts: Facts) -> bool:
 
 
 def is_broken(facts: Facts) -> bool:
-    """Whether the stable version does not answer, and will not by itself: pods that load the model, or wait for the
-    cluster, may until the oldest of those that have a node has had its time. What they died of before, or with their
-    node, says nothing.
+    """Whether the stable version does not answer, and will not by itself: pods that have a node, and load the model
+    there or wait for what they start with, may until the oldest of them has had its time, whatever others died of or
+    lack. What they died of before, or with their node, says nothing.
     """
     stable, silent, now = facts.stable, silent_for(facts), facts.now
     if stable is None or silent < BROKEN_FOR:
@@ -42,10 +42,11 @@ def is_broken(facts: Facts) -> bool:
     coming: list[Pod] = []
     for pod in stable.pods:
         fails = not pod.waits and (pod.hindrance or pod.down or pod.failed_since(now - silent - BROKEN_FOR))
-        (failing if fails else coming).append(pod)
-    if all(pod.waits for pod in coming) and any(pod.hindrance or pod.down for pod in failing):
+        if fails or pod.placed:
+            (failing if fails else coming).append(pod)
+    if not coming and any(pod.hindrance or pod.down for pod in failing):
         return True
-    waited = max((now - begun(pod, now) for pod in coming if pod.placed), default=silent)
+    waited = max((now - begun(pod, now) for pod in coming), default=silent)
     return min(silent, waited) >= facts.spec.rollout.startup_deadline
 
 

@@ -41,7 +41,7 @@ from upright.api import names
 from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
 from upright.contract import Manifest, Plan
-from upright.pods.reading import Pod, read
+from upright.pods.reading import Pod, of_one_template, read
 from upright.rollout.facts import ArmFacts, Facts
 from upright.rollout.measuring import Measurement, Reading
 from upright.rollout.members import lost, with_injected
@@ -704,6 +704,11 @@ def unscheduled(why: str = "Insufficient cpu") -> Pod:
     return read(a_pod("stuck", ready=False, phase="Pending", conditions=[nowhere]))
 
 
+def nowhere(why: str) -> Pod:
+    """A pod that no node would take if it had fewer others."""
+    return unscheduled(f"{why} preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.")
+
+
 def gated() -> Pod:
     """A pod that a queue holds back."""
     why = {"reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}
@@ -764,9 +769,21 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([unscheduled()], "", "NoRoom"),
         ([unscheduled("2 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {a: b}.")], "", "NoRoom"),
         ([unscheduled("3 node(s) didn't match pod anti-affinity rules.")], "", "NoRoom"),
-        ([unscheduled("3 node(s) didn't match Pod's node affinity/selector.")], "", "NotStarted"),  # no room helps
-        ([unscheduled("3 node(s) had volume node affinity conflict.")], "", "NotStarted"),
-        ([unscheduled("3 node(s) had untolerated taint {gpu: yes}.")], "", "NotStarted"),
+        ([unscheduled("3 cannot allocate all claims.")], "", "NoRoom"),
+        ([unscheduled("pod group is not ready, 1 Pending, 3 minAvailable")], "", "NoRoom"),  # another scheduler's
+        (
+            [
+                unscheduled(
+                    "2 node(s) had untolerated taint {a: b}, 1 Too many pods. preemption: 0/3 nodes are available: "
+                    "2 Preemption is not helpful for scheduling, 1 No preemption victims found for incoming pod."
+                )
+            ],
+            "",
+            "NoRoom",
+        ),
+        ([nowhere("3 node(s) didn't match Pod's node affinity/selector.")], "", "NotStarted"),  # no room helps
+        ([nowhere("3 node(s) had volume node affinity conflict.")], "", "NotStarted"),
+        ([nowhere("3 node(s) had untolerated taint {gpu: yes}.")], "", "NotStarted"),
         ([unstarted()], "", "NotStarted"),  # its volume is attached to another node
         ([unstarted("ErrImagePull", "429: toomanyrequests: You have reached your pull rate limit")], "", "NotStarted"),
         ([unstarted("ImagePullBackOff", "ErrImagePull: 503 Service Unavailable")], "", "NotStarted"),
@@ -780,7 +797,7 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ([unstarted("ImagePullBackOff", "Back-off pulling image")], "", "NotStarted"),
         ([unstarted("ErrImageNeverPull", "it is not present on this node")], "", "NotStarted"),
         ([unstarted("CreateContainerError", "failed to reserve container name")], "", "NotStarted"),
-        ([unscheduled('persistentvolumeclaim "models" is being deleted')], "", "NotStarted"),
+        ([nowhere('persistentvolumeclaim "models" is being deleted.')], "", "NotStarted"),
         ([kept_out()], "", "KeptOut"),
         ([kept_out("the status of pod readiness gate a is not True")], "", "KeptOut"),
         ([meshed()], "", "KeptOut"),
@@ -833,7 +850,7 @@ def test_an_outage_of_the_platform_is_no_verdict_on_a_version(
     assert stalled(over) is None
 
 
-@pytest.mark.parametrize(("canary", "reason"), [([gated()], None), ([gated(), unstarted()], "NotStarted")])
+@pytest.mark.parametrize(("canary", "reason"), [([gated()], None), ([gated(), unstarted()], "NoRoom")])
 def test_a_candidate_that_a_queue_holds_back_goes_on_and_is_not_stalled(canary: Any, reason: str | None) -> None:
     before = observed(in_canary(step_since=None), pods={OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: canary})
     late = plan(then(before, plan(before), now=after(hours=5)))
@@ -986,7 +1003,8 @@ def pulling(name: str, image: str, *, ready: bool) -> Pod:
 def test_an_image_that_other_pods_run_is_there_whatever_the_registry_says(
     stable: str, canary: Any, rejected: bool
 ) -> None:
-    world = {OLD_REVISION: [pulling(f"s{n}", stable, ready=True) for n in range(3)], NEW_REVISION: canary}
+    others = [pulling(f"s{n}", stable, ready=True) for n in range(3)]
+    world = {OLD_REVISION: others, NEW_REVISION: of_one_template(canary, others)}
     before = observed(in_canary(step_since=None, candidate={"replicas": len(canary)}, rollout=HALF), pods=world)
     late = plan(then(before, plan(before), now=after(minutes=10)))
     assert bool(late.status["rejected"]) is rejected

@@ -139,6 +139,27 @@ async def test_what_runs_in_one_pod_of_a_workload_is_kept_from_it_in_another_by_
 
 
 @pytest.mark.parametrize(
+    ("state", "image", "waits"),
+    [
+        (waiting("ErrImagePull", "manifest unknown"), "i", True),
+        (waiting("ErrImagePull", "manifest unknown"), "another", False),
+        (waiting("CreateContainerConfigError", 'secret "keys" not found'), "i", False),
+    ],
+)
+async def test_an_image_that_a_pod_of_another_version_runs_was_there(state: Any, image: str, waits: bool) -> None:
+    found, there = a_workload(serving_old()), list[tuple[ResourceType, Manifest]]()
+    for version, one in ((OLD_REVISION, state), (NEW_REVISION, {"running": {"startedAt": "2026-11-22T11:00:20Z"}})):
+        labels = {**found["metadata"]["labels"], names.REVISION: version}
+        owned = {**found, "metadata": {**found["metadata"], "name": f"churn-{version}", "labels": labels}}
+        pod = a_pod_of("uid-of-churn", name=version, labels={**labels, names.DEPLOYMENT_UID: "uid-of-churn"})
+        pod["spec"]["containers"][0]["image"] = image if version == OLD_REVISION else "i"
+        pod["status"]["containerStatuses"] = [{"name": "serve", "image": "i", "state": one}]
+        there += [(names.APPS_DEPLOYMENTS, owned), (names.PODS, pod)]
+    [hindered] = (await seen(serving_old(), *there)).pods[OLD_REVISION]
+    assert hindered.waits is waits
+
+
+@pytest.mark.parametrize(
     ("sidecar", "revision_name", "injected"),
     [
         (None, OLD_REVISION, {"istio-init", "istio-proxy"}),

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from tests.unit.builders import NOW, a_deployment, a_model_version, after, as_stored
-from tests.unit.rollout.test_deciding import crashing, steep, unscheduled, wanting
+from tests.unit.rollout.test_deciding import (
+    crashing,
+    gated,
+    kept_out,
+    nowhere,
+    steep,
+    unscheduled,
+    unstarted,
+    wanting,
+)
 from tests.unit.rollout.world import (
     COUNTED,
     LONG_AGO,
@@ -380,22 +389,64 @@ def test_without_replicas_nothing_is_repaired() -> None:
     assert "repairing" not in candidate(made)
 
 
-@pytest.mark.parametrize("why", ["Insufficient cpu", "3 node(s) didn't match Pod's node affinity/selector."])
-def test_a_stable_version_that_has_no_room_is_said_and_one_that_no_node_may_take_is_broken(why: str) -> None:
+@pytest.mark.parametrize(
+    ("homeless", "why"),
+    [
+        (unscheduled(), "Insufficient cpu"),
+        (unscheduled("3 cannot allocate all claims."), "cannot allocate all claims"),
+        (unscheduled("all nodes are unavailable: 3 node(s) resource fit failed."), "resource fit failed"),
+        (nowhere("3 node(s) were unschedulable."), "were unschedulable"),  # all are being drained
+        (nowhere("3 node(s) didn't match Pod's node affinity/selector."), "node affinity/selector"),
+        (gated(), "Scheduling is blocked"),
+    ],
+)
+def test_a_stable_version_of_which_no_node_takes_a_pod_is_held_and_said_for_it_has_run_there(
+    homeless: Pod, why: str
+) -> None:
     resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
-    before = observed(resource, pods={OLD_REVISION: [unscheduled(why)], NEW_REVISION: pods(NEW_REVISION, 1)})
+    before = observed(resource, pods={OLD_REVISION: [homeless], NEW_REVISION: pods(NEW_REVISION, 1)})
     made = plan(before)
     waits = plan(then(before, made, now=after(minutes=9)))
     assert "repairing" not in candidate(waits)
     assert stalled(waits) is None
     assert "waits for pods of churn-1. Pod " in condition(waits, "Ready")["message"]
     late = plan(then(before, made, now=after(minutes=10)))
-    if why == "Insufficient cpu":  # the candidate has all the traffic, and it is not the stable version's fault
-        assert "repairing" not in candidate(late)
-        assert condition(late, "Stalled")["reason"] == "NoRoom"
-        assert "Insufficient cpu" in (stalled(late) or "")
-    else:
-        assert candidate(late)["repairing"]
+    assert "repairing" not in candidate(late)
+    assert condition(late, "Stalled")["reason"] == "NoRoom"
+    assert why in (stalled(late) or "")  # the candidate has all the traffic
+
+
+def placed(pod: Pod) -> Pod:
+    """It has had a node for half a minute."""
+    return replace(pod, created=after(seconds=-30), scheduled=after(seconds=-30))
+
+
+PULLING = placed(unstarted())
+MISSING = placed(unstarted("CreateContainerConfigError", 'secret "keys" not found'))
+ILL = placed(unstarted("CreateContainerError", "failed to resolve rootfs: content digest sha256:6cf7: not found"))
+
+
+@pytest.mark.parametrize(
+    ("stable", "broken_after"),
+    [
+        ([MISSING, MISSING], 30),
+        ([MISSING, unscheduled()], 30),  # all that has a node
+        ([MISSING, PULLING], 600),
+        ([crashing(2), PULLING], 600),
+        ([crashing(2), kept_out()], 600),  # on a node that is away
+        ([ILL, PULLING], 600),
+        ([ILL, ILL], 600),
+    ],
+)
+def test_what_one_pod_of_the_stable_version_lacks_does_not_outweigh_others_that_are_coming(
+    stable: Sequence[Pod], broken_after: int
+) -> None:
+    resource = in_canary(step_since=None, stable={"unreadySince": NOW.isoformat()})
+    before = observed(resource, pods={OLD_REVISION: stable, NEW_REVISION: pods(NEW_REVISION, 1)})
+    made = plan(before)
+    for second in (broken_after - 1, broken_after):
+        later = plan(then(before, made, now=after(seconds=second)))
+        assert bool(candidate(later).get("repairing")) is (second == broken_after)
 
 
 @pytest.mark.parametrize(("pods_of", "replicas", "said"), [(3, 3, True), (0, 3, True), (0, 0, False)])

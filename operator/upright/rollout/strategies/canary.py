@@ -289,7 +289,7 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
     lacking = stable.arm.lacking_since
     if lacking is None or facts.now - lacking < facts.spec.rollout.startup_deadline:
         return Stay(arm, said, BROKEN_FOR)
-    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, "It goes on by itself when there is room."))
+    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, "It goes on by itself when a node has room for one."))
 
 
 def _compare(facts: Facts, arm: Arm) -> Decision:

@@ -1,6 +1,5 @@
 """What a model takes and gives: as the training program says, as its reference data shows, as the model tells."""
 
-from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -53,17 +52,21 @@ def rows_of(reference: "pd.DataFrame", signature: Signature) -> list[list[Any]]:
 def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[list[Any] | None, tuple[Tensor, ...]]:
     """One row that the model answers, and the outputs as the answer shows them.
 
-    Without reference data it is a row of zeros, if the model takes one. Raises BadInputError, ModelError when the model
-    fails on its own reference data.
+    Without reference data it is a row of zeros and empty texts, if the model takes one: they need not make sense to it,
+    but be of types that it works on. Raises BadInputError, ModelError when the model fails on its own reference data,
+    or on those types.
     """
     rows = rows_of(reference, predictor.signature) if reference is not None else []
     if rows:
         return _plainest(rows), _outputs(
             predictor, batch_of_rows(rows, predictor.signature, "row of the reference data")
         )
-    if zeros := _zeros(predictor.signature):
-        with suppress(ModelError):  # zeros need not make sense to it
-            return zeros, _outputs(predictor, batch_of_rows([zeros], predictor.signature))
+    if plain := _plain(predictor.signature):
+        try:
+            return plain, _outputs(predictor, batch_of_rows([plain], predictor.signature))
+        except ModelError as error:
+            if isinstance(error.__cause__, AttributeError | TypeError):
+                raise
     return None, ()
 
 
@@ -128,12 +131,12 @@ def _plainest(rows: list[list[Any]]) -> list[Any]:
     return min(rows, key=lambda row: row.count(None))
 
 
-def _zeros(signature: Signature) -> list[Any] | None:
+def _plain(signature: Signature) -> list[Any] | None:
     row: list[Any] = []
     for tensor in signature.inputs:
-        if tensor.type in {None, "BYTES"}:
+        if tensor.type is None:
             return None
-        row += [False if tensor.type == "BOOL" else 0] * prod(tensor.shape[1:])
+        row += [{"BOOL": False, "BYTES": ""}.get(tensor.type, 0)] * prod(tensor.shape[1:])
     return row
 
 

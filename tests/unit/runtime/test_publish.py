@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv, told
@@ -247,6 +252,24 @@ def test_what_contradicts_the_model_is_refused(pod: Pod, files: dict[str, str], 
     assert sentence in message
 
 
+def test_a_model_of_texts_is_published_if_it_works_on_what_it_will_be_given(pod: Pod) -> None:
+    texts = ["it broke twice", "it works well", "it broke", "works"]
+    signature = {"signature_json": '{"inputs": [{"name": "text", "type": "BYTES"}]}'}
+    wants_a_list = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0, 1, 0])
+
+    found, message = refusal(pod.trained(wants_a_list, **signature))
+
+    assert found == "ModelFails"
+    assert "on a row of zeros and empty texts, as its signature has them: AttributeError" in message
+    assert "begins with a ColumnTransformer that names their columns" in message
+
+    column = ColumnTransformer([("text", TfidfVectorizer(), "text")])
+    named = make_pipeline(column, LogisticRegression()).fit(pd.DataFrame({"text": texts}), [1, 0, 1, 0])
+    report, _ = published(pod.trained(named, **signature))
+    assert report.signature
+    assert [(tensor.name, tensor.type) for tensor in report.signature.outputs] == [("prediction", "INT64")]
+
+
 def test_a_link_out_of_the_output_folder_is_refused(pod: Pod) -> None:
     (pod.output / "card.md").symlink_to("/etc/passwd")
 
@@ -455,8 +478,6 @@ def test_the_profile_counts_every_row_of_every_feature(pod: Pod) -> None:
 
 
 def test_a_wide_profile_stays_under_a_megabyte(pod: Pod) -> None:
-    import pandas as pd
-
     from upright.api.artifact import canonical_json
     from upright.runtime.profile import profile_of
 

@@ -1,7 +1,7 @@
 """From a mounted artifact to a model that can be served: nothing is opened before it has been verified."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from upright.runtime import model_file, store
 from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
 from upright.runtime.model_file import FORMATS, LoadedModel
 from upright.runtime.outcome import FailedError, RefusedError
-from upright.runtime.predictor import Predictor
+from upright.runtime.predictor import PREDICTION, Predictor
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,9 @@ class ServedModel:
     example: tuple[Any, ...] | None
 
     @property
-    def output(self) -> str:
-        """The name of the one output."""
-        outputs = self.predictor.signature.outputs
-        return outputs[0].name if outputs else "prediction"
+    def outputs(self) -> Sequence[str]:
+        """The names of what can be asked for; the first is the answer to who asks for none."""
+        return [tensor.name for tensor in self.predictor.signature.outputs] or [PREDICTION]
 
 
 def load_artifact(environment: Mapping[str, str]) -> ServedModel:

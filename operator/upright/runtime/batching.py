@@ -5,7 +5,7 @@ one.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upright.runtime.batch import BadInputError, Batch
-from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.predictor import ModelError
 from upright.runtime.threads import OverloadedError, PredictionThreads
 
 _Answer = NDArray[Any] | Exception
+_Predict = Callable[[Batch], NDArray[Any]]
 
 
 class Batching:
-    """A predictor whose calls wait for each other, for a moment."""
+    """A method of a model whose calls wait for each other, for a moment."""
 
-    def __init__(self, predictor: Predictor, threads: PredictionThreads, rows: int, wait: float) -> None:
+    def __init__(self, predict: _Predict, threads: PredictionThreads, rows: int, wait: float) -> None:
         """One call is made when so many `rows` have come, or `wait` seconds after the first."""
-        self._predictor = predictor
+        self._predict = predict
         self._threads = threads
         self._most = rows
         self._wait = wait
@@ -34,7 +35,7 @@ class Batching:
         self._calls = set[asyncio.Task[None]]()
 
     async def predict(self, batch: Batch, timeout: float) -> NDArray[Any]:  # noqa: ASYNC109 - of the queue too
-        """The predictions for these rows. Raises what the predictor does, OverloadedError when as many requests wait as
+        """The predictions for these rows. Raises what the method does, OverloadedError when as many requests wait as
         calls may, or TimeoutError after `timeout` seconds.
         """
         if self._held >= self._threads.waiting:
@@ -67,7 +68,7 @@ class Batching:
     async def _answer(self, asked: "Sequence[asyncio.Future[NDArray[Any]]]", batches: Sequence[Batch]) -> None:
         answers: Sequence[_Answer]
         try:
-            answers = await self._threads.run(lambda: _predicted(self._predictor, batches))
+            answers = await self._threads.run(lambda: _predicted(self._predict, batches))
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
             answers = [error] * len(asked)
         for future, answer in zip(asked, answers, strict=True):
@@ -79,18 +80,18 @@ class Batching:
                 future.set_result(answer)
 
 
-def _predicted(predictor: Predictor, batches: Sequence[Batch]) -> Sequence[_Answer]:
+def _predicted(predict: _Predict, batches: Sequence[Batch]) -> Sequence[_Answer]:
     """The answer to each: together, or each by itself where the model fails on one of them, or they are not alike."""
     if len(batches) > 1 and (joined := _joined(batches)) is not None:
         with suppress(BadInputError, ModelError):
             ends = np.cumsum([batch.rows for batch in batches])[:-1]
-            return np.split(predictor.predict(joined), ends)
-    return [_alone(predictor, batch) for batch in batches]
+            return np.split(predict(joined), ends)
+    return [_alone(predict, batch) for batch in batches]
 
 
-def _alone(predictor: Predictor, batch: Batch) -> _Answer:
+def _alone(predict: _Predict, batch: Batch) -> _Answer:
     try:
-        return predictor.predict(batch)
+        return predict(batch)
     except (BadInputError, ModelError) as error:
         return error
 

@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 from upright.api.artifact import Signature
 from upright.runtime.batch import BadInputError, Batch, is_matrix
 
+PREDICTION = "prediction"
+"""The output that `predict` gives, unless the signature has another name for it."""
+FURTHER = ("predict_proba", "decision_function")
+"""Outputs that bear the names of the methods that give them."""
+
 
 class ModelError(Exception):
     """The model failed on rows that are as its signature says, or answered what cannot be passed on."""
@@ -22,23 +27,34 @@ class Predictor:
     estimator: Any
     signature: Signature
 
-    def predict(self, batch: Batch) -> NDArray[Any]:
-        """One prediction a row: an array of shape (rows,) or (rows, outputs), of numbers or of strings.
+    @property
+    def classes(self) -> list[Any] | None:
+        """The classes, in the order of the columns of `predict_proba` and `decision_function`; None of a regressor."""
+        classes = getattr(self.estimator, "classes_", None)
+        return classes.tolist() if isinstance(classes, np.ndarray) else None
+
+    def has(self, output: str) -> bool:
+        """Whether the model has the method that gives the output. Not each that has it can be asked."""
+        return callable(getattr(self.estimator, output, None))
+
+    def predict(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
+        """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
         Raises BadInputError when the model fails for want of a value that its training data never lacked, otherwise
         ModelError.
         """
         try:
-            predictions = np.asarray(self.estimator.predict(self._features(batch)))
+            answer = getattr(self.estimator, output if output in FURTHER else "predict")
+            predictions = np.asarray(answer(self._features(batch)))
         except Exception as error:
             if batch.unexpectedly_missing:
                 names = ", ".join(batch.unexpectedly_missing)
                 raise BadInputError(f"the model needs a value of {names} in every row; null was given") from error
             raise ModelError(f"{type(error).__name__}: {error}") from error
         if predictions.ndim not in {1, 2} or len(predictions) != batch.rows:
-            raise ModelError(f"predict answered shape {predictions.shape} to {batch.rows} rows")
+            raise ModelError(f"{output}: the model answered shape {predictions.shape} to {batch.rows} rows")
         if predictions.dtype.kind not in "biufUO":
-            raise ModelError(f"predict answered values of type {predictions.dtype}")
+            raise ModelError(f"{output}: the model answered values of type {predictions.dtype}")
         return predictions
 
     def _features(self, batch: Batch) -> Any:

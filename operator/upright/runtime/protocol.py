@@ -26,6 +26,7 @@ from upright.runtime.batch import (
     is_matrix,
     width_of,
 )
+from upright.runtime.predictor import FURTHER
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
 _DATATYPES = _NUMBERS | {"BOOL", "BYTES"}
@@ -40,30 +41,46 @@ class InferRequest:
 
     batch: Batch
     id: str | None
+    outputs: Sequence[str]
+    """What is asked for, by name."""
 
 
-def parse_predict(body: bytes, signature: Signature) -> Batch:
-    """The rows of a V1 request: `{"instances": [ROW, ...]}`. Raises BadInputError."""
+@dataclass(frozen=True)
+class PredictRequest:
+    """A request of KServe's V1 protocol."""
+
+    batch: Batch
+    output: str
+
+
+def parse_predict(body: bytes, signature: Signature, outputs: Sequence[str]) -> PredictRequest:
+    """The rows of a V1 request, and the method that is to answer: `{"instances": [ROW, ...], "method": ...}`; without
+    one, what gives the first of `outputs`. Raises BadInputError.
+    """
     document = _object(body)
     if "instances" not in document:
         raise BadInputError(
             f'the body must have the field instances: {{"instances": [ROW, ...]}}; it has {_names(document) or "none"}'
         )
-    return batch_of_rows(document["instances"], signature)
+    method = document.get("method")
+    methods = {output if output in FURTHER else "predict": output for output in outputs}
+    if method is not None and method not in methods:
+        raise BadInputError(f"method must be one of {', '.join(methods)}; it is {described(method)}")
+    return PredictRequest(batch_of_rows(document["instances"], signature), methods[method] if method else outputs[0])
 
 
 def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str]) -> InferRequest:
-    """The tensors of a V2 request. Raises BadInputError."""
+    """The tensors of a V2 request; who asks for no output by name gets the first. Raises BadInputError."""
     document = _object(body)
     identity = document.get("id")
     if not isinstance(identity, str | None):
         raise BadInputError(f"id must be a string; it is {described(identity)}")
-    _check_outputs(document.get("outputs"), outputs)
+    wanted = _outputs(document.get("outputs"), outputs)
     given = document.get("inputs")
     if not isinstance(given, list) or not given:
         raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
     tensors = [_tensor(value, f"inputs[{index}]") for index, value in enumerate(given)]
-    return InferRequest(_batch(tensors, signature), identity)
+    return InferRequest(_batch(tensors, signature), identity, wanted)
 
 
 def predictions(answer: NDArray[Any]) -> list[Any]:
@@ -111,15 +128,16 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _check_outputs(wanted: Any, outputs: Sequence[str]) -> None:
-    if wanted is None:
-        return
+def _outputs(wanted: Any, outputs: Sequence[str]) -> Sequence[str]:
+    if wanted is None or wanted == []:
+        return outputs[:1]
     if not isinstance(wanted, list):
         raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
     for index, output in enumerate(wanted):
         name = output.get("name") if isinstance(output, dict) else None
         if name not in outputs:
             raise BadInputError(f"outputs[{index}].name must be one of {', '.join(outputs)}; it is {described(name)}")
+    return list(dict.fromkeys(output["name"] for output in wanted))
 
 
 def _tensor(value: Any, where: str) -> _Given:

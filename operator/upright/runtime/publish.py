@@ -103,7 +103,8 @@ def _load(output: Output, limits: Limits) -> LoadedModel:
 def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any] | None]:
     try:
         inferred = signature.infer(loaded.estimator, output.signature, output.reference)
-        example, outputs = signature.try_out(Predictor(loaded.estimator, inferred), output.reference)
+        example, given = signature.try_out(Predictor(loaded.estimator, inferred), output.reference)
+        outputs = signature.chosen(inferred.outputs, given)
     except signature.NoSignatureError as error:
         raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
     except (ModelError, BadInputError) as error:
@@ -115,7 +116,7 @@ def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any
             "DataFrame of columns by name if the model was fitted on one, else an array of shape (rows, features): a "
             "model of texts begins with a ColumnTransformer that names their columns, fitted on a DataFrame",
         ) from error
-    return inferred.model_copy(update={"outputs": inferred.outputs or outputs}), example
+    return inferred.model_copy(update={"outputs": outputs}), example
 
 
 def _contents(output: Output) -> dict[str, Path | bytes]:

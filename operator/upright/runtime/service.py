@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -19,12 +20,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import upright
+from upright.api.artifact import Tensor
 from upright.runtime.artifact import ServedModel
 from upright.runtime.batch import BadInputError, Batch, batch_of_rows
 from upright.runtime.batching import Batching
 from upright.runtime.body import LATER, ROOM, SMALL, Body, Room
 from upright.runtime.load import Load
-from upright.runtime.predictor import ModelError
+from upright.runtime.predictor import FURTHER, ModelError
 from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
 from upright.runtime.traffic import BUSY, GONE, Application, Measurements, Traffic
@@ -67,7 +69,11 @@ def application(served: ServedModel, load: Load, registry: CollectorRegistry) ->
     """The whole HTTP application of a serving pod. `registry`: what `/metrics` tells."""
     state = _State(PredictionThreads(_PREDICTING_THREADS, load.waiting), load.timeout)
     measured = Measurements(served.model, served.version)
-    batching = Batching(served.predictor, state.threads, load.batch_rows, load.batch_wait) if load.batch_rows else None
+    batching = dict[str, Batching]()
+    if load.batch_rows:
+        for output in served.outputs:
+            predict = partial(served.predictor.predict, output=output)
+            batching[output] = Batching(predict, state.threads, load.batch_rows, load.batch_wait)
     routes = _Routes(served, state, measured, registry, batching)
     inner = Starlette(
         routes=routes.table(),
@@ -92,7 +98,7 @@ class _Routes:
         state: _State,
         measured: Measurements,
         registry: CollectorRegistry,
-        batching: Batching | None = None,
+        batching: Mapping[str, Batching],
     ) -> None:
         self._served = served
         self._state = state
@@ -157,8 +163,8 @@ class _Routes:
 
     async def _predict(self, request: Request) -> Response:
         def parse(body: bytes) -> _Asked:
-            batch = parse_predict(body, self._served.predictor.signature)
-            return _Asked(batch, lambda answer: {"predictions": predictions(answer)})
+            asked = parse_predict(body, self._served.predictor.signature, self._served.outputs)
+            return _Asked(asked.batch, [asked.output], lambda answers: {"predictions": predictions(*answers)})
 
         return await self._respond(request, parse)
 
@@ -168,10 +174,14 @@ class _Routes:
         def parse(body: bytes) -> _Asked:
             if "inference-header-content-length" in request.headers:
                 raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
-            asked = parse_infer(body, served.predictor.signature, [served.output])
+            asked = parse_infer(body, served.predictor.signature, served.outputs)
             identified = {"id": asked.id} if asked.id is not None else {}
             named = {"model_name": served.model, "model_version": served.version, **identified}
-            return _Asked(asked.batch, lambda answer: {**named, "outputs": [output_tensor(answer, served.output)]})
+
+            def document(answers: Sequence[NDArray[Any]]) -> Mapping[str, Any]:
+                return {**named, "outputs": list(map(output_tensor, answers, asked.outputs))}
+
+            return _Asked(asked.batch, asked.outputs, document)
 
         return await self._respond(request, parse)
 
@@ -205,15 +215,15 @@ class _Routes:
 
     async def _answered(self, body: Body, parse: "Callable[[bytes], _Asked]") -> "_Answer":
         threads, timeout, predictor = self._state.threads, self._state.timeout, self._served.predictor
-        if self._batching is None or body.size > SMALL:  # a large one is a batch by itself
+        if not self._batching or body.size > SMALL:  # a large one is a batch by itself
 
             def answer() -> _Answer:
                 asked = parse(body.take())
-                return asked.told(predictor.predict(asked.batch))
+                return asked.told([predictor.predict(asked.batch, output) for output in asked.outputs])
 
             return await threads.run(answer, timeout)
         asked = parse(body.take())
-        return asked.told(await self._batching.predict(asked.batch, timeout))
+        return asked.told([await self._batching[output].predict(asked.batch, timeout) for output in asked.outputs])
 
     async def _alive(self, _: Request) -> Response:
         return Response(status_code=200 if self._state.alive else 503)
@@ -250,9 +260,13 @@ class _Routes:
                 "versions": [served.version],
                 "platform": served.platform,
                 "inputs": [tensor_metadata(tensor) for tensor in served.predictor.signature.inputs],
-                "outputs": [tensor_metadata(tensor) for tensor in served.predictor.signature.outputs],
+                "outputs": [self._output(tensor) for tensor in served.predictor.signature.outputs],
             }
         )
+
+    def _output(self, tensor: Tensor) -> Mapping[str, Any]:
+        classes = self._served.predictor.classes if tensor.name in FURTHER else None
+        return {**tensor_metadata(tensor), **({"classes": classes} if classes else {})}
 
     async def unknown(self, request: Request, _: Exception) -> Response:
         """The answer where there is nothing."""
@@ -271,11 +285,12 @@ class _Asked:
     """What a request asks, and how the answer is said."""
 
     batch: Batch
-    document: Callable[[NDArray[Any]], Mapping[str, Any]]
+    outputs: Sequence[str]
+    document: Callable[[Sequence[NDArray[Any]]], Mapping[str, Any]]
 
-    def told(self, answer: NDArray[Any]) -> "_Answer":
-        """The answer as it is sent."""
-        return _Answer(self.document(answer), self.batch.rows)
+    def told(self, answers: Sequence[NDArray[Any]]) -> "_Answer":
+        """The answer, of one array an output, as it is sent."""
+        return _Answer(self.document(answers), self.batch.rows)
 
 
 class _Answer:

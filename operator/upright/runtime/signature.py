@@ -1,13 +1,15 @@
 """What a model takes and gives: as the training program says, as its reference data shows, as the model tells."""
 
+from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import Batch, batch_of_rows, datatype_of
-from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +40,28 @@ def infer(estimator: Any, declared: Signature | None, reference: "pd.DataFrame |
         "what the model takes cannot be known: write reference.csv (rows of features with their names) or "
         "signature.json next to the model"
     )
+
+
+def chosen(declared: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The declared outputs, or all, as the model gives them; as they are declared where it could not be asked. One of a
+    name of its own is the predictions.
+
+    Raises NoSignatureError for one that the model does not give.
+    """
+    if not declared or not given:
+        return declared or given
+    known = {tensor.name: tensor for tensor in given}
+    outputs = []
+    for tensor in declared:
+        found = known.get(tensor.name if tensor.name in FURTHER else PREDICTION)
+        if found is None or ("shape" in tensor.model_fields_set and tensor.shape != found.shape):
+            gives = ", ".join(f"{name} of shape {list(known[name].shape)}" for name in known)
+            raise NoSignatureError(
+                f"signature.json declares the output {tensor.name!r} of shape {list(tensor.shape)}, but the model "
+                f"gives {gives}"
+            )
+        outputs.append(found.model_copy(update={"name": tensor.name}))
+    return tuple(outputs)
 
 
 def rows_of(reference: "pd.DataFrame", signature: Signature) -> list[list[Any]]:
@@ -141,6 +165,14 @@ def _plain(signature: Signature) -> list[Any] | None:
 
 
 def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
-    predictions = predictor.predict(batch)
-    shape = (-1, *predictions.shape[1:])
-    return (Tensor(name="prediction", type=datatype_of(predictions.dtype), shape=shape),)
+    """What the model gives: its predictions, and probabilities, or its decision function where it has none."""
+    outputs = [_tensor(PREDICTION, predictor.predict(batch))]
+    for output in filter(predictor.has, FURTHER):
+        with suppress(ModelError):  # it need not answer: a vote whose voters know no probabilities has the method, too
+            outputs.append(_tensor(output, predictor.predict(batch, output)))
+            break
+    return tuple(outputs)
+
+
+def _tensor(name: str, answer: NDArray[Any]) -> Tensor:
+    return Tensor(name=name, type=datatype_of(answer.dtype), shape=(-1, *answer.shape[1:]))

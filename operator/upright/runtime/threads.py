@@ -40,7 +40,8 @@ class PredictionThreads:
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._line:
-            if len(self._calls) >= self.waiting:
+            # Those for which a thread is free do not wait: it will have them in a moment.
+            if len(self._calls) - self._begun.count(None) >= self.waiting:
                 raise OverloadedError
             self._calls[answer] = call
             self._line.notify()
@@ -65,7 +66,7 @@ class PredictionThreads:
                 while not self._calls:
                     self._line.wait()
                 answer, call = self._calls.popitem(last=False)
-            self._begun[number] = monotonic()
+                self._begun[number] = monotonic()
             try:
                 settled: tuple[Any, BaseException | None] = call(), None
             except BaseException as error:  # noqa: BLE001 - it is the caller's to know

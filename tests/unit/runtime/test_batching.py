@@ -37,7 +37,7 @@ class Counted:
 
 
 def batching(model: Counted, *, rows: int = 64, wait: float = 0.05, waiting: int = 64) -> Batching:
-    return Batching(Predictor(model, MATRIX), PredictionThreads(2, waiting), rows, wait)
+    return Batching(Predictor(model, MATRIX).predict, PredictionThreads(2, waiting), rows, wait)
 
 
 def a_batch(*numbers: float) -> Batch:

@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import LinearSVC
 
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv, told
 from upright.api.artifact import PublishReport
@@ -66,7 +67,10 @@ def test_the_signature_is_inferred_from_the_reference_data(pod: Pod) -> None:
         ("income", "FP64", True),
         ("paperless", "BOOL", False),
     ]
-    assert [(t.name, t.type, t.shape) for t in report.signature.outputs] == [("prediction", "INT64", (-1,))]
+    assert [(t.name, t.type, t.shape) for t in report.signature.outputs] == [
+        ("prediction", "INT64", (-1,)),
+        ("predict_proba", "FP64", (-1, 2)),
+    ]
 
 
 def test_without_reference_data_the_signature_is_what_the_model_tells(pod: Pod) -> None:
@@ -74,7 +78,7 @@ def test_without_reference_data_the_signature_is_what_the_model_tells(pod: Pod) 
 
     assert report.signature is not None
     assert [(t.type, t.shape) for t in report.signature.inputs] == [("FP64", (-1, 4))]
-    assert [t.type for t in report.signature.outputs] == ["INT64"]
+    assert [t.type for t in report.signature.outputs] == ["INT64", "FP64"]
 
 
 def test_columns_of_unknown_types_take_any_value(pod: Pod) -> None:
@@ -252,6 +256,44 @@ def test_what_contradicts_the_model_is_refused(pod: Pod, files: dict[str, str], 
     assert sentence in message
 
 
+@pytest.mark.parametrize(
+    ("outputs", "given", "refused"),
+    [
+        ([{"name": "predict_proba"}], [("predict_proba", "FP64", (-1, 2))], ""),
+        ([{"name": "churns"}], [("churns", "INT64", (-1,))], ""),
+        (
+            [{"name": "decision_function"}],
+            [],
+            "declares the output 'decision_function' of shape [-1], but the",
+        ),
+        (
+            [{"name": "probabilities", "shape": [-1, 2]}],
+            [],
+            "prediction of shape [-1], predict_proba of shape [-1, 2]",
+        ),
+    ],
+)
+def test_declared_outputs_are_given_or_refused(pod: Pod, outputs: list[Any], given: list[Any], refused: str) -> None:
+    declared = {"inputs": [{"name": "x", "type": "FP64", "shape": [-1, 4]}], "outputs": outputs}
+    pod.trained(a_matrix_model(), signature_json=json.dumps(declared))
+
+    if refused:
+        reason, message = refusal(pod)
+        assert reason == "NoSignature"
+        assert refused in message
+    else:
+        signature = published(pod)[0].signature
+        assert signature
+        assert [(one.name, one.type, one.shape) for one in signature.outputs] == given
+
+
+def test_a_model_without_probabilities_gives_its_decision_function(pod: Pod) -> None:
+    signature = published(pod.trained(LinearSVC().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])))[0].signature
+
+    assert signature
+    assert [one.name for one in signature.outputs] == ["prediction", "decision_function"]
+
+
 def test_a_model_of_texts_is_published_if_it_works_on_what_it_will_be_given(pod: Pod) -> None:
     texts = ["it broke twice", "it works well", "it broke", "works"]
     signature = {"signature_json": '{"inputs": [{"name": "text", "type": "BYTES"}]}'}
@@ -267,7 +309,7 @@ def test_a_model_of_texts_is_published_if_it_works_on_what_it_will_be_given(pod:
     named = make_pipeline(column, LogisticRegression()).fit(pd.DataFrame({"text": texts}), [1, 0, 1, 0])
     report, _ = published(pod.trained(named, **signature))
     assert report.signature
-    assert [(tensor.name, tensor.type) for tensor in report.signature.outputs] == [("prediction", "INT64")]
+    assert [tensor.name for tensor in report.signature.outputs] == ["prediction", "predict_proba"]
 
 
 def test_a_link_out_of_the_output_folder_is_refused(pod: Pod) -> None:

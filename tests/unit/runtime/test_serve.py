@@ -18,6 +18,7 @@ from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError
 from upright.runtime.protocol import parse_infer, parse_predict
 
+DATATYPES = {"plan": "BYTES", "tenure": "INT64", "income": "FP64", "paperless": "BOOL"}
 ROW = {"plan": "basic", "tenure": 3, "income": 1000.5, "paperless": True}
 LIST = ["basic", 3, 1000.5, True]
 MATRIX_ROWS = [[6, 2, 1, 1], [1, 4, 1, 1]]
@@ -119,7 +120,33 @@ def test_v2_tells_inputs_and_outputs(pipeline: Server, path: str) -> None:
 
     assert document["versions"] == ["churn-7"]
     assert document["inputs"][1] == {"name": "tenure", "datatype": "INT64", "shape": [-1]}
-    assert document["outputs"] == [{"name": "prediction", "datatype": "INT64", "shape": [-1]}]
+    assert document["outputs"] == [
+        {"name": "prediction", "datatype": "INT64", "shape": [-1]},
+        {"name": "predict_proba", "datatype": "FP64", "shape": [-1, 2], "classes": [0, 1]},
+    ]
+
+
+def test_a_classifier_gives_probabilities_to_who_asks_for_them(pipeline: Server) -> None:
+    rows = [ROW, {**ROW, "plan": "premium"}]
+    classes = pipeline.predict({"instances": rows}).json()["predictions"]
+
+    asked = pipeline.predict({"instances": rows, "method": "predict_proba"}).json()["predictions"]
+
+    assert [sum(row) for row in asked] == [pytest.approx(1), pytest.approx(1)]
+    assert [row.index(max(row)) for row in asked] == classes
+    assert pipeline.predict({"instances": rows, "method": "predict"}).json()["predictions"] == classes
+
+    tensors = [{"name": name, "shape": [1], "datatype": DATATYPES[name], "data": [ROW[name]]} for name in ROW]
+    wanted = [{"name": "predict_proba"}, {"name": "prediction"}]
+    first, second = pipeline.infer({"inputs": tensors, "outputs": wanted}).json()["outputs"]
+    assert (first["name"], first["shape"], first["data"]) == ("predict_proba", [1, 2], asked[0])
+    assert (second["name"], second["data"]) == ("prediction", classes[:1])
+
+    refused = pipeline.predict({"instances": rows, "method": "transform"})
+    assert (refused.status_code, refused.json()["error"]) == (
+        400,
+        "method must be one of predict, predict_proba; it is the string 'transform'",
+    )
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
@@ -309,7 +336,7 @@ def test_a_number_that_no_model_takes_is_a_client_s_mistake_whatever_the_column(
     signature = Signature(inputs=(Tensor(name="plan"), Tensor(name="tenure")))
 
     with pytest.raises(BadInputError, match=r"instances\[0\]\[1\] \(tenure\) must be a number between|out of range"):
-        parse_predict(f'{{"instances": [["basic", {number}]]}}'.encode(), signature)
+        parse_predict(f'{{"instances": [["basic", {number}]]}}'.encode(), signature, ["prediction"])
 
 
 def test_rows_that_leave_everything_out_are_bounded() -> None:
@@ -318,7 +345,7 @@ def test_rows_that_leave_everything_out_are_bounded() -> None:
     column = {"name": "f0", "shape": [100_000], "datatype": "FP64", "data": [0] * 100_000}
 
     with pytest.raises(BadInputError, match="50000000 values with those that are missing; at most 4194304 are taken"):
-        parse_predict(json.dumps({"instances": [{}] * 100_000}).encode(), signature)
+        parse_predict(json.dumps({"instances": [{}] * 100_000}).encode(), signature, ["prediction"])
     with pytest.raises(BadInputError, match="send fewer rows at once"):
         parse_infer(json.dumps({"inputs": [column]}).encode(), signature, ["prediction"])
 

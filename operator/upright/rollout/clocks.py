@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from upright.api.deployment_status import Arm, StandIn
-from upright.rollout.facts import ArmFacts, lasts
+from upright.rollout.facts import LASTING, ArmFacts, lasts
 from upright.rollout.observe import Observed
 
 _CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since")
@@ -39,8 +39,9 @@ def arm_as_watched(arm: Arm | None, observed: Observed) -> Arm | None:
 
 def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing: bool) -> Arm:
     """The stable version with its clocks: since when none of its pods has answered for long, and since when it has been
-    as it is: one answers again, all want room (unless the candidate repairs, and may have taken it), or none answers.
-    They stop while `replicas` is 0, and not where somebody has deleted its workload or scaled it down.
+    as it is: one answers again, all want room (unless the candidate repairs, and may have taken it), or none answers,
+    which goes on while room is wanted for less than a minute. They stop while `replicas` is 0, and not where somebody
+    has deleted its workload or scaled it down.
     """
     arm, stopped = stable.arm, dict.fromkeys(("unready_since", "ready_since", "lacking_since", "down_since"))
     recovered = stable.ready and (arm.unready_since is None or any(lasts(pod, now) for pod in stable.pods))
@@ -48,13 +49,14 @@ def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing:
         return arm.model_copy(update=stopped)
     unready = arm.unready_since or (now if arm.ready_replicas or stable.failures else None)  # from zero none fell
     if stable.ready:
-        clock, since = "ready_since", arm.ready_since
+        clocks: dict[str, datetime | None] = {"ready_since": arm.ready_since or now}
     elif stable.wants_room and not repairing:
-        clock, since = "lacking_since", arm.lacking_since
+        lacking = arm.lacking_since or now
+        clocks = {"lacking_since": lacking, "down_since": arm.down_since if now - lacking < LASTING else None}
     else:  # an operator of before has recorded that it fell, and nothing since
-        clock = "down_since"
-        since = arm.down_since or (None if arm.ready_since or arm.lacking_since else arm.unready_since)
-    return arm.model_copy(update={**stopped, "unready_since": unready, clock: since or now})
+        fell = None if arm.ready_since or arm.lacking_since else arm.unready_since
+        clocks = {"down_since": arm.down_since or fell or now}
+    return arm.model_copy(update={**stopped, "unready_since": unready, **clocks})
 
 
 def _step_as_watched(arm: Arm, observed: Observed) -> Arm:

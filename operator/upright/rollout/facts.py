@@ -19,8 +19,11 @@ LASTING = timedelta(minutes=1)
 _ALIKE = 3
 """A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
 pods are few, and shares rough."""
-_NOWHERE = re.compile(r"0/(\d+) nodes are available: \1 Preemption is not helpful")
-"""What the scheduler says where no node would take a pod if it had fewer others: for labels, taints or volumes."""
+_NOWHERE = re.compile(
+    r"(?!.* were unschedulable).*0/(\d+) nodes are available: \1 Preemption is not helpful", re.DOTALL
+)
+"""What the scheduler says where no node would take a pod if it had fewer others: for labels, taints or volumes. Nodes
+that are being drained come back, or others for them."""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
@@ -144,19 +147,12 @@ class ArmFacts:
     def lacks_room(self) -> bool:
         """Whether a quota keeps pods from it, or no node takes them and more room might help."""
         whys = (pod.unscheduled for pod in self.pods)
-        return self._is_over_quota or any(why and not _NOWHERE.search(why) for why in whys)
+        return "exceeded quota" in self.refused or any(why and not _NOWHERE.match(why) for why in whys)
 
     @property
     def wants_room(self) -> bool:
-        """Whether the stable version has no pod on any node, for a quota, or whatever the scheduler or a queue says:
-        nodes have taken its pods before, so that the version is not at fault.
-        """
-        kept = self._is_over_quota or any(pod.unscheduled for pod in self.pods)
-        return kept and not any(pod.placed for pod in self.pods)
-
-    @property
-    def _is_over_quota(self) -> bool:
-        return "exceeded quota" in self.refused
+        """Whether it lacks room, and has no pod on any node."""
+        return self.lacks_room and not any(pod.placed for pod in self.pods)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from typing import Any
 from upright.contract import Key
 from upright.pods.reading import Pod
 
-_TOLD = ("changed", "ready_since", "stopped", "scheduled", "begun")
-_Change = tuple[str, datetime]
-"""A pod's UID, and when something of it was, as its node says."""
+_TOLD = ("changed", "ready_since", "stopped", "scheduled")
+_BEGUN = "begun"
+_Change = tuple[str, datetime | str]
+"""A pod's UID, and when something of it was, as its node says; or that it has begun, which it does once, whatever the
+kubelet has yet to tell when containers have been started again."""
 
 
 class Sightings:
@@ -25,13 +27,15 @@ class Sightings:
         """All its pods as they are now, by revision, each since when it has been seen so."""
         before, seen = self._seen.get(key), dict[_Change, datetime]()
 
-        def since(pod: Pod, told: datetime) -> datetime:
-            known = told if before is None else before.get((pod.uid, told), now)
-            return seen.setdefault((pod.uid, told), min(known, now))
+        def since(pod: Pod, told: datetime, what: str = "") -> datetime:
+            change = (pod.uid, what or told)
+            known = told if before is None else before.get(change, now)
+            return seen.setdefault(change, min(known, now))
 
         def dated(pod: Pod) -> Pod:
-            since(pod, pod.created)  # when one is taken to have begun whose containers have been started again
             times: dict[str, Any] = {one: since(pod, at) for one in _TOLD if (at := getattr(pod, one))}
+            if pod.begun:
+                times[_BEGUN] = since(pod, pod.begun, _BEGUN)
             containers = tuple(
                 replace(one, ended=replace(one.ended, at=since(pod, one.ended.at)))
                 if one.ended and one.ended.at

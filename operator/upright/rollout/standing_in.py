@@ -36,7 +36,7 @@ def is_broken(facts: Facts) -> bool:
     lack. What they died of before, or with their node, says nothing.
     """
     stable, silent, now = facts.stable, silent_for(facts), facts.now
-    if stable is None or silent < BROKEN_FOR:
+    if stable is None or silent < BROKEN_FOR or stable.arm.lacking_since:
         return False
     failing: list[Pod] = []
     coming: list[Pod] = []

@@ -250,6 +250,19 @@ def test_pods_take_the_place_of_others_when_they_have_been_seen_ready_for_long_e
         assert shape["stable"]["replicas"] == stable, second
 
 
+def test_a_pod_has_begun_once_whatever_the_kubelet_forgets_of_containers_that_are_started_again() -> None:
+    """Of two containers the second began later, and is the only one that the kubelet remembers when the first dies."""
+    sightings, pod = Sightings(), pods(NEW_REVISION, 1)[0]
+    began = {
+        second: sighted(sightings, {NEW_REVISION: [replace(pod, begun=at)]}, after(seconds=second))[NEW_REVISION][
+            0
+        ].begun
+        for second, at in ((0, after(minutes=-60)), (600, after(minutes=-59)))
+    }
+
+    assert began == {0: after(minutes=-60), 600: after(minutes=-60)}
+
+
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_what_stands_in_stays_while_stable_pods_that_crash_are_ready_for_a_moment(wrong: timedelta) -> None:
     sightings, since = Sightings(), (NOW - timedelta(minutes=5)).isoformat()

@@ -396,7 +396,6 @@ def test_without_replicas_nothing_is_repaired() -> None:
         (unscheduled("3 cannot allocate all claims."), "cannot allocate all claims"),
         (unscheduled("all nodes are unavailable: 3 node(s) resource fit failed."), "resource fit failed"),
         (nowhere("3 node(s) were unschedulable."), "were unschedulable"),  # all are being drained
-        (nowhere("3 node(s) didn't match Pod's node affinity/selector."), "node affinity/selector"),
         (gated(), "Scheduling is blocked"),
     ],
 )
@@ -414,6 +413,42 @@ def test_a_stable_version_of_which_no_node_takes_a_pod_is_held_and_said_for_it_h
     assert "repairing" not in candidate(late)
     assert condition(late, "Stalled")["reason"] == "NoRoom"
     assert why in (stalled(late) or "")  # the candidate has all the traffic
+
+
+def test_a_stable_version_that_no_node_can_take_any_more_gives_way_after_as_long_as_a_start_may_take() -> None:
+    homeless = nowhere("3 node(s) didn't match Pod's node affinity/selector.")
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    before = observed(resource, pods={OLD_REVISION: [homeless], NEW_REVISION: pods(NEW_REVISION, 1)})
+    made = plan(before)
+
+    assert "repairing" not in candidate(plan(then(before, made, now=after(minutes=9))))
+    assert candidate(plan(then(before, made, now=after(minutes=10))))["repairing"]
+
+
+@pytest.mark.parametrize(("without_a_node", "repaired"), [(0, True), (5, True), (90, False)])
+def test_a_short_want_of_room_does_not_end_the_silence_of_pods_that_are_made_anew_without_end(
+    without_a_node: int, repaired: bool
+) -> None:
+    """Each lives for four minutes and never answers."""
+    resource = in_canary(0, step_since=None, stable={"unreadySince": after(seconds=-40).isoformat()})
+    before = observed(
+        resource, pods={OLD_REVISION: pods(OLD_REVISION, 1, ready=0), NEW_REVISION: pods(NEW_REVISION, 1)}
+    )
+    made = plan(before)
+    found = False
+    for second in range(0, 2400, 5):
+        age, number = second % 240, second // 240
+        began = after(seconds=second - age + without_a_node)
+        young = replace(unstarted(), name=f"w-{number}", uid=f"w-{number}", created=after(seconds=second - age))
+        pod = replace(young, scheduled=began, begun=began) if age >= without_a_node else replace(young, **_HOMELESS)
+        world = {OLD_REVISION: [pod], NEW_REVISION: pods(NEW_REVISION, 1)}
+        before = then(before, made, now=after(seconds=second), pods=world)
+        made = plan(before)
+        found = found or bool(candidate(made).get("repairing"))
+    assert found is repaired
+
+
+_HOMELESS: dict[str, Any] = {"scheduled": None, "begun": None, "unscheduled": "0/3 nodes: 3 Insufficient cpu."}
 
 
 def placed(pod: Pod) -> Pod:

@@ -62,12 +62,11 @@ class Serving(Resource):
         description="The longest that one request may take, at least 1s: then it is answered by 504 and counts "
         "as failed.",
     )
-    workers: int = Field(1, ge=1, le=64, description="Processes that serve in each pod; each holds the model.")
     queue: int = Field(
         64,
         ge=1,
         le=1024,
-        description="Requests that may wait for the model in each worker. More are answered 503 at once, which counts "
+        description="Requests that may wait for the model in each pod. More are answered 503 at once, which counts "
         "as a refusal and not as an error.",
     )
     batching: Batching | None = Field(

@@ -21,9 +21,12 @@ VERIFIES = f"{GROUP}/verifies"
 """Label, "true" on serving pods of Upright's own runtime: that they are ready says that the artifact's digest is right.
 An image of a user's own may not look at it."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
+_PART_OF = "app.kubernetes.io/part-of"
+
 LABELS = frozenset(
     (
         MANAGED_BY,
+        _PART_OF,
         MODEL,
         MODEL_VERSION,
         TRAINING_JOB,
@@ -35,7 +38,7 @@ LABELS = frozenset(
         VERIFIES,
     )
 )
-"""Those that we give, and read."""
+"""Those that we give."""
 
 RUN_REQUESTED = f"{GROUP}/run-requested"
 RETRY = f"{GROUP}/retry"
@@ -74,7 +77,7 @@ def labels(model: str, version: str | None = None) -> dict[str, str]:
     named = {MODEL_VERSION: version} if version else {}
     return {
         MANAGED_BY: "upright",
-        "app.kubernetes.io/part-of": model,
+        _PART_OF: model,
         MODEL: model,
         **named,
     }

@@ -8,6 +8,8 @@ from typing import Any
 
 import bentoml
 from prometheus_client import REGISTRY
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from upright.runtime.artifact import load_artifact
 from upright.runtime.load import Load
@@ -32,6 +34,8 @@ def service(artifact: Path, digest: str, model: str, version: str, formats: str)
     class Served:
         pass
 
-    bentoml.asgi_app(application(served, Load(), REGISTRY), path="/")(Served)
+    serves = application(served, Load(), REGISTRY)
+    # BentoML runs the lifespan, in which the model is warmed up, of a Starlette alone.
+    bentoml.asgi_app(Starlette(routes=[Mount("/", serves)], lifespan=serves.lifespan), path="/")(Served)
     made: bentoml.Service[Any] = Served
     return made

@@ -39,8 +39,7 @@ class Body:
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self.size = 0
-        """Bytes that it holds."""
+        self._size = 0
         self._content: bytearray | None = bytearray()
 
     def __enter__(self) -> Self:
@@ -93,11 +92,11 @@ class Body:
     def drop(self) -> None:
         """Nobody wants it any more: it takes no room from now on."""
         self._content = None
-        self._room.taken -= self.size
-        self.size = 0
+        self._room.taken -= self._size
+        self._size = 0
 
     def _add(self, chunk: bytes) -> None:
         if self._content is not None:
             self._content += chunk
-            self.size += len(chunk)
+            self._size += len(chunk)
             self._room.taken += len(chunk)

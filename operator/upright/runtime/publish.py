@@ -112,9 +112,9 @@ def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any
             raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}") from error
         raise RefusedError(
             "ModelFails",
-            f"The model fails on a row of zeros and empty texts, as its signature has them: {error}. predict gets a "
-            "DataFrame of columns by name if the model was fitted on one, else an array of shape (rows, features): a "
-            "model of texts begins with a ColumnTransformer that names their columns, fitted on a DataFrame",
+            f"The model takes its rows for something else: {error}. predict gets a DataFrame of columns by name if the "
+            "model was fitted on one, else an array of shape (rows, features): a model of texts begins with a "
+            "ColumnTransformer that names their columns, fitted on a DataFrame",
         ) from error
     return inferred.model_copy(update={"outputs": outputs}), example
 

@@ -17,7 +17,7 @@ from upright.runtime.load import load_of
 from upright.runtime.outcome import FailedError
 
 if TYPE_CHECKING:
-    from upright.runtime.traffic import Application
+    from upright.runtime.traffic import Traffic
 
 _PORT = 3000
 
@@ -36,10 +36,13 @@ def serve(environment: Mapping[str, str]) -> None:
         import uvicorn
         from uvicorn.supervisors import Multiprocess
 
+        from upright.runtime.connection import Connection
+
         config = uvicorn.Config(
             application() if workers == 1 else "upright.runtime.serve:application",
             factory=workers > 1,
             workers=workers,
+            http=Connection,
             ws="none",
             log_config=None,
             access_log=False,
@@ -54,7 +57,7 @@ def serve(environment: Mapping[str, str]) -> None:
                 Multiprocess(config, sockets=[listener]).run()
 
 
-def application() -> "Application":
+def application() -> "Traffic":
     """What one worker serves; each verifies the artifact for itself."""
     _import_pandas_alone()
     from prometheus_client import REGISTRY, CollectorRegistry

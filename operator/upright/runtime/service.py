@@ -6,7 +6,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,14 +21,15 @@ from starlette.routing import Route
 import upright
 from upright.api.artifact import Tensor
 from upright.runtime.artifact import ServedModel
-from upright.runtime.batch import BadInputError, Batch, batch_of_rows
+from upright.runtime.asked import Answer, Asked, Question, answer, answers
+from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.batching import Batching
-from upright.runtime.body import LATER, ROOM, SMALL, Body, Room
+from upright.runtime.body import LATER, ROOM, Body, Room
 from upright.runtime.load import Load
-from upright.runtime.predictor import FURTHER, ModelError
+from upright.runtime.predictor import FURTHER, ModelError, Predictor
 from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
-from upright.runtime.traffic import BUSY, GONE, Application, Measurements, Traffic
+from upright.runtime.traffic import BUSY, GONE, Measurements, Traffic
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
@@ -65,16 +65,11 @@ class _State:
         return self.threads.stuck_for() < _HOPELESS * self.timeout
 
 
-def application(served: ServedModel, load: Load, registry: CollectorRegistry) -> Application:
+def application(served: ServedModel, load: Load, registry: CollectorRegistry) -> Traffic:
     """The whole HTTP application of a serving pod. `registry`: what `/metrics` tells."""
     state = _State(PredictionThreads(_PREDICTING_THREADS, load.waiting), load.timeout)
     measured = Measurements(served.model, served.version)
-    batching = dict[str, Batching]()
-    if load.batch_rows:
-        for output in served.outputs:
-            predict = partial(served.predictor.predict, output=output)
-            batching[output] = Batching(predict, state.threads, load.batch_rows, load.batch_wait)
-    routes = _Routes(served, state, measured, registry, batching)
+    routes = _Routes(served, state, measured, registry, _batching(served.predictor, state.threads, load))
     inner = Starlette(
         routes=routes.table(),
         lifespan=routes.lifespan,
@@ -89,6 +84,12 @@ def application(served: ServedModel, load: Load, registry: CollectorRegistry) ->
     return Traffic(inner, served.version, measured, lambda: state.draining)
 
 
+def _batching(predictor: Predictor, threads: PredictionThreads, load: Load) -> Batching[Question, Answer] | None:
+    if (most := load.batch_rows) is None:
+        return None
+    return Batching(lambda questions: answers(questions, predictor, most), threads, most, load.batch_wait)
+
+
 class _Routes:
     """The model's routes."""
 
@@ -98,7 +99,7 @@ class _Routes:
         state: _State,
         measured: Measurements,
         registry: CollectorRegistry,
-        batching: Mapping[str, Batching],
+        batching: Batching[Question, Answer] | None = None,
     ) -> None:
         self._served = served
         self._state = state
@@ -162,16 +163,16 @@ class _Routes:
         self._state.warm = True
 
     async def _predict(self, request: Request) -> Response:
-        def parse(body: bytes) -> _Asked:
+        def parse(body: bytes) -> Asked:
             asked = parse_predict(body, self._served.predictor.signature, self._served.outputs)
-            return _Asked(asked.batch, [asked.output], lambda answers: {"predictions": predictions(*answers)})
+            return Asked(asked.batch, [asked.output], lambda answers: {"predictions": predictions(*answers)})
 
         return await self._respond(request, parse)
 
     async def _infer(self, request: Request) -> Response:
         served = self._served
 
-        def parse(body: bytes) -> _Asked:
+        def parse(body: bytes) -> Asked:
             if "inference-header-content-length" in request.headers:
                 raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
             asked = parse_infer(body, served.predictor.signature, served.outputs)
@@ -181,11 +182,11 @@ class _Routes:
             def document(answers: Sequence[NDArray[Any]]) -> Mapping[str, Any]:
                 return {**named, "outputs": list(map(output_tensor, answers, asked.outputs))}
 
-            return _Asked(asked.batch, asked.outputs, document)
+            return Asked(asked.batch, asked.outputs, document)
 
         return await self._respond(request, parse)
 
-    async def _respond(self, request: Request, parse: "Callable[[bytes], _Asked]") -> Response:
+    async def _respond(self, request: Request, parse: Callable[[bytes], Asked]) -> Response:
         """All that takes long with a large request is done beside the loop, in which probes are answered.
 
         When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
@@ -195,7 +196,7 @@ class _Routes:
             with Body(self._room) as body:
                 await body.read(request)
                 async with _dropped_when_gone(request, body):
-                    answered = await self._answered(body, parse)
+                    answered = await self._answered(lambda: parse(body.take()))
         except ModelError as error:
             logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
             self._measured.failed(type(error.__cause__ or error).__name__)
@@ -206,24 +207,21 @@ class _Routes:
             self._measured.failed("Timeout")
             return _json({"error": f"the model has not answered this request within {waited}"}, 504)
         except OverloadedError:
+            if not self._state.ready:  # it is not that too much comes: nothing goes
+                self._measured.failed("Timeout")
+                return _json({"error": "the model has answered nothing for too long"}, 504)
             waiting = self._state.threads.waiting
             raise HTTPException(
                 BUSY, f"the model has {waiting} waiting already, as many as may (serving.queue); try again later", LATER
             ) from None
         self._measured.predictions.inc(answered.rows)
-        return answered.response
+        return Response(answered.content, media_type="application/json")
 
-    async def _answered(self, body: Body, parse: "Callable[[bytes], _Asked]") -> "_Answer":
-        threads, timeout, predictor = self._state.threads, self._state.timeout, self._served.predictor
-        if not self._batching or body.size > SMALL:  # a large one is a batch by itself
-
-            def answer() -> _Answer:
-                asked = parse(body.take())
-                return asked.told([predictor.predict(asked.batch, output) for output in asked.outputs])
-
-            return await threads.run(answer, timeout)
-        asked = parse(body.take())
-        return asked.told([await self._batching[output].predict(asked.batch, timeout) for output in asked.outputs])
+    async def _answered(self, question: Question) -> Answer:
+        threads, timeout = self._state.threads, self._state.timeout
+        if self._batching is not None:
+            return await self._batching.run(question, timeout)
+        return await threads.run(lambda: answer(question, self._served.predictor), timeout)
 
     async def _alive(self, _: Request) -> Response:
         return Response(status_code=200 if self._state.alive else 503)
@@ -278,27 +276,6 @@ class _Routes:
             },
             404,
         )
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a request asks, and how the answer is said."""
-
-    batch: Batch
-    outputs: Sequence[str]
-    document: Callable[[Sequence[NDArray[Any]]], Mapping[str, Any]]
-
-    def told(self, answers: Sequence[NDArray[Any]]) -> "_Answer":
-        """The answer, of one array an output, as it is sent."""
-        return _Answer(self.document(answers), self.batch.rows)
-
-
-class _Answer:
-    """What a model answered to so many rows, as it is sent."""
-
-    def __init__(self, document: Mapping[str, Any], rows: int) -> None:
-        self.response = _json(document)
-        self.rows = rows
 
 
 @asynccontextmanager

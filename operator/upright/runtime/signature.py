@@ -76,9 +76,9 @@ def rows_of(reference: "pd.DataFrame", signature: Signature) -> list[list[Any]]:
 def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[list[Any] | None, tuple[Tensor, ...]]:
     """One row that the model answers, and the outputs as the answer shows them.
 
-    Without reference data it is a row of zeros and empty texts, if the model takes one: they need not make sense to it,
-    but be of types that it works on. Raises BadInputError, ModelError when the model fails on its own reference data,
-    or on those types.
+    Without reference data it is a row of zeros and empty texts, if the model takes one: they need not make sense to it.
+    Raises BadInputError, ModelError when the model fails on its own reference data, or takes what it is given for
+    something else than an array or a DataFrame.
     """
     rows = rows_of(reference, predictor.signature) if reference is not None else []
     if rows:
@@ -89,7 +89,8 @@ def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[lis
         try:
             return plain, _outputs(predictor, batch_of_rows([plain], predictor.signature))
         except ModelError as error:
-            if isinstance(error.__cause__, AttributeError | TypeError):
+            asked = getattr(error.__cause__, "obj", None)  # of what it wanted an attribute that this does not have
+            if isinstance(asked, np.ndarray) or type(asked).__module__.startswith("pandas."):
                 raise
     return None, ()
 

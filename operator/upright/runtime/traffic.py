@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
+from starlette.applications import Starlette
 
 from upright.api.serving import (
     ANSWERED,
@@ -24,7 +25,6 @@ from upright.api.serving import (
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 BUSY = 503
 """The status of an answer to a request for which there is no room."""
@@ -116,8 +116,9 @@ class Traffic:
     while the pod is about to stop.
     """
 
-    def __init__(self, app: Application, version: str, measured: Measurements, draining: Callable[[], bool]) -> None:
+    def __init__(self, app: Starlette, version: str, measured: Measurements, draining: Callable[[], bool]) -> None:
         self._app = app
+        self.lifespan = app.router.lifespan_context
         self._version = (VERSION_HEADER.encode(), version.encode())
         self._measured = measured
         self._draining = draining

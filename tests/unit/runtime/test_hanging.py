@@ -295,7 +295,7 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
     threads, gate, gone = PredictionThreads(1, waiting=2), threading.Event(), asyncio.Event()
     served: Any = SimpleNamespace(model="churn", version="churn-7", predictor=SimpleNamespace(signature=None))
     nothing_is_measured: Any = None
-    routes = _Routes(served, _State(threads, 60), nothing_is_measured, CollectorRegistry(), {})
+    routes = _Routes(served, _State(threads, 60), nothing_is_measured, CollectorRegistry())
     coming = iter([{"type": "http.request", "body": b"x" * 1000, "more_body": False}])
 
     async def receive() -> Any:

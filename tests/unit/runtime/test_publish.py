@@ -302,7 +302,7 @@ def test_a_model_of_texts_is_published_if_it_works_on_what_it_will_be_given(pod:
     found, message = refusal(pod.trained(wants_a_list, **signature))
 
     assert found == "ModelFails"
-    assert "on a row of zeros and empty texts, as its signature has them: AttributeError" in message
+    assert "The model takes its rows for something else: AttributeError" in message
     assert "begins with a ColumnTransformer that names their columns" in message
 
     column = ColumnTransformer([("text", TfidfVectorizer(), "text")])

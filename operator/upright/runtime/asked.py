@@ -1,0 +1,105 @@
+"""What requests ask of the model, and how that is answered: one by one, or several together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from upright.runtime.batch import BadInputError, Batch
+from upright.runtime.predictor import ModelError, Predictor
+
+_Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered to so many rows, as it is sent."""
+
+    content: bytes
+    rows: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rows and the outputs that a request asks for, and the document in which it wants them, in this order."""
+
+    batch: Batch
+    outputs: Sequence[str]
+    document: Callable[[Sequence[_Array]], Mapping[str, Any]]
+
+    def told(self, answers: Sequence[_Array]) -> Answer:
+        """The answer, of one array an output."""
+        return Answer(to_json(self.document(answers)), self.batch.rows)
+
+
+Question = Callable[[], Asked]
+"""A request that has not been parsed yet."""
+
+
+def answer(question: Question, predictor: Predictor) -> Answer:
+    """One by itself. Raises BadInputError, ModelError."""
+    asked = question()
+    return asked.told([predictor.predict(asked.batch, output) for output in asked.outputs])
+
+
+def answers(questions: Sequence[Question], predictor: Predictor, most: int) -> Sequence[Answer | Exception]:
+    """Several: the model is called once for about `most` rows. Those that cannot be answered alone fail."""
+    found = dict[int, Answer | Exception]()
+    coming = dict[int, Asked]()
+    for number, question in enumerate(questions):
+        try:
+            coming[number] = question()
+        except Exception as error:  # noqa: BLE001 - it is theirs who asked
+            found[number] = error
+        if sum(asked.batch.rows for asked in coming.values()) >= most:
+            found |= _predicted(coming, predictor)
+            coming = {}
+    found |= _predicted(coming, predictor)
+    return [found[number] for number in range(len(questions))]
+
+
+def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int, Answer | Exception]:
+    given: dict[int, dict[str, _Array]] = {number: {} for number in coming}
+    failed = dict[int, Answer | Exception]()
+    # Columns of different types are not made one: the model might answer them differently.
+    alike = dict[Any, list[int]]()
+    for number, asked in coming.items():
+        types = tuple(asked.batch.columns[name].dtype for name in asked.batch.columns)
+        for output in asked.outputs:
+            alike.setdefault((output, types), []).append(number)
+    for (output, _), numbers in alike.items():
+        batches = [coming[number].batch for number in numbers]
+        for number, one in zip(numbers, _together(batches, predictor, output), strict=True):
+            if isinstance(one, Exception):
+                failed[number] = one
+            else:
+                given[number][output] = one
+    told = {
+        number: asked.told([given[number][output] for output in asked.outputs])
+        for number, asked in coming.items()
+        if number not in failed
+    }
+    return failed | told
+
+
+def _together(batches: Sequence[Batch], predictor: Predictor, output: str) -> Sequence[_Array | Exception]:
+    """The answer to each; in halves where the model fails, so that only those fail whose fault it is."""
+    try:
+        ends = np.cumsum([batch.rows for batch in batches])[:-1]
+        return np.split(predictor.predict(_joined(batches), output), ends)
+    except (BadInputError, ModelError) as error:
+        if len(batches) == 1:
+            return [error]
+        half = len(batches) // 2
+        return [*_together(batches[:half], predictor, output), *_together(batches[half:], predictor, output)]
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    columns = {name: np.concatenate([batch.columns[name] for batch in batches]) for name in batches[0].columns}
+    missing = {name: None for batch in batches for name in batch.unexpectedly_missing}
+    return Batch(columns, sum(batch.rows for batch in batches), tuple(missing))

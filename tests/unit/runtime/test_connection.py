@@ -1,0 +1,94 @@
+"""A connection takes no more memory and time than a request needs, whatever a stranger sends, or leaves unread."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tests.unit.runtime.server import a_free_port
+from upright.runtime import connection
+from upright.runtime.connection import Connection
+
+LARGE = b"x" * 32 * 1024**2
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers what is asked for at /large with more than the system keeps for a client."""
+    body = LARGE if scope["path"] == "/large" else b"small"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def a_server() -> AsyncIterator[int]:
+    port = a_free_port()
+    config = uvicorn.Config(app, port=port, http=Connection, ws="none", lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:  # noqa: ASYNC110 - it has nothing to wait for
+            await asyncio.sleep(0.01)
+        yield port
+        server.should_exit = True
+        server.force_exit = True
+        await serving
+
+
+async def answer_to(port: int, *parts: bytes) -> bytes:
+    """What comes until the connection ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        return await asyncio.wait_for(reader.read(), 30)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        [b"x-%d: y\r\n" % number for number in range(20_000)],
+        [b"x: ", *[b"y" * 1024] * 1024],
+        [b"z" * 1024] * 1024,  # the URL goes on
+    ],
+    ids=["headers", "a header", "a URL"],
+)
+async def test_headers_without_end_end_the_connection(head: list[bytes]) -> None:
+    async with a_server() as port:
+        start = b"GET /" if head[0].startswith(b"z") else b"GET / HTTP/1.1\r\n"
+        answer = await answer_to(port, start, *head)
+
+        assert answer == b"" or (answer.startswith(b"HTTP/1.1 400") and b"may have 65536 bytes" in answer)
+        assert b"small" in await answer_to(port, b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+
+
+async def test_many_requests_on_one_connection_are_not_taken_for_one() -> None:
+    async with a_server() as port:
+        request = b"GET / HTTP/1.1\r\nx: " + b"y" * 8_000 + b"\r\n"
+        answer = await answer_to(port, *[request + b"\r\n"] * 20, request + b"connection: close\r\n\r\n")
+
+        assert answer.count(b"HTTP/1.1 200 OK") == 21
+
+
+async def test_a_client_has_only_so_long_to_send_headers_and_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.2)
+    async with a_server() as port:
+        assert await answer_to(port) == b""
+        assert await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n") == b""
+        kept = await answer_to(port, b"GET / HTTP/1.1\r\n\r\n", b"GET / HT")
+        assert kept.count(b"small") == 1, "the second time, too"
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(1)  # it reads nothing meanwhile
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(len(LARGE)), 30)
+        writer.close()

@@ -1,7 +1,6 @@
 """What `upright export` writes is served by the tool that it is for."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +29,7 @@ def test_bentoml_serves_a_bento_with_the_routes_of_a_pod(artifact: Path, tmp_pat
     command = [str(Path(sys.executable).with_name("bentoml")), "serve", ".", "--port", str(port)]
     elsewhere = {"BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "True"}
     with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **elsewhere}, stdout=output, stderr=output, start_new_session=True
-        )
+        server = subprocess.Popen(command, cwd=folder, env={**os.environ, **elsewhere}, stdout=output, stderr=output)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             await_ready(server, client, log)
@@ -41,8 +38,8 @@ def test_bentoml_serves_a_bento_with_the_routes_of_a_pod(artifact: Path, tmp_pat
             ready = client.get("/v2/models/churn/ready")
             metrics = client.get("/metrics").text
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        server.terminate()  # its workers have a group of their own, and end with it
+        server.wait(timeout=60)
 
     assert (answer.status_code, answer.json()) == (200, {"predictions": [1]}), log.read_text()
     assert answer.headers["upright-model-version"] == "churn-7"

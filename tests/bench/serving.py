@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,16 +192,13 @@ def _serving(
             ]
     url = f"http://127.0.0.1:{port}{path}"
     with (folder / f"{server}-{port}.log").open("wb") as log:
-        process = subprocess.Popen(
-            ["taskset", "-c", SERVER_CORE, *command], env=variables, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *command], env=variables, stdout=log, stderr=log)
     try:
         _await(url, case.body(server), process, Path(log.name))
         yield url, process
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
+        process.terminate()  # the worker of BentoML has a group of its own, and ends with it
+        process.wait(timeout=60)
 
 
 def _await(url: str, body: str, process: subprocess.Popen[bytes], log: Path) -> None:

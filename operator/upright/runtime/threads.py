@@ -15,6 +15,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_SOON = 0.002
+"""Seconds after which another thread helps. Threads that take calls of less in turns, as Python lets them, are no
+faster than one that takes them one after the other, and the first of them takes as long as the last."""
+
 
 class OverloadedError(Exception):
     """As many calls as may wait for a thread do so already."""
@@ -30,6 +34,7 @@ class PredictionThreads:
         # Those that wait, in the order in which they came, by where their answers go.
         self._calls = OrderedDict[asyncio.Future[Any], Callable[[], Any]]()
         self._begun: list[float | None] = [None] * threads
+        self._help: asyncio.TimerHandle | None = None
         for number in range(threads):
             Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
 
@@ -41,10 +46,13 @@ class PredictionThreads:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._line:
             # Those for which a thread is free do not wait: it will have them in a moment.
-            if len(self._calls) - self._begun.count(None) >= self.waiting:
+            if len(self._calls) - (idle := self._begun.count(None)) >= self.waiting:
                 raise OverloadedError
             self._calls[answer] = call
-            self._line.notify()
+            if idle == len(self._begun):
+                self._line.notify()
+        if idle < len(self._begun) and self._help is None:
+            self._help = answer.get_loop().call_later(_SOON, self._help_out)
         del call  # or the traceback of a timeout keeps it
         try:
             async with asyncio.timeout(timeout):
@@ -52,6 +60,13 @@ class PredictionThreads:
         finally:
             with self._line:
                 self._calls.pop(answer, None)
+
+    def _help_out(self) -> None:
+        self._help = None
+        with self._line:
+            if self._calls:
+                self._line.notify()
+                self._help = asyncio.get_running_loop().call_later(_SOON, self._help_out)
 
     def stuck_for(self) -> float:
         """Seconds for which every thread has had a call that does not come back; 0 while one is free. As long as others

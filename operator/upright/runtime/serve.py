@@ -43,6 +43,7 @@ def serve(environment: Mapping[str, str]) -> None:
             factory=workers > 1,
             workers=workers,
             http=Connection,
+            loop="asyncio",
             ws="none",
             log_config=None,
             access_log=False,

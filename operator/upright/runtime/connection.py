@@ -9,7 +9,10 @@ HEAD = 64 * 1024
 """Bytes of a request's line and headers, about: httptools keeps as many as come."""
 
 PATIENCE = 60.0
-"""Seconds that a client may take to send a request's headers, or to read on in an answer."""
+"""Seconds that a client may take to send a request's headers, or to read `LEAST` more of an answer."""
+
+LEAST = 64 * 1024
+"""Bytes of an answer that a client reads within PATIENCE, unless less is left."""
 
 
 class Connection(HttpToolsProtocol):
@@ -49,13 +52,22 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(PATIENCE, self.transport.abort)
+        self._await_reader()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+    def _await_reader(self) -> None:
+        self._stalled = self.loop.call_later(PATIENCE, self._has_read, self.transport.get_write_buffer_size())
+
+    def _has_read(self, unread: int) -> None:
+        if self.transport.get_write_buffer_size() > unread - LEAST:
+            self.transport.abort()
+        else:
+            self._await_reader()
 
     def _await_head(self) -> None:
         if self._due is None:

@@ -92,3 +92,14 @@ async def test_a_client_has_only_so_long_to_send_headers_and_to_read(monkeypatch
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(len(LARGE)), 30)
         writer.close()
+
+
+async def test_a_client_that_reads_on_may_take_as_long_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.2)
+    async with a_server() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        for _ in range(16):
+            await asyncio.wait_for(reader.readexactly(len(LARGE) // 16), 30)
+            await asyncio.sleep(0.05)  # for four times as long as it may do nothing
+        writer.close()

@@ -135,6 +135,30 @@ def test_v2_requests(body: bytes, signature: Signature) -> None:
 
 @patient
 @given(
+    tensors=st.lists(TENSORS, max_size=4),
+    sizes=st.lists(st.integers(-1, 40) | JSON, min_size=4, max_size=4),
+    tail=st.binary(max_size=60),
+    header=st.none() | st.integers(-1, 400).map(str) | st.text(max_size=4),
+    signature=SIGNATURES,
+)
+def test_v2_requests_with_bytes_behind_them(
+    tensors: list[Any], sizes: list[Any], tail: bytes, header: str | None, signature: Signature
+) -> None:
+    binary = [
+        {**{name: value for name, value in tensor.items() if name != "data"}, "parameters": {"binary_data_size": size}}
+        for tensor, size in zip(tensors, sizes, strict=False)
+    ]
+    head = as_bytes({"inputs": binary})
+    try:
+        asked = parse_infer(head + tail, signature, ["prediction"], str(len(head)) if header is None else header)
+    except BadInputError as error:
+        is_a_sentence(error)
+    else:
+        assert asked.batch.rows > 0
+
+
+@patient
+@given(
     document=st.fixed_dictionaries({"inputs": st.lists(TENSORS, max_size=5)}, optional={"id": JSON, "outputs": JSON}),
     signature=SIGNATURES,
 )

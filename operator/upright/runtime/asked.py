@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import to_json
 
 from upright.runtime.batch import BadInputError, Batch
 from upright.runtime.predictor import ModelError, Predictor
@@ -20,19 +19,17 @@ class Answer:
 
     content: bytes
     rows: int
+    head: int | None = None
+    """How many bytes of it are JSON, where tensors come behind that as bytes."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The rows and the outputs that a request asks for, and the document in which it wants them, in this order."""
+    """The rows and the outputs that a request asks for, and how it is answered with these, in this order."""
 
     batch: Batch
     outputs: Sequence[str]
-    document: Callable[[Sequence[_Array]], Mapping[str, Any]]
-
-    def told(self, answers: Sequence[_Array]) -> Answer:
-        """The answer, of one array an output."""
-        return Answer(to_json(self.document(answers)), self.batch.rows)
+    told: Callable[[Sequence[_Array]], Answer]
 
 
 Question = Callable[[], Asked]

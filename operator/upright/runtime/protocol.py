@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from upright.api.artifact import Signature, Tensor
+from upright.runtime.asked import Answer
 from upright.runtime.batch import (
     BadInputError,
     Batch,
@@ -26,6 +27,7 @@ from upright.runtime.batch import (
     is_matrix,
     width_of,
 )
+from upright.runtime.binary import Tail, as_bytes, head_of
 from upright.runtime.predictor import FURTHER
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
@@ -41,8 +43,8 @@ class InferRequest:
 
     batch: Batch
     id: str | None
-    outputs: Sequence[str]
-    """What is asked for, by name."""
+    outputs: Mapping[str, bool]
+    """What is asked for by name, and whether as bytes."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,21 @@ def parse_predict(body: bytes, signature: Signature, outputs: Sequence[str]) -> 
     return PredictRequest(batch_of_rows(document["instances"], signature), methods[method] if method else outputs[0])
 
 
-def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str]) -> InferRequest:
-    """The tensors of a V2 request; who asks for no output by name gets the first. Raises BadInputError."""
-    document = _object(body)
+def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], header: str | None = None) -> InferRequest:
+    """The tensors of a V2 request; who asks for no output by name gets the first. `header`: how many bytes of the body
+    are JSON, as the request says. Raises BadInputError.
+    """
+    head, tail = head_of(header, body)
+    document = _object(head)
     identity = document.get("id")
     if not isinstance(identity, str | None):
         raise BadInputError(f"id must be a string; it is {described(identity)}")
-    wanted = _outputs(document.get("outputs"), outputs)
+    wanted = _outputs(document.get("outputs"), outputs, as_bytes=_flag(document, "binary_data_output"))
     given = document.get("inputs")
     if not isinstance(given, list) or not given:
         raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
-    tensors = [_tensor(value, f"inputs[{index}]") for index, value in enumerate(given)]
+    tensors = [_tensor(value, f"inputs[{index}]", tail) for index, value in enumerate(given)]
+    tail.check_end()
     return InferRequest(_batch(tensors, signature), identity, wanted)
 
 
@@ -91,14 +97,19 @@ def predictions(answer: NDArray[Any]) -> list[Any]:
     return [_finite(value) for value in values]
 
 
-def output_tensor(answer: NDArray[Any], name: str) -> dict[str, Any]:
-    """Predictions as a V2 tensor with flat data."""
-    return {
-        "name": name,
-        "datatype": datatype_of(answer.dtype),
-        "shape": list(answer.shape),
-        "data": predictions(answer.reshape(-1)),
-    }
+def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], asked: InferRequest) -> Answer:
+    """The answer to a V2 request: tensors with flat data, or with bytes behind the JSON."""
+    tensors, tail = list[dict[str, Any]](), list[bytes]()
+    for answer, (name, binary) in zip(answers, asked.outputs.items(), strict=True):
+        tensor = {"name": name, "datatype": datatype_of(answer.dtype), "shape": list(answer.shape)}
+        if binary:
+            tail.append(as_bytes(answer))
+            tensors.append({**tensor, "parameters": {"binary_data_size": len(tail[-1])}})
+        else:
+            tensors.append({**tensor, "data": predictions(answer.reshape(-1))})
+    identified = {"id": asked.id} if asked.id is not None else {}
+    head = to_json({**named, **identified, "outputs": tensors})
+    return Answer(b"".join((head, *tail)), asked.batch.rows, len(head) if tail else None)
 
 
 def tensor_metadata(tensor: Tensor) -> dict[str, Any]:
@@ -128,19 +139,27 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _outputs(wanted: Any, outputs: Sequence[str]) -> Sequence[str]:
+def _outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[str, bool]:
     if wanted is None or wanted == []:
-        return outputs[:1]
+        return {outputs[0]: as_bytes}
     if not isinstance(wanted, list):
         raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
     for index, output in enumerate(wanted):
         name = output.get("name") if isinstance(output, dict) else None
         if name not in outputs:
             raise BadInputError(f"outputs[{index}].name must be one of {', '.join(outputs)}; it is {described(name)}")
-    return list(dict.fromkeys(output["name"] for output in wanted))
+    return {output["name"]: _flag(output, "binary_data", otherwise=as_bytes) for output in wanted}
 
 
-def _tensor(value: Any, where: str) -> _Given:
+def _flag(of: Mapping[str, Any], name: str, *, otherwise: bool = False) -> bool:
+    parameters = of.get("parameters")
+    flag = parameters.get(name, otherwise) if isinstance(parameters, dict) else otherwise
+    if type(flag) is not bool:
+        raise BadInputError(f"parameters.{name} must be true or false; it is {described(flag)}")
+    return flag
+
+
+def _tensor(value: Any, where: str, tail: Tail) -> _Given:
     if not isinstance(value, dict):
         raise BadInputError(f"{where} must be an object with name, shape, datatype and data; it is {described(value)}")
     name, datatype, shape = value.get("name"), value.get("datatype"), value.get("shape")
@@ -157,7 +176,12 @@ def _tensor(value: Any, where: str) -> _Given:
             f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
             f"{described(max(shape))} for one"
         )
-    return _Given(where, name, datatype, tuple(shape), _flat(value.get("data"), shape, f"{where}.data"))
+    parameters = value.get("parameters")
+    if isinstance(parameters, dict) and "binary_data_size" in parameters:
+        values = tail.take(parameters["binary_data_size"], datatype, prod(shape), where)
+    else:
+        values = _flat(value.get("data"), shape, f"{where}.data")
+    return _Given(where, name, datatype, tuple(shape), values)
 
 
 def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:

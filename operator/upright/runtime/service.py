@@ -4,13 +4,12 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -25,10 +24,11 @@ from upright.runtime.artifact import ServedModel
 from upright.runtime.asked import Answer, Asked, Question, answer, answers
 from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.batching import Batching
+from upright.runtime.binary import HEADER
 from upright.runtime.body import LATER, ROOM, Body, Room
 from upright.runtime.load import Load
 from upright.runtime.predictor import FURTHER, ModelError, Predictor
-from upright.runtime.protocol import output_tensor, parse_infer, parse_predict, predictions, tensor_metadata
+from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predictions, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
 from upright.runtime.traffic import BUSY, GONE, Measurements, Traffic
 
@@ -168,24 +168,20 @@ class _Routes:
     async def _predict(self, request: Request) -> Response:
         def parse(body: bytes) -> Asked:
             asked = parse_predict(body, self._served.predictor.signature, self._served.outputs)
-            return Asked(asked.batch, [asked.output], lambda answers: {"predictions": predictions(*answers)})
+            rows = asked.batch.rows
+            return Asked(
+                asked.batch, [asked.output], lambda found: Answer(to_json({"predictions": predictions(*found)}), rows)
+            )
 
         return await self._respond(request, parse)
 
     async def _infer(self, request: Request) -> Response:
-        served = self._served
+        served, head = self._served, request.headers.get(HEADER)
+        named = {"model_name": served.model, "model_version": served.version}
 
         def parse(body: bytes) -> Asked:
-            if "inference-header-content-length" in request.headers:
-                raise BadInputError("the binary tensor extension is not supported: send tensors as JSON")
-            asked = parse_infer(body, served.predictor.signature, served.outputs)
-            identified = {"id": asked.id} if asked.id is not None else {}
-            named = {"model_name": served.model, "model_version": served.version, **identified}
-
-            def document(answers: Sequence[NDArray[Any]]) -> Mapping[str, Any]:
-                return {**named, "outputs": list(map(output_tensor, answers, asked.outputs))}
-
-            return Asked(asked.batch, asked.outputs, document)
+            asked = parse_infer(body, served.predictor.signature, served.outputs, head)
+            return Asked(asked.batch, list(asked.outputs), lambda found: infer_answer(named, found, asked))
 
         return await self._respond(request, parse)
 
@@ -218,7 +214,9 @@ class _Routes:
                 BUSY, f"the model has {waiting} waiting already, as many as may (serving.queue); try again later", LATER
             ) from None
         self._measured.predictions.inc(answered.rows)
-        return Response(answered.content, media_type="application/json")
+        if answered.head is None:
+            return Response(answered.content, media_type="application/json")
+        return Response(answered.content, headers={HEADER: str(answered.head)}, media_type="application/octet-stream")
 
     async def _answered(self, question: Question) -> Answer:
         threads, timeout = self._state.threads, self._state.timeout
@@ -242,7 +240,7 @@ class _Routes:
         return _json({"name": self._served.model, "ready": self._state.ready})
 
     async def _v2_server(self, _: Request) -> Response:
-        return _json({"name": "upright", "version": upright.__version__, "extensions": []})
+        return _json({"name": "upright", "version": upright.__version__, "extensions": ["binary_tensor_data"]})
 
     async def _live(self, _: Request) -> Response:
         return _json({"live": self._state.alive}, 200 if self._state.alive else 503)

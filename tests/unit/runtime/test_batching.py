@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic_core import to_json
 from sklearn.ensemble import RandomForestClassifier
 
 from tests.unit.runtime.pod import a_pod
@@ -49,8 +50,8 @@ def numbers(*given: Any, outputs: Sequence[str] = ("prediction",)) -> Question:
     return question
 
 
-def as_lists(found: Sequence[NDArray[Any]]) -> Any:
-    return [one.tolist() for one in found]
+def as_lists(found: Sequence[NDArray[Any]]) -> Answer:
+    return Answer(to_json([one.tolist() for one in found]), 1)
 
 
 def answered(model: Counted, *questions: Question, most: int = 64) -> list[Any]:

@@ -101,7 +101,7 @@ def test_what_the_reference_data_lacked_may_be_missing(pipeline: Server) -> None
     [
         ("/v1/models", {"models": ["churn"]}),
         ("/v1/models/churn", {"name": "churn", "ready": True}),
-        ("/v2", {"name": "upright", "version": "0.1.0", "extensions": []}),
+        ("/v2", {"name": "upright", "version": "0.1.0", "extensions": ["binary_tensor_data"]}),
         ("/v2/health/live", {"live": True}),
         ("/v2/health/ready", {"ready": True}),
         ("/v2/models/churn/ready", {"name": "churn", "ready": True}),

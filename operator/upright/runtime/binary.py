@@ -1,0 +1,99 @@
+"""The binary tensor extension of the Open Inference Protocol: tensors as bytes behind the JSON of a body.
+
+Numbers are little-endian, a BOOL is a byte, and each of BYTES has its length before it, in four bytes.
+"""
+
+import struct
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upright.runtime.batch import BadInputError, datatype_of, described
+
+HEADER = "inference-header-content-length"
+"""Header that says how many bytes of a body are JSON."""
+
+_TYPES = {
+    "BOOL": "?",
+    "INT8": "<i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "<u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+
+
+class Tail:
+    """What comes behind the JSON, tensor after tensor."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+
+    def take(self, size: Any, datatype: str, count: int, where: str) -> list[Any]:
+        """The values of the next tensor, of `size` bytes; None for NaN. Raises BadInputError."""
+        if type(size) is not int or not 0 <= size <= len(self._content):
+            raise BadInputError(
+                f"{where}.parameters.binary_data_size must be a number of the {len(self._content)} bytes that are left "
+                f"behind the JSON; it is {described(size)}"
+            )
+        content, self._content = self._content[:size], self._content[size:]
+        if datatype == "BYTES":
+            return _texts(bytes(content), count, where)
+        dtype = np.dtype(_TYPES[datatype])
+        if size != count * dtype.itemsize:
+            raise BadInputError(
+                f"{where}.parameters.binary_data_size must be {count * dtype.itemsize}, {count} values of {datatype}; "
+                f"it is {size}"
+            )
+        array = np.frombuffer(content, dtype)
+        values: list[Any] = array.tolist()
+        if dtype.kind == "f" and np.isnan(array).any():
+            return [None if value != value else value for value in values]
+        return values
+
+    def check_end(self) -> None:
+        """Raises BadInputError for what no tensor has asked for."""
+        if self._content:
+            raise BadInputError(f"{len(self._content)} bytes behind the JSON belong to no tensor of inputs")
+
+
+def head_of(header: str | None, body: bytes) -> tuple[bytes, Tail]:
+    """The JSON of a body, and what comes behind it. Raises BadInputError."""
+    if header is None:
+        return body, Tail(memoryview(b""))
+    if not header.isascii() or not header.isdigit() or len(header) > 18 or int(header) > len(body):
+        raise BadInputError(
+            f"the header {HEADER} must be a number of the body's {len(body)} bytes; it is {header[:32]!r}"
+        )
+    return body[: int(header)], Tail(memoryview(body)[int(header) :])
+
+
+def as_bytes(answer: NDArray[Any]) -> bytes:
+    """An output's values in row order."""
+    if (datatype := datatype_of(answer.dtype)) != "BYTES":
+        return answer.astype(_TYPES[datatype]).tobytes()
+    texts = [str(value).encode() for value in answer.reshape(-1).tolist()]
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+def _texts(content: bytes, count: int, where: str) -> list[Any]:
+    ends, at = [0], 0
+    while at + 4 <= len(content) and len(ends) <= count:
+        at += 4 + int.from_bytes(content[at : at + 4], "little")
+        ends.append(at)
+    if len(ends) != count + 1 or at != len(content):
+        raise BadInputError(
+            f"{where} must have {count} texts behind the JSON, each with its length in four bytes before it"
+        )
+    try:
+        return [content[begin + 4 : end].decode() for begin, end in pairwise(ends)]
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{where} must be UTF-8: {error.reason}") from None

@@ -30,7 +30,7 @@ Served = service(
     formats={formats!r},
 )
 '''
-_SERVES = ("httptools", "prometheus-client", "pydantic", "starlette")
+_SERVES = ("prometheus-client", "pydantic", "starlette")
 """What the service needs beside the model's own packages, which the manifest names."""
 
 

@@ -19,11 +19,12 @@ LASTING = timedelta(minutes=1)
 _ALIKE = 3
 """A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
 pods are few, and shares rough."""
+_FOR_A_WHILE = r"were unschedulable|\{node\.|\{ToBeDeleted|\{karpenter\.sh/"
+"""What the scheduler says of nodes that are drained, under pressure, or away: they come back, or others for them."""
 _NOWHERE = re.compile(
-    r"(?!.* were unschedulable).*0/(\d+) nodes are available: \1 Preemption is not helpful", re.DOTALL
+    rf"(?!.*(?:{_FOR_A_WHILE})).*0/(\d+) nodes are available: \1 Preemption is not helpful", re.DOTALL
 )
-"""What the scheduler says where no node would take a pod if it had fewer others: for labels, taints or volumes. Nodes
-that are being drained come back, or others for them."""
+"""What it says where no node would take a pod if it had fewer others: for labels, taints or volumes."""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 

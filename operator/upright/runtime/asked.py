@@ -64,7 +64,7 @@ def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int
     # Columns of different types are not made one: the model might answer them differently.
     alike = dict[Any, list[int]]()
     for number, asked in coming.items():
-        types = tuple(asked.batch.columns[name].dtype for name in asked.batch.columns)
+        types = tuple(map(_type_of, asked.batch.columns.values()))
         for output in asked.outputs:
             alike.setdefault((output, types), []).append(number)
     for (output, _), numbers in alike.items():
@@ -74,12 +74,22 @@ def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int
                 failed[number] = one
             else:
                 given[number][output] = one
-    told = {
-        number: asked.told([given[number][output] for output in asked.outputs])
+    return {
+        number: failed.get(number) or _told(asked, [given[number][output] for output in asked.outputs])
         for number, asked in coming.items()
-        if number not in failed
     }
-    return failed | told
+
+
+def _type_of(column: Any) -> Any:
+    """Of a column that may hold values of any type, those which it holds."""
+    return frozenset(map(type, column)) if column.dtype == object else column.dtype
+
+
+def _told(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
+    try:
+        return asked.told(found)
+    except Exception as error:  # noqa: BLE001 - it is theirs who asked
+        return error
 
 
 def _together(batches: Sequence[Batch], predictor: Predictor, output: str) -> Sequence[_Array | Exception]:

@@ -1,12 +1,14 @@
-"""How a connection is read and written: neither takes more memory, nor more time, than a request needs."""
+"""How long a connection may be half used: a request that does not come to its end, or an answer that is not read, would
+be kept for ever.
+
+h11 bounds the headers of a request, and what may follow its body, at 64 KiB; httptools, which is faster, takes as many
+as come.
+"""
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-HEAD = 64 * 1024
-"""Bytes of a request's line and headers, about: httptools keeps as many as come."""
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 PATIENCE = 60.0
 """Seconds that a client may take to send a request's headers, or to read `LEAST` more of an answer."""
@@ -15,40 +17,28 @@ LEAST = 64 * 1024
 """Bytes of an answer that a client reads within PATIENCE, unless less is left."""
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection with bounds of its own: what nobody counts must not fill the pod."""
+class Connection(H11Protocol):
+    """uvicorn's connection, which ends when nothing comes of it."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._head = 0
-        """Bytes of the headers that are coming."""
-        self._due: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
+        self._coming: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._coming = self.loop.call_later(PATIENCE, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_there()
-        self.resume_writing()
+        self._cancel_timers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        coming = self._due is not None
         super().data_received(data)
-        if coming and self._due is not None:
-            self._head += len(data)
-            if self._head > HEAD:
-                self.send_400_response(f"The headers of a request may have {HEAD} bytes.")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._await_head()
-
-    def on_headers_complete(self) -> None:
-        self._head_is_there()
-        super().on_headers_complete()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._cancel_coming()
+        elif self._coming is None and not self.transport.is_closing():
+            self._coming = self.loop.call_later(PATIENCE, self.transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -56,12 +46,11 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        if self._unread is not None:
+            self._unread.cancel()
 
     def _await_reader(self) -> None:
-        self._stalled = self.loop.call_later(PATIENCE, self._has_read, self.transport.get_write_buffer_size())
+        self._unread = self.loop.call_later(PATIENCE, self._has_read, self.transport.get_write_buffer_size())
 
     def _has_read(self, unread: int) -> None:
         if self.transport.get_write_buffer_size() > unread - LEAST:
@@ -69,12 +58,12 @@ class Connection(HttpToolsProtocol):
         else:
             self._await_reader()
 
-    def _await_head(self) -> None:
-        if self._due is None:
-            self._head = 0
-            self._due = self.loop.call_later(PATIENCE, self.transport.abort)
+    def _cancel_coming(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+            self._coming = None
 
-    def _head_is_there(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+    def _cancel_timers(self) -> None:
+        self._cancel_coming()
+        if self._unread is not None:
+            self._unread.cancel()

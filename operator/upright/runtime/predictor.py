@@ -46,7 +46,7 @@ class Predictor:
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
             predictions = np.asarray(answer(self._features(batch)))
-        except Exception as error:
+        except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
             if batch.unexpectedly_missing:
                 names = ", ".join(batch.unexpectedly_missing)
                 raise BadInputError(f"the model needs a value of {names} in every row; null was given") from error

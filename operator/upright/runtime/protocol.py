@@ -4,7 +4,7 @@ Pure: from bytes to batches, from arrays to JSON values. A client's mistake is a
 field, what was expected and what was given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Any
@@ -32,6 +32,9 @@ from upright.runtime.predictor import FURTHER
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
 _DATATYPES = _NUMBERS | {"BOOL", "BYTES"}
+MOST_ANSWERED = 2**20
+"""Values of one answer: as JSON they take a hundred times the memory of the rows that ask for them."""
+
 _DIMENSIONS = 8
 _SIZE = 2**31 - 1
 """Largest size in a shape: without one, the product of a shape's sizes takes as long as a stranger likes."""
@@ -66,9 +69,12 @@ def parse_predict(body: bytes, signature: Signature, outputs: Sequence[str]) -> 
         )
     method = document.get("method")
     methods = {output if output in FURTHER else "predict": output for output in outputs}
-    if method is not None and method not in methods:
+    if method is not None and (not isinstance(method, str) or method not in methods):
         raise BadInputError(f"method must be one of {', '.join(methods)}; it is {described(method)}")
-    return PredictRequest(batch_of_rows(document["instances"], signature), methods[method] if method else outputs[0])
+    output = methods[method] if method is not None else outputs[0]
+    batch = batch_of_rows(document["instances"], signature)
+    _check_answer(batch.rows, signature, [output])
+    return PredictRequest(batch, output)
 
 
 def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], header: str | None = None) -> InferRequest:
@@ -86,7 +92,9 @@ def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], heade
         raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
     tensors = [_tensor(value, f"inputs[{index}]", tail) for index, value in enumerate(given)]
     tail.check_end()
-    return InferRequest(_batch(tensors, signature), identity, wanted)
+    batch = _batch(tensors, signature)
+    _check_answer(batch.rows, signature, wanted)
+    return InferRequest(batch, identity, wanted)
 
 
 def predictions(answer: NDArray[Any]) -> list[Any]:
@@ -137,6 +145,15 @@ def _object(body: bytes) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise BadInputError(f"the body must be a JSON object; it is {described(document)}")
     return document
+
+
+def _check_answer(rows: int, signature: Signature, outputs: Iterable[str]) -> None:
+    widths = {tensor.name: prod(tensor.shape[1:]) for tensor in signature.outputs}
+    if (values := rows * sum(widths.get(output, 1) for output in outputs)) > MOST_ANSWERED:
+        raise BadInputError(
+            f"the request asks for {values} values, of {rows} rows; at most {MOST_ANSWERED} are given at once: send "
+            "fewer rows"
+        )
 
 
 def _outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[str, bool]:

@@ -45,6 +45,7 @@ def serve(environment: Mapping[str, str]) -> None:
             http=Connection,
             loop="asyncio",
             ws="none",
+            timeout_keep_alive=75,  # longer than proxies do: who ends a connection knows that nothing is coming
             log_config=None,
             access_log=False,
             server_header=False,

@@ -206,7 +206,7 @@ class _Routes:
             self._measured.failed("Timeout")
             return _json({"error": f"the model has not answered this request within {waited}"}, 504)
         except OverloadedError:
-            if not self._state.ready:  # it is not that too much comes: nothing goes
+            if self._state.threads.stuck_for() >= self._state.timeout:  # it is not that too much comes: nothing goes
                 self._measured.failed("Timeout")
                 return _json({"error": "the model has answered nothing for too long"}, 504)
             waiting = self._state.threads.waiting

@@ -43,14 +43,16 @@ def infer(estimator: Any, declared: Signature | None, reference: "pd.DataFrame |
 
 
 def chosen(declared: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The declared outputs, or all, as the model gives them; as they are declared where it could not be asked. One of a
-    name of its own is the predictions.
+    """The declared outputs as the model gives them, or as they are declared where it could not be asked; one of a name
+    of its own is the predictions. Without any, what it gives, its decision function only where it has no probabilities.
 
     Raises NoSignatureError for one that the model does not give.
     """
+    known = {tensor.name: tensor for tensor in given}
+    if not declared and FURTHER[0] in known:
+        return tuple(tensor for tensor in given if tensor.name != FURTHER[1])
     if not declared or not given:
         return declared or given
-    known = {tensor.name: tensor for tensor in given}
     outputs = []
     for tensor in declared:
         found = known.get(tensor.name if tensor.name in FURTHER else PREDICTION)
@@ -90,7 +92,7 @@ def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[lis
             return plain, _outputs(predictor, batch_of_rows([plain], predictor.signature))
         except ModelError as error:
             asked = getattr(error.__cause__, "obj", None)  # of what it wanted an attribute that this does not have
-            if isinstance(asked, np.ndarray) or type(asked).__module__.startswith("pandas."):
+            if isinstance(asked, np.ndarray) or type(asked).__module__.partition(".")[0] == "pandas":
                 raise
     return None, ()
 
@@ -166,12 +168,10 @@ def _plain(signature: Signature) -> list[Any] | None:
 
 
 def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
-    """What the model gives: its predictions, and probabilities, or its decision function where it has none."""
     outputs = [_tensor(PREDICTION, predictor.predict(batch))]
     for output in filter(predictor.has, FURTHER):
         with suppress(ModelError):  # it need not answer: a vote whose voters know no probabilities has the method, too
             outputs.append(_tensor(output, predictor.predict(batch, output)))
-            break
     return tuple(outputs)
 
 

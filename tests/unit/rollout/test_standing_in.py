@@ -396,6 +396,7 @@ def test_without_replicas_nothing_is_repaired() -> None:
         (unscheduled("3 cannot allocate all claims."), "cannot allocate all claims"),
         (unscheduled("all nodes are unavailable: 3 node(s) resource fit failed."), "resource fit failed"),
         (nowhere("3 node(s) were unschedulable."), "were unschedulable"),  # all are being drained
+        (nowhere("3 node(s) had untolerated taint(s) {node.kubernetes.io/disk-pressure: }."), "disk-pressure"),
         (gated(), "Scheduling is blocked"),
     ],
 )

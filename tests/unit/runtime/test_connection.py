@@ -52,28 +52,39 @@ async def answer_to(port: int, *parts: bytes) -> bytes:
         writer.close()
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        [b"x-%d: y\r\n" % number for number in range(20_000)],
-        [b"x: ", *[b"y" * 1024] * 1024],
-        [b"z" * 1024] * 1024,  # the URL goes on
-    ],
-    ids=["headers", "a header", "a URL"],
-)
-async def test_headers_without_end_end_the_connection(head: list[bytes]) -> None:
-    async with a_server() as port:
-        start = b"GET /" if head[0].startswith(b"z") else b"GET / HTTP/1.1\r\n"
-        answer = await answer_to(port, start, *head)
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"
 
-        assert answer == b"" or (answer.startswith(b"HTTP/1.1 400") and b"may have 65536 bytes" in answer)
-        assert b"small" in await answer_to(port, b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+
+@pytest.mark.parametrize(
+    ("start", "endless"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"x-header: y\r\n"),
+        (b"GET / HTTP/1.1\r\nx: ", b"y"),
+        (b"GET /", b"z"),
+        (CHUNKED, b"x-trailer: y\r\n"),
+    ],
+    ids=["headers", "a header", "a URL", "trailers"],
+)
+async def test_headers_without_end_end_the_connection(start: bytes, endless: bytes) -> None:
+    async with a_server() as port:
+        await answer_to(port, start, *[endless * 1024] * 1024)
+
+        assert b"small" in await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n\r\n")
+
+
+async def test_an_offer_to_speak_another_protocol_is_passed_over() -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+    async with a_server() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + offer + b"Content-Length: 4\r\n\r\nbody")
+        assert await reader.readuntil(b"small")
+        writer.close()
 
 
 async def test_many_requests_on_one_connection_are_not_taken_for_one() -> None:
     async with a_server() as port:
-        request = b"GET / HTTP/1.1\r\nx: " + b"y" * 8_000 + b"\r\n"
-        answer = await answer_to(port, *[request + b"\r\n"] * 20, request + b"connection: close\r\n\r\n")
+        request = b"GET / HTTP/1.1\r\nHost: x\r\nx: " + b"y" * 8_000 + b"\r\n"
+        answer = await answer_to(port, (request + b"\r\n") * 20 + request + b"connection: close\r\n\r\n")
 
         assert answer.count(b"HTTP/1.1 200 OK") == 21
 
@@ -83,11 +94,14 @@ async def test_a_client_has_only_so_long_to_send_headers_and_to_read(monkeypatch
     async with a_server() as port:
         assert await answer_to(port) == b""
         assert await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n") == b""
-        kept = await answer_to(port, b"GET / HTTP/1.1\r\n\r\n", b"GET / HT")
-        assert kept.count(b"small") == 1, "the second time, too"
+        for rest in (b"GET / HT", b"\r\n"):
+            kept = await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", rest)
+            assert kept.count(b"small") == 1, "the second time, too"
+        unread = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+        assert b"small" in await answer_to(port, unread, b"b"), "nor a body that nobody waits for"
 
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-        writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await asyncio.sleep(1)  # it reads nothing meanwhile
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(len(LARGE)), 30)
@@ -98,7 +112,7 @@ async def test_a_client_that_reads_on_may_take_as_long_as_it_does(monkeypatch: p
     monkeypatch.setattr(connection, "PATIENCE", 0.2)
     async with a_server() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-        writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         for _ in range(16):
             await asyncio.wait_for(reader.readexactly(len(LARGE) // 16), 30)
             await asyncio.sleep(0.05)  # for four times as long as it may do nothing

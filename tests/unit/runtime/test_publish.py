@@ -261,15 +261,11 @@ def test_what_contradicts_the_model_is_refused(pod: Pod, files: dict[str, str], 
     [
         ([{"name": "predict_proba"}], [("predict_proba", "FP64", (-1, 2))], ""),
         ([{"name": "churns"}], [("churns", "INT64", (-1,))], ""),
-        (
-            [{"name": "decision_function"}],
-            [],
-            "declares the output 'decision_function' of shape [-1], but the",
-        ),
+        ([{"name": "decision_function"}], [("decision_function", "FP64", (-1,))], ""),
         (
             [{"name": "probabilities", "shape": [-1, 2]}],
             [],
-            "prediction of shape [-1], predict_proba of shape [-1, 2]",
+            "prediction of shape [-1], predict_proba of shape [-1, 2], decision_function of shape [-1]",
         ),
     ],
 )

@@ -142,11 +142,24 @@ def test_a_classifier_gives_probabilities_to_who_asks_for_them(pipeline: Server)
     assert (first["name"], first["shape"], first["data"]) == ("predict_proba", [1, 2], asked[0])
     assert (second["name"], second["data"]) == ("prediction", classes[:1])
 
-    refused = pipeline.predict({"instances": rows, "method": "transform"})
-    assert (refused.status_code, refused.json()["error"]) == (
-        400,
-        "method must be one of predict, predict_proba; it is the string 'transform'",
+    for method, it_is in (("transform", "the string 'transform'"), ([], "a list of 0"), ({}, "an object")):
+        refused = pipeline.predict({"instances": rows, "method": method})
+        assert refused.status_code == 400
+        assert refused.json()["error"] == f"method must be one of predict, predict_proba; it is {it_is}"
+
+
+def test_what_is_asked_for_at_once_is_bounded_by_what_is_given() -> None:
+    """Each row of a few bytes asks for as many probabilities as there are classes."""
+    wide = Signature(
+        inputs=(Tensor(name="x", type="FP64"),),
+        outputs=(Tensor(name="prediction"), Tensor(name="predict_proba", shape=(-1, 64))),
     )
+    names = [tensor.name for tensor in wide.outputs]
+    body = json.dumps({"instances": [[0]] * 17_000}).encode()
+
+    assert parse_predict(body, wide, names).output == "prediction"
+    with pytest.raises(BadInputError, match="asks for 1088000 values, of 17000 rows; at most 1048576 are given"):
+        parse_predict(body[:-1] + b', "method": "predict_proba"}', wide, names)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])

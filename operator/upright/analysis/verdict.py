@@ -187,8 +187,9 @@ def _ratios(watched: Watched, metric: Metric, policy: Policy, runs: int) -> tupl
     memory = watched.memory
     if isinstance(memory, Drifting):
         canary, stable, _ = continuous.differences(memory, metric)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.zeros(runs, dtype=np.int64), np.where(stable == 0, np.nan, canary / stable), nothing, nothing
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            ratio = canary / stable
+        return np.zeros(runs, dtype=np.int64), np.where(np.isfinite(ratio), ratio, np.nan), nothing, nothing
     if memory is None:
         return np.zeros(runs, dtype=np.int64), nothing, nothing, nothing
     channel = comparison.blamed_channel(memory, metric, policy)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.analysis.builders import EXACT, a_metric, a_policy, counted, errors
@@ -43,6 +43,7 @@ def test_evidence_is_a_finite_number_of_at_least_zero_whatever_took_how_long(loo
 
 
 @given(st.lists(st.tuples(moment, moment), max_size=15))
+@example([((0, 0, 0), (0, 0, 0)), ((1, 1, 1.0), (1, 2.225073858507203e-309, 0))])  # a ratio that no number holds
 @settings(max_examples=100, deadline=None)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_evidence_is_a_finite_number_of_at_least_zero_whatever_the_values_are(looks: list[Any]) -> None:

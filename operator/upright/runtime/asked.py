@@ -45,15 +45,17 @@ def answer(question: Question, predictor: Predictor) -> Answer:
 def answers(questions: Sequence[Question], predictor: Predictor, most: int) -> Sequence[Answer | Exception]:
     """Several: the model is called once for about `most` rows. Those that cannot be answered alone fail."""
     found = dict[int, Answer | Exception]()
-    coming = dict[int, Asked]()
+    coming, rows = dict[int, Asked](), 0
     for number, question in enumerate(questions):
         try:
-            coming[number] = question()
+            coming[number] = asked = question()
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
             found[number] = error
-        if sum(asked.batch.rows for asked in coming.values()) >= most:
+            continue
+        rows += asked.batch.rows
+        if rows >= most:
             found |= _predicted(coming, predictor)
-            coming = {}
+            coming, rows = {}, 0
     found |= _predicted(coming, predictor)
     return [found[number] for number in range(len(questions))]
 

@@ -30,7 +30,7 @@ from upright.api.artifact import (
     read_report,
     termination_message,
 )
-from upright.runtime import model_file, store
+from upright.runtime import formats, store
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits, limits_of, run_of
 from upright.runtime.outcome import FailedError, RefusedError
@@ -259,8 +259,8 @@ def test_model_files(content: bytes) -> None:
         path = Path(folder) / "model.skops"
         path.write_bytes(content)
         try:
-            loaded = model_file.load(path, "skops", LIMITS)
-        except (model_file.UnreadableModelError, model_file.UntrustedTypesError) as error:
+            loaded = formats.load(path, "skops", LIMITS)
+        except (formats.UnreadableModelError, formats.UntrustedTypesError) as error:
             is_a_sentence(error)
         else:
             assert callable(loaded.estimator.predict)

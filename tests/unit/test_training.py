@@ -29,7 +29,7 @@ from upright.api.artifact import CARD
 from upright.api.training_job import Run, TrainingJob
 from upright.contract import Manifest, Plan, ResourceType
 from upright.pods.reading import Pod, read
-from upright.runtime.model_file import FORMATS
+from upright.runtime.formats import FORMATS
 from upright.training.contents import Contents
 from upright.training.inputs import inputs_of
 from upright.training.manifests import job
@@ -517,6 +517,13 @@ def test_what_a_program_gets_and_may_write_is_documented() -> None:
     run = Run(name="churn-1", number=1, trigger="Created", phase="Pending")
     containers = job(resource, run, DEFAULTS, "pvc://models")["spec"]["template"]["spec"]["initContainers"]
     given = [one["name"] for one in next(one for one in containers if one["name"] == "train")["env"]]
-    written = (*FORMATS, "metrics.json", "reference.csv", "reference.parquet", "signature.json", CARD)
+    written = (
+        *(each.file for each in FORMATS.values()),
+        "metrics.json",
+        "reference.csv",
+        "reference.parquet",
+        "signature.json",
+        CARD,
+    )
     assert {"UPRIGHT_DATA", "UPRIGHT_CODE", "UPRIGHT_PARAMETERS", "UPRIGHT_OUTPUT"} <= set(given)
     assert [name for name in (*given, *written) if f"`{name}`" not in page] == []

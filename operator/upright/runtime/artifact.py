@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from upright.api.artifact import ArtifactManifest, Signature
-from upright.runtime import model_file, store
+from upright.runtime import formats, store
 from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
-from upright.runtime.model_file import FORMATS, LoadedModel
+from upright.runtime.formats import FORMATS, LoadedModel
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.predictor import PREDICTION, Predictor
 
@@ -40,9 +40,9 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
         raise RefusedError("Missing", f"The artifact of {version} is not in the store: {error}") from error
     except store.CorruptArtifactError as error:
         raise RefusedError("Corrupt", f"The artifact of {version} is not what was published: {error}") from error
-    except model_file.FormatNotAllowedError as error:
+    except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model of {version} is refused: {error}") from error
-    except (model_file.UntrustedTypesError, model_file.UnreadableModelError) as error:
+    except (formats.UntrustedTypesError, formats.UnreadableModelError) as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
         raise FailedError(
@@ -64,14 +64,13 @@ def _verified(folder: Path, digest: str, limits: Limits) -> tuple[ArtifactManife
     the store holds a moment later does not matter.
     """
     manifest = store.read_manifest(folder, digest)
-    names = {model_format: name for name, model_format in FORMATS.items()}
     size = sum(entry.size for entry in manifest.files)
     if size > limits.artifact_bytes:
-        raise model_file.UnreadableModelError(f"it has {size} bytes; at most {limits.artifact_bytes} are allowed")
+        raise formats.UnreadableModelError(f"it has {size} bytes; at most {limits.artifact_bytes} are allowed")
     with tempfile.TemporaryDirectory(prefix="artifact-") as private:
         for entry in manifest.files:
             store.copy_verified(folder, entry, Path(private) / entry.path)
-        return manifest, model_file.load(Path(private) / names[manifest.format], manifest.format, limits)
+        return manifest, formats.load(Path(private) / FORMATS[manifest.format].file, manifest.format, limits)
 
 
 def _signature(manifest: ArtifactManifest, version: str) -> Signature:

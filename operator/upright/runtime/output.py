@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from upright.api.artifact import CARD, ModelFormat, Signature
 from upright.runtime.environment import Limits, this_user
 from upright.runtime.folder import NotAFileError, open_file
-from upright.runtime.model_file import FORMATS
+from upright.runtime.formats import FORMATS
 from upright.runtime.outcome import FailedError, RefusedError
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ class Output:
 def read_output(folder: Path, limits: Limits) -> Output:
     """Read everything but the model itself. Raises RefusedError, or FailedError for what cannot be read at all."""
     try:
-        model = _model_in(folder, limits)
+        model, model_format = _model_in(folder, limits)
         card = _small_file(folder, CARD)
         return Output(
             model=model,
-            format=FORMATS[model.name],
+            format=model_format,
             metrics=_metrics(_small_file(folder, "metrics.json")),
             signature=_signature(_small_file(folder, "signature.json")),
             reference=_reference(folder, limits),
@@ -56,7 +56,7 @@ def read_output(folder: Path, limits: Limits) -> Output:
         ) from error
 
 
-def _model_in(folder: Path, limits: Limits) -> Path:
+def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     for name, what in _UNSUPPORTED.items():
         if name in names:
@@ -65,12 +65,13 @@ def _model_in(folder: Path, limits: Limits) -> Path:
                 f"The training program wrote {name}; this version of Upright does not take {what}: save the model with "
                 "skops.io.dump as model.skops",
             )
-    models = [name for name in FORMATS if name in names]
+    files = {each.file: each for each in FORMATS.values()}
+    models = [name for name in files if name in names]
     if len(models) != 1:
         wrote = ", ".join(names[:10]) or "nothing"
         raise RefusedError(
             "NoModel" if not models else "SeveralModels",
-            f"The training program must write exactly one model ({' or '.join(FORMATS)}) to its output folder, "
+            f"The training program must write exactly one model ({' or '.join(files)}) to its output folder, "
             f"{folder}; it wrote {wrote}",
         )
     path = _inside(folder, models[0])
@@ -81,7 +82,7 @@ def _model_in(folder: Path, limits: Limits) -> Path:
             "CorruptModel" if size == 0 else "TooLarge",
             f"The model {models[0]} has {size} bytes; between 1 and {limits.artifact_bytes} are allowed",
         )
-    return folder / models[0]
+    return folder / models[0], files[models[0]].name
 
 
 def _inside(folder: Path, name: str) -> Path:

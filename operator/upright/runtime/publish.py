@@ -17,6 +17,7 @@ from upright.api.artifact import (
     FileEntry,
     Framework,
     Inputs,
+    ModelFormat,
     PublishReport,
     RunSpec,
     Signature,
@@ -24,13 +25,13 @@ from upright.api.artifact import (
     canonical_json,
     digest,
 )
-from upright.runtime import model_file, signature, store
+from upright.runtime import formats, signature, store
 from upright.runtime.again import until_done
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
 from upright.runtime.folder import entry_of
+from upright.runtime.formats import FORMATS, LoadedModel
 from upright.runtime.inputs import LINEAGE
-from upright.runtime.model_file import LoadedModel
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import Output, read_output
 from upright.runtime.predictor import ModelError, Predictor
@@ -54,7 +55,7 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     manifest = ArtifactManifest(
         model=run.model,
         format=output.format,
-        framework=_framework(loaded),
+        framework=_framework(loaded, output.format),
         signature=inferred,
         example=tuple(example) if example else None,
         metrics=output.metrics,
@@ -91,12 +92,12 @@ def _inputs(run: RunSpec, environment: Mapping[str, str]) -> Inputs:
 
 def _load(output: Output, limits: Limits) -> LoadedModel:
     try:
-        return model_file.load(output.model, output.format, limits)
-    except model_file.FormatNotAllowedError as error:
+        return formats.load(output.model, output.format, limits)
+    except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model {output.model.name} is refused: {error}") from error
-    except model_file.UntrustedTypesError as error:
+    except formats.UntrustedTypesError as error:
         raise RefusedError("UntrustedTypes", f"The model is refused: {error}") from error
-    except model_file.UnreadableModelError as error:
+    except formats.UnreadableModelError as error:
         raise RefusedError("CorruptModel", f"The model cannot be used: {error}") from error
 
 
@@ -134,10 +135,10 @@ def _entry(name: str, content: Path | bytes) -> FileEntry:
     return FileEntry(path=name, sha256=digest(content).removeprefix("sha256:"), size=len(content))
 
 
-def _framework(loaded: LoadedModel) -> Framework:
-    version = loaded.sklearn_version or metadata.version("scikit-learn")
+def _framework(loaded: LoadedModel, name: ModelFormat) -> Framework:
+    package = FORMATS[name].framework
     major, minor, _ = platform.python_version_tuple()
-    return Framework(name="scikit-learn", version=version, python=f"{major}.{minor}")
+    return Framework(name=package, version=loaded.version or metadata.version(package), python=f"{major}.{minor}")
 
 
 def _store(

@@ -1,17 +1,13 @@
-"""Reading a model's file. This is where attacks come in: what may run code on loading is refused unless allowed."""
+"""Models as skops stores them: a schema of types that are made only where they are known to run nothing."""
 
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upright.api.artifact import ModelFormat
 from upright.runtime.environment import Limits
-
-FORMATS: dict[str, ModelFormat] = {"model.skops": "skops", "model.joblib": "joblib"}
-"""Formats by the name of the model's file."""
+from upright.runtime.formats.format import Format, LoadedModel, UnreadableModelError, UntrustedTypesError
 
 _HARMLESS = (
     "numpy.dtype",
@@ -30,52 +26,8 @@ _HARMLESS = (
 """Parts of common scikit-learn models that skops does not know. They hold arrays and run nothing on loading."""
 
 
-class UnreadableModelError(Exception):
-    """The file does not hold a model that this container can load."""
-
-
-class UntrustedTypesError(Exception):
-    """The file wants to make objects of types that are not known to be harmless."""
-
-
-class FormatNotAllowedError(Exception):
-    """The operator's configuration does not allow models of this format to be loaded."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model, and the version of scikit-learn that it was made with (None: the file does not say)."""
-
-    estimator: Any
-    sklearn_version: str | None
-
-
-def check_format(model_format: str, limits: Limits) -> None:
-    """Raises FormatNotAllowedError."""
-    if model_format not in limits.formats:
-        reason = "loading it can run any code" if model_format == "joblib" else "it is not on the list"
-        allowed = ", ".join(sorted(limits.formats)) or "none"
-        raise FormatNotAllowedError(
-            f"models in format {model_format} are not allowed here, because {reason}; allowed: {allowed}. "
-            "Save the model with skops.io.dump as model.skops"
-        )
-
-
-def load(path: Path, model_format: ModelFormat, limits: Limits) -> LoadedModel:
-    """Load a model that takes rows and predicts.
-
-    Raises FormatNotAllowedError, UntrustedTypesError, UnreadableModelError.
-    """
-    check_format(model_format, limits)
-    loaded = _load_skops(path, limits) if model_format == "skops" else _load_joblib(path)
-    if not callable(getattr(loaded.estimator, "predict", None)):
-        raise UnreadableModelError(
-            f"{path.name} holds a {type(loaded.estimator).__name__}, which has no method predict"
-        )
-    return loaded
-
-
-def _load_skops(path: Path, limits: Limits) -> LoadedModel:
+def load(path: Path, limits: Limits) -> LoadedModel:
+    """Raises UntrustedTypesError, UnreadableModelError."""
     import skops.io
 
     try:
@@ -120,13 +72,4 @@ def _sklearn_version(schema: Any) -> str | None:
     return str(version).strip('"') if isinstance(version, str) else None
 
 
-def _load_joblib(path: Path) -> LoadedModel:
-    import joblib
-
-    try:
-        estimator = joblib.load(path)
-    except MemoryError:
-        raise
-    except Exception as error:  # unpickling a damaged file raises almost anything
-        raise UnreadableModelError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
-    return LoadedModel(estimator, None)
+SKOPS = Format("skops", "model.skops", framework="scikit-learn", runs_code=False, load=load)

@@ -16,15 +16,35 @@ from upright.runtime.connection import Connection
 LARGE = b"x" * 32 * 1024**2
 
 
+waits, done = asyncio.Event(), asyncio.Event()
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers what is asked for at /large with more than the system keeps for a client."""
+    """Answers what is asked for at /large with more than the system keeps for a client, at /echo with what came, and
+    at /wait when it may."""
     body = LARGE if scope["path"] == "/large" else b"small"
+    if scope["path"] == "/wait":
+        waits.set()
+        await done.wait()
+    if scope["path"] == "/echo":
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        body += b" with " + b",".join(name for name, _ in scope["headers"])
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager
 async def a_server() -> AsyncIterator[int]:
+    async with a_running_server() as (port, _):
+        yield port
+
+
+@asynccontextmanager
+async def a_running_server() -> AsyncIterator[tuple[int, uvicorn.Server]]:
     port = a_free_port()
     config = uvicorn.Config(app, port=port, http=Connection, ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
@@ -32,7 +52,7 @@ async def a_server() -> AsyncIterator[int]:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - it has nothing to wait for
             await asyncio.sleep(0.01)
-        yield port
+        yield port, server
         server.should_exit = True
         server.force_exit = True
         await serving
@@ -72,12 +92,59 @@ async def test_headers_without_end_end_the_connection(start: bytes, endless: byt
         assert b"small" in await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n\r\n")
 
 
-async def test_an_offer_to_speak_another_protocol_is_passed_over() -> None:
-    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+async def test_many_headers_are_refused_with_a_sentence() -> None:
     async with a_server() as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + offer + b"Content-Length: 4\r\n\r\nbody")
-        assert await reader.readuntil(b"small")
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n"
+
+        assert b"small" in await answer_to(port, head + b"x: y\r\n" * 126 + b"\r\n")
+        assert b"A request may have 128 headers." in await answer_to(port, head + b"x: y\r\n" * 127 + b"\r\n")
+
+
+async def test_what_follows_a_body_is_none_of_its_headers() -> None:
+    async with a_server() as port:
+        head = b"POST /echo HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        answer = await answer_to(port, head + b"4\r\nbody\r\n0\r\nevil: yes\r\n\r\n")
+
+        assert answer.endswith(b"body with host,transfer-encoding,connection")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 4\r\n\r\nbody", b"Transfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"]
+)
+async def test_an_offer_to_speak_another_protocol_is_passed_over(body: bytes, size: int) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+    one = b"POST /echo HTTP/1.1\r\nHost: x\r\n" + offer + body
+    none = b"GET / HTTP/1.1\r\nHost: x\r\n" + offer + b"\r\n"
+    sent = one + none + one + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with a_server() as port:
+        answer = await answer_to(port, *[sent[start : start + size] for start in range(0, len(sent), size)])
+
+        assert answer.count(b"body with host,") == 2
+        assert answer.count(b"small") == 2
+
+
+async def test_nobody_is_further_ahead_of_the_answers_than_64_requests() -> None:
+    async with a_server() as port:
+        request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        last = b"GET / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n\r\n"
+
+        assert (await answer_to(port, request * 64 + last)).count(b"small") == 65
+        assert b"64 requests ahead" in await answer_to(port, request * 66)
+
+
+async def test_what_is_ahead_of_the_answers_is_not_read_before_its_turn() -> None:
+    done.clear()
+    async with a_running_server() as (port, server):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        first = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 32 + b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(first + b"POST /echo HTTP/1.1\r\nHost: x\r\ncontent-length: %d\r\n\r\n" % len(LARGE) + LARGE)
+        await asyncio.wait_for(waits.wait(), 30)
+        (kept,) = server.server_state.connections
+
+        assert len(kept.cycle.body) <= 1024**2  # type: ignore[union-attr]
+        done.set()
+        await asyncio.wait_for(writer.drain(), 30)
         writer.close()
 
 

@@ -66,8 +66,15 @@ class Serving(Resource):
         64,
         ge=1,
         le=1024,
-        description="Requests that may wait for the model in each pod. More are answered 503 at once, which counts "
+        description="Requests that may wait for the model in each worker. More are answered 503 at once, which counts "
         "as a refusal and not as an error.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Processes that serve in each pod; the model's memory is theirs together. When one dies, the "
+        "container fails.",
     )
     batching: Batching | None = Field(
         None,

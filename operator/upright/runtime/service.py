@@ -25,6 +25,7 @@ from upright.runtime.asked import Answer, Asked, Question, answer, answers
 from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.batching import Batching
 from upright.runtime.binary import HEADER
+from upright.runtime.board import BEAT, Place
 from upright.runtime.body import LATER, ROOM, Body, Room
 from upright.runtime.load import Load
 from upright.runtime.predictor import FURTHER, ModelError, Predictor
@@ -51,6 +52,8 @@ class _State:
     threads: PredictionThreads
     timeout: float
     """Seconds within which a request for predictions is answered, if not by the model then by an error."""
+    place: Place | None = None
+    """Among the pod's workers, where it has several: each answers probes for all of them."""
 
     warm: bool = False
     draining: bool = False
@@ -58,17 +61,33 @@ class _State:
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here: the model has answered once, and can answer more."""
-        return self.warm and not self.draining and self.threads.stuck_for() < self.timeout
+        return self._ready and (self.place is None or self.place.board.ready)
 
     @property
     def alive(self) -> bool:
-        """Whether this process is of any use still."""
+        """Whether the pod's processes are of any use still."""
+        return self._alive and (self.place is None or self.place.board.alive)
+
+    async def tell(self, place: Place) -> None:
+        """Tell the other workers how this one is, for ever."""
+        while True:
+            place.board.tell(place.number, ready=self._ready, alive=self._alive)
+            await asyncio.sleep(BEAT)
+
+    @property
+    def _ready(self) -> bool:
+        return self.warm and not self.draining and self.threads.stuck_for() < self.timeout
+
+    @property
+    def _alive(self) -> bool:
         return self.threads.stuck_for() < _HOPELESS * self.timeout
 
 
-def application(served: ServedModel, load: Load, registry: CollectorRegistry) -> Traffic:
-    """The whole HTTP application of a serving pod. `registry`: what `/metrics` tells."""
-    state = _State(PredictionThreads(_PREDICTING_THREADS, load.waiting), load.timeout)
+def application(served: ServedModel, load: Load, registry: CollectorRegistry, place: Place | None = None) -> Traffic:
+    """The whole HTTP application of a serving process. `registry`: what `/metrics` tells. `place`: where the pod has
+    several; whoever forked them ends them.
+    """
+    state = _State(PredictionThreads(_PREDICTING_THREADS, load.waiting), load.timeout, place)
     measured = Measurements(served.model, served.version)
     routes = _Routes(served, state, measured, registry, _batching(served.predictor, state.threads, load))
     inner = Starlette(
@@ -136,8 +155,8 @@ class _Routes:
         loop = asyncio.get_running_loop()
 
         def drain(number: int, frame: FrameType | None) -> None:
-            if not self._state.draining and callable(stop):
-                self._state.draining = True
+            begins, self._state.draining = not self._state.draining, True
+            if begins and callable(stop) and self._state.place is None:
                 loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)
@@ -149,8 +168,11 @@ class _Routes:
             logger.error("Not ready: the model has not answered the example in its manifest yet")
         gc.collect()
         gc.freeze()  # what the model is made of is there for good: to look for garbage in it stops all for 0.1 s
+        telling = asyncio.create_task(self._state.tell(self._state.place)) if self._state.place else None
         yield
         warming.cancel()
+        if telling:
+            telling.cancel()
 
     async def _warm_up(self) -> None:
         example, predictor = self._served.example, self._served.predictor

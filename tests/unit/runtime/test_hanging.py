@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import threading
@@ -23,7 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tests.unit.runtime.gate import Gated
 from tests.unit.runtime.pod import a_pod
-from tests.unit.runtime.server import Server, serving, sum_of
+from tests.unit.runtime.server import Server, serving
 from upright.runtime.publish import publish
 from upright.runtime.threads import OverloadedError, PredictionThreads
 
@@ -33,11 +32,11 @@ LIVENESS = ("/livez", "/healthz", "/v2/health/live")
 
 
 @contextmanager
-def gated(root: Path, timeout: str, **environment: str) -> Iterator[tuple[Server, Path]]:
-    """A server, and the file whose removal lets its model go on."""
+def gated(root: Path, timeout: str, model: Any = None, **environment: str) -> Iterator[tuple[Server, Path]]:
+    """A server, and the file whose removal lets its model go on, if it is that of the gate."""
     pod, gate = a_pod(root), root / "gate"
     gate.touch()
-    joblib.dump(Gated(gate), pod.output / "model.joblib")
+    joblib.dump(model or Gated(gate), pod.output / "model.joblib")
     pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
     report = publish(pod.variables)
     served = {
@@ -202,32 +201,6 @@ def test_a_request_that_is_not_whole_is_no_request_of_a_model_s(tmp_path: Path) 
 
         assert (counted(server, "2xx"), counted(server, "4xx"), counted(server, "5xx")) == (2, 0, 0)
         assert server.metric("upright_request_duration_seconds_sum") < 0.9
-
-
-def test_a_worker_that_was_killed_leaves_nothing_in_progress(tmp_path: Path) -> None:
-    with gated(tmp_path, "60", UPRIGHT_WORKERS="2") as (server, _):
-        with ThreadPoolExecutor(1) as client:
-            asked = client.submit(httpx.post, predict_url(server), json=HANGING, timeout=60)
-            await_that(lambda: in_progress(server) == 1)
-            for worker in workers(server.process.pid):
-                os.kill(worker, signal.SIGKILL)
-            assert isinstance(asked.exception(), httpx.TransportError)
-
-        def nothing() -> bool:
-            try:
-                page = httpx.get(f"{server.client.base_url}/metrics")
-            except httpx.TransportError:
-                return False
-            # While a worker makes its files the other one's page may be a 500, once.
-            return page.status_code == 200 and sum_of(page.text, "upright_requests_in_progress") == 0
-
-        await_that(nothing)
-
-
-def workers(parent: int) -> list[int]:
-    """The processes that serve."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon", "nan", "inf", ""])

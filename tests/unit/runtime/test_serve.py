@@ -500,19 +500,6 @@ def test_when_stopped_a_pod_is_unready_first_and_finishes_what_it_has_begun(tmp_
         server.process.wait(timeout=20)
 
 
-def test_several_workers_count_together(tmp_path: Path) -> None:
-    pod = a_pod(tmp_path)
-    with serving(pod, {**a_store_with(pod, a_matrix_model()), "UPRIGHT_WORKERS": "2"}) as server:
-        for _ in range(20):
-            httpx.post(
-                f"{server.client.base_url}/v1/models/churn:predict", json={"instances": MATRIX_ROWS}
-            ).raise_for_status()
-
-        assert server.metric("upright_requests_total", code="2xx") == 20
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(timeout=20)
-
-
 def refused(pod: Pod, environment: dict[str, str]) -> tuple[int, dict[str, str]]:
     with (pod.root / "serve.log").open("wb") as output:
         status = start(environment, output).wait(timeout=60)

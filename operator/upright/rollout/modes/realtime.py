@@ -86,7 +86,7 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
 def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:
     serving, artifact = owner.spec.serving, version.spec.artifact
     place = locate(artifact.uri)
-    asked = serving.model_dump(include={"queue"}, exclude_defaults=True)
+    asked = serving.model_dump(include={"queue", "workers"}, exclude_defaults=True)
     variables = {
         "UPRIGHT_ARTIFACT": f"{_STORE}/{place.path}",
         "UPRIGHT_DIGEST": artifact.digest,

@@ -1,9 +1,11 @@
 """Bytes of strangers and of training programs: a declared error or an answer, never anything else."""
 
+import gzip
 import io
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,8 @@ import skops.io
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from tests.unit.runtime.pod import a_matrix_model, a_pipeline
 from upright.api.artifact import (
@@ -32,6 +36,7 @@ from upright.api.artifact import (
 )
 from upright.runtime import formats, store
 from upright.runtime.batch import BadInputError
+from upright.runtime.compression import accepted_of, encoding_of, inflated
 from upright.runtime.environment import Limits, limits_of, run_of
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
@@ -85,6 +90,11 @@ def is_a_sentence(error: Exception) -> None:
     """What somebody will read, and what fits into a termination message."""
     assert 0 < len(str(error)) < 5000
     assert termination_message(Refusal(reason="Reason", message=str(error)))
+
+
+def is_a_refusal(error: HTTPException, status: int) -> None:
+    assert error.status_code == status
+    is_a_sentence(ValueError(error.detail))
 
 
 def as_bytes(document: Any) -> bytes:
@@ -167,6 +177,43 @@ def test_v2_requests_with_bytes_behind_them(
 )
 def test_v2_tensors(document: Any, signature: Signature) -> None:
     test_v2_requests.hypothesis.inner_test(as_bytes(document), signature)  # type: ignore[attr-defined]
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+ENCODINGS = st.lists(st.sampled_from(["gzip", "deflate", "identity", "x-gzip", "br", "*", ";q=0", ";q=x", ",", ""]))
+
+
+@patient
+@given(
+    body=JSON.map(as_bytes) | st.integers(0, 3000).map(bytes),
+    header=ENCODINGS.map("".join) | st.text(st.characters(max_codepoint=255), max_size=8),
+    written=st.sampled_from(list(COMPRESS)),
+    damage=st.data(),
+)
+def test_compressed_bodies(body: bytes, header: str, written: str, damage: st.DataObject) -> None:
+    request = Request({"type": "http", "headers": [(b"content-encoding", header.encode("latin-1"))]})
+    content = damage.draw(damaged(st.just(COMPRESS[written](body))) | st.just(COMPRESS[written](body)))
+    try:
+        encoding = encoding_of(request)
+    except HTTPException as refused:
+        is_a_refusal(refused, 415)
+        return
+    try:
+        found = inflated(content, encoding, 2000)
+    except HTTPException as refused:
+        is_a_refusal(refused, 413)
+    except BadInputError as error:
+        is_a_sentence(error)
+    else:
+        assert len(found) <= 2000 or encoding is None
+
+
+@patient
+@given(header=ENCODINGS.map("".join) | st.text(st.characters(max_codepoint=255), max_size=20))
+def test_encodings_that_clients_take(header: str) -> None:
+    request = Request({"type": "http", "headers": [(b"accept-encoding", header.encode("latin-1"))]})
+
+    assert accepted_of(request) in {"gzip", "deflate", None}
 
 
 def read_with(name: str, content: bytes) -> None:

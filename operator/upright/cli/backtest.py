@@ -155,9 +155,10 @@ def _recording(options: argparse.Namespace, policy: Policy) -> Recording:
             ends.append(parsed_time(text))
         except ValueError:
             raise Unusable(f"{name}: expected {A_TIME}, found {text!r}") from None
-    over = Range(ends[0], ends[1], policy.interval.total_seconds())
-    if over.end <= over.start:
+    if ends[1] <= ends[0]:
         raise Unusable(f"--to must be later than --from, found {options.start} to {options.end}")
+    step = policy.interval.total_seconds()
+    over = Range(ends[0] - ends[0] % step, ends[1], step)  # where servers that align looks have them: at its multiples
     arms = {"canary": options.canary, "stable": options.stable}
     return asyncio.run(scraped(options.looks, policy, arms, over))
 

@@ -32,6 +32,12 @@ from upright.runtime.predictor import FURTHER
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
 _DATATYPES = _NUMBERS | {"BOOL", "BYTES"}
+_NOT_TAKEN = {
+    "shared_memory_region": "send the values, and take them from the answer",
+    "classification": "ask for the output predict_proba, whose classes are in the metadata",
+}
+"""Parameters that Triton knows, and what to do without them."""
+
 MOST_ANSWERED = 2**20
 """Values of one answer: as JSON they take a hundred times the memory of the rows that ask for them."""
 
@@ -62,7 +68,12 @@ def parse_predict(body: bytes, signature: Signature, outputs: Sequence[str]) -> 
     """The rows of a V1 request, and the method that is to answer: `{"instances": [ROW, ...], "method": ...}`; without
     one, what gives the first of `outputs`. Raises BadInputError.
     """
-    document = _object(body)
+    document = json_object(body)
+    if "instances" not in document and "inputs" in document:
+        raise BadInputError(
+            'inputs by columns are not taken here: send rows, {"instances": [ROW, ...]}, each a list of its values or '
+            "an object of them by name, or send tensors to /v2/models/MODEL/infer"
+        )
     if "instances" not in document:
         raise BadInputError(
             f'the body must have the field instances: {{"instances": [ROW, ...]}}; it has {_names(document) or "none"}'
@@ -82,11 +93,12 @@ def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], heade
     are JSON, as the request says. Raises BadInputError.
     """
     head, tail = head_of(header, body)
-    document = _object(head)
+    document = json_object(head)
     identity = document.get("id")
     if not isinstance(identity, str | None):
         raise BadInputError(f"id must be a string; it is {described(identity)}")
-    wanted = _outputs(document.get("outputs"), outputs, as_bytes=_flag(document, "binary_data_output"))
+    as_bytes = _flag(_parameters(document, ""), "parameters.binary_data_output")
+    wanted = _outputs(document.get("outputs"), outputs, as_bytes=as_bytes)
     given = document.get("inputs")
     if not isinstance(given, list) or not given:
         raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
@@ -125,6 +137,18 @@ def tensor_metadata(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, **({"datatype": tensor.type} if tensor.type else {}), "shape": list(tensor.shape)}
 
 
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """A body that must be an object. Raises BadInputError."""
+    try:
+        document = from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        hint = "; write null where there is no value" if b"NaN" in body or b"Infinity" in body else ""
+        raise BadInputError(f"the body must be JSON: {error}{hint}") from None
+    if not isinstance(document, dict):
+        raise BadInputError(f"the body must be a JSON object; it is {described(document)}")
+    return document
+
+
 @dataclass(frozen=True)
 class _Given:
     """A tensor of a request: flat values in row order."""
@@ -134,17 +158,6 @@ class _Given:
     datatype: str
     shape: tuple[int, ...]
     values: Sequence[Any]
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = from_json(body, allow_inf_nan=False, cache_strings="keys")
-    except ValueError as error:
-        hint = "; write null where there is no value" if b"NaN" in body or b"Infinity" in body else ""
-        raise BadInputError(f"the body must be JSON: {error}{hint}") from None
-    if not isinstance(document, dict):
-        raise BadInputError(f"the body must be a JSON object; it is {described(document)}")
-    return document
 
 
 def _check_answer(rows: int, signature: Signature, outputs: Iterable[str]) -> None:
@@ -161,18 +174,31 @@ def _outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[
         return {outputs[0]: as_bytes}
     if not isinstance(wanted, list):
         raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
+    found = dict[str, bool]()
     for index, output in enumerate(wanted):
+        where = f"outputs[{index}]."
         name = output.get("name") if isinstance(output, dict) else None
-        if name not in outputs:
-            raise BadInputError(f"outputs[{index}].name must be one of {', '.join(outputs)}; it is {described(name)}")
-    return {output["name"]: _flag(output, "binary_data", otherwise=as_bytes) for output in wanted}
+        if not isinstance(name, str) or name not in outputs:
+            raise BadInputError(f"{where}name must be one of {', '.join(outputs)}; it is {described(name)}")
+        found[name] = _flag(_parameters(output, where), f"{where}parameters.binary_data", otherwise=as_bytes)
+    return found
 
 
-def _flag(of: Mapping[str, Any], name: str, *, otherwise: bool = False) -> bool:
+def _parameters(of: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """What is not known is of no account, as with Triton, but what changes where values are, or what they mean."""
     parameters = of.get("parameters")
-    flag = parameters.get(name, otherwise) if isinstance(parameters, dict) else otherwise
+    if not isinstance(parameters, dict | None):
+        raise BadInputError(f"{where}parameters must be an object; it is {described(parameters)}")
+    for name, instead in _NOT_TAKEN.items():
+        if parameters and name in parameters:
+            raise BadInputError(f"{where}parameters.{name} is not taken: {instead}")
+    return parameters or {}
+
+
+def _flag(parameters: Mapping[str, Any], field: str, *, otherwise: bool = False) -> bool:
+    flag = parameters.get(field.rpartition(".")[2], otherwise)
     if type(flag) is not bool:
-        raise BadInputError(f"parameters.{name} must be true or false; it is {described(flag)}")
+        raise BadInputError(f"{field} must be true or false; it is {described(flag)}")
     return flag
 
 
@@ -193,8 +219,8 @@ def _tensor(value: Any, where: str, tail: Tail) -> _Given:
             f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
             f"{described(max(shape))} for one"
         )
-    parameters = value.get("parameters")
-    if isinstance(parameters, dict) and "binary_data_size" in parameters:
+    parameters = _parameters(value, f"{where}.")
+    if "binary_data_size" in parameters:
         values = tail.take(parameters["binary_data_size"], datatype, prod(shape), where)
     else:
         values = _flat(value.get("data"), shape, f"{where}.data")

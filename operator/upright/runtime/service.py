@@ -4,9 +4,9 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -26,10 +26,13 @@ from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.batching import Batching
 from upright.runtime.binary import HEADER
 from upright.runtime.board import BEAT, Place
-from upright.runtime.body import LATER, ROOM, Body, Room
+from upright.runtime.body import BODY_LIMIT, LATER, ROOM, Body, Room
+from upright.runtime.compression import accepted_of, deflated, encoding_of, inflated
+from upright.runtime.docs import Documentation
 from upright.runtime.load import Load
 from upright.runtime.predictor import FURTHER, ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predictions, tensor_metadata
+from upright.runtime.repository import index
 from upright.runtime.threads import OverloadedError, PredictionThreads
 from upright.runtime.traffic import BUSY, GONE, Measurements, Traffic
 
@@ -61,7 +64,13 @@ class _State:
     @property
     def ready(self) -> bool:
         """Whether requests should be sent here: the model has answered once, and can answer more."""
-        return self._ready and (self.place is None or self.place.board.ready)
+        return not self.hindrance
+
+    @property
+    def hindrance(self) -> str:
+        """Why no requests should be sent here; empty when they should."""
+        others = self.place is None or self.place.board.ready
+        return self._hindrance or ("" if others else "another worker of the pod is not ready")
 
     @property
     def alive(self) -> bool:
@@ -71,12 +80,17 @@ class _State:
     async def tell(self, place: Place) -> None:
         """Tell the other workers how this one is, for ever."""
         while True:
-            place.board.tell(place.number, ready=self._ready, alive=self._alive)
+            place.board.tell(place.number, ready=not self._hindrance, alive=self._alive)
             await asyncio.sleep(BEAT)
 
     @property
-    def _ready(self) -> bool:
-        return self.warm and not self.draining and self.threads.stuck_for() < self.timeout
+    def _hindrance(self) -> str:
+        if not self.warm:
+            return "the model has not answered the example in its manifest"
+        if self.draining:
+            return "the pod is about to stop"
+        stuck = self.threads.stuck_for() >= self.timeout
+        return f"the model has answered nothing for more than {self.timeout:g} seconds" if stuck else ""
 
     @property
     def _alive(self) -> bool:
@@ -138,14 +152,17 @@ class _Routes:
             *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in (self._v2, self._versioned)),
             *(Route(path, self._alive) for path in ("/livez", "/healthz")),
             Route("/readyz", self._serves),
+            Route("/", self._v1_server),
             Route("/metrics", self._metrics),
             Route("/v1/models", self._v1_list),
             Route(self._v1, self._v1_model),
             *(Route(model, self._v2_model) for model in (self._v2, self._versioned)),
             *(Route(f"{model}/ready", self._v2_model_ready) for model in (self._v2, self._versioned)),
             Route("/v2", self._v2_server),
+            Route("/v2/repository/index", self._index, methods=["GET", "POST"]),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
+            *Documentation(self._served).routes(),
         ]
 
     @asynccontextmanager
@@ -213,11 +230,18 @@ class _Routes:
         When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
         shows even where no client waits long enough to be told so.
         """
+        accepted = accepted_of(request)
         try:
             with Body(self._room) as body:
                 await body.read(request)
+                encoding = encoding_of(request)
+
+                def question() -> Asked:
+                    asked = parse(inflated(body.take(), encoding, BODY_LIMIT))
+                    return replace(asked, told=lambda found: deflated(asked.told(found), accepted))
+
                 async with _dropped_when_gone(request, body):
-                    answered = await self._answered(lambda: parse(body.take()))
+                    answered = await self._answered(question)
         except ModelError as error:
             logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
             self._measured.failed(type(error.__cause__ or error).__name__)
@@ -236,9 +260,13 @@ class _Routes:
                 BUSY, f"the model has {waiting} waiting already, as many as may (serving.queue); try again later", LATER
             ) from None
         self._measured.predictions.inc(answered.rows)
+        headers = {"vary": "accept-encoding"}
+        if answered.encoding is not None:
+            headers["content-encoding"] = answered.encoding
         if answered.head is None:
-            return Response(answered.content, media_type="application/json")
-        return Response(answered.content, headers={HEADER: str(answered.head)}, media_type="application/octet-stream")
+            return Response(answered.content, headers=headers, media_type="application/json")
+        headers[HEADER] = str(answered.head)
+        return Response(answered.content, headers=headers, media_type="application/octet-stream")
 
     async def _answered(self, question: Question) -> Answer:
         threads, timeout = self._state.threads, self._state.timeout
@@ -255,6 +283,11 @@ class _Routes:
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
+    async def _v1_server(self, _: Request) -> Response:
+        """What KServe's client asks to know whether a server of V1 is there."""
+        alive = self._state.alive
+        return _json({"status": "alive" if alive else "stuck"}, 200 if alive else 503)
+
     async def _v1_list(self, _: Request) -> Response:
         return _json({"models": [self._served.model]})
 
@@ -263,6 +296,11 @@ class _Routes:
 
     async def _v2_server(self, _: Request) -> Response:
         return _json({"name": "upright", "version": upright.__version__, "extensions": ["binary_tensor_data"]})
+
+    async def _index(self, request: Request) -> Response:
+        with Body(self._room) as body:
+            await body.read(request)
+            return _json(index(body.take(), self._served.model, self._served.version, self._state.hindrance))
 
     async def _live(self, _: Request) -> Response:
         return _json({"live": self._state.alive}, 200 if self._state.alive else 503)
@@ -317,7 +355,7 @@ async def _dropped_when_gone(request: Request, body: Body) -> AsyncIterator[None
         watching.cancel()
 
 
-def _json(document: Mapping[str, Any], status: int = 200) -> Response:
+def _json(document: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Response:
     return Response(to_json(document), status, media_type="application/json")
 
 

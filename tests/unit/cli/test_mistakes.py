@@ -180,7 +180,10 @@ def test_a_file_that_is_no_policy_is_refused(capsys: pytest.CaptureFixture[str],
         (["--picture", "no/such/folder/x.svg"], "--picture no/such/folder/x.svg: there is no folder 'no/such/folder'"),
         (["--null", "1000000000"], "--null: expected a number of splits from 1 to 100000, found 1000000000"),
         (["--null", "5", "--seed", "-1"], "--seed: expected a number of at least 0, found -1"),
-        (["--looks", "folder.csv"], "folder.csv: Is a directory"),
+        (
+            ["--looks", "folder.csv"],
+            "folder.csv: expected files that end in .csv or .parquet in the folder, found none",
+        ),
         (["--policy", "folder.csv"], "folder.csv: Is a directory"),
         (["--picture", "folder.svg"], "--picture folder.svg: Is a directory"),
         (["--picture", "folder.png"], "--picture folder.png: Is a directory"),
@@ -240,6 +243,11 @@ def server() -> Iterator[HTTPServer]:
         (b'{"message": "Unauthorized"}', "in another way than Prometheus: "),
         (b'{"status": "success", "data": {"result": [{"metric": {}}]}}', "in another way than Prometheus: "),
         (b'{"status": "error", "error": "too many points"}', "refused 'x': too many points"),
+        (
+            b'{"data": {"result": [{"metric": {}, "values": [[-6, "1"], [9, "2"], [24, "3"]]}]}}',
+            "for -6, which is none of the times that it was asked for, every 15 s from 0: ask a server that does not",
+        ),
+        (b'{"data": {"result": [{"metric": {}, "values": [[45, "1"]]}]}}', "for 45, which is none of the times"),
     ],
 )
 async def test_a_server_that_is_no_prometheus_is_told(server: HTTPServer, answer: bytes, says: str) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -25,8 +25,10 @@ _TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers of a pod keep their counts, so that each can tell the sum."""
 
 
-def serve(environment: Mapping[str, str]) -> None:
-    """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
+def serve(environment: Mapping[str, str], listen: Callable[[int], socket.socket] | None = None) -> None:
+    """Serve until told to stop, where `listen` says of a port, by default at all addresses. It is asked once the model
+    is loaded. Raises RefusedError or FailedError when the artifact cannot be served.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
     load = load_of(environment)
@@ -51,7 +53,7 @@ def serve(environment: Mapping[str, str]) -> None:
             server_header=False,
             timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
         )
-        with bound(port) as listener, suppress(KeyboardInterrupt):
+        with (listen or bound)(port) as listener, suppress(KeyboardInterrupt):
             if workers == 1:
                 uvicorn.Server(config).run(sockets=[listener])
             else:
@@ -90,17 +92,18 @@ def bound(port: int) -> socket.socket:
     It does not listen yet, so that nobody waits for a server that is not there. Raises FailedError.
     """
     try:
-        return _bound(socket.AF_INET6, "::", port)
+        return bound_at(socket.AF_INET6, "::", port)
     except OSError as error:
         if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
             raise _cannot_listen(port, error) from error
     try:
-        return _bound(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - a pod is reached at its own address
+        return bound_at(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - a pod is reached at its own address
     except OSError as error:
         raise _cannot_listen(port, error) from error
 
 
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def bound_at(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    """A socket for the port at an address, which does not listen yet. Raises OSError."""
     # With the protocol named, asyncio sends what is written at once; without, each answer waits 40 ms for a receipt.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

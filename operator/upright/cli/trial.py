@@ -6,14 +6,21 @@ import logging
 import os
 import shlex
 import socket
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from upright.cli.artifact import Artifact, artifact_in
 from upright.cli.problems import Unusable
+from upright.runtime.artifact import load_artifact
 from upright.runtime.batch import is_matrix
+from upright.runtime.load import load_of
 from upright.runtime.outcome import FailedError, RefusedError
-from upright.runtime.serve import bound_at, serve
+from upright.runtime.serve import bound_at, server
+from upright.runtime.service import application
 
 DESCRIPTION = """Serve an artifact on 127.0.0.1 as a pod does, until Ctrl-C. Every file's digest is checked first.
 
@@ -37,29 +44,29 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.port <= _PORTS:
         raise Unusable(f"--port: expected a number from 1 to {_PORTS}, found {options.port}")
     artifact = artifact_in(options.artifact)
-    listener = _bound(options.port)
-
-    def listen(_: int) -> socket.socket:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    with _bound(options.port) as listener:
+        try:
+            served, load = load_artifact(_environment(artifact)), load_of(os.environ)
+        except (RefusedError, FailedError) as problem:
+            raise Unusable(f"{options.artifact}: {problem}") from problem
+        serving = server(application(served, load, REGISTRY), load)
         listener.listen()  # at once: who asks before the model is warm waits for it
         print(_greeting(artifact, listener.getsockname()[1]), flush=True)
-        return listener
-
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    os.environ.update(
-        {
-            "UPRIGHT_ARTIFACT": str(artifact.folder),
-            "UPRIGHT_DIGEST": artifact.digest,
-            "UPRIGHT_MODEL": artifact.manifest.model,
-            "UPRIGHT_MODEL_VERSION": artifact.name,
-            "UPRIGHT_WORKERS": "1",
-        }
-    )
-    try:
-        with listener:
-            serve(os.environ, listen)
-    except (RefusedError, FailedError) as problem:
-        raise Unusable(f"{options.artifact}: {problem}") from problem
+        with suppress(KeyboardInterrupt):
+            serving.run(sockets=[listener])
     return 0
+
+
+def _environment(artifact: Artifact) -> Mapping[str, str]:
+    """What a pod that serves it is told."""
+    return {
+        **os.environ,
+        "UPRIGHT_ARTIFACT": str(artifact.folder),
+        "UPRIGHT_DIGEST": artifact.digest,
+        "UPRIGHT_MODEL": artifact.manifest.model,
+        "UPRIGHT_MODEL_VERSION": artifact.name,
+    }
 
 
 def _bound(port: int) -> socket.socket:

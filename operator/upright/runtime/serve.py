@@ -6,17 +6,19 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upright.runtime.environment import number_of
-from upright.runtime.load import load_of
+from upright.runtime.load import Load, load_of
 from upright.runtime.outcome import FailedError
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from upright.runtime.traffic import Traffic
 
 _PORT = 3000
@@ -25,40 +27,51 @@ _TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers of a pod keep their counts, so that each can tell the sum."""
 
 
-def serve(environment: Mapping[str, str], listen: Callable[[int], socket.socket] | None = None) -> None:
-    """Serve until told to stop, where `listen` says of a port, by default at all addresses. It is asked once the model
-    is loaded. Raises RefusedError or FailedError when the artifact cannot be served.
-    """
+def serve(environment: Mapping[str, str]) -> None:
+    """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
     load = load_of(environment)
     with tempfile.TemporaryDirectory(prefix="upright-serve-") as scratch:
-        if workers > 1:  # they count together, in files; read when the package is imported
-            os.environ[_TOGETHER] = scratch
-        import uvicorn
+        if workers == 1:
+            alone = server(application(), load)
+            with bound(port) as listener, suppress(KeyboardInterrupt):
+                alone.run(sockets=[listener])
+            return
+        os.environ[_TOGETHER] = scratch  # they count together, in files; read when the package is imported
         from uvicorn.supervisors import Multiprocess
 
-        from upright.runtime.connection import Connection
+        together = _config("upright.runtime.serve:application", load, workers)
+        with bound(port) as listener, suppress(KeyboardInterrupt):
+            listener.set_inheritable(True)
+            Multiprocess(together, sockets=[listener]).run()
 
-        config = uvicorn.Config(
-            application() if workers == 1 else "upright.runtime.serve:application",
-            factory=workers > 1,
-            workers=workers,
-            http=Connection,
-            loop="asyncio",
-            ws="none",
-            timeout_keep_alive=75,  # longer than proxies do: who ends a connection knows that nothing is coming
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
-        )
-        with (listen or bound)(port) as listener, suppress(KeyboardInterrupt):
-            if workers == 1:
-                uvicorn.Server(config).run(sockets=[listener])
-            else:
-                listener.set_inheritable(True)
-                Multiprocess(config, sockets=[listener]).run()
+
+def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
+    """What serves an application in this process, at the sockets that it is run with."""
+    import uvicorn
+
+    return uvicorn.Server(_config(serves, load))
+
+
+def _config(serves: "Traffic | str", load: Load, workers: int = 1) -> "uvicorn.Config":
+    import uvicorn
+
+    from upright.runtime.connection import Connection
+
+    return uvicorn.Config(
+        serves,
+        factory=workers > 1,
+        workers=workers,
+        http=Connection,
+        loop="asyncio",
+        ws="none",
+        timeout_keep_alive=75,  # longer than proxies do: who ends a connection knows that nothing is coming
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
+    )
 
 
 def application() -> "Traffic":

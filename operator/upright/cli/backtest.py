@@ -35,15 +35,8 @@ DESCRIPTION = f"""Replay a policy on recorded metrics: where it would have rolle
 exit status: {KEEP} the canary would have been kept, {ROLL_BACK} rolled back, {UNUSABLE} the input cannot be used"""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to the parser's commands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "backtest",
-        help="replay a policy on recorded metrics",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run, command="backtest")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument(
         "--policy", type=Path, required=True, help="YAML or JSON: metrics, interval, horizon, ...; or a Deployment"
     )

@@ -184,7 +184,7 @@ def _columns(path: Path, table: Any, given: Sequence[str]) -> dict[str, Column]:
         if name in names:
             try:
                 columns[name] = _column(table.column(names.index(name)).combine_chunks())
-            except (pa.ArrowException, UnicodeDecodeError) as problem:
+            except (pa.ArrowException, OverflowError, ValueError) as problem:  # a text or a date that Python has not
                 raise Unusable(f"{path}, column {name}: expected numbers or text: {problem}") from problem
         else:
             columns[name] = Column([""], np.zeros(table.num_rows, dtype=np.int64))

@@ -51,7 +51,7 @@ def _serve_alone(environment: Mapping[str, str], load: Load, listener: socket.so
     from upright.runtime.artifact import load_artifact
     from upright.runtime.service import application
 
-    _server(application(load_artifact(environment), load, REGISTRY), load).run(sockets=[listener])
+    server(application(load_artifact(environment), load, REGISTRY), load).run(sockets=[listener])
 
 
 def _serve_together(environment: Mapping[str, str], load: Load, listener: socket.socket, workers: int) -> bool:
@@ -78,7 +78,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
 
         def work(number: int, channel: socket.socket) -> None:
             served = loaded or load_artifact(environment)
-            server = _server(application(served, load, registry, Place(board, number)), load)
+            server = server(application(served, load, registry, Place(board, number)), load)
             asyncio.run(serve_given(server, channel))
 
         gc.collect()
@@ -91,7 +91,8 @@ def _threads() -> int:
     return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
-def _server(serves: "Traffic", load: Load) -> "uvicorn.Server":
+def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
+    """What serves an application in this process, at the sockets that it is run with."""
     import uvicorn
 
     from upright.runtime.connection import Connection
@@ -125,17 +126,18 @@ def bound(port: int) -> socket.socket:
     It does not listen yet, so that nobody waits for a server that is not there. Raises FailedError.
     """
     try:
-        return _bound(socket.AF_INET6, "::", port)
+        return bound_at(socket.AF_INET6, "::", port)
     except OSError as error:
         if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
             raise _cannot_listen(port, error) from error
     try:
-        return _bound(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - a pod is reached at its own address
+        return bound_at(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - a pod is reached at its own address
     except OSError as error:
         raise _cannot_listen(port, error) from error
 
 
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def bound_at(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    """A socket for the port at an address, which does not listen yet. Raises OSError."""
     # With the protocol named, asyncio sends what is written at once; without, each answer waits 40 ms for a receipt.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.unit.cli.builders import A_DEPLOYMENT, a_policy_file
@@ -257,3 +259,13 @@ async def test_a_server_that_is_no_prometheus_is_told(server: HTTPServer, answer
         await read_series(f"http://127.0.0.1:{server.server_port}", "x", Range(0, 30, 15))
 
     assert says in str(caught.value)
+
+
+def test_a_date_before_the_first_year_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {name: pa.array(["x"]) for name in ("arm", "metric", "total", "bad")}
+    pq.write_table(pa.table({"time": pa.array([-719163], pa.date32()), **columns}), "looks.parquet")
+    a_policy_file(Path(), {"name": "errors", "type": "ErrorRate"})
+
+    assert main(["backtest", "--policy", "policy.yaml", "--looks", "looks.parquet"]) == 2
+
+    assert "looks.parquet, column time: expected numbers or text" in capsys.readouterr().err

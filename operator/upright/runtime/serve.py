@@ -78,8 +78,8 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
 
         def work(number: int, channel: socket.socket) -> None:
             served = loaded or load_artifact(environment)
-            server = server(application(served, load, registry, Place(board, number)), load)
-            asyncio.run(serve_given(server, channel))
+            serving = server(application(served, load, registry, Place(board, number)), load)
+            asyncio.run(serve_given(serving, channel))
 
         gc.collect()
         gc.freeze()  # or each worker copies what it looks at for garbage

@@ -65,6 +65,7 @@ def application() -> "Traffic":
     from prometheus_client import REGISTRY, CollectorRegistry
     from prometheus_client.multiprocess import MultiProcessCollector
 
+    from upright.runtime.answering import answering
     from upright.runtime.artifact import load_artifact
     from upright.runtime.service import application
 
@@ -73,7 +74,7 @@ def application() -> "Traffic":
         _forget_ended_workers(Path(together))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return application(load_artifact(os.environ), load_of(os.environ), registry)
+    return application(answering(load_artifact(os.environ), load_of(os.environ)), registry)
 
 
 def _import_pandas_alone() -> None:

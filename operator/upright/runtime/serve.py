@@ -1,4 +1,4 @@
-"""The command `serve`: an HTTP server for the model that the environment names."""
+"""The command `serve`: a server for the model that the environment names, of HTTP and, if it says so, of gRPC."""
 
 import errno
 import logging
@@ -12,11 +12,14 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from upright.api.serving import GRPC_DRAIN_SECONDS
 from upright.runtime.environment import number_of
 from upright.runtime.load import load_of
-from upright.runtime.outcome import FailedError
+from upright.runtime.outcome import FailedError, RefusedError
 
 if TYPE_CHECKING:
+    from upright.runtime.answering import Answering
+    from upright.runtime.service import Beside
     from upright.runtime.traffic import Traffic
 
 _PORT = 3000
@@ -30,6 +33,12 @@ def serve(environment: Mapping[str, str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
     load = load_of(environment)
+    if (grpc_port := _grpc_port(environment)) is not None:
+        if grpc_port == port:
+            raise RefusedError(
+                "InvalidEnvironment", f"UPRIGHT_GRPC_PORT must be another port than UPRIGHT_PORT; both are {port}"
+            )
+        bound(grpc_port).close()  # while it can be said: its server binds it when all else is up
     with tempfile.TemporaryDirectory(prefix="upright-serve-") as scratch:
         if workers > 1:  # they count together, in files; read when the package is imported
             os.environ[_TOGETHER] = scratch
@@ -74,7 +83,23 @@ def application() -> "Traffic":
         _forget_ended_workers(Path(together))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return application(answering(load_artifact(os.environ), load_of(os.environ)), registry)
+    answers = answering(load_artifact(os.environ), load_of(os.environ))
+    return application(answers, registry, _beside(answers))
+
+
+def _beside(answers: "Answering") -> "Beside | None":
+    if (port := _grpc_port(os.environ)) is None:
+        return None
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or what strangers send wrong fills the log; read on import
+    from upright.runtime.grpc.server import listening
+    from upright.runtime.service import Beside
+
+    return Beside(listening(answers, port), GRPC_DRAIN_SECONDS)
+
+
+def _grpc_port(environment: Mapping[str, str]) -> int | None:
+    name = "UPRIGHT_GRPC_PORT"
+    return number_of(environment, name, 0) if name in environment else None
 
 
 def _import_pandas_alone() -> None:

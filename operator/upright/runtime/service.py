@@ -5,7 +5,8 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -35,9 +36,18 @@ DRAIN_SECONDS = 2.0
 logger = logging.getLogger("upright.serve")
 
 
-def application(answering: Answering, registry: CollectorRegistry) -> Traffic:
+@dataclass(frozen=True)
+class Beside:
+    """What else is served while the application is."""
+
+    serving: AbstractAsyncContextManager[None] = field(default_factory=nullcontext)
+    drain_seconds: float = DRAIN_SECONDS
+    """That it needs from the signal to stop; DRAIN_SECONDS at least."""
+
+
+def application(answering: Answering, registry: CollectorRegistry, beside: Beside | None = None) -> Traffic:
     """The whole HTTP application of a serving pod. `registry`: what `/metrics` tells."""
-    routes = _Routes(answering, registry)
+    routes = _Routes(answering, registry, beside or Beside())
     inner = Starlette(
         routes=routes.table(),
         lifespan=routes.lifespan,
@@ -56,8 +66,9 @@ def application(answering: Answering, registry: CollectorRegistry) -> Traffic:
 class _Routes:
     """The model's routes."""
 
-    def __init__(self, answering: Answering, registry: CollectorRegistry) -> None:
+    def __init__(self, answering: Answering, registry: CollectorRegistry, beside: Beside) -> None:
         self._answering = answering
+        self._beside = beside
         self._served = served = answering.served
         self._registry = registry
         self._v1 = f"/v1/models/{served.model}"
@@ -90,7 +101,7 @@ class _Routes:
         def drain(number: int, frame: FrameType | None) -> None:
             if not self._answering.draining and callable(stop):
                 self._answering.draining = True
-                loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, stop, number, frame)
+                loop.call_soon_threadsafe(loop.call_later, self._beside.drain_seconds, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)
         warming = asyncio.create_task(self._answering.warm_up())
@@ -101,7 +112,8 @@ class _Routes:
             logger.error("Not ready: the model has not answered the example in its manifest yet")
         gc.collect()
         gc.freeze()  # what the model is made of is there for good: to look for garbage in it stops all for 0.1 s
-        yield
+        async with self._beside.serving:
+            yield
         warming.cancel()
 
     async def _predict(self, request: Request) -> Response:

@@ -291,13 +291,13 @@ async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_lin
 
 async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model_never_sees_it() -> None:
     from upright.runtime.answering import Answering
-    from upright.runtime.service import _Routes
+    from upright.runtime.service import Beside, _Routes
 
     threads, gate, gone = PredictionThreads(1, waiting=2), threading.Event(), asyncio.Event()
     served: Any = SimpleNamespace(model="churn", version="churn-7", predictor=SimpleNamespace(signature=None))
     nothing_is_measured: Any = None
     answering = Answering(served, threads, 60, nothing_is_measured)
-    routes = _Routes(answering, CollectorRegistry())
+    routes = _Routes(answering, CollectorRegistry(), Beside())
     coming = iter([{"type": "http.request", "body": b"x" * 1000, "more_body": False}])
 
     async def receive() -> Any:

@@ -78,7 +78,7 @@ async def test_no_call_is_lost_when_another_pod_takes_over(tmp_path: Path) -> No
                     if answers["churn-7"] >= 100:
                         under_way.set()
 
-            asking = [asyncio.create_task(ask()) for _ in range(4)]
+            asking = [asyncio.create_task(ask()) for _ in range(32)]
             await under_way.wait()
             service.leads_to = new_port
             old.process.send_signal(signal.SIGTERM)

@@ -38,6 +38,8 @@ from upright.runtime import formats, store
 from upright.runtime.batch import BadInputError
 from upright.runtime.compression import accepted_of, encoding_of, inflated
 from upright.runtime.environment import Limits, limits_of, run_of
+from upright.runtime.grpc import tensors as grpc_tensors
+from upright.runtime.grpc.messages import MESSAGES
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
 from upright.runtime.protocol import parse_infer, parse_predict
@@ -214,6 +216,49 @@ def test_encodings_that_clients_take(header: str) -> None:
     request = Request({"type": "http", "headers": [(b"accept-encoding", header.encode("latin-1"))]})
 
     assert accepted_of(request) in {"gzip", "deflate", None}
+
+
+INFER = MESSAGES["ModelInferRequest"]
+CONTENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "bool_contents": st.lists(st.booleans(), max_size=3),
+        "int_contents": st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3),
+        "int64_contents": st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
+        "uint64_contents": st.lists(st.integers(0, 2**64 - 1), max_size=3),
+        "fp32_contents": st.lists(st.floats(width=32), max_size=3),
+        "fp64_contents": st.lists(st.floats(), max_size=3),
+        "bytes_contents": st.lists(st.binary(max_size=6), max_size=3),
+    },
+)
+INPUTS = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(WORDS),
+        "datatype": st.sampled_from(["FP64", "FP16", "INT64", "BYTES", "BOOL", "FLOAT"]),
+        "shape": st.lists(st.sampled_from([0, 1, 2, 3, -1, 2**63 - 1]), max_size=10),
+    },
+    optional={"contents": CONTENTS},
+)
+INFER_REQUESTS = st.fixed_dictionaries(
+    {"inputs": st.lists(INPUTS, max_size=5)},
+    optional={
+        "raw_input_contents": st.lists(st.binary(max_size=20), max_size=5),
+        "outputs": st.lists(st.sampled_from([{"name": "prediction"}, {"name": "other"}]), max_size=2),
+    },
+).map(lambda fields: INFER(**fields).SerializeToString())
+
+
+@patient
+@given(message=st.binary(max_size=300) | INFER_REQUESTS | damaged(INFER_REQUESTS), signature=SIGNATURES)
+@example(message=b"\x2a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", signature=MATRIX)
+@example(message=b"\x2b" * 100_000, signature=MATRIX)
+def test_grpc_requests(message: bytes, signature: Signature) -> None:
+    try:
+        asked = grpc_tensors.request_of(grpc_tensors.read(message), signature, ["prediction"])
+    except BadInputError as error:
+        is_a_sentence(error)
+    else:
+        assert asked.batch.rows > 0
 
 
 def read_with(name: str, content: bytes) -> None:

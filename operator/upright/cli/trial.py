@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from upright.cli.artifact import Artifact, artifact_in
 from upright.cli.problems import Unusable
+from upright.runtime.answering import answering
 from upright.runtime.artifact import load_artifact
 from upright.runtime.batch import is_matrix
 from upright.runtime.load import load_of
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             served, load = load_artifact(_environment(artifact)), load_of(os.environ)
         except (RefusedError, FailedError) as problem:
             raise Unusable(f"{options.artifact}: {problem}") from problem
-        serving = server(application(served, load, REGISTRY), load)
+        serving = server(application(answering(served, load), REGISTRY), load)
         listener.listen()  # at once: who asks before the model is warm waits for it
         print(_greeting(artifact, listener.getsockname()[1]), flush=True)
         with suppress(KeyboardInterrupt):

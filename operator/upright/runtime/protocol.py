@@ -64,6 +64,17 @@ class PredictRequest:
     output: str
 
 
+@dataclass(frozen=True)
+class Given:
+    """A tensor of a request: flat values in row order."""
+
+    where: str
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: Sequence[Any]
+
+
 def parse_predict(body: bytes, signature: Signature, outputs: Sequence[str]) -> PredictRequest:
     """The rows of a V1 request, and the method that is to answer: `{"instances": [ROW, ...], "method": ...}`; without
     one, what gives the first of `outputs`. Raises BadInputError.
@@ -98,15 +109,54 @@ def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], heade
     if not isinstance(identity, str | None):
         raise BadInputError(f"id must be a string; it is {described(identity)}")
     as_bytes = _flag(_parameters(document, ""), "parameters.binary_data_output")
-    wanted = _outputs(document.get("outputs"), outputs, as_bytes=as_bytes)
+    wanted = wanted_outputs(document.get("outputs"), outputs, as_bytes=as_bytes)
     given = document.get("inputs")
     if not isinstance(given, list) or not given:
         raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
     tensors = [_tensor(value, f"inputs[{index}]", tail) for index, value in enumerate(given)]
     tail.check_end()
+    return infer_request(tensors, signature, identity, wanted)
+
+
+def infer_request(
+    tensors: Sequence[Given], signature: Signature, identity: str | None, wanted: Mapping[str, bool]
+) -> InferRequest:
+    """What tensors ask for, however they have come. Raises BadInputError."""
     batch = _batch(tensors, signature)
     _check_answer(batch.rows, signature, wanted)
     return InferRequest(batch, identity, wanted)
+
+
+def wanted_outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[str, bool]:
+    """The outputs that a request names, or the first of those there are. Raises BadInputError."""
+    if wanted is None or wanted == []:
+        return {outputs[0]: as_bytes}
+    if not isinstance(wanted, list):
+        raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
+    found = dict[str, bool]()
+    for index, output in enumerate(wanted):
+        where = f"outputs[{index}]."
+        name = output.get("name") if isinstance(output, dict) else None
+        if not isinstance(name, str) or name not in outputs:
+            raise BadInputError(f"{where}name must be one of {', '.join(outputs)}; it is {described(name)}")
+        found[name] = _flag(_parameters(output, where), f"{where}parameters.binary_data", otherwise=as_bytes)
+    return found
+
+
+def checked_tensor(datatype: Any, shape: Any, where: str) -> tuple[str, list[int]]:
+    """A datatype that is known, and a shape of which the product can be taken. Raises BadInputError."""
+    if not isinstance(datatype, str) or datatype not in _DATATYPES:
+        raise BadInputError(
+            f"{where}.datatype must be one of {', '.join(sorted(_DATATYPES))}; it is {described(datatype)}"
+        )
+    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+        raise BadInputError(f"{where}.shape must be a list of positive whole numbers; it is {_shape_text(shape)}")
+    if len(shape) > _DIMENSIONS or max(shape) > _SIZE:
+        raise BadInputError(
+            f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
+            f"{described(max(shape))} for one"
+        )
+    return datatype, shape
 
 
 def predictions(answer: NDArray[Any]) -> list[Any]:
@@ -149,17 +199,6 @@ def json_object(body: bytes) -> Mapping[str, Any]:
     return document
 
 
-@dataclass(frozen=True)
-class _Given:
-    """A tensor of a request: flat values in row order."""
-
-    where: str
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    values: Sequence[Any]
-
-
 def _check_answer(rows: int, signature: Signature, outputs: Iterable[str]) -> None:
     widths = {tensor.name: prod(tensor.shape[1:]) for tensor in signature.outputs}
     if (values := rows * sum(widths.get(output, 1) for output in outputs)) > MOST_ANSWERED:
@@ -167,21 +206,6 @@ def _check_answer(rows: int, signature: Signature, outputs: Iterable[str]) -> No
             f"the request asks for {values} values, of {rows} rows; at most {MOST_ANSWERED} are given at once: send "
             "fewer rows"
         )
-
-
-def _outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[str, bool]:
-    if wanted is None or wanted == []:
-        return {outputs[0]: as_bytes}
-    if not isinstance(wanted, list):
-        raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
-    found = dict[str, bool]()
-    for index, output in enumerate(wanted):
-        where = f"outputs[{index}]."
-        name = output.get("name") if isinstance(output, dict) else None
-        if not isinstance(name, str) or name not in outputs:
-            raise BadInputError(f"{where}name must be one of {', '.join(outputs)}; it is {described(name)}")
-        found[name] = _flag(_parameters(output, where), f"{where}parameters.binary_data", otherwise=as_bytes)
-    return found
 
 
 def _parameters(of: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -202,29 +226,19 @@ def _flag(parameters: Mapping[str, Any], field: str, *, otherwise: bool = False)
     return flag
 
 
-def _tensor(value: Any, where: str, tail: Tail) -> _Given:
+def _tensor(value: Any, where: str, tail: Tail) -> Given:
     if not isinstance(value, dict):
         raise BadInputError(f"{where} must be an object with name, shape, datatype and data; it is {described(value)}")
-    name, datatype, shape = value.get("name"), value.get("datatype"), value.get("shape")
+    name = value.get("name")
     if not isinstance(name, str):
         raise BadInputError(f"{where}.name must be a string; it is {described(name)}")
-    if not isinstance(datatype, str) or datatype not in _DATATYPES:
-        raise BadInputError(
-            f"{where}.datatype must be one of {', '.join(sorted(_DATATYPES))}; it is {described(datatype)}"
-        )
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
-        raise BadInputError(f"{where}.shape must be a list of positive whole numbers; it is {_shape_text(shape)}")
-    if len(shape) > _DIMENSIONS or max(shape) > _SIZE:
-        raise BadInputError(
-            f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
-            f"{described(max(shape))} for one"
-        )
+    datatype, shape = checked_tensor(value.get("datatype"), value.get("shape"), where)
     parameters = _parameters(value, f"{where}.")
     if "binary_data_size" in parameters:
         values = tail.take(parameters["binary_data_size"], datatype, prod(shape), where)
     else:
         values = _flat(value.get("data"), shape, f"{where}.data")
-    return _Given(where, name, datatype, tuple(shape), values)
+    return Given(where, name, datatype, tuple(shape), values)
 
 
 def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:
@@ -243,7 +257,7 @@ def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:
     return values
 
 
-def _batch(tensors: Sequence[_Given], signature: Signature) -> Batch:
+def _batch(tensors: Sequence[Given], signature: Signature) -> Batch:
     named = {tensor.name: tensor for tensor in tensors}
     if len(named) != len(tensors):
         raise BadInputError("inputs must have different names; one is given twice")
@@ -271,7 +285,7 @@ def _batch(tensors: Sequence[_Given], signature: Signature) -> Batch:
     return batch_of_columns(columns, rows, signature)
 
 
-def _single(given: _Given, width: int, signature: Signature) -> Batch:
+def _single(given: Given, width: int, signature: Signature) -> Batch:
     """All features in one tensor of shape [rows, features]."""
     if len(given.shape) != 2 or given.shape[1] != width:
         raise BadInputError(
@@ -284,7 +298,7 @@ def _single(given: _Given, width: int, signature: Signature) -> Batch:
     return batch_of_flat(given.values, given.shape[0], signature, f"{given.where}.data")
 
 
-def _check_column(given: _Given, wanted: Tensor, rows: int) -> None:
+def _check_column(given: Given, wanted: Tensor, rows: int) -> None:
     if given.shape not in {(rows,), (rows, 1)}:
         raise BadInputError(
             f"{given.where}.shape must be [{rows}] as of the first tensor; it is {_shape_text(given.shape)}"
@@ -292,7 +306,7 @@ def _check_column(given: _Given, wanted: Tensor, rows: int) -> None:
     _check_datatype(given, wanted)
 
 
-def _check_datatype(given: _Given, wanted: Tensor) -> None:
+def _check_datatype(given: Given, wanted: Tensor) -> None:
     numbers = given.datatype in _NUMBERS and wanted.type in _NUMBERS
     if wanted.type is not None and not numbers and given.datatype != wanted.type:
         raise BadInputError(f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}")

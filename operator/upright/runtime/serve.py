@@ -1,4 +1,4 @@
-"""The command `serve`: an HTTP server for the model that the environment names."""
+"""The command `serve`: a server for the model that the environment names, of HTTP and, if it says so, of gRPC."""
 
 import asyncio
 import errno
@@ -14,13 +14,16 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from upright.api.serving import GRPC_DRAIN_SECONDS
 from upright.runtime.environment import number_of
 from upright.runtime.load import Load, load_of
-from upright.runtime.outcome import FailedError
+from upright.runtime.outcome import FailedError, RefusedError
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from upright.runtime.answering import Answering
+    from upright.runtime.service import Beside
     from upright.runtime.traffic import Traffic
 
 _PORT = 3000
@@ -37,6 +40,12 @@ def serve(environment: Mapping[str, str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
     load = load_of(environment)
+    if (grpc_port := _grpc_port(environment)) is not None:
+        if grpc_port == port:
+            raise RefusedError(
+                "InvalidEnvironment", f"UPRIGHT_GRPC_PORT must be another port than UPRIGHT_PORT; both are {port}"
+            )
+        bound(grpc_port).close()  # while it can be said: its server binds it when all else is up
     with bound(port) as listener, suppress(KeyboardInterrupt):
         if workers == 1:
             _serve_alone(environment, load, listener)
@@ -48,10 +57,12 @@ def _serve_alone(environment: Mapping[str, str], load: Load, listener: socket.so
     _import_pandas_alone()
     from prometheus_client import REGISTRY
 
+    from upright.runtime.answering import answering
     from upright.runtime.artifact import load_artifact
     from upright.runtime.service import application
 
-    server(application(load_artifact(environment), load, REGISTRY), load).run(sockets=[listener])
+    answers = answering(load_artifact(environment), load)
+    server(application(answers, REGISTRY, _beside(environment, answers)), load).run(sockets=[listener])
 
 
 def _serve_together(environment: Mapping[str, str], load: Load, listener: socket.socket, workers: int) -> bool:
@@ -65,6 +76,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
         from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector
 
+        from upright.runtime.answering import answering
         from upright.runtime.artifact import load_artifact
         from upright.runtime.board import Board, Place
         from upright.runtime.service import DRAIN_SECONDS, application
@@ -78,12 +90,14 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
 
         def work(number: int, channel: socket.socket) -> None:
             served = loaded or load_artifact(environment)
-            serving = server(application(served, load, registry, Place(board, number)), load)
+            answers = answering(served, load, Place(board, number))
+            serving = server(application(answers, registry, _beside(environment, answers)), load)
             asyncio.run(serve_given(serving, channel))
 
         gc.collect()
         gc.freeze()  # or each worker copies what it looks at for garbage
-        serve_together(work, board, listener, workers, DRAIN_SECONDS, ceil(load.timeout) + 2)
+        drain = DRAIN_SECONDS if _grpc_port(environment) is None else GRPC_DRAIN_SECONDS
+        serve_together(work, board, listener, workers, drain, ceil(load.timeout) + 2)
     return True
 
 
@@ -110,6 +124,21 @@ def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
             timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
         )
     )
+
+
+def _beside(environment: Mapping[str, str], answers: "Answering") -> "Beside | None":
+    if (port := _grpc_port(environment)) is None:
+        return None
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or what strangers send wrong fills the log; read on import
+    from upright.runtime.grpc.server import listening
+    from upright.runtime.service import Beside
+
+    return Beside(listening(answers, port), GRPC_DRAIN_SECONDS)
+
+
+def _grpc_port(environment: Mapping[str, str]) -> int | None:
+    name = "UPRIGHT_GRPC_PORT"
+    return number_of(environment, name, 0) if name in environment else None
 
 
 def _import_pandas_alone() -> None:

@@ -263,12 +263,14 @@ async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_lin
 
 
 async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model_never_sees_it() -> None:
-    from upright.runtime.service import _Routes, _State
+    from upright.runtime.answering import Answering
+    from upright.runtime.service import Beside, _Routes
 
     threads, gate, gone = PredictionThreads(1, waiting=2), threading.Event(), asyncio.Event()
     served: Any = SimpleNamespace(model="churn", version="churn-7", predictor=SimpleNamespace(signature=None))
     nothing_is_measured: Any = None
-    routes = _Routes(served, _State(threads, 60), nothing_is_measured, CollectorRegistry())
+    answering = Answering(served, threads, 60, nothing_is_measured)
+    routes = _Routes(answering, CollectorRegistry(), Beside())
     coming = iter([{"type": "http.request", "body": b"x" * 1000, "more_body": False}])
 
     async def receive() -> Any:
@@ -280,11 +282,11 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
     working = asyncio.create_task(threads.run(gate.wait))
     await until(lambda: threads.stuck_for() > 0)
     asked = asyncio.create_task(routes._predict(Request({"type": "http", "method": "POST", "headers": []}, receive)))
-    await until(lambda: routes._room.taken == 1000)
+    await until(lambda: answering.room.taken == 1000)
 
     gone.set()
 
-    await until(lambda: routes._room.taken == 0)
+    await until(lambda: answering.room.taken == 0)
     assert not asked.done(), "its place in line is kept"
     gate.set()
     assert await working

@@ -39,7 +39,7 @@ Question = Callable[[], Asked]
 def answer(question: Question, predictor: Predictor) -> Answer:
     """One by itself. Raises BadInputError, ModelError."""
     asked = question()
-    return asked.told([predictor.predict(asked.batch, output) for output in asked.outputs])
+    return _told(asked, [predictor.predict(asked.batch, output) for output in asked.outputs])
 
 
 def answers(
@@ -83,7 +83,7 @@ def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int
             else:
                 given[number][output] = one
     return {
-        number: failed.get(number) or _told(asked, [given[number][output] for output in asked.outputs])
+        number: failed.get(number) or _told_or_why(asked, [given[number][output] for output in asked.outputs])
         for number, asked in coming.items()
     }
 
@@ -93,10 +93,17 @@ def _type_of(column: Any) -> Any:
     return frozenset(map(type, column)) if column.dtype == object else column.dtype
 
 
-def _told(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
+def _told(asked: Asked, found: Sequence[_Array]) -> Answer:
     try:
         return asked.told(found)
-    except Exception as error:  # noqa: BLE001 - it is theirs who asked
+    except Exception as error:  # whatever a model may hide in an array
+        raise ModelError(f"it answered what cannot be passed on: {error}") from error
+
+
+def _told_or_why(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
+    try:
+        return _told(asked, found)
+    except ModelError as error:
         return error
 
 

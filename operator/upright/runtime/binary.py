@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
 from upright.runtime.batch import MOST_VALUES, BadInputError, datatype_of, described
 
@@ -84,11 +85,19 @@ def head_of(header: str | None, body: bytes) -> tuple[bytes, Tail]:
 
 
 def as_bytes(answer: NDArray[Any]) -> bytes:
-    """An output's values in row order."""
+    """An output's values in row order; an empty text where JSON has null, since BYTES have none."""
     if (datatype := datatype_of(answer.dtype)) != "BYTES":
         return answer.astype(_TYPES[datatype]).tobytes()
-    texts = [str(value).encode() for value in answer.reshape(-1).tolist()]
+    values = to_jsonable_python(answer.reshape(-1).tolist(), inf_nan_mode="null", fallback=plain)
+    texts = [b"" if value is None else str(value).encode() for value in values]
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+def plain(value: Any) -> Any:
+    """What is sent for a value of a type that JSON does not know. Raises TypeError."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def _texts(content: bytes, count: int, where: str) -> list[Any]:

@@ -6,10 +6,9 @@ field, what was expected and what was given.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
@@ -27,7 +26,7 @@ from upright.runtime.batch import (
     is_matrix,
     width_of,
 )
-from upright.runtime.binary import Tail, as_bytes, head_of
+from upright.runtime.binary import Tail, as_bytes, head_of, plain
 from upright.runtime.predictor import FURTHER
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
@@ -97,12 +96,9 @@ def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], heade
     return InferRequest(batch, identity, wanted)
 
 
-def predictions(answer: NDArray[Any]) -> list[Any]:
-    """Predictions as JSON values, one a row; null where a number is not finite."""
-    values: list[Any] = answer.tolist()
-    if answer.dtype.kind != "f" or np.isfinite(answer).all():
-        return values
-    return [_finite(value) for value in values]
+def predict_answer(answers: Sequence[NDArray[Any]], asked: PredictRequest) -> Answer:
+    """The answer to a V1 request: one prediction a row."""
+    return Answer(_json({"predictions": answers[0].tolist()}), asked.batch.rows)
 
 
 def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], asked: InferRequest) -> Answer:
@@ -114,9 +110,9 @@ def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], aske
             tail.append(as_bytes(answer))
             tensors.append({**tensor, "parameters": {"binary_data_size": len(tail[-1])}})
         else:
-            tensors.append({**tensor, "data": predictions(answer.reshape(-1))})
+            tensors.append({**tensor, "data": answer.reshape(-1).tolist()})
     identified = {"id": asked.id} if asked.id is not None else {}
-    head = to_json({**named, **identified, "outputs": tensors})
+    head = _json({**named, **identified, "outputs": tensors})
     return Answer(b"".join((head, *tail)), asked.batch.rows, len(head) if tail else None)
 
 
@@ -272,10 +268,9 @@ def _check_datatype(given: _Given, wanted: Tensor) -> None:
         raise BadInputError(f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}")
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return value if isfinite(value) else None
+def _json(document: Mapping[str, Any]) -> bytes:
+    """With null where a number is not finite."""
+    return to_json(document, inf_nan_mode="null", fallback=plain)
 
 
 def _names(document: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from upright.runtime.binary import HEADER
 from upright.runtime.body import LATER, ROOM, Body, Room
 from upright.runtime.load import Load
 from upright.runtime.predictor import FURTHER, ModelError, Predictor
-from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predictions, tensor_metadata
+from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
 from upright.runtime.threads import OverloadedError, PredictionThreads
 from upright.runtime.traffic import BUSY, GONE, Measurements, Traffic
 
@@ -170,10 +170,7 @@ class _Routes:
     async def _predict(self, request: Request) -> Response:
         def parse(body: bytes) -> Asked:
             asked = parse_predict(body, self._served.predictor.signature, self._served.outputs)
-            rows = asked.batch.rows
-            return Asked(
-                asked.batch, [asked.output], lambda found: Answer(to_json({"predictions": predictions(*found)}), rows)
-            )
+            return Asked(asked.batch, [asked.output], lambda found: predict_answer(found, asked))
 
         return await self._respond(request, parse)
 

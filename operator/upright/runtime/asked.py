@@ -30,6 +30,7 @@ class Asked:
     batch: Batch
     outputs: Sequence[str]
     told: Callable[[Sequence[_Array]], Answer]
+    """Raises BadInputError where more is asked for than is given at once."""
 
 
 Question = Callable[[], Asked]
@@ -96,6 +97,8 @@ def _type_of(column: Any) -> Any:
 def _told(asked: Asked, found: Sequence[_Array]) -> Answer:
     try:
         return asked.told(found)
+    except BadInputError:
+        raise
     except Exception as error:  # whatever a model may hide in an array
         raise ModelError(f"it answered what cannot be passed on: {error}") from error
 
@@ -103,7 +106,7 @@ def _told(asked: Asked, found: Sequence[_Array]) -> Answer:
 def _told_or_why(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
     try:
         return _told(asked, found)
-    except ModelError as error:
+    except (BadInputError, ModelError) as error:
         return error
 
 

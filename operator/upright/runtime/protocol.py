@@ -33,6 +33,8 @@ _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UIN
 _DATATYPES = _NUMBERS | {"BOOL", "BYTES"}
 MOST_ANSWERED = 2**20
 """Values of one answer: as JSON they take a hundred times the memory of the rows that ask for them."""
+_MOST_TEXT = 16 * MOST_ANSWERED
+"""Characters of the texts in it, such as names of classes."""
 
 _DIMENSIONS = 8
 _SIZE = 2**31 - 1
@@ -97,12 +99,14 @@ def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], heade
 
 
 def predict_answer(answers: Sequence[NDArray[Any]], asked: PredictRequest) -> Answer:
-    """The answer to a V1 request: one prediction a row."""
+    """The answer to a V1 request: one prediction a row. Raises BadInputError where it is too large."""
+    _check_given(answers)
     return Answer(_json({"predictions": answers[0].tolist()}), asked.batch.rows)
 
 
 def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], asked: InferRequest) -> Answer:
-    """The answer to a V2 request: tensors with flat data, or with bytes behind the JSON."""
+    """The answer to a V2 request: tensors with flat data, or with bytes behind the JSON. Raises BadInputError, too."""
+    _check_given(answers)
     tensors, tail = list[dict[str, Any]](), list[bytes]()
     for answer, (name, binary) in zip(answers, asked.outputs.items(), strict=True):
         tensor = {"name": name, "datatype": datatype_of(answer.dtype), "shape": list(answer.shape)}
@@ -144,8 +148,24 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 
 def _check_answer(rows: int, signature: Signature, outputs: Iterable[str]) -> None:
-    widths = {tensor.name: prod(tensor.shape[1:]) for tensor in signature.outputs}
-    if (values := rows * sum(widths.get(output, 1) for output in outputs)) > MOST_ANSWERED:
+    """One whose width is not known has a value a row at least."""
+    widths = {tensor.name: prod(max(1, size) for size in tensor.shape[1:]) for tensor in signature.outputs}
+    _check_values(rows * sum(widths.get(output, 1) for output in outputs), rows)
+
+
+def _check_given(answers: Sequence[NDArray[Any]]) -> None:
+    _check_values(sum(answer.size for answer in answers), len(answers[0]))
+    texts = (answer for answer in answers if answer.dtype.kind in "UO")
+    found = sum(len(one) for answer in texts for one in answer.flat if isinstance(one, str | bytes))
+    if found > _MOST_TEXT:
+        raise BadInputError(
+            f"the request asks for {found} characters, of {len(answers[0])} rows; at most {_MOST_TEXT} are given at "
+            "once: send fewer rows"
+        )
+
+
+def _check_values(values: int, rows: int) -> None:
+    if values > MOST_ANSWERED:
         raise BadInputError(
             f"the request asks for {values} values, of {rows} rows; at most {MOST_ANSWERED} are given at once: send "
             "fewer rows"
@@ -161,6 +181,14 @@ def _outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[
         name = output.get("name") if isinstance(output, dict) else None
         if name not in outputs:
             raise BadInputError(f"outputs[{index}].name must be one of {', '.join(outputs)}; it is {described(name)}")
+        parameters = output.get("parameters")
+        if isinstance(parameters, dict) and "classification" in parameters:
+            raise BadInputError(
+                f"outputs[{index}].parameters.classification (class_count) is not known here; ask for the output "
+                f"{FURTHER[0]}, whose columns are in the order of the classes in the model's metadata"
+            )
+    if len({output["name"] for output in wanted}) != len(wanted):
+        raise BadInputError("outputs must have different names; one is asked for twice")
     return {output["name"]: _flag(output, "binary_data", otherwise=as_bytes) for output in wanted}
 
 
@@ -191,6 +219,8 @@ def _tensor(value: Any, where: str, tail: Tail) -> _Given:
         )
     parameters = value.get("parameters")
     if isinstance(parameters, dict) and "binary_data_size" in parameters:
+        if "data" in value:
+            raise BadInputError(f"{where} must have either data or parameters.binary_data_size; it has both")
         values = tail.take(parameters["binary_data_size"], datatype, prod(shape), where)
     else:
         values = _flat(value.get("data"), shape, f"{where}.data")

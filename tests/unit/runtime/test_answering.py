@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.asked import Asked, answer, answers
+from upright.runtime.batch import BadInputError
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
 
@@ -27,10 +28,10 @@ class Saying:
         return self._said
 
 
-def infer(rows: int, *, binary: bool) -> Asked:
+def infer(rows: int, *, binary: bool, signature: Signature = MATRIX) -> Asked:
     tensor = {"name": "x", "shape": [rows, 1], "datatype": "FP64", "data": [0] * rows}
     body = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": binary}})
-    asked = parse_infer(body.encode(), MATRIX, ["prediction"])
+    asked = parse_infer(body.encode(), signature, ["prediction"])
     return Asked(asked.batch, list(asked.outputs), lambda found: infer_answer({}, found, asked))
 
 
@@ -105,3 +106,60 @@ def test_what_cannot_be_sent_is_an_error_of_the_model_with_its_reason(said: Any,
 
     assert raised.value.__cause__ is not None
     assert str(batched[0]) == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "asked", [predict(2), infer(2, binary=False), infer(2, binary=True)], ids=["v1", "v2", "bytes"]
+)
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (np.zeros((2, 2**20)), "asks for 2097152 values, of 2 rows; at most 1048576 are given"),
+        (np.array(["a" * 2**23, "b" * 2**23 + "c"]), "asks for 16777217 characters, of 2 rows; at most 16777216 are"),
+        (np.array([None, b"b" * 2**24 + b"c"], dtype=object), "asks for 16777217 characters, of 2 rows"),
+    ],
+)
+def test_an_answer_is_bounded_by_what_the_model_gives_where_nobody_knew_before(
+    asked: Asked, said: Any, sentence: str
+) -> None:
+    predictor = Predictor(Saying(said), MATRIX)
+
+    with pytest.raises(BadInputError, match=sentence):
+        answer(lambda: asked, predictor)
+    _, batched, _ = answers([lambda: asked], predictor, 64, lambda _: True)
+
+    assert isinstance(batched[0], BadInputError)
+
+
+def test_an_output_of_an_unknown_width_has_a_value_a_row_at_least() -> None:
+    unknown = MATRIX.model_copy(update={"outputs": (Tensor(name="prediction", type="FP64", shape=(-1, -1)),)})
+
+    with pytest.raises(BadInputError, match="asks for 1048577 values, of 1048577 rows"):
+        infer(2**20 + 1, binary=False, signature=unknown)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (
+            {"outputs": [{"name": "prediction", "parameters": {"classification": 3}}]},
+            "outputs[0].parameters.classification (class_count) is not known here; ask for the output predict_proba",
+        ),
+        ({"outputs": [{"name": "prediction"}] * 2}, "outputs must have different names; one is asked for twice"),
+        (
+            {
+                "inputs": [
+                    {"name": "x", "shape": [1], "datatype": "FP64", "data": [1], "parameters": {"binary_data_size": 8}}
+                ]
+            },
+            "inputs[0] must have either data or parameters.binary_data_size; it has both",
+        ),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(body: Any, sentence: str) -> None:
+    good = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [1]}]}
+
+    with pytest.raises(BadInputError) as refused:
+        parse_infer(json.dumps({**good, **body}).encode(), MATRIX, ["prediction", "predict_proba"])
+
+    assert sentence in str(refused.value)

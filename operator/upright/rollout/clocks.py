@@ -39,23 +39,24 @@ def arm_as_watched(arm: Arm | None, observed: Observed) -> Arm | None:
 
 def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing: bool) -> Arm:
     """The stable version with its clocks: since when none of its pods has answered for long, and since when it has been
-    as it is: one answers again, all want room (unless the candidate repairs, and may have taken it), or none answers,
-    which goes on while room is wanted for less than a minute. They stop while `replicas` is 0, and not where somebody
-    has deleted its workload or scaled it down.
+    as it is: one answers again, none has a node (unless the candidate repairs, and may have taken the room), or none
+    answers, which goes on while that is so for less than a minute, or no node may take them. They stop while `replicas`
+    is 0, and not where somebody has deleted its workload or scaled it down.
     """
     arm, stopped = stable.arm, dict.fromkeys(("unready_since", "ready_since", "lacking_since", "down_since"))
     recovered = stable.ready and (arm.unready_since is None or any(lasts(pod, now) for pod in stable.pods))
     if replicas == 0 or recovered:
         return arm.model_copy(update=stopped)
     unready = arm.unready_since or (now if arm.ready_replicas or stable.failures else None)  # from zero none fell
+    lacking = arm.lacking_since or now
+    down = arm.down_since if repairing or now - lacking < LASTING else None
     if stable.ready:
         clocks: dict[str, datetime | None] = {"ready_since": arm.ready_since or now}
-    elif stable.wants_room and not repairing:
-        lacking = arm.lacking_since or now
-        clocks = {"lacking_since": lacking, "down_since": arm.down_since if now - lacking < LASTING else None}
+    elif stable.homeless and not repairing:
+        clocks = {"lacking_since": lacking, "down_since": (arm.down_since or now) if stable.barred else down}
     else:  # an operator of before has recorded that it fell, and nothing since
         fell = None if arm.ready_since or arm.lacking_since else arm.unready_since
-        clocks = {"down_since": arm.down_since or fell or now}
+        clocks = {"down_since": down or fell or now}
     return arm.model_copy(update={**stopped, "unready_since": unready, **clocks})
 
 

@@ -19,12 +19,10 @@ LASTING = timedelta(minutes=1)
 _ALIKE = 3
 """A candidate fares like the stable version while its share of pods that are not ready is at most so many times as big:
 pods are few, and shares rough."""
-_FOR_A_WHILE = r"were unschedulable|\{node\.|\{ToBeDeleted|\{karpenter\.sh/"
-"""What the scheduler says of nodes that are drained, under pressure, or away: they come back, or others for them."""
-_NOWHERE = re.compile(
-    rf"(?!.*(?:{_FOR_A_WHILE})).*0/(\d+) nodes are available: \1 Preemption is not helpful", re.DOTALL
-)
-"""What it says where no node would take a pod if it had fewer others: for labels, taints or volumes."""
+_NOWHERE = re.compile(r".*0/(\d+) nodes are available: \1 Preemption is not helpful", re.DOTALL)
+"""What the scheduler says where no node would take a pod if it had fewer others: for labels, taints or volumes. It does
+not say whether that lasts: of a taint not even which it is, and the only node that has a label or a volume may be away.
+"""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
@@ -151,9 +149,15 @@ class ArmFacts:
         return "exceeded quota" in self.refused or any(why and not _NOWHERE.match(why) for why in whys)
 
     @property
-    def wants_room(self) -> bool:
-        """Whether it lacks room, and has no pod on any node."""
-        return self.lacks_room and not any(pod.placed for pod in self.pods)
+    def homeless(self) -> bool:
+        """Whether it has no pod on any node, since it lacks room or no node may take one."""
+        wants = self.lacks_room or any(pod.unscheduled for pod in self.pods)
+        return wants and not any(pod.placed for pod in self.pods)
+
+    @property
+    def barred(self) -> bool:
+        """Whether no node may take any of its pods, whatever room there is."""
+        return self.homeless and not self.lacks_room
 
 
 @dataclass(frozen=True)

@@ -13,31 +13,39 @@ from upright.rollout.facts import LASTING, OUTAGE, Facts, answers, begun, some_p
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
+BARRED_FOR = timedelta(days=1)
+"""What keeps every node from taking pods for so long does not pass: nodes that are drained, under pressure or away come
+back sooner, or others for them."""
 _NOW_AND_THEN = timedelta(minutes=1)
 _ZERO = timedelta(0)
 
 
 def silent_for(facts: Facts) -> timedelta:
     """For how long no pod of the stable version has answered, without interruption. While all want room, it is not the
-    version that is silent.
+    version that is silent; where no node may take them, it may be.
     """
     down = facts.stable.arm.down_since if facts.stable else None
     return max(_ZERO, facts.now - down) if down else _ZERO
 
 
 def is_silent_for_long(facts: Facts) -> bool:
-    """Whether it has been for twice as long as a start may take, however often its pods were made anew meanwhile."""
-    return silent_for(facts) >= OUTAGE * facts.spec.rollout.startup_deadline
+    """Whether it has been for twice as long as a start may take, however often its pods were made anew meanwhile. Where
+    no node may take them, they wait.
+    """
+    barred = facts.stable is not None and facts.stable.barred
+    return not barred and silent_for(facts) >= OUTAGE * facts.spec.rollout.startup_deadline
 
 
 def is_broken(facts: Facts) -> bool:
     """Whether the stable version does not answer, and will not by itself: pods that have a node, and load the model
     there or wait for what they start with, may until the oldest of them has had its time, whatever others died of or
-    lack. What they died of before, or with their node, says nothing.
+    lack. What they died of before, or with their node, says nothing. Those that no node may take will not in the end.
     """
     stable, silent, now = facts.stable, silent_for(facts), facts.now
-    if stable is None or silent < BROKEN_FOR or stable.arm.lacking_since:
+    if stable is None or silent < BROKEN_FOR:
         return False
+    if stable.arm.lacking_since:
+        return stable.barred and silent >= BARRED_FOR
     failing: list[Pod] = []
     coming: list[Pod] = []
     for pod in stable.pods:

@@ -152,4 +152,6 @@ def answering(served: ServedModel, load: Load, place: Place | None = None) -> An
 def _batching(predictor: Predictor, threads: PredictionThreads, load: Load) -> Batching[Question, Answer] | None:
     if (most := load.batch_rows) is None:
         return None
-    return Batching(lambda questions: answers(questions, predictor, most), threads, most, load.batch_wait)
+    return Batching(
+        lambda questions, wanted: answers(questions, predictor, most, wanted), threads, most, load.batch_wait
+    )

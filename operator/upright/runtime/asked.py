@@ -1,6 +1,6 @@
 """What requests ask of the model, and how that is answered: one by one, or several together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Asked:
     batch: Batch
     outputs: Sequence[str]
     told: Callable[[Sequence[_Array]], Answer]
+    """Raises BadInputError where more is asked for than is given at once."""
 
 
 Question = Callable[[], Asked]
@@ -43,25 +44,31 @@ Question = Callable[[], Asked]
 def answer(question: Question, predictor: Predictor) -> Answer:
     """One by itself. Raises BadInputError, ModelError."""
     asked = question()
-    return asked.told([predictor.predict(asked.batch, output) for output in asked.outputs])
+    return _told(asked, [predictor.predict(asked.batch, output) for output in asked.outputs])
 
 
-def answers(questions: Sequence[Question], predictor: Predictor, most: int) -> Sequence[Answer | Exception]:
-    """Several: the model is called once for about `most` rows. Those that cannot be answered alone fail."""
-    found = dict[int, Answer | Exception]()
-    coming, rows = dict[int, Asked](), 0
+def answers(
+    questions: Iterable[Question], predictor: Predictor, most: int, wanted: Callable[[int], bool]
+) -> Iterator[Mapping[int, Answer | Exception]]:
+    """What is answered to several, by their numbers. First, to those that cannot be asked, when as many are taken as
+    have about `most` rows. Then the model is called for the others that are still `wanted`, and anew for one that has
+    more rows than that: it would be long, and those before it are answered by then.
+    """
+    failed, few, many = dict[int, Answer | Exception](), dict[int, Asked](), dict[int, Asked]()
+    rows = 0
     for number, question in enumerate(questions):
         try:
-            coming[number] = asked = question()
+            asked = question()
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
-            found[number] = error
+            failed[number] = error
             continue
+        (few if asked.batch.rows <= most else many)[number] = asked
         rows += asked.batch.rows
         if rows >= most:
-            found |= _predicted(coming, predictor)
-            coming, rows = {}, 0
-    found |= _predicted(coming, predictor)
-    return [found[number] for number in range(len(questions))]
+            break
+    yield failed
+    for coming in (few, many):
+        yield _predicted({number: asked for number, asked in coming.items() if wanted(number)}, predictor)
 
 
 def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int, Answer | Exception]:
@@ -81,7 +88,7 @@ def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int
             else:
                 given[number][output] = one
     return {
-        number: failed.get(number) or _told(asked, [given[number][output] for output in asked.outputs])
+        number: failed.get(number) or _told_or_why(asked, [given[number][output] for output in asked.outputs])
         for number, asked in coming.items()
     }
 
@@ -91,10 +98,19 @@ def _type_of(column: Any) -> Any:
     return frozenset(map(type, column)) if column.dtype == object else column.dtype
 
 
-def _told(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
+def _told(asked: Asked, found: Sequence[_Array]) -> Answer:
     try:
         return asked.told(found)
-    except Exception as error:  # noqa: BLE001 - it is theirs who asked
+    except BadInputError:
+        raise
+    except Exception as error:  # whatever a model may hide in an array
+        raise ModelError(f"it answered what cannot be passed on: {error}") from error
+
+
+def _told_or_why(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
+    try:
+        return _told(asked, found)
+    except (BadInputError, ModelError) as error:
         return error
 
 

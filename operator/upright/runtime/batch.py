@@ -13,7 +13,8 @@ LARGEST = float(np.finfo(np.float32).max)
 """Largest magnitude of a number: scikit-learn's trees compute in single precision."""
 
 MOST_VALUES = 4 * 1024**2
-"""Values of one request: a body has room for no more, but rows that leave out what may be missing say much in few."""
+"""Values of one request: a body of JSON has room for no more, but rows that leave out what may be missing say much in
+few, and of numbers as bytes there is room for twice as many."""
 
 _DATATYPES: dict[str, Datatype] = {
     "bool": "BOOL",

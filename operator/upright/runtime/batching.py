@@ -6,8 +6,9 @@ one.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from upright.runtime.threads import OverloadedError, PredictionThreads
@@ -15,37 +16,48 @@ from upright.runtime.threads import OverloadedError, PredictionThreads
 Q = TypeVar("Q")
 A = TypeVar("A")
 
+Answering = Callable[[Iterable[Q], Callable[[int], bool]], Iterator[Mapping[int, A | Exception]]]
+"""Takes as many questions as it likes to answer together before it gives anything, and then gives answers, or what is
+answered instead, by the questions' numbers, as soon as it has them. It is told whether the answer to one is still
+wanted."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting(Generic[Q, A]):
+    """A question, and where its answer goes."""
+
+    answer: asyncio.Future[A]
+    question: Q
+    due: float
+    """When it has waited for others for long enough, by the loop's clock."""
+
 
 class Batching(Generic[Q, A]):
-    """Questions that are answered together, by one call in one of the threads: it takes those that wait when its turn
-    has come. What nobody waits for any more is not among them.
+    """Questions that are answered together, in one of the threads, of those that wait when its turn has come. What
+    nobody waits for any more is not among them. Each turn is one of its own in the threads' line, so that none waits
+    for more than was taken with it.
     """
 
-    def __init__(
-        self,
-        answer: Callable[[Sequence[Q]], Sequence[A | Exception]],
-        threads: PredictionThreads,
-        most: int,
-        wait: float,
-    ) -> None:
-        """A call is made when `most` questions wait, which it takes at most, or `wait` seconds after the first came."""
+    def __init__(self, answer: Answering[Q, A], threads: PredictionThreads, most: int, wait: float) -> None:
+        """A turn is asked for when `most` questions wait, which it takes at most, or one has for `wait` seconds."""
         self._answer = answer
         self._threads = threads
         self._most = most
         self._wait = wait
-        self._line = deque[tuple[asyncio.Future[A], Q]]()
+        self._line = deque[_Waiting[Q, A]]()
         self._due: asyncio.TimerHandle | None = None
-        self._call: asyncio.Task[None] | None = None
-        """One that has been asked for, and whose turn has not come."""
-        self._calls = set[asyncio.Task[None]]()
+        self._turn: asyncio.Task[None] | None = None
+        """One that has been asked for, and has not come."""
+        self._turns = set[asyncio.Task[None]]()
 
     async def run(self, question: Q, timeout: float) -> A:  # noqa: ASYNC109 - of the line too
         """The answer. Raises what is answered instead, OverloadedError, or TimeoutError after `timeout` seconds."""
         if len(self._line) >= self._threads.waiting:
             raise OverloadedError
-        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        entry = (answer, question)
-        self._line.append(entry)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting[Q, A](loop.create_future(), question, loop.time() + self._wait)
+        self._line.append(waiting)
+        answer = waiting.answer
         del question  # or the traceback of a timeout keeps it
         self._ask()
         try:
@@ -53,49 +65,62 @@ class Batching(Generic[Q, A]):
                 return await answer
         finally:
             with suppress(ValueError):  # its turn has come
-                self._line.remove(entry)
+                self._line.remove(waiting)
+            del waiting
 
     def _ask(self) -> None:
-        if not self._line or self._call is not None:
+        if self._turn is not None:
             return
-        if len(self._line) >= min(self._most, self._threads.waiting):
-            self._make_call()
-        elif self._due is None:
-            self._due = asyncio.get_running_loop().call_later(self._wait, self._make_call)
+        loop = asyncio.get_running_loop()
+        with suppress(IndexError):  # none waits
+            due = self._line[0].due
+            if len(self._line) >= min(self._most, self._threads.waiting) or due <= loop.time():
+                self._ask_now()
+            elif self._due is None:
+                self._due = loop.call_at(due, self._ask_now)
 
-    def _make_call(self) -> None:
+    def _ask_now(self) -> None:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        if self._call is None:
-            self._call = call = asyncio.create_task(self._make())
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+        if self._turn is None:
+            self._turn = turn = asyncio.create_task(self._take_turn())
+            self._turns.add(turn)
+            turn.add_done_callback(self._turns.discard)
 
-    async def _make(self) -> None:
-        loop, taken = asyncio.get_running_loop(), list[tuple[asyncio.Future[A], Q]]()
+    async def _take_turn(self) -> None:
+        loop, taken = asyncio.get_running_loop(), list[asyncio.Future[A]]()
 
-        def work() -> Sequence[A | Exception]:
+        def take() -> Iterator[Q]:
             with suppress(IndexError):
                 while len(taken) < self._most:
-                    taken.append(self._line.popleft())
-            loop.call_soon_threadsafe(self._has_begun)
-            return self._answer([question for _, question in taken])
+                    waiting = self._line.popleft()
+                    taken.append(waiting.answer)
+                    yield waiting.question
 
-        answers: Sequence[A | Exception]
+        def work() -> None:
+            given = self._answer(take(), lambda number: not taken[number].done())
+            for count, found in enumerate(given):
+                if count == 0:
+                    loop.call_soon_threadsafe(self._has_taken)
+                loop.call_soon_threadsafe(_settle, [(taken[number], answer) for number, answer in found.items()])
+
         try:
-            answers = await self._threads.run(work)
+            await self._threads.run(work)
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
-            answers = [error] * len(taken)
-            self._has_begun()
-        for (future, _), answer in zip(taken, answers, strict=True):
-            if future.done():  # nobody waits for it any more
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+            _settle([(answer, error) for answer in taken])
+            self._has_taken()
 
-    def _has_begun(self) -> None:
-        self._call = None
+    def _has_taken(self) -> None:
+        self._turn = None
         self._ask()
+
+
+def _settle(found: Sequence[tuple[asyncio.Future[A], A | Exception]]) -> None:
+    for future, answer in found:
+        if future.done():  # nobody waits for it any more
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
-from upright.runtime.batch import BadInputError, datatype_of, described
+from upright.runtime.batch import MOST_VALUES, BadInputError, datatype_of, described
 
 HEADER = "inference-header-content-length"
 """Header that says how many bytes of a body are JSON."""
@@ -36,6 +37,7 @@ class Tail:
 
     def __init__(self, content: memoryview) -> None:
         self._content = content
+        self._values = 0
 
     def take(self, size: Any, datatype: str, count: int, where: str) -> list[Any]:
         """The values of the next tensor, of `size` bytes; None for NaN. Raises BadInputError."""
@@ -43,6 +45,12 @@ class Tail:
             raise BadInputError(
                 f"{where}.parameters.binary_data_size must be a number of the {len(self._content)} bytes that are left "
                 f"behind the JSON; it is {described(size)}"
+            )
+        self._values += count
+        if self._values > MOST_VALUES:
+            raise BadInputError(
+                f"the request has more than {MOST_VALUES} values behind the JSON, which are taken at most: send fewer "
+                "rows at once"
             )
         content, self._content = self._content[:size], self._content[size:]
         if (needed := size_of(datatype, count)) not in {None, size}:
@@ -100,8 +108,20 @@ def as_bytes(answer: NDArray[Any]) -> bytes:
     """An output's values in row order."""
     if (datatype := datatype_of(answer.dtype)) != "BYTES":
         return answer.astype(_TYPES[datatype]).tobytes()
-    texts = [str(value).encode() for value in answer.reshape(-1).tolist()]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts_of(answer))
+
+
+def texts_of(answer: NDArray[Any]) -> list[bytes]:
+    """An output's values as BYTES, in row order; an empty text where JSON has null, since BYTES have none."""
+    values = to_jsonable_python(answer.reshape(-1).tolist(), inf_nan_mode="null", fallback=plain)
+    return [b"" if value is None else str(value).encode() for value in values]
+
+
+def plain(value: Any) -> Any:
+    """What is sent for a value of a type that JSON does not know. Raises TypeError."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def _texts(content: bytes, count: int, where: str) -> list[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upright.api.artifact import Signature
-from upright.runtime.batch import BadInputError, Batch, is_matrix
+from upright.runtime.batch import BadInputError, Batch, datatype_of, is_matrix
 
 PREDICTION = "prediction"
 """The output that `predict` gives, unless the signature has another name for it."""
@@ -55,6 +55,8 @@ class Predictor:
             raise ModelError(f"{output}: the model answered shape {predictions.shape} to {batch.rows} rows")
         if predictions.dtype.kind not in "biufUO":
             raise ModelError(f"{output}: the model answered values of type {predictions.dtype}")
+        if predictions.dtype.kind == "f" and datatype_of(predictions.dtype) == "BYTES":  # half, or more than double
+            return predictions.astype(np.float64)
         return predictions
 
     def _features(self, batch: Batch) -> Any:

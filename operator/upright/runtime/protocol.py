@@ -6,10 +6,9 @@ field, what was expected and what was given.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
@@ -27,7 +26,7 @@ from upright.runtime.batch import (
     is_matrix,
     width_of,
 )
-from upright.runtime.binary import Tail, as_bytes, head_of
+from upright.runtime.binary import Tail, as_bytes, head_of, plain
 from upright.runtime.predictor import FURTHER
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
@@ -40,6 +39,8 @@ _NOT_TAKEN = {
 
 MOST_ANSWERED = 2**20
 """Values of one answer: as JSON they take a hundred times the memory of the rows that ask for them."""
+_MOST_TEXT = 16 * MOST_ANSWERED
+"""Characters of the texts in it, such as names of classes."""
 
 _DIMENSIONS = 8
 _SIZE = 2**31 - 1
@@ -139,6 +140,8 @@ def wanted_outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Ma
         name = output.get("name") if isinstance(output, dict) else None
         if not isinstance(name, str) or name not in outputs:
             raise BadInputError(f"{where}name must be one of {', '.join(outputs)}; it is {described(name)}")
+        if name in found:
+            raise BadInputError("outputs must have different names; one is asked for twice")
         found[name] = _flag(_parameters(output, where), f"{where}parameters.binary_data", otherwise=as_bytes)
     return found
 
@@ -159,16 +162,15 @@ def checked_tensor(datatype: Any, shape: Any, where: str) -> tuple[str, list[int
     return datatype, shape
 
 
-def predictions(answer: NDArray[Any]) -> list[Any]:
-    """Predictions as JSON values, one a row; null where a number is not finite."""
-    values: list[Any] = answer.tolist()
-    if answer.dtype.kind != "f" or np.isfinite(answer).all():
-        return values
-    return [_finite(value) for value in values]
+def predict_answer(answers: Sequence[NDArray[Any]], asked: PredictRequest) -> Answer:
+    """The answer to a V1 request: one prediction a row. Raises BadInputError where it is too large."""
+    check_given(answers)
+    return Answer(_json({"predictions": answers[0].tolist()}), asked.batch.rows)
 
 
 def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], asked: InferRequest) -> Answer:
-    """The answer to a V2 request: tensors with flat data, or with bytes behind the JSON."""
+    """The answer to a V2 request: tensors with flat data, or with bytes behind the JSON. Raises BadInputError, too."""
+    check_given(answers)
     tensors, tail = list[dict[str, Any]](), list[bytes]()
     for answer, (name, binary) in zip(answers, asked.outputs.items(), strict=True):
         tensor = {"name": name, "datatype": datatype_of(answer.dtype), "shape": list(answer.shape)}
@@ -176,9 +178,9 @@ def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], aske
             tail.append(as_bytes(answer))
             tensors.append({**tensor, "parameters": {"binary_data_size": len(tail[-1])}})
         else:
-            tensors.append({**tensor, "data": predictions(answer.reshape(-1))})
+            tensors.append({**tensor, "data": answer.reshape(-1).tolist()})
     identified = {"id": asked.id} if asked.id is not None else {}
-    head = to_json({**named, **identified, "outputs": tensors})
+    head = _json({**named, **identified, "outputs": tensors})
     return Answer(b"".join((head, *tail)), asked.batch.rows, len(head) if tail else None)
 
 
@@ -200,8 +202,25 @@ def json_object(body: bytes) -> Mapping[str, Any]:
 
 
 def _check_answer(rows: int, signature: Signature, outputs: Iterable[str]) -> None:
-    widths = {tensor.name: prod(tensor.shape[1:]) for tensor in signature.outputs}
-    if (values := rows * sum(widths.get(output, 1) for output in outputs)) > MOST_ANSWERED:
+    """One whose width is not known has a value a row at least."""
+    widths = {tensor.name: prod(max(1, size) for size in tensor.shape[1:]) for tensor in signature.outputs}
+    _check_values(rows * sum(widths.get(output, 1) for output in outputs), rows)
+
+
+def check_given(answers: Sequence[NDArray[Any]]) -> None:
+    """Raises BadInputError for more than is given at once."""
+    _check_values(sum(answer.size for answer in answers), len(answers[0]))
+    texts = (answer for answer in answers if answer.dtype.kind in "UO")
+    found = sum(len(one) for answer in texts for one in answer.flat if isinstance(one, str | bytes))
+    if found > _MOST_TEXT:
+        raise BadInputError(
+            f"the request asks for {found} characters, of {len(answers[0])} rows; at most {_MOST_TEXT} are given at "
+            "once: send fewer rows"
+        )
+
+
+def _check_values(values: int, rows: int) -> None:
+    if values > MOST_ANSWERED:
         raise BadInputError(
             f"the request asks for {values} values, of {rows} rows; at most {MOST_ANSWERED} are given at once: send "
             "fewer rows"
@@ -235,6 +254,8 @@ def _tensor(value: Any, where: str, tail: Tail) -> Given:
     datatype, shape = checked_tensor(value.get("datatype"), value.get("shape"), where)
     parameters = _parameters(value, f"{where}.")
     if "binary_data_size" in parameters:
+        if "data" in value:
+            raise BadInputError(f"{where} must have either data or parameters.binary_data_size; it has both")
         values = tail.take(parameters["binary_data_size"], datatype, prod(shape), where)
     else:
         values = _flat(value.get("data"), shape, f"{where}.data")
@@ -312,10 +333,9 @@ def _check_datatype(given: Given, wanted: Tensor) -> None:
         raise BadInputError(f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}")
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return value if isfinite(value) else None
+def _json(document: Mapping[str, Any]) -> bytes:
+    """With null where a number is not finite."""
+    return to_json(document, inf_nan_mode="null", fallback=plain)
 
 
 def _names(document: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 import upright
 from upright.api.artifact import Tensor
 from upright.runtime.answering import Answering, UnansweredError
-from upright.runtime.asked import Answer, Asked
+from upright.runtime.asked import Asked
 from upright.runtime.batch import BadInputError
 from upright.runtime.binary import HEADER
 from upright.runtime.body import BODY_LIMIT, LATER, Body
@@ -29,7 +29,7 @@ from upright.runtime.compression import accepted_of, deflated, encoding_of, infl
 from upright.runtime.docs import Documentation
 from upright.runtime.measurements import BUSY, GONE
 from upright.runtime.predictor import FURTHER
-from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predictions, tensor_metadata
+from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
 from upright.runtime.repository import index
 from upright.runtime.traffic import Traffic
 
@@ -129,10 +129,7 @@ class _Routes:
     async def _predict(self, request: Request) -> Response:
         def parse(body: bytes) -> Asked:
             asked = parse_predict(body, self._served.predictor.signature, self._served.outputs)
-            rows = asked.batch.rows
-            return Asked(
-                asked.batch, [asked.output], lambda found: Answer(to_json({"predictions": predictions(*found)}), rows)
-            )
+            return Asked(asked.batch, [asked.output], lambda found: predict_answer(found, asked))
 
         return await self._respond(request, parse)
 

@@ -396,7 +396,10 @@ def test_without_replicas_nothing_is_repaired() -> None:
         (unscheduled("3 cannot allocate all claims."), "cannot allocate all claims"),
         (unscheduled("all nodes are unavailable: 3 node(s) resource fit failed."), "resource fit failed"),
         (nowhere("3 node(s) were unschedulable."), "were unschedulable"),  # all are being drained
-        (nowhere("3 node(s) had untolerated taint(s) {node.kubernetes.io/disk-pressure: }."), "disk-pressure"),
+        (nowhere("3 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }."), "disk-pressure"),  # < 1.34.2
+        (nowhere("3 node(s) had untolerated taint(s). no new claims to deallocate,"), "untolerated taint(s)"),
+        (nowhere("1 node(s) had untolerated taint(s), 2 node(s) were unschedulable."), "untolerated taint(s)"),
+        (nowhere("3 node(s) didn't match PersistentVolume's node affinity."), "PersistentVolume"),  # its zone is away
         (gated(), "Scheduling is blocked"),
     ],
 )
@@ -416,14 +419,46 @@ def test_a_stable_version_of_which_no_node_takes_a_pod_is_held_and_said_for_it_h
     assert why in (stalled(late) or "")  # the candidate has all the traffic
 
 
-def test_a_stable_version_that_no_node_can_take_any_more_gives_way_after_as_long_as_a_start_may_take() -> None:
-    homeless = nowhere("3 node(s) didn't match Pod's node affinity/selector.")
-    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
-    before = observed(resource, pods={OLD_REVISION: [homeless], NEW_REVISION: pods(NEW_REVISION, 1)})
-    made = plan(before)
+NO_NODE = [
+    "3 node(s) didn't match Pod's node affinity/selector.",
+    "3 node(s) had untolerated taint(s).",
+    "1 node(s) had untolerated taint {node.ocs.openshift.io/storage: true}, 2 node(s) didn't match Pod's affinity.",
+]
 
-    assert "repairing" not in candidate(plan(then(before, made, now=after(minutes=9))))
-    assert candidate(plan(then(before, made, now=after(minutes=10))))["repairing"]
+
+@pytest.mark.parametrize("says", NO_NODE)
+def test_a_stable_version_that_no_node_may_take_gives_way_after_a_day_as_it_is_said(says: str) -> None:
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    before = observed(resource, pods={OLD_REVISION: [nowhere(says)], NEW_REVISION: pods(NEW_REVISION, 1)})
+    made = plan(before)
+    for minutes in (10, 20, 21, 60, 24 * 60 - 1):
+        before = then(before, made, now=after(minutes=minutes))
+        made = plan(before)
+        assert "repairing" not in candidate(made)
+        assert "Where none may for 24h, churn-2 takes over" in condition(made, "Stalled")["message"]
+    for minutes in (0, 1, 2):
+        before = then(before, made, now=after(days=1, minutes=minutes))
+        made = plan(before)
+
+    assert made.status["stable"]["modelVersion"] == "churn-2"
+
+
+@pytest.mark.parametrize(
+    "then_it_has", [unscheduled(), replace(UNSEEN, scheduled=after(days=1), begun=after(days=1)), UNSEEN]
+)
+def test_a_day_without_a_node_counts_only_while_it_goes_on_and_pods_that_get_one_have_all_their_time(
+    then_it_has: Pod,
+) -> None:
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    before = observed(resource, pods={OLD_REVISION: [nowhere(NO_NODE[1])], NEW_REVISION: pods(NEW_REVISION, 1)})
+    before = then(before, plan(before), now=after(hours=23))
+    made = plan(before)
+    for second, pod in ((0, then_it_has), (90, nowhere(NO_NODE[1])), (200, then_it_has)):
+        world = {OLD_REVISION: [pod], NEW_REVISION: pods(NEW_REVISION, 1)}
+        before = then(before, made, now=after(days=1, seconds=second), pods=world)
+        made = plan(before)
+
+        assert "repairing" not in candidate(made)
 
 
 @pytest.mark.parametrize(("without_a_node", "repaired"), [(0, True), (5, True), (90, False)])

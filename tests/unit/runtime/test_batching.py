@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,13 @@ def as_lists(found: Sequence[NDArray[Any]]) -> Answer:
     return Answer(to_json([one.tolist() for one in found]), 1)
 
 
-def answered(model: Counted, *questions: Question, most: int = 64) -> list[Any]:
-    found = answers(questions, Predictor(model, MATRIX), most)
-    return [one.content.decode() if isinstance(one, Answer) else type(one) for one in found]
+def answered(
+    model: Counted, *questions: Question, most: int = 64, wanted: Callable[[int], bool] = lambda _: True
+) -> list[Any]:
+    found = dict[int, Answer | Exception]()
+    for given in answers(questions, Predictor(model, MATRIX), most, wanted):
+        found |= given
+    return [one.content.decode() if isinstance(one, Answer) else type(one) for _, one in sorted(found.items())]
 
 
 def test_what_comes_together_is_one_call_and_each_gets_its_own_answer() -> None:
@@ -68,12 +72,30 @@ def test_what_comes_together_is_one_call_and_each_gets_its_own_answer() -> None:
     assert model.asked == [4]
 
 
-def test_the_model_is_called_anew_for_more_rows_than_it_is_asked_at_once() -> None:
+def test_no_more_are_taken_than_have_the_rows_of_one_call() -> None:
+    model, questions = Counted(), iter([*map(numbers, range(5))])
+
+    assert len(list(answers(questions, Predictor(model, MATRIX), 2, lambda _: True))) == 3
+
+    assert model.asked == [2]
+    assert len(list(questions)) == 3
+
+
+def test_a_large_one_is_a_call_of_its_own_after_those_before_it() -> None:
     model = Counted()
 
-    answered(model, *map(numbers, range(5)), most=2)
+    found = answered(model, numbers(1), numbers("x"), numbers(2, 3, 4), numbers(5), most=2)
 
-    assert model.asked == [2, 2, 1]
+    assert found == ["[[2.0]]", BadInputError, "[[4.0,6.0,8.0]]"]
+    assert model.asked == [1, 3]
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked_of_the_model() -> None:
+    model = Counted()
+
+    answered(model, numbers(1), numbers(2), numbers(3, 4), most=3, wanted=lambda number: number == 0)
+
+    assert model.asked == [1]
 
 
 def test_what_fails_fails_alone_and_not_by_a_call_for_each() -> None:
@@ -111,10 +133,22 @@ class Line:
         self.gate.set()
         self.batching = Batching[int, int](self._answer, PredictionThreads(1, waiting), most, wait)
 
-    def _answer(self, questions: Sequence[int]) -> Sequence[int | Exception]:
-        self.calls.append(list(questions))
+    def _answer(
+        self, questions: Iterable[int], wanted: Callable[[int], bool]
+    ) -> Iterator[Mapping[int, int | Exception]]:
+        """Ten are taken alone, and all after a nine fail."""
+        taken = list[int]()
+        for one in questions:
+            taken.append(one)
+            if one == 10:
+                break
+        self.calls.append(taken)
+        yield {}
         self.gate.wait()
-        return [-one if one else ZeroDivisionError() for one in questions]
+        for number, one in enumerate(taken):
+            yield {number: -one if one else ZeroDivisionError()}
+            if one == 9:
+                raise MemoryError
 
     def ask(self, question: int, timeout: float = 60) -> asyncio.Task[int]:
         return asyncio.create_task(self.batching.run(question, timeout))
@@ -137,6 +171,49 @@ async def test_what_is_wrong_with_one_is_told_to_one() -> None:
     assert await good == -1
     with pytest.raises(ZeroDivisionError):
         await bad
+
+
+async def test_each_is_answered_as_soon_as_it_can_be_and_the_others_when_the_rest_fails() -> None:
+    line = Line()
+
+    found = await asyncio.gather(*map(line.ask, (1, 9, 3)), return_exceptions=True)
+
+    assert found[:2] == [-1, -9]
+    assert isinstance(found[2], MemoryError)
+
+
+async def test_who_has_waited_long_enough_waits_no_longer_when_a_turn_leaves_some() -> None:
+    line = Line(wait=0.4)
+
+    asked = [line.ask(10) for _ in range(10)]
+
+    async with asyncio.timeout(2):
+        await asyncio.gather(*asked)
+    assert line.calls == [[10]] * 10
+
+
+async def test_a_large_one_makes_no_others_wait_that_fit_another_turn() -> None:
+    """Here the model never comes back from the large one."""
+    gate, model = threading.Event(), Counted()
+
+    class Slow(Counted):
+        def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+            if len(rows) > 2:
+                gate.wait()
+            return model.predict(rows)
+
+    predictor = Predictor(Slow(), MATRIX)
+    batching = Batching[Question, Answer](
+        lambda questions, wanted: answers(questions, predictor, 2, wanted), PredictionThreads(2, 64), 2, 0.001
+    )
+    asked = [numbers(1), numbers(2, 3, 4), numbers(5), numbers(6)]
+    first, large, *others = (asyncio.create_task(batching.run(one, 60)) for one in asked)
+
+    async with asyncio.timeout(20):
+        assert [(await one).content for one in (first, *others)] == [b"[[2.0]]", b"[[10.0]]", b"[[12.0]]"]
+    assert not large.done()
+    gate.set()
+    assert (await large).content == b"[[4.0,6.0,8.0]]"
 
 
 async def test_what_nobody_waits_for_when_its_turn_comes_is_not_asked() -> None:

@@ -11,6 +11,9 @@ from tritonclient import http as triton
 
 from tests.unit.runtime.pod import a_pipeline, a_pod, reference_csv
 from tests.unit.runtime.server import Server, a_store_with, serving
+from upright.api.artifact import Signature, Tensor
+from upright.runtime.batch import BadInputError
+from upright.runtime.protocol import parse_infer
 
 ROW = {"plan": "basic", "tenure": 3, "income": 1000.5, "paperless": True}
 
@@ -119,6 +122,17 @@ def test_bytes_that_are_not_as_they_are_said_to_be_are_a_client_s_mistake(
 
     assert refused.status_code == 400
     assert sentence in refused.json()["error"]
+
+
+@pytest.mark.parametrize("names", [["input-0"], ["a", "b"]])
+def test_bytes_hold_no_more_values_than_json_has_room_for(names: list[str]) -> None:
+    rows = 4 * 1024**2 // len(names) + 1
+    wide = {"shape": [rows, 1] if len(names) == 1 else [rows], "datatype": "INT8"}
+    head = json.dumps({"inputs": [{"name": one, **wide, "parameters": {"binary_data_size": rows}} for one in names]})
+    inputs = tuple(Tensor(name=one, type="INT8", shape=(-1, 1) if len(names) == 1 else (-1,)) for one in names)
+
+    with pytest.raises(BadInputError, match="more than 4194304 values behind the JSON"):
+        parse_infer(head.encode() + bytes(rows * len(names)), Signature(inputs=inputs), ["prediction"], str(len(head)))
 
 
 @pytest.mark.parametrize("header", ["x", "-1", "99999", "1" * 40])

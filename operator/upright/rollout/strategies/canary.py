@@ -16,7 +16,7 @@ from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begu
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
-from upright.rollout.standing_in import BROKEN_FOR, is_broken, is_silent_for_long, leave
+from upright.rollout.standing_in import BARRED_FOR, BROKEN_FOR, is_broken, is_silent_for_long, leave
 
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
@@ -289,7 +289,13 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
     lacking = stable.arm.lacking_since
     if lacking is None or facts.now - lacking < facts.spec.rollout.startup_deadline:
         return Stay(arm, said, BROKEN_FOR)
-    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, "It goes on by itself when a node has room for one."))
+    remedy = "It goes on by itself when a node has room for one."
+    if stable.barred:
+        remedy = (
+            "It goes on by itself when a node may take one: see to labels, taints and volumes. Where none may for "
+            f"{format_duration(BARRED_FOR)}, {facts.name} takes over uncompared."
+        )
+    return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, remedy))
 
 
 def _compare(facts: Facts, arm: Arm) -> Decision:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from upright.api.artifact import Signature
 from upright.runtime.asked import Answer
 from upright.runtime.batch import BadInputError, datatype_of
-from upright.runtime.binary import as_bytes, as_text, missing_where_nan, size_of, values_of
+from upright.runtime.binary import as_bytes, as_text, missing_where_nan, size_of, texts_of, values_of
 from upright.runtime.grpc.messages import MESSAGES
 from upright.runtime.grpc.wire import MOST_FIELDS, TooManyFieldsError, check_fields
-from upright.runtime.protocol import Given, InferRequest, checked_tensor, infer_request, wanted_outputs
+from upright.runtime.protocol import Given, InferRequest, check_given, checked_tensor, infer_request, wanted_outputs
 
 _CONTENTS: Mapping[str, tuple[str, Any]] = {
     "BOOL": ("bool_contents", np.bool_),
@@ -65,7 +65,8 @@ def request_of(message: Any, signature: Signature, outputs: Sequence[str]) -> In
 
 
 def answer_of(named: Mapping[str, str], answers: Sequence[NDArray[Any]], asked: InferRequest) -> Answer:
-    """A ModelInferResponse, with raw contents for who has sent such."""
+    """A ModelInferResponse, with raw contents for who has sent such. Raises BadInputError where it is too large."""
+    check_given(answers)
     response = MESSAGES["ModelInferResponse"](**named, id=asked.id or "")
     for answer, (name, binary) in zip(answers, asked.outputs.items(), strict=True):
         datatype = datatype_of(answer.dtype)
@@ -73,9 +74,7 @@ def answer_of(named: Mapping[str, str], answers: Sequence[NDArray[Any]], asked: 
         if binary:
             response.raw_output_contents.append(as_bytes(answer))
         else:
-            values = answer.reshape(-1).tolist()
-            if datatype == "BYTES":
-                values = [str(value).encode() for value in values]
+            values = texts_of(answer) if datatype == "BYTES" else answer.reshape(-1).tolist()
             getattr(tensor.contents, _CONTENTS[datatype][0]).extend(values)
     return Answer(response.SerializeToString(), asked.batch.rows)
 

@@ -1,0 +1,165 @@
+"""What a model may answer: it is the same as JSON and as bytes, or the model's error."""
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from upright.api.artifact import Signature, Tensor
+from upright.runtime.asked import Asked, answer, answers
+from upright.runtime.batch import BadInputError
+from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
+
+MATRIX = Signature(inputs=(Tensor(name="x", type="FP64", shape=(-1, 1)),))
+
+
+class Saying:
+    """Answers this."""
+
+    def __init__(self, said: NDArray[Any]) -> None:
+        self._said = said
+
+    def predict(self, _: NDArray[Any]) -> NDArray[Any]:
+        return self._said
+
+
+def infer(rows: int, *, binary: bool, signature: Signature = MATRIX) -> Asked:
+    tensor = {"name": "x", "shape": [rows, 1], "datatype": "FP64", "data": [0] * rows}
+    body = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": binary}})
+    asked = parse_infer(body.encode(), signature, ["prediction"])
+    return Asked(asked.batch, list(asked.outputs), lambda found: infer_answer({}, found, asked))
+
+
+def predict(rows: int) -> Asked:
+    asked = parse_predict(json.dumps({"instances": [[0]] * rows}).encode(), MATRIX, ["prediction"])
+    return Asked(asked.batch, [asked.output], lambda found: predict_answer(found, asked))
+
+
+def as_json(said: NDArray[Any]) -> list[Any]:
+    predictor = Predictor(Saying(said), MATRIX)
+    v2, v1 = (
+        json.loads(answer(lambda: asked, predictor).content, parse_constant=pytest.fail)  # noqa: B023
+        for asked in (infer(len(said), binary=False), predict(len(said)))
+    )
+    assert v2["outputs"][0]["data"] == v1["predictions"]
+    return list(v1["predictions"])
+
+
+def as_texts(said: NDArray[Any]) -> list[bytes]:
+    given = answer(lambda: infer(len(said), binary=True), Predictor(Saying(said), MATRIX))
+    tail, found = given.content[given.head :], []
+    while tail:
+        (length,) = struct.unpack("<I", tail[:4])
+        found.append(tail[4 : 4 + length])
+        tail = tail[4 + length :]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "values", "texts"),
+    [
+        (np.array(["a", None], dtype=object), ["a", None], [b"a", b""]),
+        (np.array(["a", np.nan], dtype=object), ["a", None], [b"a", b""]),
+        (np.array([1.5, np.inf], dtype=object), [1.5, None], [b"1.5", b""]),
+        (np.array([np.int64(1), np.str_("b")], dtype=object), [1, "b"], [b"1", b"b"]),
+        (np.array([b"a", True], dtype=object), ["a", True], [b"a", b"True"]),
+        (
+            np.array([pd.Timestamp("2026-01-01")], dtype=object),
+            ["2026-01-01T00:00:00"],
+            [b"2026-01-01T00:00:00"],
+        ),
+    ],
+)
+def test_values_of_any_type_are_alike_as_json_and_as_bytes(said: Any, values: list[Any], texts: list[bytes]) -> None:
+    assert as_json(said) == values
+    assert as_texts(said) == texts
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_numbers_of_any_length_are_numbers(dtype: Any) -> None:
+    said = np.array([1, np.nan, -np.inf], dtype=dtype)
+    given = answer(lambda: infer(3, binary=True), Predictor(Saying(said), MATRIX))
+
+    (tensor,) = json.loads(given.content[: given.head])["outputs"]
+    sent = np.frombuffer(given.content[given.head :], {"FP32": "<f4", "FP64": "<f8"}[tensor["datatype"]])
+    assert as_json(said) == [1, None, None]
+    np.testing.assert_array_equal(sent, [1, np.nan, -np.inf])
+
+
+@pytest.mark.parametrize(
+    "said", [np.array(["\udc80"]), np.array([b"\xff"], dtype=object), np.array([object()], dtype=object)]
+)
+@pytest.mark.parametrize(
+    "asked", [predict(1), infer(1, binary=False), infer(1, binary=True)], ids=["v1", "v2", "bytes"]
+)
+def test_what_cannot_be_sent_is_an_error_of_the_model_with_its_reason(said: Any, asked: Asked) -> None:
+    predictor = Predictor(Saying(said), MATRIX)
+
+    with pytest.raises(ModelError, match="it answered what cannot be passed on") as raised:
+        answer(lambda: asked, predictor)
+    _, (batched), _ = answers([lambda: asked], predictor, 64, lambda _: True)
+
+    assert raised.value.__cause__ is not None
+    assert str(batched[0]) == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "asked", [predict(2), infer(2, binary=False), infer(2, binary=True)], ids=["v1", "v2", "bytes"]
+)
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (np.zeros((2, 2**20)), "asks for 2097152 values, of 2 rows; at most 1048576 are given"),
+        (np.array(["a" * 2**23, "b" * 2**23 + "c"]), "asks for 16777217 characters, of 2 rows; at most 16777216 are"),
+        (np.array([None, b"b" * 2**24 + b"c"], dtype=object), "asks for 16777217 characters, of 2 rows"),
+    ],
+)
+def test_an_answer_is_bounded_by_what_the_model_gives_where_nobody_knew_before(
+    asked: Asked, said: Any, sentence: str
+) -> None:
+    predictor = Predictor(Saying(said), MATRIX)
+
+    with pytest.raises(BadInputError, match=sentence):
+        answer(lambda: asked, predictor)
+    _, batched, _ = answers([lambda: asked], predictor, 64, lambda _: True)
+
+    assert isinstance(batched[0], BadInputError)
+
+
+def test_an_output_of_an_unknown_width_has_a_value_a_row_at_least() -> None:
+    unknown = MATRIX.model_copy(update={"outputs": (Tensor(name="prediction", type="FP64", shape=(-1, -1)),)})
+
+    with pytest.raises(BadInputError, match="asks for 1048577 values, of 1048577 rows"):
+        infer(2**20 + 1, binary=False, signature=unknown)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (
+            {"outputs": [{"name": "prediction", "parameters": {"classification": 3}}]},
+            "outputs[0].parameters.classification (class_count) is not known here; ask for the output predict_proba",
+        ),
+        ({"outputs": [{"name": "prediction"}] * 2}, "outputs must have different names; one is asked for twice"),
+        (
+            {
+                "inputs": [
+                    {"name": "x", "shape": [1], "datatype": "FP64", "data": [1], "parameters": {"binary_data_size": 8}}
+                ]
+            },
+            "inputs[0] must have either data or parameters.binary_data_size; it has both",
+        ),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(body: Any, sentence: str) -> None:
+    good = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [1]}]}
+
+    with pytest.raises(BadInputError) as refused:
+        parse_infer(json.dumps({**good, **body}).encode(), MATRIX, ["prediction", "predict_proba"])
+
+    assert sentence in str(refused.value)

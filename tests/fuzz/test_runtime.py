@@ -36,6 +36,7 @@ from upright.runtime.environment import Limits, limits_of, run_of
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
 from upright.runtime.protocol import parse_infer, parse_predict
+from upright.runtime.reference import read_reference
 
 LIMITS = Limits(frozenset({"skops"}), 10_000_000)
 MATRIX = Signature(inputs=(Tensor(name="input-0", type="FP64", shape=(-1, 2)),))
@@ -176,11 +177,12 @@ def read_with(name: str, content: bytes) -> None:
         (Path(folder) / name).write_bytes(content)
         try:
             output = read_output(Path(folder), LIMITS)
+            reference = read_reference(Path(folder), LIMITS, object())
         except (RefusedError, FailedError) as error:
             is_a_sentence(error)
         else:
             assert all(isinstance(value, float) for value in output.metrics.values())
-            assert output.reference is None or len(output.reference)
+            assert reference is None or len(reference.rows)
 
 
 SIGNATURE_FILES = st.fixed_dictionaries(

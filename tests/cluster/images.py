@@ -13,7 +13,15 @@ _USER = "65532"
 _EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 _PACKAGES = f"usr/local/lib/python{versions.DEBIAN_PYTHON}/dist-packages"
 # HOME and LOGNAME because an arbitrary user has no entry in /etc/passwd, where Python would look both up.
-_ENVIRONMENT = {"HOME": "/tmp", "LOGNAME": "upright", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+# LD_LIBRARY_PATH: where LightGBM finds the OpenMP that scikit-learn brings; the system has none.
+_LIBRARIES = "usr/local/lib/upright"
+_ENVIRONMENT = {
+    "LD_LIBRARY_PATH": f"/{_LIBRARIES}",
+    "HOME": "/tmp",
+    "LOGNAME": "upright",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 def pause() -> oci.Image:
@@ -141,9 +149,12 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
         for found in sorted(packages.rglob("tests"), reverse=True):  # the packages' own tests: a sixth of the whole
             if found.is_dir():
                 shutil.rmtree(found)
+        for openmp in packages.glob("scikit_learn.libs/libgomp-*"):
+            (root / _LIBRARIES).mkdir(parents=True)
+            (root / _LIBRARIES / "libgomp.so.1").symlink_to(f"/{openmp.relative_to(root)}")
         _compile(root, say)
 
-    return oci.layer(f"requirements-{extra}", f"3 {versions.DEBIAN} {wanted}", fill)
+    return oci.layer(f"requirements-{extra}", f"4 {versions.DEBIAN} {wanted}", fill)
 
 
 def _upright(say: Say) -> oci.Layer:

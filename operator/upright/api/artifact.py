@@ -39,7 +39,7 @@ _Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_le
 Datatype = Literal[
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP32", "FP64", "BYTES"
 ]
-ModelFormat = Literal["skops", "joblib"]
+ModelFormat = Literal["skops", "joblib", "xgboost", "lightgbm", "catboost", "onnx"]
 
 
 class SourceSpec(_Format):

@@ -42,7 +42,7 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
         raise RefusedError("Corrupt", f"The artifact of {version} is not what was published: {error}") from error
     except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model of {version} is refused: {error}") from error
-    except (formats.UntrustedTypesError, formats.UnreadableModelError) as error:
+    except (formats.ImageLacksError, formats.UntrustedTypesError, formats.UnreadableModelError) as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
         raise FailedError(
@@ -70,7 +70,15 @@ def _verified(folder: Path, digest: str, limits: Limits) -> tuple[ArtifactManife
     with tempfile.TemporaryDirectory(prefix="artifact-") as private:
         for entry in manifest.files:
             store.copy_verified(folder, entry, Path(private) / entry.path)
-        return manifest, formats.load(Path(private) / FORMATS[manifest.format].file, manifest.format, limits)
+        return manifest, formats.load(Path(private) / _model_in(manifest), manifest.format, limits)
+
+
+def _model_in(manifest: ArtifactManifest) -> str:
+    for entry in manifest.files:
+        if entry.path in FORMATS[manifest.format].files:
+            return entry.path
+    wanted = " or ".join(FORMATS[manifest.format].files)
+    raise formats.UnreadableModelError(f"its format is {manifest.format}, and its manifest names no {wanted}")
 
 
 def _signature(manifest: ArtifactManifest, version: str) -> Signature:

@@ -40,12 +40,14 @@ class Predictor:
     def predict(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
-        Raises BadInputError when the model fails for want of a value that its training data never lacked, otherwise
-        ModelError.
+        Raises BadInputError when the model says that a value is not for it, or fails for want of one that its training
+        data never lacked, otherwise ModelError.
         """
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
             predictions = np.asarray(answer(self._features(batch)))
+        except BadInputError:
+            raise
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
             if batch.unexpectedly_missing:
                 names = ", ".join(batch.unexpectedly_missing)

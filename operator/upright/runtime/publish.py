@@ -25,7 +25,7 @@ from upright.api.artifact import (
     canonical_json,
     digest,
 )
-from upright.runtime import formats, signature, store
+from upright.runtime import crash, formats, signature, store
 from upright.runtime.again import until_done
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
@@ -38,7 +38,10 @@ from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.profile import profile_of
 
 _ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
-"""Packages whose versions decide whether a model loads and what it answers."""
+"""Packages whose versions decide whether a model loads and what it answers, beside the one that reads it."""
+
+_TRIAL_SECONDS = 900
+"""For loading a model and trying it out: what takes longer never ends."""
 
 
 def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time.sleep) -> PublishReport:
@@ -49,8 +52,9 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     run, limits = run_of(environment), limits_of(environment)
     inputs = _inputs(run, environment)
     output = read_output(folder_of(environment, "UPRIGHT_OUTPUT"), limits)
-    loaded = _load(output, limits)
-    inferred, example = _signature(loaded, output)
+    with crash.within(_TRIAL_SECONDS):
+        loaded = _load(output, limits)
+        inferred, example = _signature(loaded, output)
     contents = _contents(output)
     manifest = ArtifactManifest(
         model=run.model,
@@ -61,7 +65,7 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
         metrics=output.metrics,
         parameters=run.parameters,
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
-        environment=tuple(f"{name}=={metadata.version(name)}" for name in _ENVIRONMENT),
+        environment=_environment(output.format),
     )
     folder = folder_of(environment, "UPRIGHT_STORE")
     stored = until_done(lambda: _store(folder, run, manifest, contents), wait)
@@ -95,6 +99,8 @@ def _load(output: Output, limits: Limits) -> LoadedModel:
         return formats.load(output.model, output.format, limits)
     except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model {output.model.name} is refused: {error}") from error
+    except formats.ImageLacksError as error:
+        raise RefusedError("OtherImage", f"The model {output.model.name} cannot be read here: {error}") from error
     except formats.UntrustedTypesError as error:
         raise RefusedError("UntrustedTypes", f"The model is refused: {error}") from error
     except formats.UnreadableModelError as error:
@@ -103,7 +109,8 @@ def _load(output: Output, limits: Limits) -> LoadedModel:
 
 def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any] | None]:
     try:
-        inferred = signature.infer(loaded.estimator, output.signature, output.reference)
+        declared = output.signature or (signature.told(loaded.inputs, output.reference) if loaded.inputs else None)
+        inferred = signature.infer(loaded.estimator, declared, output.reference)
         example, given = signature.try_out(Predictor(loaded.estimator, inferred), output.reference)
         outputs = signature.chosen(inferred.outputs, given)
     except signature.NoSignatureError as error:
@@ -136,9 +143,14 @@ def _entry(name: str, content: Path | bytes) -> FileEntry:
 
 
 def _framework(loaded: LoadedModel, name: ModelFormat) -> Framework:
-    package = FORMATS[name].framework
+    _, version = formats.reader(FORMATS[name])
     major, minor, _ = platform.python_version_tuple()
-    return Framework(name=package, version=loaded.version or metadata.version(package), python=f"{major}.{minor}")
+    return Framework(name=FORMATS[name].framework, version=loaded.version or version, python=f"{major}.{minor}")
+
+
+def _environment(name: ModelFormat) -> tuple[str, ...]:
+    package, _ = formats.reader(FORMATS[name])
+    return tuple(f"{one}=={metadata.version(one)}" for one in sorted({*_ENVIRONMENT, package}))
 
 
 def _store(

@@ -42,6 +42,31 @@ def infer(estimator: Any, declared: Signature | None, reference: "pd.DataFrame |
     )
 
 
+def told(inputs: tuple[Tensor, ...], reference: "pd.DataFrame | None") -> Signature:
+    """The inputs that a model's own file tells, with what only the reference data can show: names where the file has
+    none, which numbers are true and false, and the type of what may be of any: without such data that is text.
+
+    Raises NoSignatureError.
+    """
+    if reference is None:
+        return Signature(inputs=tuple(t if t.type else t.model_copy(update={"type": "BYTES"}) for t in inputs))
+    if len(inputs[0].shape) == 2:
+        width = inputs[0].shape[1]
+        shown, inputs = _inputs_of(reference, [], width), inputs * width
+    else:
+        shown = _inputs_of(reference, [tensor.name for tensor in inputs], None)
+    return Signature(
+        inputs=tuple(
+            Tensor(
+                name=seen.name,
+                type=seen.type if seen.type == "BOOL" else known.type or seen.type,
+                missing=seen.missing or known.missing,
+            )
+            for seen, known in zip(shown, inputs, strict=True)
+        )
+    )
+
+
 def chosen(declared: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The declared outputs as the model gives them, or as they are declared where it could not be asked; one of a name
     of its own is the predictions. Without any, what it gives, its decision function only where it has no probabilities.
@@ -78,7 +103,8 @@ def rows_of(reference: "pd.DataFrame", signature: Signature) -> list[list[Any]]:
 def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[list[Any] | None, tuple[Tensor, ...]]:
     """One row that the model answers, and the outputs as the answer shows them.
 
-    Without reference data it is a row of zeros and empty texts, if the model takes one: they need not make sense to it.
+    Without reference data it is a row of zeros and empty texts, or without a value where that is known to be fine, if
+    the model takes one: they need not make sense to it.
     Raises BadInputError, ModelError when the model fails on its own reference data, or takes what it is given for
     something else than an array or a DataFrame.
     """
@@ -163,7 +189,8 @@ def _plain(signature: Signature) -> list[Any] | None:
     for tensor in signature.inputs:
         if tensor.type is None:
             return None
-        row += [{"BOOL": False, "BYTES": ""}.get(tensor.type, 0)] * prod(tensor.shape[1:])
+        plain = None if tensor.missing else {"BOOL": False, "BYTES": ""}.get(tensor.type, 0)
+        row += [plain] * prod(tensor.shape[1:])
     return row
 
 

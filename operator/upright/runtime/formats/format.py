@@ -44,7 +44,7 @@ class Format:
     files: tuple[str, ...]
     """What the file may be called, in a program's output and in an artifact."""
     framework: str
-    """What made the model."""
+    """What the model is of; the version that is told with it is that of the file, or else of the package here."""
     packages: tuple[str, ...]
     """The packages that read it, as they are called where packages are installed from: the first that is there does."""
     runs_code: bool

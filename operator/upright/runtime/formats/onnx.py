@@ -157,4 +157,4 @@ def _told(one: Any) -> str:
     return f"{one.name}, {one.type} of shape [{axes}]"
 
 
-ONNX = Format("onnx", ("model.onnx",), framework="onnx", packages=("onnxruntime",), runs_code=False, load=load)
+ONNX = Format("onnx", ("model.onnx",), framework="onnxruntime", packages=("onnxruntime",), runs_code=False, load=load)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from upright.api.artifact import Signature
 from upright.runtime.batch import BadInputError, Batch, is_matrix
+from upright.runtime.texts import takes_texts
 
 PREDICTION = "prediction"
 """The output that `predict` gives, unless the signature has another name for it."""
@@ -57,11 +59,19 @@ class Predictor:
             raise ModelError(f"{output}: the model answered values of type {predictions.dtype}")
         return predictions
 
+    @cached_property
+    def _takes_texts(self) -> bool:
+        return [(tensor.type, tensor.shape) for tensor in self.signature.inputs] == [("BYTES", (-1,))] and takes_texts(
+            self.estimator
+        )
+
     def _features(self, batch: Batch) -> Any:
         if is_matrix(self.signature):
             return next(iter(batch.columns.values()))
         if hasattr(self.estimator, "feature_names_in_"):
             return _frame(batch.columns, self.signature)
+        if self._takes_texts:
+            return next(iter(batch.columns.values()))
         return np.column_stack(list(batch.columns.values()))
 
 

@@ -49,6 +49,18 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     run, limits = run_of(environment), limits_of(environment)
     inputs = _inputs(run, environment)
     output = read_output(folder_of(environment, "UPRIGHT_OUTPUT"), limits)
+    if output.unknown:
+        print(f"metrics that are no number, and so are not kept: {', '.join(output.unknown)}", flush=True)
+    try:
+        return _published(run, limits, inputs, output, folder_of(environment, "UPRIGHT_STORE"), wait)
+    except (RefusedError, FailedError) as error:  # what was measured is known, whatever becomes of the model
+        error.refusal = error.refusal.model_copy(update={"metrics": output.metrics})
+        raise
+
+
+def _published(
+    run: RunSpec, limits: Limits, inputs: Inputs, output: Output, folder: Path, wait: Callable[[float], None]
+) -> PublishReport:
     loaded = _load(output, limits)
     inferred, example = _signature(loaded, output)
     contents = _contents(output)
@@ -63,7 +75,6 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
         environment=tuple(f"{name}=={metadata.version(name)}" for name in _ENVIRONMENT),
     )
-    folder = folder_of(environment, "UPRIGHT_STORE")
     stored = until_done(lambda: _store(folder, run, manifest, contents), wait)
     return PublishReport(
         uri=f"{run.store.rstrip('/')}/{artifact_path(run.model, stored.digest)}",
@@ -72,6 +83,7 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
         format=output.format,
         framework=manifest.framework,
         metrics=output.metrics,
+        unknown_metrics=output.unknown,
         signature=inferred,
         data=inputs.data,
         code=inputs.code,

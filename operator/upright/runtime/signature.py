@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import Batch, batch_of_rows, datatype_of
 from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
+from upright.runtime.texts import takes_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +29,17 @@ def infer(estimator: Any, declared: Signature | None, reference: "pd.DataFrame |
     """The model's inputs. Raises NoSignatureError."""
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     count = getattr(estimator, "n_features_in_", None)
+    texts = not names and takes_texts(estimator)
+    if texts:
+        count = 1
     if declared:
         return _checked(declared, names, count)
     if reference is not None:
         return Signature(inputs=_inputs_of(reference, names, count))
     if names:
         return Signature(inputs=tuple(Tensor(name=name, type=_untold_type(estimator)) for name in names))
+    if texts:
+        return Signature(inputs=(Tensor(name="text", type="BYTES"),))
     if isinstance(count, int):
         return Signature(inputs=(Tensor(name="input-0", type="FP64", shape=(-1, count)),))
     raise NoSignatureError(

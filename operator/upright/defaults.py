@@ -14,6 +14,8 @@ class Defaults:
     """Where artifacts go when a TrainingJob does not say; None: it must say."""
     allowed_formats: tuple[str, ...]
     """The formats of models that may be loaded."""
+    trusted_types: tuple[str, ...] = ()
+    """Types that models may hold beyond those that are known to be harmless."""
     fixed_ids: bool = True
     """Whether pods run under ids of ours; else the namespace must assign them."""
     flavours: Mapping[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ def kinds(settings: Settings) -> Kinds:
         runtime_image=settings.runtime_image,
         store=settings.default_store,
         allowed_formats=settings.allowed_formats,
+        trusted_types=settings.trusted_types,
         fixed_ids=settings.fixed_ids,
         flavours=dict(settings.flavours.items()),
     )

@@ -17,6 +17,8 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
+TypeName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+
 
 class SettingsError(Exception):
     """A setting has a value that cannot be used; the text says which, and what it should be."""
@@ -44,6 +46,9 @@ class Settings(BaseSettings):
     allowed_formats: Annotated[tuple[ModelFormat, ...], NoDecode] = Field(
         ("skops", "xgboost", "lightgbm", "catboost", "onnx"), description="The formats of models that may be loaded."
     )
+    trusted_types: Annotated[tuple[TypeName, ...], NoDecode] = Field(
+        (), description="Types that a model in the format skops may hold beyond those that are known to be harmless."
+    )
     fixed_ids: bool = Field(
         True, description="Whether pods name the ids under which they run; no: the namespace assigns them."
     )
@@ -62,7 +67,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
     log_format: Literal["plain", "json"] = Field("plain", description="Lines for people or for machines.")
 
-    @field_validator("namespaces", "allowed_formats", mode="before")
+    @field_validator("namespaces", "allowed_formats", "trusted_types", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,6 +65,15 @@ def test_variables_of_the_user_may_refer_to_ours_and_replace_what_is_not_reserve
     found = variables(container(a_pod_spec(env=given), "train"))
     assert found["CACHE"] == "/upright/data/x"
     assert found["HOME"] == "/home"
+
+
+def test_types_that_the_platform_trusts_are_told_to_runs_and_to_what_serves() -> None:
+    trusting = replace(DEFAULTS, trusted_types=("shop.features.Clipper", "shop.features.Scaler"))
+    told = {"UPRIGHT_TRUSTED_TYPES": "shop.features.Clipper,shop.features.Scaler"}
+    run = a_pod_spec(trusting)
+    [serve] = template(a_deployment("churn-1"), a_model_version(), "r", trusting)["spec"]["containers"]
+    for one in (container(run, "train"), container(run, "publish"), serve):
+        assert told.items() <= variables(one).items()
 
 
 EVIL = [{"name": "UPRIGHT_ALLOWED_FORMATS", "value": "joblib"}, {"name": "UPRIGHT_MAX_ARTIFACT_BYTES", "value": "9"}]

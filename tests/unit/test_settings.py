@@ -19,6 +19,7 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("UPRIGHT_NAMESPACES", "shop, market")
     monkeypatch.setenv("UPRIGHT_DEFAULT_STORE", "pvc://models")
     monkeypatch.setenv("UPRIGHT_ALLOWED_FORMATS", "skops,joblib")
+    monkeypatch.setenv("UPRIGHT_TRUSTED_TYPES", "shop.features.Scaler, shop.features.Clipper")
     monkeypatch.setenv("UPRIGHT_FIXED_IDS", "false")
     monkeypatch.setenv("UPRIGHT_FLAVOURS", '{"catboost": "registry/catboost:1"}')
     settings = read_settings()
@@ -27,6 +28,7 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.namespaces == ("shop", "market")
     assert settings.default_store == "pvc://models"
     assert settings.allowed_formats == ("skops", "joblib")
+    assert settings.trusted_types == ("shop.features.Scaler", "shop.features.Clipper")
 
 
 def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +50,8 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("UPRIGHT_ALLOWED_FORMATS", "skops,pickle"),
         ("UPRIGHT_FLAVOURS", "catboost=registry/catboost:1"),
         ("UPRIGHT_FLAVOURS", '{"pickle": "registry/pickle:1"}'),
+        ("UPRIGHT_TRUSTED_TYPES", "shop.features.*"),
+        ("UPRIGHT_TRUSTED_TYPES", "Scaler"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -313,6 +313,43 @@ def test_a_run_that_gives_no_model_says_why(condition: Any, containers: Any, pha
     assert [event.reason for event in made.events] == [f"Run{phase}"]
 
 
+def test_a_run_keeps_what_it_measured_although_its_model_is_refused() -> None:
+    running = recorded()
+    refused = '{"reason": "UntrustedTypes", "message": "It holds a Clipper.", "metrics": {"accuracy": 0.97}}'
+    containers = {"train": exited(0), "publish": exited(3, refused)}
+    made = plan(replace(running, jobs=ended(running, "Failed", "PodFailurePolicy"), pods=its_pod(running, containers)))
+    assert run_of(made)["phase"] == "Refused"
+    assert run_of(made)["metrics"] == {"accuracy": 0.97}
+
+
+def test_a_refusal_with_a_metric_that_is_no_number_spoils_no_status() -> None:
+    running = recorded()
+    refused = '{"reason": "UntrustedTypes", "message": "It holds a Clipper.", "metrics": {"accuracy": NaN}}'
+    made = plan(
+        replace(
+            running,
+            jobs=ended(running, "Failed", "PodFailurePolicy"),
+            pods=its_pod(running, {"publish": exited(3, refused)}),
+        )
+    )
+    assert run_of(made).get("metrics", {}) == {}
+
+
+def test_a_metric_that_is_no_number_is_told_of_run_and_version() -> None:
+    running = recorded()
+    report = json.dumps({**json.loads(REPORT), "unknownMetrics": ["auc", "f1"]})
+    done = replace(running, jobs=ended(running, "Complete"), pods=its_pod(running, {"publish": exited(0, report)}))
+    made = plan(done)
+    [version] = made.create
+    told = {names.UNKNOWN_METRICS: "auc, f1"}
+    assert version["metadata"]["annotations"] == told
+    kept = {**version, "metadata": {**metadata("churn-1"), "annotations": told}}
+    made = plan(then(done, made, versions={"churn-1": made_by(kept)}))
+    assert run_of(made)["message"] == (
+        "Run churn-1 produced ModelVersion churn-1. Its program told no number for auc, f1."
+    )
+
+
 TRACE = """Reading /upright/data/train
 Traceback (most recent call last):
   File "train.py", line 3, in <module>

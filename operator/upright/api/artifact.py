@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import accumulate, takewhile
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from pydantic.alias_generators import to_camel
 
 MANIFEST = "manifest.json"
@@ -154,6 +154,8 @@ class PublishReport(_Format):
     code: Source | None = None
     data: tuple[Source, ...] = ()
     metrics: dict[str, float] = {}
+    unknown_metrics: tuple[str, ...] = ()
+    """Of the program's metrics those that are no number; not here where the message has no room for them."""
     signature: Signature | None = None
     truncated: tuple[Literal["framework", "code", "metrics", "data", "signature"], ...] = ()
     """What is not here or lost its tail because the message had no room; the manifest has all but code and data."""
@@ -164,6 +166,8 @@ class Refusal(_Format):
 
     reason: str
     message: str
+    metrics: dict[str, FiniteFloat] = {}
+    """What the training program measured, although its model becomes no version: as many as there is room for."""
 
 
 def canonical_json(document: Any) -> bytes:
@@ -263,6 +267,8 @@ def _report_text(report: PublishReport, limit: int) -> str:
         if value and size <= room:
             kept[name] = value
             room -= size
+    if (unknown := document.get("unknownMetrics")) and _size({"unknownMetrics": unknown}) <= room:
+        kept["unknownMetrics"] = unknown
     return _text({**told, "truncated": truncated, **kept})
 
 
@@ -322,11 +328,15 @@ def _inputs_text(inputs: Inputs, limit: int) -> str:
 
 
 def _refusal_text(refusal: Refusal, limit: int) -> str:
-    text = canonical_json(refusal.model_dump())
+    """With metrics in at most a third of the room, or in what the message leaves."""
     limit = min(limit, _REFUSAL_BYTES)
-    if len(text) <= limit:
-        return text.decode()
-    room = limit - _size(Refusal(reason=refusal.reason, message="…").model_dump())
-    used = accumulate(_size(character) - 2 for character in refusal.message[: max(room, 0)])
-    kept = sum(1 for _ in takewhile(lambda bytes_: bytes_ <= room, used))
-    return canonical_json(Refusal(reason=refusal.reason, message=refusal.message[:kept] + "…").model_dump()).decode()
+    bare = {"reason": refusal.reason, "message": refusal.message}
+    room = max(limit // 3, limit - _size({**bare, "metrics": {}}))
+    metrics = _shortened("metrics", refusal.metrics, room)
+    told = {**bare, **({"metrics": metrics} if metrics else {})}
+    if _size(told) > limit:
+        room = limit - _size({**told, "message": "…"})
+        used = accumulate(_size(character) - 2 for character in refusal.message[: max(room, 0)])
+        kept = sum(1 for _ in takewhile(lambda bytes_: bytes_ <= room, used))
+        told["message"] = refusal.message[:kept] + "…"
+    return canonical_json(told).decode()

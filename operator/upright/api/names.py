@@ -45,6 +45,8 @@ RETRY = f"{GROUP}/retry"
 
 RUN_RECORD = f"{GROUP}/run-record"
 """Annotation on a run's Job: why it was started and from what."""
+UNKNOWN_METRICS = f"{GROUP}/unknown-metrics"
+"""Annotation of a ModelVersion: the metrics that its program could not tell, with commas in between."""
 PARAMETERS = f"{GROUP}/parameters"
 """Annotation on a run's pods: its parameters, which become a file."""
 

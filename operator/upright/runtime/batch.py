@@ -80,13 +80,16 @@ def width_of(signature: Signature) -> int:
 
 
 def batch_of_rows(rows: Sequence[Any], signature: Signature, field: str = "instances") -> Batch:
-    """Rows as lists in the order of the features, or as objects by the features' names.
+    """Rows as lists in the order of the features, as objects by the features' names, or of one feature its bare values.
 
     Raises BadInputError.
     """
     if not isinstance(rows, list) or not rows:
         raise BadInputError(f"{field} must be a list of at least one row; it is {described(rows)}")
     width = width_of(signature)
+    if width == 1 and not is_matrix(signature) and not isinstance(rows[0], list | dict):
+        # What clients of a model of texts send.
+        return batch_of_columns({f"{field}[{{row}}]": rows}, len(rows), signature)
     kind = dict if type(rows[0]) is dict and not is_matrix(signature) else list
     if set(map(type, rows)) != {kind}:
         wanted = "an object of features by name" if kind is dict else f"a list of {width} values"

@@ -22,6 +22,8 @@ class Limits:
 
     formats: frozenset[str]
     artifact_bytes: int
+    trusted_types: frozenset[str] = frozenset()
+    """Names of types that the platform trusts beyond those that are known to be harmless."""
 
 
 def run_of(environment: Mapping[str, str]) -> RunSpec:
@@ -37,11 +39,15 @@ def run_of(environment: Mapping[str, str]) -> RunSpec:
 
 def limits_of(environment: Mapping[str, str]) -> Limits:
     """The limits. Raises RefusedError."""
-    formats = environment.get("UPRIGHT_ALLOWED_FORMATS", _ALLOWED_FORMATS)
     return Limits(
-        formats=frozenset(name.strip() for name in formats.split(",") if name.strip()),
+        formats=_names(environment.get("UPRIGHT_ALLOWED_FORMATS", _ALLOWED_FORMATS)),
         artifact_bytes=number_of(environment, "UPRIGHT_MAX_ARTIFACT_BYTES", _MAX_ARTIFACT_BYTES),
+        trusted_types=_names(environment.get("UPRIGHT_TRUSTED_TYPES", "")),
     )
+
+
+def _names(value: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in value.split(",") if name.strip())
 
 
 def folder_of(environment: Mapping[str, str], name: str) -> Path:

@@ -29,6 +29,8 @@ class Output:
     model: Path
     format: ModelFormat
     metrics: dict[str, float]
+    unknown: tuple[str, ...]
+    """The names of metrics that are no number: one that is undefined does not lose the model."""
     signature: Signature | None
     card: bytes | None
 
@@ -38,10 +40,12 @@ def read_output(folder: Path, limits: Limits) -> Output:
     with reading():
         model, model_format = _model_in(folder, limits)
         card = _small_file(folder, CARD)
+        metrics, unknown = _metrics(_small_file(folder, "metrics.json"))
         return Output(
             model=model,
             format=model_format,
-            metrics=_metrics(_small_file(folder, "metrics.json")),
+            metrics=metrics,
+            unknown=unknown,
             signature=_signature(_small_file(folder, "signature.json")),
             card=card,
         )
@@ -113,9 +117,10 @@ def _small_file(folder: Path, name: str) -> bytes | None:
     return content
 
 
-def _metrics(content: bytes | None) -> dict[str, float]:
+def _metrics(content: bytes | None) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Those that are finite numbers, and the names of those that are not known: null, NaN, infinite."""
     if content is None:
-        return {}
+        return {}, ()
     try:
         metrics: Any = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -129,19 +134,19 @@ def _metrics(content: bytes | None) -> dict[str, float]:
             raise RefusedError(
                 "BadMetrics", f"A metric's name in metrics.json must have 1 to {_METRIC_NAME} characters: {name[:80]!r}"
             )
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise RefusedError(
                 "BadMetrics", f"The metric {name!r} in metrics.json must be a number; it is {str(value)[:80]!r}"
             )
-        try:
-            finite = math.isfinite(value)
-        except OverflowError:
-            finite = False
-        if not finite:
-            raise RefusedError(
-                "BadMetrics", f"The metric {name!r} in metrics.json must be a finite number; it is {str(value)[:80]}"
-            )
-    return {name: float(value) for name, value in metrics.items()}
+    known = {name: float(value) for name, value in metrics.items() if _is_finite(value)}
+    return known, tuple(name for name in metrics if name not in known)
+
+
+def _is_finite(value: float | None) -> bool:
+    try:
+        return value is not None and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _signature(content: bytes | None) -> Signature | None:

@@ -13,6 +13,7 @@ from upright.runtime.batch import BadInputError, Batch, datatype_of, is_matrix, 
 from upright.runtime.columns import array_of, frame_of, nulls_as
 from upright.runtime.knowledge import Check, checks_of
 from upright.runtime.learnt import NOTHING, Learnt, learn
+from upright.runtime.texts import takes_texts
 
 PREDICTION = "prediction"
 """The output that `predict` gives, unless the signature has another name for it."""
@@ -78,10 +79,21 @@ class Predictor:
             return predictions.astype(np.float64)
         return predictions
 
+    @cached_property
+    def takes_texts(self) -> bool:
+        """Whether it takes a list of texts, and no table."""
+        return [(tensor.type, tensor.shape) for tensor in self.signature.inputs] == [("BYTES", (-1,))] and takes_texts(
+            self.estimator
+        )
+
     def features(self, batch: Batch) -> Any:
-        """What the model gets: a DataFrame if it was fitted on one, else an array of shape (rows, features)."""
+        """What the model gets: a DataFrame if it was fitted on one, else an array of shape (rows, features), or of
+        (rows,) if it takes texts.
+        """
         if is_matrix(self.signature):
             return nulls_as(next(iter(batch.columns.values())), self.learnt[0].null)
         if hasattr(self.estimator, "feature_names_in_"):
             return frame_of(batch.columns, self.signature, self.learnt)
+        if self.takes_texts:
+            return next(iter(batch.columns.values()))
         return array_of(batch.columns, self.signature, self.learnt)

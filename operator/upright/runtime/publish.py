@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -55,7 +55,9 @@ class Checked:
     contents: Mapping[str, Path | bytes]
     """Of each of the manifest's files."""
 
-    def report(self, stored: store.Stored, uri: str, inputs: Inputs) -> PublishReport:
+    def report(
+        self, stored: store.Stored, uri: str, inputs: Inputs, unknown_metrics: Sequence[str] = ()
+    ) -> PublishReport:
         """What there is to say once it is in the store that is called `uri`."""
         manifest = self.manifest
         return PublishReport(
@@ -65,6 +67,7 @@ class Checked:
             format=manifest.format,
             framework=manifest.framework,
             metrics=manifest.metrics,
+            unknown_metrics=tuple(unknown_metrics),
             signature=manifest.signature,
             data=inputs.data,
             code=inputs.code,
@@ -79,11 +82,17 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     run, limits = run_of(environment), limits_of(environment)
     inputs = _inputs(run, environment)
     output = read_output(folder_of(environment, "UPRIGHT_OUTPUT"), limits)
-    with crash.within(_TRIAL_SECONDS):
-        checked = check(output, run.model, run.parameters, limits)
-    folder = folder_of(environment, "UPRIGHT_STORE")
-    stored = until_done(lambda: _store(folder, run, checked.manifest, checked.contents), wait)
-    return checked.report(stored, run.store, inputs)
+    if output.unknown:
+        print(f"metrics that are no number, and so are not kept: {', '.join(output.unknown)}", flush=True)
+    try:
+        with crash.within(_TRIAL_SECONDS):
+            checked = check(output, run.model, run.parameters, limits)
+        folder = folder_of(environment, "UPRIGHT_STORE")
+        stored = until_done(lambda: _store(folder, run, checked.manifest, checked.contents), wait)
+    except (RefusedError, FailedError) as error:  # what was measured is known, whatever becomes of the model
+        error.refusal = error.refusal.model_copy(update={"metrics": output.metrics})
+        raise
+    return checked.report(stored, run.store, inputs, output.unknown)
 
 
 def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Limits) -> Checked:
@@ -140,7 +149,7 @@ def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference |
 
 def _signature(loaded: LoadedModel, output: Output, reference: Reference | None) -> tuple[Signature, list[Any] | None]:
     try:
-        inferred = signature.infer(loaded, output.signature, reference)
+        inferred = signature.infer(loaded.estimator, output.signature, reference, loaded.inputs)
         tried = try_out(Predictor(loaded.estimator, inferred), reference)
         outputs = signature.chosen(inferred.outputs, tried.outputs)
     except signature.NoSignatureError as error:

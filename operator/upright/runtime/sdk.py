@@ -8,6 +8,7 @@ sdk.save(model, metrics={"accuracy": 0.97}, reference=rows)
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,26 @@ def data(name: str) -> Path:
 def code() -> Path:
     """The folder of the training program."""
     return Path(os.environ["UPRIGHT_CODE"])
+
+
+def check(model: Any) -> None:
+    """Say what `publish` would refuse of a model, before hours of training: it need not be fitted.
+
+    Raises UntrustedTypesError with each type that is not trusted and where in the model it is, UnreadableModelError for
+    what else is wrong with it, and TypeError for what skops cannot store.
+    """
+    import skops.io
+
+    from upright.runtime import formats
+    from upright.runtime.environment import limits_of
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.skops"
+        try:
+            skops.io.dump(model, path)
+        except TypeError as error:
+            raise TypeError(f"skops cannot store a {type(model).__name__}: {error}") from error
+        formats.load(path, "skops", limits_of({**os.environ, "UPRIGHT_ALLOWED_FORMATS": "skops"}))
 
 
 def save(model: Any, *, metrics: Mapping[str, float] | None = None, reference: "pd.DataFrame | None" = None) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import datatype_of
-from upright.runtime.formats import LoadedModel
 from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.predictor import FURTHER, PREDICTION
 from upright.runtime.reference import Reference
+from upright.runtime.texts import takes_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,15 +19,22 @@ class NoSignatureError(Exception):
     """What the model takes cannot be known, or what is said of it does not hold."""
 
 
-def infer(loaded: LoadedModel, declared: Signature | None, reference: Reference | None) -> Signature:
-    """The model's inputs. Raises NoSignatureError."""
-    estimator = loaded.estimator
+def infer(
+    estimator: Any,
+    declared: Signature | None,
+    reference: Reference | None,
+    filed: tuple[Tensor, ...] | None = None,
+) -> Signature:
+    """The model's inputs; `filed`: as its file tells them. Raises NoSignatureError."""
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     count = getattr(estimator, "n_features_in_", None)
+    texts = not names and takes_texts(estimator)
+    if texts:
+        count = 1
     if declared:
         return _checked(declared, names, count)
-    if loaded.inputs:
-        return Signature(inputs=_filed(loaded.inputs, reference))
+    if filed:
+        return Signature(inputs=_filed(filed, reference))
     learnt = learn(estimator)
     if reference is not None:
         told = learnt if len(learnt) == len(reference.features) else (NOTHING,) * len(reference.features)
@@ -35,6 +42,8 @@ def infer(loaded: LoadedModel, declared: Signature | None, reference: Reference 
         return Signature(inputs=tuple(_shown(reference.rows[name], name, known) for name, known in features))
     if names:
         return Signature(inputs=tuple(_told(name, known, estimator) for name, known in zip(names, learnt, strict=True)))
+    if texts:
+        return Signature(inputs=(Tensor(name="text", type="BYTES"),))
     if isinstance(count, int):
         return Signature(inputs=_unnamed(learnt, estimator))
     raise NoSignatureError(

@@ -130,10 +130,11 @@ def _compare(
 
 def _in_python(predictor: Predictor, table: "pd.DataFrame", output: str) -> NDArray[Any]:
     """Raises ModelError."""
-    named = hasattr(predictor.estimator, "feature_names_in_")
     try:
         answer = getattr(predictor.estimator, output if output in FURTHER else "predict")
-        return np.asarray(answer(table if named else table.to_numpy()))
+        if predictor.takes_texts:
+            return np.asarray(answer(table.iloc[:, 0]))
+        return np.asarray(answer(table if hasattr(predictor.estimator, "feature_names_in_") else table.to_numpy()))
     except Exception as error:
         raise ModelError(f"{type(error).__name__}: {error}") from error
 

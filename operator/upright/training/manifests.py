@@ -119,6 +119,8 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
             "UPRIGHT_PARAMETERS": _PARAMETERS_FILE,
             "UPRIGHT_OUTPUT": _OUTPUT,
             "HOME": "/tmp",  # noqa: S108 - a path in the pod
+            # The program may ask for it, too: whether its model would be taken.
+            **({"UPRIGHT_TRUSTED_TYPES": ",".join(defaults.trusted_types)} if defaults.trusted_types else {}),
         }
     )
     ours = [
@@ -249,6 +251,11 @@ def model_version(
             "name": run.name,
             "namespace": owner.metadata.namespace,
             "labels": {**run_labels(owner, run), **names.labels(model)},
+            **(
+                {"annotations": {names.UNKNOWN_METRICS: ", ".join(report.unknown_metrics)}}
+                if report.unknown_metrics
+                else {}
+            ),
         },
         "spec": {
             "model": model,

@@ -205,8 +205,13 @@ def made_by(version: Manifest) -> Run | None:
         model_version=made.metadata.name,
         metrics=made.spec.metrics,
         data={source.name: source.digest for source in lineage.data},
-        message=f"Run {made.metadata.name} produced ModelVersion {made.metadata.name}.",
+        message=f"Run {made.metadata.name} produced ModelVersion {made.metadata.name}.{_unknown(made)}",
     )
+
+
+def _unknown(made: ModelVersion) -> str:
+    names_of = made.metadata.annotations.get(names.UNKNOWN_METRICS)
+    return f" Its program told no number for {names_of}." if names_of else ""
 
 
 def _next_number(

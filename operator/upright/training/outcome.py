@@ -168,6 +168,13 @@ def published(pod: Pod) -> bool:
     return ended is not None and ended.exit_code == 0
 
 
+def measured(pods: Iterable[Pod]) -> Mapping[str, float]:
+    """What a run's program measured although `publish` took no model of it; of several pods the newest that tells."""
+    ended = (pod.ended("publish") for pod in pods)
+    told = (read_refusal(one.message) for one in ended if one)
+    return next((refusal.metrics for refusal in told if refusal and refusal.metrics), {})
+
+
 def read_by(pods: Iterable[Pod]) -> Mapping[str, str]:
     """The digests of what a run's pod has read of the sources that the operator reads, too, by URI; of several pods the
     first that tells. Empty before that, and for an older runtime's.

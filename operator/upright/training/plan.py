@@ -24,6 +24,7 @@ from upright.training.outcome import (
     failed_attempts,
     hindrance_worth_a_word,
     is_decided,
+    measured,
     outcome,
     published,
     publishing_since,
@@ -126,7 +127,8 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             draft.create.append(made)
             return run
         case Ended(phase, message):
-            return _finish(observed, draft, run, phase, message)
+            ended = _finish(observed, draft, run, phase, message)
+            return ended.model_copy(update={"metrics": measured(pods)})
 
 
 def _held_up(observed: Observed, draft: _Draft, run: Run, found: Finding, *, ends_by_itself: bool = False) -> Finding:
@@ -145,7 +147,8 @@ def _succeed(observed: Observed, draft: _Draft, run: Run) -> Run:
     """
     made = observed.versions[run.name]
     told = {"metrics": made.metrics, "data": made.data, "sources": {**run.sources, **made.sources}} if made else {}
-    ended = _finish(observed, draft, run, "Succeeded", f"Run {run.name} produced ModelVersion {run.name}.")
+    message = made.message if made else f"Run {run.name} produced ModelVersion {run.name}."
+    ended = _finish(observed, draft, run, "Succeeded", message)
     return ended.model_copy(update={"model_version": run.name, **told})
 
 

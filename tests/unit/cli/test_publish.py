@@ -124,11 +124,12 @@ def test_joblib_is_published_where_the_environment_allows_it(
 def test_a_package_that_is_missing_is_named_with_what_brings_it(
     pod: Pod, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "skops.io", None)
+    monkeypatch.delitem(sys.modules, "upright.cli.publish", raising=False)
+    monkeypatch.setitem(sys.modules, "upright.runtime.publish", None)
 
     assert publish() == 2
 
-    assert capsys.readouterr().err == "upright publish: it needs skops.io: pip install 'upright[runtime]'\n"
+    assert capsys.readouterr().err == "upright publish: it needs upright.runtime.publish: pip install 'upright[runtime]'\n"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Pod:
 def told(message: str) -> dict[str, Any]:
     """What a termination message says."""
     if '"reason"' in message:
-        return Refusal.model_validate_json(message).model_dump()
+        return Refusal.model_validate_json(message).model_dump(exclude_defaults=True)
     if message.startswith('{"data":'):
         return Inputs.model_validate_json(message).model_dump(mode="json", exclude_none=True)
     return read_report(message).model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -219,11 +219,8 @@ def test_a_pickle_is_never_opened_unless_allowed(pod: Pod, monkeypatch: pytest.M
         ("[1]", "must be an object of numbers"),
         ("{", "is not JSON"),
         ('{"accuracy": "high"}', "'accuracy' in metrics.json must be a number; it is 'high'"),
-        ('{"accuracy": NaN}', "must be a finite number; it is nan"),
         ('{"accuracy": true}', "must be a number; it is 'True'"),
-        ('{"accuracy": null}', "must be a number"),
         ('{"": 1}', "must have 1 to 63 characters"),
-        ('{"big": ' + "9" * 400 + "}", "must be a finite number"),
         ("[" * 100_000, "is not JSON"),
     ],
 )
@@ -290,22 +287,24 @@ def test_a_model_without_probabilities_gives_its_decision_function(pod: Pod) -> 
     assert [one.name for one in signature.outputs] == ["prediction", "decision_function"]
 
 
-def test_a_model_of_texts_is_published_if_it_works_on_what_it_will_be_given(pod: Pod) -> None:
+def test_a_model_of_one_column_of_texts_is_published(pod: Pod) -> None:
     texts = ["it broke twice", "it works well", "it broke", "works"]
     signature = {"signature_json": '{"inputs": [{"name": "text", "type": "BYTES"}]}'}
-    wants_a_list = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0, 1, 0])
-
-    found, message = refusal(pod.trained(wants_a_list, **signature))
-
-    assert found == "ModelFails"
-    assert "The model takes its rows for something else: AttributeError" in message
-    assert "begins with a ColumnTransformer that names their columns" in message
-
     column = ColumnTransformer([("text", TfidfVectorizer(), "text")])
     named = make_pipeline(column, LogisticRegression()).fit(pd.DataFrame({"text": texts}), [1, 0, 1, 0])
     report, _ = published(pod.trained(named, **signature))
     assert report.signature
     assert [tensor.name for tensor in report.signature.outputs] == ["prediction", "predict_proba"]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "null", "1e999", "9" * 400])
+def test_a_metric_that_is_no_number_loses_no_model(pod: Pod, value: str) -> None:
+    pod.trained(a_matrix_model(), metrics_json=f'{{"accuracy": 0.97, "auc": {value}}}')
+
+    status, message = pod.execute("publish")
+
+    assert status == 0
+    assert (message["metrics"], message["unknownMetrics"]) == ({"accuracy": 0.97}, ["auc"])
 
 
 def test_a_link_out_of_the_output_folder_is_refused(pod: Pod) -> None:

@@ -162,3 +162,16 @@ def test_twice_the_size_takes_at_most_two_and_a_half_times_as_long(
         return min(times)
 
     assert fastest(16_000) <= 2.5 * fastest(8_000)
+
+
+@pytest.mark.parametrize("length", [10, 900, 5000])
+def test_a_refusal_keeps_most_of_its_sentence_and_as_many_metrics_as_there_is_room_for(length: int) -> None:
+    metrics = {f"metric-{number}": number / 7 for number in range(64)}
+
+    message = termination_message(Refusal(reason="UntrustedTypes", message="é" * length, metrics=metrics))
+
+    told = Refusal.model_validate_json(message)
+    assert len(message.encode()) <= 1024
+    assert told.metrics.items() <= metrics.items()
+    assert len(told.metrics) >= 5
+    assert len(told.message) >= min(length, 250)

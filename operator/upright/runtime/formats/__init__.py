@@ -68,8 +68,8 @@ def reader(wanted: Format) -> tuple[str, str]:
         with suppress(metadata.PackageNotFoundError):
             return package, metadata.version(package)
     raise ImageLacksError(
-        f"models in format {wanted.name} are read by {wanted.packages[0]}, which is not in this image; it is in the "
-        f"image that the chart's runtime.flavours names for {wanted.name}. A TrainingJob asks for it by "
+        f"models in format {wanted.name} are read by {wanted.packages[0]}, which is not installed here; in a cluster it "
+        f"is in the image that the chart's runtime.flavours names for {wanted.name}, and a TrainingJob asks for that by "
         f"spec.output.format: {wanted.name}"
     )
 

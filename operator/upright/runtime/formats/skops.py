@@ -3,65 +3,125 @@
 import json
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from upright.runtime.environment import Limits
+from upright.runtime.formats import nodes, sound
 from upright.runtime.formats.format import Format, LoadedModel, UnreadableModelError, UntrustedTypesError
+from upright.runtime.formats.trusted import PARTS, TYPES
 
-_HARMLESS = (
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.feature_selection._univariate_selection.f_regression",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-)
-"""Parts of common scikit-learn models that skops does not know. They hold arrays and run nothing on loading."""
+_TOLD = 4
+"""Of types that are not trusted, so many are told: there is room for a sentence."""
+_OLDEST_PROTOCOL = 1
+"""Before, a function was named in two places, of which skops looks at one."""
 
 
 def load(path: Path, limits: Limits) -> LoadedModel:
     """Raises UntrustedTypesError, UnreadableModelError."""
-    import skops.io
-
     try:
-        version = _check_archive(path, limits)
-        untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - set(_HARMLESS))
-        estimator = None if untrusted else skops.io.load(path, trusted=_HARMLESS)
-    except (UnreadableModelError, MemoryError):
+        with zipfile.ZipFile(path) as archive:
+            schema = _schema(archive, limits)
+            estimator = _made(archive, schema, limits)
+    except (UnreadableModelError, UntrustedTypesError, MemoryError):
         raise
     except zipfile.BadZipFile as error:
         raise UnreadableModelError(f"{path.name} is not a skops file: {error}") from error
     except Exception as error:  # a damaged file makes skops raise almost anything
         raise UnreadableModelError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
-    if untrusted:
-        raise UntrustedTypesError(
-            f"{path.name} holds objects of types that are not trusted: {', '.join(untrusted)}. "
-            "Build the model from types of scikit-learn, NumPy and SciPy only"
+    return LoadedModel(estimator, _sklearn_version(schema.document))
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """What schema.json says."""
+
+    document: dict[str, Any]
+    names: frozenset[str]
+    """Of all types in it."""
+    nodes: int
+    """How many objects it writes out, each as often as it is held."""
+
+
+def _schema(archive: zipfile.ZipFile, limits: Limits) -> _Schema:
+    name = Path(str(archive.filename)).name
+    sizes = {member.filename: member.file_size for member in archive.infolist()}
+    if (unpacked := sum(sizes.values())) > limits.artifact_bytes:
+        raise UnreadableModelError(f"{name} unpacks to {unpacked} bytes; at most {limits.artifact_bytes} are allowed")
+    if "schema.json" not in sizes:
+        raise UnreadableModelError(f"{name} is not a skops file: it has no schema.json")
+    try:
+        document = json.loads(archive.read("schema.json"))
+    except (zlib.error, RecursionError, ValueError) as error:
+        raise UnreadableModelError(f"{name} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise UnreadableModelError(f"{name} is not a skops file: its schema is no object")
+    found = list(_nodes_of(document))
+    # Each object that names a file reads it anew, so a small file could be made to fill any memory.
+    reads = {(str(node.get("__id__")), str(node["file"])) for node in found if "file" in node}
+    if (read := sum(sizes.get(file, 0) for _, file in reads)) > limits.artifact_bytes:
+        raise UnreadableModelError(f"{name} reads {read} bytes of arrays; at most {limits.artifact_bytes} are allowed")
+    names = frozenset(f"{node.get('__module__')}.{node.get('__class__')}" for node in found)
+    return _Schema(document, names, len(found))
+
+
+def _nodes_of(document: Any) -> Iterator[dict[str, Any]]:
+    left = [document]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if "__loader__" in one:
+                yield one
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+
+
+def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> Any:
+    # Of skops' own modules: in between its two public functions, which read the file anew, it could be another one, and
+    # neither tells how and where a type is to be made.
+    from skops.io._audit import audit_tree, get_tree
+    from skops.io._utils import read_schema
+
+    document, context = read_schema(archive)
+    if context.protocol < _OLDEST_PROTOCOL:
+        raise UnreadableModelError(f"{archive.filename} was written by a skops of long ago: save the model anew")
+    # Skops copies the list to every node: only what the file names goes on it.
+    trusted = sorted(schema.names & (PARTS.keys() | TYPES.keys() | limits.trusted_types))
+    root = get_tree(document, context, trusted=trusted)
+    found = nodes.look_through(root, schema.nodes, limits.trusted_types)
+    if found.untrusted:
+        raise UntrustedTypesError(_refusal(Path(str(archive.filename)).name, found.untrusted))
+    audit_tree(root, trusted=[*trusted, *limits.trusted_types])
+    sound.check_states(found.parts)
+    _check_matrices(found.matrices, limits)
+    estimator = root.construct()
+    sound.check(node.construct() for node in (*found.parts, *found.matrices))
+    return estimator
+
+
+def _check_matrices(found: Iterable[Any], limits: Limits) -> None:
+    """Sparse matrices are archives themselves, and may be compressed again."""
+    unpacked = 0
+    for node in found:
+        with zipfile.ZipFile(node.content) as archive:
+            unpacked += sum(member.file_size for member in archive.infolist())
+        node.content.seek(0)
+    if unpacked > limits.artifact_bytes:
+        raise UnreadableModelError(
+            f"its sparse matrix unpacks to {unpacked} bytes; at most {limits.artifact_bytes} are allowed"
         )
-    return LoadedModel(estimator, version)
 
 
-def _check_archive(path: Path, limits: Limits) -> str | None:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > limits.artifact_bytes:
-            raise UnreadableModelError(
-                f"{path.name} unpacks to {unpacked} bytes; at most {limits.artifact_bytes} are allowed"
-            )
-        if "schema.json" not in archive.namelist():
-            raise UnreadableModelError(f"{path.name} is not a skops file: it has no schema.json")
-        try:
-            return _sklearn_version(json.loads(archive.read("schema.json")))
-        except (zlib.error, RecursionError, ValueError) as error:
-            raise UnreadableModelError(f"{path.name} cannot be read: {error}") from error
+def _refusal(file: str, untrusted: Sequence[nodes.Untrusted]) -> str:
+    told = ", ".join(f"{name} (at {where}){why}" for name, where, why in untrusted[:_TOLD])
+    more = f" and {len(untrusted) - _TOLD} more" if len(untrusted) > _TOLD else ""
+    return (
+        f"{file} holds objects of types that are not trusted: {told}{more}. Build the model without them, or have the "
+        "platform allow these very names (trustedTypes of the chart)"
+    )
 
 
 def _sklearn_version(schema: Any) -> str | None:

@@ -1,0 +1,200 @@
+"""Models of every estimator that people have: published, loaded, and asked for what they answer themselves."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.feature_selection import SelectKBest, chi2
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from tests.estimators import Form, estimators, in_the_docs, seen
+from tests.unit.runtime.pod import Pod
+from upright.runtime import sdk
+from upright.runtime.artifact import ServedModel, load_artifact
+from upright.runtime.batch import BadInputError
+from upright.runtime.formats import UnreadableModelError, UntrustedTypesError
+from upright.runtime.outcome import RefusedError
+from upright.runtime.protocol import parse_infer, parse_predict
+from upright.runtime.publish import publish
+
+TEXTS = ["refund please", "great service", "money back now", "lovely people"] * 5
+MOODS = ["complaint", "praise"] * 10
+SAID = pd.DataFrame({"text": TEXTS, "plan": ["x", "y", "z", "x"] * 5, "spent": np.linspace(0, 1, 20)})
+
+
+def served(pod: Pod, model: Any, **files: str) -> ServedModel:
+    report = publish(pod.trained(model, **files).variables)
+    artifact = pod.store / report.uri.removeprefix("pvc://models/")
+    asked = {"UPRIGHT_ARTIFACT": str(artifact), "UPRIGHT_DIGEST": report.digest}
+    return load_artifact({**asked, "UPRIGHT_MODEL": "churn", "UPRIGHT_MODEL_VERSION": "churn-7"})
+
+
+def v1(model: ServedModel, instances: Any) -> Any:
+    body = json.dumps({"instances": instances}).encode()
+    request = parse_predict(body, model.predictor.signature, model.outputs)
+    return model.predictor.predict(request.batch, request.output)
+
+
+def v2(model: ServedModel, **tensor: Any) -> Any:
+    body = json.dumps({"inputs": [tensor]}).encode()
+    return model.predictor.predict(parse_infer(body, model.predictor.signature, model.outputs).batch)
+
+
+@pytest.mark.parametrize("form", ["plain", "pipeline"])
+@pytest.mark.parametrize("name", estimators())
+def test_an_estimator_answers_as_the_docs_say_and_as_it_does_itself(tmp_path: Path, name: str, form: Form) -> None:
+    assert seen(name, form, tmp_path) == in_the_docs()[name][form == "pipeline"]
+
+
+def test_the_docs_have_every_estimator_and_no_other() -> None:
+    assert list(in_the_docs()) == list(estimators())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_pipeline(CountVectorizer(), LogisticRegression()),
+        make_pipeline(HashingVectorizer(n_features=64), LogisticRegression()),
+        make_pipeline(make_union(TfidfVectorizer(), TfidfVectorizer(analyzer="char")), LogisticRegression()),
+        GridSearchCV(make_pipeline(TfidfVectorizer(), LogisticRegression()), {"logisticregression__C": [1, 2]}, cv=2),
+        CalibratedClassifierCV(make_pipeline(TfidfVectorizer(), LogisticRegression()), cv=2),
+        VotingClassifier([("one", make_pipeline(TfidfVectorizer(), LogisticRegression()))]),
+        make_pipeline(TfidfVectorizer(), KNeighborsClassifier(n_neighbors=1)),
+        make_pipeline(TfidfVectorizer(), SelectKBest(chi2, k=2), RandomForestClassifier(3, random_state=0)),
+    ],
+    ids=lambda model: type(getattr(model, "steps", [("", model)])[-1][1]).__name__,
+)
+def test_a_model_of_texts_gets_a_flat_list_of_them(pod: Pod, model: Any) -> None:
+    model.fit(TEXTS, MOODS)
+    asked = ["money back", "great people"]
+    right = model.predict(asked).tolist()
+
+    found = served(pod, model)
+
+    assert [(one.name, one.type, one.shape) for one in found.predictor.signature.inputs] == [("text", "BYTES", (-1,))]
+    assert v1(found, asked).tolist() == right
+    assert v1(found, [[text] for text in asked]).tolist() == right
+    assert v1(found, [{"text": text} for text in asked]).tolist() == right
+    assert v2(found, name="text", shape=[2], datatype="BYTES", data=asked).tolist() == right
+
+
+def test_the_text_of_a_model_is_called_as_in_the_reference_data(pod: Pod) -> None:
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, MOODS)
+
+    found = served(pod, model, reference_csv="mail,label\nrefund please,complaint\n")
+
+    assert [one.name for one in found.predictor.signature.inputs] == ["mail"]
+    assert found.example == ("refund please",)
+    for mistake in ([None], [3], [["a", "b"]], ["a", ["b"]]):
+        with pytest.raises(BadInputError):
+            v1(found, mistake)
+
+
+def test_a_model_of_texts_has_one_column(pod: Pod) -> None:
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, MOODS)
+
+    with pytest.raises(RefusedError, match=r"has 2 features .*but the model takes 1"):
+        served(pod, model, reference_csv="mail,subject\nrefund please,money\n")
+
+
+def test_a_model_that_opens_the_files_which_clients_name_is_refused(pod: Pod) -> None:
+    pod.output.joinpath("mail.txt").write_text("refund please")
+    path = str(pod.output / "mail.txt")
+    model = make_pipeline(CountVectorizer(input="filename"), LogisticRegression()).fit([path] * 4, [0, 1, 0, 1])
+
+    with pytest.raises(RefusedError, match="opens what clients name"):
+        served(pod, model)
+
+
+def columns(*more: Any) -> Any:
+    return make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["plan"]), *more)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        columns((TfidfVectorizer(), "text"), (StandardScaler(), ["spent"])),
+        columns((HashingVectorizer(n_features=32), "text")),
+        make_column_transformer(
+            (StandardScaler(), make_column_selector(dtype_include="number")),
+            (OneHotEncoder(handle_unknown="ignore"), make_column_selector(pattern="plan|text")),
+        ),
+        columns((FunctionTransformer(np.nan_to_num), ["spent"])),
+    ],
+    ids=["tfidf", "hashing", "selector", "function"],
+)
+def test_a_sparse_table_of_mixed_columns_answers_as_in_python(pod: Pod, transform: Any) -> None:
+    model = make_pipeline(transform, LogisticRegression()).fit(SAID, MOODS)
+
+    found = served(pod, model, reference_csv=SAID.to_csv(index=False))
+
+    assert np.array_equal(v1(found, SAID.to_numpy().tolist()), model.predict(SAID))
+
+
+def test_histograms_with_categories_answer_as_in_python(pod: Pod) -> None:
+    model = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2, categorical_features=["plan"])
+    rows = SAID[["plan", "spent"]]
+    model.fit(rows, MOODS)
+
+    found = served(pod, model, reference_csv=rows.to_csv(index=False))
+
+    assert np.array_equal(v1(found, rows.to_numpy().tolist()), model.predict(rows))
+
+
+class Clipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A transformer of somebody's own."""
+
+    def fit(self, _rows: Any, _classes: Any = None) -> "Clipper":
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        return np.clip(rows, 0, 1)
+
+
+def test_before_the_training_it_is_said_what_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_pipeline(Clipper(), LogisticRegression())
+    name = f"{Clipper.__module__}.Clipper"
+
+    with pytest.raises(UntrustedTypesError, match=rf"{name} \(at \.steps\['clipper'\]\)"):
+        sdk.check(model)
+    monkeypatch.setenv("UPRIGHT_TRUSTED_TYPES", name)
+    sdk.check(model)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (StandardScaler, UnreadableModelError, "has no method predict"),
+        (lambda: estimators()["Birch"](), TypeError, "skops cannot store a Birch"),
+    ],
+)
+def test_before_the_training_it_is_said_what_cannot_be_served(
+    make: Callable[[], Any], error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        sdk.check(make())
+
+
+def test_what_was_measured_is_told_although_the_model_is_refused(pod: Pod) -> None:
+    skops.io.dump(FunctionTransformer(json.dumps), pod.output / "model.skops")
+    (pod.output / "metrics.json").write_text('{"accuracy": 0.97}')
+
+    status, message = pod.execute("publish")
+
+    assert status == 3
+    assert (message["reason"], message["metrics"]) == ("UntrustedTypes", {"accuracy": 0.97})
+    assert "json.dumps (at .func)" in message["message"]

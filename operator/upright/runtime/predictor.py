@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ FURTHER = ("predict_proba", "decision_function")
 
 class ModelError(Exception):
     """The model failed on rows that are as its signature says, or answered what cannot be passed on."""
+
+    @property
+    def for_want_of_memory(self) -> bool:
+        """Whether it may not where there is more memory."""
+        return isinstance(self.__cause__, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,15 @@ class Predictor:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
         Raises BadInputError when the model fails for want of a value that its training data never lacked, otherwise
-        ModelError.
+        ModelError. Ctrl-C ends it.
         """
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
             predictions = np.asarray(answer(self._features(batch)))
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
-            if batch.unexpectedly_missing:
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise  # signals come there: it is whoever publishes, and not the model
+            if batch.unexpectedly_missing and not isinstance(error, MemoryError):
                 names = ", ".join(batch.unexpectedly_missing)
                 raise BadInputError(f"the model needs a value of {names} in every row; null was given") from error
             raise ModelError(f"{type(error).__name__}: {error}") from error

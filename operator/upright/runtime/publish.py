@@ -49,8 +49,16 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     run, limits = run_of(environment), limits_of(environment)
     inputs = _inputs(run, environment)
     output = read_output(folder_of(environment, "UPRIGHT_OUTPUT"), limits)
-    loaded = _load(output, limits)
-    inferred, example = _signature(loaded, output)
+    try:
+        loaded = _load(output, limits)
+        inferred, example = _signature(loaded, output)
+    except MemoryError as error:
+        raise FailedError(
+            "OutOfMemory",
+            f"The model {output.model.name} could not be loaded and tried out for want of memory "
+            f"({error or 'no more is said'}): give it more (spec.train.resources, or those of the container publish in "
+            "spec.train.pod)",
+        ) from error
     contents = _contents(output)
     manifest = ArtifactManifest(
         model=run.model,
@@ -109,6 +117,8 @@ def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any
     except signature.NoSignatureError as error:
         raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
     except (ModelError, BadInputError) as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
         if output.reference is not None:
             raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}") from error
         raise RefusedError(

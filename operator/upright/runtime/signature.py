@@ -1,6 +1,5 @@
 """What a model takes and gives: as the training program says, as its reference data shows, as the model tells."""
 
-from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,7 @@ def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[lis
 
     Without reference data it is a row of zeros and empty texts, if the model takes one: they need not make sense to it.
     Raises BadInputError, ModelError when the model fails on its own reference data, or takes what it is given for
-    something else than an array or a DataFrame.
+    something else than an array or a DataFrame, or has too little memory.
     """
     rows = rows_of(reference, predictor.signature) if reference is not None else []
     if rows:
@@ -92,7 +91,11 @@ def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[lis
             return plain, _outputs(predictor, batch_of_rows([plain], predictor.signature))
         except ModelError as error:
             asked = getattr(error.__cause__, "obj", None)  # of what it wanted an attribute that this does not have
-            if isinstance(asked, np.ndarray) or type(asked).__module__.partition(".")[0] == "pandas":
+            if (
+                error.for_want_of_memory
+                or isinstance(asked, np.ndarray)
+                or type(asked).__module__.partition(".")[0] == "pandas"
+            ):
                 raise
     return None, ()
 
@@ -170,8 +173,11 @@ def _plain(signature: Signature) -> list[Any] | None:
 def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
     outputs = [_tensor(PREDICTION, predictor.predict(batch))]
     for output in filter(predictor.has, FURTHER):
-        with suppress(ModelError):  # it need not answer: a vote whose voters know no probabilities has the method, too
+        try:
             outputs.append(_tensor(output, predictor.predict(batch, output)))
+        except ModelError as error:  # it need not answer: a vote whose voters know no probabilities has the method, too
+            if error.for_want_of_memory:
+                raise
     return tuple(outputs)
 
 

@@ -26,9 +26,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.environments import environment
 from tests.bench.peers import models
 from tests.cluster.binaries import BOMBARDIER, ensure, program
-from tests.cluster.shell import Progress, cache
+from tests.cluster.shell import Progress
 from tests.unit.runtime.pod import a_pod
 from tests.unit.runtime.server import a_free_port, a_store_with
 
@@ -97,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     say = Progress()
     ensure((BOMBARDIER,), say)
-    environments = {name: _environment(name, say) for name in REQUIRES if name in options.servers}
+    environments = {name: environment(name, REQUIRES[name], say) for name in REQUIRES if name in options.servers}
     console = Console(width=120)
     with tempfile.TemporaryDirectory(prefix="upright-bench-") as folder:
         for case in (CASES[number] for number in options.cases):
@@ -248,20 +249,6 @@ def _load(url: str, body: str, connections: int, *, into: Figures, seconds: floa
     percentiles = result["latency"]["percentiles"]
     into.median.append(percentiles["50"] / 1000)
     into.tail.append(percentiles["99"] / 1000)
-
-
-def _environment(name: str, say: Progress) -> Path:
-    """A virtual environment with what a peer needs; made once."""
-    folder = cache() / "bench" / "-".join((name, *(package.rpartition("==")[2] for package in REQUIRES[name])))
-    if not (folder / "whole").exists():
-        say(f"installing {', '.join(REQUIRES[name])}")
-        uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
-        subprocess.run(
-            [uv, "pip", "install", "--quiet", "--python", folder / "bin/python", *REQUIRES[name]], check=True
-        )
-        (folder / "whole").touch()
-    return folder
 
 
 def _settings(folder: Path, model: Path, port: int) -> Path:

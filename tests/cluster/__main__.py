@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tests.cluster import providers
+from tests.cluster import images, providers
 from tests.cluster.shell import ClusterError, Progress
 
 
@@ -32,8 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             cluster = provider.up(say)
             if chosen.command == "images":
-                images = cluster.images(say)
-                print(f"operator={images.operator}\nruntime={images.runtime}")
+                made = cluster.images(say)
+                print(f"operator={made.operator}\nruntime={made.runtime}")
+                if provider.name == "local":
+                    print("\n".join(map(images.sizes, (images.operator(say), images.runtime(say)))))
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

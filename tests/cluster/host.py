@@ -24,6 +24,7 @@ _NEEDED = {
     "/bin/busybox": "busybox-static",
     "debootstrap": "debootstrap",
     "gcc": "gcc",
+    "strip": "binutils",
     "/usr/include/signal.h": "libc6-dev",
     "sysctl": "procps",
 }

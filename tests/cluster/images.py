@@ -3,6 +3,8 @@
 import hashlib
 import shutil
 import sys
+import tarfile
+from collections import Counter
 from pathlib import Path
 
 from tests.cluster import binaries, oci, versions
@@ -10,7 +12,7 @@ from tests.cluster.shell import ClusterError, Say, cache, locked, run, run_logge
 
 REPOSITORY = Path(__file__).parent.parent.parent
 _USER = "65532"
-_EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
+_SLIM, _BASE = REPOSITORY / "images" / "slim.sh", REPOSITORY / "images" / "base.sh"
 _PACKAGES = f"usr/local/lib/python{versions.DEBIAN_PYTHON}/dist-packages"
 # HOME and LOGNAME because an arbitrary user has no entry in /etc/passwd, where Python would look both up.
 _ENVIRONMENT = {"HOME": "/tmp", "LOGNAME": "upright", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
@@ -47,6 +49,19 @@ def runtime(say: Say) -> oci.Image:
     return _python_image("runtime", ["upright-runtime"], say)
 
 
+def sizes(image: oci.Image) -> str:
+    """How large an image is, and its ten largest parts: packages, and Debian with Python."""
+    parts = Counter[str]()
+    for layer in image.layers:
+        with tarfile.open(layer.path) as archive:
+            for entry in archive:
+                inside, _, path = entry.name.partition(f"{_PACKAGES}/")
+                package = "Debian with Python" if inside else path.split("/")[0].removesuffix(".libs")
+                parts[package] += entry.size
+    largest = ", ".join(f"{part} {size / 1e6:.0f}" for part, size in parts.most_common(10))
+    return f"{image.name} {parts.total() / 1e6:.0f} MB: {largest}"
+
+
 def _python_image(extra: str, entrypoint: list[str], say: Say) -> oci.Image:
     with locked("images", say):
         layers = [_base(say), _requirements(extra, say), _upright(say)]
@@ -58,21 +73,18 @@ def _base(say: Say) -> oci.Layer:
 
     def fill(root: Path) -> None:
         debian = _debian(say)
-        unwanted = {
-            debian / "dev",
-            *(debian / directory for directory in _EMPTIED),
-        }  # dev/full, read as a file, has no end
+        unread = str(debian / "dev")  # dev/full, read as a file, has no end
         shutil.copytree(
             debian,
             root,
             symlinks=True,
             dirs_exist_ok=True,
-            ignore=lambda directory, names: [name for name in names if Path(directory, name) in unwanted],
+            ignore=lambda directory, names: names if directory == unread else [],
         )
+        run(["sh", _BASE, root])
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        (root / "dev").mkdir()
 
-    return oci.layer("base", f"1 {versions.DEBIAN}", fill)
+    return oci.layer("base", f"2 {versions.DEBIAN} {_BASE.read_text()}", fill)
 
 
 def _debian(say: Say) -> Path:
@@ -138,12 +150,10 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
             say,
         )
         listed.unlink()
-        for found in sorted(packages.rglob("tests"), reverse=True):  # the packages' own tests: a sixth of the whole
-            if found.is_dir():
-                shutil.rmtree(found)
+        run(["sh", _SLIM, packages])
         _compile(root, say)
 
-    return oci.layer(f"requirements-{extra}", f"3 {versions.DEBIAN} {wanted}", fill)
+    return oci.layer(f"requirements-{extra}", f"4 {versions.DEBIAN} {wanted} {_SLIM.read_text()}", fill)
 
 
 def _upright(say: Say) -> oci.Layer:

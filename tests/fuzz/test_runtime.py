@@ -1,9 +1,11 @@
 """Bytes of strangers and of training programs: a declared error or an answer, never anything else."""
 
+import gzip
 import io
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,8 @@ import skops.io
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from tests.unit.runtime.pod import a_matrix_model, a_pipeline
 from upright.api.artifact import (
@@ -32,7 +36,10 @@ from upright.api.artifact import (
 )
 from upright.runtime import formats, store
 from upright.runtime.batch import BadInputError
+from upright.runtime.compression import accepted_of, encoding_of, inflated
 from upright.runtime.environment import Limits, limits_of, run_of
+from upright.runtime.grpc import tensors as grpc_tensors
+from upright.runtime.grpc.messages import MESSAGES
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
 from upright.runtime.protocol import parse_infer, parse_predict
@@ -85,6 +92,11 @@ def is_a_sentence(error: Exception) -> None:
     """What somebody will read, and what fits into a termination message."""
     assert 0 < len(str(error)) < 5000
     assert termination_message(Refusal(reason="Reason", message=str(error)))
+
+
+def is_a_refusal(error: HTTPException, status: int) -> None:
+    assert error.status_code == status
+    is_a_sentence(ValueError(error.detail))
 
 
 def as_bytes(document: Any) -> bytes:
@@ -167,6 +179,86 @@ def test_v2_requests_with_bytes_behind_them(
 )
 def test_v2_tensors(document: Any, signature: Signature) -> None:
     test_v2_requests.hypothesis.inner_test(as_bytes(document), signature)  # type: ignore[attr-defined]
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+ENCODINGS = st.lists(st.sampled_from(["gzip", "deflate", "identity", "x-gzip", "br", "*", ";q=0", ";q=x", ",", ""]))
+
+
+@patient
+@given(
+    body=JSON.map(as_bytes) | st.integers(0, 3000).map(bytes),
+    header=ENCODINGS.map("".join) | st.text(st.characters(max_codepoint=255), max_size=8),
+    written=st.sampled_from(list(COMPRESS)),
+    damage=st.data(),
+)
+def test_compressed_bodies(body: bytes, header: str, written: str, damage: st.DataObject) -> None:
+    request = Request({"type": "http", "headers": [(b"content-encoding", header.encode("latin-1"))]})
+    content = damage.draw(damaged(st.just(COMPRESS[written](body))) | st.just(COMPRESS[written](body)))
+    try:
+        encoding = encoding_of(request)
+    except HTTPException as refused:
+        is_a_refusal(refused, 415)
+        return
+    try:
+        found = inflated(content, encoding, 2000)
+    except HTTPException as refused:
+        is_a_refusal(refused, 413)
+    except BadInputError as error:
+        is_a_sentence(error)
+    else:
+        assert len(found) <= 2000 or encoding is None
+
+
+@patient
+@given(header=ENCODINGS.map("".join) | st.text(st.characters(max_codepoint=255), max_size=20))
+def test_encodings_that_clients_take(header: str) -> None:
+    request = Request({"type": "http", "headers": [(b"accept-encoding", header.encode("latin-1"))]})
+
+    assert accepted_of(request) in {"gzip", "deflate", None}
+
+
+INFER = MESSAGES["ModelInferRequest"]
+CONTENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "bool_contents": st.lists(st.booleans(), max_size=3),
+        "int_contents": st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3),
+        "int64_contents": st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
+        "uint64_contents": st.lists(st.integers(0, 2**64 - 1), max_size=3),
+        "fp32_contents": st.lists(st.floats(width=32), max_size=3),
+        "fp64_contents": st.lists(st.floats(), max_size=3),
+        "bytes_contents": st.lists(st.binary(max_size=6), max_size=3),
+    },
+)
+INPUTS = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(WORDS),
+        "datatype": st.sampled_from(["FP64", "FP16", "INT64", "BYTES", "BOOL", "FLOAT"]),
+        "shape": st.lists(st.sampled_from([0, 1, 2, 3, -1, 2**63 - 1]), max_size=10),
+    },
+    optional={"contents": CONTENTS},
+)
+INFER_REQUESTS = st.fixed_dictionaries(
+    {"inputs": st.lists(INPUTS, max_size=5)},
+    optional={
+        "raw_input_contents": st.lists(st.binary(max_size=20), max_size=5),
+        "outputs": st.lists(st.sampled_from([{"name": "prediction"}, {"name": "other"}]), max_size=2),
+    },
+).map(lambda fields: INFER(**fields).SerializeToString())
+
+
+@patient
+@given(message=st.binary(max_size=300) | INFER_REQUESTS | damaged(INFER_REQUESTS), signature=SIGNATURES)
+@example(message=b"\x2a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", signature=MATRIX)
+@example(message=b"\x2b" * 100_000, signature=MATRIX)
+def test_grpc_requests(message: bytes, signature: Signature) -> None:
+    try:
+        asked = grpc_tensors.request_of(grpc_tensors.read(message), signature, ["prediction"])
+    except BadInputError as error:
+        is_a_sentence(error)
+    else:
+        assert asked.batch.rows > 0
 
 
 def read_with(name: str, content: bytes) -> None:

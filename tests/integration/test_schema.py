@@ -195,6 +195,7 @@ INVALID = [
     (MODEL_VERSION, "spec.artifact.uri", "s3://bucket/churn", "spec.artifact.uri"),
     (MODEL_VERSION, "spec.artifact.uri", "pvc://models/../churn", "must not contain '..'"),
     (MODEL_VERSION, "spec.model", "A Model", "spec.model"),
+    (DEPLOYMENT, "spec.serving", {"port": 9000, "grpc": True}, "port 9000 is where the container listens for gRPC"),
     (DEPLOYMENT, "spec.modelVersion", None, "exactly one of modelVersion and latest"),
     (DEPLOYMENT, "spec.latest", {"model": "churn"}, "exactly one of modelVersion and latest"),
     (DEPLOYMENT, "spec.replicas", -1, "spec.replicas"),

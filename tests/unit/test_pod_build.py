@@ -254,3 +254,21 @@ def test_whatever_an_object_says_of_its_pod_a_pod_is_made_with_all_that_is_ours(
         named = [one.get("name") for one in containers]
         assert all(name in named for name in ours)
         assert "hostNetwork" not in made
+
+
+def test_a_pod_is_told_of_workers_and_queue_only_where_somebody_asked_for_others() -> None:
+    """So that a new field of ours makes no pod anew."""
+
+    def told(**serving: Any) -> Mapping[str, str]:
+        pod = template(a_deployment("churn-1", serving=serving), a_model_version(), "r", DEFAULTS)["spec"]
+        return {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+
+    usual = told()
+    assert told(workers=1, queue=64) == usual
+    assert told(workers=4, queue=16) == {**usual, "UPRIGHT_WORKERS": "4", "UPRIGHT_QUEUE": "16"}
+
+
+@pytest.mark.parametrize("workers", [0, 17, 1.5])
+def test_so_many_workers_are_refused(workers: float) -> None:
+    with pytest.raises(ValidationError, match="workers"):
+        a_deployment(serving={"workers": workers})

@@ -21,6 +21,7 @@ from upright.api.names import RETRY
 from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.quantities import Resources
 from upright.api.schema import Column, Definition, Rule
+from upright.api.serving import GRPC_PORT
 
 
 class Latest(Resource):
@@ -66,12 +67,30 @@ class Serving(Resource):
         64,
         ge=1,
         le=1024,
-        description="Requests that may wait for the model in each pod. More are answered 503 at once, which counts "
+        description="Requests that may wait for the model in each worker. More are answered 503 at once, which counts "
         "as a refusal and not as an error.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Processes that serve in each pod; the model's memory is theirs together. When one dies, the "
+        "container fails.",
     )
     batching: Batching | None = Field(
         None,
         description="Micro-batching, for models whose calls are dear and hardly dearer with more rows: forests.",
+    )
+    grpc: bool = Field(
+        False, description=f"The Open Inference Protocol over gRPC as well, at port {GRPC_PORT} of pods and Services."
+    )
+
+    rules: ClassVar[Sequence[Rule]] = (
+        Rule(
+            f"!self.grpc || self.port != {GRPC_PORT}",
+            f"port {GRPC_PORT} is where the container listens for gRPC: give HTTP another port, or leave grpc out",
+            field="port",
+        ),
     )
 
 

@@ -1,7 +1,14 @@
 """What the operator may expect of a serving pod: header, routes that count, names of metrics."""
 
+GRPC_PORT = 9000
+"""On which a pod listens for gRPC where `serving.grpc` says so."""
+
+GRPC_DRAIN_SECONDS = 12
+"""For so long after the signal to stop a pod with gRPC goes on answering: a client's connection lasts 11 s at most, and
+its next one goes elsewhere."""
+
 VERSION_HEADER = "upright-model-version"
-"""Response header that names the ModelVersion that answered."""
+"""Response header, or trailing metadata of gRPC, that names the ModelVersion that answered."""
 
 REQUESTS = "upright_requests_total"
 """Counter {model, version, code}: requests for predictions by status class, not probes, metadata or unknown paths."""

@@ -35,15 +35,8 @@ DESCRIPTION = f"""Replay a policy on recorded metrics: where it would have rolle
 exit status: {KEEP} the canary would have been kept, {ROLL_BACK} rolled back, {UNUSABLE} the input cannot be used"""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to the parser's commands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "backtest",
-        help="replay a policy on recorded metrics",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run, command="backtest")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument(
         "--policy", type=Path, required=True, help="YAML or JSON: metrics, interval, horizon, ...; or a Deployment"
     )
@@ -155,9 +148,10 @@ def _recording(options: argparse.Namespace, policy: Policy) -> Recording:
             ends.append(parsed_time(text))
         except ValueError:
             raise Unusable(f"{name}: expected {A_TIME}, found {text!r}") from None
-    over = Range(ends[0], ends[1], policy.interval.total_seconds())
-    if over.end <= over.start:
+    if ends[1] <= ends[0]:
         raise Unusable(f"--to must be later than --from, found {options.start} to {options.end}")
+    step = policy.interval.total_seconds()
+    over = Range(ends[0] - ends[0] % step, ends[1], step)  # where servers that align looks have them: at its multiples
     arms = {"canary": options.canary, "stable": options.stable}
     return asyncio.run(scraped(options.looks, policy, arms, over))
 

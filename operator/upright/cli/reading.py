@@ -7,20 +7,17 @@ split the stable version by pod.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import csv, parquet
 
 from upright.analysis.looks import Bools, Floats, Ints
-from upright.cli.problems import Unusable
 from upright.cli.recording import Kind, Recorded, Recording
+from upright.cli.tables import Rows, rows_of
 
 A_TIME = "seconds or ISO 8601 such as 2026-11-22T22:15:00Z (not milliseconds)"
 _LATEST = 1e11  # seconds, in the year 5138: what is more are milliseconds
@@ -29,20 +26,12 @@ _FEW = 0.05
 
 
 def read(path: Path) -> Recording:
-    """Read a CSV or Parquet file.
+    """Read a CSV or Parquet file, or a folder of such files, as Spark writes them.
 
     Raises:
         Unusable: there is no such file, it is of another kind, or a row makes no sense.
     """
-    if path.suffix not in (".csv", ".parquet"):
-        raise Unusable(f"{path}: expected a file that ends in .csv or .parquet, or the URL of a Prometheus server")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as problem:
-        raise Unusable(f"{path}: there is no such file") from problem
-    except OSError as problem:
-        raise Unusable(f"{path}: {problem.strerror}") from problem
-    return _recording(_csv(path, data) if path.suffix == ".csv" else _parquet(path, data))
+    return _recording(rows_of(path))
 
 
 def parsed_time(text: str) -> float:
@@ -65,128 +54,6 @@ def _is_iso(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Column:
-    """The different values of a column as text, and for each row which it is; empty text where there is nothing.
-
-    A value that stands in many rows is looked at once: the 326,400 rows of forty pods' two hours have some hundreds.
-    """
-
-    texts: Sequence[str]
-    places: Ints
-
-    @property
-    def given(self) -> Bools:
-        """Which rows have a value."""
-        return np.array([text != "" for text in self.texts])[self.places]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of a file; `numbers` are those by which the user finds them."""
-
-    path: Path
-    columns: Mapping[str, _Column]
-    numbers: Callable[[], Sequence[int]]
-
-    def words(self, name: str) -> tuple[NDArray[np.str_], Ints]:
-        """The words of a column, rising, and for each row which it is."""
-        words, which = np.unique(self.columns[name].texts, return_inverse=True)
-        return words, which[self.columns[name].places]
-
-    def parsed(self, name: str, parse: Callable[[str], float], expected: str) -> Floats:
-        """Each row's number; NaN where there is nothing."""
-        column = self.columns[name]
-        values = np.full(len(column.texts), math.nan)
-        for place, text in enumerate(column.texts):
-            if text:
-                try:
-                    values[place] = parse(text)
-                except ValueError:
-                    self.refuse(column.places == place, name, expected)
-        return values[column.places]
-
-    def refuse(self, wrong: Bools, name: str, expected: str) -> None:
-        """Raise Unusable for the first of the wrong rows, if there is one."""
-        if wrong.any():
-            row = int(wrong.argmax())
-            text = self.columns[name].texts[self.columns[name].places[row]]
-            raise self.unusable(row, f", column {name}: expected {expected}, found {repr(text) if text else 'nothing'}")
-
-    def unusable(self, row: int, problem: str) -> Unusable:
-        """What is wrong with a row, with its place."""
-        return Unusable(f"{self.path}, row {self.numbers()[row]}{problem}")
-
-
-def _csv(path: Path, data: bytes) -> _Rows:
-    try:
-        data.decode()
-    except UnicodeDecodeError as problem:
-        row = data.count(b"\n", 0, problem.start) + 1
-        raise Unusable(
-            f"{path}, row {row}: expected text in UTF-8, found the byte 0x{data[problem.start]:02x}"
-        ) from problem
-    # The names are read like values, so that every column is one of text. One thread, so that a torn row is numbered.
-    reading = csv.ReadOptions(use_threads=False, autogenerate_column_names=True)
-    as_text = csv.ConvertOptions(strings_can_be_null=False)
-    try:
-        table = csv.read_csv(pa.BufferReader(data), read_options=reading, convert_options=as_text)
-    except pa.ArrowException as problem:
-        raise Unusable(f"{path}: {problem}") from problem
-    names = [str(column[0].as_py()) for column in table.columns]
-    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        raise Unusable(f"{path}: expected commas between the columns, found {names[0]!r}")
-
-    def numbers() -> list[int]:
-        return [number for number, line in enumerate(data.splitlines(), start=1) if line][1:]
-
-    return _Rows(path, _columns(path, table.slice(1), names), numbers)
-
-
-def _parquet(path: Path, data: bytes) -> _Rows:
-    try:
-        table = parquet.read_table(pa.BufferReader(data))
-        names = table.column_names
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:
-        raise Unusable(f"{path}: not a Parquet file: {problem}") from problem
-    return _Rows(path, _columns(path, table, names), lambda: range(1, table.num_rows + 1))
-
-
-def _columns(path: Path, table: Any, given: Sequence[str]) -> dict[str, _Column]:
-    names = [name.strip() for name in given]
-    needed = ("time", "arm", "metric")
-    if not (set(needed) <= set(names) and any(set(kind.value) <= set(names) for kind in Kind)):
-        raise Unusable(
-            f"{path}: expected the columns time, arm, metric, and total, bad (counts), le, count (histograms) or "
-            f"number, sum, sumsq (means), found {', '.join(names) or 'none'}"
-        )
-    columns = {}
-    for name in (*needed, "pod", *(part for kind in Kind for part in kind.value)):
-        if names.count(name) > 1:
-            raise Unusable(f"{path}: the column {name} stands twice")
-        if name in names:
-            try:
-                columns[name] = _column(table.column(names.index(name)).combine_chunks())
-            except (pa.ArrowException, UnicodeDecodeError) as problem:
-                raise Unusable(f"{path}, column {name}: expected numbers or text: {problem}") from problem
-        else:
-            columns[name] = _Column([""], np.zeros(table.num_rows, dtype=np.int64))
-    if not table.num_rows:
-        raise Unusable(f"{path}: expected at least one row below the names of the columns")
-    return columns
-
-
-def _column(values: Any) -> _Column:
-    if pa.types.is_timestamp(values.type):
-        values = values.cast(pa.timestamp("us", values.type.tz), safe=False)
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    encoded = values.dictionary_encode(null_encoding="encode")
-    texts = ["" if value is None else str(value).strip() for value in encoded.dictionary.to_pylist()]
-    places = np.from_dlpack(encoded.indices).astype(np.int64)  # to_numpy would import pandas
-    return _Column(["" if text.lower() == "nan" else text for text in texts], places)
-
-
-@dataclass(frozen=True)
 class _Values:
     """What the rows say; the first axis of every array but `pods` is the row."""
 
@@ -198,7 +65,7 @@ class _Values:
     numbers: Mapping[str, Floats]  # by column, NaN where there is nothing
 
 
-def _recording(rows: _Rows) -> Recording:
+def _recording(rows: Rows) -> Recording:
     arms, arm = rows.words("arm")
     rows.refuse(~np.isin(arms, ("canary", "stable"))[arm], "arm", "canary or stable")
     metrics, metric = rows.words("metric")
@@ -210,7 +77,7 @@ def _recording(rows: _Rows) -> Recording:
     return Recording({name: _recorded(rows, values, chosen) for name, chosen in found if chosen.size})
 
 
-def _times(rows: _Rows) -> Floats:
+def _times(rows: Rows) -> Floats:
     times = rows.parsed("time", parsed_time, A_TIME)
     rows.refuse(np.isnan(times), "time", A_TIME)
     column = rows.columns["time"]
@@ -219,7 +86,7 @@ def _times(rows: _Rows) -> Floats:
     return times
 
 
-def _kinds(rows: _Rows) -> Ints:
+def _kinds(rows: Rows) -> Ints:
     """The place in Kind of what each row has values for."""
     given = np.array([np.any([rows.columns[name].given for name in kind.value], axis=0) for kind in Kind])
     kinds: Ints = given.argmax(axis=0)
@@ -234,7 +101,7 @@ def _kinds(rows: _Rows) -> Ints:
     return kinds
 
 
-def _numbers(rows: _Rows, kinds: Ints) -> dict[str, Floats]:
+def _numbers(rows: Rows, kinds: Ints) -> dict[str, Floats]:
     numbers = {}
     for place, kind in enumerate(Kind):
         own = kinds == place
@@ -260,7 +127,7 @@ def _numbers(rows: _Rows, kinds: Ints) -> dict[str, Floats]:
     return numbers
 
 
-def _recorded(rows: _Rows, values: _Values, chosen: Ints) -> Recorded:
+def _recorded(rows: Rows, values: _Values, chosen: Ints) -> Recorded:
     """One metric, from its rows."""
     kinds = values.kinds[chosen]
     if (kinds != kinds[0]).any():
@@ -268,7 +135,7 @@ def _recorded(rows: _Rows, values: _Values, chosen: Ints) -> Recorded:
         one, another = (list(Kind)[kinds[place]] for place in (0, other))
         raise rows.unusable(
             chosen[other],
-            f": expected {one} as for the same metric in row {rows.numbers()[chosen[0]]}, found {another}",
+            f": expected {one} as for the same metric in {rows.places()[chosen[0]]}, found {another}",
         )
     kind = list(Kind)[kinds[0]]
     _, time = np.unique(values.times[chosen], return_inverse=True)
@@ -288,7 +155,7 @@ def _recorded(rows: _Rows, values: _Values, chosen: Ints) -> Recorded:
     return Recorded(kind, edges, values.times[of], values.canary[of], pods, counts, cumulative)
 
 
-def _histograms(rows: _Rows, values: _Values, chosen: Ints, cell: Ints) -> tuple[Floats, tuple[float, ...], bool]:
+def _histograms(rows: Rows, values: _Values, chosen: Ints, cell: Ints) -> tuple[Floats, tuple[float, ...], bool]:
     """The counts per bucket of each cell, the edges between the buckets, and whether the counts were cumulative."""
     edges, bucket = np.unique(values.numbers["le"][chosen], return_inverse=True)
     counts = np.full((cell.max() + 1, len(edges)), math.nan)
@@ -313,7 +180,7 @@ def _histograms(rows: _Rows, values: _Values, chosen: Ints, cell: Ints) -> tuple
     return np.pad(counts, ((0, 0), (0, 1))), tuple(edges.tolist()), cumulative
 
 
-def _per_bucket(rows: _Rows, counts: Floats, chosen: Ints, cell: Ints) -> tuple[Floats, bool]:
+def _per_bucket(rows: Rows, counts: Floats, chosen: Ints, cell: Ints) -> tuple[Floats, bool]:
     """Counts per bucket; those that nowhere fall with `le` are cumulative, as Prometheus has them."""
     added = np.diff(counts, axis=1, prepend=0.0)
     falls = (added < -1e-9 * counts.max(axis=1, keepdims=True)).any(axis=1)  # not by a rounding

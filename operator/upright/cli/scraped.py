@@ -9,6 +9,7 @@ from upright.analysis import Metric, MetricType, Policy
 from upright.api.serving import ANSWERED, FAILED, MISTAKEN, OVERLOADED, REQUEST_DURATION, REQUESTS
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
+from upright.sources.copies import counted_once
 from upright.sources.prometheus import Labels, PrometheusError, Range, increases, matching, read_series
 
 Place = tuple[float, bool, str]  # time, whether it is the canary's, pod
@@ -69,8 +70,11 @@ async def _recorded(url: str, metric: Metric, arms: Mapping[str, str], over: Ran
         asked = matching(metric.total or "", matchers)
         canary = arm == "canary"
         totals, counted_bad = await read_series(url, asked, over), None
-        if metric.type is not MetricType.LATENCY:
-            counted_bad = await read_series(url, matching(metric.bad or "", matchers), over)
+        if metric.type is MetricType.LATENCY:
+            (totals,) = counted_once(totals)
+        else:
+            bad_ones = await read_series(url, matching(metric.bad or "", matchers), over)
+            totals, counted_bad = counted_once(totals, bad_ones)
         total = increases(totals, over, from_start=canary, beside=counted_bad)
         if not any(total.values()) and not (metric.type is MetricType.LIMIT and arm == "stable"):
             raise Unusable(

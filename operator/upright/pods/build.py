@@ -28,6 +28,8 @@ _INJECTED = 2
 report is cut, and read as far as it goes."""
 HTTP_PORT = "http"
 """Name of the port on which a serving pod answers, requests for predictions as well as for its metrics."""
+GRPC_PORT = "grpc"
+"""Name of the port on which it answers over gRPC."""
 NO_CREDENTIALS: Manifest = {"automountServiceAccountToken": False, "enableServiceLinks": False}
 """A user's program has no business with the API server."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from upright.runtime.predictor import ModelError, Predictor
 
 _Array = NDArray[Any]
 
+Encoding = Literal["gzip", "deflate"]
+"""How a body may be compressed."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -20,7 +23,8 @@ class Answer:
     content: bytes
     rows: int
     head: int | None = None
-    """How many bytes of it are JSON, where tensors come behind that as bytes."""
+    """How many bytes of it are JSON, where tensors come behind that as bytes; before it was compressed."""
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)

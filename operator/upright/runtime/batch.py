@@ -26,6 +26,7 @@ _DATATYPES: dict[str, Datatype] = {
     "uint16": "UINT16",
     "uint32": "UINT32",
     "uint64": "UINT64",
+    "float16": "FP32",  # JSON has no half precision, and few clients have
     "float32": "FP32",
     "float64": "FP64",
 }
@@ -151,7 +152,8 @@ def _batch_of_objects(rows: Sequence[dict[str, Any]], signature: Signature, fiel
                 f"{field}[{index}] has an unknown feature {min(unknown)[:64]!r}; the model takes {_listed(names)}"
             )
         if absent := required - row.keys():
-            raise BadInputError(f"{field}[{index}] lacks the feature {min(absent)!r}; the model takes {_listed(names)}")
+            lacking = _listed([repr(name) for name in names if name in absent])
+            raise BadInputError(f"{field}[{index}] lacks the feature {lacking}; the model takes {_listed(names)}")
     columns = {f"{field}[{{row}}].{name}": [row.get(name) for row in rows] for name in names}
     return batch_of_columns(columns, len(rows), signature)
 

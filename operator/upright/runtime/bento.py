@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from upright.runtime.answering import answering
 from upright.runtime.artifact import load_artifact
 from upright.runtime.load import Load
 from upright.runtime.service import application
@@ -34,7 +35,7 @@ def service(artifact: Path, digest: str, model: str, version: str, formats: str)
     class Served:
         pass
 
-    serves = application(served, Load(), REGISTRY)
+    serves = application(answering(served, Load()), REGISTRY)
     # BentoML runs the lifespan, in which the model is warmed up, of a Starlette alone.
     bentoml.asgi_app(Starlette(routes=[Mount("/", serves)], lifespan=serves.lifespan), path="/")(Served)
     made: bentoml.Service[Any] = Served

@@ -53,19 +53,11 @@ class Tail:
                 "rows at once"
             )
         content, self._content = self._content[:size], self._content[size:]
-        if datatype == "BYTES":
-            return _texts(bytes(content), count, where)
-        dtype = np.dtype(_TYPES[datatype])
-        if size != count * dtype.itemsize:
+        if (needed := size_of(datatype, count)) not in {None, size}:
             raise BadInputError(
-                f"{where}.parameters.binary_data_size must be {count * dtype.itemsize}, {count} values of {datatype}; "
-                f"it is {size}"
+                f"{where}.parameters.binary_data_size must be {needed}, {count} values of {datatype}; it is {size}"
             )
-        array = np.frombuffer(content, dtype)
-        values: list[Any] = array.tolist()
-        if dtype.kind == "f" and np.isnan(array).any():
-            return [None if value != value else value for value in values]
-        return values
+        return values_of(content, datatype, count, where)
 
     def check_end(self) -> None:
         """Raises BadInputError for what no tensor has asked for."""
@@ -84,13 +76,45 @@ def head_of(header: str | None, body: bytes) -> tuple[bytes, Tail]:
     return body[: int(header)], Tail(memoryview(body)[int(header) :])
 
 
+def size_of(datatype: str, count: int) -> int | None:
+    """Bytes of so many values; None of BYTES, which have no size of their own."""
+    return None if datatype == "BYTES" else count * np.dtype(_TYPES[datatype]).itemsize
+
+
+def values_of(content: memoryview, datatype: str, count: int, where: str) -> list[Any]:
+    """The values of a tensor of the right size; None for NaN. Raises BadInputError."""
+    if datatype == "BYTES":
+        return _texts(bytes(content), count, where)
+    return missing_where_nan(np.frombuffer(content, _TYPES[datatype]))
+
+
+def missing_where_nan(array: NDArray[Any]) -> list[Any]:
+    """The values of a flat array; None for NaN."""
+    values: list[Any] = array.tolist()
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        return [None if value != value else value for value in values]
+    return values
+
+
+def as_text(content: bytes, where: str) -> str:
+    """One of BYTES. Raises BadInputError."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{where} must be UTF-8: {error.reason}") from None
+
+
 def as_bytes(answer: NDArray[Any]) -> bytes:
-    """An output's values in row order; an empty text where JSON has null, since BYTES have none."""
+    """An output's values in row order."""
     if (datatype := datatype_of(answer.dtype)) != "BYTES":
         return answer.astype(_TYPES[datatype]).tobytes()
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts_of(answer))
+
+
+def texts_of(answer: NDArray[Any]) -> list[bytes]:
+    """An output's values as BYTES, in row order; an empty text where JSON has null, since BYTES have none."""
     values = to_jsonable_python(answer.reshape(-1).tolist(), inf_nan_mode="null", fallback=plain)
-    texts = [b"" if value is None else str(value).encode() for value in values]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    return [b"" if value is None else str(value).encode() for value in values]
 
 
 def plain(value: Any) -> Any:
@@ -106,10 +130,5 @@ def _texts(content: bytes, count: int, where: str) -> list[Any]:
         at += 4 + int.from_bytes(content[at : at + 4], "little")
         ends.append(at)
     if len(ends) != count + 1 or at != len(content):
-        raise BadInputError(
-            f"{where} must have {count} texts behind the JSON, each with its length in four bytes before it"
-        )
-    try:
-        return [content[begin + 4 : end].decode() for begin, end in pairwise(ends)]
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"{where} must be UTF-8: {error.reason}") from None
+        raise BadInputError(f"{where} must have {count} texts as bytes, each with its length in four bytes before it")
+    return [as_text(content[begin + 4 : end], where) for begin, end in pairwise(ends)]

@@ -40,7 +40,7 @@ class Body:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._size = 0
-        self._content: bytearray | None = bytearray()
+        self._content: bytes | bytearray | None = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -68,18 +68,19 @@ class Body:
                             413, f"the body must have at most {BODY_LIMIT} bytes; send fewer rows at once"
                         )
                         self.drop()
-                    elif size > SMALL and self._room.taken > self._room.limit:
-                        refusal = HTTPException(
-                            503,
-                            f"{self._room.limit} bytes of requests are here already, and wait for the model or for "
-                            f"their ends; try again later, or with fewer rows at once",
-                            LATER,
-                        )
+                    elif refusal is None and (refusal := self._refusal()):
                         self.drop()
         except TimeoutError:
             closing = {"Connection": "close"}
             raise HTTPException(408, f"the body has not come within {READING:g} seconds", closing) from None
         if refusal:
+            raise refusal
+
+    def hold(self, content: bytes) -> None:
+        """Take in a body that is there already. Raises HTTPException 503."""
+        self._content = content
+        self._take_room(len(content))
+        if refusal := self._refusal():
             raise refusal
 
     def take(self) -> bytes:
@@ -98,5 +99,19 @@ class Body:
     def _add(self, chunk: bytes) -> None:
         if self._content is not None:
             self._content += chunk
-            self._size += len(chunk)
-            self._room.taken += len(chunk)
+            self._take_room(len(chunk))
+
+    def _take_room(self, size: int) -> None:
+        self._size += size
+        self._room.taken += size
+
+    def _refusal(self) -> HTTPException | None:
+        """Why this body cannot be kept, if it cannot."""
+        if self._size <= SMALL or self._room.taken <= self._room.limit:
+            return None
+        return HTTPException(
+            503,
+            f"{self._room.limit} bytes of requests are here already, and wait for the model or for their ends; try "
+            "again later, or with fewer rows at once",
+            LATER,
+        )

@@ -53,6 +53,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._room = HEAD
         """Bytes that may still come before the message ends, but for those of its body."""
+        self._under_way = False
+        """Whether a message has begun and not ended."""
         self._again = False
         """Whether the parser is told of a message for the second time."""
         self._coming: asyncio.TimerHandle | None = None
@@ -78,12 +80,22 @@ class Connection(HttpToolsProtocol):
         else:
             if self._room < 0:
                 self.send_400_response(f"A request may have {HEAD} bytes beside its body.")
+        self._await_rest()
+
+    def _await_rest(self) -> None:
+        """What has begun must come to its end; what is answered while it comes is no exception."""
         if self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._cancel_coming()
-        elif self._coming is None:
-            self._coming = self.loop.call_later(PATIENCE, self.transport.abort)
+        answered = self.cycle is None or self.cycle.response_complete
+        if answered and self._under_way:
+            if self._coming is None:
+                self._coming = self.loop.call_later(PATIENCE, self.transport.abort)
+            return
+        self._cancel_coming()
+        if answered:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -105,6 +117,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if not self._again:
+            self._under_way = True
             super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -122,6 +135,8 @@ class Connection(HttpToolsProtocol):
         if self._again:
             self._again = False
             return
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD:
+            raise _TooMuchError(f"The line and the headers of a request may have {HEAD} bytes.")
         if len(self.pipeline) == AHEAD:
             raise _TooMuchError(f"A connection may be {AHEAD} requests ahead of the answers.")
         super().on_headers_complete()
@@ -134,7 +149,12 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._room = HEAD
+        self._under_way = False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_reader()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -142,14 +162,18 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
+        self._await_reader()
 
     def _await_reader(self) -> None:
-        self._unread = self.loop.call_later(PATIENCE, self._has_read, self.transport.get_write_buffer_size())
+        """From now on, what is left of an answer has to be read."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        if left := self.transport.get_write_buffer_size():
+            self._unread = self.loop.call_later(PATIENCE, self._has_read, left)
 
     def _has_read(self, unread: int) -> None:
-        if self.transport.get_write_buffer_size() > unread - LEAST:
+        if self.transport.get_write_buffer_size() > max(unread - LEAST, 0):
             self.transport.abort()
         else:
             self._await_reader()

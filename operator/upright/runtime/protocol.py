@@ -31,6 +31,12 @@ from upright.runtime.predictor import FURTHER
 
 _NUMBERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"})
 _DATATYPES = _NUMBERS | {"BOOL", "BYTES"}
+_NOT_TAKEN = {
+    "shared_memory_region": "send the values, and take them from the answer",
+    "classification": "ask for the output predict_proba, whose classes are in the metadata",
+}
+"""Parameters that Triton knows, and what to do without them."""
+
 MOST_ANSWERED = 2**20
 """Values of one answer: as JSON they take a hundred times the memory of the rows that ask for them."""
 _MOST_TEXT = 16 * MOST_ANSWERED
@@ -59,11 +65,27 @@ class PredictRequest:
     output: str
 
 
+@dataclass(frozen=True)
+class Given:
+    """A tensor of a request: flat values in row order."""
+
+    where: str
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: Sequence[Any]
+
+
 def parse_predict(body: bytes, signature: Signature, outputs: Sequence[str]) -> PredictRequest:
     """The rows of a V1 request, and the method that is to answer: `{"instances": [ROW, ...], "method": ...}`; without
     one, what gives the first of `outputs`. Raises BadInputError.
     """
-    document = _object(body)
+    document = json_object(body)
+    if "instances" not in document and "inputs" in document:
+        raise BadInputError(
+            'inputs by columns are not taken here: send rows, {"instances": [ROW, ...]}, each a list of its values or '
+            "an object of them by name, or send tensors to /v2/models/MODEL/infer"
+        )
     if "instances" not in document:
         raise BadInputError(
             f'the body must have the field instances: {{"instances": [ROW, ...]}}; it has {_names(document) or "none"}'
@@ -83,30 +105,72 @@ def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], heade
     are JSON, as the request says. Raises BadInputError.
     """
     head, tail = head_of(header, body)
-    document = _object(head)
+    document = json_object(head)
     identity = document.get("id")
     if not isinstance(identity, str | None):
         raise BadInputError(f"id must be a string; it is {described(identity)}")
-    wanted = _outputs(document.get("outputs"), outputs, as_bytes=_flag(document, "binary_data_output"))
+    as_bytes = _flag(_parameters(document, ""), "parameters.binary_data_output")
+    wanted = wanted_outputs(document.get("outputs"), outputs, as_bytes=as_bytes)
     given = document.get("inputs")
     if not isinstance(given, list) or not given:
         raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
     tensors = [_tensor(value, f"inputs[{index}]", tail) for index, value in enumerate(given)]
     tail.check_end()
+    return infer_request(tensors, signature, identity, wanted)
+
+
+def infer_request(
+    tensors: Sequence[Given], signature: Signature, identity: str | None, wanted: Mapping[str, bool]
+) -> InferRequest:
+    """What tensors ask for, however they have come. Raises BadInputError."""
     batch = _batch(tensors, signature)
     _check_answer(batch.rows, signature, wanted)
     return InferRequest(batch, identity, wanted)
 
 
+def wanted_outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[str, bool]:
+    """The outputs that a request names, or the first of those there are. Raises BadInputError."""
+    if wanted is None or wanted == []:
+        return {outputs[0]: as_bytes}
+    if not isinstance(wanted, list):
+        raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
+    found = dict[str, bool]()
+    for index, output in enumerate(wanted):
+        where = f"outputs[{index}]."
+        name = output.get("name") if isinstance(output, dict) else None
+        if not isinstance(name, str) or name not in outputs:
+            raise BadInputError(f"{where}name must be one of {', '.join(outputs)}; it is {described(name)}")
+        if name in found:
+            raise BadInputError("outputs must have different names; one is asked for twice")
+        found[name] = _flag(_parameters(output, where), f"{where}parameters.binary_data", otherwise=as_bytes)
+    return found
+
+
+def checked_tensor(datatype: Any, shape: Any, where: str) -> tuple[str, list[int]]:
+    """A datatype that is known, and a shape of which the product can be taken. Raises BadInputError."""
+    if not isinstance(datatype, str) or datatype not in _DATATYPES:
+        raise BadInputError(
+            f"{where}.datatype must be one of {', '.join(sorted(_DATATYPES))}; it is {described(datatype)}"
+        )
+    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+        raise BadInputError(f"{where}.shape must be a list of positive whole numbers; it is {_shape_text(shape)}")
+    if len(shape) > _DIMENSIONS or max(shape) > _SIZE:
+        raise BadInputError(
+            f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
+            f"{described(max(shape))} for one"
+        )
+    return datatype, shape
+
+
 def predict_answer(answers: Sequence[NDArray[Any]], asked: PredictRequest) -> Answer:
     """The answer to a V1 request: one prediction a row. Raises BadInputError where it is too large."""
-    _check_given(answers)
+    check_given(answers)
     return Answer(_json({"predictions": answers[0].tolist()}), asked.batch.rows)
 
 
 def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], asked: InferRequest) -> Answer:
     """The answer to a V2 request: tensors with flat data, or with bytes behind the JSON. Raises BadInputError, too."""
-    _check_given(answers)
+    check_given(answers)
     tensors, tail = list[dict[str, Any]](), list[bytes]()
     for answer, (name, binary) in zip(answers, asked.outputs.items(), strict=True):
         tensor = {"name": name, "datatype": datatype_of(answer.dtype), "shape": list(answer.shape)}
@@ -125,18 +189,8 @@ def tensor_metadata(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, **({"datatype": tensor.type} if tensor.type else {}), "shape": list(tensor.shape)}
 
 
-@dataclass(frozen=True)
-class _Given:
-    """A tensor of a request: flat values in row order."""
-
-    where: str
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    values: Sequence[Any]
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """A body that must be an object. Raises BadInputError."""
     try:
         document = from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
@@ -153,7 +207,8 @@ def _check_answer(rows: int, signature: Signature, outputs: Iterable[str]) -> No
     _check_values(rows * sum(widths.get(output, 1) for output in outputs), rows)
 
 
-def _check_given(answers: Sequence[NDArray[Any]]) -> None:
+def check_given(answers: Sequence[NDArray[Any]]) -> None:
+    """Raises BadInputError for more than is given at once."""
     _check_values(sum(answer.size for answer in answers), len(answers[0]))
     texts = (answer for answer in answers if answer.dtype.kind in "UO")
     found = sum(len(one) for answer in texts for one in answer.flat if isinstance(one, str | bytes))
@@ -172,59 +227,39 @@ def _check_values(values: int, rows: int) -> None:
         )
 
 
-def _outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Mapping[str, bool]:
-    if wanted is None or wanted == []:
-        return {outputs[0]: as_bytes}
-    if not isinstance(wanted, list):
-        raise BadInputError(f"outputs must be a list of objects with a name; it is {described(wanted)}")
-    for index, output in enumerate(wanted):
-        name = output.get("name") if isinstance(output, dict) else None
-        if name not in outputs:
-            raise BadInputError(f"outputs[{index}].name must be one of {', '.join(outputs)}; it is {described(name)}")
-        parameters = output.get("parameters")
-        if isinstance(parameters, dict) and "classification" in parameters:
-            raise BadInputError(
-                f"outputs[{index}].parameters.classification (class_count) is not known here; ask for the output "
-                f"{FURTHER[0]}, whose columns are in the order of the classes in the model's metadata"
-            )
-    if len({output["name"] for output in wanted}) != len(wanted):
-        raise BadInputError("outputs must have different names; one is asked for twice")
-    return {output["name"]: _flag(output, "binary_data", otherwise=as_bytes) for output in wanted}
-
-
-def _flag(of: Mapping[str, Any], name: str, *, otherwise: bool = False) -> bool:
+def _parameters(of: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """What is not known is of no account, as with Triton, but what changes where values are, or what they mean."""
     parameters = of.get("parameters")
-    flag = parameters.get(name, otherwise) if isinstance(parameters, dict) else otherwise
+    if not isinstance(parameters, dict | None):
+        raise BadInputError(f"{where}parameters must be an object; it is {described(parameters)}")
+    for name, instead in _NOT_TAKEN.items():
+        if parameters and name in parameters:
+            raise BadInputError(f"{where}parameters.{name} is not taken: {instead}")
+    return parameters or {}
+
+
+def _flag(parameters: Mapping[str, Any], field: str, *, otherwise: bool = False) -> bool:
+    flag = parameters.get(field.rpartition(".")[2], otherwise)
     if type(flag) is not bool:
-        raise BadInputError(f"parameters.{name} must be true or false; it is {described(flag)}")
+        raise BadInputError(f"{field} must be true or false; it is {described(flag)}")
     return flag
 
 
-def _tensor(value: Any, where: str, tail: Tail) -> _Given:
+def _tensor(value: Any, where: str, tail: Tail) -> Given:
     if not isinstance(value, dict):
         raise BadInputError(f"{where} must be an object with name, shape, datatype and data; it is {described(value)}")
-    name, datatype, shape = value.get("name"), value.get("datatype"), value.get("shape")
+    name = value.get("name")
     if not isinstance(name, str):
         raise BadInputError(f"{where}.name must be a string; it is {described(name)}")
-    if not isinstance(datatype, str) or datatype not in _DATATYPES:
-        raise BadInputError(
-            f"{where}.datatype must be one of {', '.join(sorted(_DATATYPES))}; it is {described(datatype)}"
-        )
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
-        raise BadInputError(f"{where}.shape must be a list of positive whole numbers; it is {_shape_text(shape)}")
-    if len(shape) > _DIMENSIONS or max(shape) > _SIZE:
-        raise BadInputError(
-            f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
-            f"{described(max(shape))} for one"
-        )
-    parameters = value.get("parameters")
-    if isinstance(parameters, dict) and "binary_data_size" in parameters:
+    datatype, shape = checked_tensor(value.get("datatype"), value.get("shape"), where)
+    parameters = _parameters(value, f"{where}.")
+    if "binary_data_size" in parameters:
         if "data" in value:
             raise BadInputError(f"{where} must have either data or parameters.binary_data_size; it has both")
         values = tail.take(parameters["binary_data_size"], datatype, prod(shape), where)
     else:
         values = _flat(value.get("data"), shape, f"{where}.data")
-    return _Given(where, name, datatype, tuple(shape), values)
+    return Given(where, name, datatype, tuple(shape), values)
 
 
 def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:
@@ -243,7 +278,7 @@ def _flat(data: Any, shape: Sequence[int], where: str) -> list[Any]:
     return values
 
 
-def _batch(tensors: Sequence[_Given], signature: Signature) -> Batch:
+def _batch(tensors: Sequence[Given], signature: Signature) -> Batch:
     named = {tensor.name: tensor for tensor in tensors}
     if len(named) != len(tensors):
         raise BadInputError("inputs must have different names; one is given twice")
@@ -271,7 +306,7 @@ def _batch(tensors: Sequence[_Given], signature: Signature) -> Batch:
     return batch_of_columns(columns, rows, signature)
 
 
-def _single(given: _Given, width: int, signature: Signature) -> Batch:
+def _single(given: Given, width: int, signature: Signature) -> Batch:
     """All features in one tensor of shape [rows, features]."""
     if len(given.shape) != 2 or given.shape[1] != width:
         raise BadInputError(
@@ -284,7 +319,7 @@ def _single(given: _Given, width: int, signature: Signature) -> Batch:
     return batch_of_flat(given.values, given.shape[0], signature, f"{given.where}.data")
 
 
-def _check_column(given: _Given, wanted: Tensor, rows: int) -> None:
+def _check_column(given: Given, wanted: Tensor, rows: int) -> None:
     if given.shape not in {(rows,), (rows, 1)}:
         raise BadInputError(
             f"{given.where}.shape must be [{rows}] as of the first tensor; it is {_shape_text(given.shape)}"
@@ -292,7 +327,7 @@ def _check_column(given: _Given, wanted: Tensor, rows: int) -> None:
     _check_datatype(given, wanted)
 
 
-def _check_datatype(given: _Given, wanted: Tensor) -> None:
+def _check_datatype(given: Given, wanted: Tensor) -> None:
     numbers = given.datatype in _NUMBERS and wanted.type in _NUMBERS
     if wanted.type is not None and not numbers and given.datatype != wanted.type:
         raise BadInputError(f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}")

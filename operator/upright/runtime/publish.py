@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,6 +42,30 @@ _ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 """Packages whose versions decide whether a model loads and what it answers."""
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A model that may be published: what its artifact is to be."""
+
+    manifest: ArtifactManifest
+    contents: Mapping[str, Path | bytes]
+    """Of each of the manifest's files."""
+
+    def report(self, stored: store.Stored, uri: str, inputs: Inputs) -> PublishReport:
+        """What there is to say once it is in the store that is called `uri`."""
+        manifest = self.manifest
+        return PublishReport(
+            uri=f"{uri.rstrip('/')}/{artifact_path(manifest.model, stored.digest)}",
+            digest=stored.digest,
+            size_bytes=stored.size_bytes,
+            format=manifest.format,
+            framework=manifest.framework,
+            metrics=manifest.metrics,
+            signature=manifest.signature,
+            data=inputs.data,
+            code=inputs.code,
+        )
+
+
 def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time.sleep) -> PublishReport:
     """Check the output, infer what is missing, store the artifact. A store that fails is tried again, for as long as
     the run may take: `wait` lets so many seconds go by in between. Raises RefusedError or FailedError.
@@ -49,6 +74,14 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     run, limits = run_of(environment), limits_of(environment)
     inputs = _inputs(run, environment)
     output = read_output(folder_of(environment, "UPRIGHT_OUTPUT"), limits)
+    checked = check(output, run.model, run.parameters, limits)
+    folder = folder_of(environment, "UPRIGHT_STORE")
+    stored = until_done(lambda: _store(folder, run, checked.manifest, checked.contents), wait)
+    return checked.report(stored, run.store, inputs)
+
+
+def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Limits) -> Checked:
+    """Try the model out and infer what is missing. Raises RefusedError, or FailedError for want of memory."""
     try:
         loaded = _load(output, limits)
         inferred, example = _signature(loaded, output)
@@ -61,29 +94,17 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
         ) from error
     contents = _contents(output)
     manifest = ArtifactManifest(
-        model=run.model,
+        model=model,
         format=output.format,
         framework=_framework(loaded, output.format),
         signature=inferred,
         example=tuple(example) if example else None,
         metrics=output.metrics,
-        parameters=run.parameters,
+        parameters=dict(parameters),
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
         environment=tuple(f"{name}=={metadata.version(name)}" for name in _ENVIRONMENT),
     )
-    folder = folder_of(environment, "UPRIGHT_STORE")
-    stored = until_done(lambda: _store(folder, run, manifest, contents), wait)
-    return PublishReport(
-        uri=f"{run.store.rstrip('/')}/{artifact_path(run.model, stored.digest)}",
-        digest=stored.digest,
-        size_bytes=stored.size_bytes,
-        format=output.format,
-        framework=manifest.framework,
-        metrics=output.metrics,
-        signature=inferred,
-        data=inputs.data,
-        code=inputs.code,
-    )
+    return Checked(manifest, contents)
 
 
 def _inputs(run: RunSpec, environment: Mapping[str, str]) -> Inputs:

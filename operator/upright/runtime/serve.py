@@ -1,6 +1,8 @@
-"""The command `serve`: an HTTP server for the model that the environment names."""
+"""The command `serve`: a server for the model that the environment names, of HTTP and, if it says so, of gRPC."""
 
+import asyncio
 import errno
+import gc
 import logging
 import os
 import socket
@@ -12,11 +14,16 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from upright.api.serving import GRPC_DRAIN_SECONDS
 from upright.runtime.environment import number_of
-from upright.runtime.load import load_of
-from upright.runtime.outcome import FailedError
+from upright.runtime.load import Load, load_of
+from upright.runtime.outcome import FailedError, RefusedError
 
 if TYPE_CHECKING:
+    import uvicorn
+
+    from upright.runtime.answering import Answering
+    from upright.runtime.service import Beside
     from upright.runtime.traffic import Traffic
 
 _PORT = 3000
@@ -24,24 +31,89 @@ _PORT = 3000
 _TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers of a pod keep their counts, so that each can tell the sum."""
 
+_EACH = "UPRIGHT_LOADED_BY_EACH"
+"""Set where loading the model has started threads: those are missing in a fork, which would wait for them for ever."""
+
 
 def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
     load = load_of(environment)
-    with tempfile.TemporaryDirectory(prefix="upright-serve-") as scratch:
-        if workers > 1:  # they count together, in files; read when the package is imported
-            os.environ[_TOGETHER] = scratch
-        import uvicorn
-        from uvicorn.supervisors import Multiprocess
+    if (grpc_port := _grpc_port(environment)) is not None:
+        if grpc_port == port:
+            raise RefusedError(
+                "InvalidEnvironment", f"UPRIGHT_GRPC_PORT must be another port than UPRIGHT_PORT; both are {port}"
+            )
+        bound(grpc_port).close()  # while it can be said: its server binds it when all else is up
+    with bound(port) as listener, suppress(KeyboardInterrupt):
+        if workers == 1:
+            _serve_alone(environment, load, listener)
+        elif not _serve_together(environment, load, listener, workers):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, _EACH: "true"})  # noqa: S606
 
-        from upright.runtime.connection import Connection
 
-        config = uvicorn.Config(
-            application() if workers == 1 else "upright.runtime.serve:application",
-            factory=workers > 1,
-            workers=workers,
+def _serve_alone(environment: Mapping[str, str], load: Load, listener: socket.socket) -> None:
+    _import_pandas_alone()
+    from prometheus_client import REGISTRY
+
+    from upright.runtime.answering import answering
+    from upright.runtime.artifact import load_artifact
+    from upright.runtime.service import application
+
+    answers = answering(load_artifact(environment), load)
+    server(application(answers, REGISTRY, _beside(environment, answers)), load).run(sockets=[listener])
+
+
+def _serve_together(environment: Mapping[str, str], load: Load, listener: socket.socket, workers: int) -> bool:
+    """The model is loaded once, and its memory shared, unless loading it starts threads: then returns False, and is to
+    be called again in a process that has none.
+    """
+    with tempfile.TemporaryDirectory(prefix="upright-serve-") as counts:
+        os.environ[_TOGETHER] = counts  # read when the package is imported
+        _import_pandas_alone()
+        import skops.io  # noqa: F401 - starts threads, which OpenBLAS starts anew in a fork
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        from upright.runtime.answering import answering
+        from upright.runtime.artifact import load_artifact
+        from upright.runtime.board import Board, Place
+        from upright.runtime.service import DRAIN_SECONDS, application
+        from upright.runtime.workers import serve_given, serve_together
+
+        before, loaded = _threads(), None if _EACH in environment else load_artifact(environment)
+        if _threads() > before:
+            return False
+        registry, board = CollectorRegistry(), Board(workers)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+
+        def work(number: int, channel: socket.socket) -> None:
+            served = loaded or load_artifact(environment)
+            answers = answering(served, load, Place(board, number))
+            serving = server(application(answers, registry, _beside(environment, answers)), load)
+            asyncio.run(serve_given(serving, channel))
+
+        gc.collect()
+        gc.freeze()  # or each worker copies what it looks at for garbage
+        drain = DRAIN_SECONDS if _grpc_port(environment) is None else GRPC_DRAIN_SECONDS
+        serve_together(work, board, listener, workers, drain, ceil(load.timeout) + 2)
+    return True
+
+
+def _threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
+    """What serves an application in this process, at the sockets that it is run with."""
+    import uvicorn
+
+    from upright.runtime.connection import Connection
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            serves,
             http=Connection,
             loop="asyncio",
             ws="none",
@@ -51,29 +123,22 @@ def serve(environment: Mapping[str, str]) -> None:
             server_header=False,
             timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
         )
-        with bound(port) as listener, suppress(KeyboardInterrupt):
-            if workers == 1:
-                uvicorn.Server(config).run(sockets=[listener])
-            else:
-                listener.set_inheritable(True)
-                Multiprocess(config, sockets=[listener]).run()
+    )
 
 
-def application() -> "Traffic":
-    """What one worker serves; each verifies the artifact for itself."""
-    _import_pandas_alone()
-    from prometheus_client import REGISTRY, CollectorRegistry
-    from prometheus_client.multiprocess import MultiProcessCollector
+def _beside(environment: Mapping[str, str], answers: "Answering") -> "Beside | None":
+    if (port := _grpc_port(environment)) is None:
+        return None
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or what strangers send wrong fills the log; read on import
+    from upright.runtime.grpc.server import listening
+    from upright.runtime.service import Beside
 
-    from upright.runtime.artifact import load_artifact
-    from upright.runtime.service import application
+    return Beside(listening(answers, port), GRPC_DRAIN_SECONDS)
 
-    registry = REGISTRY
-    if together := os.environ.get(_TOGETHER):
-        _forget_ended_workers(Path(together))
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return application(load_artifact(os.environ), load_of(os.environ), registry)
+
+def _grpc_port(environment: Mapping[str, str]) -> int | None:
+    name = "UPRIGHT_GRPC_PORT"
+    return number_of(environment, name, 0) if name in environment else None
 
 
 def _import_pandas_alone() -> None:
@@ -90,17 +155,18 @@ def bound(port: int) -> socket.socket:
     It does not listen yet, so that nobody waits for a server that is not there. Raises FailedError.
     """
     try:
-        return _bound(socket.AF_INET6, "::", port)
+        return bound_at(socket.AF_INET6, "::", port)
     except OSError as error:
         if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
             raise _cannot_listen(port, error) from error
     try:
-        return _bound(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - a pod is reached at its own address
+        return bound_at(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - a pod is reached at its own address
     except OSError as error:
         raise _cannot_listen(port, error) from error
 
 
-def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def bound_at(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    """A socket for the port at an address, which does not listen yet. Raises OSError."""
     # With the protocol named, asyncio sends what is written at once; without, each answer waits 40 ms for a receipt.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -118,13 +184,3 @@ def _cannot_listen(port: int, error: OSError) -> FailedError:
     return FailedError(
         "CannotListen", f"The server cannot listen on port {port}: {error.strerror}; choose another port"
     )
-
-
-def _forget_ended_workers(metrics: Path) -> None:
-    """A worker that was killed with requests in progress leaves its gauges behind: its successor removes them."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    for gauges in metrics.glob("gauge_live*.db"):
-        worker = int(gauges.stem.rpartition("_")[2])
-        if not Path(f"/proc/{worker}").exists():
-            mark_process_dead(worker, str(metrics))  # type: ignore[no-untyped-call]

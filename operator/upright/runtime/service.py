@@ -4,9 +4,9 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -20,96 +20,60 @@ from starlette.routing import Route
 
 import upright
 from upright.api.artifact import Tensor
-from upright.runtime.artifact import ServedModel
-from upright.runtime.asked import Answer, Asked, Question, answer, answers
-from upright.runtime.batch import BadInputError, batch_of_rows
-from upright.runtime.batching import Batching
+from upright.runtime.answering import Answering, UnansweredError
+from upright.runtime.asked import Asked
+from upright.runtime.batch import BadInputError
 from upright.runtime.binary import HEADER
-from upright.runtime.body import LATER, ROOM, Body, Room
-from upright.runtime.load import Load
-from upright.runtime.predictor import FURTHER, ModelError, Predictor
+from upright.runtime.body import BODY_LIMIT, LATER, Body
+from upright.runtime.compression import accepted_of, deflated, encoding_of, inflated
+from upright.runtime.docs import Documentation
+from upright.runtime.measurements import BUSY, GONE
+from upright.runtime.predictor import FURTHER
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
-from upright.runtime.threads import OverloadedError, PredictionThreads
-from upright.runtime.traffic import BUSY, GONE, Measurements, Traffic
+from upright.runtime.repository import index
+from upright.runtime.traffic import Traffic
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
 
-_PREDICTING_THREADS = 4
-
-_HOPELESS = 10
-"""Timeouts. A pod that has had no thread free for one gets no requests; the model may be slow, and then it is served
-again. After so many only a new process helps, and liveness has the kubelet make one."""
-
 logger = logging.getLogger("upright.serve")
 
 
-@dataclass
-class _State:
-    """What changes while a pod serves."""
+@dataclass(frozen=True)
+class Beside:
+    """What else is served while the application is."""
 
-    threads: PredictionThreads
-    timeout: float
-    """Seconds within which a request for predictions is answered, if not by the model then by an error."""
-
-    warm: bool = False
-    draining: bool = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether requests should be sent here: the model has answered once, and can answer more."""
-        return self.warm and not self.draining and self.threads.stuck_for() < self.timeout
-
-    @property
-    def alive(self) -> bool:
-        """Whether this process is of any use still."""
-        return self.threads.stuck_for() < _HOPELESS * self.timeout
+    serving: AbstractAsyncContextManager[None] = field(default_factory=nullcontext)
+    drain_seconds: float = DRAIN_SECONDS
+    """That it needs from the signal to stop; DRAIN_SECONDS at least."""
 
 
-def application(served: ServedModel, load: Load, registry: CollectorRegistry) -> Traffic:
-    """The whole HTTP application of a serving pod. `registry`: what `/metrics` tells."""
-    state = _State(PredictionThreads(_PREDICTING_THREADS, load.waiting), load.timeout)
-    measured = Measurements(served.model, served.version)
-    routes = _Routes(served, state, measured, registry, _batching(served.predictor, state.threads, load))
+def application(answering: Answering, registry: CollectorRegistry, beside: Beside | None = None) -> Traffic:
+    """The whole HTTP application of a serving process. `registry`: what `/metrics` tells."""
+    routes = _Routes(answering, registry, beside or Beside())
     inner = Starlette(
         routes=routes.table(),
         lifespan=routes.lifespan,
         exception_handlers={
             404: routes.unknown,
             HTTPException: _refused,
+            UnansweredError: _unanswered,
             BadInputError: _bad_input,
             ClientDisconnect: _gone,
             Exception: _failed,
         },
     )
-    return Traffic(inner, served.version, measured, lambda: state.draining)
-
-
-def _batching(predictor: Predictor, threads: PredictionThreads, load: Load) -> Batching[Question, Answer] | None:
-    if (most := load.batch_rows) is None:
-        return None
-    return Batching(
-        lambda questions, wanted: answers(questions, predictor, most, wanted), threads, most, load.batch_wait
-    )
+    return Traffic(inner, answering.served.version, answering.measured, lambda: answering.draining)
 
 
 class _Routes:
     """The model's routes."""
 
-    def __init__(
-        self,
-        served: ServedModel,
-        state: _State,
-        measured: Measurements,
-        registry: CollectorRegistry,
-        batching: Batching[Question, Answer] | None = None,
-    ) -> None:
-        self._served = served
-        self._state = state
-        self._measured = measured
+    def __init__(self, answering: Answering, registry: CollectorRegistry, beside: Beside) -> None:
+        self._answering = answering
+        self._beside = beside
+        self._served = served = answering.served
         self._registry = registry
-        self._batching = batching
-        self._room = Room(ROOM)
         self._v1 = f"/v1/models/{served.model}"
         self._v2 = f"/v2/models/{served.model}"
         self._versioned = f"{self._v2}/versions/{served.version}"
@@ -121,14 +85,17 @@ class _Routes:
             *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in (self._v2, self._versioned)),
             *(Route(path, self._alive) for path in ("/livez", "/healthz")),
             Route("/readyz", self._serves),
+            Route("/", self._v1_server),
             Route("/metrics", self._metrics),
             Route("/v1/models", self._v1_list),
             Route(self._v1, self._v1_model),
             *(Route(model, self._v2_model) for model in (self._v2, self._versioned)),
             *(Route(f"{model}/ready", self._v2_model_ready) for model in (self._v2, self._versioned)),
             Route("/v2", self._v2_server),
+            Route("/v2/repository/index", self._index, methods=["GET", "POST"]),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
+            *Documentation(self._served).routes(),
         ]
 
     @asynccontextmanager
@@ -138,34 +105,26 @@ class _Routes:
         loop = asyncio.get_running_loop()
 
         def drain(number: int, frame: FrameType | None) -> None:
-            if not self._state.draining and callable(stop):
-                self._state.draining = True
-                loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, stop, number, frame)
+            begins, self._answering.draining = not self._answering.draining, True
+            if begins and callable(stop) and self._answering.place is None:  # whoever forked several ends them
+                loop.call_soon_threadsafe(loop.call_later, self._beside.drain_seconds, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)
-        warming = asyncio.create_task(self._warm_up())
-        await asyncio.wait({warming}, timeout=self._state.timeout)
+        warming = asyncio.create_task(self._answering.warm_up())
+        await asyncio.wait({warming}, timeout=self._answering.timeout)
         if warming.done():
             warming.result()
         else:
             logger.error("Not ready: the model has not answered the example in its manifest yet")
         gc.collect()
         gc.freeze()  # what the model is made of is there for good: to look for garbage in it stops all for 0.1 s
-        yield
+        place = self._answering.place
+        telling = asyncio.create_task(self._answering.tell(place)) if place else None
+        async with self._beside.serving:
+            yield
         warming.cancel()
-
-    async def _warm_up(self) -> None:
-        example, predictor = self._served.example, self._served.predictor
-        if example is None:
-            logger.warning("The artifact holds no example that the model answers: ready without a trial")
-        else:
-            try:
-                batch = batch_of_rows([list(example)], predictor.signature)
-                await self._state.threads.run(lambda: predictor.predict(batch))
-            except (ModelError, BadInputError) as error:
-                logger.error("Never ready: the model does not answer the example in its manifest: %s", error)  # noqa: TRY400
-                return
-        self._state.warm = True
+        if telling:
+            telling.cancel()
 
     async def _predict(self, request: Request) -> Response:
         def parse(body: bytes) -> Asked:
@@ -185,70 +144,66 @@ class _Routes:
         return await self._respond(request, parse)
 
     async def _respond(self, request: Request, parse: Callable[[bytes], Asked]) -> Response:
-        """All that takes long with a large request is done beside the loop, in which probes are answered.
-
-        When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
+        """When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
         shows even where no client waits long enough to be told so.
         """
-        try:
-            with Body(self._room) as body:
-                await body.read(request)
-                async with _dropped_when_gone(request, body):
-                    answered = await self._answered(lambda: parse(body.take()))
-        except ModelError as error:
-            logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
-            self._measured.failed(type(error.__cause__ or error).__name__)
-            return _json({"error": f"the model failed on this request: {str(error)[:500]}"}, 500)
-        except TimeoutError:
-            waited = f"{self._state.timeout:g} seconds"
-            logger.error("The model has not answered a request within %s", waited)  # noqa: TRY400
-            self._measured.failed("Timeout")
-            return _json({"error": f"the model has not answered this request within {waited}"}, 504)
-        except OverloadedError:
-            if self._state.threads.stuck_for() >= self._state.timeout:  # it is not that too much comes: nothing goes
-                self._measured.failed("Timeout")
-                return _json({"error": "the model has answered nothing for too long"}, 504)
-            waiting = self._state.threads.waiting
-            raise HTTPException(
-                BUSY, f"the model has {waiting} waiting already, as many as may (serving.queue); try again later", LATER
-            ) from None
-        self._measured.predictions.inc(answered.rows)
-        if answered.head is None:
-            return Response(answered.content, media_type="application/json")
-        return Response(answered.content, headers={HEADER: str(answered.head)}, media_type="application/octet-stream")
+        accepted = accepted_of(request)
+        with Body(self._answering.room) as body:
+            await body.read(request)
+            encoding = encoding_of(request)
 
-    async def _answered(self, question: Question) -> Answer:
-        threads, timeout = self._state.threads, self._state.timeout
-        if self._batching is not None:
-            return await self._batching.run(question, timeout)
-        return await threads.run(lambda: answer(question, self._served.predictor), timeout)
+            def question() -> Asked:
+                asked = parse(inflated(body.take(), encoding, BODY_LIMIT))
+                return replace(asked, told=lambda found: deflated(asked.told(found), accepted))
+
+            async with _dropped_when_gone(request, body):
+                answered = await self._answering.answer(question)
+        headers = {"vary": "accept-encoding"}
+        if answered.encoding is not None:
+            headers["content-encoding"] = answered.encoding
+        if answered.head is None:
+            return Response(answered.content, headers=headers, media_type="application/json")
+        headers[HEADER] = str(answered.head)
+        return Response(answered.content, headers=headers, media_type="application/octet-stream")
 
     async def _alive(self, _: Request) -> Response:
-        return Response(status_code=200 if self._state.alive else 503)
+        return Response(status_code=200 if self._answering.alive else 503)
 
     async def _serves(self, _: Request) -> Response:
-        return Response(status_code=200 if self._state.ready else 503)
+        return Response(status_code=200 if self._answering.ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _v1_server(self, _: Request) -> Response:
+        """What KServe's client asks to know whether a server of V1 is there."""
+        alive = self._answering.alive
+        return _json({"status": "alive" if alive else "stuck"}, 200 if alive else 503)
 
     async def _v1_list(self, _: Request) -> Response:
         return _json({"models": [self._served.model]})
 
     async def _v1_model(self, _: Request) -> Response:
-        return _json({"name": self._served.model, "ready": self._state.ready})
+        return _json({"name": self._served.model, "ready": self._answering.ready})
 
     async def _v2_server(self, _: Request) -> Response:
         return _json({"name": "upright", "version": upright.__version__, "extensions": ["binary_tensor_data"]})
 
+    async def _index(self, request: Request) -> Response:
+        with Body(self._answering.room) as body:
+            await body.read(request)
+            return _json(index(body.take(), self._served.model, self._served.version, self._answering.hindrance))
+
     async def _live(self, _: Request) -> Response:
-        return _json({"live": self._state.alive}, 200 if self._state.alive else 503)
+        return _json({"live": self._answering.alive}, 200 if self._answering.alive else 503)
 
     async def _ready(self, _: Request) -> Response:
-        return _json({"ready": self._state.ready}, 200 if self._state.ready else 503)
+        return _json({"ready": self._answering.ready}, 200 if self._answering.ready else 503)
 
     async def _v2_model_ready(self, _: Request) -> Response:
-        return _json({"name": self._served.model, "ready": self._state.ready}, 200 if self._state.ready else 503)
+        return _json(
+            {"name": self._served.model, "ready": self._answering.ready}, 200 if self._answering.ready else 503
+        )
 
     async def _v2_model(self, _: Request) -> Response:
         served = self._served
@@ -294,7 +249,7 @@ async def _dropped_when_gone(request: Request, body: Body) -> AsyncIterator[None
         watching.cancel()
 
 
-def _json(document: Mapping[str, Any], status: int = 200) -> Response:
+def _json(document: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Response:
     return Response(to_json(document), status, media_type="application/json")
 
 
@@ -303,6 +258,14 @@ async def _refused(_: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
     response = _json({"error": detail}, status)
     response.headers.update(headers or {})
+    return response
+
+
+async def _unanswered(_: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, UnansweredError) else 500
+    response = _json({"error": str(error)}, status)
+    if status == BUSY:
+        response.headers.update(LATER)
     return response
 
 

@@ -16,6 +16,7 @@ import aiohttp
 from upright.analysis.counters import LONGEST_GAP, Sample, increase
 
 POINTS = 10_000  # Prometheus refuses more than 11,000 points of a series in one answer
+_ROUNDED = 0.002  # seconds; servers count in milliseconds
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 Labels = tuple[tuple[str, str], ...]
@@ -107,6 +108,18 @@ def increases(
     return added
 
 
+class _OtherTimesError(Exception):
+    """A value is of none of the times that were asked for."""
+
+
+def _look(at: float, times: Sequence[float], step: float) -> float:
+    """The time that was asked for; the server's differ from it in the last digits."""
+    place = round((at - times[0]) / step)
+    if not 0 <= place < len(times) or abs(times[place] - at) > _ROUNDED:
+        raise _OtherTimesError(at)
+    return times[place]
+
+
 def _target(labels: Labels) -> str:
     return dict(labels).get("instance", "")
 
@@ -135,9 +148,13 @@ async def _query_range(
     try:
         for one in answer["data"]["result"]:
             labels = tuple(sorted((name, _text(value)) for name, value in one["metric"].items()))
-            # the server's times differ from ours in the last bits
-            values = {times[round((at - times[0]) / step)]: float(value) for at, value in one["values"]}
+            values = {_look(at, times, step): float(value) for at, value in one["values"]}
             found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))
+    except _OtherTimesError as other:
+        raise PrometheusError(
+            f"{url} answered {selector!r} for {other.args[0]}, which is none of the times that it was asked for, every "
+            f"{step:g} s from {times[0]:.0f}: ask a server that does not move them"
+        ) from other
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
         raise PrometheusError(
             f"{url} answered {selector!r} in another way than Prometheus: {text[:100]!r}"

@@ -232,9 +232,6 @@ def model_version(
     It has no owner: it outlives the TrainingJob. When it was made its node's clock tells, but for what cannot be: that
     was before there was the Job, or is still to come.
     """
-    told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if "signature" in report.truncated:  # what is left of it would be taken for the whole
-        told.pop("signature", None)
     record = read_record(job)
     trigger, inputs, request = (
         (record.trigger, record.inputs, record.request) if record else (run.trigger, run.inputs, run.request)
@@ -256,8 +253,7 @@ def model_version(
             "model": model,
             "number": run.number,
             **({"producedAt": max(begun, min(told_at, now)).isoformat()} if told_at else {}),
-            "artifact": {field: told[field] for field in ("uri", "digest", "sizeBytes", "format")},
-            **{field: told[field] for field in ("framework", "signature", "metrics") if told.get(field)},
+            **what_is_told(report),
             "parameters": parameters_of(job, owner),
             "lineage": {
                 "trainingJob": {
@@ -268,12 +264,23 @@ def model_version(
                     "inputs": inputs,
                     **({"request": request} if request is not None else {}),
                 },
-                "data": told.get("data", []),
-                **({"code": told["code"]} if told.get("code") else {}),
+                "data": [source.model_dump() for source in report.data],
+                **({"code": report.code.model_dump()} if report.code else {}),
                 "images": {one.name: one.image_id for one in pod.containers if one.image_id},
             },
             **({"problem": problem.model_dump(mode="json", by_alias=True)} if problem else {}),
         },
+    }
+
+
+def what_is_told(report: PublishReport) -> Mapping[str, Any]:
+    """Of a ModelVersion's spec, what a report says of the artifact."""
+    told = report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if "signature" in report.truncated:  # what is left of it would be taken for the whole
+        told.pop("signature", None)
+    return {
+        "artifact": {field: told[field] for field in ("uri", "digest", "sizeBytes", "format")},
+        **{field: told[field] for field in ("framework", "signature", "metrics") if told.get(field)},
     }
 
 

@@ -1,14 +1,17 @@
 """What `upright export` writes is served by the tool that it is for."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import joblib
 import pytest
+import yaml
 
-from tests.unit.runtime.pod import a_matrix_model, a_pod
+from tests.unit.runtime.pod import a_matrix_model, a_pipeline, a_pod, customers, reference_csv
 from tests.unit.runtime.server import a_free_port, a_store_with, await_ready
 from upright.cli.main import main
 
@@ -18,8 +21,15 @@ def artifact(tmp_path: Path) -> Path:
     return Path(a_store_with(a_pod(tmp_path), a_matrix_model())["UPRIGHT_ARTIFACT"])
 
 
-def export(artifact: Path, folder: Path) -> int:
-    return main(["export", str(artifact), "--as", "bento", "--to", str(folder), "--version", "churn-7"])
+@pytest.fixture
+def of_columns(tmp_path: Path) -> Path:
+    (root := tmp_path / "of-columns").mkdir()
+    model = a_pipeline()
+    return Path(a_store_with(a_pod(root), model, reference_csv=reference_csv(model))["UPRIGHT_ARTIFACT"])
+
+
+def export(artifact: Path, folder: Path, form: str = "bento") -> int:
+    return main(["export", str(artifact), "--as", form, "--to", str(folder), "--version", "churn-7"])
 
 
 def test_bentoml_serves_a_bento_with_the_routes_of_a_pod(artifact: Path, tmp_path: Path) -> None:
@@ -46,6 +56,84 @@ def test_bentoml_serves_a_bento_with_the_routes_of_a_pod(artifact: Path, tmp_pat
     assert infer.status_code == 400
     assert (ready.status_code, ready.json()) == (200, {"name": "churn", "ready": True})
     assert 'upright_requests_total{code="2xx",model="churn",version="churn-7"} 1.0' in metrics
+
+
+def test_mlflow_gets_the_very_model_and_what_it_takes(of_columns: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mlflow"
+
+    assert export(of_columns, folder, "mlflow") == 0
+
+    assert (folder / "model.skops").read_bytes() == (of_columns / "model.skops").read_bytes()
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    assert described["flavors"]["sklearn"]["serialization_format"] == "skops"
+    assert described["flavors"]["sklearn"]["skops_trusted_types"] == ["sklearn.tree._tree.Tree"]
+    assert described["flavors"]["python_function"]["loader_module"] == "mlflow.sklearn"
+    assert json.loads(described["signature"]["inputs"]) == [
+        {"name": "plan", "type": "string", "required": True},
+        {"name": "tenure", "type": "long", "required": True},
+        {"name": "income", "type": "double", "required": True},
+        {"name": "paperless", "type": "boolean", "required": True},
+    ]
+    assert json.loads(described["signature"]["outputs"]) == [
+        {"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}
+    ]
+    asked = json.loads((folder / described["saved_input_example_info"]["serving_input_path"]).read_text())
+    assert asked["dataframe_split"]["columns"] == ["plan", "tenure", "income", "paperless"]
+    assert "scikit-learn==" in (folder / "requirements.txt").read_text()
+
+
+def test_a_model_of_features_without_names_takes_an_array_in_mlflow(artifact: Path, tmp_path: Path) -> None:
+    assert export(artifact, tmp_path / "mlflow", "mlflow") == 0
+
+    described = yaml.safe_load((tmp_path / "mlflow" / "MLmodel").read_text())
+    assert json.loads(described["signature"]["inputs"]) == [
+        {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}}
+    ]
+    assert described["saved_input_example_info"]["type"] == "ndarray"
+
+
+def test_mlflow_is_told_nothing_of_columns_whose_types_are_not_known(tmp_path: Path) -> None:
+    artifact = Path(a_store_with(a_pod(tmp_path), a_pipeline())["UPRIGHT_ARTIFACT"])
+
+    assert export(artifact, tmp_path / "mlflow", "mlflow") == 0
+
+    assert "signature" not in yaml.safe_load((tmp_path / "mlflow" / "MLmodel").read_text())
+
+
+def test_kserve_gets_a_pickle_that_answers_as_the_model_does_and_what_to_apply(
+    of_columns: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "kserve"
+
+    assert export(of_columns, folder, "kserve") == 0
+
+    assert [path.name for path in folder.iterdir()] == ["model.joblib"]
+    rows = customers().drop(columns="label")
+    assert joblib.load(folder / "model.joblib").predict(rows).tolist() == a_pipeline().predict(rows).tolist()
+    said, _, manifest = capsys.readouterr().out.partition("\n\n")
+    assert "It is a pickle" in said
+    assert "scikit-learn 1." in said
+    service = yaml.safe_load(manifest)
+    assert (service["kind"], service["metadata"]["name"]) == ("InferenceService", "churn")
+    assert service["spec"]["predictor"]["model"]["modelFormat"] == {"name": "sklearn"}
+
+
+def test_a_model_that_is_a_pickle_is_loaded_only_where_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UPRIGHT_ALLOWED_FORMATS", "skops,joblib")
+    joblib.dump(a_matrix_model(), "model.joblib")
+    assert main(["publish", "model.joblib", "--name", "churn", "--store", "models"]) == 0
+    (artifact,) = Path("models/churn").iterdir()
+
+    assert export(artifact, tmp_path / "mlflow", "mlflow") == 2
+    assert "--as mlflow: expected a model in format skops, found one in joblib" in capsys.readouterr().err
+
+    monkeypatch.delenv("UPRIGHT_ALLOWED_FORMATS")
+    assert export(artifact, tmp_path / "kserve", "kserve") == 2
+    assert "models in format joblib are not allowed here" in capsys.readouterr().err
+    assert not (tmp_path / "kserve").exists()
 
 
 def test_what_is_no_artifact_or_has_been_changed_is_not_exported(

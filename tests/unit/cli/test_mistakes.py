@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.unit.cli.builders import A_DEPLOYMENT, a_policy_file
@@ -180,7 +182,10 @@ def test_a_file_that_is_no_policy_is_refused(capsys: pytest.CaptureFixture[str],
         (["--picture", "no/such/folder/x.svg"], "--picture no/such/folder/x.svg: there is no folder 'no/such/folder'"),
         (["--null", "1000000000"], "--null: expected a number of splits from 1 to 100000, found 1000000000"),
         (["--null", "5", "--seed", "-1"], "--seed: expected a number of at least 0, found -1"),
-        (["--looks", "folder.csv"], "folder.csv: Is a directory"),
+        (
+            ["--looks", "folder.csv"],
+            "folder.csv: expected files that end in .csv or .parquet in the folder, found none",
+        ),
         (["--policy", "folder.csv"], "folder.csv: Is a directory"),
         (["--picture", "folder.svg"], "--picture folder.svg: Is a directory"),
         (["--picture", "folder.png"], "--picture folder.png: Is a directory"),
@@ -240,6 +245,11 @@ def server() -> Iterator[HTTPServer]:
         (b'{"message": "Unauthorized"}', "in another way than Prometheus: "),
         (b'{"status": "success", "data": {"result": [{"metric": {}}]}}', "in another way than Prometheus: "),
         (b'{"status": "error", "error": "too many points"}', "refused 'x': too many points"),
+        (
+            b'{"data": {"result": [{"metric": {}, "values": [[-6, "1"], [9, "2"], [24, "3"]]}]}}',
+            "for -6, which is none of the times that it was asked for, every 15 s from 0: ask a server that does not",
+        ),
+        (b'{"data": {"result": [{"metric": {}, "values": [[45, "1"]]}]}}', "for 45, which is none of the times"),
     ],
 )
 async def test_a_server_that_is_no_prometheus_is_told(server: HTTPServer, answer: bytes, says: str) -> None:
@@ -249,3 +259,13 @@ async def test_a_server_that_is_no_prometheus_is_told(server: HTTPServer, answer
         await read_series(f"http://127.0.0.1:{server.server_port}", "x", Range(0, 30, 15))
 
     assert says in str(caught.value)
+
+
+def test_a_date_before_the_first_year_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {name: pa.array(["x"]) for name in ("arm", "metric", "total", "bad")}
+    pq.write_table(pa.table({"time": pa.array([-719163], pa.date32()), **columns}), "looks.parquet")
+    a_policy_file(Path(), {"name": "errors", "type": "ErrorRate"})
+
+    assert main(["backtest", "--policy", "policy.yaml", "--looks", "looks.parquet"]) == 2
+
+    assert "looks.parquet, column time: expected numbers or text" in capsys.readouterr().err

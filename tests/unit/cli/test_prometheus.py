@@ -14,9 +14,10 @@ from tests.cluster import host
 from tests.conftest import or_skipped
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
+from upright.sources.copies import counted_once
 from upright.sources.prometheus import Labels, Range, Series, increases, matching
 
-START = 1_790_000_000
+START = 1_789_999_995
 LOOKS = 60
 BOUNDS = ("0.1", "0.5", "+Inf")
 
@@ -218,3 +219,64 @@ def test_a_gap_of_an_hour_is_not_counted() -> None:
 
     assert found[3600.0] == {}
     assert found[3615.0] == {one: 10.0}
+
+
+def scraped_by(scrape: dict[str, str], **own: str) -> Labels:
+    return tuple(sorted({"instance": "10.0.0.1:3000", "pod": "stable-0", "code": "2xx", **scrape, **own}.items()))
+
+
+IRIS, STABLE = {"service": "iris", "job": "iris"}, {"service": "iris-stable", "job": "iris-stable"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [STABLE, {"job": "pods", "endpoint": "http"}, {**IRIS, "prometheus_replica": "b"}, {**IRIS, "replica": "b"}],
+)
+def test_a_pod_that_was_scraped_twice_is_counted_once(other: dict[str, str]) -> None:
+    one, copy = scraped_by(IRIS), scraped_by(other)
+    failed, failed_copy = scraped_by(IRIS, code="5xx"), scraped_by(other, code="5xx")
+    values = {0.0: 1.0, 15.0: 2.0}
+
+    total, bad = counted_once({one: values, copy: {0.0: 1.0}}, {failed: {0.0: 0.0}, failed_copy: {0.0: 0.0}})
+
+    assert total == {one: values}
+    assert bad == {failed: {0.0: 0.0}}, "of the same scrape, so that their looks are the same"
+
+
+def test_where_one_scrape_saw_nothing_another_is_taken() -> None:
+    first, second = scraped_by(IRIS), scraped_by(STABLE)
+
+    (found,) = counted_once({first: {0.0: 1.0, 15.0: 2.0}, second: {15.0: 2.5, 30.0: 3.0, 45.0: 4.0}})
+
+    assert found == {second: {0.0: 1.0, 15.0: 2.5, 30.0: 3.0, 45.0: 4.0}}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"instance": "10.0.0.1:8080", "job": "sidecar"},
+        {"instance": "10.0.0.2:3000", "job": "other"},
+        {"route": "/a", "job": "other"},
+    ],
+)
+def test_what_differs_in_more_than_how_it_was_scraped_is_no_copy(others: dict[str, str]) -> None:
+    series: Series = {scraped_by(IRIS): {0.0: 1.0}, scraped_by(IRIS, **others): {0.0: 1.0}}
+
+    assert counted_once(series) == [series]
+
+
+def test_sums_that_name_no_process_are_no_copies() -> None:
+    series: Series = {(("job", "a"),): {0.0: 1.0}, (("job", "b"),): {0.0: 1.0}}
+
+    assert counted_once(series) == [series]
+
+
+def test_looks_are_where_servers_that_align_them_have_them(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, found = a_policy_file(tmp_path, ERRORS, interval="15s"), []
+    for later in (0, 14):
+        backtest(policy, server, "--json", "--from", str(START + later))
+        found.append(json.loads(capsys.readouterr().out)["evidence"])
+
+    assert found[0] == found[1]

@@ -96,9 +96,9 @@ def test_what_is_not_a_number_is_missing(server: Server, client: Any) -> None:
         ("tenure", 8, b"123456789", "1 bytes behind the JSON belong to no tensor of inputs"),
         ("tenure", "8", b"12345678", "it is the string '8'"),
         ("tenure", -1, b"12345678", "it is the number -1"),
-        ("plan", 5, b"basic", "must have 1 texts behind the JSON, each with its length in four bytes before it"),
+        ("plan", 5, b"basic", "must have 1 texts as bytes, each with its length in four bytes before it"),
         ("plan", 9, struct.pack("<I", 5) + b"basi", "are left behind the JSON"),
-        ("plan", 9, struct.pack("<I", 6) + b"basic", "must have 1 texts behind the JSON"),
+        ("plan", 9, struct.pack("<I", 6) + b"basic", "must have 1 texts as bytes"),
         ("plan", 5, struct.pack("<I", 1) + b"\xff", "must be UTF-8"),
     ],
 )

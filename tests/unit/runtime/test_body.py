@@ -96,3 +96,13 @@ async def test_a_body_beyond_the_limit_takes_no_room_while_the_rest_of_it_is_thr
         request = a_request([b"x" * BODY_LIMIT, b"x", b"x" * BODY_LIMIT])
         assert (await refused(body, request))[0] == 413
         assert room.taken == 0
+
+
+def test_a_body_that_is_there_already_finds_room_or_is_refused() -> None:
+    room = Room(100)
+    with Body(room) as large, Body(room) as small:
+        with pytest.raises(HTTPException, match="100 bytes of requests are here already"):
+            large.hold(bytes(SMALL + 1))
+        small.hold(b"x")
+        assert small.take() == b"x"
+    assert room.taken == 0

@@ -20,9 +20,10 @@ waits, done = asyncio.Event(), asyncio.Event()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers what is asked for at /large with more than the system keeps for a client, at /echo with what came, and
-    at /wait when it may."""
-    body = LARGE if scope["path"] == "/large" else b"small"
+    """Answers what is asked for at /large with more than the system keeps for a client, at /some with a bit of it, at
+    /echo with what came, and at /wait when it may.
+    """
+    body = {"/large": LARGE, "/some": LARGE[: 1024**2]}.get(scope["path"], b"small")
     if scope["path"] == "/wait":
         waits.set()
         await done.wait()
@@ -44,11 +45,13 @@ async def a_server() -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def a_running_server() -> AsyncIterator[tuple[int, uvicorn.Server]]:
+async def a_running_server(buffer: int | None = None) -> AsyncIterator[tuple[int, uvicorn.Server]]:
     port = a_free_port()
     config = uvicorn.Config(app, port=port, http=Connection, ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", port)) as listener:
+        if buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - it has nothing to wait for
             await asyncio.sleep(0.01)
@@ -98,6 +101,14 @@ async def test_many_headers_are_refused_with_a_sentence() -> None:
 
         assert b"small" in await answer_to(port, head + b"x: y\r\n" * 126 + b"\r\n")
         assert b"A request may have 128 headers." in await answer_to(port, head + b"x: y\r\n" * 127 + b"\r\n")
+
+
+async def test_headers_that_come_at_once_have_no_more_room() -> None:
+    async with a_server() as port:
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nconnection: close\r\nx: "
+
+        assert b"small" in await answer_to(port, head + b"y" * 60_000 + b"\r\n\r\n")
+        assert b"may have 65536 bytes" in await answer_to(port, head + b"y" * 70_000 + b"\r\n\r\n")
 
 
 async def test_what_follows_a_body_is_none_of_its_headers() -> None:
@@ -172,6 +183,40 @@ async def test_a_client_has_only_so_long_to_send_headers_and_to_read(monkeypatch
         await asyncio.sleep(1)  # it reads nothing meanwhile
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(reader.readexactly(len(LARGE)), 30)
+        writer.close()
+
+
+async def test_a_client_that_leaves_the_last_bytes_of_an_answer_unread_has_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.2)
+    async with a_running_server(4096) as (port, server):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /some HTTP/1.1\r\nHost: x\r\nconnection: close\r\n\r\n")
+            client.setblocking(False)
+            while not any(  # noqa: ASYNC110 - it has nothing to wait for
+                each.transport.get_write_buffer_size() for each in server.server_state.connections
+            ):
+                await asyncio.sleep(0.01)
+            (kept,) = server.server_state.connections
+            while kept.transport.get_write_buffer_size() > 12 * 1024:  # below that no event tells that it reads
+                await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 65536), 30)
+            async with asyncio.timeout(30):
+                while server.server_state.connections:  # noqa: ASYNC110 - it has nothing to wait for
+                    await asyncio.sleep(0.01)
+
+
+async def test_an_answer_before_the_end_of_a_request_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.2)
+    async with a_server() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\ncontent-length: 4\r\n\r\nbo")
+            assert await reader.readuntil(b"small")
+            writer.write(b"dy")
+            await asyncio.sleep(0.5)  # longer than it may be under way
         writer.close()
 
 

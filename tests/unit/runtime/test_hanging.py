@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import threading
@@ -23,7 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tests.unit.runtime.gate import Gated
 from tests.unit.runtime.pod import a_pod
-from tests.unit.runtime.server import Server, serving, sum_of
+from tests.unit.runtime.server import Server, serving
 from upright.runtime.publish import publish
 from upright.runtime.threads import OverloadedError, PredictionThreads
 
@@ -33,11 +32,11 @@ LIVENESS = ("/livez", "/healthz", "/v2/health/live")
 
 
 @contextmanager
-def gated(root: Path, timeout: str, **environment: str) -> Iterator[tuple[Server, Path]]:
-    """A server, and the file whose removal lets its model go on."""
+def gated(root: Path, timeout: str, model: Any = None, **environment: str) -> Iterator[tuple[Server, Path]]:
+    """A server, and the file whose removal lets its model go on, if it is that of the gate."""
     pod, gate = a_pod(root), root / "gate"
     gate.touch()
-    joblib.dump(Gated(gate), pod.output / "model.joblib")
+    joblib.dump(model or Gated(gate), pod.output / "model.joblib")
     pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
     report = publish(pod.variables)
     served = {
@@ -204,32 +203,6 @@ def test_a_request_that_is_not_whole_is_no_request_of_a_model_s(tmp_path: Path) 
         assert server.metric("upright_request_duration_seconds_sum") < 0.9
 
 
-def test_a_worker_that_was_killed_leaves_nothing_in_progress(tmp_path: Path) -> None:
-    with gated(tmp_path, "60", UPRIGHT_WORKERS="2") as (server, _):
-        with ThreadPoolExecutor(1) as client:
-            asked = client.submit(httpx.post, predict_url(server), json=HANGING, timeout=60)
-            await_that(lambda: in_progress(server) == 1)
-            for worker in workers(server.process.pid):
-                os.kill(worker, signal.SIGKILL)
-            assert isinstance(asked.exception(), httpx.TransportError)
-
-        def nothing() -> bool:
-            try:
-                page = httpx.get(f"{server.client.base_url}/metrics")
-            except httpx.TransportError:
-                return False
-            # While a worker makes its files the other one's page may be a 500, once.
-            return page.status_code == 200 and sum_of(page.text, "upright_requests_in_progress") == 0
-
-        await_that(nothing)
-
-
-def workers(parent: int) -> list[int]:
-    """The processes that serve."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon", "nan", "inf", ""])
 def test_a_timeout_that_is_none_is_refused(timeout: str, tmp_path: Path) -> None:
     from upright.runtime.outcome import RefusedError
@@ -290,12 +263,14 @@ async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_lin
 
 
 async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model_never_sees_it() -> None:
-    from upright.runtime.service import _Routes, _State
+    from upright.runtime.answering import Answering
+    from upright.runtime.service import Beside, _Routes
 
     threads, gate, gone = PredictionThreads(1, waiting=2), threading.Event(), asyncio.Event()
     served: Any = SimpleNamespace(model="churn", version="churn-7", predictor=SimpleNamespace(signature=None))
     nothing_is_measured: Any = None
-    routes = _Routes(served, _State(threads, 60), nothing_is_measured, CollectorRegistry())
+    answering = Answering(served, threads, 60, nothing_is_measured)
+    routes = _Routes(answering, CollectorRegistry(), Beside())
     coming = iter([{"type": "http.request", "body": b"x" * 1000, "more_body": False}])
 
     async def receive() -> Any:
@@ -307,11 +282,11 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
     working = asyncio.create_task(threads.run(gate.wait))
     await until(lambda: threads.stuck_for() > 0)
     asked = asyncio.create_task(routes._predict(Request({"type": "http", "method": "POST", "headers": []}, receive)))
-    await until(lambda: routes._room.taken == 1000)
+    await until(lambda: answering.room.taken == 1000)
 
     gone.set()
 
-    await until(lambda: routes._room.taken == 0)
+    await until(lambda: answering.room.taken == 0)
     assert not asked.done(), "its place in line is kept"
     gate.set()
     assert await working

@@ -8,11 +8,14 @@ from typing import Any
 from upright.api import names
 from upright.api.deployment import Batching, Deployment
 from upright.api.model_version import ModelVersion
+from upright.api.serving import GRPC_DRAIN_SECONDS
+from upright.api.serving import GRPC_PORT as GRPC_NUMBER
 from upright.contract import Manifest
 from upright.defaults import Defaults
 from upright.locations import locate
 from upright.pods.build import (
     CONTAINER_SECURITY,
+    GRPC_PORT,
     HTTP_PORT,
     NO_CREDENTIALS,
     environment,
@@ -86,7 +89,8 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
 def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:
     serving, artifact = owner.spec.serving, version.spec.artifact
     place = locate(artifact.uri)
-    asked = serving.model_dump(include={"queue"}, exclude_defaults=True)
+    draining = _DRAIN_SECONDS + (GRPC_DRAIN_SECONDS if serving.grpc else 0)
+    asked = serving.model_dump(include={"queue", "workers"}, exclude_defaults=True)
     variables = {
         "UPRIGHT_ARTIFACT": f"{_STORE}/{place.path}",
         "UPRIGHT_DIGEST": artifact.digest,
@@ -97,6 +101,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "UPRIGHT_TIMEOUT": f"{serving.timeout.total_seconds():g}",
         **{f"UPRIGHT_{name.upper()}": str(number) for name, number in asked.items()},
         **(_batching(serving.batching) if serving.batching else {}),
+        **({"UPRIGHT_GRPC_PORT": str(GRPC_NUMBER)} if serving.grpc else {}),
         "HOME": "/tmp",  # noqa: S108 - a path in the pod
     }
     container = {
@@ -104,7 +109,10 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "image": serving.image or defaults.runtime_image,
         **({} if serving.image else {"args": ["serve"]}),
         "env": with_variables(environment(variables), serving.env),
-        "ports": [{"name": HTTP_PORT, "containerPort": serving.port}],
+        "ports": [
+            {"name": HTTP_PORT, "containerPort": serving.port},
+            *([{"name": GRPC_PORT, "containerPort": GRPC_NUMBER}] if serving.grpc else []),
+        ],
         "resources": serving.resources,
         "securityContext": CONTAINER_SECURITY,
         "lifecycle": {"preStop": {"sleep": {"seconds": _DRAIN_SECONDS}}},
@@ -117,9 +125,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
     return {
         **NO_CREDENTIALS,
         "securityContext": pod_security(fixed_ids=defaults.fixed_ids),
-        "terminationGracePeriodSeconds": max(
-            _STOP_SECONDS, round(serving.timeout.total_seconds()) + _DRAIN_SECONDS + 5
-        ),
+        "terminationGracePeriodSeconds": max(_STOP_SECONDS, round(serving.timeout.total_seconds()) + draining + 5),
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}, place.volume("store")],
     }

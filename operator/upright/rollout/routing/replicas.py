@@ -5,11 +5,20 @@ from dataclasses import dataclass
 
 from upright.api import names
 from upright.api.deployment import Deployment
+from upright.api.serving import GRPC_PORT as GRPC_NUMBER
 from upright.contract import Manifest
-from upright.pods.build import HTTP_PORT
+from upright.pods.build import GRPC_PORT, HTTP_PORT
 
 _PORT = 80
 """Of the Service of all traffic."""
+
+_GRPC = {
+    "name": GRPC_PORT,
+    "protocol": "TCP",
+    "appProtocol": "kubernetes.io/h2c",  # what gateways, ingresses and meshes know HTTP/2 without TLS by
+    "port": GRPC_NUMBER,
+    "targetPort": GRPC_PORT,
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,9 @@ def _service(owner: Deployment, name: str, revision: str | None, *, headless: bo
             "sessionAffinity": "None",
             **({"clusterIP": "None"} if headless else {}),
             "selector": {names.DEPLOYMENT: owner.metadata.name, **({names.REVISION: revision} if revision else {})},
-            "ports": [{"name": HTTP_PORT, "protocol": "TCP", "port": port, "targetPort": HTTP_PORT}],
+            "ports": [
+                {"name": HTTP_PORT, "protocol": "TCP", "port": port, "targetPort": HTTP_PORT},
+                *([_GRPC] if owner.spec.serving.grpc else []),
+            ],
         },
     }

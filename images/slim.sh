@@ -1,0 +1,25 @@
+#!/bin/sh
+# Removes from a folder of installed packages what no process of ours opens: slim.sh FOLDER. Both images are made with it.
+set -eu
+cd "$1"
+
+# Tests of packages, sources of their compiled parts, and what others would be compiled with.
+find . -type d \( -name tests -o -name include \) -prune -exec rm -r {} +
+find . -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' -o -name '*.hpp' \) -delete
+
+# pyarrow reads and writes Parquet here: Flight is a protocol, S3, GCS, Azure and HDFS are places. Its wheel holds libraries
+# three times, of which the middle name is the one that is asked for.
+rm -rf pyarrow/src
+rm -f pyarrow/*flight* pyarrow/_substrait* pyarrow/libarrow_s3* pyarrow/_s3fs* pyarrow/_gcsfs* pyarrow/_azurefs* \
+    pyarrow/_hdfs* pyarrow/*_cpp_tests* pyarrow/libarrow_python*.so pyarrow/libarrow_python*.so.*.*.*
+# Its libraries keep names that only a debugger reads. Others do, too, but do not load any more without.
+find . -path './pyarrow/*.so*' -exec strip --strip-unneeded {} +
+
+# The Kubernetes client's classes for each kind, which it loads when they are asked for: objects are plain documents here. Its
+# informers load three.
+for client in kubernetes/client kubernetes/aio/client; do
+    if [ -d "$client" ]; then
+        find "$client/api" "$client/models" -name '*.py' ! -name __init__.py ! -name v1_object_meta.py \
+            ! -name v1_owner_reference.py ! -name v1_managed_fields_entry.py -delete
+    fi
+done

@@ -1,0 +1,179 @@
+"""What strangers send over gRPC: bounded in bytes, in number and in time."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.fuzz.growth import is_linear
+from tests.unit.runtime.pod import a_matrix_model, a_pod
+from tests.unit.runtime.server import Server, a_free_port, a_store_with, serving
+from tests.unit.runtime.test_grpc import Serving
+from tests.unit.runtime.test_grpc_going_out import Service
+from tests.unit.runtime.test_hanging import until
+from upright.runtime.batch import BadInputError
+from upright.runtime.body import BODY_LIMIT
+from upright.runtime.grpc import reading
+from upright.runtime.grpc.reading import BoundedReading
+from upright.runtime.grpc.server import listening
+from upright.runtime.grpc.tensors import read
+from upright.runtime.grpc.wire import MOST_FIELDS, check_fields
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+HEALTH = "/grpc.health.v1.Health/Check"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    pod, port = a_pod(tmp_path_factory.mktemp("grpc")), a_free_port()
+    with serving(pod, {**a_store_with(pod, a_matrix_model()), "UPRIGHT_GRPC_PORT": str(port)}) as server:
+        yield server, f"127.0.0.1:{port}"
+        assert "Traceback" not in server.log.read_text()
+
+
+def memory(server: Server) -> int:
+    """The most that it has taken, in MiB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+def refusal(address: str, method: str, message: bytes, **how: Any) -> tuple[grpc.StatusCode, str]:
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary(method)(message, timeout=30, **how)
+    error: Any = refused.value
+    return error.code(), error.details()
+
+
+@pytest.mark.parametrize("method", [INFER, HEALTH])
+def test_a_message_that_is_too_large_is_refused_before_it_has_come(served: Serving, method: str) -> None:
+    code, said = refusal(served[1], method, b"\0" * (BODY_LIMIT + 1))
+
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"larger than max ({BODY_LIMIT + 1} vs. {BODY_LIMIT})" in said
+
+
+def test_what_becomes_large_when_it_is_unpacked_is_not_unpacked(served: Serving) -> None:
+    server, address = served
+    before = memory(server)
+
+    code, said = refusal(address, INFER, b"\0" * 100 * 1024**2, compression=grpc.Compression.Gzip)
+
+    assert (code, said) == (grpc.StatusCode.UNIMPLEMENTED, "Compression algorithm 'gzip' is disabled.")
+    assert memory(server) < before + 10
+
+
+@pytest.mark.parametrize("method", [INFER, HEALTH])
+@pytest.mark.parametrize("message", [b"\xff", b"\x2a\xff\xff", b"\x0b" * 1000])
+def test_what_is_no_protobuf_is_a_client_s_mistake(served: Serving, method: str, message: bytes) -> None:
+    code, said = refusal(served[1], method, message)
+
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert said.startswith("the message ")
+
+
+def test_a_call_without_a_message_is_refused(served: Serving) -> None:
+    with grpc.insecure_channel(served[1]) as channel, pytest.raises(grpc.RpcError, match="a call must have a message"):
+        channel.stream_unary(INFER)(iter(()), timeout=30)
+
+
+async def test_messages_that_are_not_read_yet_are_not_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PATIENCE", 1.0)
+    monkeypatch.setattr(reading, "_AT_ONCE", 0)
+    service, nothing = Service(a_free_port()), SimpleNamespace(served=SimpleNamespace(version="churn-7"), timeout=30)
+    answering: Any = nothing
+    async with (
+        listening(answering, service.leads_to),
+        service.listening() as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        calls = [channel.unary_unary(INFER)(bytes(BODY_LIMIT - 100)) for _ in range(8)]
+
+        said = {await call.details() for call in calls}
+
+    assert said == {"0 messages are coming in already, as many as may; try again later"}
+    assert service.carried < 8 * 80 * 1024
+
+
+def test_tensors_without_number_are_refused_before_they_are_parsed() -> None:
+    with pytest.raises(BadInputError, match="the message has more than 262144 fields; send fewer tensors"):
+        read(b"\x2a\0" * (MOST_FIELDS + 1))
+    with pytest.raises(BadInputError, match="more than 262144 fields"):
+        read(nested(b"\x22\0" * (MOST_FIELDS + 1)))
+
+
+def nested(content: bytes) -> bytes:
+    """An input that holds these fields."""
+    length, size = len(content), bytearray()
+    while length > 0x7F:
+        size.append(length & 0x7F | 0x80)
+        length >>= 7
+    return b"\x2a" + bytes([*size, length]) + content
+
+
+def test_fields_are_counted_in_linear_time() -> None:
+    assert is_linear(lambda size: b"\x2a\2\x0a\0" * size, check_fields, 2**14)
+
+
+class Call:
+    """A call whose message comes when it is told to."""
+
+    def __init__(self) -> None:
+        self.message = asyncio.get_running_loop().create_future()
+        self.read_begun = False
+
+    async def read(self) -> Any:
+        self.read_begun = True
+        return await self.message
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        raise grpc.aio.AbortError(code, details)
+
+
+async def echoing() -> Any:
+    """A method that answers what it is sent, read as all are."""
+
+    async def echo(message: bytes, _: Any) -> bytes:
+        return message
+
+    async def found(_: Any) -> Any:
+        return grpc.unary_unary_rpc_method_handler(echo)
+
+    handler = await BoundedReading().intercept_service(found, SimpleNamespace(method="echo"))
+    return handler.stream_unary
+
+
+async def test_only_so_many_messages_are_read_at_once_and_the_next_when_one_is_there() -> None:
+    method = await echoing()
+    calls = [Call() for _ in range(17)]
+    answers = [asyncio.create_task(method(None, call)) for call in calls]
+    await until(lambda: calls[15].read_begun)
+    assert not calls[16].read_begun
+
+    calls[3].message.set_result(b"3")
+
+    await until(lambda: calls[16].read_begun)
+    assert await answers[3] == b"3"
+    for call in calls:
+        if not call.message.done():
+            call.message.set_result(b"x")
+    assert await asyncio.gather(*answers) == [b"3" if call is calls[3] else b"x" for call in calls]
+
+
+async def test_a_message_that_does_not_come_holds_its_place_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PATIENCE", 0.05)
+    method = await echoing()
+    calls = [Call() for _ in range(17)]
+
+    ended = await asyncio.gather(*(method(None, call) for call in calls), return_exceptions=True)
+
+    said = [error.args for error in ended if isinstance(error, grpc.aio.AbortError)]
+    late = (grpc.StatusCode.DEADLINE_EXCEEDED, "the message has not come within 0.05 seconds")
+    assert said[:16] == [late] * 16
+    assert said[16][0] in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+    last = Call()
+    last.message.set_result(b"x")
+    assert await method(None, last) == b"x"

@@ -104,10 +104,10 @@ def bad(place: Workspace, client: Traffic, say: Progress) -> None:
     say("kubectl patch: the Deployment names churn-3, whose encoder has never seen the new plan `flex`")
     done = place.until_phase("mdep", "churn", "RolledBack")
     rejection, analysis = done["status"]["rejected"][0], done["status"]["analysis"]
-    errors = analysis["metrics"][0]
+    [worse] = [metric for metric in analysis["metrics"] if metric["name"] == rejection["metric"]]
     say(f"ROLLED BACK: {rejection['message']}")
     say(
-        f"metric {rejection['metric']}, {errors['canary']:.1%} against {errors['stable']:.1%}, evidence "
+        f"metric {rejection['metric']}, {worse['canary']:.1%} against {worse['stable']:.1%}, evidence "
         f"{analysis['evidence']:g} (threshold {analysis['threshold']:g}) after {analysis['looks']} looks"
     )
     answers = client.until(

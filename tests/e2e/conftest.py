@@ -78,7 +78,7 @@ def furnished(cluster: Cluster, installed: Images, shared_folder: Path) -> Furni
 
 @pytest.fixture(scope="session")
 def churn(furnished: Furnished) -> Iterator[Workspace]:
-    """The model of the example `churn`, in three versions trained once: old-1, good-1, and bad-1, which fails for one
+    """The model of the example `churn`, in three versions trained once: old-1, good-1, and bad-1, which refuses one
     customer in five.
     """
     example = ROOT / "examples" / "churn"

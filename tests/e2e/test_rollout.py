@@ -78,7 +78,7 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
         back = churn.until_phase("mdep", "bad", "RolledBack")
 
         [rejection] = back["status"]["rejected"]
-        assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "errors")
+        assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "refusals")
         assert serves(back, "old-1")
         assert condition(back, "Ready")[0] == "True"
         assert stalled(back, "VersionRejected")
@@ -113,10 +113,10 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
         churn.until("mdep", "bad", lambda one: is_candidate(one, "bad-1"), "another try of bad-1")
 
 
-def test_by_the_exact_boundary_the_errors_are_counted_that_were_too_many(churn: Workspace) -> None:
+def test_by_the_exact_boundary_the_refusals_are_counted_that_were_too_many(churn: Workspace) -> None:
     metric = {
-        "name": "errors",
-        "type": "ErrorRate",
+        "name": "refusals",
+        "type": "RefusalRate",
         "boundary": "Exact",
         "tolerance": {"relative": 0.25, "absolute": 0},
     }

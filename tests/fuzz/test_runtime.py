@@ -43,6 +43,7 @@ from upright.runtime.grpc.messages import MESSAGES
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
 from upright.runtime.protocol import parse_infer, parse_predict
+from upright.runtime.reference import read_reference
 
 LIMITS = Limits(frozenset({"skops"}), 10_000_000)
 MATRIX = Signature(inputs=(Tensor(name="input-0", type="FP64", shape=(-1, 2)),))
@@ -268,11 +269,12 @@ def read_with(name: str, content: bytes) -> None:
         (Path(folder) / name).write_bytes(content)
         try:
             output = read_output(Path(folder), LIMITS)
+            reference = read_reference(Path(folder), LIMITS, object())
         except (RefusedError, FailedError) as error:
             is_a_sentence(error)
         else:
             assert all(isinstance(value, float) for value in output.metrics.values())
-            assert output.reference is None or len(output.reference)
+            assert reference is None or len(reference.rows)
 
 
 SIGNATURE_FILES = st.fixed_dictionaries(

@@ -39,6 +39,10 @@ _Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_le
 Datatype = Literal[
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP32", "FP64", "BYTES"
 ]
+_COLUMN_TYPE = (
+    "^(number|float32|object|string|category|boolean|U?Int(8|16|32|64)|Float(32|64)"
+    r"|datetime64\[(s|ms|us|ns)(, [A-Za-z0-9_+:/-]+)?\])$"
+)
 ModelFormat = Literal["skops", "joblib"]
 
 
@@ -88,11 +92,14 @@ class Tensor(_Format):
     """One input or output of a model, in the words of the Open Inference Protocol.
 
     `shape` is [-1] (one value a row) or [-1, n] (n values a row). Without `type`, values of any type are passed on.
-    `missing` says that the reference data lacked values here, so that the model must cope with it.
+    `missing` says that a request may lack a value: the reference data did, or the model fills it in. `dtype` is the
+    column of pandas that the model gets where the type alone does not tell: by default text is `str` and an input
+    without type whatever pandas makes of the values; `number` takes true and false, too, as 1 and 0.
     """
 
     name: str = Field(min_length=1)
     type: Datatype | None = None
+    dtype: str | None = Field(None, pattern=_COLUMN_TYPE, max_length=63)
     shape: tuple[int, ...] = (-1,)
     missing: bool = False
 

@@ -1,5 +1,6 @@
 """From JSON values to what a model's `predict` takes, and back: rows of typed values, whole columns at a time."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,15 @@ _DATATYPES: dict[str, Datatype] = {
 _ALLOWED: dict[str, tuple[frozenset[type], str]] = {
     "BOOL": (frozenset({bool}), "true or false"),
     "BYTES": (frozenset({str}), "a string"),
+    "date": (frozenset({str}), "a date or time in ISO 8601, such as 2026-11-27 or 2026-11-27T14:00:00Z"),
     "number": (frozenset({int, float}), "a number"),
+    "flag": (frozenset({bool, int, float}), "a number, true or false"),
     "any": (frozenset({bool, int, float, str}), "a number, a string, true or false"),
 }
+_ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+
+_YEARS_OF_NS = (1678, 2261)
+"""The whole years that 64 bits of nanoseconds hold."""
 
 
 class BadInputError(Exception):
@@ -49,7 +56,7 @@ class Batch:
     columns: Mapping[str, Any]
     rows: int
     unexpectedly_missing: tuple[str, ...]
-    """Inputs without a value in some row although the reference data never lacked one."""
+    """Inputs without a value in some row although nothing says that the model copes with that."""
 
 
 def datatype_of(dtype: np.dtype[Any]) -> Datatype:
@@ -60,6 +67,11 @@ def datatype_of(dtype: np.dtype[Any]) -> Datatype:
 def is_matrix(signature: Signature) -> bool:
     """Whether the model's features have no names: one input of shape [-1, n]."""
     return len(signature.inputs) == 1 and len(signature.inputs[0].shape) == 2
+
+
+def is_date(tensor: Tensor) -> bool:
+    """Whether the model gets times where a client sends text."""
+    return tensor.dtype is not None and tensor.dtype.startswith("datetime64")
 
 
 def width_of(signature: Signature) -> int:
@@ -99,7 +111,7 @@ def batch_of_columns(columns: Mapping[str, Sequence[Any]], rows: int, signature:
     """
     arrays, missing = {}, []
     for tensor, (where, values) in zip(signature.inputs, columns.items(), strict=True):
-        arrays[tensor.name], lacks = _column(values, tensor.type, where)
+        arrays[tensor.name], lacks = _column(values, tensor, where)
         if lacks and not tensor.missing:
             missing.append(tensor.name)
     return Batch(arrays, rows, tuple(missing))
@@ -159,22 +171,39 @@ def _batch_of_objects(rows: Sequence[dict[str, Any]], signature: Signature, fiel
 
 
 def _batch_of_matrix(values: Sequence[Any], rows: int, width: int, tensor: Tensor, where: str) -> Batch:
-    array, lacks = _column(values, tensor.type or "FP64", f"{where}, value {{row}}")
+    array, lacks = _column(values, _typed(tensor), f"{where}, value {{row}}")
     missing = (tensor.name,) if lacks and not tensor.missing else ()
     return Batch({tensor.name: np.asarray(array).reshape(rows, width)}, rows, missing)
 
 
-def _column(values: Sequence[Any], datatype: Datatype | None, where: str) -> tuple[Any, bool]:
+def _typed(tensor: Tensor) -> Tensor:
+    return tensor if tensor.type else tensor.model_copy(update={"type": "FP64"})
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.type in {"BOOL", "BYTES"}:
+        return "date" if is_date(tensor) else tensor.type
+    if tensor.type is None:
+        return "any"
+    return "flag" if tensor.dtype == "number" else "number"
+
+
+def _column(values: Sequence[Any], tensor: Tensor, where: str) -> tuple[Any, bool]:
     """The values as an array, and whether one is missing."""
-    kind = {"BOOL": "BOOL", "BYTES": "BYTES", None: "any"}.get(datatype, "number")
+    kind = _kind(tensor)
     allowed, wanted = _ALLOWED[kind]
     found = set(map(type, values))
     lacks = type(None) in found
     if not found <= allowed | {type(None)}:
         row = next(i for i, value in enumerate(values) if value is not None and type(value) not in allowed)
         raise BadInputError(f"{where.replace('{row}', str(row))} must be {wanted}; it is {described(values[row])}")
-    if kind == "number":
-        return _numbers(values, datatype, whole=found == {int}, where=where), lacks
+    if kind in {"number", "flag"}:
+        numbers = _numbers(values, tensor.type, whole=found == {int}, where=where)
+        if tensor.dtype is not None and "Int" in tensor.dtype:
+            _check_whole(values, numbers, np.iinfo(tensor.dtype.lower()), where)
+        return numbers, lacks
+    if kind == "date":
+        return _dates(values, tensor, where), lacks
     if kind == "any" and not found.isdisjoint({int, float}):
         _check_magnitudes(values, where)
     if kind == "BOOL" and not lacks:
@@ -193,6 +222,37 @@ def _numbers(values: Sequence[Any], datatype: Datatype | None, *, whole: bool, w
     if whole and str(datatype).startswith(("INT", "UINT")) and np.abs(numbers).max() < 2**63:
         return np.array(values, dtype=np.int64)
     return numbers
+
+
+def _check_whole(values: Sequence[Any], numbers: NDArray[Any], limits: Any, where: str) -> None:
+    """What pandas' nullable integers hold: no fraction, and no number beyond their limits."""
+    with np.errstate(invalid="ignore"):
+        strange = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers > limits.max)
+    strange &= ~np.isnan(numbers)
+    if strange.any():
+        row = int(strange.argmax())
+        raise BadInputError(
+            f"{where.replace('{row}', str(row))} must be a whole number between {limits.min} and {limits.max}; "
+            f"it is {described(values[row])}"
+        )
+
+
+def _dates(values: Sequence[Any], tensor: Tensor, where: str) -> NDArray[Any]:
+    """Times in UTC, in the unit that the model has; one without an offset is in UTC already."""
+    import pandas as pd
+
+    iso = [value if value is not None and _ISO_8601.fullmatch(value) else "" for value in values]
+    read = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
+    unit = str(tensor.dtype).partition("[")[2].partition(",")[0].rstrip("]")
+    strange = read.isna() | ((unit == "ns") & ((read.year < _YEARS_OF_NS[0]) | (read.year > _YEARS_OF_NS[1])))
+    strange &= np.array([value is not None for value in values])
+    if strange.any():
+        row = int(strange.argmax())
+        raise BadInputError(
+            f"{where.replace('{row}', str(row))} must be {_ALLOWED['date'][1]}; it is {described(values[row])}"
+        )
+    times: NDArray[Any] = read.tz_localize(None).to_numpy().astype(f"datetime64[{unit}]")
+    return times
 
 
 def _check_magnitudes(values: Sequence[Any], where: str) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,9 +16,6 @@ from upright.runtime.folder import NotAFileError, open_file
 from upright.runtime.formats import FORMATS
 from upright.runtime.outcome import FailedError, RefusedError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _UNSUPPORTED = {"model.onnx": "ONNX models", "model": "model folders"}
 _METRICS = 64
 _METRIC_NAME = 63
@@ -25,19 +24,18 @@ _SMALL_FILE_BYTES = 1024**2
 
 @dataclass(frozen=True)
 class Output:
-    """The content of UPRIGHT_OUTPUT."""
+    """The content of UPRIGHT_OUTPUT but the reference data, which is read as the model knows its columns."""
 
     model: Path
     format: ModelFormat
     metrics: dict[str, float]
     signature: Signature | None
-    reference: "pd.DataFrame | None"
     card: bytes | None
 
 
 def read_output(folder: Path, limits: Limits) -> Output:
     """Read everything but the model itself. Raises RefusedError, or FailedError for what cannot be read at all."""
-    try:
+    with reading():
         model, model_format = _model_in(folder, limits)
         card = _small_file(folder, CARD)
         return Output(
@@ -45,15 +43,34 @@ def read_output(folder: Path, limits: Limits) -> Output:
             format=model_format,
             metrics=_metrics(_small_file(folder, "metrics.json")),
             signature=_signature(_small_file(folder, "signature.json")),
-            reference=_reference(folder, limits),
             card=card,
         )
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Whatever keeps a file of the output from being read is a RefusedError or FailedError."""
+    try:
+        yield
     except NotAFileError as error:
         raise RefusedError("NotAFile", f"The training program wrote something else than files: {error}") from None
     except OSError as error:
         raise FailedError(
             "OutputUnreadable", f"The output of the training program cannot be read by {this_user()}: {error}"
         ) from error
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file that a name stands for. A link may point within the folder only. Raises RefusedError."""
+    try:
+        path = (folder / name).resolve()
+    except RuntimeError:  # what Python says of links in a circle
+        raise RefusedError("OutputEscapes", f"{name} is a link that leads to itself: write a file") from None
+    if not path.is_relative_to(folder.resolve()):
+        raise RefusedError(
+            "OutputEscapes", f"{name} is a link to {path}, which is outside the output folder: write a copy"
+        )
+    return path
 
 
 def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:
@@ -74,7 +91,7 @@ def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:
             f"The training program must write exactly one model ({' or '.join(files)}) to its output folder, "
             f"{folder}; it wrote {wrote}",
         )
-    path = _inside(folder, models[0])
+    path = inside(folder, models[0])
     if not path.is_file():
         raise RefusedError("CorruptModel", f"The model {models[0]} is not a file")
     if not 0 < (size := path.stat().st_size) <= limits.artifact_bytes:
@@ -85,21 +102,8 @@ def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:
     return folder / models[0], files[models[0]].name
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """The file that a name stands for. A link may point within the folder only."""
-    try:
-        path = (folder / name).resolve()
-    except RuntimeError:  # what Python says of links in a circle
-        raise RefusedError("OutputEscapes", f"{name} is a link that leads to itself: write a file") from None
-    if not path.is_relative_to(folder.resolve()):
-        raise RefusedError(
-            "OutputEscapes", f"{name} is a link to {path}, which is outside the output folder: write a copy"
-        )
-    return path
-
-
 def _small_file(folder: Path, name: str) -> bytes | None:
-    path = _inside(folder, name)
+    path = inside(folder, name)
     if not path.exists():
         return None
     with open_file(path) as file:
@@ -149,31 +153,3 @@ def _signature(content: bytes | None) -> Signature | None:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "it"
         raise RefusedError("BadSignature", f"signature.json: {field}: {first['msg']}") from None
-
-
-def _reference(folder: Path, limits: Limits) -> "pd.DataFrame | None":
-    names = [name for name in ("reference.csv", "reference.parquet") if _inside(folder, name).exists()]
-    if not names:
-        return None
-    if len(names) == 2:
-        raise RefusedError(
-            "BadReference", "The training program wrote reference.csv and reference.parquet; write one of them"
-        )
-    path = _inside(folder, names[0])
-    if (size := path.stat().st_size) > limits.artifact_bytes:
-        raise RefusedError("TooLarge", f"{names[0]} has {size} bytes; at most {limits.artifact_bytes} are allowed")
-    if not path.is_file():
-        raise NotAFileError(f"{names[0]} is not a file")
-    import pandas as pd
-
-    try:
-        reference = pd.read_csv(path) if names[0].endswith(".csv") else pd.read_parquet(path)
-    except OSError:
-        raise
-    except Exception as error:  # the readers raise their own parsers' errors
-        raise RefusedError("BadReference", f"{names[0]} cannot be read: {str(error)[:200]}") from error
-    if not len(reference) or not len(reference.columns):
-        raise RefusedError("BadReference", f"{names[0]} holds no row; write rows of features, or leave it out")
-    if not reference.columns.is_unique:
-        raise RefusedError("BadReference", f"{names[0]} names a column twice")
-    return reference

@@ -1,7 +1,8 @@
 """A model together with what it takes: the one place where `predict` is called."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import current_thread, main_thread
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upright.api.artifact import Signature
-from upright.runtime.batch import BadInputError, Batch, datatype_of, is_matrix
+from upright.runtime.batch import BadInputError, Batch, datatype_of, is_matrix, width_of
+from upright.runtime.columns import array_of, frame_of, nulls_as
+from upright.runtime.knowledge import Check, checks_of
+from upright.runtime.learnt import NOTHING, Learnt, learn
 
 PREDICTION = "prediction"
 """The output that `predict` gives, unless the signature has another name for it."""
@@ -39,6 +43,17 @@ class Predictor:
         classes = getattr(self.estimator, "classes_", None)
         return classes.tolist() if isinstance(classes, np.ndarray) else None
 
+    @cached_property
+    def learnt(self) -> Sequence[Learnt]:
+        """What the model tells of each feature."""
+        found = learn(self.estimator)
+        width = width_of(self.signature)
+        return found if len(found) == width else (NOTHING,) * width
+
+    @cached_property
+    def _checks(self) -> Sequence[Check]:
+        return checks_of(self.signature, self.learnt)
+
     def has(self, output: str) -> bool:
         """Whether the model has the method that gives the output. Not each that has it can be asked."""
         return callable(getattr(self.estimator, output, None))
@@ -46,12 +61,14 @@ class Predictor:
     def predict(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
-        Raises BadInputError when the model fails for want of a value that its training data never lacked, otherwise
-        ModelError. Ctrl-C ends it.
+        Raises BadInputError for a value that the model is known to refuse, and when it fails for want of one of which
+        nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
         """
+        for check in self._checks:
+            check(batch)
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
-            predictions = np.asarray(answer(self._features(batch)))
+            predictions = np.asarray(answer(self.features(batch)))
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise  # signals come there: it is whoever publishes, and not the model
@@ -67,23 +84,10 @@ class Predictor:
             return predictions.astype(np.float64)
         return predictions
 
-    def _features(self, batch: Batch) -> Any:
+    def features(self, batch: Batch) -> Any:
+        """What the model gets: a DataFrame if it was fitted on one, else an array of shape (rows, features)."""
         if is_matrix(self.signature):
-            return next(iter(batch.columns.values()))
+            return nulls_as(next(iter(batch.columns.values())), self.learnt[0].null)
         if hasattr(self.estimator, "feature_names_in_"):
-            return _frame(batch.columns, self.signature)
-        return np.column_stack(list(batch.columns.values()))
-
-
-def _frame(columns: Mapping[str, Any], signature: Signature) -> Any:
-    """The columns as pandas reads them from a CSV file, which is what most models were trained on."""
-    import pandas as pd
-
-    series = {}
-    for tensor in signature.inputs:
-        values = columns[tensor.name]
-        if tensor.type is None:
-            series[tensor.name] = pd.Series(list(values))
-        else:
-            series[tensor.name] = pd.Series(values, dtype="str" if tensor.type == "BYTES" else None)
-    return pd.DataFrame(series)
+            return frame_of(batch.columns, self.signature, self.learnt)
+        return array_of(batch.columns, self.signature, self.learnt)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upright.api.artifact import canonical_json
-from upright.runtime.signature import ANSWERS
+from upright.runtime.reference import ANSWERS, Reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ _CLASSES = 64
 _PROFILE_BYTES = 1_000_000
 
 
-def profile_of(reference: "pd.DataFrame") -> dict[str, Any]:
+def profile_of(reference: Reference) -> dict[str, Any]:
     """Describe each feature, the predictions and the scores of the reference data.
 
     A numeric column has quantile bins: `edges` e0 < ... < en and n + 2 `counts`: below e0, from e(i-1) up to below ei
@@ -34,30 +34,44 @@ def profile_of(reference: "pd.DataFrame") -> dict[str, Any]:
         categories //= 2
 
 
-def _profile(reference: "pd.DataFrame", categories: int) -> dict[str, Any]:
-    features = {str(name): _column(reference[name], categories) for name in reference.columns if name not in ANSWERS}
-    profile: dict[str, Any] = {"schemaVersion": 1, "rows": len(reference), "features": features}
-    if "prediction" in reference:
-        profile["predictions"] = _predictions(reference["prediction"])
-    if {"prediction", "label", "score"} <= set(reference.columns):
-        profile["scores"] = _scores(reference)
+def _profile(reference: Reference, categories: int) -> dict[str, Any]:
+    rows, answers = reference.rows, reference.answers
+    features = {str(name): _column(rows[name], categories) for name in rows.columns if name not in answers}
+    profile: dict[str, Any] = {"schemaVersion": 1, "rows": len(rows), "features": features}
+    if "prediction" in answers:
+        profile["predictions"] = _predictions(rows["prediction"])
+    if len(answers) == len(ANSWERS) and (scores := _scores(rows)) is not None:
+        profile["scores"] = scores
     return profile
 
 
 def _column(column: "pd.Series[Any]", categories: int) -> dict[str, Any]:
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
-        return _numeric(column)
-    return _categorical(column, categories)
+    return _numeric(column) if _is_numeric(column) else _categorical(column, categories)
 
 
 def _predictions(column: "pd.Series[Any]") -> dict[str, Any]:
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f" and column.nunique() > _CLASSES:
+    if _is_numeric(column) and not _is_whole(column) and column.nunique() > _CLASSES:
         return _numeric(column)
     return _categorical(column, _CLASSES)
 
 
+def _is_numeric(column: "pd.Series[Any]") -> bool:
+    import pandas as pd
+
+    dtype = column.dtype
+    return pd.api.types.is_numeric_dtype(dtype) and not (
+        pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_complex_dtype(dtype)
+    )
+
+
+def _is_whole(column: "pd.Series[Any]") -> bool:
+    import pandas as pd
+
+    return pd.api.types.is_integer_dtype(column.dtype)
+
+
 def _numeric(column: "pd.Series[Any]") -> dict[str, Any]:
-    values = column.to_numpy(dtype=np.float64)
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     finite = values[np.isfinite(values)]
     edges = _edges(finite)
     return {"edges": edges.tolist(), "counts": _counts(finite, edges).tolist(), "missing": len(values) - len(finite)}
@@ -91,11 +105,16 @@ def _categorical(column: "pd.Series[Any]", categories: int) -> dict[str, Any]:
     }
 
 
-def _scores(reference: "pd.DataFrame") -> dict[str, Any]:
-    """How often the prediction was right, by quantile bin of the score; rows without one or a label are left out."""
-    known = reference.dropna(subset=["prediction", "label", "score"])
+def _scores(rows: "pd.DataFrame") -> dict[str, Any] | None:
+    """How often the prediction was right, by quantile bin of the score; rows without one or a label are left out, and
+    so is all of it where scores are no numbers.
+    """
+    if not _is_numeric(rows["score"]):
+        return None
+    known = rows.dropna(subset=["prediction", "label", "score"])
+    known = known[np.isfinite(known["score"].to_numpy(dtype=np.float64))]
     scores = known["score"].to_numpy(dtype=np.float64)
-    right = (known["prediction"] == known["label"]).to_numpy()
+    right = (known["prediction"].astype(object) == known["label"].astype(object)).to_numpy(dtype=bool)
     edges = _edges(scores)
     return {
         "edges": edges.tolist(),

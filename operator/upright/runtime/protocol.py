@@ -190,8 +190,12 @@ def infer_answer(named: Mapping[str, Any], answers: Sequence[NDArray[Any]], aske
 
 
 def tensor_metadata(tensor: Tensor) -> dict[str, Any]:
-    """An input or output as V2 metadata describe it; a datatype that is not known is left out."""
-    return {"name": tensor.name, **({"datatype": tensor.type} if tensor.type else {}), "shape": list(tensor.shape)}
+    """An input or output as V2 metadata describe it; a datatype that is not known is left out, and `missing` is there
+    where a value may be null, or left out.
+    """
+    datatype = {"datatype": tensor.type} if tensor.type else {}
+    missing = {"missing": True} if tensor.missing else {}
+    return {"name": tensor.name, **datatype, "shape": list(tensor.shape), **missing}
 
 
 def json_object(body: bytes) -> Mapping[str, Any]:
@@ -334,7 +338,8 @@ def _check_column(given: Given, wanted: Tensor, rows: int) -> None:
 
 def _check_datatype(given: Given, wanted: Tensor) -> None:
     numbers = given.datatype in _NUMBERS and wanted.type in _NUMBERS
-    if wanted.type is not None and not numbers and given.datatype != wanted.type:
+    flags = given.datatype == "BOOL" and wanted.dtype == "number"
+    if wanted.type is not None and not numbers and not flags and given.datatype != wanted.type:
         raise BadInputError(f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}")
 
 

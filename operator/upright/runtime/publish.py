@@ -37,6 +37,8 @@ from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import Output, read_output
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.profile import profile_of
+from upright.runtime.reference import NoFeaturesError, Reference, read_reference
+from upright.runtime.trial import DifferentAnswerError, try_out
 
 _ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 """Packages whose versions decide whether a model loads and what it answers."""
@@ -84,7 +86,8 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
     """Try the model out and infer what is missing. Raises RefusedError, or FailedError for want of memory."""
     try:
         loaded = _load(output, limits)
-        inferred, example = _signature(loaded, output)
+        reference = _reference(output.model.parent, limits, loaded)
+        inferred, example = _signature(loaded, output, reference)
     except MemoryError as error:
         raise FailedError(
             "OutOfMemory",
@@ -92,7 +95,7 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
             f"({error or 'no more is said'}): give it more (spec.train.resources, or those of the container publish in "
             "spec.train.pod)",
         ) from error
-    contents = _contents(output)
+    contents = _contents(output, reference)
     manifest = ArtifactManifest(
         model=model,
         format=output.format,
@@ -130,17 +133,26 @@ def _load(output: Output, limits: Limits) -> LoadedModel:
         raise RefusedError("CorruptModel", f"The model cannot be used: {error}") from error
 
 
-def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any] | None]:
+def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference | None:
     try:
-        inferred = signature.infer(loaded.estimator, output.signature, output.reference)
-        example, given = signature.try_out(Predictor(loaded.estimator, inferred), output.reference)
-        outputs = signature.chosen(inferred.outputs, given)
+        return read_reference(folder, limits, loaded.estimator)
+    except NoFeaturesError as error:
+        raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
+
+
+def _signature(loaded: LoadedModel, output: Output, reference: Reference | None) -> tuple[Signature, list[Any] | None]:
+    try:
+        inferred = signature.infer(loaded.estimator, output.signature, reference)
+        tried = try_out(Predictor(loaded.estimator, inferred), reference)
+        outputs = signature.chosen(inferred.outputs, tried.outputs)
     except signature.NoSignatureError as error:
         raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
+    except DifferentAnswerError as error:
+        raise RefusedError("DifferentAnswers", f"The model would answer otherwise than in Python: {error}") from error
     except (ModelError, BadInputError) as error:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
-        if output.reference is not None:
+        if reference is not None:
             raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}") from error
         raise RefusedError(
             "ModelFails",
@@ -148,13 +160,13 @@ def _signature(loaded: LoadedModel, output: Output) -> tuple[Signature, list[Any
             "model was fitted on one, else an array of shape (rows, features): a model of texts begins with a "
             "ColumnTransformer that names their columns, fitted on a DataFrame",
         ) from error
-    return inferred.model_copy(update={"outputs": outputs}), example
+    return inferred.model_copy(update={"outputs": outputs}), tried.example
 
 
-def _contents(output: Output) -> dict[str, Path | bytes]:
+def _contents(output: Output, reference: Reference | None) -> dict[str, Path | bytes]:
     contents: dict[str, Path | bytes] = {output.model.name: output.model}
-    if output.reference is not None:
-        contents[PROFILE] = canonical_json(profile_of(output.reference))
+    if reference is not None:
+        contents[PROFILE] = canonical_json(profile_of(reference))
     if output.card is not None:
         contents[CARD] = output.card
     return contents

@@ -34,8 +34,10 @@ def code() -> Path:
 
 def save(model: Any, *, metrics: Mapping[str, float] | None = None, reference: "pd.DataFrame | None" = None) -> None:
     """Write a scikit-learn model, its metrics, and reference data: rows of features, with columns prediction, label and
-    score where known.
+    score where known. They are Parquet, which keeps their types; a column of values of several types is in no Parquet,
+    and then they are CSV.
     """
+    import pyarrow
     import skops.io
 
     output = Path(os.environ["UPRIGHT_OUTPUT"])
@@ -43,4 +45,9 @@ def save(model: Any, *, metrics: Mapping[str, float] | None = None, reference: "
     if metrics is not None:
         (output / "metrics.json").write_text(json.dumps(dict(metrics)), encoding="utf-8")
     if reference is not None:
-        reference.to_csv(output / "reference.csv", index=False)
+        try:
+            content = reference.to_parquet(index=False)
+        except pyarrow.ArrowException:
+            reference.to_csv(output / "reference.csv", index=False)
+        else:
+            (output / "reference.parquet").write_bytes(content)

@@ -1,43 +1,41 @@
-"""What a model takes and gives: as the training program says, as its reference data shows, as the model tells."""
+"""What a model takes and gives: as the training program says, as the model tells, as its reference data show."""
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from upright.api.artifact import Signature, Tensor
-from upright.runtime.batch import Batch, batch_of_rows, datatype_of
-from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
+from upright.runtime.batch import datatype_of
+from upright.runtime.learnt import NOTHING, Learnt, learn
+from upright.runtime.predictor import FURTHER, PREDICTION
+from upright.runtime.reference import Reference
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ANSWERS = ("prediction", "label", "score")
-"""Columns of the reference data that are not features."""
-
-_TRIED_ROWS = 100
 
 
 class NoSignatureError(Exception):
     """What the model takes cannot be known, or what is said of it does not hold."""
 
 
-def infer(estimator: Any, declared: Signature | None, reference: "pd.DataFrame | None") -> Signature:
+def infer(estimator: Any, declared: Signature | None, reference: Reference | None) -> Signature:
     """The model's inputs. Raises NoSignatureError."""
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     count = getattr(estimator, "n_features_in_", None)
     if declared:
         return _checked(declared, names, count)
+    learnt = learn(estimator)
     if reference is not None:
-        return Signature(inputs=_inputs_of(reference, names, count))
+        told = learnt if len(learnt) == len(reference.features) else (NOTHING,) * len(reference.features)
+        features = zip(reference.features, told, strict=True)
+        return Signature(inputs=tuple(_shown(reference.rows[name], name, known) for name, known in features))
     if names:
-        return Signature(inputs=tuple(Tensor(name=name, type=_untold_type(estimator)) for name in names))
+        return Signature(inputs=tuple(_told(name, known, estimator) for name, known in zip(names, learnt, strict=True)))
     if isinstance(count, int):
-        return Signature(inputs=(Tensor(name="input-0", type="FP64", shape=(-1, count)),))
+        return Signature(inputs=_unnamed(learnt, estimator))
     raise NoSignatureError(
-        "what the model takes cannot be known: write reference.csv (rows of features with their names) or "
-        "signature.json next to the model"
+        "what the model takes cannot be known: write reference.parquet or reference.csv (rows of features with their "
+        "names) or signature.json next to the model"
     )
 
 
@@ -65,41 +63,6 @@ def chosen(declared: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Ten
     return tuple(outputs)
 
 
-def rows_of(reference: "pd.DataFrame", signature: Signature) -> list[list[Any]]:
-    """The first rows of the reference data, as a client would send them."""
-    head = reference.head(_TRIED_ROWS)
-    if any(tensor.name not in head for tensor in signature.inputs):
-        return []
-    columns = [head[tensor.name] for tensor in signature.inputs]
-    return [list(row) for row in zip(*(_json_values(column) for column in columns), strict=True)]
-
-
-def try_out(predictor: Predictor, reference: "pd.DataFrame | None") -> tuple[list[Any] | None, tuple[Tensor, ...]]:
-    """One row that the model answers, and the outputs as the answer shows them.
-
-    Without reference data it is a row of zeros and empty texts, if the model takes one: they need not make sense to it.
-    Raises BadInputError, ModelError when the model fails on its own reference data, or takes what it is given for
-    something else than an array or a DataFrame, or has too little memory.
-    """
-    rows = rows_of(reference, predictor.signature) if reference is not None else []
-    if rows:
-        return _plainest(rows), _outputs(
-            predictor, batch_of_rows(rows, predictor.signature, "row of the reference data")
-        )
-    if plain := _plain(predictor.signature):
-        try:
-            return plain, _outputs(predictor, batch_of_rows([plain], predictor.signature))
-        except ModelError as error:
-            asked = getattr(error.__cause__, "obj", None)  # of what it wanted an attribute that this does not have
-            if (
-                error.for_want_of_memory
-                or isinstance(asked, np.ndarray)
-                or type(asked).__module__.partition(".")[0] == "pandas"
-            ):
-                raise
-    return None, ()
-
-
 def _checked(declared: Signature, names: list[str], count: int | None) -> Signature:
     shapes = [tensor.shape for tensor in declared.inputs]
     matrix = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][0] == -1 and shapes[0][1] > 0
@@ -116,70 +79,107 @@ def _checked(declared: Signature, names: list[str], count: int | None) -> Signat
     width = shapes[0][1] if matrix else len(given)
     if count not in {None, width}:
         raise NoSignatureError(f"signature.json gives {width} features, but the model takes {count}")
+    for tensor in declared.inputs:
+        if tensor.dtype is not None and tensor.type not in (fits := _types_of(tensor.dtype)):
+            raise NoSignatureError(
+                f"signature.json gives the input {tensor.name!r} the dtype {tensor.dtype} and the type {tensor.type}; "
+                f"a column of that dtype is of type {' or '.join(map(str, fits))}"
+            )
     return declared
 
 
-def _inputs_of(reference: "pd.DataFrame", names: list[str], count: int | None) -> tuple[Tensor, ...]:
-    features = [str(name) for name in reference.columns if name not in ANSWERS]
-    if names and (absent := [name for name in names if name not in features]):
-        raise NoSignatureError(
-            f"the reference data lacks the column {absent[0]!r}, which the model takes; "
-            f"its columns are {', '.join(features)}"
+_ANY = ("BOOL", "BYTES", "FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", None)
+_NUMBERS = tuple(one for one in _ANY if one not in {"BOOL", "BYTES", None})
+
+
+def _types_of(dtype: str) -> tuple[str | None, ...]:
+    if dtype in {"object", "category"}:
+        return _ANY
+    if dtype == "boolean":
+        return ("BOOL",)
+    if dtype == "string" or dtype.startswith("datetime64"):
+        return ("BYTES",)
+    return _NUMBERS
+
+
+def _shown(column: "pd.Series[Any]", name: str, known: Learnt) -> Tensor:
+    """An input as the column of the reference data is. Raises NoSignatureError."""
+    if column.isna().all():
+        shown = _of_kind(name, known)
+        return shown.model_copy(update={"missing": True})
+    kind, dtype = _types_shown(column, name, known)
+    return Tensor(name=name, type=kind, dtype=dtype, missing=bool(column.isna().any()) or known.missing is True)
+
+
+def _types_shown(column: "pd.Series[Any]", name: str, known: Learnt) -> tuple[Any, str | None]:
+    import pandas as pd
+
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        categories = pd.Series(dtype.categories)
+        return _types_shown(categories, name, known)[0], "category"
+    if isinstance(dtype, pd.StringDtype):
+        return "BYTES", None if dtype.na_value is np.nan else "string"
+    if isinstance(dtype, np.dtype) and dtype.kind in "biuf":
+        return ("FP32" if dtype.itemsize == 2 and dtype.kind == "f" else datatype_of(dtype)), (
+            "float32" if dtype == np.float32 else None
         )
-    if not names and count is not None and len(features) != count:
-        raise NoSignatureError(
-            f"the reference data has {len(features)} features ({', '.join(features)}), but the model takes {count}: "
-            f"name other columns {', '.join(ANSWERS)} or leave them out"
-        )
-    return tuple(
-        Tensor(name=name, type=_type_of(reference[name]), missing=bool(reference[name].isna().any()))
-        for name in names or features
+    if pd.api.types.is_datetime64_any_dtype(dtype) and str(dtype).startswith("datetime64"):
+        return "BYTES", str(dtype)
+    if str(dtype) == "boolean" or (pd.api.types.is_numeric_dtype(dtype) and hasattr(dtype, "numpy_dtype")):
+        return datatype_of(dtype.numpy_dtype), str(dtype)  # type: ignore[union-attr]
+    held = pd.api.types.infer_dtype(column, skipna=True)
+    if isinstance(dtype, np.dtype) and dtype.kind == "O" and held in _OBJECTS:
+        if _OBJECTS[held] or set(map(type, column.dropna())) <= {bool, int, float, str}:
+            return _OBJECTS[held], "object"
+        held = "objects"
+    raise NoSignatureError(
+        f"the column {name!r} of the reference data holds values ({held}, {dtype}) that no client can send: fit the "
+        "model on numbers, text, true and false, or datetime64"
     )
 
 
-def _type_of(column: "pd.Series[Any]") -> Any:
-    return datatype_of(column.dtype) if isinstance(column.dtype, np.dtype) else "BYTES"
+_OBJECTS: dict[str, str | None] = {
+    "string": "BYTES",
+    "boolean": "BOOL",
+    "integer": "INT64",
+    "floating": "FP64",
+    "mixed-integer-float": "FP64",
+    "decimal": "FP64",
+    "mixed-integer": None,
+    "mixed": None,
+}
+"""The type of a column of objects, by what pandas says of them; of mixed values it is any."""
 
 
-def _untold_type(estimator: Any) -> Any:
-    """Numbers, unless some part of the model treats columns differently: then nobody can tell from outside."""
-    steps = [step for _, step in getattr(estimator, "steps", [])] or [estimator]
-    mixed = any(hasattr(step, "transformers_") or hasattr(step, "categories_") for step in steps)
-    return None if mixed else "FP64"
+def _told(name: str, known: Learnt, estimator: Any) -> Tensor:
+    """An input as the model tells of it: numbers, where it is one that tells nothing and treats no column apart."""
+    if known == NOTHING and not hasattr(estimator, "steps"):
+        return Tensor(name=name, type="FP64")
+    return _of_kind(name, known)
 
 
-def _json_values(column: "pd.Series[Any]") -> list[Any]:
-    missing = column.isna()
-    values = column.astype(object).where(~missing, None).tolist()
-    if _type_of(column) == "BYTES":
-        return [value if value is None else str(value) for value in values]
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
+def _of_kind(name: str, known: Learnt) -> Tensor:
+    missing = known.missing is True
+    apart = "object" if known.null is None else None
+    match known.kind:
+        case "text":
+            return Tensor(name=name, type="BYTES", dtype=apart, missing=missing)
+        case "boolean":
+            return Tensor(name=name, type="BOOL", dtype="object" if missing else None, missing=missing)
+        case "date":
+            return Tensor(name=name, type="BYTES", dtype=known.dtype, missing=missing)
+        case "number":
+            return Tensor(name=name, type="FP64", dtype="number", missing=missing)
+        case _:
+            return Tensor(name=name, missing=missing)
 
 
-def _plainest(rows: list[list[Any]]) -> list[Any]:
-    """The row with the fewest missing values."""
-    return min(rows, key=lambda row: row.count(None))
-
-
-def _plain(signature: Signature) -> list[Any] | None:
-    row: list[Any] = []
-    for tensor in signature.inputs:
-        if tensor.type is None:
-            return None
-        row += [{"BOOL": False, "BYTES": ""}.get(tensor.type, 0)] * prod(tensor.shape[1:])
-    return row
-
-
-def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
-    outputs = [_tensor(PREDICTION, predictor.predict(batch))]
-    for output in filter(predictor.has, FURTHER):
-        try:
-            outputs.append(_tensor(output, predictor.predict(batch, output)))
-        except ModelError as error:  # it need not answer: a vote whose voters know no probabilities has the method, too
-            if error.for_want_of_memory:
-                raise
-    return tuple(outputs)
-
-
-def _tensor(name: str, answer: NDArray[Any]) -> Tensor:
-    return Tensor(name=name, type=datatype_of(answer.dtype), shape=(-1, *answer.shape[1:]))
+def _unnamed(learnt: tuple[Learnt, ...], estimator: Any) -> tuple[Tensor, ...]:
+    """One input for all features where they are of one type, else one for each."""
+    each = [_told(f"input-{index}", known, estimator) for index, known in enumerate(learnt)]
+    if len({tensor.type for tensor in each} - {None}) <= 1:
+        kind = next((tensor.type for tensor in each if tensor.type), "FP64")
+        missing = all(tensor.missing for tensor in each)
+        return (Tensor(name="input-0", type=kind, shape=(-1, len(each)), missing=missing),)
+    return tuple(tensor.model_copy(update={"dtype": None}) for tensor in each)

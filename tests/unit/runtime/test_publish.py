@@ -81,15 +81,15 @@ def test_without_reference_data_the_signature_is_what_the_model_tells(pod: Pod) 
     assert [t.type for t in report.signature.outputs] == ["INT64", "FP64"]
 
 
-def test_columns_of_unknown_types_take_any_value(pod: Pod) -> None:
+def test_without_reference_data_a_pipeline_tells_the_types_of_its_columns(pod: Pod) -> None:
     report, _ = published(pod.trained(a_pipeline()))
 
     assert report.signature is not None
     assert [(t.name, t.type) for t in report.signature.inputs] == [
-        ("plan", None),
-        ("tenure", None),
-        ("income", None),
-        ("paperless", None),
+        ("plan", "BYTES"),
+        ("tenure", "FP64"),
+        ("income", "FP64"),
+        ("paperless", "FP64"),
     ]
 
 
@@ -566,9 +566,10 @@ def test_the_profile_counts_every_row_of_every_feature(pod: Pod) -> None:
 def test_a_wide_profile_stays_under_a_megabyte(pod: Pod) -> None:
     from upright.api.artifact import canonical_json
     from upright.runtime.profile import profile_of
+    from upright.runtime.reference import Reference
 
     wide = pd.DataFrame(
         {f"feature_{i}": [f"{'long category ' * 5}{i}-{row}" for row in range(100)] for i in range(500)}
     )
 
-    assert len(canonical_json(profile_of(wide))) <= 1_000_000
+    assert len(canonical_json(profile_of(Reference(wide, tuple(wide.columns))))) <= 1_000_000

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.neighbors import RadiusNeighborsClassifier
 
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, reference_csv
 from tests.unit.runtime.server import Server, a_store_with, serving, start
@@ -38,6 +39,14 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serves four features without names."""
     pod = a_pod(tmp_path_factory.mktemp("matrix"))
     with serving(pod, a_store_with(pod, a_matrix_model())) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def neighbours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serves a model that raises where it has no neighbours, which nothing tells beforehand."""
+    pod = a_pod(tmp_path_factory.mktemp("neighbours"))
+    with serving(pod, a_store_with(pod, RadiusNeighborsClassifier().fit([[0.0], [1.0]], [0, 1]))) as server:
         yield server
 
 
@@ -228,7 +237,10 @@ TENSOR = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": MATRIX
         ({"inputs": [{**TENSOR, "data": [[1, 2, 3, 4], [1]]}]}, "must be flat, or nested as shape [2, 4] says"),
         ({"inputs": [{**TENSOR, "data": None}]}, "inputs[0].data must be a list; it is null"),
         ({"inputs": [{**TENSOR, "data": ["a"] * 8}]}, "inputs[0].data, value 0 must be a number; it is the string 'a'"),
-        ({"inputs": [{**TENSOR, "data": [None] * 8}]}, "the model needs a value of input-0 in every row"),
+        (
+            {"inputs": [{**TENSOR, "data": [None] * 8}]},
+            "input-0[0] must have a value, for the model needs one",
+        ),
         ({"inputs": [TENSOR, TENSOR]}, "inputs must have different names"),
         ({"inputs": [TENSOR, {**TENSOR, "name": "b"}]}, "inputs must be one tensor of shape [rows, 4]; 2 are given"),
         ({"inputs": [TENSOR], "outputs": [{"name": "logits"}]}, "outputs[0].name must be one of prediction"),
@@ -266,34 +278,44 @@ def test_another_model_is_not_found_and_the_answer_says_what_is_here(matrix: Ser
         assert f"there is nothing at {path}; this pod serves version churn-7 of model churn" in response.json()["error"]
 
 
-def test_a_model_that_raises_is_an_error_of_the_model_and_no_traceback(pipeline: Server) -> None:
-    response = pipeline.predict({"instances": [{**ROW, "plan": "esim"}]})
+def test_a_model_that_raises_is_an_error_of_the_model_and_no_traceback(neighbours: Server) -> None:
+    response = neighbours.predict({"instances": [[99]]})
 
     assert response.status_code == 500
     assert response.json()["error"].startswith(
-        "the model failed on this request: ValueError: Found unknown categories ['esim']"
+        "the model failed on this request: ValueError: No neighbors found for test samples"
     )
-    assert "Traceback" not in pipeline.log.read_text()
-    assert pipeline.metric("upright_failures_total", model="churn", version="churn-7", reason="ValueError") >= 1
+    assert "Traceback" not in neighbours.log.read_text()
+    assert neighbours.metric("upright_failures_total", model="churn", version="churn-7", reason="ValueError") >= 1
 
 
-def test_requests_count_by_whose_mistake_they_were(pipeline: Server) -> None:
+def test_what_the_model_is_known_to_refuse_is_no_error_of_it(pipeline: Server) -> None:
+    response = pipeline.predict({"instances": [{**ROW, "plan": "esim"}]})
+
+    assert response.status_code == 400
+    assert response.json()["error"] == (
+        "row 0: plan must be one of the values that the model was fitted on, 'basic', 'premium', 'prepaid'; "
+        "it is 'esim'"
+    )
+
+
+def test_requests_count_by_whose_mistake_they_were(neighbours: Server) -> None:
     def counted() -> list[float]:
         classes = [
-            pipeline.metric("upright_requests_total", model="churn", version="churn-7", code=c)
+            neighbours.metric("upright_requests_total", model="churn", version="churn-7", code=c)
             for c in ("2xx", "4xx", "5xx")
         ]
         return [
             *classes,
-            pipeline.metric("upright_request_duration_seconds_count"),
-            pipeline.metric("upright_predictions_total"),
+            neighbours.metric("upright_request_duration_seconds_count"),
+            neighbours.metric("upright_predictions_total"),
         ]
 
     before = counted()
-    for rows in ([ROW], [ROW, ROW], [], [{**ROW, "plan": "esim"}]):
-        pipeline.predict({"instances": rows})
+    for rows in ([[0]], [[0], [1]], [], [[99]]):
+        neighbours.predict({"instances": rows})
     for path in ("/readyz", "/v1/models", "/v1/models/other:predict"):
-        pipeline.client.get(path)
+        neighbours.client.get(path)
 
     assert [after - was for after, was in zip(counted(), before, strict=True)] == [2, 1, 1, 3, 3]
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import upright
+from upright.api.artifact import Tensor
 from upright.api.serving import VERSION_HEADER
 from upright.runtime.answering import Answering, UnansweredError
 from upright.runtime.asked import Asked
@@ -19,7 +20,6 @@ from upright.runtime.body import Body
 from upright.runtime.grpc import tensors
 from upright.runtime.grpc.messages import MESSAGES, METHODS, PACKAGE, SERVICE
 from upright.runtime.measurements import BUSY, GONE, CountedRequest
-from upright.runtime.protocol import tensor_metadata
 
 _OK, _MISTAKEN, _ELSEWHERE, _FAILED, _LATE = 200, 400, 404, 500, 504
 _CODES = {
@@ -102,8 +102,8 @@ class Methods:
             "name": served.model,
             "versions": [served.version],
             "platform": served.platform,
-            "inputs": [tensor_metadata(tensor) for tensor in signature.inputs],
-            "outputs": [tensor_metadata(tensor) for tensor in signature.outputs],
+            "inputs": [_metadata(tensor) for tensor in signature.inputs],
+            "outputs": [_metadata(tensor) for tensor in signature.outputs],
         }
 
     def _check_served(self, model: str, version: str) -> None:
@@ -162,3 +162,8 @@ class Methods:
         asked = tensors.request_of(request, served.predictor.signature, served.outputs)
         named = {"model_name": served.model, "model_version": served.version}
         return Asked(asked.batch, list(asked.outputs), lambda found: tensors.answer_of(named, found, asked))
+
+
+def _metadata(tensor: Tensor) -> Mapping[str, Any]:
+    """The protocol has no place for whether a value may be missing."""
+    return {"name": tensor.name, "datatype": tensor.type or "", "shape": tensor.shape}

@@ -1,0 +1,146 @@
+"""Refusing up front what a model is known to refuse: so it is the client's mistake, and no error of the model is.
+
+Nothing is concluded from an error that a model raises: a version that fails at what it was fitted on has failed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upright.api.artifact import Signature
+from upright.runtime.batch import BadInputError, Batch, described, is_date, is_matrix
+from upright.runtime.learnt import Kind, Learnt
+
+Check = Callable[[Batch], None]
+"""Raises BadInputError."""
+
+_LISTED = 10
+
+
+def checks_of(signature: Signature, learnt: Sequence[Learnt]) -> Sequence[Check]:
+    """What is to be looked at before a batch is shown to the model; nothing where each value may come."""
+    gapless, checks = list[_Column](), list[Check]()
+    for column, known in _columns(signature, learnt):
+        if known.missing is False:
+            gapless.append(column)
+        if column.typeless and known.kind in _KINDS:
+            checks.append(_refusing_other_types(column, known.kind))
+        if known.known:
+            checks.append(_refusing_strangers(column, known.known))
+        if known.least is not None:
+            checks.append(_refusing_less(column, known.least))
+    return [_refusing_gaps(gapless), *checks] if gapless else checks
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Where in a batch a feature is, and what to call it. Features of a matrix that are alike are one."""
+
+    key: str
+    name: str
+    index: int | None = None
+    width: int = 1
+    date: bool = False
+    typeless: bool = False
+
+    def of(self, batch: Batch) -> NDArray[Any]:
+        array: NDArray[Any] = batch.columns[self.key]
+        return array.reshape(-1) if self.index is None else array[:, self.index]
+
+    def values(self, batch: Batch) -> list[Any]:
+        """As Python has them: times as `datetime`."""
+        array = self.of(batch)
+        values: list[Any] = (array.astype("datetime64[us]") if self.date else array).tolist()
+        return values
+
+    def where(self, position: int) -> str:
+        """What to call one of the values."""
+        row, feature = divmod(position, self.width)
+        return f"row {row}: {self.name}" + (f"[{feature}]" if self.width > 1 else "")
+
+
+def _columns(signature: Signature, learnt: Sequence[Learnt]) -> Iterator[tuple[_Column, Learnt]]:
+    if not is_matrix(signature):
+        for tensor, known in zip(signature.inputs, learnt, strict=True):
+            yield _Column(tensor.name, tensor.name, date=is_date(tensor), typeless=tensor.type is None), known
+        return
+    name = signature.inputs[0].name
+    if len(set(learnt)) == 1:
+        yield _Column(name, name, width=len(learnt)), learnt[0]
+    else:
+        yield from ((_Column(name, f"{name}[{index}]", index), known) for index, known in enumerate(learnt))
+
+
+_KINDS: dict[Kind | None, tuple[frozenset[type], str]] = {
+    "number": (frozenset({int, float, bool}), "a number"),
+    "text": (frozenset({str}), "a string"),
+    "boolean": (frozenset({bool}), "true or false"),
+}
+
+
+def _refusing_gaps(columns: Sequence[_Column]) -> Check:
+    def check(batch: Batch) -> None:
+        if not batch.unexpectedly_missing:
+            return
+        for column in columns:
+            if column.key in batch.unexpectedly_missing:
+                position = next((at for at, value in enumerate(column.values(batch)) if _lacks(value)), None)
+                if position is not None:
+                    raise BadInputError(
+                        f"{column.where(position)} must have a value, for the model needs one; it is null"
+                    )
+
+    return check
+
+
+def _refusing_other_types(column: _Column, kind: Kind | None) -> Check:
+    allowed, wanted = _KINDS[kind]
+
+    def check(batch: Batch) -> None:
+        values = column.values(batch)
+        if not set(map(type, values)) <= allowed | {type(None)}:
+            at = next(at for at, value in enumerate(values) if value is not None and type(value) not in allowed)
+            raise BadInputError(
+                f"{column.where(at)} must be {wanted}, as the model was fitted on; it is {described(values[at])}"
+            )
+
+    return check
+
+
+def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:
+    listed = sorted(map(_said, known))
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    told = ", ".join(each[:64] for each in listed[:_LISTED]) + more
+
+    def check(batch: Batch) -> None:
+        values = column.values(batch)
+        if not (strange := set(values) - known) or all(map(_lacks, strange)):
+            return
+        at = next(at for at, value in enumerate(values) if value not in known and not _lacks(value))
+        raise BadInputError(
+            f"{column.where(at)} must be one of the values that the model was fitted on, {told}; it is "
+            f"{_said(values[at])[:64]}"
+        )
+
+    return check
+
+
+def _refusing_less(column: _Column, least: float) -> Check:
+    def check(batch: Batch) -> None:
+        with np.errstate(invalid="ignore"):
+            less = column.of(batch).astype(np.float64) < least
+        if less.any():
+            raise BadInputError(f"{column.where(int(less.argmax()))} must be at least {least:g} for this model")
+
+    return check
+
+
+def _lacks(value: Any) -> bool:
+    return value is None or bool(value != value)
+
+
+def _said(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else repr(value)

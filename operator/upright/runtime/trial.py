@@ -1,0 +1,218 @@
+"""Trying a model out before it is published: does it answer clients as it answers Python?"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from upright.api.artifact import Signature, Tensor
+from upright.runtime.batch import BadInputError, Batch, batch_of_rows, datatype_of, is_date, is_matrix, width_of
+from upright.runtime.learnt import Learnt
+from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
+from upright.runtime.protocol import parse_predict
+from upright.runtime.reference import Reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ROWS = 2000
+"""Of the reference data, at even distances: what goes wrong with one row in 500 is found with 98 %."""
+_VALUES = 500_000
+"""A wide model answers fewer rows, but not fewer than one request has."""
+_REQUEST = 100
+"""Rows of one request."""
+
+_NEAR = {np.dtype(np.float32): 1e-4}
+"""How far numbers may be apart, relative to the answer, by its type; else 1e-6. The last digits of a sum depend on how
+many rows are computed at once, and nothing else may change: so no two labels may differ at all."""
+
+
+class DifferentAnswerError(Exception):
+    """The model answers a client otherwise than it answers Python, and the message says where."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row that the model answers, if any is known, and the outputs as its answers show them."""
+
+    example: list[Any] | None
+    outputs: tuple[Tensor, ...]
+
+
+def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
+    """Ask the model for rows of its reference data, in Python and as a client does.
+
+    Without reference data it is asked for one row that is made up, which need not make sense to it. Raises
+    DifferentAnswerError, BadInputError, ModelError when the model fails on its own reference data, or takes what it is
+    given for something else than an array or a DataFrame, or has too little memory.
+    """
+    if reference is not None and set(_columns(predictor.signature, reference)) <= set(reference.rows):
+        sample = _sample(reference, len(reference.features))
+        rows = rows_of(sample, predictor.signature, reference)
+        outputs = _outputs(predictor, batch_of_rows(rows[:_REQUEST], predictor.signature, "row of the reference data"))
+        _compare(predictor, sample, rows, reference, [tensor.name for tensor in outputs])
+        return Trial(min(rows, key=lambda row: row.count(None)), outputs)
+    if plain := _plain(predictor.signature, predictor.learnt):
+        try:
+            return Trial(plain, _outputs(predictor, batch_of_rows([plain], predictor.signature)))
+        except BadInputError:
+            pass
+        except ModelError as error:
+            asked = getattr(error.__cause__, "obj", None)  # of what it wanted an attribute that this does not have
+            odd = isinstance(asked, np.ndarray) or type(asked).__module__.partition(".")[0] == "pandas"
+            if odd or error.for_want_of_memory:
+                raise
+    return Trial(None, ())
+
+
+def rows_of(sample: "pd.DataFrame", signature: Signature, reference: Reference) -> list[list[Any]]:
+    """Rows as a client sends them, a list of values each."""
+    tensors = signature.inputs * len(reference.features) if is_matrix(signature) else signature.inputs
+    columns = zip(_columns(signature, reference), tensors, strict=True)
+    return [list(row) for row in zip(*(_values(sample[name], tensor) for name, tensor in columns), strict=True)]
+
+
+def _columns(signature: Signature, reference: Reference) -> Sequence[str]:
+    if is_matrix(signature):
+        return reference.features
+    return [tensor.name for tensor in signature.inputs]
+
+
+def _sample(reference: Reference, width: int) -> "pd.DataFrame":
+    """Rows at even distances, and the first that lacks a value of each feature."""
+    rows = reference.rows
+    count = min(len(rows), max(_REQUEST, min(_ROWS, _VALUES // width)))
+    lacks = rows[list(reference.features)].isna().to_numpy()
+    first = lacks.argmax(axis=0)[lacks.any(axis=0)]
+    positions = np.union1d(np.linspace(0, len(rows) - 1, count).astype(np.intp), first[:_REQUEST])
+    return rows.iloc[positions]
+
+
+def _values(column: "pd.Series[Any]", tensor: Tensor) -> list[Any]:
+    values = column.astype(object).where(~column.isna(), None).tolist()
+    return [value if value is None else _value(value, tensor) for value in values]
+
+
+def _value(value: Any, tensor: Tensor) -> Any:
+    if is_date(tensor):
+        return value.isoformat()
+    if tensor.type == "BYTES":
+        return str(value)
+    plain = value.item() if isinstance(value, np.generic) else value
+    return float(plain) if isinstance(plain, Decimal) else plain
+
+
+def _compare(
+    predictor: Predictor, sample: "pd.DataFrame", rows: list[list[Any]], reference: Reference, outputs: Sequence[str]
+) -> None:
+    table = sample[list(reference.features)]
+    for output in outputs:
+        here = _in_python(predictor, table, output)
+        there = np.concatenate(
+            [predictor.predict(_sent(part, predictor.signature), output) for part in _requests(rows)]
+        )
+        if (differ := ~_alike(here, there)).any():
+            again = _in_python(predictor, table, output)
+            if not _alike(here, again).all():  # it answers by chance
+                continue
+            at = int(differ.argmax())
+            raise DifferentAnswerError(
+                f"row {table.index[at]} of the reference data (the first is 0) is answered with {output} "
+                f"{_said(here[at])} in Python, but {_said(there[at])} where a client sends it"
+                + _because(predictor, table, rows[at], at, output, here[at])
+            )
+
+
+def _in_python(predictor: Predictor, table: "pd.DataFrame", output: str) -> NDArray[Any]:
+    """Raises ModelError."""
+    named = hasattr(predictor.estimator, "feature_names_in_")
+    try:
+        answer = getattr(predictor.estimator, output if output in FURTHER else "predict")
+        return np.asarray(answer(table if named else table.to_numpy()))
+    except Exception as error:
+        raise ModelError(f"{type(error).__name__}: {error}") from error
+
+
+def _requests(rows: list[list[Any]]) -> Iterator[list[list[Any]]]:
+    for begin in range(0, len(rows), _REQUEST):
+        yield rows[begin : begin + _REQUEST]
+
+
+def _sent(rows: list[list[Any]], signature: Signature) -> Batch:
+    """Through JSON and back."""
+    return parse_predict(to_json({"instances": rows}), signature, [PREDICTION]).batch
+
+
+def _alike(here: NDArray[Any], there: NDArray[Any]) -> NDArray[np.bool_]:
+    """For each row whether the answers are the same: numbers but for rounding, labels exactly."""
+    if here.shape != there.shape:
+        return np.zeros(len(here), dtype=np.bool_)
+    if here.dtype.kind != "f" or there.dtype.kind not in "fiu":
+        same: NDArray[Any] = np.asarray(here == there)
+    else:
+        near = _NEAR.get(here.dtype, 1e-6)
+        size = np.abs(here[np.isfinite(here)]).max(initial=0.0)
+        same = np.asarray(np.isclose(there, here, rtol=near, atol=near * 1e-3 * size, equal_nan=True))
+    return np.asarray(same.reshape(len(here), -1).all(axis=1))
+
+
+def _because(predictor: Predictor, table: "pd.DataFrame", row: list[Any], at: int, output: str, answer: Any) -> str:
+    """Which column makes the difference: the first that does when it alone is as a client sends it."""
+    batch = _sent([row], predictor.signature)
+    if is_matrix(predictor.signature) or not hasattr(predictor.estimator, "feature_names_in_"):
+        return ""
+    sent = predictor.features(batch)
+    for name in table.columns:
+        one = table.iloc[[at]].reset_index(drop=True)
+        before = one[name]
+        one[name] = sent[name]
+        with suppress(ModelError):
+            if _alike(np.asarray([answer]), _in_python(predictor, one, output)).all():
+                continue
+        return (
+            f", because of the column {name!r}: it is {_said(before[0])} of {before.dtype} in Python, and "
+            f"{_said(sent[name][0])} of {sent[name].dtype} from a client. Save reference data as the model was fitted "
+            f"on them (sdk.save, or reference.parquet), or say in signature.json what {name!r} is"
+        )
+    return ""
+
+
+def _said(value: Any) -> str:
+    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return repr(plain)[:100]
+
+
+def _plain(signature: Signature, learnt: Sequence[Learnt]) -> list[Any] | None:
+    row: list[Any] = []
+    for tensor in signature.inputs:
+        if tensor.type is None:
+            return None
+        row += [_PLAIN.get("date" if is_date(tensor) else tensor.type, 0)] * prod(tensor.shape[1:])
+    for index, known in enumerate(learnt[: width_of(signature)]):
+        if known.known and known.kind in {"text", "number", "boolean"}:
+            row[index] = min(known.known)
+    return row
+
+
+_PLAIN: dict[str, Any] = {"BOOL": False, "BYTES": "", "date": "2000-01-01"}
+
+
+def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
+    outputs = [_tensor(PREDICTION, predictor.predict(batch))]
+    for output in filter(predictor.has, FURTHER):
+        try:
+            outputs.append(_tensor(output, predictor.predict(batch, output)))
+        except ModelError as error:  # it need not answer: a vote whose voters know no probabilities has the method, too
+            if error.for_want_of_memory:
+                raise
+    return tuple(outputs)
+
+
+def _tensor(name: str, answer: NDArray[Any]) -> Tensor:
+    return Tensor(name=name, type=datatype_of(answer.dtype), shape=(-1, *answer.shape[1:]))

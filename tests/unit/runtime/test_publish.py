@@ -236,6 +236,17 @@ def test_want_of_memory_is_no_verdict_on_a_model(pod: Pod, method: str, referenc
     assert raised.value.refusal.reason == "OutOfMemory"
 
 
+def test_want_of_memory_for_the_reference_data_is_none_either(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pd, "read_csv", fails)
+    model = a_pipeline()
+
+    with pytest.raises(FailedError, match="for want of memory"):
+        publish(pod.trained(model, reference_csv=reference_csv(model)).variables)
+
+
 def test_ctrl_c_ends_a_publish_by_hand_and_says_nothing_of_the_model(pod: Pod) -> None:
     with pytest.raises(KeyboardInterrupt):
         publish(one_that_fails(pod, "predict", KeyboardInterrupt(), reference=True).variables)

@@ -1,6 +1,7 @@
 """What the operator's configuration says where a resource is silent."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,9 @@ class Defaults:
     """The formats of models that may be loaded."""
     fixed_ids: bool = True
     """Whether pods run under ids of ours; else the namespace must assign them."""
+    flavours: Mapping[str, str] = field(default_factory=dict)
+    """The images that take the place of the runtime image for models of certain formats."""
+
+    def image_for(self, model_format: str | None) -> str:
+        """The image that reads models of a format; None: of those that the runtime image reads."""
+        return self.flavours.get(model_format or "", self.runtime_image)

@@ -18,5 +18,6 @@ def kinds(settings: Settings) -> Kinds:
         store=settings.default_store,
         allowed_formats=settings.allowed_formats,
         fixed_ids=settings.fixed_ids,
+        flavours=dict(settings.flavours.items()),
     )
     return TrainingJobs(defaults), ModelVersions(defaults), Deployments(defaults, Schedule(PodPages()))

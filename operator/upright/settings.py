@@ -1,5 +1,6 @@
 """The operator's configuration: environment variables with the prefix UPRIGHT_, in one place."""
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -33,11 +34,15 @@ class Settings(BaseSettings):
     runtime_image: str = Field(
         f"upright/runtime:{__version__}", min_length=1, description="The image of data, publish and serve."
     )
+    flavours: Annotated[dict[ModelFormat, Annotated[str, Field(min_length=1)]], NoDecode] = Field(
+        {name: f"upright/runtime-{name}:{__version__}" for name in ("catboost", "onnx")},
+        description="The images of publish and serve for models of formats that need one of their own, as JSON.",
+    )
     default_store: str | None = Field(
         None, pattern=r"^pvc://.+$", description="Where artifacts go when a TrainingJob does not say."
     )
     allowed_formats: Annotated[tuple[ModelFormat, ...], NoDecode] = Field(
-        ("skops",), description="The formats of models that may be loaded."
+        ("skops", "xgboost", "lightgbm", "catboost", "onnx"), description="The formats of models that may be loaded."
     )
     fixed_ids: bool = Field(
         True, description="Whether pods name the ids under which they run; no: the namespace assigns them."
@@ -61,6 +66,11 @@ class Settings(BaseSettings):
     @classmethod
     def _names(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("flavours", mode="before")
+    @classmethod
+    def _object(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
 
     @field_validator("default_store", mode="before")
     @classmethod

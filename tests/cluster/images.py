@@ -15,7 +15,15 @@ _USER = "65532"
 _SLIM, _BASE = REPOSITORY / "images" / "slim.sh", REPOSITORY / "images" / "base.sh"
 _PACKAGES = f"usr/local/lib/python{versions.DEBIAN_PYTHON}/dist-packages"
 # HOME and LOGNAME because an arbitrary user has no entry in /etc/passwd, where Python would look both up.
-_ENVIRONMENT = {"HOME": "/tmp", "LOGNAME": "upright", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+# LD_LIBRARY_PATH: where LightGBM finds the OpenMP that scikit-learn brings; the system has none.
+_LIBRARIES = "usr/local/lib/upright"
+_ENVIRONMENT = {
+    "LD_LIBRARY_PATH": f"/{_LIBRARIES}",
+    "HOME": "/tmp",
+    "LOGNAME": "upright",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 def pause() -> oci.Image:
@@ -151,9 +159,12 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
         )
         listed.unlink()
         run(["sh", _SLIM, packages])
+        for openmp in packages.glob("scikit_learn.libs/libgomp-*"):
+            (root / _LIBRARIES).mkdir(parents=True)
+            (root / _LIBRARIES / "libgomp.so.1").symlink_to(f"/{openmp.relative_to(root)}")
         _compile(root, say)
 
-    return oci.layer(f"requirements-{extra}", f"4 {versions.DEBIAN} {wanted} {_SLIM.read_text()}", fill)
+    return oci.layer(f"requirements-{extra}", f"5 {versions.DEBIAN} {wanted} {_SLIM.read_text()}", fill)
 
 
 def _upright(say: Say) -> oci.Layer:

@@ -20,7 +20,9 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("UPRIGHT_DEFAULT_STORE", "pvc://models")
     monkeypatch.setenv("UPRIGHT_ALLOWED_FORMATS", "skops,joblib")
     monkeypatch.setenv("UPRIGHT_FIXED_IDS", "false")
+    monkeypatch.setenv("UPRIGHT_FLAVOURS", '{"catboost": "registry/catboost:1"}')
     settings = read_settings()
+    assert settings.flavours == {"catboost": "registry/catboost:1"}
     assert settings.fixed_ids is False
     assert settings.namespaces == ("shop", "market")
     assert settings.default_store == "pvc://models"
@@ -44,6 +46,8 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("UPRIGHT_LOG_LEVEL", "LOUD"),
         ("UPRIGHT_NAMESPACES", "Shop"),
         ("UPRIGHT_ALLOWED_FORMATS", "skops,pickle"),
+        ("UPRIGHT_FLAVOURS", "catboost=registry/catboost:1"),
+        ("UPRIGHT_FLAVOURS", '{"pickle": "registry/pickle:1"}'),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

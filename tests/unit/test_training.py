@@ -518,7 +518,7 @@ def test_what_a_program_gets_and_may_write_is_documented() -> None:
     containers = job(resource, run, DEFAULTS, "pvc://models")["spec"]["template"]["spec"]["initContainers"]
     given = [one["name"] for one in next(one for one in containers if one["name"] == "train")["env"]]
     written = (
-        *(each.file for each in FORMATS.values()),
+        *(file for each in FORMATS.values() for file in each.files),
         "metrics.json",
         "reference.csv",
         "reference.parquet",

@@ -335,6 +335,7 @@ async def test_a_waiting_run_does_not_start_while_suspended() -> None:
         {"code": {"uri": "configmap://code", "digest": DIGEST}},
         {"parameters": {"depth": 9}},
         {"output": {"store": "pvc://models/elsewhere"}},
+        {"output": {"format": "onnx"}},
         *(
             {"train": {"command": ["python"], **more}}
             for more in (

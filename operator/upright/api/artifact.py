@@ -43,7 +43,7 @@ _COLUMN_TYPE = (
     "^(number|float32|object|string|category|boolean|U?Int(8|16|32|64)|Float(32|64)"
     r"|datetime64\[(s|ms|us|ns)(, [A-Za-z0-9_+:/-]+)?\])$"
 )
-ModelFormat = Literal["skops", "joblib"]
+ModelFormat = Literal["skops", "joblib", "xgboost", "lightgbm", "catboost", "onnx"]
 
 
 class SourceSpec(_Format):

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
 
+from upright.api.artifact import ModelFormat
 from upright.api.common import (
     AddedMetadata,
     AnyList,
@@ -91,9 +92,14 @@ class Train(Resource):
 
 
 class Output(Resource):
-    """Where the result goes."""
+    """Where the result goes, and what it is."""
 
     store: StoreUri | None = Field(None, description="Where artifacts go; default from the operator's configuration.")
+    format: ModelFormat | None = Field(
+        None,
+        description="The format of the model, where an image of its own reads it (catboost, onnx; runtime.flavours of "
+        "the chart): that image publishes it, and runs the program if train names none.",
+    )
 
     rules: ClassVar[Sequence[Rule]] = (
         Rule(
@@ -121,7 +127,7 @@ class TrainingJobSpec(Resource):
     )
     code: Code | None = Field(None, description="The training program, when it is not in the image.")
     train: Train = Field(description="How to train.")
-    output: Output = Field(Output(), description="Where the result goes.")
+    output: Output = Field(Output(), description="Where the result goes, and what it is.")
     suspend: bool = Field(False, description="Start no further run; a run under way is not stopped.")
     retries: int = Field(3, ge=0, le=100, description="How often a failing run is tried again (Job backoffLimit).")
     deadline: Duration = Field(

@@ -102,7 +102,7 @@ def _output(options: argparse.Namespace) -> Iterator[Path]:
 
 def _file_of(model: Path) -> str:
     """What a training program would have called it."""
-    files = {PurePath(each.file).suffix: each.file for each in FORMATS.values()}
+    files = {PurePath(file).suffix: file for each in FORMATS.values() for file in each.files}
     return files[_suffix("MODEL", model, tuple(files))]
 
 

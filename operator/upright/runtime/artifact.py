@@ -9,7 +9,7 @@ from typing import Any
 from upright.api.artifact import ArtifactManifest, Signature
 from upright.runtime import formats, store
 from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
-from upright.runtime.formats import FORMATS, LoadedModel
+from upright.runtime.formats import LoadedModel
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.predictor import PREDICTION, Predictor
 
@@ -42,7 +42,7 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
         raise RefusedError("Corrupt", f"The artifact of {version} is not what was published: {error}") from error
     except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model of {version} is refused: {error}") from error
-    except (formats.UntrustedTypesError, formats.UnreadableModelError) as error:
+    except (formats.ImageLacksError, formats.UntrustedTypesError, formats.UnreadableModelError) as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
         raise FailedError(
@@ -70,7 +70,7 @@ def _verified(folder: Path, digest: str, limits: Limits) -> tuple[ArtifactManife
     with tempfile.TemporaryDirectory(prefix="artifact-") as private:
         for entry in manifest.files:
             store.copy_verified(folder, entry, Path(private) / entry.path)
-        return manifest, formats.load(Path(private) / FORMATS[manifest.format].file, manifest.format, limits)
+        return manifest, formats.load(Path(private) / formats.model_in(manifest), manifest.format, limits)
 
 
 def _signature(manifest: ArtifactManifest, version: str) -> Signature:

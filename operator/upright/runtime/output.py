@@ -16,7 +16,7 @@ from upright.runtime.folder import NotAFileError, open_file
 from upright.runtime.formats import FORMATS
 from upright.runtime.outcome import FailedError, RefusedError
 
-_UNSUPPORTED = {"model.onnx": "ONNX models", "model": "model folders"}
+_UNSUPPORTED = {"model": "model folders"}
 _METRICS = 64
 _METRIC_NAME = 63
 _SMALL_FILE_BYTES = 1024**2
@@ -82,13 +82,13 @@ def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:
                 f"The training program wrote {name}; this version of Upright does not take {what}: save the model with "
                 "skops.io.dump as model.skops",
             )
-    files = {each.file: each for each in FORMATS.values()}
+    files = {file: each for each in FORMATS.values() for file in each.files}
     models = [name for name in files if name in names]
     if len(models) != 1:
         wrote = ", ".join(names[:10]) or "nothing"
         raise RefusedError(
             "NoModel" if not models else "SeveralModels",
-            f"The training program must write exactly one model ({' or '.join(files)}) to its output folder, "
+            f"The training program must write exactly one model ({', '.join(files)}) to its output folder, "
             f"{folder}; it wrote {wrote}",
         )
     path = inside(folder, models[0])

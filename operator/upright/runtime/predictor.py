@@ -61,14 +61,16 @@ class Predictor:
     def predict(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
-        Raises BadInputError for a value that the model is known to refuse, and when it fails for want of one of which
-        nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
+        Raises BadInputError for a value that the model is known to refuse, or says that it does, and when it fails for
+        want of one of which nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
         """
         for check in self._checks:
             check(batch)
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
             predictions = np.asarray(answer(self.features(batch)))
+        except BadInputError:
+            raise
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise  # signals come there: it is whoever publishes, and not the model

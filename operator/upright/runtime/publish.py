@@ -26,7 +26,7 @@ from upright.api.artifact import (
     canonical_json,
     digest,
 )
-from upright.runtime import formats, signature, store
+from upright.runtime import crash, formats, signature, store
 from upright.runtime.again import until_done
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
@@ -41,7 +41,10 @@ from upright.runtime.reference import NoFeaturesError, Reference, read_reference
 from upright.runtime.trial import DifferentAnswerError, try_out
 
 _ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
-"""Packages whose versions decide whether a model loads and what it answers."""
+"""Packages whose versions decide whether a model loads and what it answers, beside the one that reads it."""
+
+_TRIAL_SECONDS = 900
+"""For loading a model and trying it out: what takes longer never ends."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     run, limits = run_of(environment), limits_of(environment)
     inputs = _inputs(run, environment)
     output = read_output(folder_of(environment, "UPRIGHT_OUTPUT"), limits)
-    checked = check(output, run.model, run.parameters, limits)
+    with crash.within(_TRIAL_SECONDS):
+        checked = check(output, run.model, run.parameters, limits)
     folder = folder_of(environment, "UPRIGHT_STORE")
     stored = until_done(lambda: _store(folder, run, checked.manifest, checked.contents), wait)
     return checked.report(stored, run.store, inputs)
@@ -105,7 +109,7 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
         metrics=output.metrics,
         parameters=dict(parameters),
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
-        environment=tuple(f"{name}=={metadata.version(name)}" for name in _ENVIRONMENT),
+        environment=_environment(output.format),
     )
     return Checked(manifest, contents)
 
@@ -127,6 +131,8 @@ def _load(output: Output, limits: Limits) -> LoadedModel:
         return formats.load(output.model, output.format, limits)
     except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model {output.model.name} is refused: {error}") from error
+    except formats.ImageLacksError as error:
+        raise RefusedError("OtherImage", f"The model {output.model.name} cannot be read here: {error}") from error
     except formats.UntrustedTypesError as error:
         raise RefusedError("UntrustedTypes", f"The model is refused: {error}") from error
     except formats.UnreadableModelError as error:
@@ -142,7 +148,7 @@ def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference |
 
 def _signature(loaded: LoadedModel, output: Output, reference: Reference | None) -> tuple[Signature, list[Any] | None]:
     try:
-        inferred = signature.infer(loaded.estimator, output.signature, reference)
+        inferred = signature.infer(loaded, output.signature, reference)
         tried = try_out(Predictor(loaded.estimator, inferred), reference)
         outputs = signature.chosen(inferred.outputs, tried.outputs)
     except signature.NoSignatureError as error:
@@ -179,9 +185,14 @@ def _entry(name: str, content: Path | bytes) -> FileEntry:
 
 
 def _framework(loaded: LoadedModel, name: ModelFormat) -> Framework:
-    package = FORMATS[name].framework
+    _, version = formats.reader(FORMATS[name])
     major, minor, _ = platform.python_version_tuple()
-    return Framework(name=package, version=loaded.version or metadata.version(package), python=f"{major}.{minor}")
+    return Framework(name=FORMATS[name].framework, version=loaded.version or version, python=f"{major}.{minor}")
+
+
+def _environment(name: ModelFormat) -> tuple[str, ...]:
+    package, _ = formats.reader(FORMATS[name])
+    return tuple(f"{one}=={metadata.version(one)}" for one in sorted({*_ENVIRONMENT, package}))
 
 
 def _store(

@@ -6,6 +6,7 @@ import numpy as np
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import datatype_of
+from upright.runtime.formats import LoadedModel
 from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.predictor import FURTHER, PREDICTION
 from upright.runtime.reference import Reference
@@ -18,12 +19,15 @@ class NoSignatureError(Exception):
     """What the model takes cannot be known, or what is said of it does not hold."""
 
 
-def infer(estimator: Any, declared: Signature | None, reference: Reference | None) -> Signature:
+def infer(loaded: LoadedModel, declared: Signature | None, reference: Reference | None) -> Signature:
     """The model's inputs. Raises NoSignatureError."""
+    estimator = loaded.estimator
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     count = getattr(estimator, "n_features_in_", None)
     if declared:
         return _checked(declared, names, count)
+    if loaded.inputs:
+        return Signature(inputs=_filed(loaded.inputs, reference))
     learnt = learn(estimator)
     if reference is not None:
         told = learnt if len(learnt) == len(reference.features) else (NOTHING,) * len(reference.features)
@@ -36,6 +40,23 @@ def infer(estimator: Any, declared: Signature | None, reference: Reference | Non
     raise NoSignatureError(
         "what the model takes cannot be known: write reference.parquet or reference.csv (rows of features with their "
         "names) or signature.json next to the model"
+    )
+
+
+def _filed(inputs: tuple[Tensor, ...], reference: Reference | None) -> tuple[Tensor, ...]:
+    """The inputs that a model's own file tells, with what only the reference data can show: names where the file has
+    none, which numbers are true and false, and the type of what may be of any: without such data that is text.
+    """
+    if reference is None:
+        return tuple(known if known.type else known.model_copy(update={"type": "BYTES"}) for known in inputs)
+    if len(inputs[0].shape) == 2:
+        inputs *= inputs[0].shape[1]
+    shown = [_shown(reference.rows[name], name, NOTHING) for name in reference.features]
+    return tuple(
+        seen.model_copy(update={"missing": seen.missing or known.missing})
+        if seen.type == "BOOL" or known.type in {None, seen.type}
+        else Tensor(name=seen.name, type=known.type, missing=seen.missing or known.missing)
+        for seen, known in zip(shown, inputs, strict=True)
     )
 
 

@@ -193,7 +193,8 @@ def _plain(signature: Signature, learnt: Sequence[Learnt]) -> list[Any] | None:
     for tensor in signature.inputs:
         if tensor.type is None:
             return None
-        row += [_PLAIN.get("date" if is_date(tensor) else tensor.type, 0)] * prod(tensor.shape[1:])
+        plain = None if tensor.missing else _PLAIN.get("date" if is_date(tensor) else tensor.type, 0)
+        row += [plain] * prod(tensor.shape[1:])
     for index, known in enumerate(learnt[: width_of(signature)]):
         if known.known and known.kind in {"text", "number", "boolean"}:
             row[index] = min(known.known)

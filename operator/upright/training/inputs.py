@@ -51,7 +51,7 @@ def _hash(resource: TrainingJob) -> str:
             "code": _SOURCE,
             "parameters": True,
             "train": _PROGRAM,
-            "output": {"store"},
+            "output": {"store", "format"},
         },
     )
     pod = {

@@ -111,6 +111,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
     tmp = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - a path in the pod
     work = {"name": "work", "mountPath": _WORK}
     output = {"name": "output", "mountPath": _OUTPUT}
+    image = defaults.image_for(spec.output.format)
     paths = environment(
         {
             "UPRIGHT_DATA": _DATA,
@@ -133,7 +134,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
     ]
     data_container = {
         "name": "data",
-        "image": defaults.runtime_image,
+        "image": image,
         "args": ["data"],
         "env": ours,
         "resources": _like(train.resources),
@@ -142,7 +143,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
     }
     train_container = {
         "name": "train",
-        "image": train.image or defaults.runtime_image,
+        "image": train.image or image,
         "command": train.command,
         "args": train.args,
         "env": with_variables([*paths, *environment(as_environment(spec.parameters))], train.env),
@@ -160,7 +161,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
     }
     publish_container = {
         "name": "publish",
-        "image": defaults.runtime_image,
+        "image": image,
         "args": ["publish"],
         "env": ours,
         "resources": _like(train.resources),

@@ -136,10 +136,10 @@ def test_a_message_that_would_be_too_long_loses_the_end_of_the_signature_and_say
 @pytest.mark.parametrize(
     ("files", "reason", "sentence"),
     [
-        ({}, "NoModel", "must write exactly one model (model.skops or model.joblib)"),
-        ({"model.pkl": b"x"}, "NoModel", "it wrote model.pkl"),
+        ({}, "NoModel", "must write exactly one model (model.skops, model.joblib, model.pkl"),
+        ({"model.pt": b"x"}, "NoModel", "it wrote model.pt"),
         ({"model.skops": b"", "model.joblib": b""}, "SeveralModels", "exactly one model"),
-        ({"model.onnx": b"x"}, "FormatNotAllowed", "does not take ONNX models"),
+        ({"model": b"x"}, "FormatNotAllowed", "does not take model folders"),
         ({"model.joblib": b"x"}, "FormatNotAllowed", "loading it can run any code"),
         ({"model.skops": b""}, "CorruptModel", "has 0 bytes"),
         ({"model.skops": b"not a zip"}, "CorruptModel", "is not a skops file"),

@@ -7,7 +7,6 @@ from upright.cli.artifact import Artifact
 from upright.cli.problems import Unusable
 from upright.runtime import formats
 from upright.runtime.environment import limits_of
-from upright.runtime.formats import FORMATS
 
 _FRAMEWORK = "scikit-learn"
 _INFERENCE_SERVICE = """apiVersion: serving.kserve.io/v1beta1
@@ -28,7 +27,7 @@ def write(artifact: Artifact, _: str, folder: Path) -> str:
     manifest = artifact.manifest
     if manifest.framework.name != _FRAMEWORK:
         raise Unusable(f"--as kserve: expected a model of {_FRAMEWORK}, found one of {manifest.framework.name}")
-    name = FORMATS[manifest.format].file
+    name = formats.model_in(manifest)
     try:
         loaded = formats.load(artifact.folder / name, manifest.format, limits_of(os.environ))
     except (formats.FormatNotAllowedError, formats.UntrustedTypesError, formats.UnreadableModelError) as problem:

@@ -17,6 +17,8 @@ from upright.runtime.batch import is_matrix
 from upright.runtime.formats.skops import SKOPS
 from upright.runtime.predictor import FURTHER
 
+(_FILE,) = SKOPS.files
+
 _COLUMNS = {
     "BOOL": "boolean",
     "INT8": "integer",
@@ -43,10 +45,10 @@ def write(artifact: Artifact, _: str, folder: Path) -> str:
     manifest = artifact.manifest
     if manifest.format != SKOPS.name:
         raise Unusable(f"--as mlflow: expected a model in format {SKOPS.name}, found one in {manifest.format}")
-    model = artifact.folder / SKOPS.file
+    model = artifact.folder / _FILE
     trusted = skops.io.get_untrusted_types(file=model)  # those that it was published with, since nothing has changed
     folder.mkdir(parents=True)
-    shutil.copyfile(model, folder / SKOPS.file)
+    shutil.copyfile(model, folder / _FILE)
     described = {**_flavours(manifest, trusted), **_example(manifest, folder), **_signature(manifest.signature)}
     (folder / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join(("mlflow>=3.10", *manifest.environment, "")), encoding="utf-8")
@@ -61,13 +63,13 @@ def _flavours(manifest: ArtifactManifest, trusted: Sequence[str]) -> dict[str, A
         "flavors": {
             "python_function": {
                 "loader_module": "mlflow.sklearn",
-                "model_path": SKOPS.file,
+                "model_path": _FILE,
                 "predict_fn": "predict",
                 "python_version": manifest.framework.python,
                 "env": {"virtualenv": "python_env.yaml"},
             },
             "sklearn": {
-                "pickled_model": SKOPS.file,
+                "pickled_model": _FILE,
                 "serialization_format": "skops",
                 "skops_trusted_types": list(trusted),
                 "sklearn_version": manifest.framework.version,

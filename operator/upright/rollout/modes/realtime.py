@@ -106,7 +106,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
     }
     container = {
         "name": SERVE,
-        "image": serving.image or defaults.runtime_image,
+        "image": serving.image or defaults.image_for(artifact.format),
         **({} if serving.image else {"args": ["serve"]}),
         "env": with_variables(environment(variables), serving.env),
         "ports": [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upright.api.artifact import ModelFormat
+from upright.api.artifact import ModelFormat, Tensor
 from upright.runtime.environment import Limits
 
 
@@ -21,14 +21,19 @@ class FormatNotAllowedError(Exception):
     """The operator's configuration does not allow models of this format to be loaded."""
 
 
+class ImageLacksError(Exception):
+    """Nothing in the container reads models of the format."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that takes rows and predicts, and the version of its framework that it was made with (None: the file does
-    not say).
-    """
+    """A model that takes rows and predicts, and what its file says of it."""
 
     estimator: Any
     version: str | None
+    """The version of its framework that it was made with; None: the file does not say."""
+    inputs: tuple[Tensor, ...] | None = None
+    """What it takes; None: only the estimator itself can tell."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,12 @@ class Format:
     """One way to store a model as a file."""
 
     name: ModelFormat
-    file: str
-    """What the file is called, in a program's output and in an artifact."""
+    files: tuple[str, ...]
+    """What the file may be called, in a program's output and in an artifact."""
     framework: str
-    """The package that made the model, as it is called where packages are installed from."""
+    """What the model is of; the version that is told with it is that of the file, or else of the package here."""
+    packages: tuple[str, ...]
+    """The packages that read it, as they are called where packages are installed from: the first that is there does."""
     runs_code: bool
     """Whether reading a file can run whatever its writer wants."""
     load: Callable[[Path, Limits], LoadedModel]

@@ -1,4 +1,7 @@
-"""Models as joblib pickles them: reading one can run any code."""
+"""Models as joblib, pickle and cloudpickle write them: reading one can run any code.
+
+joblib reads what all three write. What cloudpickle has written needs that package when it is read.
+"""
 
 from pathlib import Path
 
@@ -19,4 +22,11 @@ def load(path: Path, _: Limits) -> LoadedModel:
     return LoadedModel(estimator, None)
 
 
-JOBLIB = Format("joblib", "model.joblib", framework="scikit-learn", runs_code=True, load=load)
+JOBLIB = Format(
+    "joblib",
+    ("model.joblib", "model.pkl"),
+    framework="scikit-learn",
+    packages=("scikit-learn",),
+    runs_code=True,
+    load=load,
+)

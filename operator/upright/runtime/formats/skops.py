@@ -72,4 +72,6 @@ def _sklearn_version(schema: Any) -> str | None:
     return str(version).strip('"') if isinstance(version, str) else None
 
 
-SKOPS = Format("skops", "model.skops", framework="scikit-learn", runs_code=False, load=load)
+SKOPS = Format(
+    "skops", ("model.skops",), framework="scikit-learn", packages=("scikit-learn",), runs_code=False, load=load
+)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
-from upright.runtime.batch import MOST_VALUES, BadInputError, datatype_of, described
+from upright.runtime.batch import BadInputError, datatype_of, described
 
 HEADER = "inference-header-content-length"
 """Header that says how many bytes of a body are JSON."""
@@ -37,7 +37,6 @@ class Tail:
 
     def __init__(self, content: memoryview) -> None:
         self._content = content
-        self._values = 0
 
     def take(self, size: Any, datatype: str, count: int, where: str) -> list[Any]:
         """The values of the next tensor, of `size` bytes; None for NaN. Raises BadInputError."""
@@ -45,12 +44,6 @@ class Tail:
             raise BadInputError(
                 f"{where}.parameters.binary_data_size must be a number of the {len(self._content)} bytes that are left "
                 f"behind the JSON; it is {described(size)}"
-            )
-        self._values += count
-        if self._values > MOST_VALUES:
-            raise BadInputError(
-                f"the request has more than {MOST_VALUES} values behind the JSON, which are taken at most: send fewer "
-                "rows at once"
             )
         content, self._content = self._content[:size], self._content[size:]
         if (needed := size_of(datatype, count)) not in {None, size}:

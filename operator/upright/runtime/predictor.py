@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ FURTHER = ("predict_proba", "decision_function")
 
 class ModelError(Exception):
     """The model failed on rows that are as its signature says, or answered what cannot be passed on."""
+
+    @property
+    def for_want_of_memory(self) -> bool:
+        """Whether it may not where there is more memory."""
+        return isinstance(self.__cause__, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Predictor:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
         Raises BadInputError for a value that the model is known to refuse, or says that it does, and when it fails for
-        want of one of which nothing says that it may lack; otherwise ModelError.
+        want of one of which nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
         """
         for check in self._checks:
             check(batch)
@@ -67,7 +73,9 @@ class Predictor:
         except BadInputError:
             raise
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
-            if batch.unexpectedly_missing:
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise  # signals come there: it is whoever publishes, and not the model
+            if batch.unexpectedly_missing and not isinstance(error, MemoryError):
                 names = ", ".join(batch.unexpectedly_missing)
                 raise BadInputError(f"the model needs a value of {names} in every row; null was given") from error
             raise ModelError(f"{type(error).__name__}: {error}") from error

@@ -15,6 +15,7 @@ from pydantic_core import from_json, to_json
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.asked import Answer
 from upright.runtime.batch import (
+    MOST_VALUES,
     BadInputError,
     Batch,
     batch_of_columns,
@@ -147,7 +148,7 @@ def wanted_outputs(wanted: Any, outputs: Sequence[str], *, as_bytes: bool) -> Ma
 
 
 def checked_tensor(datatype: Any, shape: Any, where: str) -> tuple[str, list[int]]:
-    """A datatype that is known, and a shape of which the product can be taken. Raises BadInputError."""
+    """A datatype that is known, and a shape of no more values than are taken. Raises BadInputError."""
     if not isinstance(datatype, str) or datatype not in _DATATYPES:
         raise BadInputError(
             f"{where}.datatype must be one of {', '.join(sorted(_DATATYPES))}; it is {described(datatype)}"
@@ -158,6 +159,10 @@ def checked_tensor(datatype: Any, shape: Any, where: str) -> tuple[str, list[int
         raise BadInputError(
             f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
             f"{described(max(shape))} for one"
+        )
+    if prod(shape) > MOST_VALUES:
+        raise BadInputError(
+            f"{where}.shape is of {prod(shape)} values; at most {MOST_VALUES} are taken: send fewer rows at once"
         )
     return datatype, shape
 

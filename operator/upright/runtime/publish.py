@@ -96,10 +96,18 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
 
 
 def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Limits) -> Checked:
-    """Try the model out and infer what is missing. Raises RefusedError."""
-    loaded = _load(output, limits)
-    reference = _reference(output.model.parent, limits, loaded)
-    inferred, example = _signature(loaded, output, reference)
+    """Try the model out and infer what is missing. Raises RefusedError, or FailedError for want of memory."""
+    try:
+        loaded = _load(output, limits)
+        reference = _reference(output.model.parent, limits, loaded)
+        inferred, example = _signature(loaded, output, reference)
+    except MemoryError as error:
+        raise FailedError(
+            "OutOfMemory",
+            f"The model {output.model.name} could not be loaded and tried out for want of memory "
+            f"({error or 'no more is said'}): give it more (spec.train.resources, or those of the container publish in "
+            "spec.train.pod)",
+        ) from error
     contents = _contents(output, reference)
     manifest = ArtifactManifest(
         model=model,
@@ -157,6 +165,8 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
     except DifferentAnswerError as error:
         raise RefusedError("DifferentAnswers", f"The model would answer otherwise than in Python: {error}") from error
     except (ModelError, BadInputError) as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
         if reference is not None:
             raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}") from error
         raise RefusedError(

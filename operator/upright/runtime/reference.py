@@ -65,7 +65,7 @@ def read_reference(folder: Path, limits: Limits, estimator: Any) -> Reference | 
             raise NotAFileError(f"{names[0]} is not a file")
         try:
             return (_csv if names[0].endswith(".csv") else _parquet)(path, estimator)
-        except (OSError, NoFeaturesError, RefusedError):
+        except (OSError, MemoryError, NoFeaturesError, RefusedError):
             raise
         except Exception as error:  # the readers raise their own parsers' errors
             raise RefusedError("BadReference", f"{names[0]} cannot be read: {str(error)[:200]}") from error

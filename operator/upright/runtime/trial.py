@@ -50,7 +50,7 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
 
     Without reference data it is asked for one row that is made up, which need not make sense to it. Raises
     DifferentAnswerError, BadInputError, ModelError when the model fails on its own reference data, or takes what it is
-    given for something else than an array or a DataFrame.
+    given for something else than an array or a DataFrame, or has too little memory.
     """
     if reference is not None and set(_columns(predictor.signature, reference)) <= set(reference.rows):
         sample = _sample(reference, len(reference.features))
@@ -65,7 +65,8 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
             pass
         except ModelError as error:
             asked = getattr(error.__cause__, "obj", None)  # of what it wanted an attribute that this does not have
-            if isinstance(asked, np.ndarray) or type(asked).__module__.partition(".")[0] == "pandas":
+            odd = isinstance(asked, np.ndarray) or type(asked).__module__.partition(".")[0] == "pandas"
+            if odd or error.for_want_of_memory:
                 raise
     return Trial(None, ())
 
@@ -207,8 +208,11 @@ _PLAIN: dict[str, Any] = {"BOOL": False, "BYTES": "", "date": "2000-01-01"}
 def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
     outputs = [_tensor(PREDICTION, predictor.predict(batch))]
     for output in filter(predictor.has, FURTHER):
-        with suppress(ModelError):  # it need not answer: a vote whose voters know no probabilities has the method, too
+        try:
             outputs.append(_tensor(output, predictor.predict(batch, output)))
+        except ModelError as error:  # it need not answer: a vote whose voters know no probabilities has the method, too
+            if error.for_want_of_memory:
+                raise
     return tuple(outputs)
 
 

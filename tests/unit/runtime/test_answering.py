@@ -143,7 +143,7 @@ def test_an_output_of_an_unknown_width_has_a_value_a_row_at_least() -> None:
     [
         (
             {"outputs": [{"name": "prediction", "parameters": {"classification": 3}}]},
-            "outputs[0].parameters.classification (class_count) is not known here; ask for the output predict_proba",
+            "outputs[0].parameters.classification is not taken: ask for the output predict_proba",
         ),
         ({"outputs": [{"name": "prediction"}] * 2}, "outputs must have different names; one is asked for twice"),
         (

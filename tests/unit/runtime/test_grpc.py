@@ -17,7 +17,10 @@ from tritonclient.grpc import service_pb2 as protocol
 from tests.unit.runtime.pod import a_pipeline, a_pod, reference_csv
 from tests.unit.runtime.server import Server, a_free_port, a_store_with, serving
 from tests.unit.runtime.test_hanging import await_that, counted, gated, in_progress, statuses
+from upright.api.artifact import Signature, Tensor
+from upright.runtime.batch import BadInputError
 from upright.runtime.grpc.messages import MESSAGES
+from upright.runtime.grpc.tensors import request_of
 
 ROW = {"plan": "basic", "tenure": 3, "income": 1000.5, "paperless": True}
 Serving = tuple[Server, str]
@@ -157,7 +160,7 @@ def test_what_is_not_a_number_is_missing(served: Serving, client: Any) -> None:
         ({"tenure": {"shape": [0]}}, "inputs[1].shape must be a list of positive whole numbers"),
         ({"tenure": {"shape": []}}, "inputs[1].shape must be a list of positive whole numbers; it is []"),
         ({"tenure": {"shape": [2**62] * 3}}, "inputs[1].shape must have at most 8 sizes of at most 2147483647"),
-        ({"tenure": {"shape": [2**31 - 1] * 8}}, "values, as shape [2147483647, 2147483647"),
+        ({"tenure": {"shape": [2**31 - 1] * 8}}, "values; at most 4194304 are taken"),
         ({"tenure": {"shape": [1] * 9}}, "inputs[1].shape must have at most 8 sizes"),
         (
             {"tenure": {"contents": {}}},
@@ -201,6 +204,15 @@ def test_raw_contents_that_are_not_as_the_inputs_say_are_a_client_s_mistake(
     request.raw_input_contents.extend(raw)
 
     assert sentence in refusal(served[1], request)[1]
+
+
+def test_raw_contents_hold_no_more_values_than_json_has_room_for() -> None:
+    signature, rows = Signature(inputs=(Tensor(name="x", type="INT8", shape=(-1, 1)),)), 4 * 1024**2 + 1
+    request = MESSAGES["ModelInferRequest"](raw_input_contents=[bytes(rows)])
+    request.inputs.add(name="x", datatype="INT8", shape=[rows, 1])
+
+    with pytest.raises(BadInputError, match=r"inputs\[0\].shape is of 4194305 values; at most 4194304 are taken"):
+        request_of(request, signature, ["prediction"])
 
 
 def test_values_are_given_once(served: Serving) -> None:

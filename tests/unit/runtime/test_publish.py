@@ -22,7 +22,7 @@ from sklearn.svm import LinearSVC
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv, told
 from upright.api.artifact import PublishReport
 from upright.runtime import store
-from upright.runtime.outcome import RefusedError
+from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.publish import publish
 
 
@@ -198,6 +198,65 @@ def test_joblib_is_loaded_only_where_the_configuration_allows_it(pod: Pod) -> No
 
     pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "skops,joblib"
     assert published(pod)[0].format == "joblib"
+
+
+class Failing:
+    """Fails so where it is asked for this."""
+
+    n_features_in_ = 1
+
+    def __init__(self, method: str, error: BaseException) -> None:
+        self._method, self._error = method, error
+
+    def predict(self, rows: Any) -> Any:
+        if self._method == "predict":
+            raise self._error
+        return rows[:, 0]
+
+    def predict_proba(self, rows: Any) -> Any:
+        if self._method == "predict_proba":
+            raise self._error
+        return rows
+
+
+def one_that_fails(pod: Pod, method: str, error: BaseException, *, reference: bool) -> Pod:
+    joblib.dump(Failing(method, error), pod.output / "model.joblib")
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
+    if reference:
+        (pod.output / "reference.csv").write_text("x\n1\n2\n")
+    return pod
+
+
+@pytest.mark.parametrize("reference", [True, False])
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_want_of_memory_is_no_verdict_on_a_model(pod: Pod, method: str, reference: bool) -> None:
+    with pytest.raises(FailedError, match=r"for want of memory \(Unable to allocate 2 TiB\): give it more") as raised:
+        publish(one_that_fails(pod, method, MemoryError("Unable to allocate 2 TiB"), reference=reference).variables)
+
+    assert raised.value.refusal.reason == "OutOfMemory"
+
+
+def test_want_of_memory_for_the_reference_data_is_none_either(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pd, "read_csv", fails)
+    model = a_pipeline()
+
+    with pytest.raises(FailedError, match="for want of memory"):
+        publish(pod.trained(model, reference_csv=reference_csv(model)).variables)
+
+
+def test_ctrl_c_ends_a_publish_by_hand_and_says_nothing_of_the_model(pod: Pod) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        publish(one_that_fails(pod, "predict", KeyboardInterrupt(), reference=True).variables)
+
+
+def test_a_model_that_ends_the_program_is_refused(pod: Pod) -> None:
+    reason, message = refusal(one_that_fails(pod, "predict", SystemExit(3), reference=True))
+
+    assert reason == "ModelFails"
+    assert "fails on its own reference data: SystemExit: 3" in message
 
 
 class _Trap:

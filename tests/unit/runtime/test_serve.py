@@ -233,7 +233,7 @@ TENSOR = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": MATRIX
         ),
         ({"inputs": [{**TENSOR, "shape": [4, 2], "data": [0] * 8}]}, "inputs[0].shape must be [rows, 4]; it is [4, 2]"),
         ({"inputs": [{**TENSOR, "shape": [8], "data": [0] * 8}]}, "inputs[0].shape must be [rows, 4]; it is [8]"),
-        ({"inputs": [{**TENSOR, "shape": [10**9, 4]}]}, "must have 4000000000 values, as shape [1000000000, 4] says"),
+        ({"inputs": [{**TENSOR, "shape": [10**9, 4]}]}, "inputs[0].shape is of 4000000000 values; at most 4194304"),
         ({"inputs": [{**TENSOR, "data": [[1, 2, 3, 4], [1]]}]}, "must be flat, or nested as shape [2, 4] says"),
         ({"inputs": [{**TENSOR, "data": None}]}, "inputs[0].data must be a list; it is null"),
         ({"inputs": [{**TENSOR, "data": ["a"] * 8}]}, "inputs[0].data, value 0 must be a number; it is the string 'a'"),

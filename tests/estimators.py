@@ -106,7 +106,7 @@ def fitted(name: str, form: Form) -> tuple[Any, Any]:
     if name == "IsotonicRegression":
         rows = rows[["a"]]
     if name == "CategoricalNB":
-        rows = np.floor(rows)
+        rows = rows.round()
     if form == "pipeline":
         model = make_pipeline(MinMaxScaler((0.1, 1)), model)
     given = rows if form == "pipeline" else np.ascontiguousarray(rows)  # by columns, BLAS rounds otherwise

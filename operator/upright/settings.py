@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         None, pattern=r"^pvc://.+$", description="Where artifacts go when a TrainingJob does not say."
     )
     allowed_formats: Annotated[tuple[ModelFormat, ...], NoDecode] = Field(
-        ("skops", "xgboost", "lightgbm", "catboost", "onnx"), description="The formats of models that may be loaded."
+        ("skops", "xgboost", "catboost", "onnx"), description="The formats of models that may be loaded."
     )
     trusted_types: Annotated[tuple[TypeName, ...], NoDecode] = Field(
         (), description="Types that a model in the format skops may hold beyond those that are known to be harmless."

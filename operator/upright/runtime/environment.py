@@ -12,7 +12,7 @@ from upright.api.artifact import RunSpec
 from upright.runtime.outcome import RefusedError
 
 _MAX_ARTIFACT_BYTES = 2 * 1024**3
-_ALLOWED_FORMATS = "skops,xgboost,lightgbm,catboost,onnx"
+_ALLOWED_FORMATS = "skops,xgboost,catboost,onnx"
 _DIGITS = 18
 
 

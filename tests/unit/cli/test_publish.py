@@ -129,7 +129,8 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(
 
     assert publish() == 2
 
-    assert capsys.readouterr().err == "upright publish: it needs upright.runtime.publish: pip install 'upright[runtime]'\n"
+    said = capsys.readouterr().err
+    assert said == "upright publish: it needs upright.runtime.publish: pip install 'upright[runtime]'\n"
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,9 @@ def reader(wanted: Format) -> tuple[str, str]:
         with suppress(metadata.PackageNotFoundError):
             return package, metadata.version(package)
     raise ImageLacksError(
-        f"models in format {wanted.name} are read by {wanted.packages[0]}, which is not installed here; in a cluster it "
-        f"is in the image that the chart's runtime.flavours names for {wanted.name}, and a TrainingJob asks for that by "
-        f"spec.output.format: {wanted.name}"
+        f"models in format {wanted.name} are read by {wanted.packages[0]}, which is not installed here; in a cluster "
+        f"it is in the image that the chart's runtime.flavours names for {wanted.name}, and a TrainingJob asks for that "
+        f"by spec.output.format: {wanted.name}"
     )
 
 

@@ -26,7 +26,7 @@ from tests.unit.runtime.foreign import (
     of_xgboost,
     sales,
 )
-from tests.unit.runtime.pod import Pod, a_matrix_model
+from tests.unit.runtime.pod import Pod, a_matrix_model, a_pod
 from upright.api.artifact import PublishReport, Signature
 from upright.runtime.artifact import ServedModel, load_artifact
 from upright.runtime.batch import BadInputError, batch_of_rows
@@ -36,6 +36,14 @@ from upright.runtime.outcome import RefusedError
 from upright.runtime.publish import publish
 
 LIBRARIES = {"xgboost": of_xgboost, "lightgbm": of_lightgbm, "catboost": of_catboost, "onnx": of_onnx}
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Pod:
+    """Of a cluster where every format that runs no code is allowed."""
+    pod = a_pod(tmp_path)
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = ",".join(each.name for each in FORMATS.values() if not each.runs_code)
+    return pod
 
 
 def published(pod: Pod) -> tuple[PublishReport, ServedModel]:
@@ -309,6 +317,14 @@ def test_pickles_are_taken_where_joblib_is(pod: Pod, write: Callable[[Any], byte
 
     assert report.format == "joblib"
     assert asked(served, [[1, 0, 0, 1.0]]).tolist() == [1]
+
+
+def test_what_trusts_its_file_too_much_must_be_allowed(pod: Pod, models: dict[str, Foreign]) -> None:
+    one = models["lightgbm, two classes"]
+    one.save(pod.output / one.file)
+    del pod.environment["UPRIGHT_ALLOWED_FORMATS"]
+
+    assert refusal(pod)[0] == "FormatNotAllowed"
 
 
 def test_an_image_without_the_library_says_which_has_it(

@@ -12,6 +12,7 @@ import tritonclient.grpc as triton
 from google.protobuf.descriptor import Descriptor
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from sklearn.neighbors import RadiusNeighborsClassifier
 from tritonclient.grpc import service_pb2 as protocol
 
 from tests.unit.runtime.pod import a_pipeline, a_pod, reference_csv
@@ -113,8 +114,9 @@ def test_the_metadata_are_those_of_http(served: Serving, client: Any) -> None:
 
     for tensor in (*metadata["inputs"], *metadata["outputs"]):
         tensor["shape"] = [int(size) for size in tensor["shape"]]
-    for output in over_http["outputs"]:
-        output.pop("classes", None)
+    for tensor in (*over_http["inputs"], *over_http["outputs"]):
+        tensor.pop("classes", None)  # the protocol has no place for these
+        tensor.pop("missing", None)
     assert metadata == over_http
 
 
@@ -344,12 +346,13 @@ def number(value: float) -> Any:
     return protocol.ModelInferRequest(model_name="churn", inputs=[tensor])
 
 
-def test_the_model_s_error_is_told_and_counted_as_one(served: Serving) -> None:
-    server, address = served
-    before = counted(server, "5xx")
+def test_the_model_s_error_is_told_and_counted_as_one(tmp_path: Path) -> None:
+    pod, port = a_pod(tmp_path), a_free_port()
+    environment = a_store_with(pod, RadiusNeighborsClassifier().fit([[0.0], [1.0]], [0, 1]))
+    tensor = {"name": "input-0", "shape": [1, 1], "datatype": "FP64", "contents": {"fp64_contents": [99.0]}}
+    with serving(pod, {**environment, "UPRIGHT_GRPC_PORT": str(port)}) as server:
+        code, said, _ = refusal(f"127.0.0.1:{port}", protocol.ModelInferRequest(model_name="churn", inputs=[tensor]))
 
-    code, said, _ = refusal(address, typed(plan={"contents": {"bytes_contents": [b"esim"]}}))
-
-    assert code == grpc.StatusCode.INTERNAL
-    assert said.startswith("the model failed on this request: ValueError: Found unknown categories")
-    assert counted(server, "5xx") == before + 1
+        assert code == grpc.StatusCode.INTERNAL
+        assert said.startswith("the model failed on this request: ValueError: No neighbors found")
+        assert counted(server, "5xx") == 1

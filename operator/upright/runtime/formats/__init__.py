@@ -69,7 +69,7 @@ def reader(wanted: Format) -> tuple[str, str]:
             return package, metadata.version(package)
     raise ImageLacksError(
         f"models in format {wanted.name} are read by {wanted.packages[0]}, which is not installed here; in a cluster "
-        f"it is in the image that the chart's runtime.flavours names for {wanted.name}, and a TrainingJob asks for that "
+        f"it is in the image that the chart's runtime.flavours names for {wanted.name}, and a TrainingJob asks for it "
         f"by spec.output.format: {wanted.name}"
     )
 

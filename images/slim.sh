@@ -12,8 +12,9 @@ find . -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h'
 rm -rf pyarrow/src
 rm -f pyarrow/*flight* pyarrow/_substrait* pyarrow/libarrow_s3* pyarrow/_s3fs* pyarrow/_gcsfs* pyarrow/_azurefs* \
     pyarrow/_hdfs* pyarrow/*_cpp_tests* pyarrow/libarrow_python*.so pyarrow/libarrow_python*.so.*.*.*
-# Its libraries keep names that only a debugger reads. Others do, too, but do not load any more without.
-find . -path './pyarrow/*.so*' -exec strip --strip-unneeded {} +
+
+# Libraries keep names that only a debugger reads. Those that a wheel has brought along do not load any more without.
+find . -name '*.so*' -type f ! -path './*.libs/*' -exec strip --strip-unneeded {} +
 
 # The Kubernetes client's classes for each kind, which it loads when they are asked for: objects are plain documents here. Its
 # informers load three.

@@ -12,6 +12,7 @@ from tests.cluster.shell import ClusterError, Say, cache, locked, run, run_logge
 
 REPOSITORY = Path(__file__).parent.parent.parent
 _USER = "65532"
+_PRUNED = ("graphviz", "matplotlib", "plotly", "prettytable", "wcwidth")
 _SLIM, _BASE = REPOSITORY / "images" / "slim.sh", REPOSITORY / "images" / "base.sh"
 _PACKAGES = f"usr/local/lib/python{versions.DEBIAN_PYTHON}/dist-packages"
 # HOME and LOGNAME because an arbitrary user has no entry in /etc/passwd, where Python would look both up.
@@ -124,6 +125,7 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
             "--extra",
             extra,
             "--no-emit-project",
+            *(word for name in _PRUNED for word in ("--prune", name)),
             "--no-annotate",
             "--no-header",
         ],
@@ -164,7 +166,7 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
             (root / _LIBRARIES / "libgomp.so.1").symlink_to(f"/{openmp.relative_to(root)}")
         _compile(root, say)
 
-    return oci.layer(f"requirements-{extra}", f"5 {versions.DEBIAN} {wanted} {_SLIM.read_text()}", fill)
+    return oci.layer(f"requirements-{extra}", f"6 {versions.DEBIAN} {wanted} {_SLIM.read_text()}", fill)
 
 
 def _upright(say: Say) -> oci.Layer:

@@ -87,7 +87,7 @@ class Serving(Resource):
 
     rules: ClassVar[Sequence[Rule]] = (
         Rule(
-            f"!self.grpc || self.port != {GRPC_PORT}",
+            f"!has(self.grpc) || !self.grpc || !has(self.port) || self.port != {GRPC_PORT}",
             f"port {GRPC_PORT} is where the container listens for gRPC: give HTTP another port, or leave grpc out",
             field="port",
         ),

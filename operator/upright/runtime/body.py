@@ -1,6 +1,8 @@
-"""Requests' bodies while they are read and while they wait for the model: bounded each, and all together."""
+"""Requests' bodies while they come and wait for the model, and answers until they are read: bounded all together."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -11,11 +13,11 @@ BODY_LIMIT = 8 * 1024**2
 """Bytes of a request's body."""
 
 ROOM = 16 * BODY_LIMIT
-"""Bytes of all bodies that a process holds, small ones left out."""
+"""Bytes of all bodies and answers that a process holds, small ones left out."""
 
 SMALL = 64 * 1024
-"""Bytes of a body that always finds room: the server has read as much of each connection in advance anyway. So a few
-clients that send much, and slowly, turn nobody away who sends little."""
+"""Bytes of a body, or an answer, that always finds room: the server has read as much of each connection in advance
+anyway. So a few clients that send or take much, and slowly, turn nobody away who sends little."""
 
 READING = 60.0
 """Seconds that a body may take from its first byte to its last: it takes room away from others."""
@@ -27,11 +29,33 @@ _DISCARDED = 8 * BODY_LIMIT
 
 
 class Room:
-    """How much room for bodies there is, and is taken, in bytes."""
+    """How much room for bodies and answers there is, and is taken, in bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken = 0
+
+    def refusal(self, size: int) -> HTTPException | None:
+        """Why what takes so many of the bytes that are taken cannot be kept, if it cannot."""
+        if size <= SMALL or self.taken <= self.limit:
+            return None
+        return HTTPException(
+            503,
+            f"{self.limit} bytes of requests and answers are here already, and wait for the model or for clients; try "
+            "again later, or with fewer rows at once",
+            LATER,
+        )
+
+    @contextmanager
+    def kept(self, size: int) -> Iterator[None]:
+        """An answer of so many bytes takes room while the context lasts. Raises HTTPException 503."""
+        self.taken += size
+        try:
+            if refusal := self.refusal(size):
+                raise refusal
+            yield
+        finally:
+            self.taken -= size
 
 
 class Body:
@@ -68,7 +92,7 @@ class Body:
                             413, f"the body must have at most {BODY_LIMIT} bytes; send fewer rows at once"
                         )
                         self.drop()
-                    elif refusal is None and (refusal := self._refusal()):
+                    elif refusal is None and (refusal := self._room.refusal(self._size)):
                         self.drop()
         except TimeoutError:
             closing = {"Connection": "close"}
@@ -80,7 +104,7 @@ class Body:
         """Take in a body that is there already. Raises HTTPException 503."""
         self._content = content
         self._take_room(len(content))
-        if refusal := self._refusal():
+        if refusal := self._room.refusal(self._size):
             raise refusal
 
     def take(self) -> bytes:
@@ -104,14 +128,3 @@ class Body:
     def _take_room(self, size: int) -> None:
         self._size += size
         self._room.taken += size
-
-    def _refusal(self) -> HTTPException | None:
-        """Why this body cannot be kept, if it cannot."""
-        if self._size <= SMALL or self._room.taken <= self._room.limit:
-            return None
-        return HTTPException(
-            503,
-            f"{self._room.limit} bytes of requests are here already, and wait for the model or for their ends; try "
-            "again later, or with fewer rows at once",
-            LATER,
-        )

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 import upright
 from upright.api.artifact import Tensor
@@ -24,7 +25,7 @@ from upright.runtime.answering import Answering, UnansweredError
 from upright.runtime.asked import Asked
 from upright.runtime.batch import BadInputError
 from upright.runtime.binary import HEADER
-from upright.runtime.body import BODY_LIMIT, LATER, Body
+from upright.runtime.body import BODY_LIMIT, LATER, SMALL, Body, Room
 from upright.runtime.compression import accepted_of, deflated, encoding_of, inflated
 from upright.runtime.docs import Documentation
 from upright.runtime.measurements import BUSY, GONE
@@ -161,10 +162,12 @@ class _Routes:
         headers = {"vary": "accept-encoding"}
         if answered.encoding is not None:
             headers["content-encoding"] = answered.encoding
-        if answered.head is None:
-            return Response(answered.content, headers=headers, media_type="application/json")
-        headers[HEADER] = str(answered.head)
-        return Response(answered.content, headers=headers, media_type="application/octet-stream")
+        kind = "application/json"
+        if answered.head is not None:
+            headers[HEADER], kind = str(answered.head), "application/octet-stream"
+        if len(answered.content) <= SMALL:
+            return Response(answered.content, headers=headers, media_type=kind)
+        return _Kept(self._answering.room, answered.content, headers, kind)
 
     async def _alive(self, _: Request) -> Response:
         return Response(status_code=200 if self._answering.alive else 503)
@@ -231,6 +234,20 @@ class _Routes:
             },
             404,
         )
+
+
+class _Kept(Response):
+    """An answer that takes room until its client has read it, or is gone."""
+
+    def __init__(self, room: Room, content: bytes, headers: Mapping[str, str], kind: str) -> None:
+        super().__init__(content, headers=headers, media_type=kind)
+        self._room = room
+
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
+        with self._room.kept(len(self.body)):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})  # which waits for what was sent before
 
 
 @asynccontextmanager

@@ -101,8 +101,19 @@ async def test_a_body_beyond_the_limit_takes_no_room_while_the_rest_of_it_is_thr
 def test_a_body_that_is_there_already_finds_room_or_is_refused() -> None:
     room = Room(100)
     with Body(room) as large, Body(room) as small:
-        with pytest.raises(HTTPException, match="100 bytes of requests are here already"):
+        with pytest.raises(HTTPException, match="100 bytes of requests and answers are here already"):
             large.hold(bytes(SMALL + 1))
         small.hold(b"x")
         assert small.take() == b"x"
     assert room.taken == 0
+
+
+def test_answers_take_room_as_bodies_do_and_small_ones_always_find_some() -> None:
+    room = Room(3 * SMALL)
+    with room.kept(2 * SMALL), room.kept(SMALL):
+        with pytest.raises(HTTPException) as refusal, room.kept(SMALL + 1):
+            pass
+        with room.kept(SMALL):
+            assert room.taken == 4 * SMALL
+
+    assert (refusal.value.status_code, room.taken) == (503, 0)

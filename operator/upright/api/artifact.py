@@ -35,6 +35,8 @@ class _Format(BaseModel):
 
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+_Pinned = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+$", max_length=256)]
+"""NAME==VERSION: what else pip takes may be fetched from anywhere."""
 _Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 Datatype = Literal[
     "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP32", "FP64", "BYTES"
@@ -140,7 +142,8 @@ class ArtifactManifest(_Format):
     metrics: dict[str, float] = {}
     parameters: dict[str, Any] = {}
     files: tuple[FileEntry, ...]
-    environment: tuple[str, ...] = ()
+    environment: tuple[_Pinned, ...] = ()
+    """Packages of which the versions decide whether the model loads and what it answers."""
 
 
 class PublishReport(_Format):

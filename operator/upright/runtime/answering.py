@@ -48,7 +48,13 @@ class Answering:
     place: Place | None = None
     """Among the pod's workers, where it has several: each answers probes for all of them."""
     warm: bool = False
-    draining: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process has been told to stop: requests are still answered, and no more should be sent."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process is about to stop."""
+        return self.stopping.is_set()
 
     @property
     def ready(self) -> bool:

@@ -4,7 +4,7 @@ Pure: from bytes to batches, from arrays to JSON values. A client's mistake is a
 field, what was expected and what was given.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -43,6 +43,7 @@ MOST_ANSWERED = 2**20
 _MOST_TEXT = 16 * MOST_ANSWERED
 """Characters of the texts in it, such as names of classes."""
 
+_ID = 1024
 _DIMENSIONS = 8
 _SIZE = 2**31 - 1
 """Largest size in a shape: without one, the product of a shape's sizes takes as long as a stranger likes."""
@@ -124,6 +125,8 @@ def infer_request(
     tensors: Sequence[Given], signature: Signature, identity: str | None, wanted: Mapping[str, bool]
 ) -> InferRequest:
     """What tensors ask for, however they have come. Raises BadInputError."""
+    if identity is not None and len(identity) > _ID:
+        raise BadInputError(f"id must have at most {_ID} characters, for it is sent back; it has {len(identity)}")
     batch = _batch(tensors, signature)
     _check_answer(batch.rows, signature, wanted)
     return InferRequest(batch, identity, wanted)
@@ -241,10 +244,15 @@ def _parameters(of: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     parameters = of.get("parameters")
     if not isinstance(parameters, dict | None):
         raise BadInputError(f"{where}parameters must be an object; it is {described(parameters)}")
-    for name, instead in _NOT_TAKEN.items():
-        if parameters and name in parameters:
-            raise BadInputError(f"{where}parameters.{name} is not taken: {instead}")
+    check_parameters(parameters or {}, where)
     return parameters or {}
+
+
+def check_parameters(names: Collection[str], where: str) -> None:
+    """Raises BadInputError for what would change where values are, or what they mean."""
+    for name, instead in _NOT_TAKEN.items():
+        if name in names:
+            raise BadInputError(f"{where}parameters.{name} is not taken: {instead}")
 
 
 def _flag(parameters: Mapping[str, Any], field: str, *, otherwise: bool = False) -> bool:

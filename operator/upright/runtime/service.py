@@ -106,8 +106,10 @@ class _Routes:
         loop = asyncio.get_running_loop()
 
         def drain(number: int, frame: FrameType | None) -> None:
-            begins, self._answering.draining = not self._answering.draining, True
-            if begins and callable(stop) and self._answering.place is None:  # whoever forked several ends them
+            if self._answering.draining:
+                return
+            loop.call_soon_threadsafe(self._answering.stopping.set)
+            if callable(stop) and self._answering.place is None:  # whoever forked several ends them
                 loop.call_soon_threadsafe(loop.call_later, self._beside.drain_seconds, stop, number, frame)
 
         signal.signal(signal.SIGTERM, drain)

@@ -5,14 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import joblib
 import pytest
+import skops.io
 import yaml
+from sklearn.preprocessing import FunctionTransformer
 
 from tests.unit.runtime.pod import a_matrix_model, a_pipeline, a_pod, customers, reference_csv
 from tests.unit.runtime.server import a_free_port, a_store_with, await_ready
+from upright.api.artifact import canonical_json, digest
 from upright.cli.main import main
 
 
@@ -135,6 +139,43 @@ def test_a_model_that_is_a_pickle_is_loaded_only_where_that_is_allowed(
     assert export(artifact, tmp_path / "kserve", "kserve") == 2
     assert "models in format joblib are not allowed here" in capsys.readouterr().err
     assert not (tmp_path / "kserve").exists()
+
+
+@pytest.mark.parametrize("form", ["mlflow", "kserve"])
+def test_a_file_of_a_stranger_is_trusted_by_no_tool_because_it_has_a_digest(
+    artifact: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skops.io.dump(FunctionTransformer(os.system), tmp_path / "model.skops")
+    written = by_hand(artifact, tmp_path, model=(tmp_path / "model.skops").read_bytes())
+
+    assert export(written, tmp_path / form, form) == 2
+
+    assert "types that are not trusted: posix.system" in capsys.readouterr().err
+    assert not (tmp_path / form).exists()
+
+
+def test_a_manifest_that_names_more_than_packages_and_versions_is_none(artifact: Path, tmp_path: Path) -> None:
+    written = by_hand(artifact, tmp_path, environment=["--extra-index-url=https://example.org/simple"])
+
+    assert export(written, tmp_path / "mlflow", "mlflow") == 2
+
+
+def by_hand(artifact: Path, root: Path, model: bytes | None = None, **instead: Any) -> Path:
+    """The artifact as somebody else has written it, whose digest is right."""
+    manifest = json.loads((artifact / "manifest.json").read_text()) | instead
+    contents = {entry["path"]: (artifact / entry["path"]).read_bytes() for entry in manifest["files"]}
+    if model is not None:
+        contents["model.skops"] = model
+    manifest["files"] = [
+        {"path": name, "sha256": digest(content).removeprefix("sha256:"), "size": len(content)}
+        for name, content in contents.items()
+    ]
+    told = canonical_json(manifest)
+    folder = root / "store" / "churn" / digest(told).replace(":", "-")
+    folder.mkdir(parents=True)
+    for name, content in {**contents, "manifest.json": told}.items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def test_what_is_no_artifact_or_has_been_changed_is_not_exported(

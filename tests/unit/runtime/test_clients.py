@@ -323,3 +323,12 @@ def test_the_model_is_described_at_docs(server: Server) -> None:
         "example"
     ]
     assert server.infer(example).status_code == 200
+
+
+def test_an_id_that_is_long_is_not_sent_back(server: Server) -> None:
+    assert infer(server, {"id": "x" * 1024, "inputs": tensors()}).json()["id"] == "x" * 1024
+
+    response = infer(server, {"id": "x" * 1025, "inputs": tensors()})
+
+    assert response.status_code == 400
+    assert response.json()["error"] == "id must have at most 1024 characters, for it is sent back; it has 1025"

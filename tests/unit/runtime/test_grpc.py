@@ -356,3 +356,17 @@ def test_the_model_s_error_is_told_and_counted_as_one(tmp_path: Path) -> None:
         assert code == grpc.StatusCode.INTERNAL
         assert said.startswith("the model failed on this request: ValueError: No neighbors found")
         assert counted(server, "5xx") == 1
+
+
+@pytest.mark.parametrize("name", ["classification", "shared_memory_region"])
+@pytest.mark.parametrize("of", ["inputs", "outputs"])
+def test_what_would_change_what_values_mean_is_refused_as_over_http(served: Serving, of: str, name: str) -> None:
+    request = typed()
+    if of == "outputs":
+        request.outputs.add(name="prediction")
+    getattr(request, of)[0].parameters[name].string_param = "2"
+
+    code, said, _ = refusal(served[1], request)
+
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert said.startswith(f"{of}[0].parameters.{name} is not taken")

@@ -8,13 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from tests.fuzz.growth import is_linear
 from tests.unit.runtime.pod import a_matrix_model, a_pod
 from tests.unit.runtime.server import Server, a_free_port, a_store_with, serving
 from tests.unit.runtime.test_grpc import Serving
 from tests.unit.runtime.test_grpc_going_out import Service
-from tests.unit.runtime.test_hanging import until
+from tests.unit.runtime.test_hanging import await_that
 from upright.runtime.batch import BadInputError
 from upright.runtime.body import BODY_LIMIT
 from upright.runtime.grpc import reading
@@ -81,9 +82,14 @@ def test_a_call_without_a_message_is_refused(served: Serving) -> None:
 
 
 async def test_messages_that_are_not_read_yet_are_not_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PATIENCE", 1.0)
-    monkeypatch.setattr(reading, "_AT_ONCE", 0)
-    service, nothing = Service(a_free_port()), SimpleNamespace(served=SimpleNamespace(version="churn-7"), timeout=30)
+    monkeypatch.setattr(reading, "_PROMPT", 0.0)
+    monkeypatch.setattr(reading, "_SLOW", 0)
+    service, nothing = (
+        Service(a_free_port()),
+        SimpleNamespace(
+            served=SimpleNamespace(version="churn-7"), timeout=30, draining=False, stopping=asyncio.Event()
+        ),
+    )
     answering: Any = nothing
     async with (
         listening(answering, service.leads_to),
@@ -94,8 +100,9 @@ async def test_messages_that_are_not_read_yet_are_not_taken_in(monkeypatch: pyte
 
         said = {await call.details() for call in calls}
 
-    assert said == {"0 messages are coming in already, as many as may; try again later"}
-    assert service.carried < 8 * 80 * 1024
+    assert len(said) == 1
+    assert said.pop().startswith("0 messages that take longer than 0 s are coming in already")
+    assert service.carried < BODY_LIMIT
 
 
 def test_tensors_without_number_are_refused_before_they_are_parsed() -> None:
@@ -146,25 +153,36 @@ async def echoing() -> Any:
     return handler.stream_unary
 
 
-async def test_only_so_many_messages_are_read_at_once_and_the_next_when_one_is_there() -> None:
+async def test_messages_that_take_long_keep_out_others_that_do_and_no_prompt_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "_PROMPT", 0.02)
     method = await echoing()
-    calls = [Call() for _ in range(17)]
-    answers = [asyncio.create_task(method(None, call)) for call in calls]
-    await until(lambda: calls[15].read_begun)
-    assert not calls[16].read_begun
+    silent = [Call() for _ in range(16)]
+    answers = [asyncio.create_task(method(None, call)) for call in silent]
+    await asyncio.sleep(0.1)  # all are slow by then
 
-    calls[3].message.set_result(b"3")
+    with pytest.raises(grpc.aio.AbortError) as refused:
+        await method(None, Call())
+    assert refused.value.args[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+    prompt = Call()
+    prompt.message.set_result(b"x")
+    assert await method(None, prompt) == b"x"
 
-    await until(lambda: calls[16].read_begun)
+    silent[3].message.set_result(b"3")
     assert await answers[3] == b"3"
-    for call in calls:
+    late = Call()
+    asyncio.get_running_loop().call_later(0.1, late.message.set_result, b"late")
+    assert await method(None, late) == b"late"
+    for call in silent:
         if not call.message.done():
             call.message.set_result(b"x")
-    assert await asyncio.gather(*answers) == [b"3" if call is calls[3] else b"x" for call in calls]
+    await asyncio.gather(*answers)
 
 
 async def test_a_message_that_does_not_come_holds_its_place_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PATIENCE", 0.05)
+    monkeypatch.setattr(reading, "_PROMPT", 0.01)
     method = await echoing()
     calls = [Call() for _ in range(17)]
 
@@ -173,7 +191,33 @@ async def test_a_message_that_does_not_come_holds_its_place_for_a_while_only(mon
     said = [error.args for error in ended if isinstance(error, grpc.aio.AbortError)]
     late = (grpc.StatusCode.DEADLINE_EXCEEDED, "the message has not come within 0.05 seconds")
     assert said[:16] == [late] * 16
-    assert said[16][0] in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert said[16][0] == grpc.StatusCode.RESOURCE_EXHAUSTED
     last = Call()
     last.message.set_result(b"x")
     assert await method(None, last) == b"x"
+
+
+def test_fields_of_outputs_are_counted_as_those_of_inputs_are() -> None:
+    with pytest.raises(BadInputError, match="more than 262144 fields"):
+        read(b"\x32" + nested(b"\x12\0" * (MOST_FIELDS + 1))[1:])
+
+
+def test_those_who_watch_are_so_many_at_most(served: Serving) -> None:
+    _, address = served
+    asked = HealthCheckRequest().SerializeToString()
+    with grpc.insecure_channel(address) as channel:
+        watching = [channel.unary_stream("/grpc.health.v1.Health/Watch")(asked) for _ in range(64)]
+        for each in watching:
+            next(each)
+
+        with pytest.raises(grpc.RpcError, match="64 watch already"):
+            next(channel.unary_stream("/grpc.health.v1.Health/Watch")(asked))
+        watching[0].cancel()
+        await_that(lambda: watched(channel, asked))
+
+
+def watched(channel: grpc.Channel, asked: bytes) -> bool:
+    try:
+        return bool(next(channel.unary_stream("/grpc.health.v1.Health/Watch")(asked)))
+    except grpc.RpcError:
+        return False

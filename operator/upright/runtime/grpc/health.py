@@ -12,6 +12,9 @@ from upright.runtime.grpc.messages import PACKAGE, SERVICE
 _LOOKS = 1.0
 """Seconds between looks for those who watch."""
 
+_WATCHES = 64
+"""That last at once: each is a call, of which there is room for so many."""
+
 _SERVICES = ("", f"{PACKAGE}.{SERVICE}")
 
 
@@ -22,6 +25,7 @@ class Health:
 
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
+        self._watches = 0
 
     async def Check(self, request: HealthCheckRequest, context: Any) -> HealthCheckResponse:  # noqa: N802
         """How a service is; NOT_FOUND for one that is not here."""
@@ -34,13 +38,20 @@ class Health:
         return HealthListResponse(statuses={service: self._told(service) for service in _SERVICES})
 
     async def Watch(self, request: HealthCheckRequest, context: Any) -> None:  # noqa: N802
-        """How it is, and again when that changes, as long as the connection lasts."""
-        last = None
-        while True:
-            if (now := self._told(request.service)) != last:
-                await context.write(now)
-                last = now
-            await asyncio.sleep(_LOOKS)
+        """How it is, and again when that changes, as long as the connection lasts and until the pod stops."""
+        if self._watches == _WATCHES:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_WATCHES} watch already, as many as may")
+        self._watches += 1
+        try:
+            last = None
+            while last is None or not self._answering.draining:
+                if (now := self._told(request.service)) != last:
+                    await context.write(now)
+                    last = now
+                await asyncio.sleep(_LOOKS)
+            await context.write(self._told(request.service))
+        finally:
+            self._watches -= 1
 
     def _told(self, service: str) -> HealthCheckResponse:
         status = HealthCheckResponse.ServingStatus

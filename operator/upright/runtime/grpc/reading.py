@@ -1,4 +1,4 @@
-"""Messages while they come in: only a few at once, and none for long.
+"""Messages while they come in: only a few of those that take long at once, and none for ever.
 
 HTTP/2 lets a client send 64 KiB of a message before it is read. A small one is there by then; only while it is read may
 more of a large one come, all of which is kept until its end.
@@ -14,17 +14,21 @@ from google.protobuf.message import DecodeError
 from upright.runtime.body import BODY_LIMIT, ROOM
 
 PATIENCE = 10.0
-"""Seconds that a message may take from when it is read to its last byte; and that it may wait for being read."""
+"""Seconds that a message may take from when it is read to its last byte."""
 
-_AT_ONCE = ROOM // BODY_LIMIT
-"""Messages that are read at once: nobody knows the size of one before."""
+_PROMPT = 0.1
+"""Seconds within which most messages are there: they need no place, and so nobody who sends slowly, or nothing, keeps
+them out. What may come in within them is what a network carries, 125 MB at 10 Gbit/s."""
+
+_SLOW = ROOM // BODY_LIMIT
+"""Messages that may take longer at once: nobody knows the size of one before its end."""
 
 
 class BoundedReading(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
     """Reads the messages for all methods, whoever wrote them."""
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._slow = 0
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], call: Any) -> Any:
         """The method of a call, as one that does not read for itself."""
@@ -66,20 +70,26 @@ class BoundedReading(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc h
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is none that this method takes")
 
     async def _read(self, context: Any) -> Any:
+        reading = asyncio.ensure_future(context.read())
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self._places.acquire()
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{_AT_ONCE} messages are coming in already, as many as may; try again later",
-            )
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await context.read()
-        except TimeoutError:
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"the message has not come within {PATIENCE:g} seconds"
-            )
+            await asyncio.wait({reading}, timeout=_PROMPT)
+            if reading.done():
+                return reading.result()
+            if self._slow == _SLOW:
+                await context.abort(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"{_SLOW} messages that take longer than {_PROMPT:g} s are coming in already, as many as may; try "
+                    "again later",
+                )
+            self._slow += 1
+            try:
+                async with asyncio.timeout(PATIENCE - _PROMPT):
+                    return await reading
+            except TimeoutError:
+                await context.abort(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, f"the message has not come within {PATIENCE:g} seconds"
+                )
+            finally:
+                self._slow -= 1
         finally:
-            self._places.release()
+            reading.cancel()

@@ -1,5 +1,6 @@
 """The gRPC server beside the HTTP server: same process, same loop, same model, same limits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -54,10 +55,22 @@ async def listening(answering: Answering, port: int) -> AsyncIterator[None]:
     _reflect(server)
     server.add_insecure_port(f"[::]:{port}")
     await server.start()
+    stopping = asyncio.create_task(_stop(server, answering, grace))
     try:
         yield
     finally:
-        await server.stop(grace)
+        if not answering.draining:
+            stopping.cancel()
+            await server.stop(grace)
+        else:
+            await stopping
+
+
+async def _stop(server: grpc.aio.Server, answering: Answering, grace: float) -> None:
+    """While HTTP's server does, and not when that is done: both may take as long as a request does."""
+    await answering.stopping.wait()
+    await asyncio.sleep(GRPC_DRAIN_SECONDS)
+    await server.stop(grace)
 
 
 def _reflect(server: grpc.aio.Server) -> None:

@@ -17,7 +17,15 @@ from upright.runtime.batch import BadInputError, datatype_of
 from upright.runtime.binary import as_bytes, as_text, missing_where_nan, size_of, texts_of, values_of
 from upright.runtime.grpc.messages import MESSAGES
 from upright.runtime.grpc.wire import MOST_FIELDS, TooManyFieldsError, check_fields
-from upright.runtime.protocol import Given, InferRequest, check_given, checked_tensor, infer_request, wanted_outputs
+from upright.runtime.protocol import (
+    Given,
+    InferRequest,
+    check_given,
+    check_parameters,
+    checked_tensor,
+    infer_request,
+    wanted_outputs,
+)
 
 _CONTENTS: Mapping[str, tuple[str, Any]] = {
     "BOOL": ("bool_contents", np.bool_),
@@ -54,6 +62,10 @@ def request_of(message: Any, signature: Signature, outputs: Sequence[str]) -> In
     if not message.inputs:
         raise BadInputError("inputs must be a list of at least one tensor; it is a list of 0")
     raw, tensors = message.raw_input_contents, message.inputs
+    check_parameters(message.parameters, "")
+    for field, those in (("inputs", tensors), ("outputs", message.outputs)):
+        for index, one in enumerate(those):
+            check_parameters(one.parameters, f"{field}[{index}].")
     if raw and len(raw) != len(tensors):
         raise BadInputError(
             f"raw_input_contents must have the values of each of the {len(tensors)} inputs, or be empty; it has "

@@ -7,7 +7,8 @@ from google.protobuf.message import DecodeError
 MOST_FIELDS = 2**18
 """Fields of a request and of its tensors; a tensor has five, and its values are not counted."""
 
-_INPUTS = 5
+_TENSORS = (5, 6)
+"""Inputs and outputs."""
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 
@@ -17,7 +18,7 @@ class TooManyFieldsError(Exception):
 
 
 def check_fields(message: bytes) -> None:
-    """Look at a ModelInferRequest and its inputs. Raises TooManyFieldsError, or DecodeError for no protobuf."""
+    """A ModelInferRequest, its inputs and outputs. Raises TooManyFieldsError, or DecodeError for no protobuf."""
     fields, ends, at = 0, [len(message)], 0
     while ends:
         if at == ends[-1]:
@@ -36,7 +37,7 @@ def check_fields(message: bytes) -> None:
             length, at = _varint(message, at)
             if at + length > ends[-1]:
                 raise DecodeError
-            if tag >> 3 == _INPUTS and len(ends) == 1:
+            if tag >> 3 in _TENSORS and len(ends) == 1:
                 ends.append(at + length)
             else:
                 at += length

@@ -7,14 +7,20 @@ cut off) 2 to 50 of 100 end the process with a signal, and some never end. That 
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from upright.api.artifact import REFUSED, Refusal
+from upright.runtime.environment import folder_of
 from upright.runtime.outcome import report
 
-_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+TRIAL_SECONDS = 900
+"""For loading a model and trying it out: what takes longer most likely never ends."""
+
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE)
+"""Others (SIGILL, SIGBUS, SIGKILL) are the node's or the volume's doing: there another try may help."""
+
 _TOO_LONG = signal.SIGALRM
 
 
@@ -29,22 +35,33 @@ def stand_by() -> None:
     code = os.waitstatus_to_exitcode(status)
     if -code in _CRASHES:
         name = signal.Signals(-code).name
-        said = f"the library that reads it crashed ({name}), as it does when a file is damaged"
-    elif -code == _TOO_LONG:
-        said = "it was not loaded and tried in time"
-    else:
-        sys.exit(code if code >= 0 else 128 - code)
-    report(Refusal(reason="CorruptModel", message=f"The model cannot be used: {said}. Save it again"))
+        _refuse(
+            "CorruptModel",
+            f"The model cannot be used: the library that reads it crashed ({name}), as it does when a file is damaged. "
+            "Save it again",
+        )
+    if -code == _TOO_LONG:
+        _refuse(
+            "TooSlow",
+            f"The model was not loaded and tried out within {TRIAL_SECONDS // 60} minutes: make it smaller, or its "
+            "reference data",
+        )
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _refuse(reason: str, message: str) -> NoReturn:
+    """With what was measured, which is known whatever becomes of the model."""
+    from upright.runtime.output import metrics_in  # not before the fork, which wants one thread
+
+    report(Refusal(reason=reason, message=message, metrics=metrics_in(folder_of(os.environ, "UPRIGHT_OUTPUT"))))
     sys.exit(REFUSED)
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """End the process when the block takes longer: what hangs in native code cannot be interrupted otherwise."""
-    limit = threading.Timer(seconds, os.kill, (os.getpid(), _TOO_LONG))
-    limit.daemon = True
-    limit.start()
+    """The kernel ends the process when the block takes longer: nobody else can end what hangs in native code."""
+    before = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        limit.cancel()
+        signal.setitimer(signal.ITIMER_REAL, *before)

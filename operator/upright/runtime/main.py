@@ -38,6 +38,8 @@ def _run(command: str) -> None:
         from upright.runtime.publish import publish
 
         report(publish(os.environ))
+        sys.stdout.flush()
+        os._exit(0)  # it is published: what libraries do at their end changes nothing about it
     else:
         from upright.runtime.serve import serve
 

@@ -77,6 +77,11 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
+def metrics_in(folder: Path) -> dict[str, float]:
+    """What was measured, of an output that has been read already. Raises RefusedError, OSError."""
+    return _metrics(_small_file(folder, "metrics.json"))[0]
+
+
 def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     for name, what in _UNSUPPORTED.items():

@@ -43,9 +43,6 @@ from upright.runtime.trial import DifferentAnswerError, try_out
 _ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 """Packages whose versions decide whether a model loads and what it answers, beside the one that reads it."""
 
-_TRIAL_SECONDS = 900
-"""For loading a model and trying it out: what takes longer never ends."""
-
 
 @dataclass(frozen=True)
 class Checked:
@@ -85,7 +82,7 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     if output.unknown:
         print(f"metrics that are no number, and so are not kept: {', '.join(output.unknown)}", flush=True)
     try:
-        with crash.within(_TRIAL_SECONDS):
+        with crash.within(crash.TRIAL_SECONDS):
             checked = check(output, run.model, run.parameters, limits)
         folder = folder_of(environment, "UPRIGHT_STORE")
         stored = until_done(lambda: _store(folder, run, checked.manifest, checked.contents), wait)

@@ -55,10 +55,9 @@ def check(model: Any) -> None:
 
 def save(model: Any, *, metrics: Mapping[str, float] | None = None, reference: "pd.DataFrame | None" = None) -> None:
     """Write a scikit-learn model, its metrics, and reference data: rows of features, with columns prediction, label and
-    score where known. They are Parquet, which keeps their types; a column of values of several types is in no Parquet,
-    and then they are CSV.
+    score where known. They are Parquet, which keeps their types; where that has no place for a column (mixed or sparse
+    values), they are CSV.
     """
-    import pyarrow
     import skops.io
 
     output = Path(os.environ["UPRIGHT_OUTPUT"])
@@ -68,7 +67,7 @@ def save(model: Any, *, metrics: Mapping[str, float] | None = None, reference: "
     if reference is not None:
         try:
             content = reference.to_parquet(index=False)
-        except pyarrow.ArrowException:
+        except Exception:  # noqa: BLE001 - whatever Parquet has no place for: a program that has trained goes on
             reference.to_csv(output / "reference.csv", index=False)
         else:
             (output / "reference.parquet").write_bytes(content)

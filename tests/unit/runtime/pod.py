@@ -73,10 +73,10 @@ class Pod:
             **self.environment,
         }
 
-    def execute(self, command: str) -> tuple[int, dict[str, Any]]:
+    def execute(self, command: str, program: str = PROGRAM) -> tuple[int, dict[str, Any]]:
         """Run a command as a container does: its exit status and termination message."""
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, command],
+            [sys.executable, "-c", program, command],
             env=self.variables,
             capture_output=True,
             text=True,

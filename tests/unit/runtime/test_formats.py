@@ -8,6 +8,7 @@ from typing import Any
 
 import catboost
 import cloudpickle
+import joblib
 import lightgbm
 import numpy as np
 import onnx
@@ -15,6 +16,9 @@ import pandas as pd
 import pytest
 import xgboost
 from onnx import TensorProto, helper
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
 
 from tests.unit.runtime.foreign import (
     Foreign,
@@ -244,11 +248,37 @@ def test_a_library_that_crashes_on_a_damaged_file_is_a_refusal(pod: Pod, models:
     path = pod.output / "model.txt"
     models["lightgbm, amounts"].save(path)
     path.write_bytes(path.read_bytes().replace(b"\nleft_child=", b"\nleft_child=999999999 ", 1))
+    (pod.output / "metrics.json").write_text('{"auc": 0.93}')
 
     status, message = pod.execute("publish")
 
     assert (status, message["reason"]) == (3, "CorruptModel")
     assert "the library that reads it crashed (SIG" in message["message"]
+    assert message["metrics"] == {"auc": 0.93}, "what was measured is known all the same"
+
+
+def test_what_never_ends_is_ended_by_the_kernel_and_told(pod: Pod) -> None:
+    texts = TfidfVectorizer(token_pattern="(a+)+$")  # in native code, which lets no other thread in
+    model = make_pipeline(texts, DummyClassifier()).fit(["aa", "b"], [0, 1])
+    joblib.dump(model, pod.output / "model.joblib")
+    (pod.output / "reference.csv").write_text(f"text\n{'a' * 40}!\n")
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
+    program = (
+        "from upright.runtime import crash; crash.TRIAL_SECONDS = 5; from upright.runtime.main import main; main()"
+    )
+
+    status, message = pod.execute("publish", program)
+
+    assert (status, message["reason"]) == (3, "TooSlow")
+
+
+@pytest.mark.parametrize("best", ["3.0", "abc", "-5"])
+def test_a_best_iteration_that_is_none_is_refused(pod: Pod, best: str) -> None:
+    model = xgboost.XGBRegressor(n_estimators=2).fit(np.arange(20.0).reshape(-1, 1), np.arange(20)).get_booster()
+    model.set_attr(best_iteration=best)
+    model.save_model(pod.output / "model.ubj")
+
+    assert refusal(pod)[0] == "CorruptModel"
 
 
 def test_categories_that_the_file_lost_are_asked_for(pod: Pod) -> None:

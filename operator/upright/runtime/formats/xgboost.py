@@ -29,12 +29,13 @@ def load(path: Path, _: Limits) -> LoadedModel:
         booster = xgboost.Booster({"nthread": threads()}, model_file=str(path))
         config = json.loads(booster.save_config())
         categories = _categories(booster)
+        rounds = _rounds(booster.attr("best_iteration"))
     except (xgboost.core.XGBoostError, ValueError, KeyError, UnicodeDecodeError) as error:
         said = str(error).strip().partition("\nStack trace")[0]
         raise UnreadableModelError(f"{path.name} is not a model of XGBoost: {said[:300]}") from error
     names, features = booster.feature_names or (), booster.num_features()
     objective = config["learner"]["objective"]["name"]
-    values = _values(booster, config["learner"]["gradient_booster"]["name"], categories)
+    values = _values(booster, config["learner"]["gradient_booster"]["name"], categories, rounds)
     if objective in _NUMBERS_OF_CLASSES and int(config["learner"]["learner_model_param"]["num_target"]) <= 1:
         model = classifier(values, features, names)
     elif objective == "multi:softmax":
@@ -45,12 +46,16 @@ def load(path: Path, _: Limits) -> LoadedModel:
     return LoadedModel(model, version, _inputs(path, booster, names, categories))
 
 
-def _values(booster: Any, kind: str, categories: dict[str, Sequence[Any]]) -> Ask:
-    """What Booster.predict answers."""
-    import xgboost
+def _rounds(best: str | None) -> tuple[int, int]:
+    """Those that count; (0, 0): all. Raises ValueError for what cannot be a number of them."""
+    if best is not None and not (best.isascii() and best.isdigit() and len(best) < 10):
+        raise ValueError(f"its best_iteration is {best[:40]!r}")
+    return (0, int(best) + 1) if best is not None else (0, 0)
 
-    best = booster.attr("best_iteration")
-    rounds = (0, int(best) + 1 if best is not None and kind != "gblinear" else 0)
+
+def _values(booster: Any, kind: str, categories: dict[str, Sequence[Any]], rounds: tuple[int, int]) -> Ask:
+    """What Booster.predict answers, with the trees of these rounds."""
+    import xgboost
 
     def values(rows: Any) -> NDArray[Any]:
         data = typed(rows, categories, strict=True)

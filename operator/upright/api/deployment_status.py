@@ -77,6 +77,15 @@ class Arm(Resource):
         description="Since when the cluster has not made or started all pods of the candidate, or has room for none of "
         "the stable version.",
     )
+    barred_since: datetime | None = Field(
+        None,
+        description="Stable version only: since when no node may take any of its pods, or barredSpent was counted.",
+    )
+    barred_spent: Duration | None = Field(
+        None,
+        description="Stable version only: for how long that had been so before barredSince; counted every hour, and "
+        "kept when nobody watches.",
+    )
     compared_failures: ComparedFailures | None = Field(
         None, description="Candidate only: what is compared for `rollout.restarts`."
     )

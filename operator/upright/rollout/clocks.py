@@ -2,14 +2,17 @@
 the stable version?
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from upright.api.deployment_status import Arm, StandIn
-from upright.rollout.facts import LASTING, ArmFacts, lasts
+from upright.rollout.facts import LASTING, ArmFacts, elapsed, lasts
 from upright.rollout.observe import Observed
 
-_CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since")
+_CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since", "barred_since")
+_KEPT_EVERY = timedelta(hours=1)
+"""So much of a day, at most, is lost when nobody watches for a while."""
 _UNLOOKED = timedelta(minutes=2)
 """For longer than this between the last look that is recorded and the first one of this process, or the first one after
 it stood still, nobody has looked."""
@@ -43,7 +46,8 @@ def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing:
     answers, which goes on while that is so for less than a minute, or no node may take them. They stop while `replicas`
     is 0, and not where somebody has deleted its workload or scaled it down.
     """
-    arm, stopped = stable.arm, dict.fromkeys(("unready_since", "ready_since", "lacking_since", "down_since"))
+    of_all = ("unready_since", "ready_since", "lacking_since", "down_since", "barred_since", "barred_spent")
+    arm, stopped = stable.arm, dict.fromkeys(of_all)
     recovered = stable.ready and (arm.unready_since is None or any(lasts(pod, now) for pod in stable.pods))
     if replicas == 0 or recovered:
         return arm.model_copy(update=stopped)
@@ -51,13 +55,23 @@ def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing:
     lacking = arm.lacking_since or now
     down = arm.down_since if repairing or now - lacking < LASTING else None
     if stable.ready:
-        clocks: dict[str, datetime | None] = {"ready_since": arm.ready_since or now}
+        clocks: dict[str, object] = {"ready_since": arm.ready_since or now}
     elif stable.homeless and not repairing:
-        clocks = {"lacking_since": lacking, "down_since": (arm.down_since or now) if stable.barred else down}
+        clocks = {"lacking_since": lacking, "down_since": down}
+        if stable.barred:
+            clocks |= {"down_since": arm.down_since or now, **_barred(arm, now)}
     else:  # an operator of before has recorded that it fell, and nothing since
         fell = None if arm.ready_since or arm.lacking_since else arm.unready_since
         clocks = {"down_since": down or fell or now}
     return arm.model_copy(update={**stopped, "unready_since": unready, **clocks})
+
+
+def _barred(arm: Arm, now: datetime) -> Mapping[str, object]:
+    """Its clock of a day, of which what has been counted is kept when nobody watches."""
+    since = arm.barred_since or now
+    if now - since < _KEPT_EVERY:
+        return {"barred_since": since, "barred_spent": arm.barred_spent}
+    return {"barred_since": now, "barred_spent": elapsed(since, arm.barred_spent, now)}
 
 
 def _step_as_watched(arm: Arm, observed: Observed) -> Arm:

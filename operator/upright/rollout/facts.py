@@ -47,6 +47,12 @@ def begun(pod: Pod, now: datetime) -> datetime:
     return max((at for at in (pod.scheduled, pod.begun, *first) if at and at <= now), default=pod.created)
 
 
+def elapsed(since: datetime | None, spent: timedelta | None, now: datetime) -> timedelta:
+    """What a clock has counted. One that was put back counts nothing meanwhile."""
+    running = max(timedelta(0), now - since) if since else timedelta(0)
+    return running + (spent or timedelta(0))
+
+
 def answers(pod: Pod, now: datetime) -> bool:
     """Whether it answers, or did until a moment ago, and may again in one: what blinks is not taken away."""
     if pod.ready or pod.stopped is None or abs(now - pod.stopped) >= LASTING:

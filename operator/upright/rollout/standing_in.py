@@ -9,13 +9,13 @@ from datetime import timedelta
 from upright.conditions import Finding
 from upright.pods.reading import Pod
 from upright.rollout.decision import Decision, Left, Stay
-from upright.rollout.facts import LASTING, OUTAGE, Facts, answers, begun, some_pods
+from upright.rollout.facts import LASTING, OUTAGE, Facts, answers, begun, elapsed, some_pods
 
 BROKEN_FOR = timedelta(seconds=30)
 """A stable version of which no pod has answered for so long, and whose pods say why, has nothing to compare with."""
 BARRED_FOR = timedelta(days=1)
 """What keeps every node from taking pods for so long does not pass: nodes that are drained, under pressure or away come
-back sooner, or others for them."""
+back sooner, or others for them. Where nodes are replaced daily, the operator is, too: what is counted is kept."""
 _NOW_AND_THEN = timedelta(minutes=1)
 _ZERO = timedelta(0)
 
@@ -45,7 +45,7 @@ def is_broken(facts: Facts) -> bool:
     if stable is None or silent < BROKEN_FOR:
         return False
     if stable.arm.lacking_since:
-        return stable.barred and silent >= BARRED_FOR
+        return stable.barred and elapsed(stable.arm.barred_since, stable.arm.barred_spent, now) >= BARRED_FOR
     failing: list[Pod] = []
     coming: list[Pod] = []
     for pod in stable.pods:

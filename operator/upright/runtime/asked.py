@@ -50,20 +50,21 @@ def answer(question: Question, predictor: Predictor) -> Answer:
 def answers(
     questions: Iterable[Question], predictor: Predictor, most: int, wanted: Callable[[int], bool]
 ) -> Iterator[Mapping[int, Answer | Exception]]:
-    """What is answered to several, by their numbers. First, to those that cannot be asked, when as many are taken as
-    have about `most` rows. Then the model is called for the others that are still `wanted`, and anew for one that has
-    more rows than that: it would be long, and those before it are answered by then.
+    """What is answered to several, by their numbers. First, to those that cannot be asked, or are known to be refused,
+    when as many are taken as have about `most` rows. Then the model is called for the others that are still `wanted`,
+    and anew for one that has more rows than that: it would be long, and those before it are answered by then.
     """
     failed, few, many = dict[int, Answer | Exception](), dict[int, Asked](), dict[int, Asked]()
     rows = 0
     for number, question in enumerate(questions):
         try:
             asked = question()
+            rows += asked.batch.rows
+            predictor.check(asked.batch)  # what is refused among others costs calls for all of them
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
             failed[number] = error
-            continue
-        (few if asked.batch.rows <= most else many)[number] = asked
-        rows += asked.batch.rows
+        else:
+            (few if asked.batch.rows <= most else many)[number] = asked
         if rows >= most:
             break
     yield failed
@@ -74,13 +75,14 @@ def answers(
 def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int, Answer | Exception]:
     given: dict[int, dict[str, _Array]] = {number: {} for number in coming}
     failed = dict[int, Answer | Exception]()
-    # Columns of different types are not made one: the model might answer them differently.
+    # Columns of different types are not made one: the model might answer them differently. What lacks values that the
+    # model may need comes together: it may fail for that, and then others would be asked of it again and again.
     alike = dict[Any, list[int]]()
     for number, asked in coming.items():
         types = tuple(map(_type_of, asked.batch.columns.values()))
         for output in asked.outputs:
-            alike.setdefault((output, types), []).append(number)
-    for (output, _), numbers in alike.items():
+            alike.setdefault((output, types, bool(asked.batch.unexpectedly_missing)), []).append(number)
+    for (output, *_), numbers in alike.items():
         batches = [coming[number].batch for number in numbers]
         for number, one in zip(numbers, _together(batches, predictor, output), strict=True):
             if isinstance(one, Exception):

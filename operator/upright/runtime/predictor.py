@@ -55,6 +55,11 @@ class Predictor:
     def _checks(self) -> Sequence[Check]:
         return checks_of(self.signature, self.learnt)
 
+    def check(self, batch: Batch) -> None:
+        """Raises BadInputError for a value that the model is known to refuse, without asking it."""
+        for check in self._checks:
+            check(batch)
+
     def has(self, output: str) -> bool:
         """Whether the model has the method that gives the output. Not each that has it can be asked."""
         return callable(getattr(self.estimator, output, None))
@@ -65,8 +70,7 @@ class Predictor:
         Raises BadInputError for a value that the model is known to refuse, or says that it does, and when it fails for
         want of one of which nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
         """
-        for check in self._checks:
-            check(batch)
+        self.check(batch)
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
             predictions = np.asarray(answer(self.features(batch)))

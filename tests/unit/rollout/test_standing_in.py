@@ -453,12 +453,31 @@ def test_a_day_without_a_node_counts_only_while_it_goes_on_and_pods_that_get_one
     before = observed(resource, pods={OLD_REVISION: [nowhere(NO_NODE[1])], NEW_REVISION: pods(NEW_REVISION, 1)})
     before = then(before, plan(before), now=after(hours=23))
     made = plan(before)
-    for second, pod in ((0, then_it_has), (90, nowhere(NO_NODE[1])), (200, then_it_has)):
+    barred = nowhere(NO_NODE[1])
+    for second, pod in ((0, then_it_has), (90, barred), (200, then_it_has), (300, barred), (9000, barred)):
         world = {OLD_REVISION: [pod], NEW_REVISION: pods(NEW_REVISION, 1)}
         before = then(before, made, now=after(days=1, seconds=second), pods=world)
         made = plan(before)
 
         assert "repairing" not in candidate(made)
+
+
+@pytest.mark.parametrize("away", [timedelta(minutes=3), timedelta(hours=10)], ids=str)
+def test_a_day_without_a_node_goes_on_over_restarts_of_the_operator_without_the_time_between(away: timedelta) -> None:
+    """It is replaced with its node, twice in a day."""
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    before = observed(resource, pods={OLD_REVISION: [nowhere(NO_NODE[1])], NEW_REVISION: pods(NEW_REVISION, 1)})
+    now, watched, repairs = NOW, timedelta(0), False
+    while not repairs:
+        made = plan(before)
+        repairs = bool(candidate(made).get("repairing"))
+        looked = timedelta(minutes=20)
+        watched += looked
+        gone = watched % timedelta(hours=12) == timedelta(0)
+        now += looked + (away if gone else timedelta(0))
+        before = then(before, made, now=now, **({"watched_since": now} if gone else {}))
+        assert watched <= timedelta(hours=27), "each time it went, less than an hour is lost"
+    assert watched > timedelta(hours=24)
 
 
 @pytest.mark.parametrize(("without_a_node", "repaired"), [(0, True), (5, True), (90, False)])

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic_core import to_json
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression
 
 from tests.unit.runtime.pod import a_pod
 from tests.unit.runtime.server import a_store_with, serving
@@ -57,7 +58,7 @@ def as_lists(found: Sequence[NDArray[Any]]) -> Answer:
 
 
 def answered(
-    model: Counted, *questions: Question, most: int = 64, wanted: Callable[[int], bool] = lambda _: True
+    model: Any, *questions: Question, most: int = 64, wanted: Callable[[int], bool] = lambda _: True
 ) -> list[Any]:
     found = dict[int, Answer | Exception]()
     for given in answers(questions, Predictor(model, MATRIX), most, wanted):
@@ -106,6 +107,41 @@ def test_what_fails_fails_alone_and_not_by_a_call_for_each() -> None:
     assert found[13:] == [ModelError, ModelError, "[[30.0]]", BadInputError]
     assert found[:13] == [f"[[{2.0 * one}]]" for one in range(13)]
     assert len(model.asked) == 11, "halves of halves, of sixteen"
+
+
+def test_what_the_model_is_known_to_refuse_costs_no_call() -> None:
+    model, asked = LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), list[int]()
+    line = model.predict
+
+    def predict(rows: NDArray[Any]) -> Any:
+        asked.append(len(rows))
+        return line(rows).round(9)
+
+    model.predict = predict
+
+    found = answered(model, *map(numbers, range(1, 16)), numbers(None), numbers(16))
+
+    assert found == [*(f"[[{2.0 * one}]]" for one in range(1, 16)), BadInputError, "[[32.0]]"]
+    assert asked == [16]
+    large = answers([numbers(None, 1, 2), numbers(3)], Predictor(model, MATRIX), 2, lambda _: True)
+    assert len(next(iter(large))) == 1, "nobody waits for many of these"
+    assert [*large] == [{}, {}], "it had its turn"
+
+
+def test_what_lacks_a_value_that_the_model_may_need_fails_without_those_that_lack_none() -> None:
+    class Gapless(Counted):
+        def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+            found = super().predict(rows)
+            if np.isnan(rows).any():
+                raise ValueError("a gap")
+            return found
+
+    model = Gapless()
+
+    found = answered(model, *map(numbers, range(9)), numbers(None), *map(numbers, range(9, 12)))
+
+    assert found == [*(f"[[{2.0 * one}]]" for one in range(9)), BadInputError, "[[18.0]]", "[[20.0]]", "[[22.0]]"]
+    assert model.asked == [12, 1]
 
 
 def test_each_gets_the_outputs_that_it_asks_for() -> None:

@@ -12,7 +12,7 @@ from upright.conditions import Finding
 from upright.pods.reading import Pod
 from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay
-from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, is_misconfigured, some_pods
+from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, elapsed, is_misconfigured, some_pods
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
@@ -317,7 +317,7 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())
     lacking = 0 if blind or facts.analysis is None else 2 - facts.analysis.looks  # the evidence has begun anew
     further = spec.monitoring.interval * max(lacking, unlooked)
-    left = max(_step(facts).for_ - _counted(arm.step_since, arm.step_spent, now), two_looks, further)
+    left = max(_step(facts).for_ - elapsed(arm.step_since, arm.step_spent, now), two_looks, further)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):
@@ -347,7 +347,7 @@ def _without_measurements(facts: Facts, arm: Arm, place: str, why: str) -> Decis
     """What becomes of a candidate that cannot be compared; None when it goes on unseen, as somebody wanted."""
     rollout, now = facts.spec.rollout, facts.now
     standing = _standing(arm, now, unmeasured_since=arm.unmeasured_since, unmeasured_spent=arm.unmeasured_spent)
-    left = rollout.no_data_deadline - _counted(arm.unmeasured_since, arm.unmeasured_spent, now)
+    left = rollout.no_data_deadline - elapsed(arm.unmeasured_since, arm.unmeasured_spent, now)
     said = f"{place} does not end: the versions cannot be compared. {why}"
     if left > _ZERO:
         return Stay(standing, said, left, unmeasured=why)
@@ -374,16 +374,11 @@ def _standing(arm: Arm, now: datetime, **update: object) -> Arm:
     """With its clocks stopped: that of its step, and that of the time for which it could not be compared."""
     stopped: dict[str, object] = {}
     if arm.step_since:
-        stopped |= {"step_since": None, "step_spent": _counted(arm.step_since, arm.step_spent, now)}
+        stopped |= {"step_since": None, "step_spent": elapsed(arm.step_since, arm.step_spent, now)}
     if arm.unmeasured_since:
-        spent = _counted(arm.unmeasured_since, arm.unmeasured_spent, now)
+        spent = elapsed(arm.unmeasured_since, arm.unmeasured_spent, now)
         stopped |= {"unmeasured_since": None, "unmeasured_spent": spent}
     return arm.model_copy(update={**stopped, **update})
-
-
-def _counted(since: datetime | None, spent: timedelta | None, now: datetime) -> timedelta:
-    """What a clock has counted. One that was put back counts nothing meanwhile."""
-    return (spent or _ZERO) + (max(_ZERO, now - since) if since else _ZERO)
 
 
 def _roughly(left: timedelta) -> str:

@@ -130,7 +130,7 @@ def _inner(attribute: str) -> Callable[[Any, _Columns, _Found], _Columns]:
 
     def look(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
         inner = getattr(estimator, attribute)
-        for each in inner if isinstance(inner, list) else [inner]:
+        for each in inner if isinstance(inner, list | tuple) else [inner]:
             if not isinstance(each, str) or each != "drop":
                 _walk(
                     getattr(each, "estimator", each) if attribute == "calibrated_classifiers_" else each, columns, found
@@ -229,7 +229,10 @@ _HANDING_ON = frozenset(
         "FixedThresholdClassifier",
         "MultiOutputClassifier",
         "MultiOutputRegressor",
+        "OneVsOneClassifier",
         "OneVsRestClassifier",
+        "OutputCodeClassifier",
+        "SelfTrainingClassifier",
         "StackingClassifier",
         "StackingRegressor",
         "TunedThresholdClassifierCV",

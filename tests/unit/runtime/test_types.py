@@ -15,9 +15,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsOneClassifier, OutputCodeClassifier
 from sklearn.naive_bayes import CategoricalNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.unit.runtime.pod import Pod
@@ -339,6 +341,19 @@ def test_an_array_is_looked_at_by_its_columns(model: Any, wrong: Any, sentence: 
 
     assert sentence in refused(predictor, *wrong)
     assert answers(predictor, [1, 2], [0, 3]) == fitted.predict([[1, 2], [0, 3]]).tolist()
+
+
+@pytest.mark.parametrize("around", [OneVsOneClassifier, OutputCodeClassifier, SelfTrainingClassifier])
+@pytest.mark.parametrize("takes_gaps", [True, False])
+def test_a_model_around_another_takes_the_gaps_that_the_other_takes(around: Any, *, takes_gaps: bool) -> None:
+    inner = DecisionTreeClassifier() if takes_gaps else LogisticRegression()
+    model = around(inner).fit([[1.0, 2.0], [0.0, 3.0], [2.0, 0.0]] * 4, [0, 1, -1] * 4)
+    predictor = Predictor(model, infer(model, None, None))
+
+    if takes_gaps:
+        assert answers(predictor, [1, None]) == model.predict([[1, np.nan]]).tolist()
+    else:
+        assert "row 0: input-0[1] must have a value, for the model needs one" in refused(predictor, [1, None])
 
 
 def test_an_array_of_texts_is_one_of_texts() -> None:

@@ -31,7 +31,9 @@ def checks_of(signature: Signature, learnt: Sequence[Learnt]) -> Sequence[Check]
         if known.known:
             checks.append(_refusing_strangers(column, known.known))
         if known.least is not None:
-            checks.append(_refusing_less(column, known.least))
+            checks.append(_refusing_numbers(column, np.less, known.least, "at least"))
+        if known.above is not None:
+            checks.append(_refusing_numbers(column, np.less_equal, known.above, "above"))
     return [_refusing_gaps(gapless), *checks] if gapless else checks
 
 
@@ -128,12 +130,12 @@ def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:
     return check
 
 
-def _refusing_less(column: _Column, least: float) -> Check:
+def _refusing_numbers(column: _Column, too_small: np.ufunc, limit: float, must_be: str) -> Check:
     def check(batch: Batch) -> None:
         with np.errstate(invalid="ignore"):
-            less = column.of(batch).astype(np.float64) < least
-        if less.any():
-            raise BadInputError(f"{column.where(int(less.argmax()))} must be at least {least:g} for this model")
+            refused = too_small(column.of(batch).astype(np.float64), limit)
+        if refused.any():
+            raise BadInputError(f"{column.where(int(refused.argmax()))} must be {must_be} {limit:g} for this model")
 
     return check
 

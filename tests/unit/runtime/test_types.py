@@ -14,11 +14,12 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
+from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsOneClassifier, OutputCodeClassifier
-from sklearn.naive_bayes import CategoricalNB, MultinomialNB
+from sklearn.naive_bayes import CategoricalNB, ComplementNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
@@ -329,7 +330,7 @@ def test_a_boolean_tensor_is_taken_for_numbers_of_which_no_more_is_known(mixed: 
 @pytest.mark.parametrize(
     ("model", "wrong", "sentence"),
     [
-        (MultinomialNB(), [[1, 2], [3, -1]], "row 1: input-0[1] must be at least 0"),
+        (make_pipeline(AdditiveChi2Sampler(), LogisticRegression()), [[1, 2], [3, -1]], "row 1: input-0[1] must be at"),
         (CategoricalNB(), [[1, 1], [7, 1]], "row 1: input-0[0] must be one of the values"),
         (LogisticRegression(), [[1, 2], [None, 3]], "row 1: input-0[0] must have a value"),
         (make_pipeline(OneHotEncoder(), LogisticRegression()), [[1, 2], [9, 3]], "row 1: input-0[0] must be one of"),
@@ -341,6 +342,25 @@ def test_an_array_is_looked_at_by_its_columns(model: Any, wrong: Any, sentence: 
 
     assert sentence in refused(predictor, *wrong)
     assert answers(predictor, [1, 2], [0, 3]) == fitted.predict([[1, 2], [0, 3]]).tolist()
+
+
+@pytest.mark.parametrize("bayes", [MultinomialNB, ComplementNB])
+def test_what_fit_alone_refuses_is_answered(bayes: Any) -> None:
+    model = bayes().fit([[1, 2], [0, 3], [2, 0]] * 4, [0, 1, 0] * 4)
+
+    assert answers(Predictor(model, infer(model, None, None)), [-1, 1]) == model.predict([[-1, 1]]).tolist()
+
+
+@pytest.mark.parametrize(("method", "number"), [("box-cox", 0), ("box-cox", -1), ("yeo-johnson", -1)])
+def test_a_number_that_has_no_logarithm_is_refused_by_box_cox_alone(method: str, number: int) -> None:
+    model = make_pipeline(PowerTransformer(method), LogisticRegression())
+    model.fit([[1.0, 2.0], [3.0, 1.0], [2.0, 4.0]] * 4, [0, 1, 0] * 4)
+    predictor = Predictor(model, infer(model, None, None))
+
+    if method == "box-cox":
+        assert "row 1: input-0[0] must be above 0 for this model" in refused(predictor, [1, 2], [number, 2])
+    else:
+        assert answers(predictor, [number, 2]) == model.predict([[number, 2]]).tolist()
 
 
 @pytest.mark.parametrize("around", [OneVsOneClassifier, OutputCodeClassifier, SelfTrainingClassifier])

@@ -1,6 +1,7 @@
 """Columns as people have them: what the model gets from a client is what it was fitted on."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsOneClassifier, OutputCodeClassifier
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.naive_bayes import CategoricalNB, ComplementNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
@@ -363,7 +364,9 @@ def test_a_number_that_has_no_logarithm_is_refused_by_box_cox_alone(method: str,
         assert answers(predictor, [number, 2]) == model.predict([[number, 2]]).tolist()
 
 
-@pytest.mark.parametrize("around", [OneVsOneClassifier, OutputCodeClassifier, SelfTrainingClassifier])
+@pytest.mark.parametrize(
+    "around", [OneVsOneClassifier, partial(OutputCodeClassifier, random_state=0), SelfTrainingClassifier]
+)
 @pytest.mark.parametrize("takes_gaps", [True, False])
 def test_a_model_around_another_takes_the_gaps_that_the_other_takes(around: Any, *, takes_gaps: bool) -> None:
     inner = DecisionTreeClassifier() if takes_gaps else LogisticRegression()
@@ -374,6 +377,14 @@ def test_a_model_around_another_takes_the_gaps_that_the_other_takes(around: Any,
         assert answers(predictor, [1, None]) == model.predict([[1, np.nan]]).tolist()
     else:
         assert "row 0: input-0[1] must have a value, for the model needs one" in refused(predictor, [1, None])
+
+
+def test_a_class_that_all_rows_have_needs_no_values() -> None:
+    model = OneVsRestClassifier(DecisionTreeClassifier())
+    with pytest.warns(UserWarning, match="present in all training examples"):
+        model.fit([[1.0, 2.0], [0.0, 3.0]] * 4, [[1, 0], [1, 1]] * 4)
+
+    assert answers(Predictor(model, infer(model, None, None)), [1, None]) == model.predict([[1, np.nan]]).tolist()
 
 
 def test_an_array_of_texts_is_one_of_texts() -> None:

@@ -158,6 +158,16 @@ def test_the_model_gets_the_column_that_reference_parquet_has(tmp_path: Path, co
     assert_frame_equal(got.astype({"x": "int16"}) if whole else got, frame)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "Float32"])
+def test_a_category_in_single_precision_is_what_a_client_writes(dtype: Any) -> None:
+    frame = pd.DataFrame({"rate": pd.Series([0.1, 0.2, 0.3] * 5, dtype=dtype)})
+    model = a_tree_on(frame)
+    predictor = Predictor(model, infer(model, None, Reference(frame, ("rate",))))
+
+    assert answers(predictor, [0.1], [0.2], [float(np.float32(0.1))]) == [1, 0, 1]
+    assert "fitted on, 0.1, 0.2, 0.3; it is 0.4" in refused(predictor, [0.1], [0.4])
+
+
 @pytest.mark.parametrize("value", [pd.Timedelta(days=1), pd.Timestamp("2026-11-27").date(), [1, 2], b"x"])
 def test_what_no_client_can_send_is_refused_by_its_name(pod: Pod, value: Any) -> None:
     frame = pd.DataFrame({"age": [value, value]})

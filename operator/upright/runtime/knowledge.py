@@ -31,7 +31,9 @@ def checks_of(signature: Signature, learnt: Sequence[Learnt]) -> Sequence[Check]
         if known.known:
             checks.append(_refusing_strangers(column, known.known))
         if known.least is not None:
-            checks.append(_refusing_less(column, known.least))
+            checks.append(_refusing_numbers(column, np.less, known.least, "at least"))
+        if known.above is not None:
+            checks.append(_refusing_numbers(column, np.less_equal, known.above, "above"))
     return [_refusing_gaps(gapless), *checks] if gapless else checks
 
 
@@ -45,16 +47,25 @@ class _Column:
     width: int = 1
     date: bool = False
     typeless: bool = False
+    single: bool = False
 
     def of(self, batch: Batch) -> NDArray[Any]:
+        """As exact as the model gets them."""
         array: NDArray[Any] = batch.columns[self.key]
-        return array.reshape(-1) if self.index is None else array[:, self.index]
+        array = array.reshape(-1) if self.index is None else array[:, self.index]
+        return array.astype(np.float32) if self.single else array
 
     def values(self, batch: Batch) -> list[Any]:
         """As Python has them: times as `datetime`."""
         array = self.of(batch)
         values: list[Any] = (array.astype("datetime64[us]") if self.date else array).tolist()
         return values
+
+    def said(self, value: Any) -> str:
+        """As a client writes it: 0.1 has more digits as a double of single precision."""
+        if hasattr(value, "isoformat"):
+            return str(value.isoformat())
+        return str(np.float32(value)) if self.single else repr(value)
 
     def where(self, position: int) -> str:
         """What to call one of the values."""
@@ -65,7 +76,16 @@ class _Column:
 def _columns(signature: Signature, learnt: Sequence[Learnt]) -> Iterator[tuple[_Column, Learnt]]:
     if not is_matrix(signature):
         for tensor, known in zip(signature.inputs, learnt, strict=True):
-            yield _Column(tensor.name, tensor.name, date=is_date(tensor), typeless=tensor.type is None), known
+            yield (
+                _Column(
+                    tensor.name,
+                    tensor.name,
+                    date=is_date(tensor),
+                    typeless=tensor.type is None,
+                    single=tensor.dtype in {"float32", "Float32"},
+                ),
+                known,
+            )
         return
     name = signature.inputs[0].name
     if len(set(learnt)) == 1:
@@ -111,7 +131,7 @@ def _refusing_other_types(column: _Column, kind: Kind | None) -> Check:
 
 
 def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:
-    listed = sorted(map(_said, known))
+    listed = sorted(map(column.said, known))
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     told = ", ".join(each[:64] for each in listed[:_LISTED]) + more
 
@@ -122,25 +142,21 @@ def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:
         at = next(at for at, value in enumerate(values) if value not in known and not _lacks(value))
         raise BadInputError(
             f"{column.where(at)} must be one of the values that the model was fitted on, {told}; it is "
-            f"{_said(values[at])[:64]}"
+            f"{column.said(values[at])[:64]}"
         )
 
     return check
 
 
-def _refusing_less(column: _Column, least: float) -> Check:
+def _refusing_numbers(column: _Column, too_small: np.ufunc, limit: float, must_be: str) -> Check:
     def check(batch: Batch) -> None:
         with np.errstate(invalid="ignore"):
-            less = column.of(batch).astype(np.float64) < least
-        if less.any():
-            raise BadInputError(f"{column.where(int(less.argmax()))} must be at least {least:g} for this model")
+            refused = too_small(column.of(batch).astype(np.float64), limit)
+        if refused.any():
+            raise BadInputError(f"{column.where(int(refused.argmax()))} must be {must_be} {limit:g} for this model")
 
     return check
 
 
 def _lacks(value: Any) -> bool:
     return value is None or bool(value != value)
-
-
-def _said(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else repr(value)

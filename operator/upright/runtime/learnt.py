@@ -8,7 +8,7 @@ of others, and whatever comes behind a step that makes other columns of those it
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ class Learnt:
 
     `missing`: whether the model copes with a value that lacks (it imputes it, or was fitted on one), or refuses it.
     `null`: what it was fitted on where a value lacked, None or NaN, if it tells them apart. `known`: the only values
-    that it takes. `least`: the smallest number that it takes.
+    that it takes. `least`: the smallest number that it takes. `above`: it takes only numbers above that.
     """
 
     kind: Kind | None = None
@@ -31,6 +31,7 @@ class Learnt:
     null: float | None = np.nan
     known: frozenset[Any] = frozenset()
     least: float | None = None
+    above: float | None = None
 
 
 NOTHING = Learnt()
@@ -130,7 +131,7 @@ def _inner(attribute: str) -> Callable[[Any, _Columns, _Found], _Columns]:
 
     def look(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
         inner = getattr(estimator, attribute)
-        for each in inner if isinstance(inner, list) else [inner]:
+        for each in inner if isinstance(inner, list | tuple) else [inner]:
             if not isinstance(each, str) or each != "drop":
                 _walk(
                     getattr(each, "estimator", each) if attribute == "calibrated_classifiers_" else each, columns, found
@@ -229,7 +230,10 @@ _HANDING_ON = frozenset(
         "FixedThresholdClassifier",
         "MultiOutputClassifier",
         "MultiOutputRegressor",
+        "OneVsOneClassifier",
         "OneVsRestClassifier",
+        "OutputCodeClassifier",
+        "SelfTrainingClassifier",
         "StackingClassifier",
         "StackingRegressor",
         "TunedThresholdClassifierCV",
@@ -249,12 +253,12 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
         return _inner("estimators_" if hasattr(estimator, "estimators_") else "estimator_")(estimator, columns, found)
     tags = get_tags(estimator)
     takes = tags.input_tags
-    if tags.no_validation or _hands_on_more(estimator):
+    if tags.no_validation or type(estimator).__name__ == "_ConstantPredictor" or _hands_on_more(estimator):
         return ()
     if takes.string and not takes.two_d_array:
         told = Learnt("text", missing=False)
     elif takes.two_d_array and not (takes.string or takes.categorical or takes.pairwise):
-        told = Learnt("number", missing=None if takes.allow_nan else False, least=0.0 if takes.positive_only else None)
+        told = _of_numbers(estimator, takes)
     else:
         return ()
     for column in columns:
@@ -266,13 +270,23 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
     return ()
 
 
+def _of_numbers(estimator: Any, takes: Any) -> Learnt:
+    """`positive_only` tells of `fit`. What transforms checks that again, and what predicts (naive Bayes) does not."""
+    return Learnt(
+        "number",
+        missing=None if takes.allow_nan else False,
+        least=0.0 if takes.positive_only and hasattr(estimator, "transform") else None,
+        above=0.0 if type(estimator).__name__ == "PowerTransformer" and estimator.method == "box-cox" else None,
+    )
+
+
 def _hands_on_more(estimator: Any) -> bool:
     """Whether its estimators are pipelines: they are fitted on arrays of whatever it makes of the columns."""
     return any(hasattr(getattr(estimator, name, None), "steps") for name in ("estimator_", "estimator"))
 
 
 def _without_gaps(learnt: Learnt) -> Learnt:
-    return Learnt(learnt.kind, learnt.dtype, None, learnt.null, learnt.known, learnt.least)
+    return replace(learnt, missing=None)
 
 
 def _together(found: Sequence[Learnt]) -> Learnt:
@@ -287,4 +301,5 @@ def _together(found: Sequence[Learnt]) -> Learnt:
         null=None if any(each.null is None for each in found) else np.nan,
         known=frozenset.intersection(*known) if known else frozenset(),
         least=max((each.least for each in found if each.least is not None), default=None),
+        above=max((each.above for each in found if each.above is not None), default=None),
     )

@@ -1,6 +1,7 @@
 """Columns as people have them: what the model gets from a client is what it was fitted on."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
+from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import CategoricalNB, MultinomialNB
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
+from sklearn.naive_bayes import CategoricalNB, ComplementNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.unit.runtime.pod import Pod
@@ -152,6 +156,16 @@ def test_the_model_gets_the_column_that_reference_parquet_has(tmp_path: Path, co
 
     whole = column.dtype == np.int16  # what is no number of pandas' own is as wide as JSON has it
     assert_frame_equal(got.astype({"x": "int16"}) if whole else got, frame)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "Float32"])
+def test_a_category_in_single_precision_is_what_a_client_writes(dtype: Any) -> None:
+    frame = pd.DataFrame({"rate": pd.Series([0.1, 0.2, 0.3] * 5, dtype=dtype)})
+    model = a_tree_on(frame)
+    predictor = Predictor(model, infer(model, None, Reference(frame, ("rate",))))
+
+    assert answers(predictor, [0.1], [0.2], [float(np.float32(0.1))]) == [1, 0, 1]
+    assert "fitted on, 0.1, 0.2, 0.3; it is 0.4" in refused(predictor, [0.1], [0.4])
 
 
 @pytest.mark.parametrize("value", [pd.Timedelta(days=1), pd.Timestamp("2026-11-27").date(), [1, 2], b"x"])
@@ -327,7 +341,7 @@ def test_a_boolean_tensor_is_taken_for_numbers_of_which_no_more_is_known(mixed: 
 @pytest.mark.parametrize(
     ("model", "wrong", "sentence"),
     [
-        (MultinomialNB(), [[1, 2], [3, -1]], "row 1: input-0[1] must be at least 0"),
+        (make_pipeline(AdditiveChi2Sampler(), LogisticRegression()), [[1, 2], [3, -1]], "row 1: input-0[1] must be at"),
         (CategoricalNB(), [[1, 1], [7, 1]], "row 1: input-0[0] must be one of the values"),
         (LogisticRegression(), [[1, 2], [None, 3]], "row 1: input-0[0] must have a value"),
         (make_pipeline(OneHotEncoder(), LogisticRegression()), [[1, 2], [9, 3]], "row 1: input-0[0] must be one of"),
@@ -339,6 +353,48 @@ def test_an_array_is_looked_at_by_its_columns(model: Any, wrong: Any, sentence: 
 
     assert sentence in refused(predictor, *wrong)
     assert answers(predictor, [1, 2], [0, 3]) == fitted.predict([[1, 2], [0, 3]]).tolist()
+
+
+@pytest.mark.parametrize("bayes", [MultinomialNB, ComplementNB])
+def test_what_fit_alone_refuses_is_answered(bayes: Any) -> None:
+    model = bayes().fit([[1, 2], [0, 3], [2, 0]] * 4, [0, 1, 0] * 4)
+
+    assert answers(Predictor(model, infer(model, None, None)), [-1, 1]) == model.predict([[-1, 1]]).tolist()
+
+
+@pytest.mark.parametrize(("method", "number"), [("box-cox", 0), ("box-cox", -1), ("yeo-johnson", -1)])
+def test_a_number_that_has_no_logarithm_is_refused_by_box_cox_alone(method: str, number: int) -> None:
+    model = make_pipeline(PowerTransformer(method), LogisticRegression())
+    model.fit([[1.0, 2.0], [3.0, 1.0], [2.0, 4.0]] * 4, [0, 1, 0] * 4)
+    predictor = Predictor(model, infer(model, None, None))
+
+    if method == "box-cox":
+        assert "row 1: input-0[0] must be above 0 for this model" in refused(predictor, [1, 2], [number, 2])
+    else:
+        assert answers(predictor, [number, 2]) == model.predict([[number, 2]]).tolist()
+
+
+@pytest.mark.parametrize(
+    "around", [OneVsOneClassifier, partial(OutputCodeClassifier, random_state=0), SelfTrainingClassifier]
+)
+@pytest.mark.parametrize("takes_gaps", [True, False])
+def test_a_model_around_another_takes_the_gaps_that_the_other_takes(around: Any, *, takes_gaps: bool) -> None:
+    inner = DecisionTreeClassifier() if takes_gaps else LogisticRegression()
+    model = around(inner).fit([[1.0, 2.0], [0.0, 3.0], [2.0, 0.0]] * 4, [0, 1, -1] * 4)
+    predictor = Predictor(model, infer(model, None, None))
+
+    if takes_gaps:
+        assert answers(predictor, [1, None]) == model.predict([[1, np.nan]]).tolist()
+    else:
+        assert "row 0: input-0[1] must have a value, for the model needs one" in refused(predictor, [1, None])
+
+
+def test_a_class_that_all_rows_have_needs_no_values() -> None:
+    model = OneVsRestClassifier(DecisionTreeClassifier())
+    with pytest.warns(UserWarning, match="present in all training examples"):
+        model.fit([[1.0, 2.0], [0.0, 3.0]] * 4, [[1, 0], [1, 1]] * 4)
+
+    assert answers(Predictor(model, infer(model, None, None)), [1, None]) == model.predict([[1, np.nan]]).tolist()
 
 
 def test_an_array_of_texts_is_one_of_texts() -> None:

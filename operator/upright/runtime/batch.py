@@ -164,11 +164,11 @@ def _batch_of_objects(rows: Sequence[dict[str, Any]], signature: Signature, fiel
     for index, row in enumerate(rows):
         if unknown := row.keys() - known:
             raise BadInputError(
-                f"{field}[{index}] has an unknown feature {min(unknown)[:64]!r}; the model takes {_listed(names)}"
+                f"{field}[{index}] has an unknown feature {min(unknown)[:64]!r}; the model takes {listed(names)}"
             )
         if absent := required - row.keys():
-            lacking = _listed([repr(name) for name in names if name in absent])
-            raise BadInputError(f"{field}[{index}] lacks the feature {lacking}; the model takes {_listed(names)}")
+            lacking = listed([repr(name) for name in names if name in absent])
+            raise BadInputError(f"{field}[{index}] lacks the feature {lacking}; the model takes {listed(names)}")
     columns = {f"{field}[{{row}}].{name}": [row.get(name) for row in rows] for name in names}
     return batch_of_columns(columns, len(rows), signature)
 
@@ -271,5 +271,6 @@ def _too_large(where: str, row: int) -> BadInputError:
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in an error message, the first of them."""
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -4,6 +4,7 @@ httptools reads several times as fast as h11 does, and bounds nothing of what a 
 """
 
 import asyncio
+import json
 from collections import deque
 from typing import Any
 
@@ -96,6 +97,15 @@ class Connection(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def send_400_response(self, msg: str) -> None:
+        """As all errors are told."""
+        content = json.dumps({"error": msg}).encode()
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%b" % (len(content), content)
+        )
+        self.transport.close()
 
     def _feed(self, data: bytes) -> None:
         try:

@@ -184,7 +184,8 @@ def _imputer(imputer: Any, columns: _Columns, found: _Found) -> _Columns:
             found[column.feature].append(Learnt(told, None, copes if column.gaps else None, null))
     if imputer.add_indicator or (not imputer.keep_empty_features and any(one != one for one in statistics)):
         return ()
-    return [column and _Column(column.feature, column.values, gaps=False) for column in columns]
+    # Where it takes some value for a missing one, what comes behind it does not see that value, and has not learnt it.
+    return [column and _Column(column.feature, column.values and copes, gaps=False) for column in columns]
 
 
 def _histogram_boosting(boosting: Any, columns: _Columns, found: _Found) -> _Columns:

@@ -25,6 +25,7 @@ from upright.runtime.batch import (
     datatype_of,
     described,
     is_matrix,
+    listed,
     width_of,
 )
 from upright.runtime.binary import Tail, as_bytes, head_of, plain
@@ -307,7 +308,7 @@ def _batch(tensors: Sequence[Given], signature: Signature) -> Batch:
         raise BadInputError(f"inputs must be one tensor of shape [rows, {width}]; {len(tensors)} are given")
     if unknown := named.keys() - known:
         raise BadInputError(
-            f"inputs has an unknown tensor {min(unknown)[:64]!r}; the model takes {', '.join(sorted(known))}"
+            f"inputs has an unknown tensor {min(unknown)[:64]!r}; the model takes {listed(sorted(known))}"
         )
     rows = tensors[0].shape[0]
     check_size(rows, signature)

@@ -169,8 +169,7 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
         raise RefusedError(
             "ModelFails",
             f"The model takes its rows for something else: {error}. predict gets a DataFrame of columns by name if the "
-            "model was fitted on one, else an array of shape (rows, features): a model of texts begins with a "
-            "ColumnTransformer that names their columns, fitted on a DataFrame",
+            "model was fitted on one, else an array of shape (rows, features), or texts if it begins with a vectoriser",
         ) from error
     return inferred.model_copy(update={"outputs": outputs}), tried.example
 

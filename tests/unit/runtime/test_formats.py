@@ -291,7 +291,7 @@ def test_categories_that_cannot_be_told_apart_are_refused(pod: Pod) -> None:
     rows = sales().assign(only=pd.Categorical(["same"] * 300))
     model = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1).fit(rows, bought(rows))
     model.booster_.save_model(pod.output / "model.txt")
-    assert "the categories of 2 columns, but 1 features have some (plan)" in refusal(pod)[1]
+    assert "the categories of 2 columns, and which of the 1 features that have some (plan)" in refusal(pod)[1]
 
 
 def test_embeddings_are_refused(pod: Pod) -> None:

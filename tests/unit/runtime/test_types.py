@@ -513,3 +513,12 @@ def test_save_keeps_the_types_or_at_least_the_rows(
 
     assert sorted(path.name for path in pod.output.iterdir()) == ["model.skops", file]
     assert publish(pod.variables).signature
+
+
+def test_what_an_imputer_takes_for_missing_is_no_stranger_to_what_comes_behind_it(pod: Pod) -> None:
+    table = pd.DataFrame({"work": ["private", "state", "?", "private"]}, dtype=object)
+    imputer = SimpleImputer(missing_values="?", strategy="most_frequent")
+    model = make_pipeline(imputer, OneHotEncoder(), DecisionTreeClassifier()).fit(table, [0, 1, 0, 0])
+    report = publish(pod.trained(model, reference_csv=table.to_csv(index=False)).variables)
+
+    assert report.signature is not None

@@ -65,13 +65,19 @@ def _categories(path: Path, header: Mapping[str, str], told: Sequence[Sequence[A
     columns, and which features have categories at all: such a feature's info is numbers with colons and no range.
     """
     names, infos = header["feature_names"].split(" "), header["feature_infos"].split(" ")
-    split = [name for name, info in zip(names, infos, strict=True) if info[:1] not in {"[", "n", ""}]
-    if told and len(told) != len(split):
+    split = {name: info for name, info in zip(names, infos, strict=True) if info[:1] not in {"[", "n", ""}}
+    if told and (len(told) != len(split) or not all(map(_fits, split.values(), told))):
         raise UnreadableModelError(
-            f"{path.name} holds the categories of {len(told)} columns, but {len(split)} features have some "
-            f"({', '.join(split[:20])}): leave out columns of one category, and give ordered ones as numbers"
+            f"{path.name} holds the categories of {len(told)} columns, and which of the {len(split)} features that "
+            f"have some ({', '.join([*split][:20])}) these are is not known: leave out columns of one category, give "
+            "ordered ones as numbers, and categorical_feature no list"
         )
     return dict(zip(split, told, strict=True)) if told else {}
+
+
+def _fits(info: str, categories: Sequence[Any]) -> bool:
+    """Whether a feature with these codes may have these categories."""
+    return max(map(int, info.split(":"))) < len(categories)
 
 
 def _inputs(names: Sequence[str], categories: Mapping[str, Sequence[Any]]) -> tuple[Tensor, ...]:

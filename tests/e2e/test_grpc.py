@@ -51,5 +51,5 @@ def test_a_version_that_fails_over_grpc_alone_is_rolled_back(churn: Workspace) -
         back = churn.until_phase("mdep", "bad-grpc", "RolledBack")
 
         assert rejections(back) == ["bad-1"]
-        assert back["status"]["rejected"][0]["metric"] == "errors"
-        assert {answer.outcome for answer in failures(client.answers())} == {"failed bad-1 INTERNAL"}
+        assert back["status"]["rejected"][0]["metric"] == "refusals"
+        assert {answer.outcome for answer in failures(client.answers())} == {"failed bad-1 INVALID_ARGUMENT"}

@@ -260,7 +260,7 @@ async def test_a_watch_that_fails_after_it_has_begun_ends_no_other(
         api.put(TOYS, a_toy())
         await until(lambda: ("seen", "bear") in told.events, "it goes on", task)
         await until(lambda: not signs.troubles, "it has lasted", task)
-        assert told.listed_again == [PLACES[0]], "what may have been missed"
+        await until(lambda: told.listed_again == [PLACES[0]], "what may have been missed", task)
 
 
 async def test_a_watch_that_has_failed_and_is_cut_again_and_again_is_believed_once(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,7 +204,7 @@ def _column(values: Sequence[Any], tensor: Tensor, where: str) -> tuple[Any, boo
     if kind in {"number", "flag"}:
         numbers = _numbers(values, tensor.type, whole=found == {int}, where=where)
         if tensor.dtype is not None and "Int" in tensor.dtype:
-            _check_whole(values, numbers, np.iinfo(tensor.dtype.lower()), where)
+            return _whole_numbers(values, found, np.iinfo(tensor.dtype.lower()), where), lacks
         return numbers, lacks
     if kind == "date":
         return _dates(values, tensor, where), lacks
@@ -222,22 +223,43 @@ def _numbers(values: Sequence[Any], datatype: Datatype | None, *, whole: bool, w
     too_large = np.abs(numbers) > LARGEST
     if too_large.any():
         raise _too_large(where, int(too_large.argmax()))
-    if whole and str(datatype).startswith(("INT", "UINT")) and np.abs(numbers).max() < 2**63:
-        return np.array(values, dtype=np.int64)
+    if whole and str(datatype).startswith(("INT", "UINT")):
+        exact = _exact(values)
+        return numbers if exact.dtype == object else exact
     return numbers
 
 
-def _check_whole(values: Sequence[Any], numbers: NDArray[Any], limits: Any, where: str) -> None:
-    """What pandas' nullable integers hold: no fraction, and no number beyond their limits."""
-    with np.errstate(invalid="ignore"):
-        strange = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers > limits.max)
-    strange &= ~np.isnan(numbers)
+def _exact(values: Sequence[int]) -> NDArray[Any]:
+    """In 64 bits; objects where those do not hold them."""
+    for dtype in (np.int64, np.uint64):
+        with suppress(OverflowError):
+            return np.array(values, dtype=dtype)
+    return np.array(values, dtype=object)
+
+
+def _whole_numbers(values: Sequence[Any], found: set[type], limits: Any, where: str) -> NDArray[Any]:
+    """What pandas' nullable integers hold: no fraction, and no number beyond their limits.
+
+    Objects where a value lacks: beside NaN they would be doubles, which have no more than 53 bits.
+    """
+    lacks, fractions = type(None) in found, float in found
+    present = [0 if value is None else value for value in values] if lacks else values
+    numbers = np.array(present, dtype=object) if fractions else _exact(present)
+    strange = (numbers < limits.min) | (numbers > limits.max)
+    if fractions:
+        strange |= numbers % 1 != 0
     if strange.any():
         row = int(strange.argmax())
         raise BadInputError(
             f"{where.replace('{row}', str(row))} must be a whole number between {limits.min} and {limits.max}; "
             f"it is {described(values[row])}"
         )
+    whole = numbers.astype(limits.dtype)
+    if not lacks:
+        return whole
+    objects = whole.astype(object)
+    objects[[value is None for value in values]] = None
+    return objects
 
 
 def _dates(values: Sequence[Any], tensor: Tensor, where: str) -> NDArray[Any]:

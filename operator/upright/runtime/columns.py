@@ -26,7 +26,7 @@ def frame_of(columns: Mapping[str, NDArray[Any]], signature: Signature, learnt: 
 
 def array_of(columns: Mapping[str, NDArray[Any]], signature: Signature, learnt: Sequence[Learnt]) -> NDArray[Any]:
     """An array of shape (rows, features), for a model that was fitted on one."""
-    arrays = [columns[tensor.name] for tensor in signature.inputs]
+    arrays = [_plain(columns[tensor.name], tensor) for tensor in signature.inputs]
     if any(array.dtype == object for array in arrays):
         arrays = [nulls_as(array, known.null) for array, known in zip(arrays, learnt, strict=True)]
     return np.column_stack(arrays)
@@ -38,6 +38,12 @@ def nulls_as(values: NDArray[Any], null: float | None) -> NDArray[Any]:
         return values
     lacks = np.array([value is None for value in values.reshape(-1).tolist()]).reshape(values.shape)
     return np.where(lacks, null, values) if lacks.any() else values
+
+
+def _plain(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """An array has no whole number that may lack."""
+    whole = tensor.dtype is not None and "Int" in tensor.dtype
+    return values.astype(np.float64) if whole and values.dtype == object else values
 
 
 def _series(values: NDArray[Any], tensor: Tensor, null: float | None) -> Any:

@@ -337,6 +337,28 @@ def test_a_graph_that_cannot_be_served_says_why(pod: Pod, graph: Callable[[], on
         publish(pod.variables)
 
 
+@pytest.mark.parametrize(
+    ("kind", "most", "beyond", "between"),
+    [
+        (TensorProto.INT64, 2**63 - 1, 2**63, "-9223372036854775808 and 9223372036854775807"),
+        (TensorProto.UINT64, 2**64 - 1, 2**64, "0 and 18446744073709551615"),
+        (TensorProto.FLOAT16, 65504, 1e6, "-65504 and 65504"),
+    ],
+)
+def test_a_graph_gets_the_number_that_was_sent_or_none(
+    pod: Pod, kind: int, most: int, beyond: float, between: str
+) -> None:
+    takes, gives = (helper.make_tensor_value_info(name, kind, ["N"]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "same", [takes], [gives])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (pod.output / "model.onnx").write_bytes(model.SerializeToString())
+    _, served = published(pod)
+
+    assert asked(served, [[most], [1]]).tolist() == [most, 1]
+    with pytest.raises(BadInputError, match=f"x must be a (whole )?number between {between} in every row"):
+        asked(served, [[beyond], [1]])
+
+
 @pytest.mark.parametrize("write", [pickle.dumps, cloudpickle.dumps])
 def test_pickles_are_taken_where_joblib_is(pod: Pod, write: Callable[[Any], bytes]) -> None:
     (pod.output / "model.pkl").write_bytes(write(a_matrix_model()))

@@ -214,6 +214,57 @@ def test_a_fraction_is_no_whole_number_that_may_lack() -> None:
         parse_predict(b'{"instances": [[128]]}', signature, ["prediction"])
 
 
+class Echo:
+    """Answers the first column as it gets it, 0 where it lacks."""
+
+    feature_names_in_ = np.array(["id", "y"], dtype=object)
+    n_features_in_ = 2
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        return rows["id"].fillna(0).to_numpy(rows["id"].dtype.numpy_dtype)  # type: ignore[union-attr]
+
+
+def echo_of(dtype: str) -> Predictor:
+    inputs = [{"name": "id", "type": dtype.upper(), "dtype": dtype, "missing": True}, {"name": "y", "type": "FP64"}]
+    return Predictor(Echo(), Signature.model_validate({"inputs": inputs}))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("Int64", [2**53 + 1, None, 3.0, 2**63 - 1, -(2**63)]),
+        ("Int64", [2**63 - 1, -(2**63)]),
+        ("Int64", [None]),
+        ("UInt64", [2**53 + 1, 2**64 - 1]),
+        ("UInt64", [2**64 - 1, None]),
+    ],
+)
+def test_a_whole_number_is_exact_beside_whatever_else(dtype: str, values: list[Any]) -> None:
+    assert answers(echo_of(dtype), *([value, 1] for value in values)) == [value or 0 for value in values]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number"), [("Int64", 2**63), ("Int64", -(2**63) - 1), ("UInt64", 2**64), ("UInt64", -1), ("Int8", 128)]
+)
+@pytest.mark.parametrize("beside", [1, None, 2.0])
+def test_a_whole_number_beyond_its_type_is_the_clients_mistake(dtype: str, number: int, beside: Any) -> None:
+    limits = np.iinfo(dtype.lower())
+
+    assert (
+        f"instances[1][0] (id) must be a whole number between {limits.min} and {limits.max}; it is the number {number}"
+    ) in refused(echo_of(dtype), [beside, 1], [number, 1])
+
+
+def test_an_array_has_doubles_where_whole_numbers_lack() -> None:
+    signature = echo_of("Int64").signature
+    model = DecisionTreeClassifier().fit([[1.0, 2.0], [3.0, 4.0]], [0, 1])
+    asked = parse_predict(b'{"instances": [[1, 2], [null, 4]]}', signature, ["prediction"])
+
+    got = Predictor(model, signature).features(asked.batch)
+
+    np.testing.assert_array_equal(got, np.array([[1.0, 2.0], [np.nan, 4.0]]), strict=True)
+
+
 @pytest.mark.parametrize("name", ["score", "label", "prediction"])
 def test_a_name_that_the_model_was_fitted_on_is_a_feature(pod: Pod, name: str) -> None:
     frame = pd.DataFrame({name: [300.0, 700.0, 500.0, 800.0] * 5, "income": [1.0, 2.0, 3.0, 4.0] * 5})

@@ -142,13 +142,18 @@ def _tensor(one: Any, values: NDArray[Any]) -> NDArray[Any]:
     numbers = values.astype(np.float64) if values.dtype == object else values
     if np.dtype(wanted).kind in "iu" and numbers.dtype != wanted:
         limits = np.iinfo(wanted)
-        fits = (numbers == np.floor(numbers)) & (numbers >= limits.min) & (numbers <= limits.max)
-        if not fits.all():
-            found = numbers[~fits].flat[0]
-            raise BadInputError(
-                f"{one.name} must be a whole number between {limits.min} and {limits.max} in every row; it is "
-                f"{'null' if np.isnan(found) else found}"
-            )
+        # The largest of 64 bits is no double, and the power of two above it is.
+        fits = (numbers % 1 == 0) & (numbers >= limits.min) & (numbers < limits.max + 1)
+        must_be = f"a whole number between {limits.min} and {limits.max}"
+    elif wanted is np.float16:
+        most = float(np.finfo(wanted).max)
+        fits = ~(np.abs(numbers) > most)
+        must_be = f"a number between {-most:g} and {most:g}"
+    else:
+        return numbers.astype(wanted)
+    if not fits.all():
+        found = numbers[~fits].flat[0]
+        raise BadInputError(f"{one.name} must be {must_be} in every row; it is {'null' if np.isnan(found) else found}")
     return numbers.astype(wanted)
 
 

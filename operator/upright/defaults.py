@@ -21,6 +21,11 @@ class Defaults:
     flavours: Mapping[str, str] = field(default_factory=dict)
     """The images that take the place of the runtime image for models of certain formats."""
 
+    @property
+    def trusting(self) -> Mapping[str, str]:
+        """The variable that tells a container of `trusted_types`; none where there are none."""
+        return {"UPRIGHT_TRUSTED_TYPES": ",".join(self.trusted_types)} if self.trusted_types else {}
+
     def image_for(self, model_format: str | None) -> str:
         """The image that reads models of a format; None: of those that the runtime image reads."""
         return self.flavours.get(model_format or "", self.runtime_image)

@@ -1,11 +1,14 @@
 """An artifact that a user names by its folder."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from upright.api.artifact import ArtifactManifest
 from upright.cli.problems import Unusable
-from upright.runtime import store
+from upright.runtime import formats, store
+from upright.runtime.environment import limits_of
+from upright.runtime.formats import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,14 @@ class Artifact:
     def name(self) -> str:
         """Of its folder: what stands for a version where there is none."""
         return self.folder.name
+
+    def load(self) -> LoadedModel:
+        """The model, of what may be loaded here. Raises Unusable."""
+        path, limits = self.folder / formats.model_in(self.manifest), limits_of(os.environ)
+        try:
+            return formats.load(path, self.manifest.format, limits)
+        except (formats.FormatNotAllowedError, formats.UntrustedTypesError, formats.UnreadableModelError) as problem:
+            raise Unusable(f"{self.folder}: {problem}") from problem
 
 
 def artifact_in(folder: Path) -> Artifact:

@@ -44,7 +44,8 @@ Question = Callable[[], Asked]
 def answer(question: Question, predictor: Predictor) -> Answer:
     """One by itself. Raises BadInputError, ModelError."""
     asked = question()
-    return _told(asked, [predictor.predict(asked.batch, output) for output in asked.outputs])
+    predictor.check(asked.batch)
+    return _told(asked, [predictor.ask(asked.batch, output) for output in asked.outputs])
 
 
 def answers(
@@ -120,7 +121,7 @@ def _together(batches: Sequence[Batch], predictor: Predictor, output: str) -> Se
     """The answer to each; in halves where the model fails, so that only those fail whose fault it is."""
     try:
         ends = np.cumsum([batch.rows for batch in batches])[:-1]
-        return np.split(predictor.predict(_joined(batches), output), ends)
+        return np.split(predictor.ask(_joined(batches), output), ends)
     except (BadInputError, ModelError) as error:
         if len(batches) == 1:
             return [error]

@@ -65,12 +65,16 @@ class Predictor:
         return callable(getattr(self.estimator, output, None))
 
     def predict(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
+        """As `ask`, of a batch that has not been checked. Raises BadInputError, ModelError."""
+        self.check(batch)
+        return self.ask(batch, output)
+
+    def ask(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
-        Raises BadInputError for a value that the model is known to refuse, or says that it does, and when it fails for
-        want of one of which nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
+        Raises BadInputError for a value that the model says that it refuses, and when it fails for want of one of which
+        nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
         """
-        self.check(batch)
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
             predictions = np.asarray(answer(self.features(batch)))

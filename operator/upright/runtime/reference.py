@@ -16,7 +16,7 @@ from upright.runtime.folder import NotAFileError
 from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.outcome import RefusedError
 from upright.runtime.output import inside, reading
-from upright.runtime.texts import takes_texts
+from upright.runtime.texts import features_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,8 +128,7 @@ def _reference(rows: "pd.DataFrame", features: tuple[str, ...], learnt: Mapping[
 
 def _features_of(columns: Sequence[str], estimator: Any) -> tuple[tuple[str, ...], Mapping[str, Learnt]]:
     """The columns that the model takes, in its order, with what it tells of each. Raises NoFeaturesError."""
-    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
-    count = 1 if not names and takes_texts(estimator) else getattr(estimator, "n_features_in_", None)
+    names, count, texts = features_of(estimator)
     features = names or tuple(name for name in columns if name not in ANSWERS)
     if absent := [name for name in features if name not in columns]:
         raise NoFeaturesError(
@@ -142,7 +141,7 @@ def _features_of(columns: Sequence[str], estimator: Any) -> tuple[tuple[str, ...
             f"name other columns {', '.join(ANSWERS)} or leave them out; a feature has such a name only where the "
             "model was fitted on a DataFrame"
         )
-    learnt = (Learnt("text"),) if not names and takes_texts(estimator) else learn(estimator)
+    learnt = (Learnt("text"),) if texts else learn(estimator)
     told = learnt if len(learnt) == len(features) else (NOTHING,) * len(features)
     return features, dict(zip(features, told, strict=True))
 

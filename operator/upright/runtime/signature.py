@@ -9,7 +9,7 @@ from upright.runtime.batch import datatype_of
 from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.predictor import FURTHER, PREDICTION
 from upright.runtime.reference import Reference
-from upright.runtime.texts import takes_texts
+from upright.runtime.texts import features_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +26,7 @@ def infer(
     filed: tuple[Tensor, ...] | None = None,
 ) -> Signature:
     """The model's inputs; `filed`: as its file tells them. Raises NoSignatureError."""
-    names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
-    count = getattr(estimator, "n_features_in_", None)
-    texts = not names and takes_texts(estimator)
-    if texts:
-        count = 1
+    names, count, texts = features_of(estimator)
     if declared:
         return _checked(declared, names, count)
     if filed:
@@ -93,7 +89,7 @@ def chosen(declared: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Ten
     return tuple(outputs)
 
 
-def _checked(declared: Signature, names: list[str], count: int | None) -> Signature:
+def _checked(declared: Signature, names: tuple[str, ...], count: int | None) -> Signature:
     shapes = [tensor.shape for tensor in declared.inputs]
     matrix = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][0] == -1 and shapes[0][1] > 0
     if not matrix and set(shapes) != {(-1,)}:
@@ -101,7 +97,7 @@ def _checked(declared: Signature, names: list[str], count: int | None) -> Signat
             "signature.json must give either one input of shape [-1, n] or inputs of shape [-1]; it gives "
             + ", ".join(str(list(shape)) for shape in shapes)
         )
-    given = [tensor.name for tensor in declared.inputs]
+    given = tuple(tensor.name for tensor in declared.inputs)
     if names and given != names:
         raise NoSignatureError(
             f"signature.json names the inputs {', '.join(given)}, but the model takes {', '.join(names)}"

@@ -1,6 +1,24 @@
 """Models that take texts: a flat list of strings, and no table with one column."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Features(NamedTuple):
+    """What a fitted model takes, as far as it tells."""
+
+    names: tuple[str, ...]
+    """Of a model that was fitted on a DataFrame."""
+    width: int | None
+    texts: bool
+    """That is one, and takes a flat list of texts."""
+
+
+def features_of(estimator: Any) -> Features:
+    """What a fitted model takes."""
+    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
+    if not names and takes_texts(estimator):
+        return Features((), 1, texts=True)
+    return Features(names, getattr(estimator, "n_features_in_", None), texts=False)
 
 
 def takes_texts(estimator: Any) -> bool:

@@ -120,7 +120,7 @@ def _pod(owner: TrainingJob, run: Run, defaults: Defaults, store: str) -> dict[s
             "UPRIGHT_OUTPUT": _OUTPUT,
             "HOME": "/tmp",  # noqa: S108 - a path in the pod
             # The program may ask for it, too: whether its model would be taken.
-            **({"UPRIGHT_TRUSTED_TYPES": ",".join(defaults.trusted_types)} if defaults.trusted_types else {}),
+            **defaults.trusting,
         }
     )
     ours = [

@@ -15,7 +15,7 @@ from tests.unit.runtime.pod import a_matrix_model, a_pod
 from tests.unit.runtime.server import Server, a_free_port, a_store_with, serving
 from tests.unit.runtime.test_grpc import Serving
 from tests.unit.runtime.test_grpc_going_out import Service
-from tests.unit.runtime.test_hanging import await_that
+from tests.unit.runtime.test_hanging import await_that, until
 from upright.runtime.batch import BadInputError
 from upright.runtime.body import BODY_LIMIT
 from upright.runtime.grpc import reading
@@ -140,7 +140,7 @@ class Call:
         raise grpc.aio.AbortError(code, details)
 
 
-async def echoing() -> Any:
+async def echoing(bounded: BoundedReading) -> Any:
     """A method that answers what it is sent, read as all are."""
 
     async def echo(message: bytes, _: Any) -> bytes:
@@ -149,7 +149,7 @@ async def echoing() -> Any:
     async def found(_: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(echo)
 
-    handler = await BoundedReading().intercept_service(found, SimpleNamespace(method="echo"))
+    handler = await bounded.intercept_service(found, SimpleNamespace(method="echo"))
     return handler.stream_unary
 
 
@@ -157,10 +157,10 @@ async def test_messages_that_take_long_keep_out_others_that_do_and_no_prompt_one
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "_PROMPT", 0.02)
-    method = await echoing()
+    method = await echoing(bounded := BoundedReading())
     silent = [Call() for _ in range(16)]
     answers = [asyncio.create_task(method(None, call)) for call in silent]
-    await asyncio.sleep(0.1)  # all are slow by then
+    await until(lambda: bounded._slow == 16)
 
     with pytest.raises(grpc.aio.AbortError) as refused:
         await method(None, Call())
@@ -183,7 +183,7 @@ async def test_messages_that_take_long_keep_out_others_that_do_and_no_prompt_one
 async def test_a_message_that_does_not_come_holds_its_place_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PATIENCE", 0.05)
     monkeypatch.setattr(reading, "_PROMPT", 0.01)
-    method = await echoing()
+    method = await echoing(BoundedReading())
     calls = [Call() for _ in range(17)]
 
     ended = await asyncio.gather(*(method(None, call) for call in calls), return_exceptions=True)

@@ -1,12 +1,9 @@
 """A folder for KServe's scikit-learn server, which loads `model.joblib` from where `storageUri` says."""
 
-import os
 from pathlib import Path
 
 from upright.cli.artifact import Artifact
 from upright.cli.problems import Unusable
-from upright.runtime import formats
-from upright.runtime.environment import limits_of
 
 _FRAMEWORK = "scikit-learn"
 _INFERENCE_SERVICE = """apiVersion: serving.kserve.io/v1beta1
@@ -27,11 +24,7 @@ def write(artifact: Artifact, _: str, folder: Path) -> str:
     manifest = artifact.manifest
     if manifest.framework.name != _FRAMEWORK:
         raise Unusable(f"--as kserve: expected a model of {_FRAMEWORK}, found one of {manifest.framework.name}")
-    name = formats.model_in(manifest)
-    try:
-        loaded = formats.load(artifact.folder / name, manifest.format, limits_of(os.environ))
-    except (formats.FormatNotAllowedError, formats.UntrustedTypesError, formats.UnreadableModelError) as problem:
-        raise Unusable(f"{artifact.folder}: {problem}") from problem
+    loaded = artifact.load()
     folder.mkdir(parents=True)
     joblib.dump(loaded.estimator, folder / "model.joblib")
     return (

@@ -3,7 +3,6 @@ model anew; so it holds the very file whose digest was checked, and MLflow need 
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,7 @@ import yaml
 from upright.api.artifact import ArtifactManifest, Signature, Tensor
 from upright.cli.artifact import Artifact
 from upright.cli.problems import Unusable
-from upright.runtime import formats
 from upright.runtime.batch import is_matrix
-from upright.runtime.environment import limits_of
 from upright.runtime.formats.skops import SKOPS
 from upright.runtime.predictor import FURTHER
 
@@ -48,11 +45,8 @@ def write(artifact: Artifact, _: str, folder: Path) -> str:
     manifest = artifact.manifest
     if manifest.format != SKOPS.name:
         raise Unusable(f"--as mlflow: expected a model in format {SKOPS.name}, found one in {manifest.format}")
+    artifact.load()
     model = artifact.folder / _FILE
-    try:
-        formats.load(model, manifest.format, limits_of(os.environ))
-    except (formats.FormatNotAllowedError, formats.UntrustedTypesError, formats.UnreadableModelError) as problem:
-        raise Unusable(f"{artifact.folder}: {problem}") from problem
     trusted = skops.io.get_untrusted_types(file=model)  # those that are trusted here, or it would not have been loaded
     folder.mkdir(parents=True)
     shutil.copyfile(model, folder / _FILE)

@@ -98,7 +98,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "UPRIGHT_MODEL_VERSION": version.metadata.name,
         "UPRIGHT_PORT": str(serving.port),
         "UPRIGHT_ALLOWED_FORMATS": ",".join(defaults.allowed_formats),
-        **({"UPRIGHT_TRUSTED_TYPES": ",".join(defaults.trusted_types)} if defaults.trusted_types else {}),
+        **defaults.trusting,
         "UPRIGHT_TIMEOUT": f"{serving.timeout.total_seconds():g}",
         **{f"UPRIGHT_{name.upper()}": str(number) for name, number in asked.items()},
         **(_batching(serving.batching) if serving.batching else {}),

@@ -120,7 +120,8 @@ def _compared(case: Case, options: argparse.Namespace, environments: Mapping[str
             for server in options.servers:
                 _load(urls[server], case.body(server), case.connections, seconds=options.seconds, into=figures[server])
         memory = {server: _peak(process) for server, process in processes.items()}
-    best = max((statistics.median(figures[peer].rate) for peer in ("kserve", "mlserver") if peer in figures), default=0)
+    peers = [figures[peer] for peer in ("kserve", "mlserver") if peer in figures]
+    best = max(peers, key=lambda peer: statistics.median(peer.rate), default=None)
     table = Table(
         "server", "requests/s", "of the better peer", "median, ms", "99 %, ms", "ready, s", "peak, MB", title=case.name
     )
@@ -129,13 +130,21 @@ def _compared(case: Case, options: argparse.Namespace, environments: Mapping[str
         table.add_row(
             server,
             f"{rate:.0f}",
-            f"{rate / best:.2f}" if best else "",
+            _beside(found, best) if best else "",
             f"{statistics.median(found.median):.2f}",
             f"{statistics.median(found.tail):.2f}",
             f"{cold[server]:.1f}",
             f"{memory[server]:.0f}",
         )
     return table
+
+
+def _beside(found: Figures, peer: Figures) -> str:
+    """The median of the rounds' ratios, and the least and the greatest: a machine that is faster in one round than in
+    the next is so for both.
+    """
+    ratios = [one / other for one, other in zip(found.rate, peer.rate, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def _flat(requests: int, folder: Path, console: Console) -> None:

@@ -81,7 +81,12 @@ class Body:
         size, refusal = 0, None
         try:
             async with asyncio.timeout(READING):
-                async for chunk in request.stream():
+                more = True
+                while more:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunk, more = message.get("body", b""), message.get("more_body", False)
                     size += len(chunk)
                     if size > _DISCARDED:
                         break

@@ -121,6 +121,7 @@ def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client is
             timeout_graceful_shutdown=ceil(load.timeout) + 1,  # by then each request has its answer
         )
     )

@@ -4,8 +4,8 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
@@ -36,6 +36,10 @@ from upright.runtime.traffic import Traffic
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
+
+_LASTS = 0.02
+"""Seconds of waiting for the model after which it is looked whether the client is still there: that costs a task, as
+much as parsing a small body, and most requests are answered by then."""
 
 logger = logging.getLogger("upright.serve")
 
@@ -159,7 +163,7 @@ class _Routes:
                 asked = parse(inflated(body.take(), encoding, BODY_LIMIT))
                 return replace(asked, told=lambda found: deflated(asked.told(found), accepted))
 
-            async with _dropped_when_gone(request, body):
+            with _dropped_when_gone(request, body):
                 answered = await self._answering.answer(question)
         headers = {"vary": "accept-encoding"}
         if answered.encoding is not None:
@@ -252,16 +256,22 @@ class _Kept(Response):
             await send({"type": "http.response.body", "body": b""})  # which waits for what was sent before
 
 
-@asynccontextmanager
-async def _dropped_when_gone(request: Request, body: Body) -> AsyncIterator[None]:
-    """While the context lasts the body is dropped as soon as the client is gone."""
+@contextmanager
+def _dropped_when_gone(request: Request, body: Body) -> Iterator[None]:
+    """While the context lasts the body is dropped as soon as the client is gone, or after _LASTS."""
+    loop = asyncio.get_running_loop()
+    watching: asyncio.TimerHandle | asyncio.Task[None]
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
         body.drop()
 
-    watching = asyncio.create_task(watch())
+    def begin() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    watching = loop.call_later(_LASTS, begin)
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """Ten minutes of steady load on served pods, with a rollout in the middle: `python -m tests.bench.soak`, locally.
 
-A client in the node's network sends requests over 16 kept connections to the Service of three pods. A third of the way
-another version goes out in two steps of 30 s. Prints how many requests failed, how long they took, and the memory of
-each pod at each minute.
+A client in the node's network sends requests of two rows over 16 kept connections to the Service of three pods, which
+serve the iris example. A third of the way another version goes out in two steps of 30 s. Prints how many requests
+failed, how long they took, and the memory of each pod at each minute.
 """
 
 import argparse
@@ -21,15 +21,8 @@ from tests.e2e.conftest import workspace
 from tests.installed import ROOT, NotInTimeError, Workspace, install
 
 CONNECTIONS = 16
-CUSTOMER = {
-    "plan": "basic",
-    "tenure_months": 7,
-    "monthly_charge": 30.44,
-    "support_calls": 2,
-    "data_gigabytes": 34.0,
-    "paperless": False,
-}
-SERVING = "upright.dev/deployment=churn"
+ROWS = [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]
+SERVING = "upright.dev/deployment=iris"
 
 
 def main() -> int:
@@ -57,33 +50,34 @@ def main() -> int:
 
 
 def _serve(place: Workspace) -> None:
-    place.apply(ROOT / "examples" / "churn")
-    place.until("tj", "churn", lambda job: job["status"].get("lastVersion"), "a first version")
-    place.until_phase("mdep", "churn", "Stable")
-    place.train("churn", {"regularization": 0.3}, "churn-2")
+    place.apply(ROOT / "examples" / "iris")
+    steps = [{"weight": weight, "for": "30s"} for weight in (33, 66)]
+    place.patch("mdep", "iris", {"spec": {"replicas": 3, "rollout": {"steps": steps}}})
+    place.until("tj", "iris", lambda job: job["status"].get("lastVersion"), "a first version")
+    place.until_phase("mdep", "iris", "Stable")
+    place.train("iris", {"C": 0.5}, "iris-2")
 
 
 def _soak(place: Workspace, provider: Local, options: argparse.Namespace, say: Progress) -> Mapping[str, Any]:
-    service = place.find("service", "churn")
+    service = place.find("service", "iris")
     assert service is not None
-    url = f"http://{service['spec']['clusterIP']}/v1/models/churn:predict"
-    asked = ["-m", "POST", "-H", "Content-Type: application/json", "-b", json.dumps({"instances": [CUSTOMER]})]
+    url = f"http://{service['spec']['clusterIP']}/v1/models/iris:predict"
+    asked = ["-m", "POST", "-H", "Content-Type: application/json", "-b", json.dumps({"instances": ROWS})]
     how = ["-c", str(CONNECTIONS), "-r", str(options.rate), "-d", f"{options.seconds}s", "-l", "-p", "r", "-o", "json"]
     command = provider.node.command(program(BOMBARDIER), *how, *asked, url)
-    begun, out = time.monotonic(), False
+    begun = time.monotonic()
+    moments = [*((second, "memory") for second in range(0, options.seconds, 60)), (options.seconds // 3, "rollout")]
     with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as client:
-        while client.poll() is None:
-            passed = time.monotonic() - begun
-            if not out and passed > options.seconds / 3:
-                place.patch("mdep", "churn", {"spec": {"modelVersion": "churn-2"}})
-                say("kubectl patch: the Deployment names churn-2")
-                out = True
-            say(f"{passed / 60:.0f} min: {_memory(place)}")
-            time.sleep(min(60.0, max(1.0, options.seconds - passed)))
+        for second, what in sorted(moments):
+            time.sleep(max(0.0, begun + second - time.monotonic()))
+            if what == "memory":
+                say(f"{second // 60} min: {_memory(place)}")
+            else:
+                place.patch("mdep", "iris", {"spec": {"modelVersion": "iris-2"}})
+                say("kubectl patch: the Deployment names iris-2")
         printed, _ = client.communicate()
-    done = place.find("mdep", "churn")
-    assert done is not None
-    say(f"the Deployment: {done['status']['message']}")
+    say(f"{options.seconds / 60:g} min: {_memory(place)}")
+    say(place.kubectl("get", "mdep", "iris", "-o", "wide"))
     result: Mapping[str, Any] = json.loads(printed)["result"]
     return result
 

@@ -3,9 +3,14 @@
 GRPC_PORT = 9000
 """On which a pod listens for gRPC where `serving.grpc` says so."""
 
-GRPC_DRAIN_SECONDS = 12
-"""For so long after the signal to stop a pod with gRPC goes on answering: a client's connection lasts 11 s at most, and
-its next one goes elsewhere."""
+CONNECTION_SECONDS = 10.0
+"""After so long, give or take a tenth, a client is told to make a new connection. A Service spreads connections, not
+requests: without an end a client that keeps one asks one version for good, whatever weight the other one has. A new one
+costs a millisecond."""
+
+GRPC_DRAIN_SECONDS = round(1.1 * CONNECTION_SECONDS) + 1
+"""For so long after the signal to stop a pod with gRPC goes on answering: by then each connection has ended, and the
+client's next one goes elsewhere."""
 
 VERSION_HEADER = "upright-model-version"
 """Response header, or trailing metadata of gRPC, that names the ModelVersion that answered."""

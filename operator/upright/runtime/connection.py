@@ -5,12 +5,15 @@ httptools reads several times as fast as h11 does, and bounds nothing of what a 
 
 import asyncio
 import json
+import random
 from collections import deque
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from upright.api.serving import CONNECTION_SECONDS
 
 HEAD = 64 * 1024
 """Bytes of a request that are no part of its body, beside as many as its body has: its line and headers, what stands
@@ -58,6 +61,8 @@ class Connection(HttpToolsProtocol):
         """Whether a message has begun and not ended."""
         self._again = False
         """Whether the parser is told of a message for the second time."""
+        self._old = 0.0
+        """From when on, in the loop's time, a request is the connection's last."""
         self._coming: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -65,6 +70,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         self._coming = self.loop.call_later(PATIENCE, transport.abort)
+        self._old = self.loop.time() + CONNECTION_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - not all at once
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timers()
@@ -150,6 +156,8 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) == AHEAD:
             raise _TooMuchError(f"A connection may be {AHEAD} requests ahead of the answers.")
         super().on_headers_complete()
+        if self.loop.time() > self._old:
+            self.cycle.keep_alive = False  # which the answer says
 
     def on_body(self, body: bytes) -> None:
         self._room += 2 * len(body)

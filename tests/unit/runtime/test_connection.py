@@ -135,6 +135,23 @@ async def test_an_offer_to_speak_another_protocol_is_passed_over(body: bytes, si
         assert answer.count(b"small") == 2
 
 
+async def test_a_connection_that_is_kept_ends_with_an_answer_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECTION_SECONDS", 0.2)
+    async with a_server() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answers = list[bytes]()
+        while not answers or b"connection: close" not in answers[-1]:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            answers.append(await reader.readuntil(b"small"))
+        *kept, last = answers
+
+        assert kept, "it is kept for a while"
+        assert not [answer for answer in kept if b"connection:" in answer]
+        assert last.startswith(b"HTTP/1.1 200")
+        assert await asyncio.wait_for(reader.read(), 5) == b"", "nothing follows"
+        writer.close()
+
+
 async def test_nobody_is_further_ahead_of_the_answers_than_64_requests() -> None:
     async with a_server() as port:
         request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from upright.api.serving import GRPC_DRAIN_SECONDS
+from upright.api.serving import CONNECTION_SECONDS, GRPC_DRAIN_SECONDS
 from upright.runtime.answering import Answering
 from upright.runtime.body import BODY_LIMIT
 from upright.runtime.grpc.health import Health
@@ -16,22 +16,15 @@ from upright.runtime.grpc.messages import PACKAGE, POOL, SERVICE
 from upright.runtime.grpc.methods import Methods
 from upright.runtime.grpc.reading import PATIENCE, BoundedReading
 
-_AGE = (GRPC_DRAIN_SECONDS - 1) / 1.1
-"""Seconds after which a connection takes no further calls, give or take a tenth, so that the client makes another. A
-Service spreads connections, not calls: without an end a client asks one version for good, and goes on asking a pod that
-is about to stop. A new connection costs a millisecond.
-
-So each connection has ended by itself by when a pod takes no call any more: one that has come when the server of gRPC
-stops, and has not begun, is lost, and nothing else tells a client sooner.
-"""
-
 _CALLS = 1024
 """That are here at once, however far they have come. Each holds at most 64 KiB until it is read."""
 
 _OPTIONS = {
     "grpc.max_receive_message_length": BODY_LIMIT,
     "grpc.max_send_message_length": -1,  # an answer is bounded by its number of values
-    "grpc.max_connection_age_ms": round(1000 * _AGE),
+    # Each connection has ended by itself by when a pod takes no call any more: one that has come when the server stops,
+    # and has not begun, is lost, and nothing else tells a client sooner.
+    "grpc.max_connection_age_ms": round(1000 * CONNECTION_SECONDS),  # give or take a tenth
     "grpc.max_concurrent_streams": 128,
     "grpc.max_allowed_incoming_connections": 1024,
     "grpc.server_handshake_timeout_ms": round(1000 * PATIENCE),

@@ -90,6 +90,7 @@ class Batching(Generic[Q, A]):
 
     async def _take_turn(self) -> None:
         loop, taken = asyncio.get_running_loop(), list[asyncio.Future[A]]()
+        this = asyncio.current_task()
 
         def take() -> Iterator[Q]:
             with suppress(IndexError):
@@ -102,18 +103,19 @@ class Batching(Generic[Q, A]):
             given = self._answer(take(), lambda number: not taken[number].done())
             for count, found in enumerate(given):
                 if count == 0:
-                    loop.call_soon_threadsafe(self._has_taken)
+                    loop.call_soon_threadsafe(self._has_taken, this)
                 loop.call_soon_threadsafe(_settle, [(taken[number], answer) for number, answer in found.items()])
 
         try:
             await self._threads.run(work)
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
             _settle([(answer, error) for answer in taken])
-            self._has_taken()
+            self._has_taken(this)
 
-    def _has_taken(self) -> None:
-        self._turn = None
-        self._ask()
+    def _has_taken(self, turn: asyncio.Task[None] | None) -> None:
+        if self._turn is turn:  # or the next one has been asked for already
+            self._turn = None
+            self._ask()
 
 
 def _settle(found: Sequence[tuple[asyncio.Future[A], A | Exception]]) -> None:

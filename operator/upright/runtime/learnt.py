@@ -91,14 +91,14 @@ def _steps(pipeline: Any, columns: _Columns, found: _Found) -> _Columns:
 
 
 def _by_column(transformer: Any, columns: _Columns, found: _Found) -> _Columns:
-    names = list(getattr(transformer, "feature_names_in_", ()))
+    places = {name: index for index, name in enumerate(getattr(transformer, "feature_names_in_", ()))}
     made: list[_Column | None] = [None] * max(
         (output.stop or 0 for output in transformer.output_indices_.values()), default=0
     )
     for name, part, chosen in transformer.transformers_:
         if isinstance(part, str) and part == "drop":
             continue
-        given = [columns[index] for index in _indices(chosen, names, len(columns))]
+        given = [columns[index] for index in _indices(chosen, places, len(columns))]
         outputs = _walk(part, given, found)
         where = transformer.output_indices_.get(name)
         if where is not None and len(outputs) == where.stop - where.start:
@@ -106,17 +106,17 @@ def _by_column(transformer: Any, columns: _Columns, found: _Found) -> _Columns:
     return made
 
 
-def _indices(chosen: Any, names: list[Any], count: int) -> list[int]:
+def _indices(chosen: Any, places: Mapping[Any, int], count: int) -> list[int]:
     """Positions of the columns that a transformer was given, in whatever way they were named."""
     if isinstance(chosen, slice) and not isinstance(chosen.start or chosen.stop, str):
         return list(range(count))[chosen]
     if isinstance(chosen, slice):
-        first = names.index(chosen.start) if chosen.start is not None else 0
-        return list(range(first, names.index(chosen.stop) + 1 if chosen.stop is not None else count))
+        first = places[chosen.start] if chosen.start is not None else 0
+        return list(range(first, places[chosen.stop] + 1 if chosen.stop is not None else count))
     each = [chosen] if isinstance(chosen, str | int) else list(chosen)
     if len(each) == count and all(isinstance(one, bool | np.bool_) for one in each):
         return [index for index, one in enumerate(each) if one]
-    return [names.index(one) if isinstance(one, str) else int(one) for one in each]
+    return [places[one] if isinstance(one, str) else int(one) for one in each]
 
 
 def _side_by_side(union: Any, columns: _Columns, found: _Found) -> _Columns:

@@ -301,3 +301,36 @@ def test_a_pod_answers_many_clients_with_few_calls(tmp_path: Path) -> None:
         assert wrong.status_code == 400
         assert server.metric("upright_predictions_total") == len(rows)
         assert server.metric("upright_requests_total", code="2xx") == len(rows)
+
+
+async def test_what_fails_late_does_not_take_the_turn_of_those_after_it() -> None:
+    threads, begun = PredictionThreads(4, 64), list[int]()
+    fails, goes_on = threading.Event(), threading.Event()
+
+    def answer(questions: Iterable[str], _: Callable[[int], bool]) -> Iterator[Mapping[int, str | Exception]]:
+        begun.append(len(begun))
+        if len(begun) == 1:
+            next(iter(questions))
+            yield {}
+            fails.wait(10)
+            raise ValueError("late")
+        goes_on.wait(10)
+        yield dict(enumerate(questions))
+
+    async def until(turns: int) -> None:
+        while len(begun) < turns:
+            await threads.run(lambda: None)
+
+    batching = Batching[str, str](answer, threads, 64, 0.0)
+    first = asyncio.create_task(batching.run("a", 10))
+    await until(1)
+    second = asyncio.create_task(batching.run("b", 10))
+    await until(2)
+    fails.set()
+    with pytest.raises(ValueError, match="late"):
+        await first
+    await threads.run(lambda: None)  # its turn comes after that of a third call
+    goes_on.set()
+
+    assert await second == "b"
+    assert len(begun) == 2

@@ -1,4 +1,4 @@
-"""The images in a local cluster: pause, busybox, and Upright's own two, the same as images/*/Containerfile make."""
+"""The images in a local cluster: pause, busybox, and Upright's own, the same as images/*/Containerfile make."""
 
 import hashlib
 import shutil
@@ -51,11 +51,16 @@ def busybox() -> oci.Image:
 
 
 def operator(say: Say) -> oci.Image:
-    return _python_image("operator", ["python", "-m", "upright"], say)
+    return _python_image("operator", "operator", ["python", "-m", "upright"], say)
 
 
 def runtime(say: Say) -> oci.Image:
-    return _python_image("runtime", ["upright-runtime"], say)
+    return _python_image("runtime", "runtime", ["upright-runtime"], say)
+
+
+def flavour(name: str, say: Say) -> oci.Image:
+    """The runtime's with the library of a format that has an image of its own."""
+    return _python_image(f"runtime-{name}", name, ["upright-runtime"], say)
 
 
 def sizes(image: oci.Image) -> str:
@@ -71,10 +76,10 @@ def sizes(image: oci.Image) -> str:
     return f"{image.name} {parts.total() / 1e6:.0f} MB: {largest}"
 
 
-def _python_image(extra: str, entrypoint: list[str], say: Say) -> oci.Image:
+def _python_image(name: str, extra: str, entrypoint: list[str], say: Say) -> oci.Image:
     with locked("images", say):
         layers = [_base(say), _requirements(extra, say), _upright(say)]
-    return oci.Image(f"upright/{extra}", layers, entrypoint=entrypoint, user=_USER, environment=_ENVIRONMENT)
+    return oci.Image(f"upright/{name}", layers, entrypoint=entrypoint, user=_USER, environment=_ENVIRONMENT)
 
 
 def _base(say: Say) -> oci.Layer:

@@ -178,6 +178,12 @@ class Local:
 
         wait_until(holds, 90, lambda: f"{name} did not become ready; {self.node.log_tail(name)}")
 
+    def flavour(self, name: str, say: Say) -> str:
+        """The reference of a runtime image with one library more, which the cluster has from then on."""
+        image = images.flavour(name, say)
+        self._load(image, say)
+        return image.reference
+
     def _images(self, say: Say) -> Images:
         made = {"operator": images.operator(say), "runtime": images.runtime(say)}
         with ThreadPoolExecutor() as pool:

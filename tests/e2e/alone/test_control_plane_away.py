@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.audit import AuditTrail
-from tests.cluster import providers
 from tests.cluster.local import Local
 from tests.cluster.shell import wait_until
 from tests.installed import SYSTEM, Workspace
@@ -26,15 +24,6 @@ LATER = {
     "spec": {"modelVersion": "iris-1"},
 }
 ASK = {"instances": [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]}
-
-
-@pytest.fixture(scope="module")
-def provider() -> Local:
-    chosen = providers.choose()
-    if not isinstance(chosen, Local):
-        assert os.environ.get("CI") != "true"
-        pytest.skip(f"the API server of a cluster of {chosen.name} is not ours to stop")
-    return chosen
 
 
 @contextmanager

@@ -24,3 +24,11 @@ for client in kubernetes/client kubernetes/aio/client; do
             ! -name v1_owner_reference.py ! -name v1_managed_fields_entry.py -delete
     fi
 done
+
+# LightGBM takes the system's OpenMP, which is not there, so it gets the one that scikit-learn brings.
+if [ -d scikit_learn.libs ]; then
+    mkdir openmp
+    cd openmp
+    ln -s ../scikit_learn.libs/libgomp-*.so* libgomp.so.1
+    test -e libgomp.so.1
+fi

@@ -12,14 +12,11 @@ from tests.cluster.shell import ClusterError, Say, cache, locked, run, run_logge
 
 REPOSITORY = Path(__file__).parent.parent.parent
 _USER = "65532"
-_PRUNED = ("graphviz", "matplotlib", "plotly", "prettytable", "wcwidth")
-_SLIM, _BASE = REPOSITORY / "images" / "slim.sh", REPOSITORY / "images" / "base.sh"
+_SLIM, _BASE, _PRUNED = (REPOSITORY / "images" / name for name in ("slim.sh", "base.sh", "pruned.txt"))
 _PACKAGES = f"usr/local/lib/python{versions.DEBIAN_PYTHON}/dist-packages"
 # HOME and LOGNAME because an arbitrary user has no entry in /etc/passwd, where Python would look both up.
-# LD_LIBRARY_PATH: where LightGBM finds the OpenMP that scikit-learn brings; the system has none.
-_LIBRARIES = "usr/local/lib/upright"
 _ENVIRONMENT = {
-    "LD_LIBRARY_PATH": f"/{_LIBRARIES}",
+    "LD_LIBRARY_PATH": f"/{_PACKAGES}/openmp",  # which slim.sh makes
     "HOME": "/tmp",
     "LOGNAME": "upright",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -130,7 +127,7 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
             "--extra",
             extra,
             "--no-emit-project",
-            *(word for name in _PRUNED for word in ("--prune", name)),
+            *(word for name in _PRUNED.read_text().split() for word in ("--prune", name)),
             "--no-annotate",
             "--no-header",
         ],
@@ -166,12 +163,9 @@ def _requirements(extra: str, say: Say) -> oci.Layer:
         )
         listed.unlink()
         run(["sh", _SLIM, packages])
-        for openmp in packages.glob("scikit_learn.libs/libgomp-*"):
-            (root / _LIBRARIES).mkdir(parents=True)
-            (root / _LIBRARIES / "libgomp.so.1").symlink_to(f"/{openmp.relative_to(root)}")
         _compile(root, say)
 
-    return oci.layer(f"requirements-{extra}", f"6 {versions.DEBIAN} {wanted} {_SLIM.read_text()}", fill)
+    return oci.layer(f"requirements-{extra}", f"7 {versions.DEBIAN} {wanted} {_SLIM.read_text()}", fill)
 
 
 def _upright(say: Say) -> oci.Layer:

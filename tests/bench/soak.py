@@ -88,7 +88,7 @@ def _memory(place: Workspace) -> str:
     for pod in place.items("pods", SERVING):
         name = pod["metadata"]["name"]
         path = f"/api/v1/namespaces/{place.namespace}/pods/{name}:3000/proxy/metrics"
-        page = place.kubectl("get", "--raw", path, check=False)
+        page = place.kubectl("get", "--request-timeout=5s", "--raw", path, check=False)
         found = [line.split()[1] for line in page.splitlines() if line.startswith("process_resident_memory_bytes ")]
         told.append(f"{name} {float(found[0]) / 1e6:.0f} MB" if found else f"{name} does not answer")
     return ", ".join(told)

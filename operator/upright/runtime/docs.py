@@ -20,7 +20,7 @@ from starlette.routing import Route
 from upright.api.artifact import Tensor
 from upright.runtime.artifact import ServedModel
 from upright.runtime.batch import is_matrix
-from upright.runtime.openapi import ERRORS, document, infer_example, predict_example
+from upright.runtime.openapi import ERRORS, TIME, document, infer_example, is_time, predict_example
 from upright.runtime.predictor import FURTHER
 
 _STYLE = (
@@ -98,13 +98,19 @@ def page(served: ServedModel) -> str:
 
 
 def _examples(served: ServedModel) -> list[str]:
+    rows, tensors = predict_example(served), infer_example(served)
+    if rows is None or tensors is None:
+        return []
+    v1, v2 = f"/v1/models/{served.model}:predict", f"/v2/models/{served.model}/infer"
+    further = [tensor.name for tensor in served.predictor.signature.outputs if tensor.name in FURTHER]
     return [
         f"<h2>{title}</h2><pre>{escape(_curl(path, body))}</pre>"
         for title, path, body in (
-            ("Rows (KServe V1)", f"/v1/models/{served.model}:predict", predict_example(served)),
-            ("Tensors (Open Inference Protocol V2)", f"/v2/models/{served.model}/infer", infer_example(served)),
+            ("Rows (KServe V1)", v1, rows),
+            ("Tensors (Open Inference Protocol V2)", v2, tensors),
+            *((f"{name} (V1)", v1, {**rows, "method": name}) for name in further),
+            *((f"{name} (V2)", v2, {**tensors, "outputs": [{"name": name}]}) for name in further),
         )
-        if body is not None
     ]
 
 
@@ -124,7 +130,8 @@ def _inputs(served: ServedModel) -> Iterable[list[str]]:
 
 def _told(tensor: Tensor) -> list[str]:
     shape = f", {tensor.shape[1]} values a row" if len(tensor.shape) == 2 else ""
-    return [f"<code>{escape(tensor.name)}</code>", escape(f"{tensor.type or 'any'}{shape}")]
+    kind = f": {TIME}" if is_time(tensor) else ""
+    return [f"<code>{escape(tensor.name)}</code>", escape(f"{tensor.type or 'any'}{shape}{kind}")]
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

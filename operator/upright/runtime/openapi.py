@@ -24,6 +24,8 @@ ERRORS: Mapping[int, str] = {
 }
 """What the statuses of refusals and errors mean."""
 
+TIME = "a date or time in ISO 8601"
+
 _JSON_TYPES = {"BOOL": "boolean", "BYTES": "string"}
 _ENUMERATED = 100
 
@@ -105,7 +107,13 @@ def value_of(tensor: Tensor) -> Schema:
     types = [_JSON_TYPES.get(tensor.type, "number")] if tensor.type else ["boolean", "number", "string"]
     if tensor.missing:
         types.append("null")
-    return {"type": types[0] if len(types) == 1 else types}
+    told = {"description": TIME} if is_time(tensor) else {}
+    return {"type": types[0] if len(types) == 1 else types, **told}
+
+
+def is_time(tensor: Tensor) -> bool:
+    """Whether its values are dates or times, which are sent as texts."""
+    return tensor.dtype is not None and tensor.dtype.startswith("datetime64")
 
 
 def _given(tensor: Tensor, shape: Sequence[int], values: Sequence[Any]) -> Mapping[str, Any]:

@@ -113,6 +113,18 @@ class Elements(HTMLParser):
         self.texts.append(data)
 
 
+def test_the_page_says_how_dates_are_sent_and_probabilities_asked_for() -> None:
+    dated = served((Tensor(name="begun", type="BYTES", dtype="datetime64[us]"),), ("2026-11-27T00:00:00",))
+
+    assert "BYTES: a date or time in ISO 8601" in page(dated)
+    assert document(dated)["components"]["schemas"]["Row"]["oneOf"][0]["properties"]["begun"] == {
+        "type": "string",
+        "description": "a date or time in ISO 8601",
+    }
+    assert "&quot;method&quot;:&quot;predict_proba&quot;" in page(dated)
+    assert "&quot;outputs&quot;:[{&quot;name&quot;:&quot;predict_proba&quot;}]" in page(dated)
+
+
 def test_names_of_strangers_are_nothing_but_text() -> None:
     plain, nasty = Elements(page(a_model_of_columns())), Elements(page(a_model_of_nasty_names()))
 

@@ -16,6 +16,8 @@ class Defaults:
     """The formats of models that may be loaded."""
     trusted_types: tuple[str, ...] = ()
     """Types that models may hold beyond those that are known to be harmless."""
+    allow_modules: bool = False
+    """Whether modules that go with a model may be imported, which runs whatever is in them."""
     fixed_ids: bool = True
     """Whether pods run under ids of ours; else the namespace must assign them."""
     flavours: Mapping[str, str] = field(default_factory=dict)
@@ -23,8 +25,11 @@ class Defaults:
 
     @property
     def trusting(self) -> Mapping[str, str]:
-        """The variable that tells a container of `trusted_types`; none where there are none."""
-        return {"UPRIGHT_TRUSTED_TYPES": ",".join(self.trusted_types)} if self.trusted_types else {}
+        """The variables that tell a container of `trusted_types` and `allow_modules`; none of what is not there."""
+        return {
+            **({"UPRIGHT_TRUSTED_TYPES": ",".join(self.trusted_types)} if self.trusted_types else {}),
+            **({"UPRIGHT_ALLOW_MODULES": "true"} if self.allow_modules else {}),
+        }
 
     def image_for(self, model_format: str | None) -> str:
         """The image that reads models of a format; None: of those that the runtime image reads."""

@@ -18,6 +18,7 @@ def kinds(settings: Settings) -> Kinds:
         store=settings.default_store,
         allowed_formats=settings.allowed_formats,
         trusted_types=settings.trusted_types,
+        allow_modules=settings.allow_modules,
         fixed_ids=settings.fixed_ids,
         flavours=dict(settings.flavours.items()),
     )

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     trusted_types: Annotated[tuple[TypeName, ...], NoDecode] = Field(
         (), description="Types that a model in the format skops may hold beyond those that are known to be harmless."
     )
+    allow_modules: bool = Field(
+        False, description="Whether modules that go with a model may be imported, which runs whatever is in them."
+    )
     fixed_ids: bool = Field(
         True, description="Whether pods name the ids under which they run; no: the namespace assigns them."
     )

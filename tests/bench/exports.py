@@ -6,18 +6,22 @@ the cache; nothing of it is in ours. (`tests/unit/cli/test_export.py` has BentoM
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.bench.environments import environment
 from tests.cluster.shell import Progress
+from tests.unit.runtime.own import ALLOWED, trained
+from tests.unit.runtime.own import ROWS as CLIPPED
 from tests.unit.runtime.pod import a_matrix_model, a_pipeline, a_pod, customers, reference_csv
 from tests.unit.runtime.server import a_store_with
 from upright.cli.main import main as upright
+from upright.runtime.publish import publish
 
 PEERS = Path(__file__).parent / "peers"
 REQUIRES: Mapping[str, Sequence[str]] = {
@@ -31,10 +35,7 @@ def main() -> None:
     say = Progress()
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="upright-exports-") as scratch:
-        for number, (name, model, features, files) in enumerate(_cases()):
-            (root := Path(scratch) / str(number)).mkdir()
-            artifact = a_store_with(a_pod(root), model, **files)["UPRIGHT_ARTIFACT"]
-            expected = model.predict(features).tolist()
+        for root, name, artifact, features, expected in _cases(Path(scratch)):
             (rows := root / "rows.json").write_text(
                 json.dumps(features if isinstance(features, list) else features.to_dict("list"))
             )
@@ -43,7 +44,9 @@ def main() -> None:
                     sys.exit(1)
                 python = environment(tool, requires, say) / "bin" / "python"
                 asked = [python, PEERS / f"{tool}_export.py", root / tool, rows]
-                answers = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+                finds = {"PYTHONPATH": str(root / tool)} if tool == "kserve" else {}  # as its InferenceService says
+                ran = subprocess.run(asked, check=True, stdout=subprocess.PIPE, env={**os.environ, **finds})
+                answers = json.loads(ran.stdout.splitlines()[-1])
                 for way, answer in answers.items():
                     found = "as the model itself" if answer == expected else "OTHERWISE"
                     say(f"{name}: {tool}, {way}: {len(expected)} rows answered {found}")
@@ -51,15 +54,29 @@ def main() -> None:
     sys.exit(bool(wrong))
 
 
-def _cases() -> list[tuple[str, Any, Any, dict[str, str]]]:
-    """Models, the rows to compare them on, and the files that they are published with."""
-    pipeline = a_pipeline()
-    people = customers().dropna().head(ROWS).drop(columns="label")
+def _cases(scratch: Path) -> Iterator[tuple[Path, str, str, Any, list[Any]]]:
+    """Artifacts, each with a folder and a name, the rows to compare it on, and what its model answers."""
     numbers = [[i % 7 + 0.5, i % 5 - 1.0, i % 3 * 1.0, 1.0] for i in range(ROWS)]
-    return [
-        ("a linear model of 4 features", a_matrix_model(), numbers, {}),
-        ("a pipeline of named columns", pipeline, people, {"reference_csv": reference_csv(pipeline)}),
-    ]
+    pod, model = a_pod(_made(scratch / "linear")), a_matrix_model()
+    artifact = a_store_with(pod, model)["UPRIGHT_ARTIFACT"]
+    yield pod.root, "a linear model of 4 features", artifact, numbers, model.predict(numbers).tolist()
+
+    people = customers().dropna().head(ROWS).drop(columns="label")
+    pod, pipeline = a_pod(_made(scratch / "columns")), a_pipeline()
+    artifact = a_store_with(pod, pipeline, reference_csv=reference_csv(pipeline))["UPRIGHT_ARTIFACT"]
+    yield pod.root, "a pipeline of named columns", artifact, people, pipeline.predict(people).tolist()
+
+    pod = a_pod(_made(scratch / "own"))
+    pod.environment |= ALLOWED
+    os.environ |= ALLOWED
+    answers = trained(pod)
+    artifact = str(pod.store / publish(pod.variables).uri.removeprefix("pvc://models/"))
+    yield pod.root, "a transformer of its program's own", artifact, CLIPPED.head(ROWS), answers[:ROWS]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 if __name__ == "__main__":

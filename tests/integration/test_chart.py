@@ -56,6 +56,7 @@ def test_no_permission_is_a_wildcard_and_none_reads_secrets(control_plane: Clust
         ("defaultStore=models", "/defaultStore"),
         ("allowedFormats={pickle}", "/allowedFormats/0"),
         ("trustedTypes={shop.features.*}", "/trustedTypes/0"),
+        ("allowModules=maybe", "/allowModules"),
         ("podSecurity.fixedIds=maybe", "/podSecurity/fixedIds"),
         ("log.level=LOUD", "/log/level"),
         ("replica=2", "replica"),

@@ -76,6 +76,14 @@ def test_types_that_the_platform_trusts_are_told_to_runs_and_to_what_serves() ->
         assert told.items() <= variables(one).items()
 
 
+def test_that_the_platform_allows_modules_is_told_to_runs_and_to_what_serves_and_else_nothing_is() -> None:
+    for allowing, told in ((replace(DEFAULTS, allow_modules=True), "true"), (DEFAULTS, None)):
+        run = a_pod_spec(allowing)
+        [serve] = template(a_deployment("churn-1"), a_model_version(), "r", allowing)["spec"]["containers"]
+        for one in (container(run, "train"), container(run, "publish"), serve):
+            assert variables(one).get("UPRIGHT_ALLOW_MODULES") == told
+
+
 EVIL = [{"name": "UPRIGHT_ALLOWED_FORMATS", "value": "joblib"}, {"name": "UPRIGHT_MAX_ARTIFACT_BYTES", "value": "9"}]
 
 

@@ -13,6 +13,7 @@ def test_everything_has_a_default() -> None:
     assert settings.namespaces == ()
     assert settings.default_store is None
     assert "joblib" not in settings.allowed_formats, "a pickle is not loaded unless somebody says so"
+    assert not settings.allow_modules, "nor are modules imported that a model brings"
 
 
 def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,10 +21,12 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("UPRIGHT_DEFAULT_STORE", "pvc://models")
     monkeypatch.setenv("UPRIGHT_ALLOWED_FORMATS", "skops,joblib")
     monkeypatch.setenv("UPRIGHT_TRUSTED_TYPES", "shop.features.Scaler, shop.features.Clipper")
+    monkeypatch.setenv("UPRIGHT_ALLOW_MODULES", "true")
     monkeypatch.setenv("UPRIGHT_FIXED_IDS", "false")
     monkeypatch.setenv("UPRIGHT_FLAVOURS", '{"catboost": "registry/catboost:1"}')
     settings = read_settings()
     assert settings.flavours == {"catboost": "registry/catboost:1"}
+    assert settings.allow_modules is True
     assert settings.fixed_ids is False
     assert settings.namespaces == ("shop", "market")
     assert settings.default_store == "pvc://models"
@@ -52,6 +55,7 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("UPRIGHT_FLAVOURS", '{"pickle": "registry/pickle:1"}'),
         ("UPRIGHT_TRUSTED_TYPES", "shop.features.*"),
         ("UPRIGHT_TRUSTED_TYPES", "Scaler"),
+        ("UPRIGHT_ALLOW_MODULES", "maybe"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from upright.api.artifact import ArtifactManifest
 from upright.cli.problems import Unusable
-from upright.runtime import formats, store
+from upright.runtime import formats, modules, store
+from upright.runtime.artifact import load_verified
 from upright.runtime.environment import limits_of
 from upright.runtime.formats import LoadedModel
 
@@ -26,10 +27,15 @@ class Artifact:
 
     def load(self) -> LoadedModel:
         """The model, of what may be loaded here. Raises Unusable."""
-        path, limits = self.folder / formats.model_in(self.manifest), limits_of(os.environ)
         try:
-            return formats.load(path, self.manifest.format, limits)
-        except (formats.FormatNotAllowedError, formats.UntrustedTypesError, formats.UnreadableModelError) as problem:
+            return load_verified(self.folder, self.manifest, limits_of(os.environ))
+        except (
+            formats.FormatNotAllowedError,
+            formats.UntrustedTypesError,
+            formats.UnreadableModelError,
+            modules.ModulesNotAllowedError,
+            modules.BadModuleError,
+        ) as problem:
             raise Unusable(f"{self.folder}: {problem}") from problem
 
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -22,6 +23,7 @@ from upright.contract import Manifest
 from upright.runtime import store
 from upright.runtime.environment import limits_of
 from upright.runtime.formats import FORMATS
+from upright.runtime.modules import FOLDER, names_in
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
 from upright.runtime.publish import Checked, check
@@ -32,6 +34,7 @@ program. The ModelVersion to apply goes to standard output, all else to standard
 
 A model whose loading can run code (joblib) is taken where UPRIGHT_ALLOWED_FORMATS has its format, as in
 UPRIGHT_ALLOWED_FORMATS=skops,joblib
+The modules that --modules names are imported; those in a folder of an output are where UPRIGHT_ALLOW_MODULES=true
 
 exit status: 0 it is in the store, 2 it cannot be published"""
 
@@ -45,6 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", help="the ModelVersion's name; without it, NAME and the beginning of the digest")
     parser.add_argument("--reference", type=Path, help="rows that the model was made for, .csv or .parquet")
     parser.add_argument("--metrics", type=Path, help='a JSON object of numbers, such as {"accuracy": 0.97}')
+    parser.add_argument(
+        "--modules",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE.py",
+        help="files of your own that define parts of the model; they go with it",
+    )
     parser.add_argument("--parameters", type=Path, help="a JSON object: what the model was trained with")
 
 
@@ -60,11 +72,15 @@ def run(options: argparse.Namespace) -> int:
     try:
         with _output(options) as output:
             limits = limits_of(os.environ)
+            if options.modules:  # whoever names them wants them run
+                limits = replace(limits, modules=True)
             checked = check(read_output(output, limits), options.name, parameters, limits)
             stored = _stored(folder, checked)
     except (RefusedError, FailedError) as problem:
         raise Unusable(f"{options.model}: {problem}") from problem
     print(f"The artifact is {stored.path}", file=sys.stderr)
+    if own := names_in(checked.manifest):
+        print(f"Pods import {', '.join(own)} where the platform allows it (allowModules of the chart)", file=sys.stderr)
     if options.uri is None:
         print(
             "Say what the cluster calls its store (--as pvc://CLAIM), and the ModelVersion is printed", file=sys.stderr
@@ -80,8 +96,8 @@ def _output(options: argparse.Namespace) -> Iterator[Path]:
     """The model and what belongs to it in one folder, under the names that a training program gives them."""
     model: Path = options.model
     if model.is_dir():
-        if options.reference or options.metrics:
-            raise Unusable(f"{model} is a folder: expected its own reference.csv and metrics.json in it")
+        if options.reference or options.metrics or options.modules:
+            raise Unusable(f"{model} is a folder: expected its own reference.csv and metrics.json in it, and {FOLDER}/")
         yield model
         return
     files = {model: _file_of(model)}
@@ -89,7 +105,12 @@ def _output(options: argparse.Namespace) -> Iterator[Path]:
         files[options.reference] = f"reference{_suffix('--reference', options.reference, ('.csv', '.parquet'))}"
     if options.metrics:
         files[options.metrics] = "metrics.json"
+    files |= {path: f"{FOLDER}/{path.name}" for path in options.modules}
+    if len({*files.values()}) < len(files):
+        raise Unusable(f"--modules: two have the same name: {', '.join(map(str, options.modules))}")
     with tempfile.TemporaryDirectory(prefix="upright-publish-") as folder:
+        if options.modules:
+            (Path(folder) / FOLDER).mkdir()
         for path, name in files.items():
             if not path.is_file():
                 raise Unusable(f"{path}: there is no such file")

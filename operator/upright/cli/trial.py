@@ -27,6 +27,7 @@ DESCRIPTION = """Serve an artifact on 127.0.0.1 as a pod does, until Ctrl-C. Eve
 
 A model whose loading can run code (joblib) is taken where UPRIGHT_ALLOWED_FORMATS has its format, as in
 UPRIGHT_ALLOWED_FORMATS=skops,joblib
+Modules that go with a model are imported where UPRIGHT_ALLOW_MODULES=true
 
 exit status: 0 it was stopped, 2 it cannot be served"""
 

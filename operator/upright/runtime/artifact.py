@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from upright.api.artifact import ArtifactManifest, Signature
-from upright.runtime import formats, store
+from upright.runtime import formats, modules, store
 from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
 from upright.runtime.formats import LoadedModel
 from upright.runtime.outcome import FailedError, RefusedError
@@ -42,7 +42,14 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
         raise RefusedError("Corrupt", f"The artifact of {version} is not what was published: {error}") from error
     except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model of {version} is refused: {error}") from error
-    except (formats.ImageLacksError, formats.UntrustedTypesError, formats.UnreadableModelError) as error:
+    except modules.ModulesNotAllowedError as error:
+        raise RefusedError("ModulesNotAllowed", f"The model of {version} is refused: {error}") from error
+    except (
+        formats.ImageLacksError,
+        formats.UntrustedTypesError,
+        formats.UnreadableModelError,
+        modules.BadModuleError,
+    ) as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
         raise FailedError(
@@ -70,7 +77,17 @@ def _verified(folder: Path, digest: str, limits: Limits) -> tuple[ArtifactManife
     with tempfile.TemporaryDirectory(prefix="artifact-") as private:
         for entry in manifest.files:
             store.copy_verified(folder, entry, Path(private) / entry.path)
-        return manifest, formats.load(Path(private) / formats.model_in(manifest), manifest.format, limits)
+        return manifest, load_verified(Path(private), manifest, limits)
+
+
+def load_verified(folder: Path, manifest: ArtifactManifest, limits: Limits) -> LoadedModel:
+    """The model of an artifact that has been verified, once the modules that go with it have been imported.
+
+    Raises ModulesNotAllowedError, BadModuleError, and what formats.load raises.
+    """
+    own = modules.read([folder / name for name in modules.names_in(manifest)])
+    model = folder / formats.model_in(manifest)
+    return formats.load(model, manifest.format, modules.with_modules(limits, own))
 
 
 def _signature(manifest: ArtifactManifest, version: str) -> Signature:

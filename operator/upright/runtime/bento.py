@@ -18,9 +18,11 @@ from upright.runtime.load import Load
 from upright.runtime.service import application
 
 
-def service(artifact: Path, digest: str, model: str, version: str, formats: str) -> "bentoml.Service[Any]":
-    """A service for an artifact in a folder, whose model may be of these formats. Raises RefusedError or FailedError
-    when it cannot be served.
+def service(
+    artifact: Path, digest: str, model: str, version: str, formats: str, *, modules: bool = False
+) -> "bentoml.Service[Any]":
+    """A service for an artifact in a folder, whose model may be of these formats, and may need modules that are in the
+    artifact. Raises RefusedError or FailedError when it cannot be served.
     """
     served = load_artifact(
         {
@@ -30,6 +32,7 @@ def service(artifact: Path, digest: str, model: str, version: str, formats: str)
             "UPRIGHT_MODEL": model,
             "UPRIGHT_MODEL_VERSION": version,
             "UPRIGHT_ALLOWED_FORMATS": formats,
+            "UPRIGHT_ALLOW_MODULES": str(modules).lower(),
         }
     )
 

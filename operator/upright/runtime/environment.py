@@ -24,6 +24,10 @@ class Limits:
     artifact_bytes: int
     trusted_types: frozenset[str] = frozenset()
     """Names of types that the platform trusts beyond those that are known to be harmless."""
+    modules: bool = False
+    """Whether modules that go with a model may be imported, which runs whatever is in them."""
+    own_modules: frozenset[str] = frozenset()
+    """The names of those that have been: what they define is trusted."""
 
 
 def run_of(environment: Mapping[str, str]) -> RunSpec:
@@ -43,6 +47,7 @@ def limits_of(environment: Mapping[str, str]) -> Limits:
         formats=_names(environment.get("UPRIGHT_ALLOWED_FORMATS", _ALLOWED_FORMATS)),
         artifact_bytes=number_of(environment, "UPRIGHT_MAX_ARTIFACT_BYTES", _MAX_ARTIFACT_BYTES),
         trusted_types=_names(environment.get("UPRIGHT_TRUSTED_TYPES", "")),
+        modules=environment.get("UPRIGHT_ALLOW_MODULES") == "true",
     )
 
 

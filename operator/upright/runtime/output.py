@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from upright.api.artifact import CARD, ModelFormat, Signature
+from upright.runtime import modules
 from upright.runtime.environment import Limits, this_user
 from upright.runtime.folder import NotAFileError, open_file
 from upright.runtime.formats import FORMATS
@@ -33,6 +34,8 @@ class Output:
     """The names of metrics that are no number: one that is undefined does not lose the model."""
     signature: Signature | None
     card: bytes | None
+    modules: tuple[Path, ...]
+    """Of the user's own, which the model needs; they are yet to be read."""
 
 
 def read_output(folder: Path, limits: Limits) -> Output:
@@ -48,6 +51,7 @@ def read_output(folder: Path, limits: Limits) -> Output:
             unknown=unknown,
             signature=_signature(_small_file(folder, "signature.json")),
             card=card,
+            modules=_modules(folder),
         )
 
 
@@ -109,6 +113,20 @@ def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:
             f"The model {models[0]} has {size} bytes; between 1 and {limits.artifact_bytes} are allowed",
         )
     return folder / models[0], files[models[0]].name
+
+
+def _modules(folder: Path) -> tuple[Path, ...]:
+    place = inside(folder, modules.FOLDER)
+    if not place.exists():
+        return ()
+    if not place.is_dir():
+        raise RefusedError(
+            "BadModule", f"{modules.FOLDER} must be a folder of modules such as features.py; it is something else"
+        )
+    names = sorted(path.name for path in place.iterdir() if path.name != "__pycache__")
+    for name in names:
+        inside(folder, f"{modules.FOLDER}/{name}")
+    return tuple(place / name for name in names)
 
 
 def _small_file(folder: Path, name: str) -> bytes | None:

@@ -26,7 +26,7 @@ from upright.api.artifact import (
     canonical_json,
     digest,
 )
-from upright.runtime import crash, formats, signature, store
+from upright.runtime import crash, formats, modules, signature, store
 from upright.runtime.again import until_done
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
@@ -34,7 +34,7 @@ from upright.runtime.folder import entry_of
 from upright.runtime.formats import FORMATS, LoadedModel
 from upright.runtime.inputs import LINEAGE
 from upright.runtime.outcome import FailedError, RefusedError
-from upright.runtime.output import Output, read_output
+from upright.runtime.output import Output, read_output, reading
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.profile import profile_of
 from upright.runtime.reference import NoFeaturesError, Reference, read_reference
@@ -95,7 +95,8 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
 def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Limits) -> Checked:
     """Try the model out and infer what is missing. Raises RefusedError, or FailedError for want of memory."""
     try:
-        loaded = _load(output, limits)
+        own = _modules(output)
+        loaded = _load(output, limits, own)
         reference = _reference(output.model.parent, limits, loaded)
         inferred, example = _signature(loaded, output, reference)
     except MemoryError as error:
@@ -105,7 +106,7 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
             f"({error or 'no more is said'}): give it more (spec.train.resources, or those of the container publish in "
             "spec.train.pod)",
         ) from error
-    contents = _contents(output, reference)
+    contents = _contents(output, reference, own)
     manifest = ArtifactManifest(
         model=model,
         format=output.format,
@@ -132,9 +133,21 @@ def _inputs(run: RunSpec, environment: Mapping[str, str]) -> Inputs:
         ) from error
 
 
-def _load(output: Output, limits: Limits) -> LoadedModel:
+def _modules(output: Output) -> Mapping[str, bytes]:
     try:
-        return formats.load(output.model, output.format, limits)
+        with reading():
+            return modules.read(output.modules)
+    except modules.BadModuleError as error:
+        raise RefusedError("BadModule", f"The model is refused: {error}") from error
+
+
+def _load(output: Output, limits: Limits, own: Mapping[str, bytes]) -> LoadedModel:
+    try:
+        return formats.load(output.model, output.format, modules.with_modules(limits, own))
+    except modules.ModulesNotAllowedError as error:
+        raise RefusedError("ModulesNotAllowed", f"The model {output.model.name} is refused: {error}") from error
+    except modules.BadModuleError as error:
+        raise RefusedError("BadModule", f"The model is refused: {error}") from error
     except formats.FormatNotAllowedError as error:
         raise RefusedError("FormatNotAllowed", f"The model {output.model.name} is refused: {error}") from error
     except formats.ImageLacksError as error:
@@ -165,7 +178,11 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
         if reference is not None:
-            raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}") from error
+            nameless = output.modules and not hasattr(loaded.estimator, "feature_names_in_")
+            why = (
+                ". It gets arrays: a DataFrame gets what keeps feature_names_in_ when it is fitted" if nameless else ""
+            )
+            raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}{why}") from error
         raise RefusedError(
             "ModelFails",
             f"The model takes its rows for something else: {error}. predict gets a DataFrame of columns by name if the "
@@ -174,8 +191,8 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
     return inferred.model_copy(update={"outputs": outputs}), tried.example
 
 
-def _contents(output: Output, reference: Reference | None) -> dict[str, Path | bytes]:
-    contents: dict[str, Path | bytes] = {output.model.name: output.model}
+def _contents(output: Output, reference: Reference | None, own: Mapping[str, bytes]) -> dict[str, Path | bytes]:
+    contents: dict[str, Path | bytes] = {output.model.name: output.model, **own}
     if reference is not None:
         contents[PROFILE] = canonical_json(profile_of(reference))
     if output.card is not None:

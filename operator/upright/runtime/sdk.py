@@ -8,8 +8,9 @@ sdk.save(model, metrics={"accuracy": 0.97}, reference=rows)
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,35 +34,51 @@ def code() -> Path:
     return Path(os.environ["UPRIGHT_CODE"])
 
 
-def check(model: Any) -> None:
-    """Say what `publish` would refuse of a model, before hours of training: it need not be fitted.
+def check(model: Any, *, modules: Sequence[str | Path] = ()) -> None:
+    """Say what `publish` would refuse of a model, before hours of training: it need not be fitted. `modules`: the files
+    that are to go with it.
 
-    Raises UntrustedTypesError with each type that is not trusted and where in the model it is, UnreadableModelError for
-    what else is wrong with it, and TypeError for what skops cannot store.
+    Raises UntrustedTypesError with each type that is not trusted and where in the model it is, ModulesNotAllowedError,
+    BadModuleError, UnreadableModelError for what else is wrong with it, and TypeError for what skops cannot store.
     """
     import skops.io
 
     from upright.runtime import formats
     from upright.runtime.environment import limits_of
+    from upright.runtime.modules import read, with_modules
 
+    limits = limits_of({**os.environ, "UPRIGHT_ALLOWED_FORMATS": "skops"})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.skops"
         try:
             skops.io.dump(model, path)
         except TypeError as error:
             raise TypeError(f"skops cannot store a {type(model).__name__}: {error}") from error
-        formats.load(path, "skops", limits_of({**os.environ, "UPRIGHT_ALLOWED_FORMATS": "skops"}))
+        formats.load(path, "skops", with_modules(limits, read([Path(module) for module in modules])))
 
 
-def save(model: Any, *, metrics: Mapping[str, float] | None = None, reference: "pd.DataFrame | None" = None) -> None:
+def save(
+    model: Any,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    reference: "pd.DataFrame | None" = None,
+    modules: Sequence[str | Path] = (),
+) -> None:
     """Write a scikit-learn model, its metrics, and reference data: rows of features, with columns prediction, label and
     score where known. They are Parquet, which keeps their types; where that has no place for a column (mixed or sparse
-    values), they are CSV.
+    values), they are CSV. `modules`: the files of the program that define parts of the model.
     """
     import skops.io
 
+    from upright.runtime.modules import FOLDER
+
+    if len({Path(module).name for module in modules}) < len(modules):
+        raise ValueError(f"modules: two have the same name; give one of them another: {', '.join(map(str, modules))}")
     output = Path(os.environ["UPRIGHT_OUTPUT"])
     skops.io.dump(model, output / "model.skops")
+    for module in modules:
+        (output / FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(module, output / FOLDER / Path(module).name)
     if metrics is not None:
         (output / "metrics.json").write_text(json.dumps(dict(metrics)), encoding="utf-8")
     if reference is not None:

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import joblib
@@ -14,10 +16,12 @@ import skops.io
 import yaml
 from sklearn.preprocessing import FunctionTransformer
 
+from tests.unit.runtime.own import ALLOWED, FEATURES, ROWS, forget, module_in, served, trained
 from tests.unit.runtime.pod import a_matrix_model, a_pipeline, a_pod, customers, reference_csv
 from tests.unit.runtime.server import a_free_port, a_store_with, await_ready
 from upright.api.artifact import canonical_json, digest
 from upright.cli.main import main
+from upright.runtime.publish import publish
 
 
 @pytest.fixture
@@ -30,6 +34,21 @@ def of_columns(tmp_path: Path) -> Path:
     (root := tmp_path / "of-columns").mkdir()
     model = a_pipeline()
     return Path(a_store_with(a_pod(root), model, reference_csv=reference_csv(model))["UPRIGHT_ARTIFACT"])
+
+
+@pytest.fixture
+def with_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, list[Any]]]:
+    """An artifact with a module of its program's own, which may be imported here; and the model's answers to ROWS."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("UPRIGHT_ALLOW_MODULES", "true")
+    (root := tmp_path / "with-modules").mkdir()
+    pod = a_pod(root)
+    pod.environment |= ALLOWED
+    answers = trained(pod)
+    report = publish(pod.variables)
+    forget()
+    yield Path(served(pod, report.uri, report.digest)["UPRIGHT_ARTIFACT"]), answers
+    forget()
 
 
 def export(artifact: Path, folder: Path, form: str = "bento") -> int:
@@ -121,6 +140,75 @@ def test_kserve_gets_a_pickle_that_answers_as_the_model_does_and_what_to_apply(
     service = yaml.safe_load(manifest)
     assert (service["kind"], service["metadata"]["name"]) == ("InferenceService", "churn")
     assert service["spec"]["predictor"]["model"]["modelFormat"] == {"name": "sklearn"}
+
+
+def test_kserve_gets_the_modules_beside_the_pickle_and_is_told_where_they_are(
+    with_modules: tuple[Path, list[Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact, answers = with_modules
+    folder = tmp_path / "kserve"
+
+    assert export(artifact, folder, "kserve") == 0
+
+    assert {path.name for path in folder.iterdir()} == {"model.joblib", "features.py"}
+    service = yaml.safe_load(capsys.readouterr().out.partition("\n\n")[2])
+    told = {one["name"]: one["value"] for one in service["spec"]["predictor"]["model"]["env"]}
+    assert told == {"PYTHONPATH": "/mnt/models", "KSERVE_ALLOW_UNSAFE_DESERIALIZATION": "true"}
+    forget()
+    with patch.object(sys, "path", [str(folder), *sys.path]):
+        assert joblib.load(folder / "model.joblib").predict(ROWS).tolist() == answers
+
+
+def test_mlflow_gets_the_modules_as_the_code_of_the_model(with_modules: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    artifact, answers = with_modules
+    folder = tmp_path / "mlflow"
+
+    assert export(artifact, folder, "mlflow") == 0
+
+    flavours = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]
+    assert {flavour["code"] for flavour in flavours.values()} == {"code"}
+    types = flavours["sklearn"]["skops_trusted_types"]
+    forget()
+    with patch.object(sys, "path", [str(folder / "code"), *sys.path]):
+        assert skops.io.load(folder / "model.skops", trusted=types).predict(ROWS).tolist() == answers
+
+
+def test_a_bento_has_the_modules_and_imports_them(with_modules: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    words = ["export", str(with_modules[0]), "--as", "bento", "--to", str(tmp_path / "bento")]
+    subprocess.run([sys.executable, "-m", "upright.cli.main", *words], check=True)  # a process makes one Bento
+
+    command = [sys.executable, "-c", "import service, sys; print(sys.modules['features'].Clipper)"]
+    elsewhere = {"BENTOML_HOME": str(tmp_path / "home"), "BENTOML_DO_NOT_TRACK": "True"}
+    sources = tmp_path / "bento" / "src"
+    loads = subprocess.run(command, cwd=sources, env=elsewhere, capture_output=True, text=True, check=False)
+    assert (loads.stdout, loads.returncode) == ("<class 'features.Clipper'>\n", 0), loads.stderr
+
+
+@pytest.mark.parametrize("form", ["mlflow", "kserve"])
+def test_modules_are_imported_only_where_that_is_allowed(
+    with_modules: tuple[Path, list[Any]],
+    tmp_path: Path,
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("UPRIGHT_ALLOW_MODULES")
+
+    assert export(with_modules[0], tmp_path / form, form) == 2
+
+    assert "without a cluster, UPRIGHT_ALLOW_MODULES=true" in capsys.readouterr().err
+    assert not (tmp_path / form).exists()
+
+
+def test_a_module_that_has_been_changed_is_not_exported(
+    with_modules: tuple[Path, list[Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module_in({"UPRIGHT_ARTIFACT": str(with_modules[0])}).write_text(FEATURES + "\n")
+
+    assert export(with_modules[0], tmp_path / "mlflow", "mlflow") == 2
+
+    assert "features.py is not the file that was published" in capsys.readouterr().err
+    assert "features" not in sys.modules
 
 
 def test_a_model_that_is_a_pickle_is_loaded_only_where_that_is_allowed(

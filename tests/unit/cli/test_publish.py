@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import skops.io
 import yaml
 
+from tests.unit.runtime.own import ALLOWED, FEATURES, forget, trained
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, reference_csv
 from upright.api.model_version import ModelVersionSpec
 from upright.cli.main import main
@@ -84,6 +86,43 @@ def test_a_folder_is_read_as_a_training_program_writes_it(pod: Pod, capsys: pyte
     assert version["metadata"]["name"] == f"churn-{digest.removeprefix('sha256:')[:12]}"
 
 
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pod]:
+    """A pod whose model needs the module features.py, with that and the model's other files here as well."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (root := tmp_path / "own").mkdir()
+    pod = a_pod(root)
+    pod.environment |= ALLOWED
+    trained(pod)
+    for name in ("model.skops", "reference.parquet", "metrics.json"):
+        Path(name).write_bytes((pod.output / name).read_bytes())
+    Path("features.py").write_text(FEATURES)
+    Path("parameters.json").write_text('{"depth": 4}')
+    yield pod
+    forget()
+
+
+def test_modules_go_with_a_file_as_they_do_with_a_run_s(own: Pod, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ("--reference", "reference.parquet", "--metrics", "metrics.json", "--parameters", "parameters.json")
+
+    assert publish("--as", "pvc://models", *files, "--modules", "features.py", model="model.skops") == 0
+
+    printed = capsys.readouterr()
+    assert "Pods import features.py where the platform allows it (allowModules of the chart)" in printed.err
+    forget()
+    assert yaml.safe_load(printed.out)["spec"]["artifact"]["digest"] == in_a_pod(own.variables).digest
+
+
+def test_modules_in_a_folder_are_imported_only_where_that_is_allowed(
+    own: Pod, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(model=str(own.output)) == 2
+    assert "without a cluster, UPRIGHT_ALLOW_MODULES=true" in capsys.readouterr().err
+
+    monkeypatch.setenv("UPRIGHT_ALLOW_MODULES", "true")
+    assert publish(model=str(own.output)) == 0
+
+
 def test_without_a_name_for_the_store_there_is_an_artifact_and_no_version(
     pod: Pod, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +186,9 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(
         (["--reference", "scores.json"], "--reference: expected a file whose name ends in .csv or .parquet"),
         (["--reference", "none.csv"], "none.csv: there is no such file"),
         (["--metrics", "reference.csv"], "churn.skops: metrics.json is not JSON"),
+        (["--modules", "none.py"], "none.py: there is no such file"),
+        (["--modules", "scores.json"], "'scores.json' is no module that can go with a model"),
+        (["--modules", "a/x.py", "b/x.py"], "--modules: two have the same name: a/x.py, b/x.py"),
         (["--parameters", "none.json"], "--parameters none.json: No such file or directory"),
         (["--parameters", "reference.csv"], "--parameters reference.csv: expected JSON"),
         (["--parameters", "list.json"], "--parameters list.json: expected an object"),
@@ -174,6 +216,7 @@ def test_a_mistake_is_a_sentence(pod: Pod, capsys: pytest.CaptureFixture[str], w
         ("text.skops", [], "text.skops: The model cannot be used: model.skops is not a skops file"),
         ("empty", [], "empty: The training program must write exactly one model"),
         ("empty", ["--metrics", "m.json"], "empty is a folder: expected its own reference.csv and metrics.json in it"),
+        ("empty", ["--modules", "features.py"], "in it, and modules/"),
     ],
 )
 def test_what_is_no_model_is_refused(

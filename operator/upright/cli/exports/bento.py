@@ -9,6 +9,7 @@ import upright
 from upright.api.artifact import MANIFEST
 from upright.cli.artifact import Artifact
 from upright.cli.problems import Unusable
+from upright.runtime.modules import names_in
 
 _SERVICE = '''"""Made by `upright export`."""
 
@@ -22,6 +23,7 @@ Served = service(
     model={model!r},
     version={version!r},
     formats={formats!r},
+    modules={modules!r},
 )
 '''
 _SERVES = ("prometheus-client", "pydantic", "starlette")
@@ -45,7 +47,13 @@ def write(artifact: Artifact, version: str, folder: Path) -> str:
             Path(upright.__file__).parent, sources / "upright", ignore=shutil.ignore_patterns("__pycache__")
         )
         (sources / "service.py").write_text(
-            _SERVICE.format(digest=digest, model=manifest.model, version=version, formats=manifest.format)
+            _SERVICE.format(
+                digest=digest,
+                model=manifest.model,
+                version=version,
+                formats=manifest.format,
+                modules=bool(names_in(manifest)),
+            )
         )
         bento = bentoml.bentos.build(
             "service:Served",

@@ -15,9 +15,12 @@ from upright.cli.artifact import Artifact
 from upright.cli.problems import Unusable
 from upright.runtime.batch import is_matrix
 from upright.runtime.formats.skops import SKOPS
+from upright.runtime.modules import names_in
 from upright.runtime.predictor import FURTHER
 
 (_FILE,) = SKOPS.files
+_CODE = "code"
+"""The folder that MLflow imports from; as its own program calls it."""
 
 _COLUMNS = {
     "BOOL": "boolean",
@@ -50,6 +53,9 @@ def write(artifact: Artifact, _: str, folder: Path) -> str:
     trusted = skops.io.get_untrusted_types(file=model)  # those that are trusted here, or it would not have been loaded
     folder.mkdir(parents=True)
     shutil.copyfile(model, folder / _FILE)
+    for name in names_in(manifest):
+        (folder / _CODE).mkdir(exist_ok=True)
+        shutil.copyfile(artifact.folder / name, folder / _CODE / name)
     described = {**_flavours(manifest, trusted), **_example(manifest, folder), **_signature(manifest.signature)}
     (folder / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join(("mlflow>=3.10", *manifest.environment, "")), encoding="utf-8")
@@ -60,6 +66,7 @@ def write(artifact: Artifact, _: str, folder: Path) -> str:
 
 
 def _flavours(manifest: ArtifactManifest, trusted: Sequence[str]) -> dict[str, Any]:
+    code = {"code": _CODE} if names_in(manifest) else {}
     return {
         "flavors": {
             "python_function": {
@@ -68,12 +75,14 @@ def _flavours(manifest: ArtifactManifest, trusted: Sequence[str]) -> dict[str, A
                 "predict_fn": "predict",
                 "python_version": manifest.framework.python,
                 "env": {"virtualenv": "python_env.yaml"},
+                **code,
             },
             "sklearn": {
                 "pickled_model": _FILE,
                 "serialization_format": "skops",
                 "skops_trusted_types": list(trusted),
                 "sklearn_version": manifest.framework.version,
+                **code,
             },
         }
     }

@@ -12,6 +12,7 @@ from upright.runtime.environment import Limits
 from upright.runtime.formats import nodes, sound
 from upright.runtime.formats.format import Format, LoadedModel, UnreadableModelError, UntrustedTypesError
 from upright.runtime.formats.trusted import PARTS, TYPES
+from upright.runtime.modules import defined
 
 _TOLD = 4
 """Of types that are not trusted, so many are told: there is room for a sentence."""
@@ -88,13 +89,14 @@ def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> Any:
     document, context = read_schema(archive)
     if context.protocol < _OLDEST_PROTOCOL:
         raise UnreadableModelError(f"{archive.filename} was written by a skops of long ago: save the model anew")
+    allowed = limits.trusted_types | defined(schema.names, limits.own_modules)
     # Skops copies the list to every node: only what the file names goes on it.
-    trusted = sorted(schema.names & (PARTS.keys() | TYPES.keys() | limits.trusted_types))
+    trusted = sorted(schema.names & (PARTS.keys() | TYPES.keys() | allowed))
     root = get_tree(document, context, trusted=trusted)
-    found = nodes.look_through(root, schema.nodes, limits.trusted_types)
+    found = nodes.look_through(root, schema.nodes, allowed)
     if found.untrusted:
         raise UntrustedTypesError(_refusal(Path(str(archive.filename)).name, found.untrusted))
-    audit_tree(root, trusted=[*trusted, *limits.trusted_types])
+    audit_tree(root, trusted=[*trusted, *allowed])
     sound.check_states(found.parts)
     _check_matrices(found.matrices, limits)
     estimator = root.construct()
@@ -118,9 +120,12 @@ def _check_matrices(found: Iterable[Any], limits: Limits) -> None:
 def _refusal(file: str, untrusted: Sequence[nodes.Untrusted]) -> str:
     told = ", ".join(f"{name} (at {where}){why}" for name, where, why in untrusted[:_TOLD])
     more = f" and {len(untrusted) - _TOLD} more" if len(untrusted) > _TOLD else ""
+    itself = any(name.startswith("__main__.") for name, _, _ in untrusted)
+    own = ", once it is in one and no longer in the program itself (__main__)" if itself else ""
     return (
         f"{file} holds objects of types that are not trusted: {told}{more}. Build the model without them, or have the "
-        "platform allow these very names (trustedTypes of the chart)"
+        "platform allow these very names (trustedTypes of the chart). What is your own may go with the model as a "
+        f"module{own}, where the platform allows that (allowModules)"
     )
 
 

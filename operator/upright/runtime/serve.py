@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upright.api.serving import GRPC_DRAIN_SECONDS
-from upright.runtime.environment import number_of
+from upright.runtime.environment import folder_of, number_of
 from upright.runtime.load import Load, load_of
 from upright.runtime.outcome import FailedError, RefusedError
 
@@ -54,7 +54,7 @@ def serve(environment: Mapping[str, str]) -> None:
 
 
 def _serve_alone(environment: Mapping[str, str], load: Load, listener: socket.socket) -> None:
-    _import_pandas_alone()
+    _import_pandas(environment)
     from prometheus_client import REGISTRY
 
     from upright.runtime.answering import answering
@@ -71,7 +71,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
     """
     with tempfile.TemporaryDirectory(prefix="upright-serve-") as counts:
         os.environ[_TOGETHER] = counts  # read when the package is imported
-        _import_pandas_alone()
+        _import_pandas(environment)
         import skops.io  # noqa: F401 - starts threads, which OpenBLAS starts anew in a fork
         from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector
@@ -142,8 +142,15 @@ def _grpc_port(environment: Mapping[str, str]) -> int | None:
     return number_of(environment, name, 0) if name in environment else None
 
 
-def _import_pandas_alone() -> None:
-    """Without pyarrow, which it takes where it finds it: 33 MB and half a second that no prediction needs."""
+def _import_pandas(environment: Mapping[str, str]) -> None:
+    """Without pyarrow, which it takes where it finds it: 33 MB and half a second that no prediction needs. But what a
+    pickle keeps of pandas' own, such as the names of columns, was made with it and cannot be read without.
+    """
+    from upright.runtime.formats.joblib import JOBLIB
+
+    folder = folder_of(environment, "UPRIGHT_ARTIFACT")
+    if any(os.access(folder / file, os.F_OK) for file in JOBLIB.files):
+        return
     sys.modules["pyarrow"] = None  # type: ignore[assignment] # as the import system has it
     import pandas as pd  # noqa: F401
 

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import joblib
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import RadiusNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, reference_csv
-from tests.unit.runtime.server import Server, a_store_with, serving, start
+from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, customers, reference_csv
+from tests.unit.runtime.server import Server, a_store_with, of_store, serving, start
 from tests.unit.runtime.test_hanging import await_that, counted
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError
@@ -523,6 +528,21 @@ def test_when_stopped_a_pod_is_unready_first_and_finishes_what_it_has_begun(tmp_
         finish.start()
         assert under_way.getresponse().status == 200
         server.process.wait(timeout=20)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_pickle_that_keeps_names_of_columns_as_pandas_has_them_is_served(tmp_path: Path, workers: str) -> None:
+    pod, rows = a_pod(tmp_path), customers()[["tenure"]]
+    columns = ColumnTransformer([("numbers", StandardScaler(), rows.columns)])  # texts of pyarrow's, where it is there
+    model = make_pipeline(columns, LogisticRegression()).fit(rows, customers()["label"])
+    joblib.dump(model, pod.output / "model.joblib")
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
+
+    environment = {**of_store(pod), **pod.environment, "UPRIGHT_WORKERS": workers}
+    with serving(pod, environment) as server:
+        answer = server.predict({"instances": rows.head(5).to_dict("records")})
+
+    assert answer.json() == {"predictions": model.predict(rows.head(5)).tolist()}
 
 
 def refused(pod: Pod, environment: dict[str, str]) -> tuple[int, dict[str, str]]:

@@ -279,7 +279,13 @@ def test_the_wrong_method_is_refused_in_json(matrix: Server, method: str, path: 
 
 
 def test_another_model_is_not_found_and_the_answer_says_what_is_here(matrix: Server) -> None:
-    for path in ("/v1/models/iris:predict", "/v2/models/churn/versions/churn-8/infer", "/v3", "/docs.json"):
+    for path in (
+        "/v1/models/iris:predict",
+        "/v1/models/churn:predict/",
+        "/v2/models/churn/versions/churn-8/infer",
+        "/v3",
+        "/docs.json",
+    ):
         response = matrix.client.post(path, json={})
 
         assert response.status_code == 404

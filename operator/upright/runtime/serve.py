@@ -5,6 +5,7 @@ import errno
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -37,6 +38,7 @@ _EACH = "UPRIGHT_LOADED_BY_EACH"
 
 def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # or process 1 of a container does not see it while it loads
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
     load = load_of(environment)
@@ -89,6 +91,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
 
         def work(number: int, channel: socket.socket) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             served = loaded or load_artifact(environment)
             answers = answering(served, load, Place(board, number))
             serving = server(application(answers, registry, _beside(environment, answers)), load)

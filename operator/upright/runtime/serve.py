@@ -120,7 +120,7 @@ def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
             http=Connection,
             loop="asyncio",
             ws="none",
-            timeout_keep_alive=75,  # longer than proxies do: who ends a connection knows that nothing is coming
+            timeout_keep_alive=620,  # longer than balancers do: who ends a connection knows that nothing is coming
             log_config=None,
             access_log=False,
             server_header=False,

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from typing import NoReturn
 
 from upright.runtime.outcome import FailedError, RefusedError, report
 
@@ -19,7 +20,7 @@ def main() -> None:
         _run(command)
     except (RefusedError, FailedError) as error:
         report(error.refusal)
-        sys.exit(error.exit_status)
+        _end(error.exit_status)
 
 
 def _run(command: str) -> None:
@@ -38,9 +39,14 @@ def _run(command: str) -> None:
         from upright.runtime.publish import publish
 
         report(publish(os.environ))
-        sys.stdout.flush()
-        os._exit(0)  # it is published: what libraries do at their end changes nothing about it
+        _end(0)
     else:
         from upright.runtime.serve import serve
 
         serve(os.environ)
+
+
+def _end(status: int) -> NoReturn:
+    """At once: it is said what came of it, and a library that crashes at its end changes nothing about that."""
+    sys.stdout.flush()
+    os._exit(status)

@@ -82,8 +82,9 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def metrics_in(folder: Path) -> dict[str, float]:
-    """What was measured, of an output that has been read already. Raises RefusedError, OSError."""
-    return _metrics(_small_file(folder, "metrics.json"))[0]
+    """What was measured. Raises RefusedError, FailedError."""
+    with reading():
+        return _metrics(_small_file(folder, "metrics.json"))[0]
 
 
 def _model_in(folder: Path, limits: Limits) -> tuple[Path, ModelFormat]:

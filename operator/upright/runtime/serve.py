@@ -5,6 +5,7 @@ import errno
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upright.api.serving import GRPC_DRAIN_SECONDS
-from upright.runtime.environment import number_of
+from upright.runtime.environment import folder_of, number_of
 from upright.runtime.load import Load, load_of
 from upright.runtime.outcome import FailedError, RefusedError
 
@@ -37,6 +38,7 @@ _EACH = "UPRIGHT_LOADED_BY_EACH"
 
 def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # or process 1 of a container does not see it while it loads
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
     load = load_of(environment)
@@ -54,7 +56,7 @@ def serve(environment: Mapping[str, str]) -> None:
 
 
 def _serve_alone(environment: Mapping[str, str], load: Load, listener: socket.socket) -> None:
-    _import_pandas_alone()
+    _import_pandas(environment)
     from prometheus_client import REGISTRY
 
     from upright.runtime.answering import answering
@@ -71,7 +73,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
     """
     with tempfile.TemporaryDirectory(prefix="upright-serve-") as counts:
         os.environ[_TOGETHER] = counts  # read when the package is imported
-        _import_pandas_alone()
+        _import_pandas(environment)
         import skops.io  # noqa: F401 - starts threads, which OpenBLAS starts anew in a fork
         from prometheus_client import CollectorRegistry
         from prometheus_client.multiprocess import MultiProcessCollector
@@ -89,6 +91,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
 
         def work(number: int, channel: socket.socket) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             served = loaded or load_artifact(environment)
             answers = answering(served, load, Place(board, number))
             serving = server(application(answers, registry, _beside(environment, answers)), load)
@@ -117,7 +120,7 @@ def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
             http=Connection,
             loop="asyncio",
             ws="none",
-            timeout_keep_alive=75,  # longer than proxies do: who ends a connection knows that nothing is coming
+            timeout_keep_alive=620,  # longer than balancers do: who ends a connection knows that nothing is coming
             log_config=None,
             access_log=False,
             server_header=False,
@@ -142,8 +145,15 @@ def _grpc_port(environment: Mapping[str, str]) -> int | None:
     return number_of(environment, name, 0) if name in environment else None
 
 
-def _import_pandas_alone() -> None:
-    """Without pyarrow, which it takes where it finds it: 33 MB and half a second that no prediction needs."""
+def _import_pandas(environment: Mapping[str, str]) -> None:
+    """Without pyarrow, which it takes where it finds it: 33 MB and half a second that no prediction needs. But what a
+    pickle keeps of pandas' own, such as the names of columns, was made with it and cannot be read without.
+    """
+    from upright.runtime.formats.joblib import JOBLIB
+
+    folder = folder_of(environment, "UPRIGHT_ARTIFACT")
+    if any(os.access(folder / file, os.F_OK) for file in JOBLIB.files):
+        return
     sys.modules["pyarrow"] = None  # type: ignore[assignment] # as the import system has it
     import pandas as pd  # noqa: F401
 

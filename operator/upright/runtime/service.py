@@ -68,6 +68,7 @@ def application(answering: Answering, registry: CollectorRegistry, beside: Besid
             Exception: _failed,
         },
     )
+    inner.router.redirect_slashes = False  # to an address that this process would have to guess, and without TLS
     return Traffic(inner, answering.served.version, answering.measured, lambda: answering.draining)
 
 

@@ -26,32 +26,61 @@ _OF_THE_SCRAPE = frozenset(
 """Labels that Prometheus, its operator and stores of several servers give. `instance`, an address and a port, says
 which process it was."""
 
+_Name = tuple[int, Labels]
+"""Of a series of a process: which of those that were found, and what it has for labels beside those of the scrape."""
+
+_Seen = dict[_Name, tuple[Labels, Mapping[float, float]]]
+"""What one scrape saw of a process."""
+
 
 def counted_once(*found: Series) -> Sequence[Series]:
-    """The same series without copies: of each what one scrape saw, and where it saw nothing another. It is the same
-    scrape for all series of a process, the one that saw most. Series without `instance` are nobody's copies.
+    """The same series without copies: of each process what one scrape saw, the one that saw most, and at looks where it
+    saw nothing another. Series without `instance` are nobody's copies.
     """
-    seen: dict[str, dict[Labels, int]] = defaultdict(lambda: defaultdict(int))
-    for series in found:
+    once: list[dict[Labels, Mapping[float, float]]] = [{} for _ in found]
+    processes: dict[str, dict[Labels, _Seen]] = defaultdict(lambda: defaultdict(dict))
+    for number, series in enumerate(found):
         for labels, values in series.items():
-            seen[_instance(labels)][_scrape(labels)] += len(values)
-    return [_without_copies(series, seen) for series in found]
+            if instance := _instance(labels):
+                processes[instance][_scrape(labels)][number, _own(labels)] = labels, values
+            else:
+                once[number][labels] = values
+    for scrapes in processes.values():
+        rising = sorted(scrapes.items(), key=lambda item: (sum(len(values) for _, values in item[1].values()), item[0]))
+        for (number, _), (labels, values) in _merged([seen for _, seen in rising]).items():
+            once[number][labels] = values
+    return once
 
 
-def _without_copies(series: Series, seen: Mapping[str, Mapping[Labels, int]]) -> Series:
-    alike: dict[tuple[Labels, Labels], list[Labels]] = defaultdict(list)
-    for labels in series:
-        scrape = _scrape(labels)
-        own = tuple(label for label in labels if label not in scrape)
-        alike[own, () if _instance(labels) else scrape].append(labels)
-    kept: dict[Labels, Mapping[float, float]] = {}
-    for copies in alike.values():
-        rising = sorted(copies, key=lambda labels: (seen[_instance(labels)][_scrape(labels)], labels))
-        values: dict[float, float] = {}
-        for labels in rising:
-            values.update(series[labels])
-        kept[rising[-1]] = values
-    return kept
+def _merged(rising: Sequence[_Seen]) -> _Seen:
+    """Each series at each look as the last scrape saw it that did. A look at which one is behind what was shown before
+    is left out: a scrape that is older than the last one of another shows less, and nothing began again.
+    """
+    merged: dict[_Name, dict[float, float]] = defaultdict(dict)
+    shown: dict[_Name, float] = {}
+    before: list[dict[_Name, float]] = [{} for _ in rising]
+    for time in sorted({time for seen in rising for _, values in seen.values() for time in values}):
+        look: dict[_Name, float] = {}
+        for seen, last in zip(rising, before, strict=True):
+            now = {name: values[time] for name, (_, values) in seen.items() if time in values}
+            if _is_less(now, last):  # it did begin again
+                shown.clear()
+            last.update(now)
+            look.update(now)
+        if not _is_less(look, shown):
+            shown.update(look)
+            for name, value in look.items():
+                merged[name][time] = value
+    kept = {name: labels for seen in rising for name, (labels, _) in seen.items()}
+    return {name: (kept[name], values) for name, values in merged.items()}
+
+
+def _is_less(values: Mapping[_Name, float], than: Mapping[_Name, float]) -> bool:
+    return any(value < than.get(name, value) for name, value in values.items())
+
+
+def _own(labels: Labels) -> Labels:
+    return tuple(label for label in labels if label[0] not in _OF_THE_SCRAPE)
 
 
 def _scrape(labels: Labels) -> Labels:

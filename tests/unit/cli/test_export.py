@@ -11,10 +11,15 @@ from unittest.mock import patch
 
 import httpx
 import joblib
+import pandas as pd
 import pytest
 import skops.io
 import yaml
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from tests.unit.runtime.own import ALLOWED, FEATURES, ROWS, forget, module_in, served, trained
 from tests.unit.runtime.pod import a_matrix_model, a_pipeline, a_pod, customers, reference_csv
@@ -113,6 +118,30 @@ def test_a_model_of_features_without_names_takes_an_array_in_mlflow(artifact: Pa
         {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}}
     ]
     assert described["saved_input_example_info"]["type"] == "ndarray"
+
+
+def test_mlflow_is_told_which_columns_are_dates(tmp_path: Path) -> None:
+    days = pd.DataFrame({"day": pd.to_datetime(["2026-01-01", "2026-01-02"]), "x": [1.0, 2.0]})
+    model = make_pipeline(make_column_transformer((OneHotEncoder(), ["day"])), LogisticRegression()).fit(days, [0, 1])
+    pod = a_pod(tmp_path)
+    days.to_parquet(pod.output / "reference.parquet")
+
+    assert export(Path(a_store_with(pod, model)["UPRIGHT_ARTIFACT"]), tmp_path / "mlflow", "mlflow") == 0
+
+    inputs = json.loads(yaml.safe_load((tmp_path / "mlflow" / "MLmodel").read_text())["signature"]["inputs"])
+    assert [(one["name"], one["type"]) for one in inputs] == [("day", "datetime"), ("x", "double")]
+
+
+def test_a_model_of_texts_is_none_for_mlflow_which_gives_it_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_pipeline(CountVectorizer(), LogisticRegression()).fit(["good", "bad"], [1, 0])
+    artifact = Path(a_store_with(a_pod(tmp_path), model)["UPRIGHT_ARTIFACT"])
+
+    assert export(artifact, tmp_path / "mlflow", "mlflow") == 2
+
+    assert "MLflow gives a model a table, and no list of texts" in capsys.readouterr().err
+    assert not (tmp_path / "mlflow").exists()
 
 
 def test_mlflow_is_told_nothing_of_columns_whose_types_are_not_known(tmp_path: Path) -> None:

@@ -251,6 +251,34 @@ def test_where_one_scrape_saw_nothing_another_is_taken() -> None:
     assert found == {second: {0.0: 1.0, 15.0: 2.5, 30.0: 3.0, 45.0: 4.0}}
 
 
+def test_a_server_whose_scrape_is_older_tells_of_no_restart() -> None:
+    """One scraped at the full minute, the other 45 s later: a request a second, and at a look the first saw nothing."""
+    first, second = scraped_by(IRIS), scraped_by({**IRIS, "replica": "b"})
+    failed, failed_copy = scraped_by(IRIS, code="5xx"), scraped_by({**IRIS, "replica": "b"}, code="5xx")
+    times = [30.0 * look for look in range(40)]
+    behind = {time: 60.0 * ((time + 15) // 60) + 45 for time in times}
+    ahead = {time: 60.0 * (time // 60 + 1) for time in times if not 610 < time < 700}
+    few = dict.fromkeys(times, 1.0)
+
+    total, bad = counted_once(
+        {first: ahead, second: dict(list(behind.items())[4:])}, {failed: few, failed_copy: dict(list(few.items())[4:])}
+    )
+    counted = increases(total, Range(0.0, times[-1], 30.0), beside=bad)
+
+    assert sum(sum(look.values()) for look in counted.values()) == times[-1] - 30
+    assert bad[failed].keys() == total[first].keys(), "what is left out is left out of all that the process counts"
+
+
+def test_a_restart_is_one_whoever_saw_it() -> None:
+    first, second = scraped_by(IRIS), scraped_by({**IRIS, "replica": "b"})
+
+    (found,) = counted_once(
+        {first: {0.0: 90.0, 15.0: 95.0, 60.0: 30.0, 75.0: 31.0}, second: {15.0: 94.0, 30.0: 5.0, 45.0: 20.0}}
+    )
+
+    assert found == {first: {0.0: 90.0, 15.0: 95.0, 30.0: 5.0, 45.0: 20.0, 60.0: 30.0, 75.0: 31.0}}
+
+
 @pytest.mark.parametrize(
     "others",
     [

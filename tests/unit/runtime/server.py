@@ -57,7 +57,12 @@ def sum_of(page: str, name: str, **labels: str) -> float:
 
 def a_store_with(pod: Pod, model: Any, **files: str) -> dict[str, str]:
     """Publish a model; the environment of a pod that serves it."""
-    report = publish(pod.trained(model, **files).variables)
+    return of_store(pod.trained(model, **files))
+
+
+def of_store(pod: Pod) -> dict[str, str]:
+    """Publish what there is; the environment of a pod that serves it."""
+    report = publish(pod.variables)
     return {
         "UPRIGHT_ARTIFACT": str(pod.store / report.uri.removeprefix("pvc://models/")),
         "UPRIGHT_DIGEST": report.digest,

@@ -30,7 +30,7 @@ from tests.unit.runtime.foreign import (
     of_xgboost,
     sales,
 )
-from tests.unit.runtime.pod import Pod, a_matrix_model, a_pod
+from tests.unit.runtime.pod import PROGRAM, Pod, a_matrix_model, a_pod
 from upright.api.artifact import PublishReport, Signature
 from upright.runtime.artifact import ServedModel, load_artifact
 from upright.runtime.batch import BadInputError, batch_of_rows
@@ -255,6 +255,29 @@ def test_a_library_that_crashes_on_a_damaged_file_is_a_refusal(pod: Pod, models:
     assert (status, message["reason"]) == (3, "CorruptModel")
     assert "the library that reads it crashed (SIG" in message["message"]
     assert message["metrics"] == {"auc": 0.93}, "what was measured is known all the same"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "data", "status", "reason"),
+    [
+        ("[]", [], 3, "BadMetrics"),
+        ("{}", [{"name": "rows", "uri": "pvc://lake/rows"}], 1, "LineageMissing"),
+        ("{}", [], 0, None),
+    ],
+)
+def test_a_library_that_crashes_at_its_end_changes_nothing_about_what_was_said(
+    pod: Pod, metrics: str, data: list[dict[str, str]], status: int, reason: str | None
+) -> None:
+    pod.trained(a_matrix_model(), metrics_json=metrics)
+    pod.run["data"] = data
+    crash = (
+        "import atexit, os, signal; "
+        "os.register_at_fork(after_in_child=lambda: atexit.register(signal.raise_signal, signal.SIGSEGV)); "
+    )
+
+    ended, told = pod.execute("publish", crash + PROGRAM)
+
+    assert (ended, told.get("reason")) == (status, reason)
 
 
 def test_what_never_ends_is_ended_by_the_kernel_and_told(pod: Pod) -> None:

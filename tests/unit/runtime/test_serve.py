@@ -1,4 +1,6 @@
 import json
+import os
+import pickle
 import signal
 import socket
 import threading
@@ -9,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import joblib
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import RadiusNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, reference_csv
-from tests.unit.runtime.server import Server, a_store_with, serving, start
+from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, customers, reference_csv
+from tests.unit.runtime.server import Server, a_free_port, a_store_with, of_store, serving, start
 from tests.unit.runtime.test_hanging import await_that, counted
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError
@@ -274,7 +281,13 @@ def test_the_wrong_method_is_refused_in_json(matrix: Server, method: str, path: 
 
 
 def test_another_model_is_not_found_and_the_answer_says_what_is_here(matrix: Server) -> None:
-    for path in ("/v1/models/iris:predict", "/v2/models/churn/versions/churn-8/infer", "/v3", "/docs.json"):
+    for path in (
+        "/v1/models/iris:predict",
+        "/v1/models/churn:predict/",
+        "/v2/models/churn/versions/churn-8/infer",
+        "/v3",
+        "/docs.json",
+    ):
         response = matrix.client.post(path, json={})
 
         assert response.status_code == 404
@@ -523,6 +536,52 @@ def test_when_stopped_a_pod_is_unready_first_and_finishes_what_it_has_begun(tmp_
         finish.start()
         assert under_way.getresponse().status == 200
         server.process.wait(timeout=20)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_who_is_told_to_stop_while_the_model_is_loaded_ends(tmp_path: Path, workers: str) -> None:
+    """By a handler of its own: the kernel keeps from process 1 of a container what it has no handler for."""
+    pod, begun = a_pod(tmp_path), tmp_path / "begun"
+    (pod.output / "model.pkl").write_bytes(pickle.dumps(_Slow()))
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
+    environment = {**of_store(pod), **pod.environment, "UPRIGHT_WORKERS": workers, "SLOW": str(begun)}
+    with (tmp_path / "serve.log").open("wb") as output:
+        process = start({**environment, "UPRIGHT_PORT": str(a_free_port())}, output)
+
+        await_that(begun.exists)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(timeout=20) == 0
+    assert "Traceback" not in (tmp_path / "serve.log").read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_pickle_that_keeps_names_of_columns_as_pandas_has_them_is_served(tmp_path: Path, workers: str) -> None:
+    pod, rows = a_pod(tmp_path), customers()[["tenure"]]
+    columns = ColumnTransformer([("numbers", StandardScaler(), rows.columns)])  # texts of pyarrow's, where it is there
+    model = make_pipeline(columns, LogisticRegression()).fit(rows, customers()["label"])
+    joblib.dump(model, pod.output / "model.joblib")
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
+
+    environment = {**of_store(pod), **pod.environment, "UPRIGHT_WORKERS": workers}
+    with serving(pod, environment) as server:
+        answer = server.predict({"instances": rows.head(5).to_dict("records")})
+
+    assert answer.json() == {"predictions": model.predict(rows.head(5)).tolist()}
+
+
+class _Slow:
+    """A model that a process whose environment has SLOW, a file that tells that it has begun, never ends loading."""
+
+    def __reduce__(self) -> Any:
+        return (_slowly, (a_matrix_model(),))
+
+
+def _slowly(model: Any) -> Any:
+    if begun := os.environ.get("SLOW"):
+        Path(begun).touch()
+        threading.Event().wait(3600)
+    return model
 
 
 def refused(pod: Pod, environment: dict[str, str]) -> tuple[int, dict[str, str]]:

@@ -13,10 +13,11 @@ import yaml
 from upright.api.artifact import ArtifactManifest, Signature, Tensor
 from upright.cli.artifact import Artifact
 from upright.cli.problems import Unusable
-from upright.runtime.batch import is_matrix
+from upright.runtime.batch import is_date, is_matrix
 from upright.runtime.formats.skops import SKOPS
 from upright.runtime.modules import names_in
 from upright.runtime.predictor import FURTHER
+from upright.runtime.texts import takes_texts
 
 (_FILE,) = SKOPS.files
 _CODE = "code"
@@ -48,7 +49,8 @@ def write(artifact: Artifact, _: str, folder: Path) -> str:
     manifest = artifact.manifest
     if manifest.format != SKOPS.name:
         raise Unusable(f"--as mlflow: expected a model in format {SKOPS.name}, found one in {manifest.format}")
-    artifact.load()
+    if takes_texts(artifact.load().estimator):
+        raise Unusable("--as mlflow: MLflow gives a model a table, and no list of texts, which this one takes")
     model = artifact.folder / _FILE
     trusted = skops.io.get_untrusted_types(file=model)  # those that are trusted here, or it would not have been loaded
     folder.mkdir(parents=True)
@@ -98,7 +100,8 @@ def _signature(signature: Signature | None) -> dict[str, Any]:
 
 
 def _column(tensor: Tensor) -> Mapping[str, Any]:
-    return {"name": tensor.name, "type": _COLUMNS[str(tensor.type)], "required": True}
+    kind = "datetime" if is_date(tensor) else _COLUMNS[str(tensor.type)]
+    return {"name": tensor.name, "type": kind, "required": True}
 
 
 def _array(tensor: Tensor) -> Mapping[str, Any]:

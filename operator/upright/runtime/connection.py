@@ -31,6 +31,9 @@ PATIENCE = 60.0
 LEAST = 64 * 1024
 """Bytes of an answer that a client reads within PATIENCE, unless less is left."""
 
+TRANSPORT = "upright.transport"
+"""The extension of ASGI by which an answer knows how much of it is left, and can end the connection."""
+
 _FRAMING = (b"content-length", b"transfer-encoding")
 
 
@@ -135,6 +138,7 @@ class Connection(HttpToolsProtocol):
         if not self._again:
             self._under_way = True
             super().on_message_begin()
+            self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
     def on_url(self, url: bytes) -> None:
         if not self._again:

@@ -26,14 +26,14 @@ class _Reader:
 
     size: int
     left: Callable[[], int]
-    end: Callable[[], None]
+    end: Callable[[], None] | None
     since: float = field(default_factory=monotonic)
 
     @property
     def rate(self) -> float:
         """Bytes a second that it has read."""
         passed = monotonic() - self.since
-        return inf if passed < _SOON else (self.size - self.left()) / passed
+        return inf if passed < _SOON or self.end is None else (self.size - self.left()) / passed
 
 
 class Unread:
@@ -49,14 +49,16 @@ class Unread:
         return sum(reader.size for reader in self._readers)
 
     @contextmanager
-    def kept(self, size: int, left: Callable[[], int], end: Callable[[], None]) -> Iterator[None]:
+    def kept(
+        self, size: int, left: Callable[[], int] = lambda: 0, end: Callable[[], None] | None = None
+    ) -> Iterator[None]:
         """An answer of so many bytes takes room while the context lasts. `left`: how many are not read yet. `end`: ends
-        the connection, when others have no room and nobody reads more slowly. Raises HTTPException 503 where everybody
-        reads.
+        the connection, when others have no room and nobody reads more slowly; None where it cannot be ended. Raises
+        HTTPException 503 where everybody reads.
         """
         while self._readers and self.taken + size > self._limit:
             slowest = min(self._readers, key=lambda reader: reader.rate)
-            if slowest.rate >= _SLOW:
+            if slowest.end is None or slowest.rate >= _SLOW:
                 raise HTTPException(
                     503,
                     f"{self._limit} bytes of answers are being read already; try again later, or with fewer rows",

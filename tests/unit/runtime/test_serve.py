@@ -1,4 +1,5 @@
 import json
+import resource
 import signal
 import socket
 import threading
@@ -598,3 +599,22 @@ def test_answers_that_nobody_reads_take_no_more_room_than_there_is_and_make_way(
         large = b'{"instances": [[0.0]]' + b" " * 100_000 + b"}"
         assert server.predict(large).status_code == 200, "what others send has room of its own"
         await_that(lambda: server.predict(body).status_code == 200)  # a second later
+
+
+def test_a_pod_has_as_many_files_open_as_it_may(tmp_path: Path) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2048))
+
+    pod = a_pod(tmp_path)
+    with (
+        serving(pod, a_store_with(pod, a_matrix_model()), preexec_fn=few) as server,
+        ExitStack() as idle,
+    ):
+        clients = [
+            idle.enter_context(socket.create_connection(("127.0.0.1", server.client.base_url.port or 0)))
+            for _ in range(300)
+        ]
+        for client in (clients[-1], clients[0]):
+            client.settimeout(10)
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(64).startswith(b"HTTP/1.1 200")

@@ -14,6 +14,7 @@ from upright.runtime.load import Load
 from upright.runtime.measurements import BUSY, Measurements
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.threads import OverloadedError, PredictionThreads
+from upright.runtime.unread import UNREAD, Unread
 
 _PREDICTING_THREADS = 4
 
@@ -45,6 +46,8 @@ class Answering:
     batching: Batching[Question, Answer] | None = None
     room: Room = field(default_factory=lambda: Room(ROOM))
     """For what requests bring along."""
+    unread: Unread = field(default_factory=lambda: Unread(UNREAD))
+    """What clients over HTTP have not read yet."""
     place: Place | None = None
     """Among the pod's workers, where it has several: each answers probes for all of them."""
     warm: bool = False

@@ -1,8 +1,6 @@
-"""Requests' bodies while they come and wait for the model, and answers until they are read: bounded all together."""
+"""Requests' bodies while they come and wait for the model: bounded all together."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +11,7 @@ BODY_LIMIT = 8 * 1024**2
 """Bytes of a request's body."""
 
 ROOM = 16 * BODY_LIMIT
-"""Bytes of all bodies and answers that a process holds, small ones left out."""
+"""Bytes of all bodies that a process holds, small ones left out."""
 
 SMALL = 64 * 1024
 """Bytes of a body, or an answer, that always finds room: the server has read as much of each connection in advance
@@ -29,7 +27,7 @@ _DISCARDED = 8 * BODY_LIMIT
 
 
 class Room:
-    """How much room for bodies and answers there is, and is taken, in bytes."""
+    """How much room for bodies there is, and is taken, in bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -41,21 +39,10 @@ class Room:
             return None
         return HTTPException(
             503,
-            f"{self.limit} bytes of requests and answers are here already, and wait for the model or for clients; try "
-            "again later, or with fewer rows at once",
+            f"{self.limit} bytes of requests are here already, and wait for the model; try again later, or with fewer "
+            "rows at once",
             LATER,
         )
-
-    @contextmanager
-    def kept(self, size: int) -> Iterator[None]:
-        """An answer of so many bytes takes room while the context lasts. Raises HTTPException 503."""
-        self.taken += size
-        try:
-            if refusal := self.refusal(size):
-                raise refusal
-            yield
-        finally:
-            self.taken -= size
 
 
 class Body:

@@ -6,6 +6,7 @@ httptools reads several times as fast as h11 does, and bounds nothing of what a 
 import asyncio
 import json
 import random
+import resource
 from collections import deque
 from typing import Any
 
@@ -25,11 +26,17 @@ HEADERS = 128
 AHEAD = 64
 """Requests of a connection that may wait for the one before them, and that a single read may hold."""
 
+CONNECTIONS = 4096
+"""At once, and no more than half of the files that the process may have open."""
+
 PATIENCE = 60.0
 """Seconds that a client may take to send a request's headers, or to read `LEAST` more of an answer."""
 
 LEAST = 64 * 1024
 """Bytes of an answer that a client reads within PATIENCE, unless less is left."""
+
+TRANSPORT = "upright.transport"
+"""The extension of ASGI by which an answer knows how much of it is left, and can end the connection."""
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 
@@ -61,8 +68,8 @@ class Connection(HttpToolsProtocol):
         """Whether a message has begun and not ended."""
         self._again = False
         """Whether the parser is told of a message for the second time."""
-        self._old = 0.0
-        """From when on, in the loop's time, a request is the connection's last."""
+        self._since = self._old = 0.0
+        """When it was made, and from when on a request is its last, in the loop's time."""
         self._coming: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -70,7 +77,19 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         self._coming = self.loop.call_later(PATIENCE, transport.abort)
-        self._old = self.loop.time() + CONNECTION_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - not all at once
+        self._since = self.loop.time()
+        self._old = self._since + CONNECTION_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - not all at once
+        if len(self.connections) > min(CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2):
+            self._end_an_idle_one()
+
+    def _end_an_idle_one(self) -> None:
+        """The oldest on which no request waits for its answer; this one, where there is no other."""
+        idle = (each for each in self.connections if isinstance(each, Connection) and each._is_idle)
+        min(idle, key=lambda each: each._since).transport.abort()
+
+    @property
+    def _is_idle(self) -> bool:
+        return (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timers()
@@ -135,6 +154,7 @@ class Connection(HttpToolsProtocol):
         if not self._again:
             self._under_way = True
             super().on_message_begin()
+            self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
     def on_url(self, url: bytes) -> None:
         if not self._again:

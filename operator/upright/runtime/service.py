@@ -25,14 +25,16 @@ from upright.runtime.answering import Answering, UnansweredError
 from upright.runtime.asked import Asked
 from upright.runtime.batch import BadInputError
 from upright.runtime.binary import HEADER
-from upright.runtime.body import BODY_LIMIT, LATER, SMALL, Body, Room
+from upright.runtime.body import BODY_LIMIT, LATER, SMALL, Body
 from upright.runtime.compression import accepted_of, deflated, encoding_of, inflated
+from upright.runtime.connection import TRANSPORT
 from upright.runtime.docs import Documentation
 from upright.runtime.measurements import BUSY, GONE
 from upright.runtime.predictor import FURTHER
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
 from upright.runtime.repository import index
 from upright.runtime.traffic import Traffic
+from upright.runtime.unread import Unread
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
@@ -174,7 +176,7 @@ class _Routes:
             headers[HEADER], kind = str(answered.head), "application/octet-stream"
         if len(answered.content) <= SMALL:
             return Response(answered.content, headers=headers, media_type=kind)
-        return _Kept(self._answering.room, answered.content, headers, kind)
+        return _Kept(self._answering.unread, answered.content, headers, kind)
 
     async def _alive(self, _: Request) -> Response:
         return Response(status_code=200 if self._answering.alive else 503)
@@ -246,14 +248,21 @@ class _Routes:
 class _Kept(Response):
     """An answer that takes room until its client has read it, or is gone."""
 
-    def __init__(self, room: Room, content: bytes, headers: Mapping[str, str], kind: str) -> None:
+    def __init__(self, unread: Unread, content: bytes, headers: Mapping[str, str], kind: str) -> None:
         super().__init__(content, headers=headers, media_type=kind)
-        self._room = room
+        self._unread = unread
 
-    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
-        with self._room.kept(len(self.body)):
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        transport, size = scope["extensions"][TRANSPORT], len(self.body)
+        written = False
+
+        def left() -> int:  # what is before it on the connection is not it
+            return min(size, transport.get_write_buffer_size()) if written else size
+
+        with self._unread.kept(size, left, transport.abort):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            written = True
             await send({"type": "http.response.body", "body": b""})  # which waits for what was sent before
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -150,6 +150,27 @@ async def test_a_connection_that_is_kept_ends_with_an_answer_that_says_so(monkey
         assert last.startswith(b"HTTP/1.1 200")
         assert await asyncio.wait_for(reader.read(), 5) == b"", "nothing follows"
         writer.close()
+
+
+async def test_connections_on_which_nothing_is_asked_make_way_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECTIONS", 3)
+    waits.clear()
+    done.clear()
+    async with a_server() as port:
+        asked, asking = await asyncio.open_connection("127.0.0.1", port)
+        asking.write(b"GET /wait HTTP/1.1\r\nHost: x\r\nconnection: close\r\n\r\n")
+        await asyncio.wait_for(waits.wait(), 30)
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
+
+        assert b"small" in await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\nconnection: close\r\n\r\n")
+        for reader, _ in idle[:4]:
+            with suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 30) == b"", "it has ended"
+        done.set()
+        assert b"small" in await asyncio.wait_for(asked.read(), 30)
+        for _, writer in idle:
+            writer.close()
+        asking.close()
 
 
 async def test_nobody_is_further_ahead_of_the_answers_than_64_requests() -> None:

@@ -1,7 +1,7 @@
 """What strangers send over gRPC: bounded in bytes, in number and in time."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,16 +128,28 @@ def test_fields_are_counted_in_linear_time() -> None:
 class Call:
     """A call whose message comes when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "ipv4:10.0.0.1:1") -> None:
         self.message = asyncio.get_running_loop().create_future()
+        self.address = address
         self.read_begun = False
+        self.ended: Callable[[Any], None] | None = None
+
+    def peer(self) -> str:
+        return self.address
+
+    def add_done_callback(self, told: Callable[[Any], None]) -> None:
+        self.ended = told
+
+    def end(self) -> None:
+        assert self.ended
+        self.ended(self)
 
     async def read(self) -> Any:
         self.read_begun = True
         return await self.message
 
-    async def abort(self, code: grpc.StatusCode, details: str) -> None:
-        raise grpc.aio.AbortError(code, details)
+    async def abort(self, code: grpc.StatusCode, details: str, trailing: Any) -> None:
+        raise grpc.aio.AbortError(code, details, dict(trailing))
 
 
 async def echoing(bounded: BoundedReading) -> Any:
@@ -157,14 +169,16 @@ async def test_messages_that_take_long_keep_out_others_that_do_and_no_prompt_one
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "_PROMPT", 0.02)
-    method = await echoing(bounded := BoundedReading())
+    method = await echoing(bounded := BoundedReading("churn-7"))
     silent = [Call() for _ in range(16)]
     answers = [asyncio.create_task(method(None, call)) for call in silent]
     await until(lambda: bounded._slow == 16)
 
     with pytest.raises(grpc.aio.AbortError) as refused:
         await method(None, Call())
-    assert refused.value.args[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+    code, _, trailing = refused.value.args
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert trailing == {"upright-model-version": "churn-7", "grpc-retry-pushback-ms": "1000"}
     prompt = Call()
     prompt.message.set_result(b"x")
     assert await method(None, prompt) == b"x"
@@ -183,12 +197,12 @@ async def test_messages_that_take_long_keep_out_others_that_do_and_no_prompt_one
 async def test_a_message_that_does_not_come_holds_its_place_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PATIENCE", 0.05)
     monkeypatch.setattr(reading, "_PROMPT", 0.01)
-    method = await echoing(BoundedReading())
+    method = await echoing(BoundedReading("churn-7"))
     calls = [Call() for _ in range(17)]
 
     ended = await asyncio.gather(*(method(None, call) for call in calls), return_exceptions=True)
 
-    said = [error.args for error in ended if isinstance(error, grpc.aio.AbortError)]
+    said = [error.args[:2] for error in ended if isinstance(error, grpc.aio.AbortError)]
     late = (grpc.StatusCode.DEADLINE_EXCEEDED, "the message has not come within 0.05 seconds")
     assert said[:16] == [late] * 16
     assert said[16][0] == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -210,8 +224,10 @@ def test_those_who_watch_are_so_many_at_most(served: Serving) -> None:
         for each in watching:
             next(each)
 
-        with pytest.raises(grpc.RpcError, match="64 watch already"):
+        with pytest.raises(grpc.RpcError, match="64 watch already") as refused:
             next(channel.unary_stream("/grpc.health.v1.Health/Watch")(asked))
+        error: Any = refused.value
+        assert error.code() == grpc.StatusCode.UNIMPLEMENTED, "by which clients go on without"
         watching[0].cancel()
         await_that(lambda: watched(channel, asked))
 

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import resource
 import signal
 import socket
 import threading
@@ -639,19 +640,40 @@ def test_a_format_that_is_no_longer_allowed_is_not_loaded(tmp_path: Path) -> Non
     assert (status, message["reason"]) == (3, "FormatNotAllowed")
 
 
-def test_answers_that_nobody_reads_take_no_more_room_than_there_is(tmp_path: Path) -> None:
+def test_answers_that_nobody_reads_take_no_more_room_than_there_is_and_make_way(tmp_path: Path) -> None:
     rows, texts = 1000, [f"{number:04}" * 4000 for number in range(2)]
     pod = a_pod(tmp_path)
     model = DummyClassifier(strategy="constant", constant=texts[0]).fit([[0.0], [1.0]], texts)
     body = json.dumps({"instances": [[0.0]] * rows}).encode()  # answered with 16 MB
+    head = f"POST /v1/models/churn:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     with serving(pod, a_store_with(pod, model)) as server, ExitStack() as unread:
-        for _ in range(12):
-            client = unread.enter_context(socket.create_connection(("127.0.0.1", server.client.base_url.port or 0)))
-            head = f"POST /v1/models/churn:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        clients = [
+            unread.enter_context(socket.create_connection(("127.0.0.1", server.client.base_url.port or 0)))
+            for _ in range(12)
+        ]
+        for client in clients:
             client.sendall(head.encode() + body)
         await_that(lambda: counted(server, "2xx") + counted(server, "overload") == 12)
 
-        assert counted(server, "2xx") <= 9, "128 MiB are there after eight"
-        assert server.predict({"instances": [[0.0]]}).status_code == 200, "who asks for little is answered"
-        unread.close()
-        await_that(lambda: server.client.post("/v1/models/churn:predict", content=body).status_code == 200)
+        large = b'{"instances": [[0.0]]' + b" " * 100_000 + b"}"
+        assert server.predict(large).status_code == 200, "what others send has room of its own"
+        await_that(lambda: server.predict(body).status_code == 200)  # a second later
+
+
+def test_a_pod_has_as_many_files_open_as_it_may(tmp_path: Path) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2048))
+
+    pod = a_pod(tmp_path)
+    with (
+        serving(pod, a_store_with(pod, a_matrix_model()), preexec_fn=few) as server,
+        ExitStack() as idle,
+    ):
+        clients = [
+            idle.enter_context(socket.create_connection(("127.0.0.1", server.client.base_url.port or 0)))
+            for _ in range(300)
+        ]
+        for client in (clients[-1], clients[0]):
+            client.settimeout(10)
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(64).startswith(b"HTTP/1.1 200")

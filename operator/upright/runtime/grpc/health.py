@@ -39,8 +39,8 @@ class Health:
 
     async def Watch(self, request: HealthCheckRequest, context: Any) -> None:  # noqa: N802
         """How it is, and again when that changes, as long as the connection lasts and until the pod stops."""
-        if self._watches == _WATCHES:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_WATCHES} watch already, as many as may")
+        if self._watches == _WATCHES:  # by this code a client that looks at the health first goes on without
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{_WATCHES} watch already, as many as may")
         self._watches += 1
         try:
             last = None

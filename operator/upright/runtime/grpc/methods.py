@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -16,10 +17,12 @@ from upright.api.serving import VERSION_HEADER
 from upright.runtime.answering import Answering, UnansweredError
 from upright.runtime.asked import Asked
 from upright.runtime.batch import BadInputError
-from upright.runtime.body import Body
+from upright.runtime.body import SMALL, Body
 from upright.runtime.grpc import tensors
 from upright.runtime.grpc.messages import MESSAGES, METHODS, PACKAGE, SERVICE
+from upright.runtime.grpc.reading import LATER
 from upright.runtime.measurements import BUSY, GONE, CountedRequest
+from upright.runtime.unread import UNREAD, Unread
 
 _OK, _MISTAKEN, _ELSEWHERE, _FAILED, _LATE = 200, 400, 404, 500, 504
 _CODES = {
@@ -32,9 +35,6 @@ _CODES = {
 }
 """What is said over gRPC instead of a status of HTTP, by which requests are counted."""
 
-_LATER = ("grpc-retry-pushback-ms", "1000")
-"""Trailing metadata of an answer to what finds no room: how long clients that try again by themselves are to wait."""
-
 logger = logging.getLogger("upright.serve")
 
 
@@ -45,6 +45,8 @@ class _Outcome:
     status: int
     content: bytes = b""
     sentence: str = ""
+    unread: ExitStack = field(default_factory=ExitStack)
+    """Holds the answer's room."""
 
 
 class _NotHereError(Exception):
@@ -59,6 +61,7 @@ class Methods:
         self._served = answering.served
         self._version = (VERSION_HEADER, answering.served.version)
         self._under_way = set[asyncio.Task[_Outcome]]()
+        self._unread = Unread(UNREAD)
 
     def handler(self) -> Any:
         """For grpc.aio.Server.add_generic_rpc_handlers."""
@@ -123,11 +126,16 @@ class Methods:
             del message
             self._under_way.add(answering)
             answering.add_done_callback(self._under_way.discard)
-            outcome = await asyncio.shield(answering)
+            try:
+                outcome = await asyncio.shield(answering)
+            except asyncio.CancelledError:
+                answering.add_done_callback(_never_sent)
+                raise
         if outcome.status == _OK:
+            context.add_done_callback(lambda _: outcome.unread.close())
             context.set_trailing_metadata((self._version,))
             return outcome.content
-        trailing = (self._version, _LATER) if outcome.status == BUSY else (self._version,)
+        trailing = (self._version, LATER) if outcome.status == BUSY else (self._version,)
         await context.abort(_CODES[outcome.status], outcome.sentence, trailing)
         raise AssertionError("unreachable: abort raises")
 
@@ -139,7 +147,10 @@ class Methods:
             body.hold(message)
             del message
             answered = await self._answering.answer(lambda: self._asked(body.take()))
-            outcome = _Outcome(_OK, answered.content)
+            unread = ExitStack()
+            if len(answered.content) > SMALL:
+                unread.enter_context(self._unread.kept(len(answered.content)))
+            outcome = _Outcome(_OK, answered.content, unread=unread)
         except BadInputError as error:
             outcome = _Outcome(_MISTAKEN, sentence=str(error))
         except _NotHereError as error:
@@ -162,6 +173,11 @@ class Methods:
         asked = tensors.request_of(request, served.predictor.signature, served.outputs)
         named = {"model_name": served.model, "model_version": served.version}
         return Asked(asked.batch, list(asked.outputs), lambda found: tensors.answer_of(named, found, asked))
+
+
+def _never_sent(answering: asyncio.Task[_Outcome]) -> None:
+    if not answering.cancelled():
+        answering.result().unread.close()
 
 
 def _metadata(tensor: Tensor) -> Mapping[str, Any]:

@@ -14,10 +14,7 @@ from upright.runtime.body import BODY_LIMIT
 from upright.runtime.grpc.health import Health
 from upright.runtime.grpc.messages import PACKAGE, POOL, SERVICE
 from upright.runtime.grpc.methods import Methods
-from upright.runtime.grpc.reading import PATIENCE, BoundedReading
-
-_CALLS = 1024
-"""That are here at once, however far they have come. Each holds at most 64 KiB until it is read."""
+from upright.runtime.grpc.reading import CALLS, PATIENCE, BoundedReading
 
 _OPTIONS = {
     "grpc.max_receive_message_length": BODY_LIMIT,
@@ -41,7 +38,9 @@ async def listening(answering: Answering, port: int) -> AsyncIterator[None]:
     grace = answering.timeout + 1  # by then each call has its answer
     options = {**_OPTIONS, "grpc.max_connection_age_grace_ms": round(1000 * grace)}
     server = grpc.aio.server(
-        interceptors=[BoundedReading()], options=list(options.items()), maximum_concurrent_rpcs=_CALLS
+        interceptors=[BoundedReading(answering.served.version)],
+        options=list(options.items()),
+        maximum_concurrent_rpcs=CALLS,
     )
     server.add_generic_rpc_handlers((Methods(answering).handler(),))
     health_pb2_grpc.add_HealthServicer_to_server(Health(answering), server)

@@ -147,7 +147,7 @@ def _load(output: Output, limits: Limits) -> LoadedModel:
 
 def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference | None:
     try:
-        return read_reference(folder, limits, loaded.estimator)
+        return read_reference(folder, limits, loaded.estimator, loaded.inputs)
     except NoFeaturesError as error:
         raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
 

@@ -105,6 +105,13 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
             f"({error or 'no more is said'}): give it more (spec.train.resources, or those of the container publish in "
             "spec.train.pod)",
         ) from error
+    except ValidationError as error:  # of an input or output: a column without a name, say
+        first = error.errors()[0]
+        raise RefusedError(
+            "NoSignature",
+            f"An input or output of the model cannot be told to clients: its {'.'.join(map(str, first['loc']))} is "
+            f"{str(first['input'])[:80]!r}: {first['msg']}",
+        ) from error
     contents = _contents(output, reference)
     manifest = ArtifactManifest(
         model=model,

@@ -280,6 +280,7 @@ def test_a_pickle_is_never_opened_unless_allowed(pod: Pod, monkeypatch: pytest.M
         ('{"accuracy": "high"}', "'accuracy' in metrics.json must be a number; it is 'high'"),
         ('{"accuracy": true}', "must be a number; it is 'True'"),
         ('{"": 1}', "must have 1 to 63 characters"),
+        (r'{"\ud800": null}', "half of one: '\\ud800'"),
         ("[" * 100_000, "is not JSON"),
     ],
 )
@@ -571,6 +572,14 @@ def test_the_profile_counts_every_row_of_every_feature(pod: Pod) -> None:
     assert all(
         right <= all_ for right, all_ in zip(profile["scores"]["right"], profile["scores"]["counts"], strict=True)
     )
+
+
+def test_the_largest_numbers_are_counted_in_a_profile_that_is_json(pod: Pod) -> None:
+    table = "a,b,c,d,prediction,label,score\n1,2,3,4,1,1,1.7e308\n1,2,3,4,0,0,-1.7e308\n"
+    published(pod.trained(a_matrix_model(), reference_csv=table))
+
+    profile = json.loads(next(pod.store.glob("*/*/profile.json")).read_text())
+    assert sum(profile["features"]["a"]["counts"]) == 2
 
 
 def test_a_wide_profile_stays_under_a_megabyte(pod: Pod) -> None:

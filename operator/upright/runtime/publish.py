@@ -171,14 +171,24 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
     except (ModelError, BadInputError) as error:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
-        if reference is not None:
-            raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}") from error
-        raise RefusedError(
-            "ModelFails",
-            f"The model takes its rows for something else: {error}. predict gets a DataFrame of columns by name if the "
-            "model was fitted on one, else an array of shape (rows, features), or texts if it begins with a vectoriser",
-        ) from error
+        if reference is None and isinstance(error, ModelError) and error.for_the_kind_of_rows:
+            raise RefusedError(
+                "ModelFails",
+                f"The model takes its rows for something else: {error}. predict gets a DataFrame of columns by name if "
+                "the model was fitted on one, else an array of shape (rows, features), or texts if it begins with a "
+                "vectoriser",
+            ) from error
+        on = "on its own reference data" if reference is not None else "whatever row it is asked"
+        made = _made_elsewhere(loaded, output.format)
+        raise RefusedError("ModelFails", f"The model fails {on}: {error}{made}") from error
     return inferred.model_copy(update={"outputs": outputs}), tried.example
+
+
+def _made_elsewhere(loaded: LoadedModel, name: ModelFormat) -> str:
+    framework, (_, here) = FORMATS[name].framework, formats.reader(FORMATS[name])
+    if loaded.version in {None, here}:
+        return ""
+    return f" (it was made with {framework} {loaded.version}, and is asked by {here}: make it with that one)"
 
 
 def _contents(output: Output, reference: Reference | None) -> dict[str, Path | bytes]:

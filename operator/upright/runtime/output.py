@@ -154,9 +154,11 @@ def _metrics(content: bytes | None) -> tuple[dict[str, float], tuple[str, ...]]:
     if len(metrics) > _METRICS:
         raise RefusedError("BadMetrics", f"metrics.json has {len(metrics)} metrics; at most {_METRICS} are kept")
     for name, value in metrics.items():
-        if not name or len(name) > _METRIC_NAME:
+        if not 0 < len(name) <= _METRIC_NAME or not name.isprintable():
             raise RefusedError(
-                "BadMetrics", f"A metric's name in metrics.json must have 1 to {_METRIC_NAME} characters: {name[:80]!r}"
+                "BadMetrics",
+                f"A metric's name in metrics.json must have 1 to {_METRIC_NAME} characters, none of which controls or "
+                f"is half of one: {name[:80]!r}",
             )
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise RefusedError(

@@ -30,6 +30,24 @@ class ModelError(Exception):
         """Whether it may not where there is more memory."""
         return isinstance(self.__cause__, MemoryError)
 
+    @property
+    def for_the_kind_of_rows(self) -> bool:
+        """Whether it wanted an attribute of the rows that an array, or a DataFrame, does not have."""
+        asked = getattr(self.__cause__, "obj", None)
+        return isinstance(asked, np.ndarray) or _package(asked) == "pandas"
+
+    @property
+    def whatever_the_rows(self) -> bool:
+        """Whether no row could make it good: it is of the kind of rows or of answers, or of what scikit-learn looks for
+        in an estimator that another version of it has made.
+        """
+        asked = getattr(self.__cause__, "obj", None)
+        return self.__cause__ is None or self.for_the_kind_of_rows or _package(asked) == "sklearn"
+
+
+def _package(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]
+
 
 @dataclass(frozen=True)
 class Predictor:

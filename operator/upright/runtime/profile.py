@@ -80,7 +80,9 @@ def _numeric(column: "pd.Series[Any]") -> dict[str, Any]:
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if not len(values):
         return np.array([], dtype=np.float64)
-    return np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        edges = np.quantile(values, np.linspace(0, 1, _BINS + 1))
+    return np.unique(edges[np.isfinite(edges)])  # the span of the largest doubles is infinite
 
 
 def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.intp]:

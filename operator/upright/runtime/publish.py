@@ -106,6 +106,13 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
             f"({error or 'no more is said'}): give it more (spec.train.resources, or those of the container publish in "
             "spec.train.pod)",
         ) from error
+    except ValidationError as error:  # of an input or output: a column without a name, say
+        first = error.errors()[0]
+        raise RefusedError(
+            "NoSignature",
+            f"An input or output of the model cannot be told to clients: its {'.'.join(map(str, first['loc']))} is "
+            f"{str(first['input'])[:80]!r}: {first['msg']}",
+        ) from error
     contents = _contents(output, reference, own)
     manifest = ArtifactManifest(
         model=model,
@@ -160,7 +167,7 @@ def _load(output: Output, limits: Limits, own: Mapping[str, bytes]) -> LoadedMod
 
 def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference | None:
     try:
-        return read_reference(folder, limits, loaded.estimator)
+        return read_reference(folder, limits, loaded.estimator, loaded.inputs)
     except NoFeaturesError as error:
         raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
 
@@ -177,18 +184,30 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
     except (ModelError, BadInputError) as error:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
-        if reference is not None:
-            nameless = output.modules and not hasattr(loaded.estimator, "feature_names_in_")
-            why = (
-                ". It gets arrays: a DataFrame gets what keeps feature_names_in_ when it is fitted" if nameless else ""
-            )
-            raise RefusedError("ModelFails", f"The model fails on its own reference data: {error}{why}") from error
-        raise RefusedError(
-            "ModelFails",
-            f"The model takes its rows for something else: {error}. predict gets a DataFrame of columns by name if the "
-            "model was fitted on one, else an array of shape (rows, features), or texts if it begins with a vectoriser",
-        ) from error
+        if reference is None and isinstance(error, ModelError) and error.for_the_kind_of_rows:
+            raise RefusedError(
+                "ModelFails",
+                f"The model takes its rows for something else: {error}. predict gets a DataFrame of columns by name if "
+                "the model was fitted on one, else an array of shape (rows, features), or texts if it begins with a "
+                "vectoriser",
+            ) from error
+        on = "on its own reference data" if reference is not None else "whatever row it is asked"
+        hints = _made_elsewhere(loaded, output.format) + _gets_arrays(loaded, output)
+        raise RefusedError("ModelFails", f"The model fails {on}: {error}{hints}") from error
     return inferred.model_copy(update={"outputs": outputs}), tried.example
+
+
+def _gets_arrays(loaded: LoadedModel, output: Output) -> str:
+    if not output.modules or hasattr(loaded.estimator, "feature_names_in_"):
+        return ""
+    return ". It gets arrays: a DataFrame gets what keeps feature_names_in_ when it is fitted"
+
+
+def _made_elsewhere(loaded: LoadedModel, name: ModelFormat) -> str:
+    framework, (_, here) = FORMATS[name].framework, formats.reader(FORMATS[name])
+    if loaded.version in {None, here}:
+        return ""
+    return f" (it was made with {framework} {loaded.version}, and is asked by {here}: make it with that one)"
 
 
 def _contents(output: Output, reference: Reference | None, own: Mapping[str, bytes]) -> dict[str, Path | bytes]:

@@ -1,7 +1,7 @@
 """Reference data as a training program wrote it: rows of features, read as the model was fitted on them.
 
-The types come from the model where it tells them, from the schema of reference.parquet where it does not, and are
-guessed from reference.csv, as pandas does, where nothing else is left.
+The types come from the model or its file where these tell them, from the schema of reference.parquet where they do
+not, and are guessed from reference.csv, as pandas does, where nothing else is left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from upright.api.artifact import Tensor
 from upright.runtime.environment import Limits
 from upright.runtime.folder import NotAFileError
 from upright.runtime.learnt import NOTHING, Learnt, learn
@@ -48,8 +49,13 @@ class Reference:
         return [name for name in ANSWERS if name in self.rows and name not in self.features]
 
 
-def read_reference(folder: Path, limits: Limits, estimator: Any) -> Reference | None:
-    """Raises NoFeaturesError, RefusedError, or FailedError for what cannot be read at all."""
+def read_reference(
+    folder: Path, limits: Limits, estimator: Any, filed: tuple[Tensor, ...] | None = None
+) -> Reference | None:
+    """`filed`: the inputs as the model's own file tells them.
+
+    Raises NoFeaturesError, RefusedError, or FailedError for what cannot be read at all.
+    """
     with reading():
         names = [name for name in ("reference.csv", "reference.parquet") if inside(folder, name).exists()]
         if not names:
@@ -64,18 +70,18 @@ def read_reference(folder: Path, limits: Limits, estimator: Any) -> Reference | 
         if not path.is_file():
             raise NotAFileError(f"{names[0]} is not a file")
         try:
-            return (_csv if names[0].endswith(".csv") else _parquet)(path, estimator)
+            return (_csv if names[0].endswith(".csv") else _parquet)(path, estimator, filed)
         except (OSError, MemoryError, NoFeaturesError, RefusedError):
             raise
         except Exception as error:  # the readers raise their own parsers' errors
             raise RefusedError("BadReference", f"{names[0]} cannot be read: {str(error)[:200]}") from error
 
 
-def _csv(path: Path, estimator: Any) -> Reference:
+def _csv(path: Path, estimator: Any, filed: tuple[Tensor, ...] | None) -> Reference:
     import pandas as pd
 
     header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
-    features, learnt = _features_of(header, estimator)
+    features, learnt = _features_of(header, estimator, filed)
     texts = {name for name, known in learnt.items() if known.kind == "text"}
     if _classes_are_text(estimator):
         texts |= {name for name in header if name in ANSWERS[:2] and name not in features}
@@ -90,7 +96,7 @@ def _csv(path: Path, estimator: Any) -> Reference:
     return _reference(rows.astype(dates), features, learnt, path.name)
 
 
-def _parquet(path: Path, estimator: Any) -> Reference:
+def _parquet(path: Path, estimator: Any, filed: tuple[Tensor, ...] | None) -> Reference:
     import pandas as pd
 
     rows = pd.read_parquet(path)
@@ -99,7 +105,7 @@ def _parquet(path: Path, estimator: Any) -> Reference:
         raise RefusedError("BadReference", f"{path.name} names a column twice")
     for name in _categorical(path) & set(rows.columns):
         rows[name] = rows[name].astype("category")
-    features, learnt = _features_of(list(rows.columns), estimator)
+    features, learnt = _features_of(list(rows.columns), estimator, filed)
     return _reference(rows, features, learnt, path.name)
 
 
@@ -126,7 +132,9 @@ def _reference(rows: "pd.DataFrame", features: tuple[str, ...], learnt: Mapping[
     return Reference(rows.reset_index(drop=True), features)
 
 
-def _features_of(columns: Sequence[str], estimator: Any) -> tuple[tuple[str, ...], Mapping[str, Learnt]]:
+def _features_of(
+    columns: Sequence[str], estimator: Any, filed: tuple[Tensor, ...] | None
+) -> tuple[tuple[str, ...], Mapping[str, Learnt]]:
     """The columns that the model takes, in its order, with what it tells of each. Raises NoFeaturesError."""
     names, count, texts = features_of(estimator)
     features = names or tuple(name for name in columns if name not in ANSWERS)
@@ -141,9 +149,17 @@ def _features_of(columns: Sequence[str], estimator: Any) -> tuple[tuple[str, ...
             f"name other columns {', '.join(ANSWERS)} or leave them out; a feature has such a name only where the "
             "model was fitted on a DataFrame"
         )
-    learnt = (Learnt("text"),) if texts else learn(estimator)
+    if filed:
+        learnt = _of_file(filed if len(filed) == len(features) else filed * len(features))
+    else:
+        learnt = (Learnt("text"),) if texts else learn(estimator)
     told = learnt if len(learnt) == len(features) else (NOTHING,) * len(features)
     return features, dict(zip(features, told, strict=True))
+
+
+def _of_file(inputs: tuple[Tensor, ...]) -> tuple[Learnt, ...]:
+    """What may be of any type is text, too: 00501 is another category than 501."""
+    return tuple(Learnt("text") if tensor.type in {"BYTES", None} else NOTHING for tensor in inputs)
 
 
 def _classes_are_text(estimator: Any) -> bool:

@@ -141,6 +141,11 @@ def _types_shown(column: "pd.Series[Any]", name: str, known: Learnt) -> tuple[An
     import pandas as pd
 
     dtype = column.dtype
+    if isinstance(dtype, pd.ArrowDtype):
+        raise NoSignatureError(
+            f"the column {name!r} of the reference data is of pandas' type {dtype}, which no model gets here: make "
+            "it one of NumPy's or pandas' own (astype: int64, Int64, float64, boolean, datetime64[us]) before you save"
+        )
     if isinstance(dtype, pd.CategoricalDtype):
         categories = pd.Series(dtype.categories)
         return _types_shown(categories, name, known)[0], "category"

@@ -49,8 +49,8 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
     """Ask the model for rows of its reference data, in Python and as a client does.
 
     Without reference data it is asked for one row that is made up, which need not make sense to it. Raises
-    DifferentAnswerError, BadInputError, ModelError when the model fails on its own reference data, or takes what it is
-    given for something else than an array or a DataFrame, or has too little memory.
+    DifferentAnswerError, BadInputError, ModelError when the model fails on its own reference data, or in a way that no
+    row could make good, or has too little memory.
     """
     if reference is not None and set(_columns(predictor.signature, reference)) <= set(reference.rows):
         sample = _sample(reference, len(reference.features))
@@ -64,9 +64,7 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         except BadInputError:
             pass
         except ModelError as error:
-            asked = getattr(error.__cause__, "obj", None)  # of what it wanted an attribute that this does not have
-            odd = isinstance(asked, np.ndarray) or type(asked).__module__.partition(".")[0] == "pandas"
-            if odd or error.for_want_of_memory:
+            if error.whatever_the_rows or error.for_want_of_memory:
                 raise
     return Trial(None, ())
 

@@ -16,9 +16,14 @@ import pandas as pd
 import pytest
 import xgboost
 from onnx import TensorProto, helper
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from tests.unit.runtime.foreign import (
     Foreign,
@@ -166,6 +171,45 @@ def test_reference_data_show_which_numbers_are_true_and_false(pod: Pod, models: 
 
     assert [tensor[1] for tensor in inputs_of(report.signature)] == ["FP64", "FP64", "BYTES", "BOOL"]
     assert len(asked(served, [[30, None, "gold", True], [30, 1.5, None, None]])) == 2
+
+
+ZIPS = pd.DataFrame({"zip": ["00501", "NA", "10115", "02134"] * 20, "x": np.arange(80, dtype=np.float32) % 3})
+
+
+def a_model_of_zips(library: str, output: Path) -> None:
+    """It answers by the first of the zips."""
+    first, rows = (ZIPS["zip"] == "00501").astype(int), ZIPS.astype({"zip": "category"})
+    few: dict[str, Any] = {"n_estimators": 20, "n_jobs": 1}
+    if library == "xgboost":
+        xgboost.XGBClassifier(enable_categorical=True, **few).fit(rows, first).save_model(output / "model.ubj")
+    elif library == "lightgbm":
+        small = lightgbm.LGBMClassifier(verbose=-1, min_child_samples=1, min_data_per_group=1, cat_smooth=0, **few)
+        small.fit(rows, first).booster_.save_model(output / "model.txt")
+    elif library == "catboost":
+        trees = catboost.CatBoostClassifier(iterations=20, verbose=0, allow_writing_files=False, thread_count=1)
+        trees.fit(ZIPS, first, cat_features=["zip"]).save_model(str(output / "model.cbm"))
+    else:
+        encoded = make_column_transformer((OneHotEncoder(), ["zip"]), remainder="passthrough")
+        types = [("zip", StringTensorType([None, 1])), ("x", FloatTensorType([None, 1]))]
+        pipeline = make_pipeline(encoded, LogisticRegression()).fit(ZIPS, first)
+        graph = to_onnx(pipeline, initial_types=types, options={"zipmap": False})
+        (output / "model.onnx").write_bytes(graph.SerializeToString())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("rows", [ZIPS, ZIPS[ZIPS["zip"] != "NA"]])
+def test_texts_that_look_like_something_else_stay_the_texts_that_the_file_knows(
+    pod: Pod, library: str, rows: pd.DataFrame
+) -> None:
+    a_model_of_zips(library, pod.output)
+    (pod.output / "reference.csv").write_text(rows.to_csv(index=False))
+
+    report, served = published(pod)
+
+    assert inputs_of(report.signature)[0][:2] == ("zip", "BYTES")
+    assert asked(served, [["00501", 0.0], ["NA", 0.0], ["02134", 0.0]]).tolist() == [1, 0, 0]
+    profile = json.loads(next(pod.store.glob("*/*/profile.json")).read_text())
+    assert profile["features"]["zip"]["categories"] == rows["zip"].value_counts().to_dict()
 
 
 def test_reference_data_name_the_features_of_a_file_without_names(pod: Pod, models: dict[str, Foreign]) -> None:

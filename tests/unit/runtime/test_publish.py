@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
@@ -259,6 +262,31 @@ def test_a_model_that_ends_the_program_is_refused(pod: Pod) -> None:
     assert "fails on its own reference data: SystemExit: 3" in message
 
 
+@pytest.mark.parametrize("reference", [{}, {"reference_csv": "a,b\n1,2\n3,4\n"}])
+def test_a_model_of_another_scikit_learn_that_no_row_makes_answer_is_refused(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, reference: dict[str, str]
+) -> None:
+    scaler = StandardScaler()
+    model = make_pipeline(scaler, LogisticRegression()).fit(np.eye(2), [0, 1])
+    del vars(scaler)["copy"]  # as if that had come with a later version
+    monkeypatch.setattr("sklearn.base.__version__", "1.2.0")
+
+    reason, message = refusal(pod.trained(model, **reference))
+
+    assert reason == "ModelFails"
+    assert "object has no attribute 'copy' (it was made with scikit-learn 1.2.0, and is asked by 1." in message
+
+
+def test_answers_that_no_row_makes_right_are_refused(pod: Pod) -> None:
+    labels = csr_array(np.eye(2, dtype=int))
+    reason, message = refusal(pod.trained(OneVsRestClassifier(LogisticRegression()).fit(np.eye(2), labels)))
+
+    assert (reason, message) == (
+        "ModelFails",
+        "The model fails whatever row it is asked: prediction: the model answered shape () to 1 rows",
+    )
+
+
 class _Trap:
     def __reduce__(self) -> Any:
         return (Path.touch, (Path("trap"),))
@@ -280,6 +308,7 @@ def test_a_pickle_is_never_opened_unless_allowed(pod: Pod, monkeypatch: pytest.M
         ('{"accuracy": "high"}', "'accuracy' in metrics.json must be a number; it is 'high'"),
         ('{"accuracy": true}', "must be a number; it is 'True'"),
         ('{"": 1}', "must have 1 to 63 characters"),
+        (r'{"\ud800": null}', "half of one: '\\ud800'"),
         ("[" * 100_000, "is not JSON"),
     ],
 )
@@ -571,6 +600,14 @@ def test_the_profile_counts_every_row_of_every_feature(pod: Pod) -> None:
     assert all(
         right <= all_ for right, all_ in zip(profile["scores"]["right"], profile["scores"]["counts"], strict=True)
     )
+
+
+def test_the_largest_numbers_are_counted_in_a_profile_that_is_json(pod: Pod) -> None:
+    table = "a,b,c,d,prediction,label,score\n1,2,3,4,1,1,1.7e308\n1,2,3,4,0,0,-1.7e308\n"
+    published(pod.trained(a_matrix_model(), reference_csv=table))
+
+    profile = json.loads(next(pod.store.glob("*/*/profile.json")).read_text())
+    assert sum(profile["features"]["a"]["counts"]) == 2
 
 
 def test_a_wide_profile_stays_under_a_megabyte(pod: Pod) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from pandas.testing import assert_frame_equal
 from pydantic_core import to_json
 from sklearn.compose import ColumnTransformer
@@ -174,6 +175,33 @@ def test_what_no_client_can_send_is_refused_by_its_name(pod: Pod, value: Any) ->
 
     with pytest.raises(RefusedError, match=r"the column 'age' of the reference data holds values .* no client"):
         served(pod, DummyClassifier().fit(pd.DataFrame({"age": [1, 2]}), [0, 1]), reference_parquet=frame)
+
+
+@pytest.mark.parametrize("own", ["int64", "float64", "boolean", "datetime64[us]"])
+def test_a_column_of_arrow_is_refused_with_what_helps(pod: Pod, own: Any) -> None:
+    column = pd.DataFrame({"x": pd.Series([0, 1] * 5).astype(own)})
+    model = a_tree_on(column)
+    arrow = column.convert_dtypes(dtype_backend="pyarrow")
+
+    with pytest.raises(RefusedError, match=r"column 'x' of the reference data is of pandas' type .*\[pyarrow\]"):
+        served(pod, model, reference_parquet=arrow)
+
+    served(pod, model, reference_parquet=arrow.astype(own))
+
+
+@pytest.mark.parametrize("file", ["model.skops", "model.ubj", "reference.parquet"])
+def test_a_column_without_a_name_is_refused_with_a_sentence(pod: Pod, file: str) -> None:
+    table = pd.DataFrame({"": [0.0, 1.0] * 5, "b": [1.0, 0.0] * 5})
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "skops,xgboost"
+    if file == "model.ubj":
+        xgboost.XGBRegressor(n_estimators=2, n_jobs=1).fit(table, table["b"]).save_model(pod.output / file)
+    else:
+        model = DecisionTreeClassifier().fit(table if file == "model.skops" else table.to_numpy(), [0, 1] * 5)
+        pod.trained(model)
+        table.to_parquet(pod.output / "reference.parquet")
+
+    with pytest.raises(RefusedError, match="its name is '': String should have at least 1 character"):
+        publish(pod.variables)
 
 
 @pytest.fixture(scope="module")

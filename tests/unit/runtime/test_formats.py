@@ -354,6 +354,15 @@ def test_categories_that_the_file_lost_are_asked_for(pod: Pod) -> None:
     assert "does not hold the categories" in refusal(pod)[1]
 
 
+@pytest.mark.parametrize("cities", [("Bern", "Köln", "Łódź", "Paris"), ("Köln", "Paris")])
+def test_categories_that_xgboost_cuts_in_the_wrong_places_are_refused(pod: Pod, cities: tuple[str, ...]) -> None:
+    rows = pd.DataFrame({"city": pd.Categorical([*cities] * 20)})
+    model = xgboost.XGBRegressor(n_estimators=1, enable_categorical=True).fit(rows, np.arange(len(rows)))
+    model.save_model(pod.output / "model.ubj")
+
+    assert "XGBoost loses those with letters beyond ASCII" in refusal(pod)[1]
+
+
 def test_categories_that_cannot_be_told_apart_are_refused(pod: Pod) -> None:
     rows = sales().assign(only=pd.Categorical(["same"] * 300))
     model = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1).fit(rows, bought(rows))

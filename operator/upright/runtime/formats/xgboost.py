@@ -28,9 +28,9 @@ def load(path: Path, _: Limits) -> LoadedModel:
     try:
         booster = xgboost.Booster({"nthread": threads()}, model_file=str(path))
         config = json.loads(booster.save_config())
-        categories = _categories(booster)
+        categories = _categories(path, booster)
         rounds = _rounds(booster.attr("best_iteration"))
-    except (xgboost.core.XGBoostError, ValueError, KeyError, UnicodeDecodeError) as error:
+    except (xgboost.core.XGBoostError, ValueError, KeyError) as error:
         said = str(error).strip().partition("\nStack trace")[0]
         raise UnreadableModelError(f"{path.name} is not a model of XGBoost: {said[:300]}") from error
     names, features = booster.feature_names or (), booster.num_features()
@@ -68,12 +68,22 @@ def _values(booster: Any, kind: str, categories: dict[str, Sequence[Any]], round
     return values
 
 
-def _categories(booster: Any) -> dict[str, Sequence[Any]]:
-    """The known categories of each column that has some."""
+def _categories(path: Path, booster: Any) -> dict[str, Sequence[Any]]:
+    """The known categories of each column that has some. Raises UnreadableModelError."""
     if _CATEGORY not in (booster.feature_types or ()):
         return {}
     told = booster.get_categories(export_to_arrow=True).to_arrow()
-    return {str(name): values.to_pylist() for name, values in told if values is not None}
+    try:
+        found = {str(name): values.to_pylist() for name, values in told if values is not None}
+        kept = all(one.isascii() for values in found.values() for one in values if isinstance(one, str))
+    except UnicodeDecodeError:
+        kept = False
+    if not kept:  # it counts the characters of those of pandas where it cuts bytes: xgboost/_data_utils.py
+        raise UnreadableModelError(
+            f"{path.name} does not hold the categories that it was fitted on: XGBoost loses those with letters beyond "
+            "ASCII. Give them names in ASCII before the model is fitted, or encode the column yourself"
+        )
+    return found
 
 
 def _inputs(path: Path, booster: Any, names: Sequence[str], categories: dict[str, Sequence[Any]]) -> tuple[Tensor, ...]:

@@ -43,6 +43,18 @@ def publish(*words: str, model: str = "churn.skops", store: str = "models") -> i
 WITH_ALL = ("--reference", "reference.csv", "--metrics", "scores.json", "--parameters", "parameters.json")
 
 
+def test_a_metric_that_is_no_number_is_named(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("scores.json").write_text('{"auc": NaN, "accuracy": 0.97}')
+
+    assert publish("--as", "pvc://models", *WITH_ALL) == 0
+
+    printed = capsys.readouterr()
+    version = yaml.safe_load(printed.out)
+    assert version["metadata"]["annotations"] == {"upright.dev/unknown-metrics": "auc"}
+    assert version["spec"]["metrics"] == {"accuracy": 0.97}
+    assert "Metrics that are no number, and so are not kept: auc\n" in printed.err
+
+
 def test_a_file_becomes_the_artifact_that_a_run_makes_of_it(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:
     report = in_a_pod(pod.variables)
 

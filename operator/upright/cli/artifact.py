@@ -9,6 +9,7 @@ from upright.cli.problems import Unusable
 from upright.runtime import formats, store
 from upright.runtime.environment import limits_of
 from upright.runtime.formats import LoadedModel
+from upright.runtime.outcome import RefusedError
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,16 @@ class Artifact:
 
     def load(self) -> LoadedModel:
         """The model, of what may be loaded here. Raises Unusable."""
-        path, limits = self.folder / formats.model_in(self.manifest), limits_of(os.environ)
         try:
+            path, limits = self.folder / formats.model_in(self.manifest), limits_of(os.environ)
             return formats.load(path, self.manifest.format, limits)
-        except (formats.FormatNotAllowedError, formats.UntrustedTypesError, formats.UnreadableModelError) as problem:
+        except (
+            RefusedError,
+            formats.FormatNotAllowedError,
+            formats.ImageLacksError,
+            formats.UntrustedTypesError,
+            formats.UnreadableModelError,
+        ) as problem:
             raise Unusable(f"{self.folder}: {problem}") from problem
 
 

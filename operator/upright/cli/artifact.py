@@ -10,6 +10,7 @@ from upright.runtime import formats, modules, store
 from upright.runtime.artifact import load_verified
 from upright.runtime.environment import limits_of
 from upright.runtime.formats import LoadedModel
+from upright.runtime.outcome import RefusedError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Artifact:
         try:
             return load_verified(self.folder, self.manifest, limits_of(os.environ))
         except (
+            RefusedError,
             formats.FormatNotAllowedError,
+            formats.ImageLacksError,
             formats.UntrustedTypesError,
             formats.UnreadableModelError,
             modules.ModulesNotAllowedError,

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import NoReturn
 
 from upright.cli.problems import UNUSABLE, Unusable
 
@@ -19,10 +20,14 @@ class Command:
     summary: str
     extra: str
     """Of Upright's packages, the extra that it needs."""
+    may_crash: bool = False
+    """Whether native code reads what nobody has tried: a damaged file may end its process."""
 
 
 COMMANDS = {
-    "publish": Command("publish", "make an artifact of a model, and the ModelVersion to apply", "runtime"),
+    "publish": Command(
+        "publish", "make an artifact of a model, and the ModelVersion to apply", "runtime", may_crash=True
+    ),
     "try": Command("trial", "serve an artifact on this machine, as a pod does", "runtime"),
     "export": Command("export", "write an artifact as what another tool serves", "runtime"),
     "backtest": Command("backtest", "replay a policy on recorded metrics", "cli"),
@@ -38,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = next((word for word in words if not word.startswith("-")), "")
     try:
         if name in COMMANDS:
+            if arguments is None and COMMANDS[name].may_crash:  # the process is the command's, and has one thread
+                _stand_by(name)
             _complete(parsers[name], COMMANDS[name])
         options = parser.parse_args(words)
         status: int = options.run(options)
@@ -51,6 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
+
+
+def _stand_by(name: str) -> None:
+    from upright.runtime import crash
+
+    def refuse(_: str, message: str) -> NoReturn:
+        print(f"upright {name}: {message}", file=sys.stderr)
+        sys.exit(UNUSABLE)
+
+    crash.stand_by(refuse)
 
 
 def _complete(parser: argparse.ArgumentParser, command: Command) -> None:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from upright.api.artifact import Inputs, PublishReport, canonical_json, read_report, termination_message
 from upright.api.common import API_VERSION, DnsLabel
+from upright.api.names import UNKNOWN_METRICS
 from upright.api.training_job import StoreUri
 from upright.cli.problems import Unusable
 from upright.contract import Manifest
@@ -78,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
             stored = _stored(folder, checked)
     except (RefusedError, FailedError) as problem:
         raise Unusable(f"{options.model}: {problem}") from problem
+    if unknown := ", ".join(checked.unknown_metrics):
+        print(f"Metrics that are no number, and so are not kept: {unknown}", file=sys.stderr)
     print(f"The artifact is {stored.path}", file=sys.stderr)
     if own := names_in(checked.manifest):
         print(f"Pods import {', '.join(own)} where the platform allows it (allowModules of the chart)", file=sys.stderr)
@@ -193,7 +196,10 @@ def _model_version(report: PublishReport, model: str, name: str | None, paramete
     version = {
         "apiVersion": API_VERSION,
         "kind": "ModelVersion",
-        "metadata": {"name": name or f"{model[:50]}-{digits[:12]}"},
+        "metadata": {
+            "name": name or f"{model[:50]}-{digits[:12]}",
+            **({"annotations": {UNKNOWN_METRICS: unknown}} if (unknown := ", ".join(report.unknown_metrics)) else {}),
+        },
         "spec": {
             "model": model,
             **what_is_told(read_report(termination_message(report))),

@@ -9,9 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Generic, TypeVar
 
 from upright.runtime.threads import OverloadedError, PredictionThreads
+
+TAKING_SECONDS = 0.1
+"""After which a turn takes no more: who came first waits while what came later is taken, and so is parsed."""
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -93,8 +97,9 @@ class Batching(Generic[Q, A]):
         this = asyncio.current_task()
 
         def take() -> Iterator[Q]:
+            end = monotonic() + TAKING_SECONDS
             with suppress(IndexError):
-                while len(taken) < self._most:
+                while len(taken) < self._most and (not taken or monotonic() < end):
                     waiting = self._line.popleft()
                     taken.append(waiting.answer)
                     yield waiting.question

@@ -7,7 +7,7 @@ cut off) 2 to 50 of 100 end the process with a signal, and some never end. That 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -24,24 +24,28 @@ _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE)
 _TOO_LONG = signal.SIGALRM
 
 
-def stand_by() -> None:
-    """Go on in a child process. What is left behind waits for it, ends as it does, and tells how if it cannot.
+def stand_by(refuse: Callable[[str, str], None]) -> None:
+    """Go on in a child process. What is left behind waits for it and ends as it does; where it cannot, `refuse` is
+    called with a reason and a sentence why.
 
     To be called while the process has one thread.
     """
     if not (child := os.fork()):
         return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both
+    if os.getpid() != 1:  # that of a container is sent it when there is time left to finish
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if -code in _CRASHES:
         name = signal.Signals(-code).name
-        _refuse(
+        refuse(
             "CorruptModel",
             f"The model cannot be used: the library that reads it crashed ({name}), as it does when a file is damaged. "
             "Save it again",
         )
     if -code == _TOO_LONG:
-        _refuse(
+        refuse(
             "TooSlow",
             f"The model was not loaded and tried out within {TRIAL_SECONDS // 60} minutes: make it smaller, or its "
             "reference data",
@@ -49,8 +53,8 @@ def stand_by() -> None:
     sys.exit(code if code >= 0 else 128 - code)
 
 
-def _refuse(reason: str, message: str) -> NoReturn:
-    """With what was measured, which is known whatever becomes of the model."""
+def report_refusal(reason: str, message: str) -> NoReturn:
+    """What a container tells, with what was measured, which is known whatever becomes of the model."""
     from upright.runtime.output import metrics_in  # not before the fork, which wants one thread
 
     report(Refusal(reason=reason, message=message, metrics=metrics_in(folder_of(os.environ, "UPRIGHT_OUTPUT"))))

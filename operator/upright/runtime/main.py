@@ -35,7 +35,7 @@ def _run(command: str) -> None:
     elif command == "publish":
         from upright.runtime import crash
 
-        crash.stand_by()
+        crash.stand_by(crash.report_refusal)
         from upright.runtime.publish import publish
 
         report(publish(os.environ))

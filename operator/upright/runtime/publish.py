@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -51,10 +51,10 @@ class Checked:
     manifest: ArtifactManifest
     contents: Mapping[str, Path | bytes]
     """Of each of the manifest's files."""
+    unknown_metrics: tuple[str, ...]
+    """The names of those that are no number, and so are not kept."""
 
-    def report(
-        self, stored: store.Stored, uri: str, inputs: Inputs, unknown_metrics: Sequence[str] = ()
-    ) -> PublishReport:
+    def report(self, stored: store.Stored, uri: str, inputs: Inputs) -> PublishReport:
         """What there is to say once it is in the store that is called `uri`."""
         manifest = self.manifest
         return PublishReport(
@@ -64,7 +64,7 @@ class Checked:
             format=manifest.format,
             framework=manifest.framework,
             metrics=manifest.metrics,
-            unknown_metrics=tuple(unknown_metrics),
+            unknown_metrics=self.unknown_metrics,
             signature=manifest.signature,
             data=inputs.data,
             code=inputs.code,
@@ -89,7 +89,7 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     except (RefusedError, FailedError) as error:  # what was measured is known, whatever becomes of the model
         error.refusal = error.refusal.model_copy(update={"metrics": output.metrics})
         raise
-    return checked.report(stored, run.store, inputs, output.unknown)
+    return checked.report(stored, run.store, inputs)
 
 
 def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Limits) -> Checked:
@@ -125,7 +125,7 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
         environment=_environment(output.format),
     )
-    return Checked(manifest, contents)
+    return Checked(manifest, contents, output.unknown)
 
 
 def _inputs(run: RunSpec, environment: Mapping[str, str]) -> Inputs:

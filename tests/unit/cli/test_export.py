@@ -277,6 +277,18 @@ def test_a_manifest_that_names_more_than_packages_and_versions_is_none(artifact:
     assert export(written, tmp_path / "mlflow", "mlflow") == 2
 
 
+def test_an_artifact_without_the_file_of_its_format_or_a_wrong_limit_is_a_sentence(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UPRIGHT_ALLOWED_FORMATS", "joblib")
+    assert export(by_hand(artifact, tmp_path / "other", format="joblib"), tmp_path / "kserve", "kserve") == 2
+    assert "its format is joblib, and its manifest names no model.joblib or model.pkl" in capsys.readouterr().err
+
+    monkeypatch.setenv("UPRIGHT_MAX_ARTIFACT_BYTES", "2Gi")
+    assert export(artifact, tmp_path / "mlflow", "mlflow") == 2
+    assert "UPRIGHT_MAX_ARTIFACT_BYTES must be a positive whole number; it is '2Gi'" in capsys.readouterr().err
+
+
 def by_hand(artifact: Path, root: Path, model: bytes | None = None, **instead: Any) -> Path:
     """The artifact as somebody else has written it, whose digest is right."""
     manifest = json.loads((artifact / "manifest.json").read_text()) | instead

@@ -1,6 +1,8 @@
 """`upright publish` on a laptop: what a training run does, without a cluster."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import skops.io
 import yaml
 
+from tests.unit.runtime.foreign import of_lightgbm
 from tests.unit.runtime.own import ALLOWED, FEATURES, forget, trained
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, a_pod, reference_csv
 from upright.api.model_version import ModelVersionSpec
@@ -43,6 +46,31 @@ def publish(*words: str, model: str = "churn.skops", store: str = "models") -> i
 
 
 WITH_ALL = ("--reference", "reference.csv", "--metrics", "scores.json", "--parameters", "parameters.json")
+
+
+def test_a_library_that_crashes_on_a_damaged_file_is_a_sentence(tmp_path: Path) -> None:
+    of_lightgbm()["lightgbm, amounts"].save(tmp_path / "model.txt")
+    whole = (tmp_path / "model.txt").read_bytes()
+    (tmp_path / "model.txt").write_bytes(whole.replace(b"\nleft_child=", b"\nleft_child=999999999 ", 1))
+
+    command = [sys.executable, "-m", "upright.cli.main", "publish", "model.txt", "--name", "churn", "--store", "models"]
+    allowed = {**os.environ, "UPRIGHT_ALLOWED_FORMATS": "lightgbm"}
+    done = subprocess.run(command, env=allowed, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "upright publish: The model cannot be used: the library that reads it crashed (SIG" in done.stderr
+
+
+def test_a_metric_that_is_no_number_is_named(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("scores.json").write_text('{"auc": NaN, "accuracy": 0.97}')
+
+    assert publish("--as", "pvc://models", *WITH_ALL) == 0
+
+    printed = capsys.readouterr()
+    version = yaml.safe_load(printed.out)
+    assert version["metadata"]["annotations"] == {"upright.dev/unknown-metrics": "auc"}
+    assert version["spec"]["metrics"] == {"accuracy": 0.97}
+    assert "Metrics that are no number, and so are not kept: auc\n" in printed.err
 
 
 def test_a_file_becomes_the_artifact_that_a_run_makes_of_it(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:

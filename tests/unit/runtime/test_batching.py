@@ -200,6 +200,17 @@ async def test_one_call_is_made_after_a_moment_or_when_enough_have_come() -> Non
     assert full.calls == [[1, 2], [3, 4]]
 
 
+async def test_who_came_first_does_not_wait_while_all_that_came_later_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("upright.runtime.batching.TAKING_SECONDS", 0.0)
+    line = Line()
+
+    assert await asyncio.gather(*map(line.ask, (1, 2, 3))) == [-1, -2, -3]
+
+    assert line.calls == [[1], [2], [3]]
+
+
 async def test_what_is_wrong_with_one_is_told_to_one() -> None:
     line = Line()
     good, bad = line.ask(1), line.ask(0)

@@ -30,6 +30,7 @@ from upright.runtime.compression import accepted_of, deflated, encoding_of, infl
 from upright.runtime.connection import TRANSPORT
 from upright.runtime.docs import Documentation
 from upright.runtime.measurements import BUSY, GONE
+from upright.runtime.parsing import parsed
 from upright.runtime.predictor import FURTHER
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
 from upright.runtime.repository import index
@@ -162,7 +163,7 @@ class _Routes:
             encoding = encoding_of(request)
 
             def question() -> Asked:
-                asked = parse(inflated(body.take(), encoding, BODY_LIMIT))
+                asked = parsed(inflated(body.take(), encoding, BODY_LIMIT), parse)
                 return replace(asked, told=lambda found: deflated(asked.told(found), accepted))
 
             with _dropped_when_gone(request, body):

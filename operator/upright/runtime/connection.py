@@ -176,8 +176,6 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) == AHEAD:
             raise _TooMuchError(f"A connection may be {AHEAD} requests ahead of the answers.")
         super().on_headers_complete()
-        if self.loop.time() > self._old:
-            self.cycle.keep_alive = False  # which the answer says
 
     def on_body(self, body: bytes) -> None:
         self._room += 2 * len(body)
@@ -188,6 +186,9 @@ class Connection(HttpToolsProtocol):
             return
         self._room = HEAD
         self._under_way = False
+        # Not before: who is still sending when the connection ends may not see the answer.
+        if self.loop.time() > self._old and not self.cycle.response_started:
+            self.cycle.keep_alive = False  # which the answer says
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -14,7 +14,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from upright.api.serving import CONNECTION_SECONDS
+from upright.api.serving import CONNECTION_SECONDS, VERSION_HEADER
 
 HEAD = 64 * 1024
 """Bytes of a request that are no part of its body, beside as many as its body has: its line and headers, what stands
@@ -60,8 +60,10 @@ class _Flow(FlowControl):
 class Connection(HttpToolsProtocol):
     """uvicorn's connection with bounds of its own, which ends when nothing comes of it."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, version: str = "", **named: Any) -> None:
+        """`version`: which one refuses what never comes to the application."""
         super().__init__(*arguments, **named)
+        self._version = version
         self._room = HEAD
         """Bytes that may still come before the message ends, but for those of its body."""
         self._under_way = False
@@ -128,7 +130,8 @@ class Connection(HttpToolsProtocol):
         content = json.dumps({"error": msg}).encode()
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%b" % (len(content), content)
+            b"connection: close\r\n%b: %b\r\n\r\n%b"
+            % (len(content), VERSION_HEADER.encode(), self._version.encode(), content)
         )
         self.transport.close()
 

@@ -22,6 +22,9 @@ _HOPELESS = 10
 """Timeouts. A pod that has had no thread free for one gets no requests; the model may be slow, and then it is served
 again. After so many only a new process helps, and liveness has the kubelet make one."""
 
+_SAID = 500
+"""Characters of what a model says it has failed with: it may quote all that it was given."""
+
 logger = logging.getLogger("upright.serve")
 
 
@@ -117,9 +120,10 @@ class Answering:
         try:
             answered = await self._answered(question)
         except ModelError as error:
-            logger.error("The model failed on a request: %s", error)  # noqa: TRY400 - the sentence is the model's
+            said = str(error)[:_SAID]
+            logger.error("The model failed on a request: %s", said)  # noqa: TRY400 - the sentence is the model's
             self.measured.failed(type(error.__cause__ or error).__name__)
-            raise UnansweredError(500, f"the model failed on this request: {str(error)[:500]}") from error
+            raise UnansweredError(500, f"the model failed on this request: {said}") from error
         except TimeoutError:
             waited = f"{self.timeout:g} seconds"
             logger.error("The model has not answered a request within %s", waited)  # noqa: TRY400

@@ -14,7 +14,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from upright.api.serving import CONNECTION_SECONDS
+from upright.api.serving import CONNECTION_SECONDS, VERSION_HEADER
 
 HEAD = 64 * 1024
 """Bytes of a request that are no part of its body, beside as many as its body has: its line and headers, what stands
@@ -60,8 +60,10 @@ class _Flow(FlowControl):
 class Connection(HttpToolsProtocol):
     """uvicorn's connection with bounds of its own, which ends when nothing comes of it."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, version: str = "", **named: Any) -> None:
+        """`version`: which one refuses what never comes to the application."""
         super().__init__(*arguments, **named)
+        self._version = version
         self._room = HEAD
         """Bytes that may still come before the message ends, but for those of its body."""
         self._under_way = False
@@ -128,7 +130,8 @@ class Connection(HttpToolsProtocol):
         content = json.dumps({"error": msg}).encode()
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%b" % (len(content), content)
+            b"connection: close\r\n%b: %b\r\n\r\n%b"
+            % (len(content), VERSION_HEADER.encode(), self._version.encode(), content)
         )
         self.transport.close()
 
@@ -176,8 +179,6 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) == AHEAD:
             raise _TooMuchError(f"A connection may be {AHEAD} requests ahead of the answers.")
         super().on_headers_complete()
-        if self.loop.time() > self._old:
-            self.cycle.keep_alive = False  # which the answer says
 
     def on_body(self, body: bytes) -> None:
         self._room += 2 * len(body)
@@ -188,6 +189,9 @@ class Connection(HttpToolsProtocol):
             return
         self._room = HEAD
         self._under_way = False
+        # Not before: who is still sending when the connection ends may not see the answer.
+        if self.loop.time() > self._old and not self.cycle.response_started:
+            self.cycle.keep_alive = False  # which the answer says
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -22,6 +22,8 @@ from upright.runtime.artifact import ServedModel
 from upright.runtime.batch import is_matrix
 from upright.runtime.openapi import ERRORS, TIME, document, infer_example, is_time, predict_example
 from upright.runtime.predictor import FURTHER
+from upright.runtime.response import response
+from upright.runtime.unread import Unread
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
@@ -38,8 +40,9 @@ _HEADERS = {"x-content-type-options": "nosniff"}
 class Documentation:
     """Of one model; written when somebody asks for it, beside the loop: a model may have thousands of columns."""
 
-    def __init__(self, served: ServedModel) -> None:
+    def __init__(self, served: ServedModel, unread: Unread) -> None:
         self._served = served
+        self._unread = unread
 
     def routes(self) -> list[Route]:
         """`/docs` and `/openapi.json`."""
@@ -47,12 +50,11 @@ class Documentation:
 
     async def _docs(self, _: Request) -> Response:
         page = await asyncio.to_thread(lambda: self._page)
-        return Response(page, headers={**_HEADERS, "content-security-policy": _POLICY}, media_type="text/html")
+        return response(self._unread, page, "text/html", {**_HEADERS, "content-security-policy": _POLICY})
 
     async def _openapi(self, _: Request) -> Response:
-        return Response(
-            await asyncio.to_thread(lambda: self._document), headers=_HEADERS, media_type="application/json"
-        )
+        content = await asyncio.to_thread(lambda: self._document)
+        return response(self._unread, content, "application/json", _HEADERS)
 
     @cached_property
     def _page(self) -> bytes:

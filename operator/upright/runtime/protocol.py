@@ -157,12 +157,13 @@ def checked_tensor(datatype: Any, shape: Any, where: str) -> tuple[str, list[int
         raise BadInputError(
             f"{where}.datatype must be one of {', '.join(sorted(_DATATYPES))}; it is {described(datatype)}"
         )
-    if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
+    sizes = shape[:_DIMENSIONS] if isinstance(shape, list) else ()  # there may be millions
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
         raise BadInputError(f"{where}.shape must be a list of positive whole numbers; it is {_shape_text(shape)}")
-    if len(shape) > _DIMENSIONS or max(shape) > _SIZE:
+    if len(shape) > _DIMENSIONS or max(sizes) > _SIZE:
         raise BadInputError(
             f"{where}.shape must have at most {_DIMENSIONS} sizes of at most {_SIZE}; it has {len(shape)}, "
-            f"{described(max(shape))} for one"
+            f"{described(max(sizes))} for one"
         )
     if prod(shape) > MOST_VALUES:
         raise BadInputError(

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +121,7 @@ def server(serves: "Traffic", load: Load) -> "uvicorn.Server":
     return uvicorn.Server(
         uvicorn.Config(
             serves,
-            http=Connection,
+            http=partial(Connection, version=serves.version),  # type: ignore[arg-type] # whatever makes one
             loop="asyncio",
             ws="none",
             timeout_keep_alive=620,  # longer than balancers do: who ends a connection knows that nothing is coming

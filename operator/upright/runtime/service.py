@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -17,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 import upright
 from upright.api.artifact import Tensor
@@ -25,16 +25,16 @@ from upright.runtime.answering import Answering, UnansweredError
 from upright.runtime.asked import Asked
 from upright.runtime.batch import BadInputError
 from upright.runtime.binary import HEADER
-from upright.runtime.body import BODY_LIMIT, LATER, SMALL, Body
+from upright.runtime.body import BODY_LIMIT, LATER, Body
 from upright.runtime.compression import accepted_of, deflated, encoding_of, inflated
-from upright.runtime.connection import TRANSPORT
 from upright.runtime.docs import Documentation
 from upright.runtime.measurements import BUSY, GONE
+from upright.runtime.parsing import parsed
 from upright.runtime.predictor import FURTHER
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
 from upright.runtime.repository import index
+from upright.runtime.response import response
 from upright.runtime.traffic import Traffic
-from upright.runtime.unread import Unread
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
@@ -103,7 +103,7 @@ class _Routes:
             Route("/v2/repository/index", self._index, methods=["GET", "POST"]),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
-            *Documentation(self._served).routes(),
+            *Documentation(self._served, self._answering.unread).routes(),
         ]
 
     @asynccontextmanager
@@ -163,7 +163,7 @@ class _Routes:
             encoding = encoding_of(request)
 
             def question() -> Asked:
-                asked = parse(inflated(body.take(), encoding, BODY_LIMIT))
+                asked = parsed(inflated(body.take(), encoding, BODY_LIMIT), parse)
                 return replace(asked, told=lambda found: deflated(asked.told(found), accepted))
 
             with _dropped_when_gone(request, body):
@@ -174,9 +174,7 @@ class _Routes:
         kind = "application/json"
         if answered.head is not None:
             headers[HEADER], kind = str(answered.head), "application/octet-stream"
-        if len(answered.content) <= SMALL:
-            return Response(answered.content, headers=headers, media_type=kind)
-        return _Kept(self._answering.unread, answered.content, headers, kind)
+        return response(self._answering.unread, answered.content, kind, headers)
 
     async def _alive(self, _: Request) -> Response:
         return Response(status_code=200 if self._answering.alive else 503)
@@ -185,7 +183,7 @@ class _Routes:
         return Response(status_code=200 if self._answering.ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        return response(self._answering.unread, generate_latest(self._registry), CONTENT_TYPE_LATEST)
 
     async def _v1_server(self, _: Request) -> Response:
         """What KServe's client asks to know whether a server of V1 is there."""
@@ -218,8 +216,13 @@ class _Routes:
         )
 
     async def _v2_model(self, _: Request) -> Response:
+        content = await asyncio.to_thread(lambda: self._metadata)  # there may be thousands of columns
+        return response(self._answering.unread, content, "application/json")
+
+    @cached_property
+    def _metadata(self) -> bytes:
         served = self._served
-        return _json(
+        return to_json(
             {
                 "name": served.model,
                 "versions": [served.version],
@@ -243,27 +246,6 @@ class _Routes:
             },
             404,
         )
-
-
-class _Kept(Response):
-    """An answer that takes room until its client has read it, or is gone."""
-
-    def __init__(self, unread: Unread, content: bytes, headers: Mapping[str, str], kind: str) -> None:
-        super().__init__(content, headers=headers, media_type=kind)
-        self._unread = unread
-
-    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
-        transport, size = scope["extensions"][TRANSPORT], len(self.body)
-        written = False
-
-        def left() -> int:  # what is before it on the connection is not it
-            return min(size, transport.get_write_buffer_size()) if written else size
-
-        with self._unread.kept(size, left, transport.abort):
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": self.body, "more_body": True})
-            written = True
-            await send({"type": "http.response.body", "body": b""})  # which waits for what was sent before
 
 
 @contextmanager

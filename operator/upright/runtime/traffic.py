@@ -26,7 +26,8 @@ class Traffic:
     def __init__(self, app: Starlette, version: str, measured: Measurements, draining: Callable[[], bool]) -> None:
         self._app = app
         self.lifespan = app.router.lifespan_context
-        self._version = (VERSION_HEADER.encode(), version.encode())
+        self.version = version
+        self._named_version = (VERSION_HEADER.encode(), version.encode())
         self._measured = measured
         self._draining = draining
 
@@ -42,7 +43,7 @@ class Traffic:
         async def send_with_version(message: Message) -> None:
             if message["type"] == "http.response.start":
                 closing = [(b"connection", b"close")] if self._draining() else []
-                message = {**message, "headers": [*message.get("headers", ()), self._version, *closing]}
+                message = {**message, "headers": [*message.get("headers", ()), self._named_version, *closing]}
             await send(message)
 
         return send_with_version

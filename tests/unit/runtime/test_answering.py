@@ -2,6 +2,7 @@
 
 import json
 import struct
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from upright.api.artifact import Signature, Tensor
+from upright.runtime.answering import Answering, UnansweredError
 from upright.runtime.asked import Asked, answer, answers
 from upright.runtime.batch import BadInputError
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
+from upright.runtime.threads import PredictionThreads
 
 MATRIX = Signature(inputs=(Tensor(name="x", type="FP64", shape=(-1, 1)),))
 
@@ -163,3 +166,19 @@ def test_what_would_be_passed_over_is_refused(body: Any, sentence: str) -> None:
         parse_infer(json.dumps({**good, **body}).encode(), MATRIX, ["prediction", "predict_proba"])
 
     assert sentence in str(refused.value)
+
+
+async def test_what_a_model_quotes_of_what_it_was_given_is_cut_in_answer_and_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def question() -> Asked:
+        raise ModelError("x" * 10_000)
+
+    nothing: Any = SimpleNamespace(predictor=None, failed=lambda _: None)
+    answering = Answering(nothing, PredictionThreads(1, waiting=1), 60, nothing)
+
+    with pytest.raises(UnansweredError) as failed:
+        await answering.answer(question)
+
+    assert str(failed.value).count("x") == 500
+    assert caplog.text.count("x") == 500

@@ -152,6 +152,24 @@ async def test_a_connection_that_is_kept_ends_with_an_answer_that_says_so(monkey
         writer.close()
 
 
+async def test_a_client_that_is_still_sending_sees_its_answer_before_the_connection_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "CONNECTION_SECONDS", 0.0)
+    async with a_server() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\ncontent-length: %d\r\n\r\n" % len(LARGE))
+        early = await reader.readuntil(b"small")
+        writer.write(LARGE)
+        await asyncio.wait_for(writer.drain(), 30)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        last = await reader.readuntil(b"small")
+
+        assert b"connection: close" not in early
+        assert b"connection: close" in last
+        writer.close()
+
+
 async def test_connections_on_which_nothing_is_asked_make_way_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "CONNECTIONS", 3)
     waits.clear()

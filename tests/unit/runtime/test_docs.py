@@ -18,6 +18,7 @@ from upright.runtime.artifact import ServedModel
 from upright.runtime.docs import Documentation, page
 from upright.runtime.openapi import document
 from upright.runtime.predictor import Predictor
+from upright.runtime.unread import UNREAD, Unread
 
 NASTY = "</code><script>alert(1)</script><img src=x onerror='a()'>\"&$(touch /tmp/x)`id`"
 COLUMNS = (
@@ -146,7 +147,7 @@ def test_the_command_to_copy_means_what_it_shows_in_a_shell() -> None:
 
 @pytest.mark.parametrize("make", MODELS)
 async def test_a_pod_gives_both_and_lets_the_page_load_nothing(make: Any) -> None:
-    pod = Starlette(routes=Documentation(make()).routes())
+    pod = Starlette(routes=Documentation(make(), Unread(UNREAD)).routes())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(pod), base_url="http://pod") as client:
         docs, openapi = await client.get("/docs"), await client.get("/openapi.json")
 

@@ -372,6 +372,7 @@ def test_a_body_that_is_too_large_counts_as_refused(matrix: Server) -> None:
         "[" + "9" * 4000 + "]",
         "[4294967296]",
         "[" + ", ".join(["1"] * 100_000) + "]",
+        "[" + ", ".join(["1"] * 100_000) + ', "what is beyond is not looked at"]',
     ],
 )
 def test_a_shape_without_end_is_a_client_s_mistake_and_costs_nothing(matrix: Server, shape: str) -> None:
@@ -617,6 +618,16 @@ def test_a_file_replaced_by_a_link_is_never_followed(tmp_path: Path) -> None:
 
     assert (status, message["reason"]) == (3, "Corrupt")
     assert "symbolic link" in message["message"]
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n", b"no HTTP\r\n\r\n"])
+def test_what_never_comes_to_the_application_is_answered_by_the_version_as_well(matrix: Server, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", matrix.client.base_url.port or 0), timeout=10) as client:
+        client.sendall(sent)
+        answer = client.recv(2**16)
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"\r\nupright-model-version: churn-7\r\n" in answer
 
 
 def test_an_artifact_that_is_gone_is_missing(tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from contextlib import ExitStack
 from math import inf
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
 
 from upright.runtime import unread
+from upright.runtime.body import SMALL
+from upright.runtime.connection import TRANSPORT
+from upright.runtime.response import response
 from upright.runtime.unread import Unread
 
 
@@ -73,3 +78,21 @@ def test_where_everybody_reads_or_has_just_begun_who_comes_is_refused(
 
 def test_an_answer_that_is_larger_than_all_the_room_is_given_where_there_is_no_other(held: ExitStack) -> None:
     assert not given(Client(101), Unread(100), held).ended
+
+
+@pytest.mark.parametrize(("size", "taken"), [(SMALL, 0), (SMALL + 1, SMALL + 1)])
+async def test_whatever_a_large_answer_tells_takes_room_while_it_is_sent(size: int, taken: int) -> None:
+    room, seen = Unread(10 * SMALL), list[int]()
+    transport = SimpleNamespace(get_write_buffer_size=lambda: 0, abort=lambda: None)
+
+    async def send(_: Any) -> None:
+        seen.append(room.taken)
+
+    async def receive() -> Any:
+        raise AssertionError
+
+    answer = response(room, b"x" * size, "text/plain")
+    await answer({"type": "http", "extensions": {TRANSPORT: transport}}, receive, send)
+
+    assert {*seen} == {taken}
+    assert room.taken == 0

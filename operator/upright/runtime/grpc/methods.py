@@ -22,6 +22,7 @@ from upright.runtime.grpc import tensors
 from upright.runtime.grpc.messages import MESSAGES, METHODS, PACKAGE, SERVICE
 from upright.runtime.grpc.reading import LATER
 from upright.runtime.measurements import BUSY, GONE, CountedRequest
+from upright.runtime.parsing import parsed
 from upright.runtime.unread import UNREAD, Unread
 
 _OK, _MISTAKEN, _ELSEWHERE, _FAILED, _LATE = 200, 400, 404, 500, 504
@@ -49,7 +50,7 @@ class _Outcome:
     """Holds the answer's room."""
 
 
-class _NotHereError(Exception):
+class _NotHereError(BadInputError):
     """Another model, or another version than the one that this pod serves."""
 
 
@@ -146,15 +147,15 @@ class Methods:
         try:
             body.hold(message)
             del message
-            answered = await self._answering.answer(lambda: self._asked(body.take()))
+            answered = await self._answering.answer(lambda: parsed(body.take(), self._asked))
             unread = ExitStack()
             if len(answered.content) > SMALL:
                 unread.enter_context(self._unread.kept(len(answered.content)))
             outcome = _Outcome(_OK, answered.content, unread=unread)
-        except BadInputError as error:
-            outcome = _Outcome(_MISTAKEN, sentence=str(error))
         except _NotHereError as error:
             outcome = _Outcome(_ELSEWHERE, sentence=str(error))
+        except BadInputError as error:
+            outcome = _Outcome(_MISTAKEN, sentence=str(error))
         except UnansweredError as error:
             outcome = _Outcome(error.status, sentence=str(error))
         except HTTPException as error:

@@ -57,7 +57,9 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         rows = rows_of(sample, predictor.signature, reference)
         outputs = _outputs(predictor, batch_of_rows(rows[:_REQUEST], predictor.signature, "row of the reference data"))
         _compare(predictor, sample, rows, reference, [tensor.name for tensor in outputs])
-        return Trial(min(rows, key=lambda row: row.count(None)), outputs)
+        example = min(rows, key=lambda row: row.count(None))
+        predictor.predict(batch_of_rows([example], predictor.signature))  # of one row some graphs lose an axis
+        return Trial(example, outputs)
     if plain := _plain(predictor.signature, predictor.learnt):
         try:
             return Trial(plain, _outputs(predictor, batch_of_rows([plain], predictor.signature)))

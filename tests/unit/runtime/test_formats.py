@@ -403,6 +403,19 @@ def test_a_graph_gets_the_number_that_was_sent_or_none(
         asked(served, [[beyond], [1]])
 
 
+def test_a_graph_that_answers_rows_but_not_one_alone_is_refused(pod: Pod) -> None:
+    takes = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1])
+    gives = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N"])
+    graph = helper.make_graph([helper.make_node("Squeeze", ["x"], ["y"])], "squeezes", [takes], [gives])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (pod.output / "model.onnx").write_bytes(model.SerializeToString())
+    (pod.output / "reference.csv").write_text("x\n1\n2\n")
+
+    assert refusal(pod)[1].endswith(
+        "fails on its own reference data: prediction: the model answered shape () to 1 rows"
+    )
+
+
 @pytest.mark.parametrize("write", [pickle.dumps, cloudpickle.dumps])
 def test_pickles_are_taken_where_joblib_is(pod: Pod, write: Callable[[Any], bytes]) -> None:
     (pod.output / "model.pkl").write_bytes(write(a_matrix_model()))

@@ -264,7 +264,7 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
         return ()
     for column in columns:
         if column is not None:
-            whole = told if column.values else Learnt(missing=told.missing)
+            whole = told if column.values else Learnt(dtype=told.dtype, missing=told.missing)
             found[column.feature].append(whole if column.gaps else _without_gaps(whole))
     if isinstance(estimator, OneToOneFeatureMixin):
         return [column and _Column(column.feature, values=False, gaps=column.gaps) for column in columns]
@@ -272,9 +272,14 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
 
 
 def _of_numbers(estimator: Any, takes: Any) -> Learnt:
-    """`positive_only` tells of `fit`. What transforms checks that again, and what predicts (naive Bayes) does not."""
+    """`positive_only` tells of `fit`. What transforms checks that again, and what predicts (naive Bayes) does not.
+
+    Centres of clusters have the precision of the rows, and native code compares them with rows of that alone.
+    """
+    centres = getattr(estimator, "cluster_centers_", None)
     return Learnt(
         "number",
+        dtype="float32" if getattr(centres, "dtype", None) == np.float32 else None,
         missing=None if takes.allow_nan else False,
         least=0.0 if takes.positive_only and hasattr(estimator, "transform") else None,
         above=0.0 if type(estimator).__name__ == "PowerTransformer" and estimator.method == "box-cox" else None,

@@ -200,6 +200,8 @@ def _of_kind(name: str, known: Learnt) -> Tensor:
             return Tensor(name=name, type="BOOL", dtype="object" if missing else None, missing=missing)
         case "date":
             return Tensor(name=name, type="BYTES", dtype=known.dtype, missing=missing)
+        case "number" if known.dtype is not None:
+            return Tensor(name=name, type="FP32", dtype=known.dtype, missing=missing)
         case "number":
             return Tensor(name=name, type="FP64", dtype="number", missing=missing)
         case _:
@@ -212,5 +214,6 @@ def _unnamed(learnt: tuple[Learnt, ...], estimator: Any) -> tuple[Tensor, ...]:
     if len({tensor.type for tensor in each} - {None}) <= 1:
         kind = next((tensor.type for tensor in each if tensor.type), "FP64")
         missing = all(tensor.missing for tensor in each)
-        return (Tensor(name="input-0", type=kind, shape=(-1, len(each)), missing=missing),)
+        dtype = "float32" if all(tensor.dtype == "float32" for tensor in each) else None
+        return (Tensor(name="input-0", type=kind, dtype=dtype, shape=(-1, len(each)), missing=missing),)
     return tuple(tensor.model_copy(update={"dtype": None}) for tensor in each)

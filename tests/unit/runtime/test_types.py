@@ -11,6 +11,7 @@ import pytest
 import xgboost
 from pandas.testing import assert_frame_equal
 from pydantic_core import to_json
+from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -167,6 +168,32 @@ def test_a_category_in_single_precision_is_what_a_client_writes(dtype: Any) -> N
 
     assert answers(predictor, [0.1], [0.2], [float(np.float32(0.1))]) == [1, 0, 1]
     assert "fitted on, 0.1, 0.2, 0.3; it is 0.4" in refused(predictor, [0.1], [0.4])
+
+
+def test_an_array_in_single_precision_is_one_for_what_a_client_writes(pod: Pod) -> None:
+    table = pd.DataFrame({"dose": [0.1, 0.2, 0.3] * 10, "x": [1.0, 2.0] * 15}, dtype=np.float32)
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table.to_numpy(), [0, 1, 1] * 10)
+
+    assert answers(served(pod, model, reference_parquet=table), [0.1, 1], [0.2, 1]) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans, BisectingKMeans])
+@pytest.mark.parametrize("reference", ["reference_csv", "reference_parquet", None])
+@pytest.mark.parametrize(("named", "scaled"), [(True, False), (False, True), (False, False)])
+def test_clusters_in_single_precision_are_asked_in_it(
+    pod: Pod, kind: Any, reference: str | None, *, named: bool, scaled: bool
+) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"), dtype=np.float32)
+    clusters = kind(n_clusters=3, random_state=0)
+    model = make_pipeline(StandardScaler(), clusters) if scaled else clusters
+    rows = table if named else table.to_numpy()
+    model.fit(rows)
+    files = {"reference_csv": table.to_csv(index=False), "reference_parquet": table}
+
+    published = served(pod, model, **({reference: files[reference]} if reference else {}))
+
+    assert published.example is not None
+    assert answers(published, *table.to_numpy().tolist()) == model.predict(rows).tolist()
 
 
 @pytest.mark.parametrize("value", [pd.Timedelta(days=1), pd.Timestamp("2026-11-27").date(), [1, 2], b"x"])

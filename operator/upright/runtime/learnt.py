@@ -22,7 +22,8 @@ class Learnt:
 
     `missing`: whether the model copes with a value that lacks (it imputes it, or was fitted on one), or refuses it.
     `null`: what it was fitted on where a value lacked, None or NaN, if it tells them apart. `known`: the only values
-    that it takes. `least`: the smallest number that it takes. `above`: it takes only numbers above that.
+    that it takes. `least`: the smallest number that it takes. `above`: it takes only numbers above that. `whole`: it
+    compares whole numbers, which may have more digits than a double.
     """
 
     kind: Kind | None = None
@@ -32,6 +33,7 @@ class Learnt:
     known: frozenset[Any] = frozenset()
     least: float | None = None
     above: float | None = None
+    whole: bool = False
 
 
 NOTHING = Learnt()
@@ -161,7 +163,8 @@ def _of_categories(categories: Any, *, strict: bool, gaps: bool) -> Learnt:
         )
         return Learnt("date", str(categories.dtype), missing, null, known)
     known = frozenset(present) if strict else frozenset()
-    return Learnt(_kind_of(present), None, missing, null, known)
+    whole = set(map(type, present)) == {int}
+    return Learnt(_kind_of(present), None, missing, null, known, whole=whole)
 
 
 def _kind_of(values: Iterable[Any]) -> Kind | None:
@@ -308,4 +311,5 @@ def _together(found: Sequence[Learnt]) -> Learnt:
         known=frozenset.intersection(*known) if known else frozenset(),
         least=max((each.least for each in found if each.least is not None), default=None),
         above=max((each.above for each in found if each.above is not None), default=None),
+        whole=any(each.whole for each in found),
     )

@@ -203,7 +203,7 @@ def _of_kind(name: str, known: Learnt) -> Tensor:
         case "number" if known.dtype is not None:
             return Tensor(name=name, type="FP32", dtype=known.dtype, missing=missing)
         case "number":
-            return Tensor(name=name, type="FP64", dtype="number", missing=missing)
+            return Tensor(name=name, type="INT64" if known.whole else "FP64", dtype="number", missing=missing)
         case _:
             return Tensor(name=name, missing=missing)
 
@@ -211,8 +211,11 @@ def _of_kind(name: str, known: Learnt) -> Tensor:
 def _unnamed(learnt: tuple[Learnt, ...], estimator: Any) -> tuple[Tensor, ...]:
     """One input for all features where they are of one type, else one for each."""
     each = [_told(f"input-{index}", known, estimator) for index, known in enumerate(learnt)]
-    if len({tensor.type for tensor in each} - {None}) <= 1:
-        kind = next((tensor.type for tensor in each if tensor.type), "FP64")
+    kinds = {tensor.type for tensor in each}
+    if kinds != {"INT64"} and kinds <= {"INT64", "FP64", None}:
+        kinds = {"FP64"}  # an array of both has doubles
+    if len(kinds - {None}) == 1:
+        kind = next(kind for kind in kinds if kind)
         missing = all(tensor.missing for tensor in each)
         dtype = "float32" if all(tensor.dtype == "float32" for tensor in each) else None
         return (Tensor(name="input-0", type=kind, dtype=dtype, shape=(-1, len(each)), missing=missing),)

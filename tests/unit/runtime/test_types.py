@@ -11,6 +11,7 @@ import pytest
 import xgboost
 from pandas.testing import assert_frame_equal
 from pydantic_core import to_json
+from sklearn.base import clone
 from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
@@ -308,6 +309,22 @@ def test_a_whole_number_beyond_its_type_is_the_clients_mistake(dtype: str, numbe
     assert (
         f"instances[1][0] (id) must be a whole number between {limits.min} and {limits.max}; it is the number {number}"
     ) in refused(echo_of(dtype), [beside, 1], [number, 1])
+
+
+@pytest.mark.parametrize("array", [True, False])
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder()])
+def test_ids_that_are_categories_are_exact_also_without_reference_data(pod: Pod, encoder: Any, *, array: bool) -> None:
+    ids = [2**53 + 1, 2**53 + 2, 2**53 + 3, 2**53 + 5]
+    table = pd.DataFrame({"shop": ids * 5})
+    rows = table.to_numpy() if array else table
+    model = make_pipeline(clone(encoder), DecisionTreeClassifier(random_state=0)).fit(rows, list("abcd") * 5)
+
+    published = served(pod, model)
+
+    assert [(one.type, one.dtype) for one in published.predictor.signature.inputs] == [
+        ("INT64", None if array else "number")
+    ]
+    assert answers(published, *[[each] for each in ids]) == list("abcd")
 
 
 def test_an_array_has_doubles_where_whole_numbers_lack() -> None:

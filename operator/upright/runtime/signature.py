@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upright.api.artifact import Signature, Tensor
-from upright.runtime.batch import datatype_of
+from upright.runtime.batch import datatype_of, width_of
 from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.predictor import FURTHER, PREDICTION
 from upright.runtime.reference import Reference
@@ -28,7 +28,14 @@ def infer(
     """The model's inputs; `filed`: as its file tells them. Raises NoSignatureError."""
     names, count, texts = features_of(estimator)
     if declared:
-        return _checked(declared, names, count)
+        _check(declared, names, count)
+        width, named = width_of(declared), {tensor.name for tensor in declared.inputs}
+        if reference is not None and not named <= set(reference.rows) and width != len(reference.features):
+            raise NoSignatureError(
+                f"signature.json gives {width} features, but the reference data has {len(reference.features)}, and not "
+                "all of their names"
+            )
+        return declared
     if filed:
         return Signature(inputs=_filed(filed, reference))
     learnt = learn(estimator)
@@ -89,7 +96,7 @@ def chosen(declared: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Ten
     return tuple(outputs)
 
 
-def _checked(declared: Signature, names: tuple[str, ...], count: int | None) -> Signature:
+def _check(declared: Signature, names: tuple[str, ...], count: int | None) -> None:
     shapes = [tensor.shape for tensor in declared.inputs]
     matrix = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][0] == -1 and shapes[0][1] > 0
     if not matrix and set(shapes) != {(-1,)}:
@@ -111,7 +118,6 @@ def _checked(declared: Signature, names: tuple[str, ...], count: int | None) -> 
                 f"signature.json gives the input {tensor.name!r} the dtype {tensor.dtype} and the type {tensor.type}; "
                 f"a column of that dtype is of type {' or '.join(map(str, fits))}"
             )
-    return declared
 
 
 _ANY = ("BOOL", "BYTES", "FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", None)

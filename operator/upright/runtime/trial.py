@@ -52,7 +52,7 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
     DifferentAnswerError, BadInputError, ModelError when the model fails on its own reference data, or in a way that no
     row could make good, or has too little memory.
     """
-    if reference is not None and set(_columns(predictor.signature, reference)) <= set(reference.rows):
+    if reference is not None:
         sample = _sample(reference, len(reference.features))
         rows = rows_of(sample, predictor.signature, reference)
         outputs = _outputs(predictor, batch_of_rows(rows[:_REQUEST], predictor.signature, "row of the reference data"))
@@ -79,9 +79,9 @@ def rows_of(sample: "pd.DataFrame", signature: Signature, reference: Reference) 
 
 
 def _columns(signature: Signature, reference: Reference) -> Sequence[str]:
-    if is_matrix(signature):
-        return reference.features
-    return [tensor.name for tensor in signature.inputs]
+    """By name, or by position where signature.json has names of its own."""
+    names = [tensor.name for tensor in signature.inputs]
+    return names if not is_matrix(signature) and set(names) <= set(reference.rows) else reference.features
 
 
 def _sample(reference: Reference, width: int) -> "pd.DataFrame":

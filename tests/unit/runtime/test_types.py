@@ -588,6 +588,21 @@ def test_a_model_that_would_answer_clients_otherwise_than_python_is_refused(pod:
     )
 
 
+def test_names_of_its_own_in_signature_json_keep_no_model_from_being_compared(pod: Pod) -> None:
+    rows = np.array([["00501", "a"], ["501", "b"]] * 10, dtype=object)
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    model = make_pipeline(codes, DecisionTreeClassifier(random_state=0)).fit(rows, [0, 1] * 10)
+    table = pd.DataFrame(rows, columns=["zip", "kind"])
+
+    def signature(kind: str) -> str:
+        return json.dumps({"inputs": [{"name": "ZIP", "type": "BYTES"}, {"name": "KIND", "type": kind}]})
+
+    with pytest.raises(RefusedError, match=r"row of the reference data\[0\]\[1\] \(KIND\) must be a number"):
+        served(pod, model, reference_parquet=table, signature_json=signature("INT64"))
+
+    assert answers(served(pod, model, reference_parquet=table, signature_json=signature("BYTES")), ["501", "b"]) == [1]
+
+
 def test_one_row_in_five_hundred_is_found(pod: Pod) -> None:
     flags = pd.DataFrame({"flag": [None] * 1500 + [True] * 3 + [None] * 1497}, dtype=object)
     codes = ColumnTransformer([("codes", OneHotEncoder(handle_unknown="ignore"), ["flag"])])

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -316,11 +317,20 @@ def test_what_never_ends_is_ended_by_the_kernel_and_told(pod: Pod) -> None:
     assert (status, message["reason"]) == (3, "TooSlow")
 
 
-@pytest.mark.parametrize("best", ["3.0", "abc", "-5"])
+@pytest.mark.parametrize("best", ["3.0", "abc", "-5", "2"])
 def test_a_best_iteration_that_is_none_is_refused(pod: Pod, best: str) -> None:
     model = xgboost.XGBRegressor(n_estimators=2).fit(np.arange(20.0).reshape(-1, 1), np.arange(20)).get_booster()
     model.set_attr(best_iteration=best)
     model.save_model(pod.output / "model.ubj")
+
+    assert refusal(pod)[0] == "CorruptModel"
+
+
+@pytest.mark.parametrize("told", ["5", "[5]", "[null]"])
+def test_categories_that_are_none_are_refused(pod: Pod, models: dict[str, Foreign], told: str) -> None:
+    path = pod.output / "model.txt"
+    models["lightgbm, columns with categories"].save(path)
+    path.write_text(re.sub(r"pandas_categorical:.*", f"pandas_categorical:{told}", path.read_text()))
 
     assert refusal(pod)[0] == "CorruptModel"
 

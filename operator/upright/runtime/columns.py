@@ -10,6 +10,9 @@ from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import is_date
 from upright.runtime.learnt import Learnt
 
+SINGLE = frozenset({"float32", "Float32"})
+"""The types of columns of single precision."""
+
 
 def frame_of(columns: Mapping[str, NDArray[Any]], signature: Signature, learnt: Sequence[Learnt]) -> Any:
     """A DataFrame with the columns as the model was fitted on them."""
@@ -26,7 +29,7 @@ def frame_of(columns: Mapping[str, NDArray[Any]], signature: Signature, learnt: 
 
 def array_of(columns: Mapping[str, NDArray[Any]], signature: Signature, learnt: Sequence[Learnt]) -> NDArray[Any]:
     """An array of shape (rows, features), for a model that was fitted on one."""
-    arrays = [_plain(columns[tensor.name], tensor) for tensor in signature.inputs]
+    arrays = [plain(columns[tensor.name], tensor) for tensor in signature.inputs]
     if any(array.dtype == object for array in arrays):
         arrays = [nulls_as(array, known.null) for array, known in zip(arrays, learnt, strict=True)]
     return np.column_stack(arrays)
@@ -40,8 +43,10 @@ def nulls_as(values: NDArray[Any], null: float | None) -> NDArray[Any]:
     return np.where(lacks, null, values) if lacks.any() else values
 
 
-def _plain(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
-    """An array has no whole number that may lack."""
+def plain(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
+    """As an array has them: in the model's precision, and no whole number may lack."""
+    if tensor.dtype in SINGLE:
+        return values.astype(np.float32)
     whole = tensor.dtype is not None and "Int" in tensor.dtype
     return values.astype(np.float64) if whole and values.dtype == object else values
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from upright.api.artifact import Signature
 from upright.runtime.batch import BadInputError, Batch, described, is_date, is_matrix
+from upright.runtime.columns import SINGLE
 from upright.runtime.learnt import Kind, Learnt
 
 Check = Callable[[Batch], None]
@@ -82,16 +83,17 @@ def _columns(signature: Signature, learnt: Sequence[Learnt]) -> Iterator[tuple[_
                     tensor.name,
                     date=is_date(tensor),
                     typeless=tensor.type is None,
-                    single=tensor.dtype in {"float32", "Float32"},
+                    single=tensor.dtype in SINGLE,
                 ),
                 known,
             )
         return
-    name = signature.inputs[0].name
+    name, single = signature.inputs[0].name, signature.inputs[0].dtype in SINGLE
     if len(set(learnt)) == 1:
-        yield _Column(name, name, width=len(learnt)), learnt[0]
+        yield _Column(name, name, width=len(learnt), single=single), learnt[0]
     else:
-        yield from ((_Column(name, f"{name}[{index}]", index), known) for index, known in enumerate(learnt))
+        for index, known in enumerate(learnt):
+            yield _Column(name, f"{name}[{index}]", index, single=single), known
 
 
 _KINDS: dict[Kind | None, tuple[frozenset[type], str]] = {

@@ -22,7 +22,8 @@ class Learnt:
 
     `missing`: whether the model copes with a value that lacks (it imputes it, or was fitted on one), or refuses it.
     `null`: what it was fitted on where a value lacked, None or NaN, if it tells them apart. `known`: the only values
-    that it takes. `least`: the smallest number that it takes. `above`: it takes only numbers above that.
+    that it takes. `least`: the smallest number that it takes. `above`: it takes only numbers above that. `whole`: it
+    compares whole numbers, which may have more digits than a double.
     """
 
     kind: Kind | None = None
@@ -32,6 +33,7 @@ class Learnt:
     known: frozenset[Any] = frozenset()
     least: float | None = None
     above: float | None = None
+    whole: bool = False
 
 
 NOTHING = Learnt()
@@ -161,7 +163,8 @@ def _of_categories(categories: Any, *, strict: bool, gaps: bool) -> Learnt:
         )
         return Learnt("date", str(categories.dtype), missing, null, known)
     known = frozenset(present) if strict else frozenset()
-    return Learnt(_kind_of(present), None, missing, null, known)
+    whole = set(map(type, present)) == {int}
+    return Learnt(_kind_of(present), None, missing, null, known, whole=whole)
 
 
 def _kind_of(values: Iterable[Any]) -> Kind | None:
@@ -264,7 +267,7 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
         return ()
     for column in columns:
         if column is not None:
-            whole = told if column.values else Learnt(missing=told.missing)
+            whole = told if column.values else Learnt(dtype=told.dtype, missing=told.missing)
             found[column.feature].append(whole if column.gaps else _without_gaps(whole))
     if isinstance(estimator, OneToOneFeatureMixin):
         return [column and _Column(column.feature, values=False, gaps=column.gaps) for column in columns]
@@ -272,9 +275,14 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
 
 
 def _of_numbers(estimator: Any, takes: Any) -> Learnt:
-    """`positive_only` tells of `fit`. What transforms checks that again, and what predicts (naive Bayes) does not."""
+    """`positive_only` tells of `fit`. What transforms checks that again, and what predicts (naive Bayes) does not.
+
+    Centres of clusters have the precision of the rows, and native code compares them with rows of that alone.
+    """
+    centres = getattr(estimator, "cluster_centers_", None)
     return Learnt(
         "number",
+        dtype="float32" if getattr(centres, "dtype", None) == np.float32 else None,
         missing=None if takes.allow_nan else False,
         least=0.0 if takes.positive_only and hasattr(estimator, "transform") else None,
         above=0.0 if type(estimator).__name__ == "PowerTransformer" and estimator.method == "box-cox" else None,
@@ -303,4 +311,5 @@ def _together(found: Sequence[Learnt]) -> Learnt:
         known=frozenset.intersection(*known) if known else frozenset(),
         least=max((each.least for each in found if each.least is not None), default=None),
         above=max((each.above for each in found if each.above is not None), default=None),
+        whole=any(each.whole for each in found),
     )

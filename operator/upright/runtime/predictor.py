@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from upright.api.artifact import Signature
 from upright.runtime.batch import BadInputError, Batch, datatype_of, is_matrix, width_of
-from upright.runtime.columns import array_of, frame_of, nulls_as
+from upright.runtime.columns import array_of, frame_of, nulls_as, plain
 from upright.runtime.knowledge import Check, checks_of
 from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.texts import takes_texts
@@ -125,7 +125,8 @@ class Predictor:
         (rows,) if it takes texts.
         """
         if is_matrix(self.signature):
-            return nulls_as(next(iter(batch.columns.values())), self.learnt[0].null)
+            values = plain(next(iter(batch.columns.values())), self.signature.inputs[0])
+            return nulls_as(values, self.learnt[0].null)
         if hasattr(self.estimator, "feature_names_in_"):
             return frame_of(batch.columns, self.signature, self.learnt)
         if self.takes_texts:

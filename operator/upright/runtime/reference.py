@@ -85,15 +85,15 @@ def _csv(path: Path, estimator: Any, filed: tuple[Tensor, ...] | None) -> Refere
     texts = {name for name, known in learnt.items() if known.kind == "text"}
     if _classes_are_text(estimator):
         texts |= {name for name in header if name in ANSWERS[:2] and name not in features}
-    dates = {name: known.dtype for name, known in learnt.items() if known.dtype is not None}
+    types = {name: known.dtype for name, known in learnt.items() if known.dtype is not None}
     rows = pd.read_csv(
         path,
         dtype=dict.fromkeys(texts, "str"),
         keep_default_na=False,
         na_values={name: [""] if name in texts else list(_MISSING) for name in header},
-        parse_dates=list(dates),
+        parse_dates=[name for name in types if learnt[name].kind == "date"],
     )
-    return _reference(rows.astype(dates), features, learnt, path.name)
+    return _reference(rows.astype(types), features, learnt, path.name)
 
 
 def _parquet(path: Path, estimator: Any, filed: tuple[Tensor, ...] | None) -> Reference:

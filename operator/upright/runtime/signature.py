@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upright.api.artifact import Signature, Tensor
-from upright.runtime.batch import datatype_of
+from upright.runtime.batch import datatype_of, width_of
 from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.predictor import FURTHER, PREDICTION
 from upright.runtime.reference import Reference
@@ -28,7 +28,14 @@ def infer(
     """The model's inputs; `filed`: as its file tells them. Raises NoSignatureError."""
     names, count, texts = features_of(estimator)
     if declared:
-        return _checked(declared, names, count)
+        _check(declared, names, count)
+        width, named = width_of(declared), {tensor.name for tensor in declared.inputs}
+        if reference is not None and not named <= set(reference.rows) and width != len(reference.features):
+            raise NoSignatureError(
+                f"signature.json gives {width} features, but the reference data has {len(reference.features)}, and not "
+                "all of their names"
+            )
+        return declared
     if filed:
         return Signature(inputs=_filed(filed, reference))
     learnt = learn(estimator)
@@ -89,7 +96,7 @@ def chosen(declared: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Ten
     return tuple(outputs)
 
 
-def _checked(declared: Signature, names: tuple[str, ...], count: int | None) -> Signature:
+def _check(declared: Signature, names: tuple[str, ...], count: int | None) -> None:
     shapes = [tensor.shape for tensor in declared.inputs]
     matrix = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][0] == -1 and shapes[0][1] > 0
     if not matrix and set(shapes) != {(-1,)}:
@@ -111,7 +118,6 @@ def _checked(declared: Signature, names: tuple[str, ...], count: int | None) -> 
                 f"signature.json gives the input {tensor.name!r} the dtype {tensor.dtype} and the type {tensor.type}; "
                 f"a column of that dtype is of type {' or '.join(map(str, fits))}"
             )
-    return declared
 
 
 _ANY = ("BOOL", "BYTES", "FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", None)
@@ -200,8 +206,10 @@ def _of_kind(name: str, known: Learnt) -> Tensor:
             return Tensor(name=name, type="BOOL", dtype="object" if missing else None, missing=missing)
         case "date":
             return Tensor(name=name, type="BYTES", dtype=known.dtype, missing=missing)
+        case "number" if known.dtype is not None:
+            return Tensor(name=name, type="FP32", dtype=known.dtype, missing=missing)
         case "number":
-            return Tensor(name=name, type="FP64", dtype="number", missing=missing)
+            return Tensor(name=name, type="INT64" if known.whole else "FP64", dtype="number", missing=missing)
         case _:
             return Tensor(name=name, missing=missing)
 
@@ -209,8 +217,12 @@ def _of_kind(name: str, known: Learnt) -> Tensor:
 def _unnamed(learnt: tuple[Learnt, ...], estimator: Any) -> tuple[Tensor, ...]:
     """One input for all features where they are of one type, else one for each."""
     each = [_told(f"input-{index}", known, estimator) for index, known in enumerate(learnt)]
-    if len({tensor.type for tensor in each} - {None}) <= 1:
-        kind = next((tensor.type for tensor in each if tensor.type), "FP64")
+    kinds = {tensor.type for tensor in each}
+    if kinds != {"INT64"} and kinds <= {"INT64", "FP64", None}:
+        kinds = {"FP64"}  # an array of both has doubles
+    if len(kinds - {None}) == 1:
+        kind = next(kind for kind in kinds if kind)
         missing = all(tensor.missing for tensor in each)
-        return (Tensor(name="input-0", type=kind, shape=(-1, len(each)), missing=missing),)
+        dtype = "float32" if all(tensor.dtype == "float32" for tensor in each) else None
+        return (Tensor(name="input-0", type=kind, dtype=dtype, shape=(-1, len(each)), missing=missing),)
     return tuple(tensor.model_copy(update={"dtype": None}) for tensor in each)

@@ -52,12 +52,14 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
     DifferentAnswerError, BadInputError, ModelError when the model fails on its own reference data, or in a way that no
     row could make good, or has too little memory.
     """
-    if reference is not None and set(_columns(predictor.signature, reference)) <= set(reference.rows):
+    if reference is not None:
         sample = _sample(reference, len(reference.features))
         rows = rows_of(sample, predictor.signature, reference)
         outputs = _outputs(predictor, batch_of_rows(rows[:_REQUEST], predictor.signature, "row of the reference data"))
         _compare(predictor, sample, rows, reference, [tensor.name for tensor in outputs])
-        return Trial(min(rows, key=lambda row: row.count(None)), outputs)
+        example = min(rows, key=lambda row: row.count(None))
+        predictor.predict(batch_of_rows([example], predictor.signature))  # of one row some graphs lose an axis
+        return Trial(example, outputs)
     if plain := _plain(predictor.signature, predictor.learnt):
         try:
             return Trial(plain, _outputs(predictor, batch_of_rows([plain], predictor.signature)))
@@ -77,9 +79,9 @@ def rows_of(sample: "pd.DataFrame", signature: Signature, reference: Reference) 
 
 
 def _columns(signature: Signature, reference: Reference) -> Sequence[str]:
-    if is_matrix(signature):
-        return reference.features
-    return [tensor.name for tensor in signature.inputs]
+    """By name, or by position where signature.json has names of its own."""
+    names = [tensor.name for tensor in signature.inputs]
+    return names if not is_matrix(signature) and set(names) <= set(reference.rows) else reference.features
 
 
 def _sample(reference: Reference, width: int) -> "pd.DataFrame":

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -339,11 +340,20 @@ def test_what_never_ends_is_ended_by_the_kernel_and_told(pod: Pod) -> None:
     assert (status, message["reason"]) == (3, "TooSlow")
 
 
-@pytest.mark.parametrize("best", ["3.0", "abc", "-5"])
+@pytest.mark.parametrize("best", ["3.0", "abc", "-5", "2"])
 def test_a_best_iteration_that_is_none_is_refused(pod: Pod, best: str) -> None:
     model = xgboost.XGBRegressor(n_estimators=2).fit(np.arange(20.0).reshape(-1, 1), np.arange(20)).get_booster()
     model.set_attr(best_iteration=best)
     model.save_model(pod.output / "model.ubj")
+
+    assert refusal(pod)[0] == "CorruptModel"
+
+
+@pytest.mark.parametrize("told", ["5", "[5]", "[null]"])
+def test_categories_that_are_none_are_refused(pod: Pod, models: dict[str, Foreign], told: str) -> None:
+    path = pod.output / "model.txt"
+    models["lightgbm, columns with categories"].save(path)
+    path.write_text(re.sub(r"pandas_categorical:.*", f"pandas_categorical:{told}", path.read_text()))
 
     assert refusal(pod)[0] == "CorruptModel"
 
@@ -433,6 +443,19 @@ def test_a_graph_gets_the_number_that_was_sent_or_none(
     assert asked(served, [[most], [1]]).tolist() == [most, 1]
     with pytest.raises(BadInputError, match=f"x must be a (whole )?number between {between} in every row"):
         asked(served, [[beyond], [1]])
+
+
+def test_a_graph_that_answers_rows_but_not_one_alone_is_refused(pod: Pod) -> None:
+    takes = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1])
+    gives = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N"])
+    graph = helper.make_graph([helper.make_node("Squeeze", ["x"], ["y"])], "squeezes", [takes], [gives])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (pod.output / "model.onnx").write_bytes(model.SerializeToString())
+    (pod.output / "reference.csv").write_text("x\n1\n2\n")
+
+    assert refusal(pod)[1].endswith(
+        "fails on its own reference data: prediction: the model answered shape () to 1 rows"
+    )
 
 
 @pytest.mark.parametrize("write", [pickle.dumps, cloudpickle.dumps])

@@ -11,6 +11,8 @@ import pytest
 import xgboost
 from pandas.testing import assert_frame_equal
 from pydantic_core import to_json
+from sklearn.base import clone
+from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -169,6 +171,32 @@ def test_a_category_in_single_precision_is_what_a_client_writes(dtype: Any) -> N
     assert "fitted on, 0.1, 0.2, 0.3; it is 0.4" in refused(predictor, [0.1], [0.4])
 
 
+def test_an_array_in_single_precision_is_one_for_what_a_client_writes(pod: Pod) -> None:
+    table = pd.DataFrame({"dose": [0.1, 0.2, 0.3] * 10, "x": [1.0, 2.0] * 15}, dtype=np.float32)
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table.to_numpy(), [0, 1, 1] * 10)
+
+    assert answers(served(pod, model, reference_parquet=table), [0.1, 1], [0.2, 1]) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans, BisectingKMeans])
+@pytest.mark.parametrize("reference", ["reference_csv", "reference_parquet", None])
+@pytest.mark.parametrize(("named", "scaled"), [(True, False), (False, True), (False, False)])
+def test_clusters_in_single_precision_are_asked_in_it(
+    pod: Pod, kind: Any, reference: str | None, *, named: bool, scaled: bool
+) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"), dtype=np.float32)
+    clusters = kind(n_clusters=3, random_state=0)
+    model = make_pipeline(StandardScaler(), clusters) if scaled else clusters
+    rows = table if named else table.to_numpy()
+    model.fit(rows)
+    files = {"reference_csv": table.to_csv(index=False), "reference_parquet": table}
+
+    published = served(pod, model, **({reference: files[reference]} if reference else {}))
+
+    assert published.example is not None
+    assert answers(published, *table.to_numpy().tolist()) == model.predict(rows).tolist()
+
+
 @pytest.mark.parametrize("value", [pd.Timedelta(days=1), pd.Timestamp("2026-11-27").date(), [1, 2], b"x"])
 def test_what_no_client_can_send_is_refused_by_its_name(pod: Pod, value: Any) -> None:
     frame = pd.DataFrame({"age": [value, value]})
@@ -281,6 +309,22 @@ def test_a_whole_number_beyond_its_type_is_the_clients_mistake(dtype: str, numbe
     assert (
         f"instances[1][0] (id) must be a whole number between {limits.min} and {limits.max}; it is the number {number}"
     ) in refused(echo_of(dtype), [beside, 1], [number, 1])
+
+
+@pytest.mark.parametrize("array", [True, False])
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder()])
+def test_ids_that_are_categories_are_exact_also_without_reference_data(pod: Pod, encoder: Any, *, array: bool) -> None:
+    ids = [2**53 + 1, 2**53 + 2, 2**53 + 3, 2**53 + 5]
+    table = pd.DataFrame({"shop": ids * 5})
+    rows = table.to_numpy() if array else table
+    model = make_pipeline(clone(encoder), DecisionTreeClassifier(random_state=0)).fit(rows, list("abcd") * 5)
+
+    published = served(pod, model)
+
+    assert [(one.type, one.dtype) for one in published.predictor.signature.inputs] == [
+        ("INT64", None if array else "number")
+    ]
+    assert answers(published, *[[each] for each in ids]) == list("abcd")
 
 
 def test_an_array_has_doubles_where_whole_numbers_lack() -> None:
@@ -542,6 +586,21 @@ def test_a_model_that_would_answer_clients_otherwise_than_python_is_refused(pod:
         "with prediction 1 in Python, but 0 where a client sends it, because of the column 'paperless': it is False of "
         "object in Python, and 'False' of object from a client."
     )
+
+
+def test_names_of_its_own_in_signature_json_keep_no_model_from_being_compared(pod: Pod) -> None:
+    rows = np.array([["00501", "a"], ["501", "b"]] * 10, dtype=object)
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    model = make_pipeline(codes, DecisionTreeClassifier(random_state=0)).fit(rows, [0, 1] * 10)
+    table = pd.DataFrame(rows, columns=["zip", "kind"])
+
+    def signature(kind: str) -> str:
+        return json.dumps({"inputs": [{"name": "ZIP", "type": "BYTES"}, {"name": "KIND", "type": kind}]})
+
+    with pytest.raises(RefusedError, match=r"row of the reference data\[0\]\[1\] \(KIND\) must be a number"):
+        served(pod, model, reference_parquet=table, signature_json=signature("INT64"))
+
+    assert answers(served(pod, model, reference_parquet=table, signature_json=signature("BYTES")), ["501", "b"]) == [1]
 
 
 def test_one_row_in_five_hundred_is_found(pod: Pod) -> None:

@@ -28,7 +28,7 @@ def load(path: Path, _: Limits) -> LoadedModel:
     try:
         booster = lightgbm.Booster(model_file=str(path))
         categories = _categories(path, header, booster.pandas_categorical or ())
-    except (lightgbm.basic.LightGBMError, ValueError, KeyError) as error:
+    except (lightgbm.basic.LightGBMError, ValueError, KeyError, TypeError) as error:
         raise UnreadableModelError(f"{path.name} is not a model of LightGBM: {str(error)[:300]}") from error
     features = booster.num_feature()
     given = header["feature_names"].split(" ")

@@ -29,7 +29,7 @@ def load(path: Path, _: Limits) -> LoadedModel:
         booster = xgboost.Booster({"nthread": threads()}, model_file=str(path))
         config = json.loads(booster.save_config())
         categories = _categories(path, booster)
-        rounds = _rounds(booster.attr("best_iteration"))
+        rounds = _rounds(booster.attr("best_iteration"), booster.num_boosted_rounds())
     except (xgboost.core.XGBoostError, ValueError, KeyError) as error:
         said = str(error).strip().partition("\nStack trace")[0]
         raise UnreadableModelError(f"{path.name} is not a model of XGBoost: {said[:300]}") from error
@@ -46,9 +46,9 @@ def load(path: Path, _: Limits) -> LoadedModel:
     return LoadedModel(model, version, _inputs(path, booster, names, categories))
 
 
-def _rounds(best: str | None) -> tuple[int, int]:
+def _rounds(best: str | None, most: int) -> tuple[int, int]:
     """Those that count; (0, 0): all. Raises ValueError for what cannot be a number of them."""
-    if best is not None and not (best.isascii() and best.isdigit() and len(best) < 10):
+    if best is not None and not (best.isascii() and best.isdigit() and len(best) < 10 and int(best) < most):
         raise ValueError(f"its best_iteration is {best[:40]!r}")
     return (0, int(best) + 1) if best is not None else (0, 0)
 

@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
     except ModuleNotFoundError as problem:
         extra = COMMANDS[name].extra
-        print(f"upright {name}: it needs {problem.name}: pip install 'upright[{extra}]'", file=sys.stderr)
+        how = f"pip install '.[{extra}]' in Upright's checkout"
+        print(f"upright {name}: it needs {problem.name}: {how}", file=sys.stderr)
         return UNUSABLE
     except Unusable as problem:
         print(f"upright {name}: {problem}", file=sys.stderr)

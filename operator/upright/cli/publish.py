@@ -35,6 +35,7 @@ program. The ModelVersion to apply goes to standard output, all else to standard
 
 A model whose loading can run code (joblib) is taken where UPRIGHT_ALLOWED_FORMATS has its format, as in
 UPRIGHT_ALLOWED_FORMATS=skops,joblib
+Types that are not known to be harmless are taken where UPRIGHT_TRUSTED_TYPES has their names.
 The modules that --modules names are imported; those in a folder of an output are where UPRIGHT_ALLOW_MODULES=true
 
 exit status: 0 it is in the store, 2 it cannot be published"""

@@ -43,6 +43,8 @@ _LASTS = 0.02
 """Seconds of waiting for the model after which it is looked whether the client is still there: that costs a task, as
 much as parsing a small body, and most requests are answered by then."""
 
+_METHOD = 405
+
 logger = logging.getLogger("upright.serve")
 
 
@@ -274,9 +276,12 @@ def _json(document: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Res
     return Response(to_json(document), status, media_type="application/json")
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
     headers = error.headers if isinstance(error, HTTPException) else None
+    if status == _METHOD and headers:
+        allowed = " or ".join(sorted(headers["Allow"].split(", ")))
+        detail = f"{request.url.path[:200]} is asked with {allowed}; this request has {request.method[:20]}"
     response = _json({"error": detail}, status)
     response.headers.update(headers or {})
     return response

@@ -37,4 +37,4 @@ def test_a_command_runs_without_what_the_others_need(
     assert "expected an artifact" in capsys.readouterr().err
 
     assert main(["backtest", "--help"]) == 2
-    assert "upright backtest: it needs rich.console: pip install 'upright[cli]'" in capsys.readouterr().err
+    assert "upright backtest: it needs rich.console: pip install '.[cli]'" in capsys.readouterr().err

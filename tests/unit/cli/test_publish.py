@@ -197,7 +197,7 @@ def test_a_package_that_is_missing_is_named_with_what_brings_it(
     assert publish() == 2
 
     said = capsys.readouterr().err
-    assert said == "upright publish: it needs upright.runtime.publish: pip install 'upright[runtime]'\n"
+    assert said == "upright publish: it needs upright.runtime.publish: pip install '.[runtime]' in Upright's checkout\n"
 
 
 @pytest.mark.parametrize(

@@ -272,13 +272,18 @@ def test_a_body_that_is_too_large_is_refused(matrix: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/v1/models/churn:predict"), ("PUT", "/v2"), ("DELETE", "/v1/models/churn")]
+    ("method", "path", "right"),
+    [
+        ("GET", "/v1/models/churn:predict", "POST"),
+        ("PUT", "/v2", "GET or HEAD"),
+        ("DELETE", "/v2/models/churn", "GET or HEAD"),
+    ],
 )
-def test_the_wrong_method_is_refused_in_json(matrix: Server, method: str, path: str) -> None:
+def test_the_wrong_method_is_refused_with_the_right_one(matrix: Server, method: str, path: str, right: str) -> None:
     response = matrix.client.request(method, path)
 
     assert response.status_code == 405
-    assert response.json() == {"error": "Method Not Allowed"}
+    assert response.json() == {"error": f"{path} is asked with {right}; this request has {method}"}
 
 
 def test_another_model_is_not_found_and_the_answer_says_what_is_here(matrix: Server) -> None:

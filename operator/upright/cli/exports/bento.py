@@ -38,7 +38,7 @@ def write(artifact: Artifact, version: str, folder: Path) -> str:
         try:
             import bentoml
         except ImportError as problem:
-            raise Unusable("--as bento needs BentoML: pip install 'upright[bento]'") from problem
+            raise Unusable("--as bento needs BentoML: pip install '.[bento]' in Upright's checkout") from problem
         sources = Path(scratch) / "sources"
         for name in (MANIFEST, *(entry.path for entry in manifest.files)):
             (target := sources / "artifact" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -80,5 +80,6 @@ def _check_allowed(wanted: Format, limits: Limits) -> None:
         allowed = ", ".join(sorted(limits.formats)) or "none"
         raise FormatNotAllowedError(
             f"models in format {wanted.name} are not allowed here, because {reason}; allowed: {allowed}. "
-            "Save the model with skops.io.dump as model.skops"
+            "Save the model with skops.io.dump as model.skops, or have the platform allow this format "
+            "(allowedFormats of the chart; without a cluster, UPRIGHT_ALLOWED_FORMATS)"
         )

@@ -124,8 +124,8 @@ def _refusal(file: str, untrusted: Sequence[nodes.Untrusted]) -> str:
     own = ", once it is in one and no longer in the program itself (__main__)" if itself else ""
     return (
         f"{file} holds objects of types that are not trusted: {told}{more}. Build the model without them, or have the "
-        "platform allow these very names (trustedTypes of the chart). What is your own may go with the model as a "
-        f"module{own}, where the platform allows that (allowModules)"
+        "platform allow these very names (trustedTypes of the chart; without a cluster, UPRIGHT_TRUSTED_TYPES). What "
+        f"is your own may go with the model as a module{own}, where the platform allows that (allowModules)"
     )
 
 

@@ -178,7 +178,7 @@ def _kind_of(values: Iterable[Any]) -> Kind | None:
 
 def _imputer(imputer: Any, columns: _Columns, found: _Found) -> _Columns:
     absent, kind = imputer.missing_values, imputer._fit_dtype.kind
-    copes = absent is None or absent != absent or type(absent).__name__ == "NAType"
+    copes = absent is None or type(absent).__name__ == "NAType" or absent != absent  # NA is not even that
     statistics = imputer.statistics_.tolist()
     for column, statistic in zip(columns, statistics, strict=True):
         if column is not None and column.values:

@@ -85,11 +85,11 @@ def _columns(signature: Signature, reference: Reference) -> Sequence[str]:
 
 
 def _sample(reference: Reference, width: int) -> "pd.DataFrame":
-    """Rows at even distances, and the first that lacks a value of each feature."""
+    """Rows at even distances, and the first that lacks a value of each feature: 100 of them."""
     rows = reference.rows
     count = min(len(rows), max(_REQUEST, min(_ROWS, _VALUES // width)))
     lacks = rows[list(reference.features)].isna().to_numpy()
-    first = lacks.argmax(axis=0)[lacks.any(axis=0)]
+    first = np.unique(lacks.argmax(axis=0)[lacks.any(axis=0)])
     positions = np.union1d(np.linspace(0, len(rows) - 1, count).astype(np.intp), first[:_REQUEST])
     return rows.iloc[positions]
 

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from upright.runtime import sdk
 from upright.runtime.artifact import ServedModel, load_artifact
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits
+from upright.runtime.learnt import learn
 from upright.runtime.outcome import RefusedError
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.profile import profile_of
@@ -40,7 +42,7 @@ from upright.runtime.protocol import parse_infer, parse_predict, tensor_metadata
 from upright.runtime.publish import publish
 from upright.runtime.reference import Reference, read_reference
 from upright.runtime.signature import infer
-from upright.runtime.trial import rows_of
+from upright.runtime.trial import rows_of, try_out
 
 LIMITS = Limits(artifact_bytes=2**30, formats=frozenset({"skops"}))
 
@@ -651,6 +653,29 @@ def test_save_keeps_the_types_or_at_least_the_rows(
 
     assert sorted(path.name for path in pod.output.iterdir()) == ["model.skops", file]
     assert publish(pod.variables).signature
+
+
+def test_an_imputer_of_na_tells_what_it_fills_in() -> None:
+    table = pd.DataFrame({"a": pd.array([1, None, 3, 4], dtype="Int64"), "b": [1.0, 2, 3, 4]})
+    model = make_pipeline(SimpleImputer(missing_values=pd.NA), DecisionTreeClassifier()).fit(table, [0, 1, 0, 1])
+
+    assert [known.missing for known in learn(model)] == [True, True]
+
+
+def test_a_gap_of_the_last_of_many_features_is_tried() -> None:
+    table = pd.DataFrame(1.0, range(3000), [f"f{index}" for index in range(150)])
+    table.iloc[1:, :149] = np.nan
+    table.iloc[1235, 149] = np.nan  # no row at an even distance
+    reference, lacked = Reference(table, tuple(table.columns)), list[bool]()
+
+    def predict(rows: Any) -> Any:
+        lacked.append(bool(np.isnan(rows[:, 149]).any()))
+        return np.zeros(len(rows))
+
+    model = SimpleNamespace(predict=predict)
+    try_out(Predictor(model, infer(model, None, reference)), reference)
+
+    assert any(lacked)
 
 
 def test_what_an_imputer_takes_for_missing_is_no_stranger_to_what_comes_behind_it(pod: Pod) -> None:

@@ -24,8 +24,11 @@ class _Kept(Response):
         super().__init__(content, headers=headers, media_type=kind)
         self._unread = unread
 
-    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
-        transport, size = scope["extensions"][TRANSPORT], len(self.body)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport, size = scope.get("extensions", {}).get(TRANSPORT), len(self.body)
+        if transport is None:  # another server has the connection, as in a Bento
+            await super().__call__(scope, receive, send)
+            return
         written = False
 
         def left() -> int:  # what is before it on the connection is not it

@@ -73,6 +73,7 @@ def test_bentoml_serves_a_bento_with_the_routes_of_a_pod(artifact: Path, tmp_pat
             await_ready(server, client, log)
             answer = client.post("/v1/models/churn:predict", json={"instances": [[6.8, 2.8, 4.8, 1.4]]})
             infer = client.post("/v2/models/churn/infer", json={"inputs": []})
+            many = client.post("/v1/models/churn:predict", json={"instances": [[6.8, 2.8, 4.8, 1.4]] * 50_000})
             ready = client.get("/v2/models/churn/ready")
             metrics = client.get("/metrics").text
     finally:
@@ -82,8 +83,9 @@ def test_bentoml_serves_a_bento_with_the_routes_of_a_pod(artifact: Path, tmp_pat
     assert (answer.status_code, answer.json()) == (200, {"predictions": [1]}), log.read_text()
     assert answer.headers["upright-model-version"] == "churn-7"
     assert infer.status_code == 400
+    assert (many.status_code, len(many.json()["predictions"])) == (200, 50_000)
     assert (ready.status_code, ready.json()) == (200, {"name": "churn", "ready": True})
-    assert 'upright_requests_total{code="2xx",model="churn",version="churn-7"} 1.0' in metrics
+    assert 'upright_requests_total{code="2xx",model="churn",version="churn-7"} 2.0' in metrics
 
 
 def test_mlflow_gets_the_very_model_and_what_it_takes(of_columns: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
             limits = limits_of(os.environ)
             if options.modules:  # whoever names them wants them run
                 limits = replace(limits, modules=True)
-            checked = check(read_output(output, limits), options.name, parameters, limits)
+            with redirect_stdout(sys.stderr):  # what modules print
+                checked = check(read_output(output, limits), options.name, parameters, limits)
             stored = _stored(folder, checked)
     except (RefusedError, FailedError) as problem:
         raise Unusable(f"{options.model}: {problem}") from problem

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from upright.api.serving import CONNECTION_SECONDS, VERSION_HEADER
+from upright.runtime.response import TRANSPORT
 
 HEAD = 64 * 1024
 """Bytes of a request that are no part of its body, beside as many as its body has: its line and headers, what stands
@@ -34,9 +35,6 @@ PATIENCE = 60.0
 
 LEAST = 64 * 1024
 """Bytes of an answer that a client reads within PATIENCE, unless less is left."""
-
-TRANSPORT = "upright.transport"
-"""The extension of ASGI by which an answer knows how much of it is left, and can end the connection."""
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 
@@ -91,7 +89,8 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _is_idle(self) -> bool:
-        return (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing()
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not self.transport.get_write_buffer_size() and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timers()

@@ -19,8 +19,8 @@ from starlette.routing import Route
 
 from upright.api.artifact import Tensor
 from upright.runtime.artifact import ServedModel
-from upright.runtime.batch import is_matrix
-from upright.runtime.openapi import ERRORS, TIME, document, infer_example, is_time, predict_example
+from upright.runtime.batch import is_date, is_matrix
+from upright.runtime.openapi import ERRORS, TIME, document, infer_example, predict_example
 from upright.runtime.predictor import FURTHER
 from upright.runtime.response import response
 from upright.runtime.unread import Unread
@@ -132,7 +132,7 @@ def _inputs(served: ServedModel) -> Iterable[list[str]]:
 
 def _told(tensor: Tensor) -> list[str]:
     shape = f", {tensor.shape[1]} values a row" if len(tensor.shape) == 2 else ""
-    kind = f": {TIME}" if is_time(tensor) else ""
+    kind = f": {TIME}" if is_date(tensor) else ""
     return [f"<code>{escape(tensor.name)}</code>", escape(f"{tensor.type or 'any'}{shape}{kind}")]
 
 

@@ -303,13 +303,17 @@ def _together(found: Sequence[Learnt]) -> Learnt:
     kinds = {each.kind for each in found if each.kind}
     missing = {each.missing for each in found}
     known = [each.known for each in found if each.known]
+    whole = any(each.whole for each in found)
+    dtypes = [each.dtype for each in found if each.dtype]
+    if known or whole or kinds - {"number"}:  # what an encoder has made of a column may be of single precision alone
+        dtypes = [dtype for dtype in dtypes if dtype != "float32"]
     return Learnt(
         kind=kinds.pop() if len(kinds) == 1 else None,
-        dtype=next((each.dtype for each in found if each.dtype), None),
+        dtype=next(iter(dtypes), None),
         missing=False if False in missing else True if True in missing else None,
         null=None if any(each.null is None for each in found) else np.nan,
         known=frozenset.intersection(*known) if known else frozenset(),
         least=max((each.least for each in found if each.least is not None), default=None),
         above=max((each.above for each in found if each.above is not None), default=None),
-        whole=any(each.whole for each in found),
+        whole=whole,
     )

@@ -7,7 +7,7 @@ from typing import Any
 from upright.api.artifact import Tensor
 from upright.api.serving import VERSION_HEADER
 from upright.runtime.artifact import ServedModel
-from upright.runtime.batch import is_matrix, width_of
+from upright.runtime.batch import is_date, is_matrix, width_of
 from upright.runtime.predictor import FURTHER
 
 Schema = Mapping[str, Any]
@@ -107,13 +107,8 @@ def value_of(tensor: Tensor) -> Schema:
     types = [_JSON_TYPES.get(tensor.type, "number")] if tensor.type else ["boolean", "number", "string"]
     if tensor.missing:
         types.append("null")
-    told = {"description": TIME} if is_time(tensor) else {}
+    told = {"description": TIME} if is_date(tensor) else {}
     return {"type": types[0] if len(types) == 1 else types, **told}
-
-
-def is_time(tensor: Tensor) -> bool:
-    """Whether its values are dates or times, which are sent as texts."""
-    return tensor.dtype is not None and tensor.dtype.startswith("datetime64")
 
 
 def _given(tensor: Tensor, shape: Sequence[int], values: Sequence[Any]) -> Mapping[str, Any]:

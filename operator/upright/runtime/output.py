@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from pydantic import ValidationError
 
@@ -154,7 +155,7 @@ def _metrics(content: bytes | None) -> tuple[dict[str, float], tuple[str, ...]]:
     if len(metrics) > _METRICS:
         raise RefusedError("BadMetrics", f"metrics.json has {len(metrics)} metrics; at most {_METRICS} are kept")
     for name, value in metrics.items():
-        if not 0 < len(name) <= _METRIC_NAME or not name.isprintable():
+        if not 0 < len(name) <= _METRIC_NAME or any(category(letter) in {"Cc", "Cs"} for letter in name):
             raise RefusedError(
                 "BadMetrics",
                 f"A metric's name in metrics.json must have 1 to {_METRIC_NAME} characters, none of which controls or "

@@ -6,8 +6,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from upright.runtime.body import SMALL
-from upright.runtime.connection import TRANSPORT
 from upright.runtime.unread import Unread
+
+TRANSPORT = "upright.transport"
+"""The extension of ASGI by which an answer knows how much of it is left, and can end the connection."""
 
 
 def response(unread: Unread, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> Response:

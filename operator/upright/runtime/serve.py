@@ -40,7 +40,8 @@ _EACH = "UPRIGHT_LOADED_BY_EACH"
 
 def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop. Raises RefusedError or FailedError when the artifact cannot be served."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # or process 1 of a container does not see it while it loads
+    # Process 1 of a container sees only what it has a handler for. What is imported then may catch what is raised.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file; some runtimes begin with 1,024
@@ -151,12 +152,13 @@ def _grpc_port(environment: Mapping[str, str]) -> int | None:
 
 def _import_pandas(environment: Mapping[str, str]) -> None:
     """Without pyarrow, which it takes where it finds it: 33 MB and half a second that no prediction needs. But what a
-    pickle keeps of pandas' own, such as the names of columns, was made with it and cannot be read without.
+    pickle keeps of pandas' own, such as the names of columns, was made with it and cannot be read without, and modules
+    of the user's own were tried with it.
     """
     from upright.runtime.formats.joblib import JOBLIB
 
     folder = folder_of(environment, "UPRIGHT_ARTIFACT")
-    if any(os.access(folder / file, os.F_OK) for file in JOBLIB.files):
+    if any(os.access(folder / file, os.F_OK) for file in JOBLIB.files) or any(folder.glob("*.py")):
         return
     sys.modules["pyarrow"] = None  # type: ignore[assignment] # as the import system has it
     import pandas as pd  # noqa: F401

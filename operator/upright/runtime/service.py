@@ -281,7 +281,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
     if status == _METHOD and headers:
         allowed = " or ".join(sorted(headers["Allow"].split(", ")))
-        detail = f"{request.url.path[:200]} is asked with {allowed}; this request has {request.method[:20]}"
+        detail = f"{request.scope['path'][:200]} is asked with {allowed}; this request has {request.method[:20]}"
     response = _json({"error": detail}, status)
     response.headers.update(headers or {})
     return response

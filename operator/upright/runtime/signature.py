@@ -44,7 +44,8 @@ def infer(
         features = zip(reference.features, told, strict=True)
         return Signature(inputs=tuple(_shown(reference.rows[name], name, known) for name, known in features))
     if names:
-        return Signature(inputs=tuple(_told(name, known, estimator) for name, known in zip(names, learnt, strict=True)))
+        told = learnt if len(learnt) == len(names) else (NOTHING,) * len(names)
+        return Signature(inputs=tuple(_told(name, known, estimator) for name, known in zip(names, told, strict=True)))
     if texts:
         return Signature(inputs=(Tensor(name="text", type="BYTES"),))
     if isinstance(count, int):

@@ -88,6 +88,12 @@ def test_bentoml_serves_a_bento_with_the_routes_of_a_pod(artifact: Path, tmp_pat
     assert 'upright_requests_total{code="2xx",model="churn",version="churn-7"} 2.0' in metrics
 
 
+def test_a_bento_needs_nothing_of_a_pod_s_own_server() -> None:
+    program = "import sys; sys.modules['httptools'] = sys.modules['uvicorn'] = None; import upright.runtime.service"
+
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_mlflow_gets_the_very_model_and_what_it_takes(of_columns: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mlflow"
 

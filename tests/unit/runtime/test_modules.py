@@ -73,6 +73,16 @@ def test_that_a_transformer_gets_an_array_for_want_of_the_names_of_its_features_
     assert "It gets arrays: a DataFrame gets what keeps feature_names_in_ when it is fitted" in refusal(allowed)[1]
 
 
+def test_a_transformer_that_keeps_the_names_of_its_features_needs_no_reference_data(allowed: Pod) -> None:
+    answers = trained(allowed)
+    (allowed.output / "reference.parquet").unlink()
+
+    with serving(allowed, {**published(allowed), **ALLOWED}) as server:
+        answer = server.predict({"instances": [dict(row) for _, row in ROWS.iterrows()]})
+
+    assert (answer.status_code, answer.json()) == (200, {"predictions": answers})
+
+
 def test_the_artifact_holds_the_module_with_its_digest(allowed: Pod) -> None:
     trained(allowed)
 

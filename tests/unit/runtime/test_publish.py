@@ -607,7 +607,7 @@ def test_the_largest_numbers_are_counted_in_a_profile_that_is_json(pod: Pod) -> 
     published(pod.trained(a_matrix_model(), reference_csv=table))
 
     profile = json.loads(next(pod.store.glob("*/*/profile.json")).read_text())
-    assert sum(profile["features"]["a"]["counts"]) == 2
+    assert sum(profile["scores"]["counts"]) == 2
 
 
 def test_a_wide_profile_stays_under_a_megabyte(pod: Pod) -> None:

@@ -199,6 +199,20 @@ def test_clusters_in_single_precision_are_asked_in_it(
     assert answers(published, *table.to_numpy().tolist()) == model.predict(rows).tolist()
 
 
+@pytest.mark.parametrize("column", [["a", "b", "c"], [True, False, True], [2**24 + 1, 2**24 + 2, 2**24]])
+@pytest.mark.parametrize("reference", ["reference_csv", "reference_parquet"])
+def test_what_an_encoder_makes_of_a_column_is_not_what_the_column_is(
+    pod: Pod, column: list[Any], reference: str
+) -> None:
+    table = pd.DataFrame({"x": column * 10})
+    model = make_pipeline(OrdinalEncoder(dtype=np.float32), KMeans(len(set(column)), random_state=0)).fit(table)
+    files = {"reference_csv": table.to_csv(index=False), "reference_parquet": table}
+
+    published = served(pod, model, **{reference: files[reference]})
+
+    assert answers(published, *[[value] for value in column]) == model.predict(table.iloc[:3]).tolist()
+
+
 @pytest.mark.parametrize("value", [pd.Timedelta(days=1), pd.Timestamp("2026-11-27").date(), [1, 2], b"x"])
 def test_what_no_client_can_send_is_refused_by_its_name(pod: Pod, value: Any) -> None:
     frame = pd.DataFrame({"age": [value, value]})

@@ -10,8 +10,7 @@ from starlette.exceptions import HTTPException
 
 from upright.runtime import unread
 from upright.runtime.body import SMALL
-from upright.runtime.connection import TRANSPORT
-from upright.runtime.response import response
+from upright.runtime.response import TRANSPORT, response
 from upright.runtime.unread import Unread
 
 

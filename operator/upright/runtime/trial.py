@@ -58,8 +58,9 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         outputs = _outputs(predictor, batch_of_rows(rows[:_REQUEST], predictor.signature, "row of the reference data"))
         _compare(predictor, sample, rows, reference, [tensor.name for tensor in outputs])
         example = min(rows, key=lambda row: row.count(None))
+        alone = batch_of_rows([example], predictor.signature)
         for tensor in outputs:  # of one row some graphs lose an axis
-            predictor.predict(batch_of_rows([example], predictor.signature), tensor.name)
+            predictor.predict(alone, tensor.name)
         return Trial(example, outputs)
     if plain := _plain(predictor.signature, predictor.learnt):
         try:

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tests.unit.runtime.test_hanging import await_that, counted
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError
 from upright.runtime.protocol import parse_infer, parse_predict
+from upright.runtime.unread import UNREAD
 
 DATATYPES = {"plan": "BYTES", "tenure": "INT64", "income": "FP64", "paperless": "BOOL"}
 ROW = {"plan": "basic", "tenure": 3, "income": 1000.5, "paperless": True}
@@ -671,9 +672,22 @@ def test_answers_that_nobody_reads_take_no_more_room_than_there_is_and_make_way(
             client.sendall(head.encode() + body)
         await_that(lambda: counted(server, "2xx") + counted(server, "overload") == 12)
 
+        assert server.predict({"instances": [[0.0]]}).status_code == 200, "who asks for little is answered"
         large = b'{"instances": [[0.0]]' + b" " * 100_000 + b"}"
         assert server.predict(large).status_code == 200, "what others send has room of its own"
         await_that(lambda: server.predict(body).status_code == 200)  # a second later
+        size = rows * len(texts[0])
+        assert sum(has_all_of(client, size) for client in clients) <= UNREAD // size, "no more were there at any time"
+
+
+def has_all_of(client: socket.socket, size: int) -> bool:
+    """Whether an answer of so many bytes was there for a client to its end."""
+    received = bytearray()
+    client.settimeout(30)
+    with suppress(ConnectionResetError):
+        while len(received) < size and not received.startswith(b"HTTP/1.1 503") and (part := client.recv(2**20)):
+            received += part
+    return len(received) >= size
 
 
 def test_a_pod_has_as_many_files_open_as_it_may(tmp_path: Path) -> None:

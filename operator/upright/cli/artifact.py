@@ -6,10 +6,10 @@ from pathlib import Path
 
 from upright.api.artifact import ArtifactManifest
 from upright.cli.problems import Unusable
-from upright.runtime import formats, modules, store
+from upright.runtime import store
 from upright.runtime.artifact import load_verified
 from upright.runtime.environment import limits_of
-from upright.runtime.formats import LoadedModel
+from upright.runtime.formats import LoadedModel, LoadError
 from upright.runtime.outcome import RefusedError
 
 
@@ -30,15 +30,7 @@ class Artifact:
         """The model, of what may be loaded here. Raises Unusable."""
         try:
             return load_verified(self.folder, self.manifest, limits_of(os.environ))
-        except (
-            RefusedError,
-            formats.FormatNotAllowedError,
-            formats.ImageLacksError,
-            formats.UntrustedTypesError,
-            formats.UnreadableModelError,
-            modules.ModulesNotAllowedError,
-            modules.BadModuleError,
-        ) as problem:
+        except (RefusedError, LoadError) as problem:
             raise Unusable(f"{self.folder}: {problem}") from problem
 
 

@@ -17,6 +17,7 @@ from types import FunctionType
 from upright.api.artifact import ArtifactManifest
 from upright.runtime.environment import Limits
 from upright.runtime.folder import open_file
+from upright.runtime.formats import LoadError
 
 FOLDER = "modules"
 """Where a training program's output has them. An artifact has them beside the model."""
@@ -27,11 +28,11 @@ _MOST = 16
 _MOST_BYTES = 1024**2
 
 
-class ModulesNotAllowedError(Exception):
+class ModulesNotAllowedError(LoadError):
     """The operator's configuration does not allow modules to be imported that go with a model."""
 
 
-class BadModuleError(Exception):
+class BadModuleError(LoadError):
     """A module cannot go with a model, or cannot be imported here."""
 
 

@@ -15,6 +15,7 @@ from upright.runtime.formats.format import (
     FormatNotAllowedError,
     ImageLacksError,
     LoadedModel,
+    LoadError,
     UnreadableModelError,
     UntrustedTypesError,
 )
@@ -29,6 +30,7 @@ __all__ = (
     "Format",
     "FormatNotAllowedError",
     "ImageLacksError",
+    "LoadError",
     "LoadedModel",
     "UnreadableModelError",
     "UntrustedTypesError",

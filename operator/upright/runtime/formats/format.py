@@ -9,19 +9,23 @@ from upright.api.artifact import ModelFormat, Tensor
 from upright.runtime.environment import Limits
 
 
-class UnreadableModelError(Exception):
+class LoadError(Exception):
+    """A model cannot be loaded here, whatever the reason."""
+
+
+class UnreadableModelError(LoadError):
     """The file does not hold a model that this container can load."""
 
 
-class UntrustedTypesError(Exception):
+class UntrustedTypesError(LoadError):
     """The file wants to make objects of types that are not known to be harmless."""
 
 
-class FormatNotAllowedError(Exception):
+class FormatNotAllowedError(LoadError):
     """The operator's configuration does not allow models of this format to be loaded."""
 
 
-class ImageLacksError(Exception):
+class ImageLacksError(LoadError):
     """Nothing in the container reads models of the format."""
 
 

@@ -1,0 +1,125 @@
+"""Forests whose trees are asked as one: to the last bit what scikit-learn answers."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    VotingClassifier,
+)
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from upright.runtime.forests import join_trees
+
+ROWS, KINDS = load_iris(return_X_y=True)
+TWO = np.column_stack([KINDS, KINDS % 2])
+SIZES = {"n_estimators": 7, "random_state": 1}
+
+
+def joined(model: Any) -> Any:
+    """Another model with the same content, whose trees are asked as one."""
+    other = pickle.loads(pickle.dumps(model))
+    join_trees(other)
+    return other
+
+
+def trees_of(forest: Any) -> int:
+    return len(forest.estimators_)
+
+
+@pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
+@pytest.mark.parametrize("wanted", [KINDS, KINDS > 0, KINDS.astype(str), TWO], ids=["three", "two", "texts", "outputs"])
+def test_a_classifier_answers_to_the_last_bit_as_before(kind: Any, wanted: Any) -> None:
+    forest = kind(**SIZES).fit(ROWS, wanted)
+    as_one = joined(forest)
+    assert (trees_of(forest), trees_of(as_one)) == (7, 1)
+    assert np.array_equal(as_one.predict(ROWS), forest.predict(ROWS))
+    for ours, theirs in zip(as_one.predict_proba(ROWS), forest.predict_proba(ROWS), strict=True):  # rows, or outputs
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", [RandomForestRegressor, ExtraTreesRegressor])
+@pytest.mark.parametrize("outputs", [ROWS[:, 0], ROWS[:, :2] * -0.0, ROWS[:, 1:]], ids=["one", "zeros", "three"])
+def test_a_regressor_answers_to_the_last_bit_as_before(kind: Any, outputs: Any) -> None:
+    forest = kind(**SIZES).fit(ROWS, outputs)
+    as_one = joined(forest)
+    assert trees_of(as_one) == 1
+    assert as_one.predict(ROWS).tobytes() == forest.predict(ROWS).tobytes()
+
+
+def test_missing_values_and_sparse_rows_are_taken_as_before() -> None:
+    gaps = np.where(np.arange(ROWS.size).reshape(ROWS.shape) % 5, ROWS, np.nan)
+    forest = RandomForestClassifier(**SIZES).fit(gaps, KINDS)
+    assert np.array_equal(joined(forest).predict_proba(gaps), forest.predict_proba(gaps))
+    whole = RandomForestClassifier(**SIZES).fit(ROWS, KINDS)
+    with pytest.raises(ValueError, match="infinity"):
+        joined(ExtraTreesClassifier(**SIZES, criterion="entropy").fit(ROWS, KINDS)).predict([[np.inf] * 4])
+    with pytest.raises(ValueError, match="3 features"):
+        joined(whole).predict([[1.0, 2.0, 3.0]])
+    texts = ["good", "bad and worse", "good and better", "bad"] * 5
+    reviews = make_pipeline(CountVectorizer(), RandomForestClassifier(**SIZES)).fit(texts, [1, 0, 1, 0] * 5)
+    assert np.array_equal(joined(reviews).predict_proba(texts), reviews.predict_proba(texts))
+    assert trees_of(joined(reviews)[-1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (make_pipeline(StandardScaler(), RandomForestClassifier(**SIZES)), lambda model: model[-1]),
+        (
+            GridSearchCV(RandomForestClassifier(**SIZES), {"max_depth": [2]}, cv=2),
+            lambda model: model.best_estimator_,
+        ),
+        (
+            VotingClassifier([("a", RandomForestClassifier(**SIZES)), ("b", LogisticRegression())], voting="soft"),
+            lambda model: model.estimators_[0],
+        ),
+        (
+            CalibratedClassifierCV(ExtraTreesClassifier(**SIZES), cv=2),
+            lambda model: model.calibrated_classifiers_[1].estimator,
+        ),
+    ],
+    ids=["pipeline", "search", "vote", "calibration"],
+)
+def test_a_forest_is_found_wherever_it_is(model: Any, found: Any) -> None:
+    scaled = model.fit(ROWS, KINDS)
+    as_one = joined(scaled)
+    assert trees_of(found(as_one)) == 1
+    assert np.array_equal(as_one.predict_proba(ROWS), scaled.predict_proba(ROWS))
+
+
+def test_each_forest_of_several_outputs_is_found() -> None:
+    model = MultiOutputClassifier(RandomForestClassifier(**SIZES)).fit(ROWS, TWO)
+    as_one = joined(model)
+    assert [trees_of(forest) for forest in as_one.estimators_] == [1, 1]
+    assert np.array_equal(as_one.predict(ROWS), model.predict(ROWS))
+
+
+def test_trees_are_no_tasks_of_joblib_any_more() -> None:
+    as_one = joined(RandomForestClassifier(**SIZES, n_jobs=-1).fit(ROWS, KINDS))
+    assert as_one.n_jobs is None
+
+
+def test_a_forest_whose_trees_take_other_rows_is_left_as_it_is() -> None:
+    """A file can say so."""
+    forest = RandomForestClassifier(**SIZES).fit(ROWS, KINDS)
+    forest.estimators_[3] = RandomForestClassifier(**SIZES).fit(np.hstack([ROWS, ROWS]), KINDS).estimators_[3]
+    assert trees_of(joined(forest)) == 7
+
+
+def test_what_is_not_fitted_or_no_forest_is_left_as_it_is() -> None:
+    for model in (RandomForestClassifier(), LogisticRegression(), make_pipeline(StandardScaler()), object(), None):
+        join_trees(model)
+    assert not hasattr(RandomForestClassifier(), "estimators_")

@@ -22,6 +22,9 @@ _HOPELESS = 10
 """Timeouts. A pod that has had no thread free for one gets no requests; the model may be slow, and then it is served
 again. After so many only a new process helps, and liveness has the kubelet make one."""
 
+_NEARLY = 0.9
+"""Of a timeout: who came a moment before the last call began has waited for it a moment longer than that takes."""
+
 _SAID = 500
 """Characters of what a model says it has failed with: it may quote all that it was given."""
 
@@ -129,15 +132,11 @@ class Answering:
             logger.error("The model has not answered a request within %s", waited)  # noqa: TRY400
             self.measured.failed("Timeout")
             raise UnansweredError(504, f"the model has not answered this request within {waited}") from None
-        except OverloadedError:
-            if self.threads.stuck_for() >= self.timeout:  # it is not that too much comes: nothing goes
+        except OverloadedError as error:
+            if self.threads.stuck_for() >= _NEARLY * self.timeout:  # it is not that too much comes: nothing goes
                 self.measured.failed("Timeout")
                 raise UnansweredError(504, "the model has answered nothing for too long") from None
-            raise UnansweredError(
-                BUSY,
-                f"the model has {self.threads.waiting} waiting already, as many as may (serving.queue); "
-                "try again later",
-            ) from None
+            raise UnansweredError(BUSY, f"the model {error}; try again later") from None
         self.measured.predictions.inc(answered.rows)
         return answered
 

@@ -45,7 +45,7 @@ def answer(question: Question, predictor: Predictor) -> Answer:
     """One by itself. Raises BadInputError, ModelError."""
     asked = question()
     predictor.check(asked.batch)
-    return _told(asked, [predictor.ask(asked.batch, output) for output in asked.outputs])
+    return told(asked, [predictor.ask(asked.batch, output) for output in asked.outputs])
 
 
 def answers(
@@ -101,7 +101,8 @@ def _type_of(column: Any) -> Any:
     return frozenset(map(type, column)) if column.dtype == object else column.dtype
 
 
-def _told(asked: Asked, found: Sequence[_Array]) -> Answer:
+def told(asked: Asked, found: Sequence[_Array]) -> Answer:
+    """What the model has answered, as it is sent. Raises BadInputError, and ModelError for what cannot be."""
     try:
         return asked.told(found)
     except BadInputError:
@@ -112,7 +113,7 @@ def _told(asked: Asked, found: Sequence[_Array]) -> Answer:
 
 def _told_or_why(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
     try:
-        return _told(asked, found)
+        return told(asked, found)
     except (BadInputError, ModelError) as error:
         return error
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ _ALLOWED: dict[str, tuple[frozenset[type], str]] = {
 }
 _ISO_8601 = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 
+_NANOSECONDS = re.compile(r"(?<=\.\d{6})\d+")
+
 _YEARS_OF_NS = (1678, 2261)
 """The whole years that 64 bits of nanoseconds hold."""
 
@@ -58,6 +60,10 @@ class Batch:
     rows: int
     unexpectedly_missing: tuple[str, ...]
     """Inputs without a value in some row although nothing says that the model copes with that."""
+
+    def copy(self) -> "Batch":
+        """For whom works in place, as steps of a pipeline may: the next who is asked gets the same values."""
+        return replace(self, columns={name: column.copy() for name, column in self.columns.items()})
 
 
 def datatype_of(dtype: np.dtype[Any]) -> Datatype:
@@ -266,9 +272,11 @@ def _dates(values: Sequence[Any], tensor: Tensor, where: str) -> NDArray[Any]:
     """Times in UTC, in the unit that the model has; one without an offset is in UTC already."""
     import pandas as pd
 
-    iso = [value if value is not None and _ISO_8601.fullmatch(value) else "" for value in values]
-    read = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
     unit = str(tensor.dtype).partition("[")[2].partition(",")[0].rstrip("]")
+    iso = [value if value is not None and _ISO_8601.fullmatch(value) else "" for value in values]
+    if unit != "ns":  # one nanosecond would have all read in nanoseconds, which end in 2262
+        iso = [_NANOSECONDS.sub("", value) for value in iso]
+    read = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
     strange = read.isna() | ((unit == "ns") & ((read.year < _YEARS_OF_NS[0]) | (read.year > _YEARS_OF_NS[1])))
     strange &= np.array([value is not None for value in values])
     if strange.any():
@@ -281,8 +289,16 @@ def _dates(values: Sequence[Any], tensor: Tensor, where: str) -> NDArray[Any]:
 
 
 def _check_magnitudes(values: Sequence[Any], where: str) -> None:
+    """Whole numbers stay as they are in an input without a type. Python's hashes of longer ones are alike as often as a
+    stranger likes, and a look-up among those compares each with each.
+    """
     for row, value in enumerate(values):
-        if type(value) in {int, float} and not -LARGEST <= value <= LARGEST:
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise BadInputError(
+                f"{where.replace('{row}', str(row))} must be a whole number of at most 64 bits, or one with an "
+                f"exponent, such as 1e25; it is {described(value)[:80]}"
+            )
+        if type(value) is float and not -LARGEST <= value <= LARGEST:
             raise _too_large(where, row)
 
 

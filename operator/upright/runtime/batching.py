@@ -8,11 +8,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Generic, TypeVar
 
-from upright.runtime.threads import OverloadedError, PredictionThreads
+from upright.runtime.threads import OverloadedError, PredictionThreads, Turn, full, too_late
 
 TAKING_SECONDS = 0.1
 """After which a turn takes no more: who came first waits while what came later is taken, and so is parsed."""
@@ -34,6 +34,7 @@ class _Waiting(Generic[Q, A]):
     question: Q
     due: float
     """When it has waited for others for long enough, by the loop's clock."""
+    turn: Turn = field(default_factory=Turn)
 
 
 class Batching(Generic[Q, A]):
@@ -55,9 +56,11 @@ class Batching(Generic[Q, A]):
         self._turns = set[asyncio.Task[None]]()
 
     async def run(self, question: Q, timeout: float) -> A:  # noqa: ASYNC109 - of the line too
-        """The answer. Raises what is answered instead, OverloadedError, or TimeoutError after `timeout` seconds."""
+        """The answer. Raises what is answered instead, TimeoutError when that takes more than `timeout` seconds, and
+        OverloadedError when there is no room to wait, or its turn has come too late, if at all.
+        """
         if len(self._line) >= self._threads.waiting:
-            raise OverloadedError
+            raise OverloadedError(full(self._threads.waiting))
         loop = asyncio.get_running_loop()
         waiting = _Waiting[Q, A](loop.create_future(), question, loop.time() + self._wait)
         self._line.append(waiting)
@@ -67,6 +70,10 @@ class Batching(Generic[Q, A]):
         try:
             async with asyncio.timeout(timeout):
                 return await answer
+        except TimeoutError:
+            if waiting.turn.came_late(timeout):
+                raise OverloadedError(too_late(timeout)) from None
+            raise
         finally:
             with suppress(ValueError):  # its turn has come
                 self._line.remove(waiting)
@@ -101,6 +108,7 @@ class Batching(Generic[Q, A]):
             with suppress(IndexError):
                 while len(taken) < self._most and (not taken or monotonic() < end):
                     waiting = self._line.popleft()
+                    waiting.turn.began = monotonic()
                     taken.append(waiting.answer)
                     yield waiting.question
 

@@ -54,11 +54,15 @@ def learn(estimator: Any) -> tuple[Learnt, ...]:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column on its way through the steps: which feature it was, and whether it still has its values and its gaps."""
+    """A column on its way through the steps: which feature it was, and whether it still has its values and its gaps, of
+    which there is one where the feature was less than `least`, or not `above` that.
+    """
 
     feature: int
     values: bool = True
     gaps: bool = True
+    least: float | None = None
+    above: float | None = None
 
 
 _Columns = Sequence[_Column | None]
@@ -148,8 +152,10 @@ def _encoder(encoder: Any, columns: _Columns, found: _Found) -> _Columns:
     for column, categories in zip(columns, encoder.categories_, strict=True):
         if column is not None and column.values:
             found[column.feature].append(_of_categories(categories, strict=strict, gaps=column.gaps))
-    ordinal = hasattr(encoder, "encoded_missing_value")
-    return [column and _Column(column.feature, values=False, gaps=column.gaps) for column in columns] if ordinal else ()
+    encoded = getattr(encoder, "encoded_missing_value", None)
+    if encoded is None:
+        return ()
+    return [column and replace(column, values=False, gaps=column.gaps and np.isnan(encoded)) for column in columns]
 
 
 def _of_categories(categories: Any, *, strict: bool, gaps: bool) -> Learnt:
@@ -214,11 +220,36 @@ def _count_by_category(bayes: Any, columns: _Columns, found: _Found) -> _Columns
     return ()
 
 
+_DOMAINS: Mapping[Any, tuple[float | None, float | None]] = {
+    np.log: (None, 0.0),
+    np.log2: (None, 0.0),
+    np.log10: (None, 0.0),
+    np.log1p: (None, -1.0),
+    np.sqrt: (0.0, None),
+}
+"""The least number that a function takes, or that above which it takes all."""
+
+
+def _function(transformer: Any, columns: _Columns, found: _Found) -> _Columns:
+    """Of a number that has no logarithm or root it makes NaN, or infinity."""
+    if transformer.func not in _DOMAINS or transformer.kw_args:
+        return _plain(transformer, columns, found)
+    least, above = _DOMAINS[transformer.func]
+    outputs = list[_Column | None]()
+    for column in columns:
+        if column is not None and column.values:
+            found[column.feature].append(Learnt("number"))
+            column = replace(column, values=False, least=least, above=above)
+        outputs.append(column)
+    return outputs
+
+
 _LOOKS: Mapping[str, Callable[[Any, _Columns, _Found], _Columns]] = {
     "best_estimator_": _inner("best_estimator_"),
     "calibrated_classifiers_": _inner("calibrated_classifiers_"),
     "regressor_": _inner("regressor_"),
     "steps": _steps,
+    "func": _function,
     "output_indices_": _by_column,
     "transformer_list": _side_by_side,
     "categories_": _encoder,
@@ -268,9 +299,11 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
     for column in columns:
         if column is not None:
             whole = told if column.values else Learnt(dtype=told.dtype, missing=told.missing)
+            if told.missing is False and column.gaps and not column.values:
+                whole = replace(whole, least=column.least, above=column.above)
             found[column.feature].append(whole if column.gaps else _without_gaps(whole))
     if isinstance(estimator, OneToOneFeatureMixin):
-        return [column and _Column(column.feature, values=False, gaps=column.gaps) for column in columns]
+        return [column and replace(column, values=False) for column in columns]
     return ()
 
 

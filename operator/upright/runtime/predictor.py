@@ -70,6 +70,10 @@ class Predictor:
         return found if len(found) == width else (NOTHING,) * width
 
     @cached_property
+    def _nulls(self) -> Sequence[float | None]:
+        return [known.null for known in self.learnt]
+
+    @cached_property
     def _checks(self) -> Sequence[Check]:
         return checks_of(self.signature, self.learnt)
 
@@ -95,7 +99,7 @@ class Predictor:
         """
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
-            predictions = np.asarray(answer(self.features(batch)))
+            predictions = np.asarray(answer(self.features(batch.copy())))
         except BadInputError:
             raise
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
@@ -126,7 +130,9 @@ class Predictor:
         """
         if is_matrix(self.signature):
             values = plain(next(iter(batch.columns.values())), self.signature.inputs[0])
-            return nulls_as(values, self.learnt[0].null)
+            if values.dtype != object:
+                return values
+            return np.column_stack([nulls_as(*of) for of in zip(values.T, self._nulls, strict=True)])
         if hasattr(self.estimator, "feature_names_in_"):
             return frame_of(batch.columns, self.signature, self.learnt)
         if self.takes_texts:

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from threading import Condition, Thread
 from time import monotonic
 from typing import Any, TypeVar
@@ -21,7 +22,20 @@ faster than one that takes them one after the other, and the first of them takes
 
 
 class OverloadedError(Exception):
-    """As many calls as may wait for a thread do so already."""
+    """More calls come than threads take: the message ends a sentence that begins with the model."""
+
+
+@dataclass
+class Turn:
+    """Of a call: when it has come, if it has."""
+
+    began: float | None = None
+
+    def came_late(self, timeout: float) -> bool:
+        """Of a call that is not over after so many seconds: whether it has waited for longer than it has taken. Then
+        others have kept the model from it, and it says nothing of the model.
+        """
+        return self.began is None or monotonic() - self.began < timeout / 2
 
 
 class PredictionThreads:
@@ -32,31 +46,33 @@ class PredictionThreads:
         self.waiting = waiting
         self._line = Condition()
         # Those that wait, in the order in which they came, by where their answers go.
-        self._calls = OrderedDict[asyncio.Future[Any], Callable[[], Any]]()
+        self._calls = OrderedDict[asyncio.Future[Any], tuple[Callable[[], Any], Turn]]()
         self._begun: list[float | None] = [None] * threads
         self._help: asyncio.TimerHandle | None = None
         for number in range(threads):
             Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
 
     async def run(self, call: Callable[[], T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - of the queue too
-        """What the call returns. Raises what it raises, OverloadedError, or TimeoutError after `timeout` seconds.
+        """What the call returns. Raises what it raises, TimeoutError when that takes more than `timeout` seconds, and
+        OverloadedError when there is no room to wait, or its turn has come too late, if at all.
 
         A call that has not begun by then, or before its caller was cancelled, is never made, and kept no longer.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
+        turn = Turn()
         with self._line:
             # Those for which a thread is free do not wait: it will have them in a moment.
             if len(self._calls) - (idle := self._begun.count(None)) >= self.waiting:
-                raise OverloadedError
-            self._calls[answer] = call
+                raise OverloadedError(full(self.waiting))
+            self._calls[answer] = call, turn
             if idle == len(self._begun):
                 self._line.notify()
         if idle < len(self._begun) and self._help is None:
             self._help = loop.call_later(_SOON, self._help_out)
         del call  # or the traceback of a timeout keeps it
         # What interrupts whatever a task waits for, as asyncio.timeout does, costs several times as much.
-        late = None if timeout is None else loop.call_later(timeout, _settle, answer, None, TimeoutError())
+        late = None if timeout is None else loop.call_later(timeout, _give_up, answer, turn, timeout)
         try:
             return await answer
         finally:
@@ -84,8 +100,8 @@ class PredictionThreads:
             with self._line:
                 while not self._calls:
                     self._line.wait()
-                answer, call = self._calls.popitem(last=False)
-                self._begun[number] = monotonic()
+                answer, (call, turn) = self._calls.popitem(last=False)
+                self._begun[number] = turn.began = monotonic()
             try:
                 settled: tuple[Any, BaseException | None] = call(), None
             except BaseException as error:  # noqa: BLE001 - it is the caller's to know
@@ -94,6 +110,20 @@ class PredictionThreads:
             with suppress(RuntimeError):  # the loop has ended, and with it whoever waits
                 answer.get_loop().call_soon_threadsafe(_settle, answer, *settled)
             del answer, call, settled  # a waiting thread holds nobody's request
+
+
+def full(waiting: int) -> str:
+    """Why there is no room to wait."""
+    return f"has {waiting} waiting already, as many as may (serving.queue)"
+
+
+def too_late(timeout: float) -> str:
+    """Why one that has waited is answered nothing."""
+    return f"has had others to answer for {timeout:g} seconds (serving.timeout)"
+
+
+def _give_up(answer: "asyncio.Future[Any]", turn: Turn, timeout: float) -> None:
+    _settle(answer, None, OverloadedError(too_late(timeout)) if turn.came_late(timeout) else TimeoutError())
 
 
 def _settle(answer: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:

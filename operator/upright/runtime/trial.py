@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from upright.api.artifact import Signature, Tensor
+from upright.runtime.asked import Asked, told
 from upright.runtime.batch import BadInputError, Batch, batch_of_rows, datatype_of, is_date, is_matrix, width_of
 from upright.runtime.learnt import Learnt
 from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
-from upright.runtime.protocol import parse_predict
+from upright.runtime.protocol import PredictRequest, parse_predict, predict_answer
 from upright.runtime.reference import Reference
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         example = min(rows, key=lambda row: row.count(None))
         alone = batch_of_rows([example], predictor.signature)
         for tensor in outputs:  # of one row some graphs lose an axis
-            predictor.predict(alone, tensor.name)
+            _answered(predictor, alone, tensor.name)
         return Trial(example, outputs)
     if plain := _plain(predictor.signature, predictor.learnt):
         try:
@@ -117,7 +118,7 @@ def _compare(
     for output in outputs:
         here = _in_python(predictor, table, output)
         there = np.concatenate(
-            [predictor.predict(_sent(part, predictor.signature), output) for part in _requests(rows)]
+            [_answered(predictor, _sent(part, predictor.signature), output) for part in _requests(rows)]
         )
         if (differ := ~_alike(here, there)).any():
             again = _in_python(predictor, table, output)
@@ -136,8 +137,9 @@ def _in_python(predictor: Predictor, table: "pd.DataFrame", output: str) -> NDAr
     try:
         answer = getattr(predictor.estimator, output if output in FURTHER else "predict")
         if predictor.takes_texts:
-            return np.asarray(answer(table.iloc[:, 0]))
-        return np.asarray(answer(table if hasattr(predictor.estimator, "feature_names_in_") else table.to_numpy()))
+            return np.asarray(answer(table.iloc[:, 0].copy()))
+        named = hasattr(predictor.estimator, "feature_names_in_")
+        return np.asarray(answer(table.copy() if named else table.to_numpy(copy=True)))
     except Exception as error:
         raise ModelError(f"{type(error).__name__}: {error}") from error
 
@@ -157,7 +159,10 @@ def _alike(here: NDArray[Any], there: NDArray[Any]) -> NDArray[np.bool_]:
     if here.shape != there.shape:
         return np.zeros(len(here), dtype=np.bool_)
     if here.dtype.kind != "f" or there.dtype.kind not in "fiu":
-        same: NDArray[Any] = np.asarray(here == there)
+        try:
+            same: NDArray[Any] = np.asarray(here == there, dtype=np.bool_)
+        except (TypeError, ValueError):  # of pd.NA, and of arrays, nobody can say
+            return np.zeros(len(here), dtype=np.bool_)
     else:
         near = _NEAR.get(here.dtype, 1e-6)
         size = np.abs(here[np.isfinite(here)]).max(initial=0.0)
@@ -208,14 +213,22 @@ _PLAIN: dict[str, Any] = {"BOOL": False, "BYTES": "", "date": "2000-01-01"}
 
 
 def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
-    outputs = [_tensor(PREDICTION, predictor.predict(batch))]
+    outputs = [_tensor(PREDICTION, _answered(predictor, batch, PREDICTION))]
     for output in filter(predictor.has, FURTHER):
         try:
-            outputs.append(_tensor(output, predictor.predict(batch, output)))
+            outputs.append(_tensor(output, _answered(predictor, batch, output)))
         except ModelError as error:  # it need not answer: a vote whose voters know no probabilities has the method, too
             if error.for_want_of_memory:
                 raise
     return tuple(outputs)
+
+
+def _answered(predictor: Predictor, batch: Batch, output: str) -> NDArray[Any]:
+    """Raises BadInputError, and ModelError also for an answer that cannot be sent."""
+    answer, request = predictor.predict(batch, output), PredictRequest(batch, output)
+    with suppress(BadInputError):  # a client asks for fewer rows at once
+        told(Asked(batch, [output], lambda found: predict_answer(found, request)), [answer])
+    return answer
 
 
 def _tensor(name: str, answer: NDArray[Any]) -> Tensor:

@@ -20,3 +20,13 @@ class Gated:
         while rows.max() == 99 and self.gate.exists():
             time.sleep(0.01)
         return np.asarray(rows[:, 0])
+
+
+class Slow:
+    """Answers after half a second, but what it is tried out with at once."""
+
+    n_features_in_ = 1
+
+    def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+        time.sleep(0.5 if rows.max() == 1 else 0)
+        return np.asarray(rows[:, 0])

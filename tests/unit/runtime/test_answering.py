@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.answering import Answering, UnansweredError
-from upright.runtime.asked import Asked, answer, answers
+from upright.runtime.asked import Answer, Asked, answer, answers
 from upright.runtime.batch import BadInputError
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
@@ -182,3 +182,29 @@ async def test_what_a_model_quotes_of_what_it_was_given_is_cut_in_answer_and_log
 
     assert str(failed.value).count("x") == 500
     assert caplog.text.count("x") == 500
+
+
+class Halving:
+    """Works in place, as a step with `copy=False` does."""
+
+    def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+        rows /= 2
+        return np.array(rows[:, 0])
+
+    predict_proba = predict
+
+
+def test_a_model_that_works_in_place_changes_no_other_output_of_the_request() -> None:
+    predictor = Predictor(Halving(), MATRIX)
+    tensor = {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [8]}
+    wanted = [{"name": "prediction"}, {"name": "predict_proba"}]
+    body = json.dumps({"inputs": [tensor], "outputs": wanted}).encode()
+
+    def question() -> Asked:
+        asked = parse_infer(body, MATRIX, ["prediction", "predict_proba"])
+        return Asked(asked.batch, list(asked.outputs), lambda found: infer_answer({}, found, asked))
+
+    together = [found for part in answers([question] * 2, predictor, 8, lambda _: True) for found in part.values()]
+    for given in (answer(question, predictor), *together):
+        assert isinstance(given, Answer)
+        assert [one["data"] for one in json.loads(given.content)["outputs"]] == [[4.0], [4.0]]

@@ -20,7 +20,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect, Request
 
-from tests.unit.runtime.gate import Gated
+from tests.unit.runtime.gate import Gated, Slow
 from tests.unit.runtime.pod import a_pod
 from tests.unit.runtime.server import Server, serving
 from upright.runtime.publish import publish
@@ -174,6 +174,22 @@ def test_what_finds_no_place_in_line_is_told_to_come_later_and_is_no_error_of_th
         assert server.metric("upright_request_duration_seconds_count") == 5
 
 
+@pytest.mark.parametrize("batching", [{}, {"UPRIGHT_BATCH_ROWS": "1"}], ids=["alone", "batching"])
+def test_what_waits_for_its_turn_in_vain_behind_a_model_that_is_slow_and_well_is_no_error(
+    batching: dict[str, str], tmp_path: Path
+) -> None:
+    """Each call takes a third of the timeout, and four run at once: of 24 requests at least half have no turn."""
+    with gated(tmp_path, "1.5", Slow(), **batching) as (server, _), ThreadPoolExecutor(24) as clients:
+        given = list(clients.map(server.predict, [PROMPT] * 24))
+        waited = [one for one in given if one.status_code != 200]
+        assert {one.status_code for one in waited} == {503}
+        assert waited[0].json()["error"] == (
+            "the model has had others to answer for 1.5 seconds (serving.timeout); try again later"
+        )
+        assert waited[0].headers["retry-after"] == "1"
+        assert (counted(server, "overload"), counted(server, "5xx")) == (len(waited), 0)
+
+
 def test_a_client_that_goes_away_before_a_turn_that_does_not_come_in_time_counts_as_an_error(tmp_path: Path) -> None:
     with gated(tmp_path, "2") as (server, _):
         with all_threads_hang(server) as asked:
@@ -222,7 +238,7 @@ async def test_what_waits_for_a_thread_is_bounded_and_what_nobody_waits_for_is_n
 
     with pytest.raises(OverloadedError):
         await threads.run(lambda: done.append(1))
-    assert [type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)] == [TimeoutError] * 2
+    assert [type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)] == [OverloadedError] * 2
 
     gate.set()
     assert await first
@@ -235,7 +251,7 @@ class Large:
     """What a request brings along."""
 
 
-@pytest.mark.parametrize("end", [TimeoutError, asyncio.CancelledError])
+@pytest.mark.parametrize("end", [OverloadedError, asyncio.CancelledError])
 async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_line(end: type[BaseException]) -> None:
     threads, gate = PredictionThreads(1, waiting=3), threading.Event()
     kept = list[weakref.ref[Large]]()

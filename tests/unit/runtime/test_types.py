@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.naive_bayes import CategoricalNB, ComplementNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
@@ -699,3 +699,59 @@ def test_what_an_imputer_takes_for_missing_is_no_stranger_to_what_comes_behind_i
     report = publish(pod.trained(model, reference_csv=table.to_csv(index=False)).variables)
 
     assert report.signature is not None
+
+
+@pytest.mark.parametrize(
+    ("function", "least", "refusal"),
+    [
+        (np.log, 0.5, "must be above 0 for this model"),
+        (np.log1p, -0.5, "must be above -1 for this model"),
+        (np.sqrt, 0.0, "must be at least 0 for this model"),
+    ],
+)
+def test_a_number_without_a_logarithm_or_root_is_refused_before_the_model_is(
+    function: Any, least: float, refusal: str
+) -> None:
+    frame = pd.DataFrame({"rate": np.linspace(max(least, 0.1), 9, 20), "other": np.arange(20.0)})
+    by_column = ColumnTransformer([("r", FunctionTransformer(function), ["rate"])], remainder="passthrough")
+    model = make_pipeline(by_column, StandardScaler(), LogisticRegression()).fit(frame, [0, 1] * 10)
+    predictor = Predictor(model, infer(model, None, Reference(frame, tuple(frame.columns.astype(str)))))
+    assert len(answers(predictor, [least, -3.0])) == 1
+    assert refusal in refused(predictor, [1.0, -3.0], [least - 1, 1.0])
+
+
+def test_it_is_not_refused_where_the_model_takes_what_comes_of_it() -> None:
+    frame = pd.DataFrame({"rate": np.linspace(0.1, 9, 20)})
+    for behind in ([SimpleImputer(), LogisticRegression()], [HistGradientBoostingClassifier(max_iter=2)]):
+        model = make_pipeline(FunctionTransformer(np.sqrt), *behind).fit(frame, [0, 1] * 10)
+        predictor = Predictor(model, infer(model, None, Reference(frame, tuple(frame.columns.astype(str)))))
+        assert len(answers(predictor, [-2.0])) == 1
+
+
+def test_each_column_of_an_array_gets_the_missing_value_that_it_was_fitted_on() -> None:
+    rows = np.array([["a", "x"], [None, "y"], ["b", np.nan], ["a", "x"]], dtype=object)
+    model = make_pipeline(OrdinalEncoder(encoded_missing_value=-1), LogisticRegression()).fit(rows, [0, 1, 0, 1])
+    predictor = Predictor(model, infer(model, None, None))
+    assert answers(predictor, ["a", None], [None, "x"]) == model.predict([["a", np.nan], [None, "x"]]).tolist()
+
+
+def test_a_time_to_the_nanosecond_decides_nothing_about_others() -> None:
+    frame = pd.DataFrame({"since": pd.to_datetime(["2026-01-01T00:00:00.5", "2027-01-01"], format="ISO8601")})
+    model = DummyClassifier().fit(frame, [0, 1])
+    predictor = Predictor(model, infer(model, None, Reference(frame, ("since",))))
+    times = [["9999-12-31"], ["2026-01-01T00:00:00.123456789Z"], ["1969-12-31T23:59:59.9999999Z"]]
+    batch = parse_predict(to_json({"instances": times}), predictor.signature, ["prediction"]).batch
+    assert [str(one) for one in predictor.features(batch)["since"]] == [
+        "9999-12-31 00:00:00",
+        "2026-01-01 00:00:00.123456",
+        "1969-12-31 23:59:59.999999",
+    ]
+
+
+def test_whole_numbers_of_more_than_64_bits_are_refused_where_they_would_stay_as_they_are() -> None:
+    """Hashes of multiples of 2**61 - 1 are alike: so many would take the square of their number in a look-up."""
+    predictor = Predictor(Echo(), Signature.model_validate({"inputs": [{"name": "id"}, {"name": "y", "type": "FP64"}]}))
+    assert "instances[0][0] (id) must be a whole number of at most 64 bits" in refused(predictor, [2**64, 1.0])
+    assert "must be a whole number of at most 64 bits" in refused(predictor, [-(2**63) - 1, 1.0])
+    for taken in (2**64 - 1, -(2**63), 1e25):
+        parse_predict(to_json({"instances": [[taken, 1.0]]}), predictor.signature, ["prediction"])

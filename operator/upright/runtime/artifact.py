@@ -11,7 +11,7 @@ from upright.runtime import formats, modules, store
 from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
 from upright.runtime.forests import join_trees
 from upright.runtime.formats import LoadedModel
-from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.outcome import FailedError, LoadError, RefusedError
 from upright.runtime.predictor import PREDICTION, Predictor
 
 
@@ -45,7 +45,7 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
         raise RefusedError("FormatNotAllowed", f"The model of {version} is refused: {error}") from error
     except modules.ModulesNotAllowedError as error:
         raise RefusedError("ModulesNotAllowed", f"The model of {version} is refused: {error}") from error
-    except formats.LoadError as error:
+    except LoadError as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
         raise FailedError(

@@ -194,7 +194,9 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
                 "vectoriser",
             ) from error
         on = "on its own reference data" if reference is not None else "whatever row it is asked"
-        hints = _made_elsewhere(loaded, output.format) + _gets_arrays(loaded, output)
+        hints = _made_elsewhere(loaded, output.format)
+        if isinstance(error, ModelError) and error.for_the_kind_of_rows:
+            hints += _gets_arrays(loaded, output)
         raise RefusedError("ModelFails", f"The model fails {on}: {error}{hints}") from error
     return inferred.model_copy(update={"outputs": outputs}), tried.example
 

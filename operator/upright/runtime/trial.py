@@ -63,14 +63,18 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         for tensor in outputs:  # of one row some graphs lose an axis
             _answered(predictor, alone, tensor.name)
         return Trial(example, outputs)
-    if plain := _plain(predictor.signature, predictor.learnt):
-        try:
-            return Trial(plain, _outputs(predictor, batch_of_rows([plain], predictor.signature)))
-        except BadInputError:
-            pass
-        except ModelError as error:
-            if error.whatever_the_rows or error.for_want_of_memory:
-                raise
+    plain = _plain(predictor.signature, predictor.learnt)
+    made_up = plain or [0] * width_of(predictor.signature)
+    try:
+        outputs = _outputs(predictor, batch_of_rows([made_up], predictor.signature))
+    except BadInputError:
+        pass
+    except ModelError as error:
+        if error.for_its_program or (plain and (error.whatever_the_rows or error.for_want_of_memory)):
+            raise
+    else:
+        if plain:
+            return Trial(plain, outputs)
     return Trial(None, ())
 
 
@@ -224,10 +228,14 @@ def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
 
 
 def _answered(predictor: Predictor, batch: Batch, output: str) -> NDArray[Any]:
-    """Raises BadInputError, and ModelError also for an answer that cannot be sent."""
+    """Raises BadInputError, and ModelError also for an answer that cannot be sent, which no row makes good."""
     answer, request = predictor.predict(batch, output), PredictRequest(batch, output)
-    with suppress(BadInputError):  # a client asks for fewer rows at once
+    try:
         told(Asked(batch, [output], lambda found: predict_answer(found, request)), [answer])
+    except BadInputError:  # it is too long: a client asks for fewer rows at once
+        return answer
+    except ModelError as error:
+        raise ModelError(str(error)) from None
     return answer
 
 

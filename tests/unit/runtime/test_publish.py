@@ -258,7 +258,7 @@ def test_ctrl_c_ends_a_publish_by_hand_and_says_nothing_of_the_model(pod: Pod) -
 def test_a_model_that_ends_the_program_is_refused(pod: Pod) -> None:
     reason, message = refusal(one_that_fails(pod, "predict", SystemExit(3), reference=True))
 
-    assert reason == "ModelFails"
+    assert reason == "ModelFails", message
     assert "fails on its own reference data: SystemExit: 3" in message
 
 
@@ -273,7 +273,7 @@ def test_a_model_of_another_scikit_learn_that_no_row_makes_answer_is_refused(
 
     reason, message = refusal(pod.trained(model, **reference))
 
-    assert reason == "ModelFails"
+    assert reason == "ModelFails", message
     assert "object has no attribute 'copy' (it was made with scikit-learn 1.2.0, and is asked by 1." in message
 
 

@@ -7,10 +7,7 @@ from typing import Any
 
 from upright.api.artifact import ModelFormat, Tensor
 from upright.runtime.environment import Limits
-
-
-class LoadError(Exception):
-    """A model cannot be loaded here, whatever the reason."""
+from upright.runtime.outcome import LoadError
 
 
 class UnreadableModelError(LoadError):

@@ -96,6 +96,11 @@ def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> Any:
     found = nodes.look_through(root, schema.nodes, allowed)
     if found.untrusted:
         raise UntrustedTypesError(_refusal(Path(str(archive.filename)).name, found.untrusted))
+    if found.confused:
+        raise UnreadableModelError(
+            f"{Path(str(archive.filename)).name} holds a dict whose keys skops does not keep (true and false, or a "
+            f"number and its text), at {found.confused[0]}: let its keys be texts, or numbers"
+        )
     audit_tree(root, trusted=[*trusted, *allowed])
     sound.check_states(found.parts)
     _check_matrices(found.matrices, limits)

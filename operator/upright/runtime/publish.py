@@ -31,9 +31,9 @@ from upright.runtime.again import until_done
 from upright.runtime.batch import BadInputError
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
 from upright.runtime.folder import entry_of
-from upright.runtime.forests import join_trees
 from upright.runtime.formats import FORMATS, LoadedModel
 from upright.runtime.inputs import LINEAGE
+from upright.runtime.lean import make_lean
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import Output, read_output, reading
 from upright.runtime.predictor import ModelError, Predictor
@@ -176,7 +176,7 @@ def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference |
 def _signature(loaded: LoadedModel, output: Output, reference: Reference | None) -> tuple[Signature, list[Any] | None]:
     try:
         inferred = signature.infer(loaded.estimator, output.signature, reference, loaded.inputs)
-        join_trees(loaded.estimator)  # what is tried out is what will serve
+        make_lean(loaded.estimator)  # what is tried out is what will serve
         tried = try_out(Predictor(loaded.estimator, inferred), reference)
         outputs = signature.chosen(inferred.outputs, tried.outputs)
     except signature.NoSignatureError as error:

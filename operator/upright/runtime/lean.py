@@ -1,8 +1,8 @@
-"""Forests of scikit-learn, asked as one tree.
+"""A fitted model as it serves: a call of it has one thread, and its forests are asked as one tree.
 
-A forest asks each of its trees by a task of joblib and by checks of the rows that it has checked itself: of the 11 ms
-that 100 small trees take for a row, 10 are that. What a served model has in the place of the trees answers with the
-mean of what they answer, summed in the same order: to the last bit what the forest answers.
+A forest of scikit-learn asks each of its trees by a task of joblib and by checks of the rows that it has checked
+itself: of the 11 ms that 100 small trees take for a row, 10 are that. What a served model has in the place of the trees
+answers with the mean of what they answer, summed in the same order: to the last bit what the forest answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,39 +11,46 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from upright.runtime.formats.model import threads
+
 _FORESTS = frozenset(
     f"sklearn.ensemble._forest.{name}"
     for name in ("ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor")
 )
+_CALIBRATED = "sklearn.calibration._CalibratedClassifier"
+"""What holds an estimator and is none."""
 
 
-def join_trees(estimator: Any) -> None:
-    """Have each fitted forest in the estimator, wherever it is, ask all its trees at once.
-
-    `n_jobs` of a forest does not count then: requests are answered beside each other, and not the trees of one.
+def make_lean(estimator: Any) -> None:
+    """In place. What training wanted of `n_jobs` does not count: calls run beside each other already, and threads or
+    processes for each would wait for each other.
     """
-    for forest in _forests_in(estimator):
-        if _alike(forest):
-            first, trees = forest.estimators_[0], [tree.tree_ for tree in forest.estimators_]
-            forest.set_params(n_jobs=None)
-            forest.estimators_ = [_Trees(first, trees)]
+    for part in _parts_of(estimator):
+        if vars(part).get("n_jobs") is not None:
+            part.n_jobs = threads()
+        if _name(part) in _FORESTS and _alike(part):
+            first, trees = part.estimators_[0], [tree.tree_ for tree in part.estimators_]
+            part.estimators_ = [_Trees(first, trees)]
 
 
-def _forests_in(estimator: Any) -> Iterator[Any]:
-    """Whatever holds it: a step, a search, an ensemble, a calibration."""
+def _parts_of(estimator: Any) -> Iterator[Any]:
+    """All estimators in one, whatever holds them: steps, a search, an ensemble, a calibration. Trees of a forest are no
+    parts.
+    """
     seen, left = set[int](), [estimator]
     while left:
         part = left.pop()
         if id(part) in seen:
             continue
         seen.add(id(part))
-        if _name(part) in _FORESTS:
-            if isinstance(getattr(part, "estimators_", None), list):
-                yield part
-        elif isinstance(part, list | tuple):
+        if isinstance(part, list | tuple):
             left.extend(part)
-        elif type(part).__module__.startswith("sklearn."):
-            left.extend(getattr(part, "__dict__", {}).values())
+        elif hasattr(part, "get_params") and hasattr(part, "__dict__") and not isinstance(part, type):
+            yield part
+            if _name(part) not in _FORESTS:
+                left.extend(vars(part).values())
+        elif _name(part) == _CALIBRATED:
+            left.append(part.estimator)
 
 
 def _name(value: Any) -> str:
@@ -54,9 +61,9 @@ def _alike(forest: Any) -> bool:
     """Whether the trees' answers can be added, and each takes rows of the width that the forest looks at: nothing else
     would keep native code from reading beyond a row.
     """
-    trees = [tree.tree_ for tree in forest.estimators_]
-    return {tree.n_features for tree in trees} == {forest.n_features_in_} and (
-        len({(tree.n_outputs, *tree.n_classes) for tree in trees}) == 1
+    trees = [tree.tree_ for tree in getattr(forest, "estimators_", ())]
+    return len({(tree.n_outputs, *tree.n_classes) for tree in trees}) == 1 and (
+        {tree.n_features for tree in trees} == {forest.n_features_in_}
     )
 
 

@@ -1,11 +1,13 @@
-"""Forests whose trees are asked as one: to the last bit what scikit-learn answers."""
+"""Models as they serve: forests whose trees are asked as one answer to the last bit what scikit-learn answers."""
 
 import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+from lightgbm import LGBMClassifier
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -21,7 +23,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from upright.runtime.forests import join_trees
+from upright.runtime.lean import make_lean
 
 ROWS, KINDS = load_iris(return_X_y=True)
 TWO = np.column_stack([KINDS, KINDS % 2])
@@ -31,7 +33,7 @@ SIZES = {"n_estimators": 7, "random_state": 1}
 def joined(model: Any) -> Any:
     """Another model with the same content, whose trees are asked as one."""
     other = pickle.loads(pickle.dumps(model))
-    join_trees(other)
+    make_lean(other)
     return other
 
 
@@ -107,9 +109,15 @@ def test_each_forest_of_several_outputs_is_found() -> None:
     assert np.array_equal(as_one.predict(ROWS), model.predict(ROWS))
 
 
-def test_trees_are_no_tasks_of_joblib_any_more() -> None:
-    as_one = joined(RandomForestClassifier(**SIZES, n_jobs=-1).fit(ROWS, KINDS))
-    assert as_one.n_jobs is None
+def test_no_part_begins_threads_or_processes_of_its_own() -> None:
+    vote = VotingClassifier([("a", RandomForestClassifier(**SIZES, n_jobs=-1)), ("b", LogisticRegression())], n_jobs=4)
+    columns = ColumnTransformer([("all", StandardScaler(), [0, 1, 2, 3])], n_jobs=2)
+    lean = joined(make_pipeline(columns, vote).fit(ROWS, KINDS))
+    assert [each.n_jobs for each in (lean[0], lean[1], lean[1].estimators_[0])] == [1, 1, 1]
+    boosted = joined(
+        make_pipeline(StandardScaler(), LGBMClassifier(n_estimators=2, n_jobs=16, verbose=-1)).fit(ROWS, KINDS)
+    )
+    assert boosted[-1].n_jobs == 1
 
 
 def test_a_forest_whose_trees_take_other_rows_is_left_as_it_is() -> None:
@@ -121,5 +129,5 @@ def test_a_forest_whose_trees_take_other_rows_is_left_as_it_is() -> None:
 
 def test_what_is_not_fitted_or_no_forest_is_left_as_it_is() -> None:
     for model in (RandomForestClassifier(), LogisticRegression(), make_pipeline(StandardScaler()), object(), None):
-        join_trees(model)
+        make_lean(model)
     assert not hasattr(RandomForestClassifier(), "estimators_")

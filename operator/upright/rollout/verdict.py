@@ -96,7 +96,7 @@ def is_ahead(recorded: Analysis, now: datetime) -> bool:
 def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
     for look in looks:
         state = update(promise, state, look)
-    return state, verdict_of(promise, state)
+    return state, verdict_of(promise, state, ends=False)
 
 
 def _shown(value: float) -> float:

@@ -213,6 +213,16 @@ def test_evidence_of_a_time_to_come_begins_anew_when_there_are_looks(back: float
     assert "a clock that was ahead" in said
 
 
+@pytest.mark.parametrize(("seconds", "spent"), [(20, "20s"), (3600, "0s")])
+def test_a_look_of_a_time_to_come_gives_a_step_no_time_in_which_nobody_watched(seconds: float, spent: str) -> None:
+    analysis = {"threshold": 100, "looks": 9, "at": after(seconds=seconds).timestamp()}
+    back = after(minutes=30)
+    reading = Reading(since=back.timestamp(), until=back.timestamp())
+    resource = in_canary(status={"analysis": analysis})
+    made = plan(observed(resource, pods=both(), now=back, watched_since=back, reading=reading))
+    assert made.status["candidate"]["stepSpent"] == spent
+
+
 @pytest.mark.parametrize(("ahead", "after_it"), [(-60.0, True), (59.0, True), (61.0, False), (3600.0, False)])
 async def test_looks_are_asked_for_after_the_last_one_unless_a_clock_was_ahead(ahead: float, after_it: bool) -> None:
     last, source = NOW.timestamp() + ahead, Unmeasured()

@@ -11,11 +11,10 @@ from upright.api.common import format_duration
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.conditions import cut
+from upright.rollout.measuring import AHEAD
 
 _KEPT_FOR = 60
 """Seconds of evidence that a restart of the operator may cost: a status is not written with every look."""
-_AHEAD = 60
-"""Seconds by which a look may be to come: clocks of two machines differ."""
 
 
 def policy(spec: DeploymentSpec) -> Policy:
@@ -90,13 +89,13 @@ def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]
 
 def is_ahead(recorded: Analysis, now: datetime) -> bool:
     """Whether its last look is to come: a clock was ahead that is no longer."""
-    return (recorded.at or 0.0) - now.timestamp() > _AHEAD
+    return (recorded.at or 0.0) - now.timestamp() > AHEAD
 
 
 def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
     for look in looks:
         state = update(promise, state, look)
-    return state, verdict_of(promise, state)
+    return state, verdict_of(promise, state, ends=False)
 
 
 def _shown(value: float) -> float:

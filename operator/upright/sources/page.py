@@ -23,6 +23,8 @@ _DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{REQUESTS.removesuffix('_tot
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 """A reason: it is told to people, and whatever a pod says is not."""
+_CLASS = re.compile(r"([1-5])(?:xx|[0-9]{2})")
+"""Of a status: as it stands, or as a status that is counted by itself."""
 _REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?")
 """The value, a time, and an exemplar."""
 
@@ -32,7 +34,7 @@ class PageError(ValueError):
 
 
 class NoCountersError(PageError):
-    """A page says nothing of the requests that were answered."""
+    """A page does not say how the requests were answered."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Scan:
         self._reasons: dict[str, float] = {}
 
     def feed(self, part: bytes) -> None:
-        """Take in the next part. Raises PageError when the page is too large, or a line of ours makes no sense."""
+        """Take in the next part. Raises PageError when the page is too large, or a line of ours makes no sense, and
+        NoCountersError when one counts requests and not how they were answered.
+        """
         self._bytes += len(part)
         if self._bytes > MAX_BYTES:
             raise PageError(f"its page of metrics has more than {MAX_BYTES // 1024} KiB")
@@ -93,9 +97,9 @@ class Scan:
         if line.startswith(_NAMES[REQUESTS]):
             sample = _sample(line, REQUESTS, "code")
             if sample is not None:
-                code, value = sample
+                code, value = _class(sample[0]), sample[1]
                 self._known = True
-                if code in self._by_code:
+                if code in self._by_code:  # no other class is an answer to a request for predictions
                     # a negative part must be seen even where the sum is not negative
                     self._by_code[code] += value if value >= 0 else math.nan
         elif line.startswith(_NAMES[IN_PROGRESS]):
@@ -120,6 +124,19 @@ def counters(page: bytes) -> Counters:
     scan = Scan()
     scan.feed(page)
     return scan.counters()
+
+
+def _class(code: str) -> str:
+    """By which the requests of a `code` count: of pods of ours itself, and of most libraries a status. Raises
+    NoCountersError when it is neither, lest what was counted be taken for nothing.
+    """
+    if code == OVERLOADED:
+        return code
+    if (status := _CLASS.fullmatch(code)) is None:
+        word = f'with code="{code}"' if _WORD.fullmatch(code) else "with a code that is no word"
+        found = word if code else "without code"
+        raise NoCountersError(f"its page of metrics has {REQUESTS} {found}, where 2xx, 4xx or 5xx was expected")
+    return f"{status[1]}xx"
 
 
 def _sample(line: bytes, name: str, wanted: str) -> tuple[str, float] | None:

@@ -76,7 +76,7 @@ def openmetrics() -> str:
             ours.append(f'upright_requests_total{{code="4xx",{labels}}} {refused} {time}')
             if bad or version == "v1":
                 requests.append(f'http_requests_total{{code="500",{labels}}} {bad} {time}')
-                ours.append(f'upright_requests_total{{code="5xx",{labels}}} {bad} {time}')
+                ours.append(f'upright_requests_total{{code="500",{labels}}} {bad} {time}')
             cumulative = buckets.cumsum()
             for bound, count in zip(BOUNDS, cumulative, strict=True):
                 durations.append(f'duration_seconds_bucket{{le="{bound}",{labels}}} {count} {time}')

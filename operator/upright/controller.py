@@ -77,9 +77,9 @@ class Controller:
             _Loop(kind, stores, actions, client, recorder, metrics, self.seen, self._unserved, blind) for kind in kinds
         ]
 
-    def seen(self, type: ResourceType, manifest: Manifest) -> None:
-        """A version of an object: from a watch, a list, or in answer to a write of ours."""
-        if versions := self._stores.of(type).put(manifest):
+    def seen(self, type: ResourceType, manifest: Manifest, as_of: int = 0) -> None:
+        """A version of an object: from a watch, in answer to a write of ours, or from a list, as of that version."""
+        if versions := self._stores.of(type).put(manifest, as_of):
             self._wake(type, versions)
 
     def gone(self, type: ResourceType, manifest: Manifest) -> None:

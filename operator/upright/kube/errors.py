@@ -36,9 +36,17 @@ class RefusedError(ApiError):
 
 
 class NotFoundError(RefusedError):
-    """There is no such object, or no such resource: its CustomResourceDefinition is missing."""
+    """There is no such object."""
 
     reason = "NotFound"
+
+
+class UnknownError(RefusedError):
+    """What answers knows no such resource: its CustomResourceDefinition is missing, for this one of several API servers
+    as yet, or it is a proxy. That says nothing of any object.
+    """
+
+    reason = "UnknownResource"
 
 
 class ConflictError(RefusedError):
@@ -150,7 +158,8 @@ def refusal(
         return ForbiddenError(verb, asked, namespace, message)
     if (asked_in := _ASKED_IN.get(type.kind)) and _POD_OF_ALL in message:
         message += f": that comes of {asked_in}, and is tried again by itself when it is corrected there"
-    kind = {404: NotFoundError, 409: ConflictError, 410: ExpiredError}.get(status, RefusedError)
+    missing = NotFoundError if answer.get("kind") == "Status" else UnknownError
+    kind = {404: missing, 409: ConflictError, 410: ExpiredError}.get(status, RefusedError)
     return kind(verb, target, status, message)
 
 

@@ -24,6 +24,7 @@ from upright.kube.errors import (
     NotLeaderError,
     RefusedError,
     TerminatingError,
+    UnknownError,
     UnreachableError,
     refusal,
 )
@@ -105,9 +106,19 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_an_object_that_is_not_there_is_none(api: Api, connect: Callable[..., Client]) -> None:
-    api.answers = [(404, {"message": "not found"}, {})]
+    api.answers = [(404, {"kind": "Status", "message": "not found"}, {})]
     assert await connect().get(TOYS, "shop", "bear") is None
     assert api.asked == [("GET", "/apis/upright.test/v1/namespaces/shop/toys/bear", None)]
+
+
+async def test_who_does_not_know_the_resource_says_nothing_of_an_object(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    api.answers = [(404, "404 page not found", {})] * 2
+    with pytest.raises(UnknownError):
+        await connect().get(TOYS, "shop", "bear")
+    with pytest.raises(UnknownError):
+        await connect().delete(Reference(TOYS, "shop", "bear", "uid-bear"))
 
 
 async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(

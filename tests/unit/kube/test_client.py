@@ -248,9 +248,19 @@ def test_what_is_wrong_in_a_pod_is_said_to_come_of_the_field_that_asks_for_it(
     assert said.endswith(f": {message}{where} (HTTP 422)")
 
 
-async def test_a_full_quota_is_not_taken_for_missing_permission(api: Api, connect: Callable[..., Client]) -> None:
-    api.answers = [(403, {"message": "exceeded quota: small"}, {})]
-    with pytest.raises(RefusedError, match="exceeded quota: small") as caught:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "exceeded quota: small",
+        'services "s" is forbidden: ValidatingAdmissionPolicy "run-as" denied request: runAsUser must be above 100',
+        'admission webhook "teams" denied the request: User workloads need the label cost-centre',
+    ],
+)
+async def test_a_quota_or_a_policy_is_not_taken_for_missing_permission(
+    api: Api, connect: Callable[..., Client], said: str
+) -> None:
+    api.answers = [(403, {"message": said}, {})]
+    with pytest.raises(RefusedError, match=re.escape(said)) as caught:
         await connect().create(SERVICES, a_service("s"))
     assert not isinstance(caught.value, ForbiddenError)
     assert caught.value.lasting

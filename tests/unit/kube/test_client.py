@@ -28,6 +28,7 @@ from upright.kube.errors import (
     UnreachableError,
     refusal,
 )
+from upright.kube.objects import yaml_of
 
 Answer = tuple[int, Any, dict[str, str]]
 
@@ -38,6 +39,7 @@ class Api:
 
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     logins: int = 0
     arrived: set[str] = field(default_factory=set)
 
@@ -47,6 +49,7 @@ class Api:
 
     async def answer(self, request: web.Request) -> web.Response:
         text = await request.text()
+        self.texts.append(text)
         self.asked.append((request.method, str(request.rel_url), json.loads(text) if text else None))
         status, body, headers = self.answers.pop(0)
         if isinstance(body, str):
@@ -274,6 +277,16 @@ async def test_a_namespace_that_is_being_deleted_is_not_taken_for_missing_permis
     with pytest.raises(TerminatingError) as caught:
         await connect().create(SERVICES, a_service("s"))
     assert not caught.value.lasting
+
+
+async def test_what_is_applied_has_its_characters_beyond_the_first_plane_as_yaml_knows_them(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    rocket = {**a_service("s"), "data": {"owner": "\U0001f680"}}
+    api.answers = [(200, rocket, {}), (201, rocket, {})]
+    await connect().apply(SERVICES, rocket, force=True)
+    await connect().create(names.CONTROLLER_REVISIONS, rocket)
+    assert api.texts == [yaml_of(rocket)] * 2
 
 
 async def test_the_whole_client_waits_when_the_api_server_says_so(

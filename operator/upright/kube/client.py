@@ -29,8 +29,8 @@ from upright.kube.errors import (
 from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of, yaml_of
 from upright.kube.pruning import Pruned
 
-REQUEST_TIMEOUT = 10.0
-LIST_TIMEOUT = 60.0
+REQUEST_TIMEOUT, WRITE_TIMEOUT, LIST_TIMEOUT = 10.0, 30.0, 60.0
+"""A webhook that is away holds up a write for 10 s, or as long as it says, up to 30, before it is passed over."""
 PAGE = 200
 PAGE_WEIGHT = 4 * 1024**2
 """A page that weighs more is asked for anew with fewer objects: how large they are is for strangers to say."""
@@ -293,7 +293,7 @@ class Client:
         status, answer, logged_in = 0, dict[str, Any](), False
         for _ in range(ATTEMPTS):
             await self._until_open()
-            if method != "GET" and (limit := min(limit, self._fence())) <= 0:
+            if method != "GET" and (limit := min(WRITE_TIMEOUT, self._fence())) <= 0:
                 raise NotLeaderError(f"did not {verb} {target}: this process no longer holds the Lease")
             try:
                 async with asyncio.timeout(limit), self._lent() as session:

@@ -342,6 +342,20 @@ async def test_a_write_does_not_outlast_the_lease(api: Api, connect: Callable[..
         await client.create(SERVICES, a_service("s"))
 
 
+async def test_a_write_waits_for_webhooks_that_are_away_for_longer_than_a_question(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.3)
+        return web.json_response(a_toy())
+
+    api.answer = late  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr("upright.kube.client.REQUEST_TIMEOUT", 0.01)
+    assert await connect().create(TOYS, a_toy()) == a_toy()
+    with pytest.raises(UnreachableError):
+        await connect(fence=lambda: 0.01).create(TOYS, a_toy())
+
+
 async def test_a_token_that_is_no_longer_taken_is_fetched_anew(api: Api, connect: Callable[..., Client]) -> None:
     api.answers = [(401, {"message": "Unauthorized"}, {}), (200, a_toy(), {})]
     assert await connect().get(TOYS, "shop", "bear") is not None

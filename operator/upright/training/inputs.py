@@ -31,8 +31,10 @@ class Inputs:
 
 def inputs_of(resource: TrainingJob, sources: Mapping[str, str]) -> Inputs:
     """The inputs, from the spec and the digests of its sources."""
-    older = (_hash(resource, _before(resource.spec)), _hash_until_0_1(resource.spec))
-    return Inputs(_hash(resource, _decisive(resource.spec)), older, _settings(resource.spec), sources)
+    pod, before = _decisive(resource.spec), _before(resource.spec)
+    spec = _hash(resource, pod)
+    older = (spec if before == pod else _hash(resource, before), _hash_until_0_1(resource.spec))
+    return Inputs(spec, older, _settings(resource.spec), sources)
 
 
 def uris_of(spec: TrainingJobSpec) -> Mapping[str, str]:

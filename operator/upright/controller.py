@@ -18,6 +18,7 @@ from upright.kube.conditions import (
     OBSTACLES,
     cut,
     differs,
+    failing,
     halted,
     invalid,
     mistake,
@@ -77,9 +78,9 @@ class Controller:
             _Loop(kind, stores, actions, client, recorder, metrics, self.seen, self._unserved, blind) for kind in kinds
         ]
 
-    def seen(self, type: ResourceType, manifest: Manifest) -> None:
-        """A version of an object: from a watch, a list, or in answer to a write of ours."""
-        if versions := self._stores.of(type).put(manifest):
+    def seen(self, type: ResourceType, manifest: Manifest, as_of: int = 0) -> None:
+        """A version of an object: from a watch, in answer to a write of ours, or from a list, as of that version."""
+        if versions := self._stores.of(type).put(manifest, as_of):
             self._wake(type, versions)
 
     def gone(self, type: ResourceType, manifest: Manifest) -> None:
@@ -342,8 +343,9 @@ class _Loop:
     async def _tell_obstacle(
         self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception
     ) -> None:
-        """The plan could not be carried out: say why on the object, if that stays so."""
-        reason = self._lasting(resource, error)
+        """The plan could not be carried out: say why on the object, if that stays so, or has been so for long."""
+        failures = self.queue.failures(key_of(resource))
+        reason = self._lasting(resource, error) or failing(resource, error, failures)
         if reason and reason != obstacle:
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
             await self._record(self._newest(resource), with_obstacle(plan.status, reason, resource))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,11 @@ from upright.kube.errors import (
     UnreachableError,
     refusal,
 )
-from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
+from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of, yaml_of
 from upright.kube.pruning import Pruned
 
-REQUEST_TIMEOUT = 10.0
-LIST_TIMEOUT = 60.0
+REQUEST_TIMEOUT, WRITE_TIMEOUT, LIST_TIMEOUT = 10.0, 30.0, 60.0
+"""A webhook that is away holds up a write for 10 s, or as long as it says, up to 30, before it is passed over."""
 PAGE = 200
 PAGE_WEIGHT = 4 * 1024**2
 """A page that weighs more is asked for anew with fewer objects: how large they are is for strangers to say."""
@@ -52,7 +51,8 @@ YAML = "application/yaml"
 of JSON it keeps it as it came, and takes its own spelling for a forbidden change when an owner is changed later."""
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
+APPLY_PATCH = "application/apply-patch+yaml; charset=utf-8"
+"""Without a charset the client library writes the body, as JSON that is no YAML."""
 
 JSON = "application/json"
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -197,15 +197,15 @@ class Client:
         # kinds the cluster may know an older version for a while.
         strict = {} if type.group == GROUP else {"fieldValidation": "Strict"}
         query = {"fieldManager": names.FIELD_MANAGER, **strict}
-        body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
+        body, content = (yaml_of(manifest), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
         namespace, named = namespace_of(manifest), name_of(manifest)
         return await self._send("create", "POST", type, namespace, query=query, body=body, content=content, named=named)
 
     async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
         """Server-side apply. With a UID in the manifest, only that very object; `force` takes fields from others."""
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
-        target = (namespace_of(manifest), name_of(manifest))
-        return await self._send("patch", "PATCH", type, *target, query=query, body=manifest, content=APPLY_PATCH)
+        where, body = (namespace_of(manifest), name_of(manifest)), yaml_of(manifest)
+        return await self._send("patch", "PATCH", type, *where, query=query, body=body, content=APPLY_PATCH)
 
     async def patch_status(self, type: ResourceType, resource: Manifest, status: Mapping[str, Any]) -> Manifest:
         """Replace the whole status; `ConflictError` if the object is no longer the version `resource`."""
@@ -293,7 +293,7 @@ class Client:
         status, answer, logged_in = 0, dict[str, Any](), False
         for _ in range(ATTEMPTS):
             await self._until_open()
-            if method != "GET" and (limit := min(limit, self._fence())) <= 0:
+            if method != "GET" and (limit := min(WRITE_TIMEOUT, self._fence())) <= 0:
                 raise NotLeaderError(f"did not {verb} {target}: this process no longer holds the Lease")
             try:
                 async with asyncio.timeout(limit), self._lent() as session:

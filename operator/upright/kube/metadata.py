@@ -11,7 +11,7 @@ from upright.contract import Manifest
 from upright.kube.client import Client
 from upright.kube.connection import LONGEST_WAIT
 from upright.kube.errors import ApiError, ExpiredError, TooLargeError
-from upright.kube.listing import Listed, Told, take_in
+from upright.kube.listing import Listed, Seen, Told, take_in
 from upright.kube.objects import version_of
 from upright.kube.patience import Signs, delays
 from upright.kube.places import Place
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 async def watch_metadata(
-    client: Client, places: Iterable[Place], signs: Signs, *, seen: Told, gone: Told, listed: Listed
+    client: Client, places: Iterable[Place], signs: Signs, *, seen: Seen, gone: Told, listed: Listed
 ) -> None:
     """Watch for ever. What goes wrong is tried again, ever more rarely, and told to `signs`."""
     async with asyncio.TaskGroup() as watches:
@@ -32,7 +32,7 @@ class _MissedError(Exception):
     """The watch works again, after so long that what it would tell is to be listed first."""
 
 
-async def _watch(client: Client, place: Place, signs: Signs, seen: Told, gone: Told, listed: Listed) -> None:
+async def _watch(client: Client, place: Place, signs: Signs, seen: Seen, gone: Told, listed: Listed) -> None:
     version, waits = 0, delays()
 
     def deliver(event: str, manifest: Manifest) -> None:

@@ -43,7 +43,7 @@ def agree(sources: Mapping[str, str], today: Mapping[str, str]) -> bool:
 
 def with_baseline(run: Run, inputs: Inputs) -> Run:
     """The newest run, with today's content where an older operator has recorded none, so that it starts nothing."""
-    if run.inputs not in (inputs.spec, inputs.older):
+    if run.inputs not in (inputs.spec, *inputs.older):
         return run
     sources = {**{uri: digest for uri, digest in inputs.sources.items() if uri not in run.sources}, **run.sources}
     if run.inputs == inputs.spec and sources == run.sources:

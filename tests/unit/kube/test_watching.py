@@ -35,7 +35,7 @@ class Told:
     manifests: list[Manifest] = field(default_factory=list)
     listed_again: list[Place] = field(default_factory=list)
 
-    def seen(self, type: ResourceType, manifest: Manifest) -> None:
+    def seen(self, type: ResourceType, manifest: Manifest, as_of: int = 0) -> None:
         self.events.append(("seen", name_of(manifest)))
         self.manifests.append(manifest)
 

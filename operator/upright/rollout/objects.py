@@ -7,7 +7,7 @@ from upright.api import names
 from upright.api.deployment_status import Arm
 from upright.contract import Correction, Event, Manifest, Reference, ResourceType
 from upright.rollout.draft import Draft
-from upright.rollout.modes.realtime import template, workload
+from upright.rollout.modes.realtime import answers_grpc, template, workload
 from upright.rollout.observe import Observed
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import services
@@ -37,10 +37,19 @@ def objects(observed: Observed, draft: Draft) -> Objects:
         else:
             _keep(observed, arm.revision, owned, size, arm.replicas, made)
     stable, candidate = (arm.revision if arm else None for arm in (draft.stable, draft.candidate))
+    serving = {*sizes, *([draft.stand_in.revision] if draft.stand_in else [])}
+    # What serves may be of an earlier spec. Workloads of an earlier version of Upright do not say how they answer.
+    behind = [owned["spec"]["template"] for one, owned in observed.workloads.items() if one in serving]
+    behind += [one["spec"]["template"] for one in made.create if one["kind"] == "Deployment"]
     made.apply = [
         service
         for service in services(
-            resource, stable, candidate, observed.services, alone=not (stable and candidate) and draft.stand_in is None
+            resource,
+            stable,
+            candidate,
+            observed.services,
+            alone=not (stable and candidate) and draft.stand_in is None,
+            grpc=resource.spec.serving.grpc or any(map(answers_grpc, behind)),
         )
         if service["metadata"]["name"] not in observed.taken
     ]
@@ -51,7 +60,7 @@ def objects(observed: Observed, draft: Draft) -> Objects:
             (names.CONTROLLER_REVISIONS, observed.records),
         )
         for revision, owned in all_owned.items()
-        if revision not in sizes and (draft.stand_in is None or revision != draft.stand_in.revision)
+        if revision not in serving
     ]
     return made
 

@@ -64,7 +64,13 @@ def url(owner: Deployment) -> str:
 
 
 def services(
-    owner: Deployment, stable: str | None, candidate: str | None, existing: Mapping[str, Manifest], *, alone: bool
+    owner: Deployment,
+    stable: str | None,
+    candidate: str | None,
+    existing: Mapping[str, Manifest],
+    *,
+    alone: bool,
+    grpc: bool,
 ) -> Sequence[Manifest]:
     """The three Services. Without a candidate, all of them lead to the stable revision, and the other way round.
 
@@ -79,13 +85,14 @@ def services(
         candidate: the candidate's revision.
         existing: our Services that are there, by name.
         alone: no pods but those of one revision are to answer.
+        grpc: they answer over gRPC, too.
     """
     everyone, of_stable, of_candidate = service_names(owner.metadata.name)
     only = stable or candidate if alone else None
     return [
-        _service(owner, everyone, only, headless=False),
+        _service(owner, everyone, only, headless=False, grpc=grpc),
         *(
-            _service(owner, name, revision, headless=_headless(existing.get(name)))
+            _service(owner, name, revision, headless=_headless(existing.get(name)), grpc=grpc)
             for name, revision in ((of_stable, stable or candidate), (of_candidate, candidate or stable))
         ),
     ]
@@ -95,7 +102,7 @@ def _headless(existing: Manifest | None) -> bool:
     return existing is None or existing.get("spec", {}).get("clusterIP") in {None, "None"}
 
 
-def _service(owner: Deployment, name: str, revision: str | None, *, headless: bool) -> Manifest:
+def _service(owner: Deployment, name: str, revision: str | None, *, headless: bool, grpc: bool) -> Manifest:
     added = owner.spec.serving.metadata
     port = owner.spec.serving.port if headless else _PORT
     annotations = {"annotations": added.annotations} if added.annotations else {}
@@ -120,7 +127,7 @@ def _service(owner: Deployment, name: str, revision: str | None, *, headless: bo
             "selector": {names.DEPLOYMENT: owner.metadata.name, **({names.REVISION: revision} if revision else {})},
             "ports": [
                 {"name": HTTP_PORT, "protocol": "TCP", "port": port, "targetPort": HTTP_PORT},
-                *([_GRPC] if owner.spec.serving.grpc else []),
+                *([_GRPC] if grpc else []),
             ],
         },
     }

@@ -33,11 +33,11 @@ class _MissedError(Exception):
 
 
 async def _watch(client: Client, place: Place, signs: Signs, seen: Seen, gone: Told, listed: Listed) -> None:
-    version, waits = 0, delays()
+    version, waits, said = 0, delays(), False
 
     def deliver(event: str, manifest: Manifest) -> None:
-        nonlocal version, waits
-        version, waits = version_of(manifest), delays()
+        nonlocal version
+        version = version_of(manifest)
         if event != "BOOKMARK":
             (gone if event == "DELETED" else seen)(place.type, manifest)
 
@@ -51,9 +51,15 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Seen, gone: T
         try:
             if not version:
                 version = await take_in(client, place, seen, listed)
+                began = asyncio.get_running_loop().time()
             await client.watch_metadata(place.type, place.namespace, version, deliver, begins)
-        except (ExpiredError, TooLargeError, _MissedError):
+        except (ExpiredError, _MissedError):
             version = 0  # a list goes on behind it
+        except TooLargeError as error:
+            version = 0
+            if not said:
+                logger.warning("%s: at each change of it all of them are listed", error)
+                said = True
         except ApiError as error:
             signs.troubled(place, f"{error}.")
         except Exception as error:  # what strangers write must not end the watches of all
@@ -61,5 +67,5 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Seen, gone: T
             signs.troubled(place, f"cannot watch {place}: {error!r}.")
             logger.exception("watching %s", place)
         if asyncio.get_running_loop().time() > began + LONGEST_WAIT:
-            waits = delays()
+            waits = delays()  # not for an event: what is too large comes again after others
         await asyncio.sleep(next(waits))

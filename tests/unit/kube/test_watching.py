@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import AsyncIterator, Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -503,6 +504,28 @@ async def test_an_object_that_is_too_large_for_a_metadata_watch_ends_nothing(api
         api.put(CONFIG_MAPS, a_config_map("code"))
         await until(lambda: ("seen", "code") in told.events, "and the watch goes on")
         await until(lambda: not signs.troubles, "all is well")
+
+
+async def test_what_is_too_large_for_a_metadata_watch_and_changes_all_the_time_has_all_listed_ever_more_rarely(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = list[None]()
+
+    def delays() -> Iterator[float]:
+        begun.append(None)
+        return itertools.repeat(0.001)
+
+    monkeypatch.setattr("upright.kube.metadata.delays", delays)
+    large = a_config_map("large")
+    large["metadata"]["ownerReferences"] = [{"name": "<" * 5 * 2**20}]
+    async with metadata_watched(api, told):
+        for number in range(3):
+            api.put(CONFIG_MAPS, a_config_map(f"small-{number}"))
+            await until(lambda: ("seen", f"small-{number}") in told.events, "an event comes")  # noqa: B023
+            api.put(CONFIG_MAPS, large)
+            await until(lambda: told.events.count(("seen", "large")) > number, "a list tells of it")  # noqa: B023
+    assert len(begun) == 1, "the waits go on growing"
+    assert caplog.text.count("is too large for its changes to be watched") == 1
 
 
 async def test_whatever_a_metadata_watch_raises_is_tried_again(

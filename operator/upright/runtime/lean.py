@@ -1,12 +1,12 @@
 """A fitted model as it serves: a call of it has one thread, and its forests are asked as one tree.
 
 A forest of scikit-learn asks each of its trees by a task of joblib and by checks of the rows that it has checked
-itself: of the 11 ms that 100 small trees take for a row, 10 are that. What a served model has in the place of the trees
-answers with the mean of what they answer, summed in the same order: to the last bit what the forest answers.
+itself: of the 11 ms that 100 small trees take for a row, 10 are that. A served one answers with the mean of what its
+trees answer, summed in the same order: to the last bit what it answers otherwise. All else of it is as it was.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from types import MethodType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,8 +29,10 @@ def make_lean(estimator: Any) -> None:
         if vars(part).get("n_jobs") is not None:
             part.n_jobs = threads()
         if _name(part) in _FORESTS and _alike(part):
-            first, trees = part.estimators_[0], [tree.tree_ for tree in part.estimators_]
-            part.estimators_ = [_Trees(first, trees)]
+            if hasattr(part, "classes_"):
+                part.predict_proba = MethodType(predict_proba, part)
+            else:
+                part.predict = MethodType(predict, part)
 
 
 def _parts_of(estimator: Any) -> Iterator[Any]:
@@ -67,30 +69,22 @@ def _alike(forest: Any) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _Trees:
-    """What a forest asks in the place of its trees, as it asks each of them."""
+def predict_proba(forest: Any, rows: Any) -> NDArray[Any] | list[NDArray[Any]]:
+    """Of a classifier, whose `predict` asks it: an array of shape (rows, classes), or one such for each output."""
+    mean = _mean(forest, rows)
+    if forest.n_outputs_ == 1:
+        return mean[:, : forest.n_classes_]
+    return [mean[:, output, :count] for output, count in enumerate(forest.n_classes_)]
 
-    first: Any
-    trees: Sequence[Any]
 
-    def predict(self, rows: Any, *, check_input: bool) -> NDArray[Any]:  # noqa: ARG002 - checked by the forest
-        """Of a regressor: of shape (rows,) or (rows, outputs)."""
-        mean: NDArray[Any] = self._mean(rows)[..., 0]
-        return mean
+def predict(forest: Any, rows: Any) -> NDArray[Any]:
+    """Of a regressor: an array of shape (rows,) or (rows, outputs)."""
+    numbers: NDArray[Any] = _mean(forest, rows)[..., 0]
+    return numbers
 
-    def predict_proba(self, rows: Any, *, check_input: bool) -> NDArray[Any] | list[NDArray[Any]]:  # noqa: ARG002
-        """Of a classifier: of shape (rows, classes), or one such array for each output."""
-        mean = self._mean(rows)
-        if self.first.n_outputs_ == 1:
-            return mean[:, : self.first.n_classes_]
-        return [mean[:, output, :count] for output, count in enumerate(self.first.n_classes_)]
 
-    def _mean(self, rows: Any) -> NDArray[Any]:
-        """What a tree says of a row is of shape (values,), or (outputs, values)."""
-        total: NDArray[Any] = sum(tree.predict(rows) for tree in self.trees)
-        return total / len(self.trees)
-
-    def _support_missing_values(self, rows: Any) -> bool:
-        """What a forest asks its first tree."""
-        return bool(self.first._support_missing_values(rows))
+def _mean(forest: Any, rows: Any) -> NDArray[Any]:
+    """What a tree says of a row is of shape (values,), or (outputs, values)."""
+    checked = forest._validate_X_predict(rows)
+    total: NDArray[Any] = sum(tree.tree_.predict(checked) for tree in forest.estimators_)
+    return total / len(forest.estimators_)

@@ -151,7 +151,7 @@ def _modules(output: Output) -> Mapping[str, bytes]:
 
 def _load(output: Output, limits: Limits, own: Mapping[str, bytes]) -> LoadedModel:
     try:
-        return formats.load(output.model, output.format, modules.with_modules(limits, own))
+        loaded = formats.load(output.model, output.format, modules.with_modules(limits, own))
     except modules.ModulesNotAllowedError as error:
         raise RefusedError("ModulesNotAllowed", f"The model {output.model.name} is refused: {error}") from error
     except modules.BadModuleError as error:
@@ -164,6 +164,13 @@ def _load(output: Output, limits: Limits, own: Mapping[str, bytes]) -> LoadedMod
         raise RefusedError("UntrustedTypes", f"The model is refused: {error}") from error
     except formats.UnreadableModelError as error:
         raise RefusedError("CorruptModel", f"The model cannot be used: {error}") from error
+    if loaded.lost:
+        raise RefusedError(
+            "CorruptModel",
+            f"The model cannot be used: {output.model.name} holds a dict whose keys skops does not keep (true and "
+            f"false, or a number and its text), at {loaded.lost}: let its keys be texts, or numbers",
+        )
+    return loaded
 
 
 def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference | None:

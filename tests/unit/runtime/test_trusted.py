@@ -232,17 +232,3 @@ def test_the_platform_trusts_exactly_the_names_that_it_says(tmp_path: Path) -> N
     for other in ("json.*", "json", "*", "json.dump", "JSON.DUMPS"):
         with pytest.raises(UntrustedTypesError):
             SKOPS.load(tmp_path / "model.skops", limits(other))
-
-
-@pytest.mark.parametrize("keys", [{False: 3.0, True: 12.0}, {1: 3.0, "1": 12.0}])
-def test_a_dict_whose_keys_skops_confuses_is_refused(tmp_path: Path, keys: dict[Any, float]) -> None:
-    model = FunctionTransformer(np.square, kw_args=keys)
-    skops.io.dump(model, tmp_path / "model.skops")
-    with pytest.raises(UnreadableModelError, match=r"holds a dict whose keys skops does not keep .* at .kw_args"):
-        SKOPS.load(tmp_path / "model.skops", LIMITS)
-
-
-def test_a_weight_of_classes_may_be_confused_for_fitting_alone_reads_it(tmp_path: Path) -> None:
-    model = LogisticRegression(class_weight={False: 1.0, True: 2.0}).fit([[0.0], [9.0]], [False, True])
-    skops.io.dump(model, tmp_path / "model.skops")
-    assert SKOPS.load(tmp_path / "model.skops", LIMITS).estimator.predict([[0.0], [9.0]]).tolist() == [False, True]

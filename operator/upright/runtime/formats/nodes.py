@@ -15,8 +15,8 @@ class Untrusted(NamedTuple):
     why: str
 
 
-_OF_FITTING = ("class_weight",)
-"""Attributes that fitting alone reads."""
+_OF_FITTING = "class_weight"
+"""Fitting alone reads it, and what a search tries out for it ends so."""
 
 
 class EndlessError(Exception):
@@ -63,7 +63,7 @@ def look_through(root: Any, most: int, allowed: frozenset[str]) -> Found:
             parts[id(node)] = node
         elif type(node).__name__ == "SparseMatrixNode":
             matrices[id(node)] = node
-        elif type(node).__name__ == "DictNode" and held_by not in _OF_FITTING and _confuses_keys(node):
+        elif type(node).__name__ == "DictNode" and not held_by.endswith(_OF_FITTING) and _confuses_keys(node):
             confused.append(where)
         count = 1
         for child, holder, step in _children(node, held_by):

@@ -30,8 +30,6 @@ _TYPES: Mapping[str, tuple[Any, Any]] = {
 """The type of an element in the words of the Open Inference Protocol and in NumPy's."""
 _LABELS = ("tensor(int64)", "tensor(string)")
 _FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
-_ROUNDING = 1e-3
-"""Of probabilities' sum, in half precision."""
 _NO_FOLDER = "/nonexistent"
 
 
@@ -86,11 +84,9 @@ def _inputs(path: Path, given: Sequence[Any]) -> tuple[Tensor, ...]:
 
 def _model(path: Path, session: Any, features: int, columns: Sequence[Tensor]) -> Model:
     outputs, names = session.get_outputs(), [tensor.name for tensor in columns]
-    if len(outputs) == 2 and outputs[0].type in _LABELS and _may_be_probabilities(outputs[1]):
+    if len(outputs) == 2 and outputs[0].type in _LABELS and _is_probabilities(outputs[1]):
         ask_label, ask_each = (_asked(session, one.name) for one in outputs)
-        if _is_probabilities(session, outputs[1]):
-            return Model(ask_label, features, names, ask_each, _classes(session, outputs[1]))
-        return Model(ask_label, features, names)
+        return Model(ask_label, features, names, ask_each, _classes(session, outputs[1]))
     if len(outputs) == 1 and outputs[0].type in _TYPES and len(outputs[0].shape) <= 2:
         return Model(_asked(session, outputs[0].name), features, names)
     raise UnreadableModelError(
@@ -99,20 +95,8 @@ def _model(path: Path, session: Any, features: int, columns: Sequence[Tensor]) -
     )
 
 
-def _may_be_probabilities(output: Any) -> bool:
+def _is_probabilities(output: Any) -> bool:
     return (output.type in _FLOATS and len(output.shape) == 2) or output.type.startswith("seq(map(")
-
-
-def _is_probabilities(session: Any, output: Any) -> bool:
-    """By what a row of zeros and empty texts gets; else by its name. Scores and distances stand beside a label, too,
-    and converters call those of an SVC probabilities.
-    """
-    try:
-        row = session.run([output.name], _one_row(session))[0][0]
-        row = np.array(list(row.values())) if isinstance(row, dict) else row
-    except Exception:  # noqa: BLE001 - an encoder may refuse a category that it does not know
-        return "prob" in output.name.lower()
-    return len(row) > 1 and bool((row >= 0).all()) and abs(float(row.sum()) - 1) < _ROUNDING
 
 
 def _classes(session: Any, probabilities: Any) -> NDArray[Any] | None:
@@ -121,13 +105,10 @@ def _classes(session: Any, probabilities: Any) -> NDArray[Any] | None:
     """
     if not probabilities.type.startswith("seq("):
         return None
+    plain = {one.name: _plain(one) for one in session.get_inputs()}
     with suppress(Exception):  # an encoder may refuse a category that it does not know
-        return np.array(list(session.run([probabilities.name], _one_row(session))[0][0]))
+        return np.array(list(session.run([probabilities.name], plain)[0][0]))
     return None
-
-
-def _one_row(session: Any) -> dict[str, NDArray[Any]]:
-    return {one.name: _plain(one) for one in session.get_inputs()}
 
 
 def _plain(one: Any) -> NDArray[Any]:

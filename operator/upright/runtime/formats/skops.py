@@ -25,14 +25,14 @@ def load(path: Path, limits: Limits) -> LoadedModel:
     try:
         with zipfile.ZipFile(path) as archive:
             schema = _schema(archive, limits)
-            estimator = _made(archive, schema, limits)
+            estimator, lost = _made(archive, schema, limits)
     except (UnreadableModelError, UntrustedTypesError, MemoryError):
         raise
     except zipfile.BadZipFile as error:
         raise UnreadableModelError(f"{path.name} is not a skops file: {error}") from error
     except Exception as error:  # a damaged file makes skops raise almost anything
         raise UnreadableModelError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
-    return LoadedModel(estimator, _sklearn_version(schema.document))
+    return LoadedModel(estimator, _sklearn_version(schema.document), lost=lost)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _nodes_of(document: Any) -> Iterator[dict[str, Any]]:
             left.extend(one)
 
 
-def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> Any:
+def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> tuple[Any, str]:
     # Of skops' own modules: in between its two public functions, which read the file anew, it could be another one, and
     # neither tells how and where a type is to be made.
     from skops.io._audit import audit_tree, get_tree
@@ -96,17 +96,12 @@ def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> Any:
     found = nodes.look_through(root, schema.nodes, allowed)
     if found.untrusted:
         raise UntrustedTypesError(_refusal(Path(str(archive.filename)).name, found.untrusted))
-    if found.confused:
-        raise UnreadableModelError(
-            f"{Path(str(archive.filename)).name} holds a dict whose keys skops does not keep (true and false, or a "
-            f"number and its text), at {found.confused[0]}: let its keys be texts, or numbers"
-        )
     audit_tree(root, trusted=[*trusted, *allowed])
     sound.check_states(found.parts)
     _check_matrices(found.matrices, limits)
     estimator = root.construct()
     sound.check(node.construct() for node in (*found.parts, *found.matrices))
-    return estimator
+    return estimator, next(iter(found.confused), "")
 
 
 def _check_matrices(found: Iterable[Any], limits: Limits) -> None:

@@ -46,7 +46,7 @@ def _parts_of(estimator: Any) -> Iterator[Any]:
             continue
         seen.add(id(part))
         if isinstance(part, list | tuple):
-            left.extend(part)
+            left.extend(one for one in part if isinstance(one, list | tuple) or hasattr(one, "__dict__"))
         elif hasattr(part, "get_params") and hasattr(part, "__dict__") and not isinstance(part, type):
             yield part
             if _name(part) not in _FORESTS:
@@ -86,5 +86,10 @@ def predict(forest: Any, rows: Any) -> NDArray[Any]:
 def _mean(forest: Any, rows: Any) -> NDArray[Any]:
     """What a tree says of a row is of shape (values,), or (outputs, values)."""
     checked = forest._validate_X_predict(rows)
-    total: NDArray[Any] = sum(tree.tree_.predict(checked) for tree in forest.estimators_)
-    return total / len(forest.estimators_)
+    first, *others = forest.estimators_
+    total: NDArray[Any] = first.tree_.predict(checked)
+    total += 0.0  # as zeros to which it is added: -0.0 is 0.0 then
+    for tree in others:
+        total += tree.tree_.predict(checked)
+    total /= len(forest.estimators_)
+    return total

@@ -37,13 +37,15 @@ def objects(observed: Observed, draft: Draft) -> Objects:
         else:
             _keep(observed, arm.revision, owned, size, arm.replicas, made)
     stable, candidate = (arm.revision if arm else None for arm in (draft.stable, draft.candidate))
-    made.apply = [
-        service
-        for service in services(
-            resource, stable, candidate, observed.services, alone=not (stable and candidate) and draft.stand_in is None
-        )
-        if service["metadata"]["name"] not in observed.taken
-    ]
+    all_services = services(
+        resource,
+        stable,
+        candidate,
+        observed.services,
+        alone=not (stable and candidate) and draft.stand_in is None,
+        grpc=any(pod.grpc for pods in observed.pods.values() for pod in pods),
+    )
+    made.apply = [one for one in all_services if one["metadata"]["name"] not in observed.taken]
     made.delete = [
         _reference(kind, owned)
         for kind, all_owned in (

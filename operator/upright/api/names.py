@@ -20,8 +20,6 @@ REVISION = f"{GROUP}/revision"
 VERIFIES = f"{GROUP}/verifies"
 """Label, "true" on serving pods of Upright's own runtime: that they are ready says that the artifact's digest is right.
 An image of a user's own may not look at it."""
-GRPC = f"{GROUP}/grpc"
-"""Annotation, "true" on serving pods that answer over gRPC, too: for their clients, whatever the spec says by then."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 _PART_OF = "app.kubernetes.io/part-of"
 

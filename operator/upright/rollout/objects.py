@@ -7,7 +7,7 @@ from upright.api import names
 from upright.api.deployment_status import Arm
 from upright.contract import Correction, Event, Manifest, Reference, ResourceType
 from upright.rollout.draft import Draft
-from upright.rollout.modes.realtime import answers_grpc, template, workload
+from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import services
@@ -38,9 +38,6 @@ def objects(observed: Observed, draft: Draft) -> Objects:
             _keep(observed, arm.revision, owned, size, arm.replicas, made)
     stable, candidate = (arm.revision if arm else None for arm in (draft.stable, draft.candidate))
     serving = {*sizes, *([draft.stand_in.revision] if draft.stand_in else [])}
-    # What serves may be of an earlier spec. Workloads of an earlier version of Upright do not say how they answer.
-    behind = [owned["spec"]["template"] for one, owned in observed.workloads.items() if one in serving]
-    behind += [one["spec"]["template"] for one in made.create if one["kind"] == "Deployment"]
     made.apply = [
         service
         for service in services(
@@ -49,7 +46,7 @@ def objects(observed: Observed, draft: Draft) -> Objects:
             candidate,
             observed.services,
             alone=not (stable and candidate) and draft.stand_in is None,
-            grpc=resource.spec.serving.grpc or any(map(answers_grpc, behind)),
+            grpc=not any(observed.pods.values()) or any(pod.grpc for pods in observed.pods.values() for pod in pods),
         )
         if service["metadata"]["name"] not in observed.taken
     ]

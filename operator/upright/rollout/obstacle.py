@@ -10,8 +10,8 @@ from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.facts import called
 from upright.rollout.following import Maker
-from upright.rollout.modes.realtime import answers_grpc
 from upright.rollout.observe import Observed
+from upright.rollout.routing.replicas import leads_to_grpc
 
 _NAMED = 5
 _PATIENCE = timedelta(minutes=5)
@@ -128,21 +128,21 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
     stable, wanted, spec = draft.stable, observed.wanted, observed.resource.spec
     if stable is None or wanted is None or spec.rollout.contract == "Any":
         return None
-    before, workload = observed.versions.get(stable.model_version), observed.workloads.get(stable.revision)
-    pods = workload["spec"]["template"] if workload else observed.templates.get(stable.revision, {})
+    before = observed.versions.get(stable.model_version)
     found = [*incompatible(before, wanted)] if before else []
-    mend = "Else name another version."
-    if answers_grpc(pods) and not spec.serving.grpc:
+    mends = ["name another version"] if found else []
+    told = any(map(leads_to_grpc, observed.services.values()))  # an image of one's own may have such a port, too
+    if not spec.serving.grpc and told and any(pod.grpc for pod in observed.pods.get(stable.revision, ())):
         found = ["it does not answer over gRPC any more, as spec.serving.grpc has it", *found]
-        mend = "Else set spec.serving.grpc to true again, or name another version."
+        mends = ["set spec.serving.grpc to true again", *mends]
     if not found:
         return None
-    told = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    changes = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
     return Finding(
         "ContractChanged",
-        f"Clients of {stable.model_version} may fail with {_new(wanted, stable)}: {told}. If they are ready for it, "
+        f"Clients of {stable.model_version} may fail with {_new(wanted, stable)}: {changes}. If they are ready for it, "
         "rollout.contract: Any lets it out.",
-        mend,
+        f"Else {' and '.join(mends)}.",
         about=wanted.metadata.name,
     )
 

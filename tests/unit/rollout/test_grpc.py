@@ -14,12 +14,10 @@ from tests.unit.rollout.world import (
     pods,
     serving_old,
     stalled,
-    the_record,
     the_services,
     the_workload,
     then,
 )
-from upright.api import names
 from upright.api.deployment import Deployment, Serving
 from upright.contract import Plan
 from upright.rollout.observe import Observed
@@ -65,17 +63,13 @@ def test_the_port_is_there_until_the_last_version_that_answers_there_has_gone() 
     status = {key: value for key, value in stored["status"].items() if key != "candidate"}
     resource = Deployment.model_validate({**stored, "status": {**status, "stable": alone}})
     new = {revision(NEW, OTHER): the_workload(resource, NEW, revision(NEW, OTHER), 3)}
-    promoted = replace(after, resource=resource, workloads={**before.workloads, **new})
+    promoted = replace(
+        after,
+        resource=resource,
+        workloads={**before.workloads, **new},
+        pods={revision(NEW, OTHER): pods(revision(NEW, OTHER), 3)},
+    )
     assert _ports(plan(promoted)) == {name: ["http"] for name in BOTH}
-
-
-def test_a_workload_that_was_gone_is_made_again_with_its_port() -> None:
-    before = _edited()
-    record = the_record(before.resource, before.workloads[SERVES], SERVES)
-    lost = then(before, plan(before), workloads={}, records={SERVES: record}, templates={SERVES: record["data"]})
-    made = plan(lost)
-    assert [one["metadata"]["annotations"][names.GRPC] for one in _templates(made)] == ["true"]
-    assert _ports(made) == BOTH
 
 
 def _edited(contract: str = "Compatible", **spec: Any) -> Observed:
@@ -90,14 +84,10 @@ def _edited(contract: str = "Compatible", **spec: Any) -> Observed:
         resource,
         wanted,
         workloads={SERVES: the_workload(made, OLD, SERVES, 3)},
-        pods={SERVES: pods(SERVES, 3)},
+        pods={SERVES: [replace(pod, grpc=True) for pod in pods(SERVES, 3)]},
         services=the_services(made, SERVES, None),
     )
 
 
 def _ports(made: Plan) -> dict[str, list[str]]:
     return {one["metadata"]["name"]: [port["name"] for port in one["spec"]["ports"]] for one in made.apply}
-
-
-def _templates(made: Plan) -> list[Any]:
-    return [one["spec"]["template"] for one in made.create if one["kind"] == "Deployment"]

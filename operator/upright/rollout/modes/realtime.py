@@ -80,19 +80,10 @@ def template(owner: Deployment, version: ModelVersion, revision: str, defaults: 
                 names.REVISION: revision,
                 **verifies,
             },
-            "annotations": {
-                **serving.metadata.annotations,
-                "kubectl.kubernetes.io/default-container": SERVE,
-                **({names.GRPC: "true"} if serving.grpc else {}),
-            },
+            "annotations": {**serving.metadata.annotations, "kubectl.kubernetes.io/default-container": SERVE},
         },
         "spec": spec,
     }
-
-
-def answers_grpc(template: Manifest) -> bool:
-    """Whether pods that were made so answer over gRPC, too."""
-    return names.GRPC in (template.get("metadata", {}).get("annotations") or {})
 
 
 def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def services(
     The Service of all traffic selects by revision while there is only one, so that a rejected version gets no request
     from the moment on that it is rejected, however long its pods take to end. Those of one version are headless: an
     address of their own would be the cluster's scarcest thing. Ones that have an address, from an earlier version of
-    Upright, keep it, since it cannot be taken away.
+    Upright, keep it, since it cannot be taken away. So do those that lead to gRPC keep that port, whatever the spec
+    says by now, until no pod answers there: a version that has not gone out takes it from nobody's clients.
 
     Args:
         owner: the Deployment.
@@ -85,17 +86,26 @@ def services(
         candidate: the candidate's revision.
         existing: our Services that are there, by name.
         alone: no pods but those of one revision are to answer.
-        grpc: they answer over gRPC, too.
+        grpc: pods of ours may answer over gRPC.
     """
     everyone, of_stable, of_candidate = service_names(owner.metadata.name)
     only = stable or candidate if alone else None
+
+    def grpc_at(name: str) -> bool:
+        return owner.spec.serving.grpc or (grpc and leads_to_grpc(existing.get(name, {})))
+
     return [
-        _service(owner, everyone, only, headless=False, grpc=grpc),
+        _service(owner, everyone, only, headless=False, grpc=grpc_at(everyone)),
         *(
-            _service(owner, name, revision, headless=_headless(existing.get(name)), grpc=grpc)
+            _service(owner, name, revision, headless=_headless(existing.get(name)), grpc=grpc_at(name))
             for name, revision in ((of_stable, stable or candidate), (of_candidate, candidate or stable))
         ),
     ]
+
+
+def leads_to_grpc(service: Manifest) -> bool:
+    """Whether it has the port of ours."""
+    return any(port.get("name") == GRPC_PORT for port in service.get("spec", {}).get("ports", ()))
 
 
 def _headless(existing: Manifest | None) -> bool:

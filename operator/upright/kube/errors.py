@@ -166,6 +166,11 @@ def refusal(
     return kind(verb, target, status, message)
 
 
+def complaint_of(error: Exception) -> str:
+    """What tells one complaint from another. The words of a mistake of ours may differ each time."""
+    return str(error) if isinstance(error, ApiError) else type(error).__name__
+
+
 def _causes(answer: Mapping[str, Any]) -> set[str]:
     """The reasons that an answer gives in its details."""
     details = answer.get("details")

@@ -27,7 +27,7 @@ from upright.contract import (
 )
 from upright.controller import SOON, Controller
 from upright.kube.conditions import PERSISTENT
-from upright.kube.errors import RefusedError, UnreachableError
+from upright.kube.errors import ConflictError, RefusedError, UnreachableError
 from upright.kube.events import Recorder
 from upright.kube.keeping import LARGEST
 from upright.kube.store import Stores
@@ -359,6 +359,18 @@ async def test_what_could_not_be_recorded_is_not_told(shop: Shop) -> None:
     shop.client.refused = {}
     await shop.turn()
     assert shop.told() == ["Started"]
+
+
+async def test_that_a_status_cannot_be_written_is_told_by_an_event(shop: Shop) -> None:
+    """A rule that an object breaks which was stored before it, or a permission that lacks."""
+    shop.put(TOYS, a_toy())
+    shop.client.refused[TOYS, "bear"] = ConflictError("patch", "toys", 409, "modified")
+    await shop.turn()
+    assert shop.told() == []
+    shop.client.refused[TOYS, "bear"] = RefusedError("patch", "toys", 422, "metadata.name: must be shorter")
+    for _ in range(3):
+        await shop.turn()
+    assert shop.told() == ["RequestRefused"]
 
 
 async def test_a_dated_event_is_told_once_by_however_many_turns_and_processes(shop: Shop) -> None:

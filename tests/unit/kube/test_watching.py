@@ -346,6 +346,20 @@ def test_a_watch_of_which_nothing_has_been_heard_tells_nothing() -> None:
     assert not signs.blind([TOYS], "shop")
 
 
+def test_of_many_namespaces_a_turn_asks_for_the_watches_of_its_own_alone() -> None:
+    looks = list[None]()
+
+    def monotonic() -> float:
+        looks.append(None)
+        return 0.0
+
+    signs = Signs([Place(each, f"team-{n}") for each in (TOYS, SERVICES) for n in range(100)], monotonic)
+    signs.begin()
+    looks.clear()
+    assert not signs.blind([TOYS, SERVICES], "team-7")
+    assert len(looks) <= 2
+
+
 async def test_what_was_missed_for_long_is_listed_before_anything_is_decided(
     api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,8 @@ from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.conditions import cut
 from upright.rollout.measuring import AHEAD
 
+_FOLDED = 16
+"""Looks since the recorded state: each turn folds all of them again."""
 _KEPT_FOR = 60
 """Seconds of evidence that a restart of the operator may cost: a status is not written with every look."""
 
@@ -109,13 +111,13 @@ def _known(value: float | None) -> float | None:
 
 def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence has doubled
-    or halved above 1 (below it a canary only looks ever better), or a minute has gone by. Or what people read is no
-    longer so: a look could be compared where none could, or others cannot for another reason; that at most once for
-    each doubling of the looks, since reasons may take turns.
+    or halved above 1 (below it a canary only looks ever better), or a minute has gone by, or so many looks that folding
+    them again costs more than a write. Or what people read is no longer so: a look could be compared where none could,
+    or others cannot for another reason; that at most once for each doubling of the looks, since reasons may take turns.
     """
     if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
         return True
-    if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR:
+    if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR or now.looks - recorded.looks >= _FOLDED:
         return True
     if (now.used and not recorded.used) or (now.unused != recorded.unused and now.looks >= 2 * recorded.looks):
         return True

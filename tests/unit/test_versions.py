@@ -182,15 +182,17 @@ def test_a_pod_of_an_earlier_operator_that_refused_it_and_serves_it_now_has_veri
     assert plan(observed(corrupt, healthy)).status["phase"] == "Ready"
 
 
-def test_a_retry_makes_it_ready_whatever_pods_of_an_earlier_attempt_say() -> None:
+@pytest.mark.parametrize("retry", ["1", "1" * 250_000], ids=["short", "long"])
+def test_a_retry_makes_it_ready_whatever_pods_of_an_earlier_attempt_say(retry: str) -> None:
     version = a_model_version()
     earlier = pod("one", refused(after(seconds=30), waiting={"reason": "CrashLoopBackOff"}))  # by a clock that is fast
     corrupt = then(version, plan(observed(version, earlier)))
-    asked = then(corrupt, plan(observed(corrupt, earlier)), **{names.RETRY: "1"})
+    asked = then(corrupt, plan(observed(corrupt, earlier)), **{names.RETRY: retry})
     made = plan(observed(asked, earlier))
     assert made.status["phase"] == "Ready"
+    assert made.status["retry"] == retry[:1024]
     assert condition(made, "Verified")["status"] == "Unknown"
-    recorded = then(asked, made, **{names.RETRY: "1"})
+    recorded = then(asked, made, **{names.RETRY: retry})
     assert plan(observed(recorded, earlier, now=after(seconds=1))).status == made.status
     assert plan(observed(recorded, pod("two", refused(after(minutes=1))))).status["phase"] == "Corrupt"
 

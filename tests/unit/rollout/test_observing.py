@@ -621,6 +621,15 @@ async def test_another_try_is_remembered_against_the_memory_of_the_version() -> 
     assert plan(await seen(again, rejected)).status["candidate"]["modelVersion"] == "churn-2"
 
 
+async def test_of_what_asks_for_another_try_the_status_keeps_no_more_than_it_needs() -> None:
+    long = {"upright.dev/retry": "1" * 250_000}
+    made = plan(await seen(a_deployment("churn-2", annotations=long), a_version(NEW)))
+    assert made.status["retry"] == "1" * 1024
+    for answered in (made.status, {**made.status, "retry": "1" * 250_000}):  # an earlier operator kept the whole
+        assert not a_deployment("churn-2", annotations=long, status=answered).wants_retry
+    assert a_deployment("churn-2", annotations={"upright.dev/retry": "2"}, status=made.status).wants_retry
+
+
 @pytest.mark.parametrize("follows", [False, True])
 async def test_what_was_asked_of_an_earlier_object_forgives_nothing(*, follows: bool) -> None:
     rejected = a_version(NEW, verdicts=[verdict("Rejected", NEW)])

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,7 @@ from upright.kube.errors import (
     UnreachableError,
     refusal,
 )
+from upright.kube.fence import bounded
 from upright.kube.objects import yaml_of
 
 Answer = tuple[int, Any, dict[str, str]]
@@ -342,18 +344,23 @@ async def test_a_write_does_not_outlast_the_lease(api: Api, connect: Callable[..
         await client.create(SERVICES, a_service("s"))
 
 
-async def test_a_write_waits_for_webhooks_that_are_away_for_longer_than_a_question(
+async def test_a_write_waits_for_two_webhooks_that_are_away_as_long_as_the_lease_is_renewed(
     api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def late(_: web.Request) -> web.Response:
-        await asyncio.sleep(0.3)
-        return web.json_response(a_toy())
+    waits = list[tuple[float, float]]()
 
-    api.answer = late  # type: ignore[method-assign, assignment]
-    monkeypatch.setattr("upright.kube.client.REQUEST_TIMEOUT", 0.01)
-    assert await connect().create(TOYS, a_toy()) == a_toy()
-    with pytest.raises(UnreachableError):
-        await connect(fence=lambda: 0.01).create(TOYS, a_toy())
+    def noted(most: float, fence: Callable[[], float]) -> AbstractAsyncContextManager[object]:
+        waits.append((most, fence()))
+        return bounded(most, fence)
+
+    monkeypatch.setattr("upright.kube.client.bounded", noted)
+    client = connect(fence=lambda: 13.0)
+    api.answers = [(200, a_toy(), {})] * 3
+    await client.create(TOYS, a_toy())
+    await client.patch_status(TOYS, a_toy(), {})
+    assert waits == [(25.0, 13.0)] * 2
+    await client.get(TOYS, "shop", "bear")
+    assert len(waits) == 2, "no webhook holds up a question"
 
 
 async def test_a_token_that_is_no_longer_taken_is_fetched_anew(api: Api, connect: Callable[..., Client]) -> None:

@@ -350,6 +350,20 @@ def test_a_metric_that_is_no_number_is_told_of_run_and_version() -> None:
     )
 
 
+def test_that_a_model_was_not_tried_is_told_of_run_and_version() -> None:
+    running = recorded()
+    untried = "The model was not tried out: nothing tells of which type these columns are: day"
+    report = json.dumps({**json.loads(REPORT), "untried": untried})
+    done = replace(running, jobs=ended(running, "Complete"), pods=its_pod(running, {"publish": exited(0, report)}))
+    made = plan(done)
+    [version] = made.create
+    told = {names.UNTRIED: untried}
+    assert version["metadata"]["annotations"] == told
+    kept = {**version, "metadata": {**metadata("churn-1"), "annotations": told}}
+    made = plan(then(done, made, versions={"churn-1": made_by(kept)}))
+    assert run_of(made)["message"] == f"Run churn-1 produced ModelVersion churn-1. {untried}."
+
+
 TRACE = """Reading /upright/data/train
 Traceback (most recent call last):
   File "train.py", line 3, in <module>

@@ -159,6 +159,8 @@ class PublishReport(_Format):
     metrics: dict[str, float] = {}
     unknown_metrics: tuple[str, ...] = ()
     """Of the program's metrics those that are no number; not here where the message has no room for them."""
+    untried: str = ""
+    """That the model was not tried out, and why; not here where the message has no room for it."""
     signature: Signature | None = None
     truncated: tuple[Literal["framework", "code", "metrics", "data", "signature"], ...] = ()
     """What is not here or lost its tail because the message had no room; the manifest has all but code and data."""
@@ -270,8 +272,10 @@ def _report_text(report: PublishReport, limit: int) -> str:
         if value and size <= room:
             kept[name] = value
             room -= size
-    if (unknown := document.get("unknownMetrics")) and _size({"unknownMetrics": unknown}) <= room:
-        kept["unknownMetrics"] = unknown
+    for remark in ("unknownMetrics", "untried"):
+        if (value := document.get(remark)) and (size := _size({remark: value})) <= room:
+            kept[remark] = value
+            room -= size
     return _text({**told, "truncated": truncated, **kept})
 
 

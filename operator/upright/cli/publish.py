@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from upright.api.artifact import Inputs, PublishReport, canonical_json, read_report, termination_message
 from upright.api.common import API_VERSION, DnsLabel
-from upright.api.names import UNKNOWN_METRICS
 from upright.api.training_job import StoreUri
 from upright.cli.problems import Unusable
 from upright.contract import Manifest
@@ -28,7 +27,7 @@ from upright.runtime.modules import FOLDER, names_in
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
 from upright.runtime.publish import Checked, check
-from upright.training.manifests import fault_of, what_is_told
+from upright.training.manifests import annotated, fault_of, what_is_told
 
 DESCRIPTION = """Make an artifact of a model as a training run does: it is loaded, tried out and described by the same
 program. The ModelVersion to apply goes to standard output, all else to standard error.
@@ -83,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
         raise Unusable(f"{options.model}: {problem}") from problem
     if unknown := ", ".join(checked.unknown_metrics):
         print(f"Metrics that are no number, and so are not kept: {unknown}", file=sys.stderr)
+    if checked.untried:
+        print(f"{checked.untried} (--reference)", file=sys.stderr)
     print(f"The artifact is {stored.path}", file=sys.stderr)
     if own := names_in(checked.manifest):
         print(f"Pods import {', '.join(own)} where the platform allows it (allowModules of the chart)", file=sys.stderr)
@@ -200,7 +201,7 @@ def _model_version(report: PublishReport, model: str, name: str | None, paramete
         "kind": "ModelVersion",
         "metadata": {
             "name": name or f"{model[:50]}-{digits[:12]}",
-            **({"annotations": {UNKNOWN_METRICS: unknown}} if (unknown := ", ".join(report.unknown_metrics)) else {}),
+            **annotated(report),
         },
         "spec": {
             "model": model,

@@ -61,6 +61,11 @@ class Batch:
     unexpectedly_missing: tuple[str, ...]
     """Inputs without a value in some row although nothing says that the model copes with that."""
 
+    def first_gap(self) -> int:
+        """The first row that lacks a value of one of these inputs, of which there is one."""
+        columns = (self.columns[name].reshape(self.rows, -1) for name in self.unexpectedly_missing)
+        return min(int(((one != one) | (one == None)).any(axis=1).argmax()) for one in columns)  # noqa: E711 - of each
+
     def copy(self) -> "Batch":
         """For whom works in place, as steps of a pipeline may: the next who is asked gets the same values."""
         return replace(self, columns={name: column.copy() for name, column in self.columns.items()})

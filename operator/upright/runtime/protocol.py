@@ -98,6 +98,11 @@ def parse_predict(body: bytes, signature: Signature, outputs: Sequence[str]) -> 
     if method is not None and (not isinstance(method, str) or method not in methods):
         raise BadInputError(f"method must be one of {', '.join(methods)}; it is {described(method)}")
     output = methods[method] if method is not None else outputs[0]
+    for name, value in document.items():  # what else is not known is of no account
+        if name != "method" and isinstance(value, str) and methods.get(value, output) != output:
+            raise BadInputError(
+                f"the method {value} is asked for by the field {name[:32]!r}; the field that names it is method"
+            )
     batch = batch_of_rows(document["instances"], signature)
     _check_answer(batch.rows, signature, [output])
     return PredictRequest(batch, output)
@@ -115,6 +120,11 @@ def parse_infer(body: bytes, signature: Signature, outputs: Sequence[str], heade
     as_bytes = _flag(_parameters(document, ""), "parameters.binary_data_output")
     wanted = wanted_outputs(document.get("outputs"), outputs, as_bytes=as_bytes)
     given = document.get("inputs")
+    if given is None and "instances" in document:
+        raise BadInputError(
+            "instances are not taken here: send them to /v1/models/MODEL:predict, or send tensors here, "
+            '{"inputs": [{"name": ..., "shape": [...], "datatype": ..., "data": [...]}, ...]}'
+        )
     if not isinstance(given, list) or not given:
         raise BadInputError(f"inputs must be a list of at least one tensor; it is {described(given)}")
     tensors = [_tensor(value, f"inputs[{index}]", tail) for index, value in enumerate(given)]

@@ -39,10 +39,13 @@ from upright.runtime.output import Output, read_output, reading
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.profile import profile_of
 from upright.runtime.reference import NoFeaturesError, Reference, read_reference
-from upright.runtime.trial import DifferentAnswerError, try_out
+from upright.runtime.trial import DifferentAnswerError, Trial, try_out
 
 _ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
 """Packages whose versions decide whether a model loads and what it answers, beside the one that reads it."""
+
+_REASON = 300
+"""Characters of what a library says: there is room for a sentence."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Checked:
     """Of each of the manifest's files."""
     unknown_metrics: tuple[str, ...]
     """The names of those that are no number, and so are not kept."""
+    untried: str
+    """That the model was not tried out, and why; empty where it was."""
 
     def report(self, stored: store.Stored, uri: str, inputs: Inputs) -> PublishReport:
         """What there is to say once it is in the store that is called `uri`."""
@@ -66,6 +71,7 @@ class Checked:
             framework=manifest.framework,
             metrics=manifest.metrics,
             unknown_metrics=self.unknown_metrics,
+            untried=self.untried,
             signature=manifest.signature,
             data=inputs.data,
             code=inputs.code,
@@ -85,6 +91,8 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     try:
         with crash.within(crash.TRIAL_SECONDS):
             checked = check(output, run.model, run.parameters, limits)
+        if checked.untried:
+            print(checked.untried, flush=True)
         folder = folder_of(environment, "UPRIGHT_STORE")
         stored = until_done(lambda: _store(folder, run, checked.manifest, checked.contents), wait)
     except (RefusedError, FailedError) as error:  # what was measured is known, whatever becomes of the model
@@ -99,7 +107,7 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
         own = _modules(output)
         loaded = _load(output, limits, own)
         reference = _reference(output.model.parent, limits, loaded)
-        inferred, example = _signature(loaded, output, reference)
+        inferred, tried = _signature(loaded, output, reference)
     except MemoryError as error:
         raise FailedError(
             "OutOfMemory",
@@ -120,13 +128,13 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
         format=output.format,
         framework=_framework(loaded, output.format),
         signature=inferred,
-        example=tuple(example) if example else None,
+        example=tuple(tried.example) if tried.example else None,
         metrics=output.metrics,
         parameters=dict(parameters),
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
         environment=_environment(output.format),
     )
-    return Checked(manifest, contents, output.unknown)
+    return Checked(manifest, contents, output.unknown, _untried(tried))
 
 
 def _inputs(run: RunSpec, environment: Mapping[str, str]) -> Inputs:
@@ -180,7 +188,16 @@ def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference |
         raise RefusedError("NoSignature", f"The model's inputs are not known: {error}") from error
 
 
-def _signature(loaded: LoadedModel, output: Output, reference: Reference | None) -> tuple[Signature, list[Any] | None]:
+def _untried(tried: Trial) -> str:
+    if not tried.untried:
+        return ""
+    return (
+        f"The model was not tried out, and may fail on each request: {tried.untried[:_REASON]}. Write rows that it was "
+        "made for beside it, as reference.parquet"
+    )
+
+
+def _signature(loaded: LoadedModel, output: Output, reference: Reference | None) -> tuple[Signature, Trial]:
     try:
         inferred = signature.infer(loaded.estimator, output.signature, reference, loaded.inputs)
         make_lean(loaded.estimator)  # what is tried out is what will serve
@@ -205,7 +222,7 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
         if isinstance(error, ModelError) and error.for_the_kind_of_rows:
             hints += _gets_arrays(loaded, output)
         raise RefusedError("ModelFails", f"The model fails {on}: {error}{hints}") from error
-    return inferred.model_copy(update={"outputs": outputs}), tried.example
+    return inferred.model_copy(update={"outputs": outputs}), tried
 
 
 def _gets_arrays(loaded: LoadedModel, output: Output) -> str:

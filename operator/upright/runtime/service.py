@@ -65,7 +65,7 @@ def application(answering: Answering, registry: CollectorRegistry, beside: Besid
         lifespan=routes.lifespan,
         exception_handlers={
             404: routes.unknown,
-            HTTPException: _refused,
+            HTTPException: routes.refused,
             UnansweredError: _unanswered,
             BadInputError: _bad_input,
             ClientDisconnect: _gone,
@@ -243,11 +243,27 @@ class _Routes:
         return _json(
             {
                 "error": f"there is nothing at {request.scope['path'][:200]}; this pod serves version "
-                f"{self._served.version} of model {self._served.model} at POST {self._v1}:predict and POST "
-                f"{self._v2}/infer"
+                f"{self._served.version} of model {self._served.model} at {self._asked_at}"
             },
             404,
         )
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """The answer to what is asked otherwise than it may be, and to what may be asked of nobody."""
+        status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+        headers = error.headers if isinstance(error, HTTPException) else None
+        if status == _METHOD and headers:
+            allowed = " or ".join(sorted(headers["Allow"].split(", ")))
+            detail = f"{request.scope['path'][:200]} is asked with {allowed}; this request has {request.method[:20]}"
+            if request.method == "POST":
+                detail += f"; predictions are asked for at {self._asked_at}"
+        response = _json({"error": detail}, status)
+        response.headers.update(headers or {})
+        return response
+
+    @property
+    def _asked_at(self) -> str:
+        return f"POST {self._v1}:predict and POST {self._v2}/infer"
 
 
 @contextmanager
@@ -274,17 +290,6 @@ def _dropped_when_gone(request: Request, body: Body) -> Iterator[None]:
 
 def _json(document: Mapping[str, Any] | Sequence[Any], status: int = 200) -> Response:
     return Response(to_json(document), status, media_type="application/json")
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
-    headers = error.headers if isinstance(error, HTTPException) else None
-    if status == _METHOD and headers:
-        allowed = " or ".join(sorted(headers["Allow"].split(", ")))
-        detail = f"{request.scope['path'][:200]} is asked with {allowed}; this request has {request.method[:20]}"
-    response = _json({"error": detail}, status)
-    response.headers.update(headers or {})
-    return response
 
 
 async def _unanswered(_: Request, error: Exception) -> Response:

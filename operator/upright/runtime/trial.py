@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.asked import Asked, told
-from upright.runtime.batch import BadInputError, Batch, batch_of_rows, datatype_of, is_date, is_matrix, width_of
+from upright.runtime.batch import BadInputError, Batch, batch_of_rows, datatype_of, is_date, is_matrix, listed, width_of
 from upright.runtime.formats.model import Model
 from upright.runtime.learnt import Learnt
 from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
@@ -49,6 +49,8 @@ class Trial:
 
     example: list[Any] | None
     outputs: tuple[Tensor, ...]
+    untried: str = ""
+    """Why the model has answered no row, where it has not."""
 
 
 def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
@@ -68,19 +70,22 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         for tensor in outputs:  # of one row some graphs lose an axis
             _answered(predictor, alone, tensor.name)
         return Trial(example, outputs)
+    typeless = [tensor.name for tensor in predictor.signature.inputs if tensor.type is None]
     plain = _plain(predictor.signature, predictor.learnt)
-    made_up = plain or [0] * width_of(predictor.signature)
     try:
-        outputs = _outputs(predictor, batch_of_rows([made_up], predictor.signature))
-    except BadInputError:
-        pass
+        outputs = _outputs(predictor, batch_of_rows([plain], predictor.signature))
+    except BadInputError as error:
+        why = f"it refuses a row that was made up: {error}"
     except ModelError as error:
-        if error.for_its_program or (plain and (error.whatever_the_rows or error.for_want_of_memory)):
+        if error.for_its_program or (not typeless and (error.whatever_the_rows or error.for_want_of_memory)):
             raise
+        why = f"it fails on a row that was made up: {error}"
     else:
-        if plain:
+        if not typeless:
             return Trial(plain, outputs)
-    return Trial(None, ())
+    if typeless:
+        why = f"nothing tells of which type these columns are: {listed(typeless)}"
+    return Trial(None, (), why)
 
 
 def rows_of(sample: "pd.DataFrame", signature: Signature, reference: Reference) -> list[list[Any]]:
@@ -205,12 +210,10 @@ def _said(value: Any) -> str:
     return repr(plain)[:100]
 
 
-def _plain(signature: Signature, learnt: Sequence[Learnt]) -> list[Any] | None:
+def _plain(signature: Signature, learnt: Sequence[Learnt]) -> list[Any]:
     row: list[Any] = []
     for tensor in signature.inputs:
-        if tensor.type is None:
-            return None
-        plain = None if tensor.missing else _PLAIN.get("date" if is_date(tensor) else tensor.type, 0)
+        plain = None if tensor.missing else _PLAIN.get("date" if is_date(tensor) else str(tensor.type), 0)
         row += [plain] * prod(tensor.shape[1:])
     for index, known in enumerate(learnt[: width_of(signature)]):
         if known.known and known.kind in {"text", "number", "boolean"}:

@@ -251,11 +251,7 @@ def model_version(
             "name": run.name,
             "namespace": owner.metadata.namespace,
             "labels": {**run_labels(owner, run), **names.labels(model)},
-            **(
-                {"annotations": {names.UNKNOWN_METRICS: ", ".join(report.unknown_metrics)}}
-                if report.unknown_metrics
-                else {}
-            ),
+            **annotated(report),
         },
         "spec": {
             "model": model,
@@ -279,6 +275,13 @@ def model_version(
             **({"problem": problem.model_dump(mode="json", by_alias=True)} if problem else {}),
         },
     }
+
+
+def annotated(report: PublishReport) -> Mapping[str, Any]:
+    """Of a ModelVersion's metadata, what a report says that whoever uses the version should know."""
+    told = {names.UNKNOWN_METRICS: ", ".join(report.unknown_metrics), names.UNTRIED: report.untried}
+    annotations = {name: value for name, value in told.items() if value}
+    return {"annotations": annotations} if annotations else {}
 
 
 def what_is_told(report: PublishReport) -> Mapping[str, Any]:

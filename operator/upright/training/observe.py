@@ -205,13 +205,15 @@ def made_by(version: Manifest) -> Run | None:
         model_version=made.metadata.name,
         metrics=made.spec.metrics,
         data={source.name: source.digest for source in lineage.data},
-        message=f"Run {made.metadata.name} produced ModelVersion {made.metadata.name}.{_unknown(made)}",
+        message=f"Run {made.metadata.name} produced ModelVersion {made.metadata.name}.{_remarks(made)}",
     )
 
 
-def _unknown(made: ModelVersion) -> str:
+def _remarks(made: ModelVersion) -> str:
     names_of = made.metadata.annotations.get(names.UNKNOWN_METRICS)
-    return f" Its program told no number for {names_of}." if names_of else ""
+    untried = made.metadata.annotations.get(names.UNTRIED)
+    unknown = f" Its program told no number for {names_of}." if names_of else ""
+    return f"{unknown} {untried}." if untried else unknown
 
 
 def _next_number(

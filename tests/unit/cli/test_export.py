@@ -140,6 +140,28 @@ def test_mlflow_is_told_which_columns_are_dates(tmp_path: Path) -> None:
     assert [(one["name"], one["type"]) for one in inputs] == [("day", "datetime"), ("x", "double")]
 
 
+def test_mlflow_takes_null_where_a_pod_does(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {
+            "plan": pd.Series(["basic", None], dtype=object),
+            "tenure": pd.Series([1, None], dtype="Int64"),
+            "paperless": pd.Series([True, None], dtype="boolean"),
+        }
+    )
+    columns = make_column_transformer((OneHotEncoder(), ["plan"]), remainder="drop")
+    pod = a_pod(tmp_path)
+    rows.to_parquet(pod.output / "reference.parquet")
+    model = make_pipeline(columns, LogisticRegression()).fit(rows, [0, 1])
+
+    assert export(Path(a_store_with(pod, model)["UPRIGHT_ARTIFACT"]), tmp_path / "mlflow", "mlflow") == 0
+
+    assert json.loads(yaml.safe_load((tmp_path / "mlflow" / "MLmodel").read_text())["signature"]["inputs"]) == [
+        {"name": "plan", "type": "string", "required": True},
+        {"name": "tenure", "type": "double", "required": True},
+        {"name": "paperless", "type": "any", "required": True},
+    ]
+
+
 def test_a_model_of_texts_is_none_for_mlflow_which_gives_it_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

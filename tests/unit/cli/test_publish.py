@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import pandas as pd
 import pytest
 import skops.io
 import yaml
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from tests.unit.runtime.foreign import of_lightgbm
 from tests.unit.runtime.own import ALLOWED, FEATURES, forget, trained
@@ -71,6 +76,22 @@ def test_a_metric_that_is_no_number_is_named(pod: Pod, capsys: pytest.CaptureFix
     assert version["metadata"]["annotations"] == {"upright.dev/unknown-metrics": "auc"}
     assert version["spec"]["metrics"] == {"accuracy": 0.97}
     assert "Metrics that are no number, and so are not kept: auc\n" in printed.err
+
+
+def test_a_model_that_could_not_be_tried_is_said_to_be_so(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:
+    days = pd.DataFrame({"day": ["2026-01-01", "2026-01-02"], "x": [1.0, 2.0]})
+    columns = make_column_transformer((FunctionTransformer(), ["x"]), ("drop", ["day"]))
+    skops.io.dump(make_pipeline(columns, LogisticRegression()).fit(days, [0, 1]), "days.skops")
+
+    assert publish("--as", "pvc://models", model="days.skops") == 0
+
+    printed = capsys.readouterr()
+    untried = (
+        "The model was not tried out, and may fail on each request: nothing tells of which type these columns are: "
+        "day. Write rows that it was made for beside it, as reference.parquet"
+    )
+    assert f"{untried} (--reference)\n" in printed.err
+    assert yaml.safe_load(printed.out)["metadata"]["annotations"] == {"upright.dev/untried": untried}
 
 
 def test_a_file_becomes_the_artifact_that_a_run_makes_of_it(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.answering import Answering, UnansweredError
 from upright.runtime.asked import Answer, Asked, answer, answers
-from upright.runtime.batch import BadInputError
+from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
 from upright.runtime.threads import PredictionThreads
@@ -182,6 +182,28 @@ async def test_what_a_model_quotes_of_what_it_was_given_is_cut_in_answer_and_log
 
     assert str(failed.value).count("x") == 500
     assert caplog.text.count("x") == 500
+
+
+class NeedingAll:
+    def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+        raise ValueError("Input contains NaN")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "rows"),
+    [
+        ([{"name": "x", "type": "FP64", "shape": [-1, 2]}], [[1, 2], [1, None], [None, 2]]),
+        ([{"name": "x"}, {"name": "y"}], [["a", 2], ["a", None], [None, 2]]),
+        ([{"name": "x", "type": "FP64"}, {"name": "y", "type": "BYTES"}], [[1, "a"], [1, None], [None, "a"]]),
+        ([{"name": "x", "type": "BOOL"}, {"name": "y", "type": "FP64"}], [[True, 2], [True, None], [None, 2]]),
+    ],
+)
+def test_the_row_that_lacks_what_the_model_needs_is_told(inputs: Any, rows: Any) -> None:
+    signature = Signature.model_validate({"inputs": inputs})
+    predictor = Predictor(NeedingAll(), signature)
+
+    with pytest.raises(BadInputError, match="in every row; row 1 has null"):
+        predictor.ask(batch_of_rows(rows, signature))
 
 
 class Halving:

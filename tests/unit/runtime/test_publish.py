@@ -25,8 +25,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv, told
-from upright.api.artifact import PublishReport
+from upright.api.artifact import PublishReport, read_report, termination_message
 from upright.runtime import store
+from upright.runtime.batch import BadInputError
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.publish import publish
 
@@ -375,6 +376,23 @@ def test_a_model_without_probabilities_gives_its_decision_function(pod: Pod) -> 
 
     assert signature
     assert [one.name for one in signature.outputs] == ["prediction", "decision_function"]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ValueError("no such day"), "it fails on a row that was made up: ValueError: no such day"),
+        (BadInputError("row 0: no such day"), "it refuses a row that was made up: row 0: no such day"),
+    ],
+)
+def test_a_model_that_could_not_be_tried_is_published_with_that_remark(
+    pod: Pod, capsys: pytest.CaptureFixture[str], error: Exception, why: str
+) -> None:
+    report, _ = published(one_that_fails(pod, "predict", error, reference=False))
+
+    assert f"The model was not tried out, and may fail on each request: {why}. Write rows" in report.untried
+    assert report.untried in capsys.readouterr().out
+    assert read_report(termination_message(report)).untried == report.untried
 
 
 def test_a_model_of_one_column_of_texts_is_published(pod: Pod) -> None:

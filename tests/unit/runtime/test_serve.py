@@ -168,6 +168,14 @@ def test_a_classifier_gives_probabilities_to_who_asks_for_them(pipeline: Server)
         assert refused.status_code == 400
         assert refused.json()["error"] == f"method must be one of predict, predict_proba; it is {it_is}"
 
+    misspelt = pipeline.predict({"instances": rows, "methods": "predict_proba"})
+    assert misspelt.status_code == 400
+    assert misspelt.json()["error"] == (
+        "the method predict_proba is asked for by the field 'methods'; the field that names it is method"
+    )
+    for of_no_account in ({"signature_name": "predict"}, {"signature_name": "serving_default"}):
+        assert pipeline.predict({"instances": rows, **of_no_account}).json()["predictions"] == classes
+
 
 def test_what_is_asked_for_at_once_is_bounded_by_what_is_given() -> None:
     """Each row of a few bytes asks for as many probabilities as there are classes."""
@@ -233,6 +241,7 @@ TENSOR = {"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": MATRIX
     ("body", "sentence"),
     [
         ({}, "inputs must be a list of at least one tensor; it is null"),
+        ({"instances": MATRIX_ROWS}, "instances are not taken here: send them to /v1/models/MODEL:predict, or send"),
         ({"inputs": [3]}, "inputs[0] must be an object with name, shape, datatype and data"),
         ({"inputs": [TENSOR], "id": 3}, "id must be a string; it is the number 3"),
         ({"inputs": [{**TENSOR, "name": None}]}, "inputs[0].name must be a string"),
@@ -285,6 +294,17 @@ def test_the_wrong_method_is_refused_with_the_right_one(matrix: Server, method: 
 
     assert response.status_code == 405
     assert response.json() == {"error": f"{path} is asked with {right}; this request has {method}"}
+
+
+@pytest.mark.parametrize("path", ["/v1/models/churn", "/v2/models/churn"])
+def test_who_asks_half_an_address_for_predictions_is_told_the_whole(matrix: Server, path: str) -> None:
+    response = matrix.client.post(path, json={"instances": MATRIX_ROWS})
+
+    assert response.status_code == 405
+    assert response.json()["error"] == (
+        f"{path} is asked with GET or HEAD; this request has POST; predictions are asked for at POST "
+        "/v1/models/churn:predict and POST /v2/models/churn/infer"
+    )
 
 
 def test_another_model_is_not_found_and_the_answer_says_what_is_here(matrix: Server) -> None:

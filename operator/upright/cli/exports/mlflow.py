@@ -100,13 +100,24 @@ def _signature(signature: Signature | None) -> dict[str, Any]:
 
 
 def _column(tensor: Tensor) -> Mapping[str, Any]:
-    kind = "datetime" if is_date(tensor) else _COLUMNS[str(tensor.type)]
+    """Required also where a value may lack: it is null then, and of a column that is left out MLflow tells the model
+    nothing. Its server makes false of null where a column is boolean, which `any` is not.
+    """
+    if is_date(tensor):
+        kind = "datetime"
+    else:
+        kind = "any" if tensor.missing and tensor.type == "BOOL" else _COLUMNS[_type(tensor)]
     return {"name": tensor.name, "type": kind, "required": True}
 
 
 def _array(tensor: Tensor) -> Mapping[str, Any]:
-    name = str(tensor.type)
+    name = _type(tensor)
     return {"type": "tensor", "tensor-spec": {"dtype": _ARRAYS.get(name, name.lower()), "shape": list(tensor.shape)}}
+
+
+def _type(tensor: Tensor) -> str:
+    """Whole numbers of which some lack are doubles in MLflow."""
+    return "FP64" if tensor.missing and "INT" in str(tensor.type) else str(tensor.type)
 
 
 def _example(manifest: ArtifactManifest, folder: Path) -> dict[str, Any]:

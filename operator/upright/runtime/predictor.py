@@ -102,8 +102,9 @@ class Predictor:
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise  # signals come there: it is whoever publishes, and not the model
             if batch.unexpectedly_missing and not isinstance(error, MemoryError):
-                names = ", ".join(batch.unexpectedly_missing)
-                raise BadInputError(f"the model needs a value of {names} in every row; null was given") from error
+                names = batch.unexpectedly_missing
+                said = f"the model needs a value of {', '.join(names)} in every row; null was given"
+                raise BadInputError(said, "MissingValue", names[0]) from error
             raise ModelError(f"{type(error).__name__}: {error}") from error
         if predictions.ndim not in {1, 2} or len(predictions) != batch.rows:
             raise ModelError(f"{output}: the model answered shape {predictions.shape} to {batch.rows} rows")

@@ -36,6 +36,8 @@ class APod:
     def __init__(self, name: str, port: int) -> None:
         self.counters: dict[str, float] | None = {"2xx": 0, "4xx": 0, "5xx": 0}
         self.reasons: dict[str, float] = {}
+        self.refusals: dict[str, float] = {}
+        """By reason and, behind a colon, feature."""
         pod = a_pod(name, podIP="127.0.0.1", labels={names.VERIFIES: "true"})
         pod["metadata"]["creationTimestamp"] = NOW.isoformat()  # before the first look
         self.manifest: Manifest = {
@@ -53,6 +55,12 @@ class APod:
         lines += [
             f'upright_failures_total{{model="m",reason="{reason}",version="v"}} {count}'
             for reason, count in self.reasons.items()
+        ]
+        lines += [
+            'upright_refusals_total{{feature="{1}",model="m",reason="{0}",version="v"}} {2}'.format(
+                *why.split(":"), count
+            )
+            for why, count in self.refusals.items()
         ]
         return web.Response(text="# TYPE upright_requests_total counter\n" + "\n".join(lines) + "\n")
 
@@ -133,6 +141,29 @@ async def test_with_what_most_failed_is_said_of_an_arm(
     assert source.comparison
     assert source.comparison.arms["canary"].failing == failing
     assert source.comparison.arms["stable"].failing == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refusing"),
+    [
+        ({"WrongType:age": 3, "UnknownValue:country": 2}, {"UnknownValue:country": 2}, "UnknownValue of country"),
+        ({"BadRequest:": 3, "UnknownValue:unité d'œuvre": 2}, {}, "BadRequest"),
+        ({"UnknownValue:days since": 3}, {}, "UnknownValue of days since"),
+        ({"UnknownValue:<b>": 3, "Ask me:country": 9}, {}, "UnknownValue"),  # whatever a pod says is not told
+        ({f"E:f{n}": 1 for n in range(40)}, {"E:f39": 50}, "E of f39"),
+        ({}, {}, ""),
+    ],
+)
+async def test_why_most_were_refused_is_said_of_an_arm(
+    pods: dict[str, APod], first: dict[str, float], second: dict[str, float], refusing: str
+) -> None:
+    source, canary, another = Looking(), pods["canary"], pods["another"]
+    canary.counters = another.counters = pods["stable"].counters = {"2xx": 8, "4xx": 5}
+    canary.refusals, another.refusals = first, second
+    await look(source, [canary, another], [pods["stable"]], 0)
+    assert source.comparison
+    assert source.comparison.arms["canary"].refusing == refusing
+    assert source.comparison.arms["stable"].refusing == ""
 
 
 async def test_looks_are_handed_out_until_they_are_recorded(pods: dict[str, APod]) -> None:

@@ -63,6 +63,8 @@ class Measurement:
     pods that were ready when it did."""
     failing: str = ""
     """With what most of those failed that its pods have answered with 5xx, in a word, as far as they say."""
+    refusing: str = ""
+    """Why most of those were refused that its pods have answered with 4xx or 503, likewise."""
 
 
 @dataclass(frozen=True)

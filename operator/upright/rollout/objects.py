@@ -34,6 +34,9 @@ def objects(observed: Observed, draft: Draft) -> Objects:
         owned = observed.workloads.get(arm.revision)
         if owned is None:
             _make(observed, arm.revision, arm.model_version, size, made)
+        elif names.is_going(owned):  # nothing heeds a change of it; who makes it finds out who holds it
+            if pods := observed.templates.get(arm.revision):
+                made.create.append(workload(resource, arm.revision, pods, size))
         else:
             _keep(observed, arm.revision, owned, size, arm.replicas, made)
     stable, candidate = (arm.revision if arm else None for arm in (draft.stable, draft.candidate))

@@ -33,7 +33,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     said, mend = _unfit(version)
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
     if rejection:
-        do = f"{mend} When it is Ready," if mend else "Correct spec.serving, name another version, or"
+        do = f"{mend} When it is Ready," if mend else "Name another version, or another spec.serving, or"
         told = was_rejected(rejection, draft.stable)
         return Finding("VersionRejected", told, f"{do} {_another_try(observed)}", about=name)
     if version.status.phase is None:

@@ -113,9 +113,11 @@ class Predictor:
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise  # signals come there: it is whoever publishes, and not the model
             if batch.unexpectedly_missing and not isinstance(error, MemoryError):
-                names = ", ".join(batch.unexpectedly_missing)
+                names = batch.unexpectedly_missing
                 raise BadInputError(
-                    f"the model needs a value of {names} in every row; row {batch.first_gap()} has null"
+                    f"the model needs a value of {', '.join(names)} in every row; row {batch.first_gap()} has null",
+                    "MissingValue",
+                    names[0],
                 ) from error
             raise ModelError(f"{type(error).__name__}: {error}") from error
         if predictions.ndim not in {1, 2} or len(predictions) != batch.rows:

@@ -303,7 +303,8 @@ class Comparison:
             requests=self._requests[arm],
             recent=sum(one.canary if arm == "canary" else one.stable for one in self._recent),
             expected=sum(one.expected for one in self._recent) if arm == "canary" else 0.0,
-            failing=_most_frequent(read.values()),
+            failing=_most_frequent(page.reasons for page in read.values()),
+            refusing=_most_frequent(page.refusals for page in read.values()),
         )
         if not found:
             return replace(measurement, state="Unknown")
@@ -320,11 +321,11 @@ class Comparison:
         return replace(measurement, state="Counted") if waiting and waiting.state == "Counted" else measurement
 
 
-def _most_frequent(pages: Iterable[Counters]) -> str:
-    """The reason of most failures."""
+def _most_frequent(pages: Iterable[Mapping[str, float]]) -> str:
+    """The reason that the pages count most often."""
     reasons: defaultdict[str, float] = defaultdict(float)
     for page in pages:
-        for reason, count in page.reasons.items():
+        for reason, count in page.items():
             reasons[reason] += count
     return max(reasons, key=lambda reason: (reasons[reason], reason), default="")
 

@@ -490,6 +490,35 @@ async def test_a_lost_revision_comes_back_as_it_was_and_not_as_the_spec_says_tod
     assert any(event.reason == "Restored" for event in made.events)
 
 
+async def test_what_is_being_deleted_and_held_serves_until_it_is_gone() -> None:
+    """Somebody's finalizer holds the workload of the stable version: its pods answer, and nothing of it was lost."""
+    kept, owned = kept_and({})
+    held = {**owned, "metadata": {**owned["metadata"], **GOING}}
+    mine = (names.CONTROLLER_REVISIONS, kept), (names.PODS, a_pod_of("uid-of-churn"))
+    found = await seen(serving_old(replicas=1), a_version(OLD), (names.APPS_DEPLOYMENTS, held), *mine)
+    made = plan(found)
+    assert made.status["stable"]["readyReplicas"] == 1
+    assert not found.strangers
+    [again] = made.create  # of which the shell says that it is being deleted, and by whom it is held
+    assert again["spec"]["template"] == kept["data"]
+    assert not made.scale
+    assert not any(event.reason == "Restored" for event in made.events)
+    gone = plan(await seen(serving_old(replicas=1), a_version(OLD), *mine))
+    assert any(event.reason == "Restored" for event in gone.events)
+
+
+@pytest.mark.parametrize(("began", "counts"), [("2026-11-22T11:58:00Z", True), ("2026-11-22T11:59:30Z", False)])
+async def test_what_was_going_before_the_candidate_began_is_of_an_earlier_attempt(began: str, *, counts: bool) -> None:
+    owned = a_workload(serving_old())
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": began}
+    resource = a_deployment("churn-1", status={"candidate": {**arm, **UNDER_WAY}})
+    held = {**owned, "metadata": {**owned["metadata"], **GOING}}
+    pod = (names.PODS, a_pod_of("uid-of-churn"))
+    found = await seen(resource, a_version(OLD), (names.APPS_DEPLOYMENTS, held), pod)
+    assert (list(found.workloads) == [OLD_REVISION]) is counts
+    assert (not found.strangers) is counts
+
+
 async def test_a_lost_revision_of_which_nothing_is_known_serves_no_more() -> None:
     changed = serving_old(serving={"image": "another:2"})
     made = plan(await seen(changed, a_version(OLD), a_version(NEW)))

@@ -169,10 +169,14 @@ def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_eviden
     assert f"Why it answered with 5xx is in the logs of its pods (churn-{NEW_REVISION}-*, container serve)" in told
 
 
-def test_a_version_that_refuses_more_is_rejected_with_where_the_reasons_are() -> None:
+def test_a_version_that_refuses_more_is_rejected_with_why_and_where_the_reasons_are() -> None:
     start = NOW.timestamp()
     bad = [Look(start + 15 * n, {"refusals": Counts((100, 50), (900, 9))}) for n in (1, 2)]
-    made = plan(observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31)))
+    before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
+    seen = Measurement("Counted", failing="ValueError", refusing="UnknownValue of country")
+    told = plan(replace(before, reading=replace(before.reading, arms={"canary": seen})))
+    assert told.status["rejected"][0]["message"].endswith(" Most of its refusals were UnknownValue of country.")
+    made = plan(before)
     assert made.status["history"][0]["reason"].endswith(" 100 is enough). Each of its answers of 4xx or 503 says why.")
 
 

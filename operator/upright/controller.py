@@ -18,7 +18,6 @@ from upright.kube.conditions import (
     OBSTACLES,
     cut,
     differs,
-    failing,
     halted,
     invalid,
     mistake,
@@ -350,9 +349,8 @@ class _Loop:
     async def _tell_obstacle(
         self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception
     ) -> None:
-        """The plan could not be carried out: say why on the object, if that stays so, or has been so for long."""
-        failures = self.queue.failures(key_of(resource))
-        reason = self._lasting(resource, error) or failing(resource, error, failures)
+        """The plan could not be carried out: say why on the object, if that stays so."""
+        reason = self._lasting(resource, error)
         if reason and reason != obstacle:
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
             await self._record(self._newest(resource), with_obstacle(plan.status, reason, resource))

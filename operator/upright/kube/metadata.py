@@ -33,11 +33,13 @@ class _MissedError(Exception):
 
 
 async def _watch(client: Client, place: Place, signs: Signs, seen: Seen, gone: Told, listed: Listed) -> None:
-    version, waits, said = 0, delays(), False
+    version, waits, large = 0, delays(), False
 
     def deliver(event: str, manifest: Manifest) -> None:
-        nonlocal version
+        nonlocal version, waits
         version = version_of(manifest)
+        if not large:  # what is too large comes again after others
+            waits = delays()
         if event != "BOOKMARK":
             (gone if event == "DELETED" else seen)(place.type, manifest)
 
@@ -57,9 +59,9 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Seen, gone: T
             version = 0  # a list goes on behind it
         except TooLargeError as error:
             version = 0
-            if not said:
+            if not large:
                 logger.warning("%s: at each change of it all of them are listed", error)
-                said = True
+                large = True
         except ApiError as error:
             signs.troubled(place, f"{error}.")
         except Exception as error:  # what strangers write must not end the watches of all
@@ -67,5 +69,5 @@ async def _watch(client: Client, place: Place, signs: Signs, seen: Seen, gone: T
             signs.troubled(place, f"cannot watch {place}: {error!r}.")
             logger.exception("watching %s", place)
         if asyncio.get_running_loop().time() > began + LONGEST_WAIT:
-            waits = delays()  # not for an event: what is too large comes again after others
+            waits = delays()
         await asyncio.sleep(next(waits))

@@ -70,10 +70,6 @@ class Queue:
         self._silence(key)
         self._alarms[key] = loop.call_later(delay, self.add, key)
 
-    def failures(self, key: Key) -> int:
-        """How often in a row it has failed."""
-        return self._failures.get(key, 0)
-
     def back_off(self, key: Key) -> float:
         """Add the key after a delay, in seconds, that doubles with each failure in a row, with jitter. Returns it."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1

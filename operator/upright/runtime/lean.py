@@ -6,6 +6,7 @@ trees answer, summed in the same order: to the last bit what it answers otherwis
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from types import MethodType
 from typing import Any
 
@@ -27,7 +28,8 @@ def make_lean(estimator: Any) -> None:
     """
     for part in _parts_of(estimator):
         if vars(part).get("n_jobs") is not None:
-            part.n_jobs = threads()
+            with suppress(AttributeError):  # one of the user's own need not let it be set
+                part.n_jobs = threads()
         if _name(part) in _FORESTS and _alike(part):
             if hasattr(part, "classes_"):
                 part.predict_proba = MethodType(predict_proba, part)
@@ -46,8 +48,8 @@ def _parts_of(estimator: Any) -> Iterator[Any]:
             continue
         seen.add(id(part))
         if isinstance(part, list | tuple):
-            left.extend(one for one in part if isinstance(one, list | tuple) or hasattr(one, "__dict__"))
-        elif hasattr(part, "get_params") and hasattr(part, "__dict__") and not isinstance(part, type):
+            left.extend(one for one in part if not isinstance(one, str | int | float))
+        elif hasattr(type(part), "get_params") and hasattr(part, "__dict__"):
             yield part
             if _name(part) not in _FORESTS:
                 left.extend(vars(part).values())

@@ -220,21 +220,22 @@ def _count_by_category(bayes: Any, columns: _Columns, found: _Found) -> _Columns
     return ()
 
 
-_DOMAINS: Mapping[Any, tuple[float | None, float | None]] = {
-    np.log: (None, 0.0),
-    np.log2: (None, 0.0),
-    np.log10: (None, 0.0),
-    np.log1p: (None, -1.0),
-    np.sqrt: (0.0, None),
-}
+_DOMAINS: Sequence[tuple[Any, tuple[float | None, float | None]]] = (
+    (np.log, (None, 0.0)),
+    (np.log2, (None, 0.0)),
+    (np.log10, (None, 0.0)),
+    (np.log1p, (None, -1.0)),
+    (np.sqrt, (0.0, None)),
+)
 """The least number that a function takes, or that above which it takes all."""
 
 
 def _function(transformer: Any, columns: _Columns, found: _Found) -> _Columns:
     """Of a number that has no logarithm or root it makes NaN, or infinity."""
-    if transformer.func not in _DOMAINS or transformer.kw_args:
+    domain = next((domain for function, domain in _DOMAINS if function is transformer.func), None)
+    if domain is None or transformer.kw_args:
         return _plain(transformer, columns, found)
-    least, above = _DOMAINS[transformer.func]
+    least, above = domain
     outputs = list[_Column | None]()
     for column in columns:
         if column is not None and column.values:

@@ -49,7 +49,10 @@ class ModelError(Exception):
     @property
     def for_its_program(self) -> bool:
         """Whether a step of one's own wanted what is not there: a package, a file, a name."""
-        return isinstance(self.__cause__, ImportError | FileNotFoundError) or type(self.__cause__) is NameError
+        cause = self.__cause__
+        if isinstance(cause, FileNotFoundError):
+            return bool(cause.filename)  # a model may open files that it is given, and be tried out with no name
+        return isinstance(cause, ImportError) or type(cause) is NameError
 
 
 def _package(value: Any) -> str:

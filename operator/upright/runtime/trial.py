@@ -14,7 +14,6 @@ from pydantic_core import to_json
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.asked import Asked, told
 from upright.runtime.batch import BadInputError, Batch, batch_of_rows, datatype_of, is_date, is_matrix, listed, width_of
-from upright.runtime.formats.model import Model
 from upright.runtime.learnt import Learnt
 from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
 from upright.runtime.protocol import PredictRequest, parse_predict, predict_answer
@@ -234,7 +233,7 @@ def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
             if error.for_want_of_memory:
                 raise
         else:
-            if not isinstance(predictor.estimator, Model) or _may_be_probabilities(answer, prediction):
+            if not getattr(predictor.estimator, "supposed", False) or _may_be_probabilities(answer, prediction):
                 outputs.append(_tensor(output, answer))
     return tuple(outputs)
 

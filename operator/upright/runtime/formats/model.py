@@ -24,9 +24,13 @@ class Model:
         names: Sequence[str] = (),
         predict_proba: Ask | None = None,
         classes: NDArray[Any] | None = None,
+        *,
+        supposed: bool = False,
     ) -> None:
+        """`supposed`: that what it has for probabilities are some nobody has said: answers show it."""
         self.predict = predict
         self.n_features_in_ = features
+        self.supposed = supposed
         if names:
             self.feature_names_in_ = np.array(names, dtype=object)
         if predict_proba is not None:

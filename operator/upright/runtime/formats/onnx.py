@@ -86,7 +86,7 @@ def _model(path: Path, session: Any, features: int, columns: Sequence[Tensor]) -
     outputs, names = session.get_outputs(), [tensor.name for tensor in columns]
     if len(outputs) == 2 and outputs[0].type in _LABELS and _is_probabilities(outputs[1]):
         ask_label, ask_each = (_asked(session, one.name) for one in outputs)
-        return Model(ask_label, features, names, ask_each, _classes(session, outputs[1]))
+        return Model(ask_label, features, names, ask_each, _classes(session, outputs[1]), supposed=True)
     if len(outputs) == 1 and outputs[0].type in _TYPES and len(outputs[0].shape) <= 2:
         return Model(_asked(session, outputs[0].name), features, names)
     raise UnreadableModelError(

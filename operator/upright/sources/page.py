@@ -25,7 +25,7 @@ _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 """A reason: it is told to people, and whatever a pod says is not."""
 _CLASS = re.compile(r"([1-5])(?:xx|[0-9]{2})")
 """Of a status: as it stands, or as a status that is counted by itself."""
-_REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?")
+_REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.][0-9.eE+-]*)?(?:[ \t]+#.*)?")
 """The value, a time, and an exemplar."""
 
 

@@ -170,7 +170,9 @@ def test_a_page_that_cannot_be_used_says_why(page: bytes, says: str) -> None:
 
 def test_a_counter_that_has_not_counted_yet_is_one_and_a_sample_of_openmetrics_is_read() -> None:
     assert counters(f"# TYPE {REQUESTS} counter\n".encode()) == Counters(0, 0, 0)
-    assert counters(f'{REQUESTS}{{code="5xx"}} 3.0 1790000000.5 # {{trace="x"}} 1 2\n# EOF\n'.encode()).failed == 3
+    for at in ("1790000000.5", "1.7900000005e+09"):
+        page = f'{REQUESTS}{{code="5xx"}} 3.0 {at} # {{trace="x"}} 1 2\n# EOF\n'
+        assert counters(page.encode()).failed == 3
 
 
 def test_statuses_that_are_counted_one_by_one_are_counted_by_their_class() -> None:

@@ -1,4 +1,4 @@
-"""The analysis of one rollout: `begin`, then `update` with each look. Pure: equal calls give equal states.
+"""The analysis of one rollout: `begin`, then `update` with looks as they come. Pure: equal calls give equal states.
 
 Several metrics: the weights a_m sum to 1, and the rollout is rolled back when sum_m a_m E_m >= 1/alpha. The sum is an
 e-process under any dependence between the metrics, so by Ville's inequality a healthy canary is ever rolled back with
@@ -73,8 +73,8 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
     return dump(analysis)
 
 
-def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
-    """The state after one more look. A look that is not newer than the last one changes no evidence.
+def update(policy: Policy, state: Mapping[str, Any], *looks: Look) -> State:
+    """The state after some more looks. One that is not newer than the last one changes no evidence.
 
     Counts may be arrays over runs; the first such look makes the state one of that many runs.
 
@@ -83,11 +83,14 @@ def update(policy: Policy, state: Mapping[str, Any], look: Look) -> State:
         ValueError: the look's time is no finite number, or it has another number of runs than the state.
     """
     analysis = load(policy, state)
-    if not math.isfinite(look.time):
-        raise ValueError(f"a look's time must be a finite number of seconds, found {look.time}")
-    if analysis.last is not None and look.time <= analysis.last:
-        return dump(analysis._replace(late=analysis.late + (look.time != analysis.last)))
-    return dump(_seen(analysis, policy, look))
+    for look in looks:
+        if not math.isfinite(look.time):
+            raise ValueError(f"a look's time must be a finite number of seconds, found {look.time}")
+        if analysis.last is not None and look.time <= analysis.last:
+            analysis = analysis._replace(late=analysis.late + (look.time != analysis.last))
+        else:
+            analysis = _seen(analysis, policy, look)
+    return dump(analysis)
 
 
 def metric_evidence(watched: Watched, metric: Metric, policy: Policy, runs: int) -> Floats:

@@ -13,10 +13,10 @@ from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.conditions import cut
 from upright.rollout.measuring import AHEAD
 
-_FOLDED = 16
-"""Looks since the recorded state: each turn folds all of them again."""
-_KEPT_FOR = 60
-"""Seconds of evidence that a restart of the operator may cost: a status is not written with every look."""
+_KEPT_FOR, _KEPT = 60, 16
+"""Seconds, and looks, of evidence that a restart of the operator may cost: a status is not written with every look. All
+that are not recorded are weighed again in each turn.
+"""
 
 
 def policy(spec: DeploymentSpec) -> Policy:
@@ -95,8 +95,7 @@ def is_ahead(recorded: Analysis, now: datetime) -> bool:
 
 
 def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
-    for look in looks:
-        state = update(promise, state, look)
+    state = update(promise, state, *looks)
     return state, verdict_of(promise, state, ends=False)
 
 
@@ -117,7 +116,7 @@ def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     """
     if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
         return True
-    if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR or now.looks - recorded.looks >= _FOLDED:
+    if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR or now.looks - recorded.looks >= _KEPT:
         return True
     if (now.used and not recorded.used) or (now.unused != recorded.unused and now.looks >= 2 * recorded.looks):
         return True

@@ -27,7 +27,7 @@ _CLASS = re.compile(r"([1-5])(?:xx|[0-9]{2})")
 """Of a status: as it stands, or as a status that is counted by itself."""
 _FEATURE = re.compile(r"\w[\w .:/\[\]-]{0,63}")
 """The name of a feature, likewise."""
-_REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?")
+_REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.][0-9.eE+-]*)?(?:[ \t]+#.*)?")
 """The value, a time, and an exemplar."""
 
 

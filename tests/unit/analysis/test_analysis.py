@@ -175,6 +175,14 @@ def test_a_state_is_small(metric: dict[str, Any]) -> None:
     assert len(json.dumps(state["metrics"]["m"])) < 4096
 
 
+@of_every_kind
+def test_looks_one_after_the_other_and_all_at_once_give_the_same(metric: dict[str, Any]) -> None:
+    policy, rng = a_policy(metric), np.random.default_rng(5)
+    looks = [Look(15.0 * k, {"m": measured(metric["type"], rng)}) for k in (0, 1, 3, 2, 3, 4)]
+
+    assert update(policy, begin(policy), *looks) == after(policy, *looks)
+
+
 def test_a_look_that_arrives_twice_counts_once_and_a_late_one_not_at_all() -> None:
     policy = a_policy()
     look, next_look = errors(15.0, (100, 5), (1000, 10)), errors(30.0, (100, 3), (1000, 10))

@@ -6,11 +6,13 @@ from upright.api import names
 from upright.api.deployment_status import Arm, Rejection
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding
+from upright.pods.build import GRPC_PORT
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.facts import called
 from upright.rollout.following import Maker
 from upright.rollout.observe import Observed
+from upright.rollout.routing.replicas import service_names
 
 _NAMED = 5
 _PATIENCE = timedelta(minutes=5)
@@ -124,20 +126,37 @@ def _old_pods(observed: Observed, name: str) -> Finding:
 
 def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
     """Clients of the stable version would get the candidate's answers, too."""
-    before = observed.versions.get(draft.stable.model_version) if draft.stable else None
-    if before is None or observed.wanted is None or observed.resource.spec.rollout.contract == "Any":
+    stable, wanted, spec = draft.stable, observed.wanted, observed.resource.spec
+    if stable is None or wanted is None or spec.rollout.contract == "Any":
         return None
-    found = incompatible(before, observed.wanted)
+    before = observed.versions.get(stable.model_version)
+    found = [*incompatible(before, wanted)] if before else []
+    mend = "Else name another version."
+    if not spec.serving.grpc and _answers_grpc(observed, stable):
+        found = ["it does not answer over gRPC any more, as spec.serving.grpc has it", *found]
+        mend = "Else set spec.serving.grpc to true again, or name another version."
     if not found:
         return None
     told = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
     return Finding(
         "ContractChanged",
-        f"Clients of {before.metadata.name} may fail with {observed.wanted.metadata.name}: {told}. If they are ready "
-        "for it, rollout.contract: Any lets it out.",
-        "Else name another version.",
-        about=observed.wanted.metadata.name,
+        f"Clients of {stable.model_version} may fail with {_new(wanted, stable)}: {told}. If they are ready for it, "
+        "rollout.contract: Any lets it out.",
+        mend,
+        about=wanted.metadata.name,
     )
+
+
+def _answers_grpc(observed: Observed, stable: Arm) -> bool:
+    """Whether clients reach it over gRPC: a port of that name in `serving.pod` alone leads nobody there."""
+    service = observed.services.get(service_names(observed.resource.metadata.name)[0], {})
+    led = any(port.get("name") == GRPC_PORT for port in service.get("spec", {}).get("ports", ()))
+    return led and any(pod.grpc for pod in observed.pods.get(stable.revision, ()))
+
+
+def _new(wanted: ModelVersion, stable: Arm) -> str:
+    name = wanted.metadata.name
+    return f"what spec.serving makes of {name} now" if name == stable.model_version else name
 
 
 def _name_taken(observed: Observed) -> Finding:

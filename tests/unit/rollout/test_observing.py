@@ -814,6 +814,27 @@ async def test_a_candidate_that_can_be_served_no_more_gives_way() -> None:
     assert found.wanted.metadata.name == "churn-4"
 
 
+@pytest.mark.parametrize(
+    ("phase", "serves", "goes_on"),
+    [("Missing", True, True), ("Corrupt", True, True), ("NotAllowed", True, False), ("Missing", False, False)],
+)
+async def test_a_followed_candidate_whose_artifact_is_away_waits_for_it_where_another_version_serves(
+    phase: str, serves: bool, goes_on: bool
+) -> None:
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    told: list[Any] = [{}, HELD]
+    for status in told:  # also in the turn after that
+        before = following(candidate={**arm, **UNDER_WAY}, **status)
+        if not serves:
+            stored = as_stored(before)
+            lone = {key: value for key, value in stored["status"].items() if key != "stable"}
+            before = Deployment.model_validate({**stored, "status": lone})
+        versions = (made_at(OLD, -1), made_at(NEW, 0), made_at(THIRD, 1, phase=phase))
+        found = await seen(before, *versions)
+        assert found.wanted
+        assert found.wanted.metadata.name == ("churn-3" if goes_on else "churn-2")
+
+
 GOING = {"deletionTimestamp": "2026-11-22T11:59:00Z", "finalizers": ["example.com/erase-artifact"]}
 
 

@@ -1,5 +1,6 @@
 """Why can the wanted version not go out?"""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from upright.api import names
@@ -50,9 +51,8 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         )
     if spec.paused:
         return Finding("Paused", f"spec.paused is true, so {name} does not go out.", waits=True)
-    if observed.strangers:
-        return _old_pods(observed, name)
-    return None
+    old = _old(observed, wanted, draft)
+    return _old_pods(observed, name, old) if old else None
 
 
 def is_gone(version: ModelVersion | None) -> bool:
@@ -104,12 +104,25 @@ def _another_try(observed: Observed) -> str:
     )
 
 
-def _old_pods(observed: Observed, name: str) -> Finding:
+def _old(observed: Observed, wanted: str | None, draft: Draft) -> Sequence[str]:
+    """Names of a few pods that would get requests beside those of the two versions: strangers, and those of a version
+    that was given up whose workload is still there, be it that it could not be deleted. What a Deployment without a
+    record finds may serve.
+    """
+    before = observed.resource.status
+    if before.stable is None and before.candidate is None:
+        return observed.strangers
+    arms = {arm.revision for arm in (draft.stable, draft.candidate, draft.stand_in) if arm} | {wanted}
+    others = (observed.pods.get(one, ()) for one in observed.workloads if one not in arms)
+    return [*observed.strangers, *(pod.name for pods in others for pod in pods)]
+
+
+def _old_pods(observed: Observed, name: str, old: Sequence[str]) -> Finding:
     """They would get requests of the Service of all traffic. Usually they are gone in a moment."""
     meta, conditions = observed.resource.metadata, observed.resource.status.conditions
     waits = next((one for one in conditions if (one.type, one.reason) == ("Reconciling", "OldPodsGoing")), None)
     since = (waits.since if waits else None) or observed.now
-    pods = ", ".join(observed.strangers[:3])
+    pods = ", ".join(old[:3])
     if observed.now - since < _PATIENCE:
         return Finding(
             "OldPodsGoing", f"{name} goes out when pods that are not of its workload have gone: {pods}.", passing=True
@@ -120,7 +133,7 @@ def _old_pods(observed: Observed, name: str) -> Finding:
         "requests, and are not of its workload.",
         "Delete what makes them, perhaps left by an earlier object of this name (kubectl get deployments.apps,services "
         f"-n {meta.namespace} -l {names.DEPLOYMENT}={meta.name} shows it), or take the label away from a pod that "
-        f"nothing makes: kubectl label pod {observed.strangers[0]} -n {meta.namespace} {names.DEPLOYMENT}-",
+        f"nothing makes: kubectl label pod {old[0]} -n {meta.namespace} {names.DEPLOYMENT}-",
     )
 
 

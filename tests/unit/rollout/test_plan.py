@@ -28,6 +28,7 @@ from tests.unit.rollout.world import (
     then,
 )
 from upright.analysis import Counts, Look
+from upright.api import names
 from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Analysis
@@ -215,6 +216,21 @@ def test_a_third_version_starts_after_a_rejection() -> None:
     )
     third = a_model_version("churn-3")
     assert plan(then(before, plan(before), wanted=third, looks=())).status["candidate"]["modelVersion"] == "churn-3"
+
+
+def test_a_third_version_waits_for_the_pods_of_a_rejected_one_whose_workload_could_not_be_deleted() -> None:
+    rejected = {"modelVersion": "churn-2", "revision": NEW_REVISION, "at": NOW.isoformat(), "message": "Bad."}
+    resource = serving_old(status={"rejected": [rejected]})
+    left = {one: the_workload(resource, NEW, one, 3) for one in (OLD_REVISION, NEW_REVISION)}
+    before = observed(resource, a_model_version("churn-3"), workloads=left, pods=both(3))
+    made = plan(before)
+    assert "candidate" not in made.status
+    assert condition(made, "Reconciling")["reason"] == "OldPodsGoing"
+    assert f"not of its workload have gone: {NEW_REVISION}-0, {NEW_REVISION}-1" in condition(made, "Ready")["message"]
+    assert selector(made, "churn")[names.REVISION] == OLD_REVISION
+    assert [one.name for one in made.delete] == [f"churn-{NEW_REVISION}"]
+    gone = replace(before, workloads={OLD_REVISION: left[OLD_REVISION]}, pods={OLD_REVISION: pods(OLD_REVISION, 3)})
+    assert plan(gone).status["candidate"]["modelVersion"] == "churn-3"
 
 
 def test_a_healthy_version_goes_on() -> None:

@@ -18,6 +18,7 @@ from upright.kube.conditions import (
     OBSTACLES,
     cut,
     differs,
+    failing,
     halted,
     invalid,
     mistake,
@@ -32,7 +33,9 @@ from upright.kube.errors import (
     LeavingError,
     NotFoundError,
     NotLeaderError,
+    RefusedError,
     TerminatingError,
+    complaint_of,
 )
 from upright.kube.events import Recorder
 from upright.kube.failures import Failures
@@ -77,9 +80,9 @@ class Controller:
             _Loop(kind, stores, actions, client, recorder, metrics, self.seen, self._unserved, blind) for kind in kinds
         ]
 
-    def seen(self, type: ResourceType, manifest: Manifest) -> None:
-        """A version of an object: from a watch, a list, or in answer to a write of ours."""
-        if versions := self._stores.of(type).put(manifest):
+    def seen(self, type: ResourceType, manifest: Manifest, as_of: int = 0) -> None:
+        """A version of an object: from a watch, in answer to a write of ours, or from a list, as of that version."""
+        if versions := self._stores.of(type).put(manifest, as_of):
             self._wake(type, versions)
 
     def gone(self, type: ResourceType, manifest: Manifest) -> None:
@@ -289,7 +292,12 @@ class _Loop:
         if not differs(status, old):
             return False
         dated = with_transition_times(status, old, self._stores.now)
-        answer = await self._client.patch_status(self._kind.type, resource, dated)
+        try:
+            answer = await self._client.patch_status(self._kind.type, resource, dated)
+        except RefusedError as error:
+            if error.lasting:  # only an event can tell of it
+                await self._recorder.record(resource, Event("Warning", error.reason, "Reconcile", cut(f"{error}.")))
+            raise
         self._seen(self._kind.type, answer)
         return True
 
@@ -342,8 +350,9 @@ class _Loop:
     async def _tell_obstacle(
         self, resource: Manifest, plan: Plan, obstacle: tuple[str, str] | None, error: Exception
     ) -> None:
-        """The plan could not be carried out: say why on the object, if that stays so."""
-        reason = self._lasting(resource, error)
+        """The plan could not be carried out: say why on the object, if that stays so, or has been so for long."""
+        failures = self.queue.failures(key_of(resource))
+        reason = self._lasting(resource, error) or failing(resource, error, failures)
         if reason and reason != obstacle:
             await self._recorder.record(resource, Event("Warning", reason[0], "Reconcile", reason[1]))
             await self._record(self._newest(resource), with_obstacle(plan.status, reason, resource))
@@ -355,12 +364,12 @@ class _Loop:
         if isinstance(error, ApiError):
             return (error.reason, cut(f"{str(error).removesuffix('.')}.")) if error.lasting else None
         before = told(resource, {INTERNAL_ERROR})
-        if before and self._complaints.get(key_of(resource)) == _complaint(error):
+        if before and self._complaints.get(key_of(resource)) == complaint_of(error):
             return before  # its words may have a figure in them that changes each time
         return INTERNAL_ERROR, mistake(error, __version__)
 
     def _complain(self, key: Key, error: Exception) -> None:
-        delay, complaint = self.queue.back_off(key), _complaint(error)
+        delay, complaint = self.queue.back_off(key), complaint_of(error)
         if self._complaints.get(key) == complaint:
             return
         self._complaints[key] = complaint
@@ -389,8 +398,3 @@ class _Loop:
         self._complaints.pop(key, None)
         self._uids.pop(key, None)
         self.queue.succeeded(key)
-
-
-def _complaint(error: Exception) -> str:
-    """What tells one complaint from another. The words of a mistake of ours may differ each time."""
-    return str(error) if isinstance(error, ApiError) else type(error).__name__

@@ -91,12 +91,14 @@ async def run(settings: Settings, kinds: Sequence[Kind[Any]], times: LeaseTimes 
     metrics.leader.set_function(lambda: float(lease.held))
 
     def watching() -> list[Coroutine[Any, Any, None]]:
-        told = {"seen": controller.seen, "gone": controller.gone}
+        seen, gone = controller.seen, controller.gone
         whole, partial = ([each for each in wanted if each.metadata is metadata] for metadata in (False, True))
+        began, identity = lister.again, settings.identity
         kopf = watch(
-            whole, settings.namespaces, signs, login=login, began=lister.again, identity=settings.identity, **told
+            whole, settings.namespaces, signs, login=login, seen=seen, gone=gone, began=began, identity=identity
         )
-        return [kopf, *([watch_metadata(client, partial, signs, listed=listed, **told)] if partial else [])]
+        partly = watch_metadata(client, partial, signs, seen=seen, gone=gone, listed=listed) if partial else None
+        return [kopf, *([partly] if partly else [])]
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)

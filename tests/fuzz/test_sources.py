@@ -100,7 +100,7 @@ def sample_lines(draw: st.DrawFn) -> str:
         st.dictionaries(word.filter(lambda one: one != "code" and not one.startswith("__")), value, max_size=3)
     )
     if draw(yes):
-        labels["code"] = draw(st.sampled_from(["2xx", "4xx", "5xx", "3xx", ""]))
+        labels["code"] = draw(st.sampled_from(["2xx", "4xx", "5xx", "3xx", "200", "422", "503", "ok", ""]))
     parts = [
         f'{draw(blank)}{key}{draw(blank)}={draw(blank)}"{escaped(text)}"{draw(blank)}' for key, text in labels.items()
     ]
@@ -119,16 +119,18 @@ lines = sample_lines() | st.sampled_from(
 
 def by_prometheus_client(page: str) -> Counters | None:
     """The same by the parser that Prometheus' own library has."""
-    by_code, in_progress, known = {"2xx": 0.0, "4xx": 0.0, "5xx": 0.0}, None, False
+    by_class, in_progress, known = dict.fromkeys("12345", 0.0), None, False
     for family in text_string_to_metric_families(page):
         declared = family.name in (REQUESTS, REQUESTS.removesuffix("_total")) and not family.samples
         known = known or declared or any(sample.name == REQUESTS for sample in family.samples)
         for sample in family.samples:
-            if sample.name == REQUESTS and sample.labels.get("code") in by_code:
-                by_code[sample.labels["code"]] += sample.value if sample.value >= 0 else math.nan
+            if sample.name == REQUESTS and sample.labels.get("code", "") in ("", "ok"):
+                return None
+            if sample.name == REQUESTS:
+                by_class[sample.labels["code"][0]] += sample.value if sample.value >= 0 else math.nan
             elif sample.name == IN_PROGRESS:
                 in_progress = (in_progress or 0.0) + sample.value
-    return Counters(by_code["2xx"], by_code["4xx"], by_code["5xx"], in_progress) if known else None
+    return Counters(by_class["2"], by_class["4"], by_class["5"], in_progress) if known else None
 
 
 @given(st.lists(lines, max_size=8))
@@ -153,6 +155,11 @@ def test_a_well_formed_page_is_read_as_prometheus_client_reads_it(found: list[st
         (f"{REQUESTS}{{code=2xx}} 1".encode(), "is not of Prometheus' text format"),
         (f"{REQUESTS} many".encode(), "is not of Prometheus' text format"),
         (f"{REQUESTS} 1_000".encode(), "is not of Prometheus' text format"),
+        (f"{REQUESTS} 7".encode(), f"has {REQUESTS} without code, where 2xx, 4xx or 5xx was expected"),
+        (f'{REQUESTS}{{http_response_status_code="500"}} 7'.encode(), f"has {REQUESTS} without code"),
+        (f'{REQUESTS}{{code="OK"}} 7'.encode(), f'has {REQUESTS} with code="OK", where'),
+        (f'{REQUESTS}{{code="<b>"}} 7'.encode(), "with a code that is no word, where"),
+        (f'{REQUESTS}{{code="600"}} 7'.encode(), 'with code="600", where'),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -164,6 +171,12 @@ def test_a_page_that_cannot_be_used_says_why(page: bytes, says: str) -> None:
 def test_a_counter_that_has_not_counted_yet_is_one_and_a_sample_of_openmetrics_is_read() -> None:
     assert counters(f"# TYPE {REQUESTS} counter\n".encode()) == Counters(0, 0, 0)
     assert counters(f'{REQUESTS}{{code="5xx"}} 3.0 1790000000.5 # {{trace="x"}} 1 2\n# EOF\n'.encode()).failed == 3
+
+
+def test_statuses_that_are_counted_one_by_one_are_counted_by_their_class() -> None:
+    codes = {"200": 1, "201": 2, "400": 4, "429": 8, "500": 16, "503": 32, "302": 64}
+    page = "".join(f'{REQUESTS}{{method="POST",code="{code}"}} {count}\n' for code, count in codes.items())
+    assert counters(page.encode()) == Counters(answered=3, refused=12, failed=48)
 
 
 def test_a_count_below_zero_does_not_hide_in_a_sum() -> None:

@@ -26,7 +26,9 @@ from upright.api.indexes import (
     versions_named,
 )
 from upright.contract import Index, Manifest
+from upright.kube.store import Store
 from upright.training.inputs import VERSIONS, VERSIONS_BY_INPUTS
+from upright.training.record import RUNS
 
 SINCE = "2026-11-22T12:00:00Z"
 INDEXES = (
@@ -191,3 +193,18 @@ def test_that_a_deployment_serves_a_version_no_more_is_news_for_it(place: str) -
     arm = {"modelVersion": "a-1", "revision": "r", "since": "2026-11-22T12:00:00Z"}
     serving = as_stored(a_deployment("a-1", status={place: arm}))
     assert said_of_versions(serving) != said_of_versions({**serving, "status": {}})
+
+
+def test_a_job_is_read_once_and_without_what_users_have_written_on_it() -> None:
+    big = {f"example.com/note-{number}": "x" * 4000 for number in range(60)}
+    labels = {names.MANAGED_BY: "upright", names.TRAINING_JOB: "churn", names.RUN: "1"}
+    metadata = {"name": "churn-1", "namespace": "shop", "uid": "u", "resourceVersion": "1", "labels": labels}
+    template = {"metadata": {"annotations": {**big, names.PARAMETERS: "{}"}}}
+    store = Store(indexes=[RUNS])
+    store.put(
+        {"metadata": {**metadata, "annotations": {**big, names.RUN_RECORD: "{}"}}, "spec": {"template": template}}
+    )
+    [found], [again] = store.indexed(RUNS, "shop", "churn"), store.indexed(RUNS, "shop", "churn")
+    assert found is again
+    assert found["metadata"] == {**metadata, "annotations": {names.RUN_RECORD: "{}"}}
+    assert found["spec"] == {"template": {"metadata": {"annotations": {names.PARAMETERS: "{}"}}}}

@@ -36,6 +36,8 @@ class APod:
     def __init__(self, name: str, port: int) -> None:
         self.counters: dict[str, float] | None = {"2xx": 0, "4xx": 0, "5xx": 0}
         self.reasons: dict[str, float] = {}
+        self.refusals: dict[str, float] = {}
+        """By reason and, behind a colon, feature."""
         pod = a_pod(name, podIP="127.0.0.1", labels={names.VERIFIES: "true"})
         pod["metadata"]["creationTimestamp"] = NOW.isoformat()  # before the first look
         self.manifest: Manifest = {
@@ -53,6 +55,12 @@ class APod:
         lines += [
             f'upright_failures_total{{model="m",reason="{reason}",version="v"}} {count}'
             for reason, count in self.reasons.items()
+        ]
+        lines += [
+            'upright_refusals_total{{feature="{1}",model="m",reason="{0}",version="v"}} {2}'.format(
+                *why.split(":"), count
+            )
+            for why, count in self.refusals.items()
         ]
         return web.Response(text="# TYPE upright_requests_total counter\n" + "\n".join(lines) + "\n")
 
@@ -133,6 +141,29 @@ async def test_with_what_most_failed_is_said_of_an_arm(
     assert source.comparison
     assert source.comparison.arms["canary"].failing == failing
     assert source.comparison.arms["stable"].failing == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refusing"),
+    [
+        ({"WrongType:age": 3, "UnknownValue:country": 2}, {"UnknownValue:country": 2}, "UnknownValue of country"),
+        ({"BadRequest:": 3, "UnknownValue:unité d'œuvre": 2}, {}, "BadRequest"),
+        ({"UnknownValue:days since": 3}, {}, "UnknownValue of days since"),
+        ({"UnknownValue:<b>": 3, "Ask me:country": 9}, {}, "UnknownValue"),  # whatever a pod says is not told
+        ({f"E:f{n}": 1 for n in range(40)}, {"E:f39": 50}, "E of f39"),
+        ({}, {}, ""),
+    ],
+)
+async def test_why_most_were_refused_is_said_of_an_arm(
+    pods: dict[str, APod], first: dict[str, float], second: dict[str, float], refusing: str
+) -> None:
+    source, canary, another = Looking(), pods["canary"], pods["another"]
+    canary.counters = another.counters = pods["stable"].counters = {"2xx": 8, "4xx": 5}
+    canary.refusals, another.refusals = first, second
+    await look(source, [canary, another], [pods["stable"]], 0)
+    assert source.comparison
+    assert source.comparison.arms["canary"].refusing == refusing
+    assert source.comparison.arms["stable"].refusing == ""
 
 
 async def test_looks_are_handed_out_until_they_are_recorded(pods: dict[str, APod]) -> None:
@@ -309,13 +340,27 @@ async def test_after_an_hour_without_looks_one_is_skipped(pods: dict[str, APod])
     assert counts([taken]) == [Counts(canary=(5, 1), stable=(0, 0))]
 
 
-async def test_looks_go_on_when_the_clock_is_put_back(pods: dict[str, APod]) -> None:
+async def test_looks_go_on_when_the_clock_is_put_back_a_little(pods: dict[str, APod]) -> None:
     source, canary, stable = Looking(), pods["canary"], pods["stable"]
-    for number, seconds in enumerate((0, 5, -3600, -3595, 20)):
+    for number, seconds in enumerate((0, 5, -50, -45, 20)):
         canary.counters = {"2xx": 10 * number}
         taken = await look(source, [canary], [stable], seconds)
     assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))] * 4
     assert [one.time - NOW.timestamp() for one in taken] == [5, 10, 15, 20]
+
+
+@pytest.mark.parametrize("ahead", [3600, 365 * 86400])
+async def test_after_a_clock_that_was_ahead_looks_are_of_now_and_one_is_skipped(
+    pods: dict[str, APod], ahead: int
+) -> None:
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
+    for number, seconds in enumerate((0, 5, ahead, ahead + 5, 20, 25)):
+        canary.counters = {"2xx": 10 * number}
+        taken = await look(source, [canary], [stable], seconds)
+    assert [one.time - NOW.timestamp() for one in taken] == [5, 20, 25]
+    assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0)), None, Counts(canary=(10, 0), stable=(0, 0))]
+    assert source.comparison
+    assert source.comparison.arms["canary"].recent == 20, "what was recent then is so no longer"
 
 
 async def test_looks_go_on_after_the_recorded_one_when_the_clock_is_put_back_during_a_restart(
@@ -324,7 +369,7 @@ async def test_looks_go_on_after_the_recorded_one_when_the_clock_is_put_back_dur
     source, canary, stable, recorded = Looking(), pods["canary"], pods["stable"], NOW.timestamp()
     for number in range(3):
         canary.counters = {"2xx": 10 * number}
-        taken = await look(source, [canary], [stable], 5 * number - 3600, recorded)
+        taken = await look(source, [canary], [stable], 5 * number - 30, recorded)
     assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))] * 2
     assert recorded < taken[0].time < taken[1].time
 

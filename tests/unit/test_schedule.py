@@ -217,7 +217,7 @@ async def test_a_clock_that_jumps_makes_no_look_late_and_none_early(jump: timede
 
 
 async def test_looks_go_on_after_those_that_the_status_contains_although_the_clock_is_behind() -> None:
-    watched, recorded = Watched(), after(hours=1).timestamp()
+    watched, recorded = Watched(), after(seconds=30).timestamp()
     watched.source.read(KEY, asked(after=recorded))
     await watched.until(reads=3)
     assert all(look.time > recorded for look in watched.source.read(KEY, asked(after=recorded)).looks)

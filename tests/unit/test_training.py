@@ -539,17 +539,34 @@ def test_a_parameter_that_starts_with_a_digit_is_refused() -> None:
 
 def test_all_that_is_wrong_with_parameters_is_said_at_once() -> None:
     with pytest.raises(InvalidParametersError) as refused:
-        as_environment({"de-pth": 1, "2nd": 2, "Depth": 3, "depth": 4, "text": "a\0b", "large": "x" * MAX_BYTES})
+        as_environment({"de-pth": 1, "2nd": 2, "Depth": 3, "depth": 4, "text": "a\0b"})
     said = str(refused.value).split("; ")
     assert [sentence.partition(":")[0] for sentence in said] == [
         'spec.parameters has "de-pth", "2nd", which cannot be environment variables',
         "spec.parameters.text contains a NUL character",
         'spec.parameters has "Depth", "depth", which would all be UPRIGHT_PARAM_DEPTH',
-        f"spec.parameters has {MAX_BYTES + 80} bytes as JSON, more than the 65536 that a run's environment can hold",
     ]
     with pytest.raises(InvalidParametersError) as refused:
         as_environment({f"{n}-th": n for n in range(1000)})
     assert '"9-th", and 990 more, which cannot' in str(refused.value)
+
+
+def test_of_parameters_that_are_too_many_each_is_not_looked_at() -> None:
+    """Each would take its time, in which no other object has any."""
+    looked_at = list[str]()
+
+    class Noted(str):
+        def upper(self) -> str:
+            looked_at.append(self)
+            return super().upper()
+
+    with pytest.raises(
+        InvalidParametersError, match="more than the 65536 that a run's environment can hold: put large"
+    ):
+        as_environment({Noted(f"k{n}"): n for n in range(MAX_BYTES // 8)})
+    assert not looked_at
+    as_environment({Noted("k"): 1})
+    assert looked_at
 
 
 def test_the_policy_of_the_chart_takes_the_names_that_a_run_can_have() -> None:

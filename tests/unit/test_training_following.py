@@ -30,10 +30,10 @@ NODES = with_train(pod={"nodeSelector": {"gpu": "yes"}})
 LABELS = with_train(metadata={"labels": {"kueue.x-k8s.io/queue-name": "day"}})
 
 
-def shown(cluster: Cluster | Plan) -> str:
-    """What `kubectl get` shows."""
+def shown(cluster: Cluster | Plan, type: str = "Ready") -> str:
+    """What `kubectl get` shows, or what another condition says."""
     status = cluster.status if isinstance(cluster, Plan) else cluster.manifest["status"]
-    return next(str(one["message"]) for one in status["conditions"] if one["type"] == "Ready")
+    return next(str(one["message"]) for one in status["conditions"] if one["type"] == type)
 
 
 async def a_cluster() -> Cluster:
@@ -63,7 +63,7 @@ async def failed() -> Cluster:
     ],
 )
 @pytest.mark.parametrize("job_is_kept", [True, False])
-async def test_what_starts_the_next_run_after_one_that_failed_is_shown(
+async def test_what_starts_the_next_run_after_one_that_failed_is_told_and_shown_where_a_change_does_not(
     changes: list[dict[str, Any]], remedy: str, *, job_is_kept: bool
 ) -> None:
     cluster = await failed()
@@ -74,8 +74,9 @@ async def test_what_starts_the_next_run_after_one_that_failed_is_shown(
         await cluster.settle()
     assert [run["name"] for run in cluster.runs] == ["churn-1"]
     assert shown(cluster).startswith("Run churn-1: the training program ran out of memory")
-    for condition in cluster.manifest["status"]["conditions"]:
-        assert condition["message"] == f"{cluster.runs[0]['message']} {remedy}"
+    message = cluster.runs[0]["message"]
+    assert shown(cluster) == (f"{message} {remedy}" if remedy.startswith(STARTS_NONE) else message)
+    assert shown(cluster, "Stalled") == f"{message} {remedy}"
     cluster.annotate(run_requested="1")
     await cluster.settle()
     assert [run["name"] for run in cluster.runs] == ["churn-2", "churn-1"]
@@ -95,7 +96,7 @@ async def test_what_a_run_was_set_to_is_known_by_its_job_and_not_claimed_of_an_o
     old.manifest["status"]["runs"] = [{key: old.runs[0][key] for key in old.runs[0] if key != "settings"}]
     old.change(**RESOURCES)
     before = (await old.settle()).status
-    assert shown(old).endswith(f"Correct the cause. {EITHER}")
+    assert shown(old, "Stalled").endswith(f"Correct the cause. {EITHER}")
     assert (await old.turn()).status == before
 
 

@@ -374,6 +374,7 @@ async def test_what_decides_the_outcome_starts_a_run(change: Any) -> None:
                 {"pod": {"tolerations": [{"key": "gpu"}], "nodeSelector": {"gpu": "yes"}}},
                 {"pod": {"imagePullSecrets": [{"name": "registry"}], "priorityClassName": "night"}},
                 {"pod": {"containers": [{"name": "publish", "resources": {"limits": {"cpu": "1"}}}]}},
+                {"pod": {"initContainers": [{"name": "data", "resources": {"limits": {"cpu": "1"}}}]}},
             )
         ),
     ],
@@ -385,6 +386,22 @@ async def test_what_decides_nothing_starts_none(change: Any) -> None:
     cluster.change(**change)
     await cluster.turn()
     assert cluster.runs == before["runs"]
+
+
+async def test_how_large_a_volume_is_starts_none_and_what_is_in_it_does() -> None:
+    def train(size: str, claim: str) -> Any:
+        claimed = {"spec": {"storageClassName": claim, "resources": {"requests": {"storage": size}}}}
+        shared = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": size}}
+        scratch = {"name": "scratch", "ephemeral": {"volumeClaimTemplate": claimed}}
+        return {"command": ["python"], "pod": {"volumes": [shared, scratch]}}
+
+    cluster = await trained(**CODE, train=train("1Gi", "fast"))
+    cluster.change(train=train("2Gi", "fast"))
+    await cluster.settle()
+    assert len(cluster.runs) == 1
+    cluster.change(train=train("2Gi", "slow"))
+    await cluster.settle()
+    assert len(cluster.runs) == 2
 
 
 @pytest.mark.parametrize(
@@ -889,6 +906,16 @@ OLD_STATUS = {
     "lastVersion": "churn-1",
 }
 """As the operator of commit 1831db3 wrote it."""
+SIZED_SPEC: dict[str, Any] = {
+    "train": {
+        "command": ["python"],
+        "pod": {
+            "initContainers": [{"name": "data", "resources": {"limits": {"memory": "8Gi"}}}],
+            "volumes": [{"name": "shm", "emptyDir": {"sizeLimit": "2Gi"}}],
+        },
+    }
+}
+"""Of which operators counted the name of the container, and the size."""
 
 
 async def test_an_upgrade_starts_no_run_and_takes_what_is_there_as_what_was_trained_on() -> None:
@@ -906,18 +933,29 @@ async def test_an_upgrade_starts_no_run_and_takes_what_is_there_as_what_was_trai
     assert [run["name"] for run in cluster.runs] == ["churn-2", "churn-1"]
 
 
+async def test_an_upgrade_starts_no_run_where_sizes_were_counted() -> None:
+    runs: Any = OLD_STATUS["runs"]
+    status = {**OLD_STATUS, "runs": [{**runs[0], "inputs": "63b6360b03"}]}
+    cluster = Cluster(a_training_job(status=status, **SIZED_SPEC))
+    await cluster.settle()
+    cluster.change(train={"command": ["python"], "pod": {"volumes": [{"name": "shm", "emptyDir": {}}]}})
+    await cluster.settle()
+    assert [run["name"] for run in cluster.runs] == ["churn-1"]
+
+
 @pytest.mark.parametrize(
     ("spec", "hash"),
     [
+        (SIZED_SPEC, "63b6360b03"),
         (OLD_SPEC, "a7e798ab70"),
         ({"train": {"command": ["python", "train.py"]}}, "6f93016d57"),
         ({**OLD_SPEC, "model": "other"}, "7fb139e238"),
     ],
 )
 def test_the_hashes_of_older_operators_are_recognised(spec: Any, hash: str) -> None:
-    assert inputs_of(a_training_job(**spec), {}).older == hash
+    assert hash in inputs_of(a_training_job(**spec), {}).older
     described = {**spec, "train": {**spec["train"], "metadata": {"labels": {"a": "b"}}}}
-    assert inputs_of(a_training_job(**described), {}).older == hash
+    assert hash in inputs_of(a_training_job(**described), {}).older
 
 
 def test_a_hash_is_over_what_somebody_has_written_so_that_a_new_field_of_ours_changes_none() -> None:

@@ -64,7 +64,8 @@ def pod(
         },
         containerStatuses=[{"name": "serve", "image": "i", "imageID": "i", "restartCount": 0, **serve}],
     )
-    return {**made, "metadata": {**made["metadata"], **metadata}}
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "churn-a-1", "uid": "churn-a-1", "controller": True}
+    return {**made, "metadata": {**made["metadata"], "ownerReferences": [owner], **metadata}}
 
 
 def observed(version: ModelVersion, *pods: Manifest, **more: Any) -> Observed:
@@ -181,15 +182,17 @@ def test_a_pod_of_an_earlier_operator_that_refused_it_and_serves_it_now_has_veri
     assert plan(observed(corrupt, healthy)).status["phase"] == "Ready"
 
 
-def test_a_retry_makes_it_ready_whatever_pods_of_an_earlier_attempt_say() -> None:
+@pytest.mark.parametrize("retry", ["1", "1" * 250_000], ids=["short", "long"])
+def test_a_retry_makes_it_ready_whatever_pods_of_an_earlier_attempt_say(retry: str) -> None:
     version = a_model_version()
     earlier = pod("one", refused(after(seconds=30), waiting={"reason": "CrashLoopBackOff"}))  # by a clock that is fast
     corrupt = then(version, plan(observed(version, earlier)))
-    asked = then(corrupt, plan(observed(corrupt, earlier)), **{names.RETRY: "1"})
+    asked = then(corrupt, plan(observed(corrupt, earlier)), **{names.RETRY: retry})
     made = plan(observed(asked, earlier))
     assert made.status["phase"] == "Ready"
+    assert made.status["retry"] == retry[:1024]
     assert condition(made, "Verified")["status"] == "Unknown"
-    recorded = then(asked, made, **{names.RETRY: "1"})
+    recorded = then(asked, made, **{names.RETRY: retry})
     assert plan(observed(recorded, earlier, now=after(seconds=1))).status == made.status
     assert plan(observed(recorded, pod("two", refused(after(minutes=1))))).status["phase"] == "Corrupt"
 
@@ -268,6 +271,22 @@ async def test_it_knows_who_serves_it() -> None:
     made = plan(await seen_with(a_model_version(), serves("stable")))
     assert made.status["usedBy"] == ["shop/churn"]
     assert plan(await seen_with(a_model_version(), serves("stable", "churn-2"))).status["usedBy"] == []
+
+
+@pytest.mark.parametrize(
+    ("deployment", "owner"),
+    [(serves("stable"), {"ownerReferences": []}), (serves("stable", "churn-2"), {})],
+    ids=["no workload has made it", "its Deployment does not serve the version"],
+)
+async def test_a_pod_that_only_bears_the_labels_of_one_that_serves_it_says_nothing_of_it(
+    deployment: Manifest, owner: Any
+) -> None:
+    made = plan(await seen_with(a_model_version(), deployment, pods=[pod("one", refused(NOW), **owner)]))
+    assert made.status["phase"] == "Ready"
+    assert (
+        plan(await seen_with(a_model_version(), serves("stable"), pods=[pod("one", refused(NOW))])).status["phase"]
+        == "Corrupt"
+    )
 
 
 async def test_a_candidate_serves_from_its_first_ready_pod_on_so_that_one_write_says_all() -> None:

@@ -116,7 +116,7 @@ class _Wagers:
     planned: int  # looks
     bets: Bets
     groups: Ints  # where the bets of each margin begin, and those of non-inferiority
-    stakes: Floats  # (3, bets): see `onset.log_stakes`; non-inferiority gets all its capital at the first look
+    stakes: Floats  # (4, bets): see `onset.log_stakes`; non-inferiority gets all its capital at the first look
 
 
 @lru_cache(maxsize=256)
@@ -130,7 +130,7 @@ def _wagers(type: MetricType, tolerance: Tolerance, worst: float, planned: int) 
         parts.append(bets(np.array([1 / worst]), r0=worst))
     if len(safe) > 2:
         parts.append(bets(_ABSOLUTE_SAFE, epsilon=worst * _inferior_margin(type, tolerance)))
-    once = np.full((3, len(safe)), -np.inf)
+    once = np.full((4, len(safe)), -np.inf)
     once[0] = np.log(safe)
     stakes = np.concatenate([onset.log_stakes(planned, len(effects))] * len(margins) + [once], axis=1)
     return _Wagers(planned, together(parts), np.arange(len(margins) + 1) * len(effects), stakes)

@@ -88,8 +88,14 @@ class Verdict:
     blame: str = ""
 
 
-def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
+def verdict(policy: Policy, state: Mapping[str, Any], *, ends: bool = True) -> Verdict:
     """What the state says.
+
+    Args:
+        policy: with which the state was begun.
+        state: as of `update`.
+        ends: whether its onInconclusive decides once its horizon is over. A rollout knows by itself when its steps are:
+            their clock stands still at times, and that of the looks does not.
 
     Raises:
         StateError: the state was begun with another policy, or is damaged; begin anew.
@@ -102,7 +108,7 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
         logs = np.where(crossed, analysis.crossing.evidence, logs)
         blamed = np.where(crossed, analysis.crossing.blamed, blamed).astype(np.int64)
     evidence = reported(logs)
-    decisions = _decisions(analysis, policy, crossed)
+    decisions = _decisions(analysis, policy, crossed, ends=ends)
     threshold = 1 / policy.false_rollback_probability
     if analysis.runs > 1:
         return _of_many(analysis, policy, decisions, blamed, evidence)
@@ -126,12 +132,12 @@ def verdict(policy: Policy, state: Mapping[str, Any]) -> Verdict:
     )
 
 
-def _decisions(analysis: Analysis, policy: Policy, crossed: Bools) -> Any:
+def _decisions(analysis: Analysis, policy: Policy, crossed: Bools, *, ends: bool) -> Any:
     safe = np.all([_is_safe(analysis.metrics[metric.name], policy, analysis.runs) for metric in policy.metrics], axis=0)
     elapsed = 0.0
     if analysis.first is not None and analysis.last is not None:
         elapsed = analysis.last - analysis.first + policy.interval.total_seconds()
-    over = elapsed >= policy.horizon.total_seconds() * (1 - 1e-9)
+    over = ends and elapsed >= policy.horizon.total_seconds() * (1 - 1e-9)
     undecided = Decision(policy.on_inconclusive) if over else Decision.CONTINUE
     return np.where(crossed, str(Decision.ROLLBACK), np.where(safe, str(Decision.PROMOTE), str(undecided)))
 

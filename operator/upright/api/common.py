@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from upright.api.schema import DURATION, DURATION_RULES, LONGEST, Rule
@@ -74,6 +74,9 @@ Duration = Annotated[
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 Text = Annotated[str, Field(max_length=1024)]
+ASKED = 1024
+Asked = Annotated[str, AfterValidator(lambda value: value[:ASKED])]
+"""As much as a status keeps of an annotation by which somebody asks for something: it may have 256 KiB."""
 AnyObject = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
 AnyList = Annotated[
     list[dict[str, Any]],
@@ -174,3 +177,8 @@ class Metadata(Resource):
     creation_timestamp: datetime
     annotations: dict[str, str] = {}
     labels: dict[str, str] = {}
+
+    def asks(self, annotation: str) -> str | None:
+        """What an annotation asks for: as much of its value as a status keeps."""
+        value = self.annotations.get(annotation)
+        return None if value is None else value[:ASKED]

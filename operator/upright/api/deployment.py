@@ -279,7 +279,7 @@ class Deployment(Resource):
         """Whether somebody asks for another try, and has not been answered yet. What is there before the first status
         was asked of an earlier object, from which this one was copied.
         """
-        return self.status.phase is not None and self.metadata.annotations.get(RETRY) not in (None, self.status.retry)
+        return self.status.phase is not None and self.metadata.asks(RETRY) not in (None, self.status.retry)
 
 
 DEFINITION = Definition(

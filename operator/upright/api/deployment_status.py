@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from upright.api.common import AnyObject, Conditions, Duration, Resource, Text
+from upright.api.common import AnyObject, Asked, Conditions, Duration, Resource, Text
 
 
 class ComparedFailures(Resource):
@@ -188,7 +188,9 @@ class DeploymentStatus(Resource):
     analysis: Analysis | None = Field(None, description="The comparison of the two, or the last one made.")
     rejected: list[Rejection] = Field([], max_length=20, description="Newest first.")
     history: list[Episode] = Field([], max_length=20, description="Newest first.")
-    retry: str | None = Field(None, description="The value of the annotation upright.dev/retry that was answered last.")
+    retry: Asked | None = Field(
+        None, description="The value of the annotation upright.dev/retry that was answered last."
+    )
     replicas: int = Field(0, description="Pods of all versions.")
     selector: str = Field("", description="Selects them, for the scale subresource.")
     url: str = Field(

@@ -7,7 +7,18 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from upright.api.artifact import ModelFormat
-from upright.api.common import AnyList, AnyObject, Conditions, Digest, DnsLabel, Metadata, Problem, Resource, Text
+from upright.api.common import (
+    AnyList,
+    AnyObject,
+    Asked,
+    Conditions,
+    Digest,
+    DnsLabel,
+    Metadata,
+    Problem,
+    Resource,
+    Text,
+)
 from upright.api.schema import Column, Definition, Rule
 from upright.api.training_job import Trigger
 
@@ -147,7 +158,9 @@ class ModelVersionStatus(Resource):
         description="Ready: it can be served. NotAllowed: the operator does not allow its format. Corrupt: the "
         "artifact is not what the digest names. Missing: the artifact, or the claim that holds it, is not there.",
     )
-    retry: str | None = Field(None, description="The value of the annotation upright.dev/retry that was answered last.")
+    retry: Asked | None = Field(
+        None, description="The value of the annotation upright.dev/retry that was answered last."
+    )
     retried: datetime | None = Field(None, description="When: what pods complained of before then counts no more.")
     inspection: Inspection | None = Field(None, description="What the pod found that read the artifact last.")
     used_by: list[str] = Field([], max_length=64, description="The Deployments that serve it now, as NAMESPACE/NAME.")

@@ -294,7 +294,7 @@ class Policy(BaseModel):
         return _fingerprint(self)
 
 
-_STATE_LAYOUT = 5
+_STATE_LAYOUT = 6
 """Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
 
 

@@ -22,6 +22,10 @@ FAILURES = "upright_failures_total"
 """Counter {model, version, reason}: requests that failed, by the class of the error that the model raised, or
 `Timeout`."""
 
+REFUSALS = "upright_refusals_total"
+"""Counter {model, version, reason, feature}: requests that were refused, by the kind of mistake, and by the feature of
+the model that it was about, if it was one. None of it is a client's text."""
+
 IN_PROGRESS = "upright_requests_in_progress"
 """Gauge {model, version}: requests for predictions that are there to their last byte and have no answer yet."""
 

@@ -9,8 +9,8 @@ from upright.cli.problems import Unusable
 from upright.runtime import store
 from upright.runtime.artifact import load_verified
 from upright.runtime.environment import limits_of
-from upright.runtime.formats import LoadedModel, LoadError
-from upright.runtime.outcome import RefusedError
+from upright.runtime.formats import LoadedModel
+from upright.runtime.outcome import LoadError, RefusedError
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from upright.cli.problems import UNUSABLE, Unusable
+from upright.runtime.environment import one_thread_a_call
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
@@ -43,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = next((word for word in words if not word.startswith("-")), "")
     try:
         if name in COMMANDS:
-            if arguments is None and COMMANDS[name].may_crash:  # the process is the command's, and has one thread
-                _stand_by(name)
+            if arguments is None:  # the process is the command's, and has one thread
+                one_thread_a_call()
+                if COMMANDS[name].may_crash:
+                    _stand_by(name)
             _complete(parsers[name], COMMANDS[name])
         options = parser.parse_args(words)
         status: int = options.run(options)

@@ -151,7 +151,7 @@ def null_splits(
         for look in range(start, start + length):
             canary = _random_parts(rng, size, 2) if chosen is None else chosen
             state = update(policy, state, _split(units, look, canary))
-        hits += int((np.asarray(verdict(policy, state).decision) == str(Decision.ROLLBACK)).sum())
+        hits += int((np.asarray(verdict(policy, state, ends=False).decision) == str(Decision.ROLLBACK)).sum())
     runs *= len(starts)
     low, high = _wilson(hits, runs)
     by = "pairs of looks" if units.pods == 1 else f"{'random' if every is None else 'all'} halves of {units.pods} pods"

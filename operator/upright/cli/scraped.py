@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
-from upright.api.serving import ANSWERED, FAILED, MISTAKEN, OVERLOADED, REQUEST_DURATION, REQUESTS
+from upright.api.serving import OVERLOADED, REQUEST_DURATION, REQUESTS
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.copies import counted_once
@@ -39,15 +39,16 @@ async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range
 
 _SERVED: Mapping[MetricType, Mapping[str, str]] = {
     MetricType.ERROR_RATE: {
-        "total": f'{REQUESTS}{{code=~"{ANSWERED}|{FAILED}"}}',
-        "bad": f'{REQUESTS}{{code="{FAILED}"}}',
+        "total": f'{REQUESTS}{{code=~"[25].."}}',
+        "bad": f'{REQUESTS}{{code=~"5.."}}',
     },
     MetricType.REFUSAL_RATE: {
-        "total": f'{REQUESTS}{{code=~"{ANSWERED}|{MISTAKEN}|{FAILED}|{OVERLOADED}"}}',
-        "bad": f'{REQUESTS}{{code=~"{MISTAKEN}|{OVERLOADED}"}}',
+        "total": f'{REQUESTS}{{code=~"[245]..|{OVERLOADED}"}}',
+        "bad": f'{REQUESTS}{{code=~"4..|{OVERLOADED}"}}',
     },
     MetricType.LATENCY: {"total": f"{REQUEST_DURATION}_bucket"},
 }
+"""What pods count by the class of a status, or a status at a time, as `upright.sources.page` reads them."""
 
 
 def _selected(metric: Metric) -> Metric:

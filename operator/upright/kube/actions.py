@@ -98,7 +98,9 @@ class Actions:
         return found
 
     async def create(self, type: ResourceType, manifest: Manifest) -> Done:
-        """Make an object once. One of that name is fine if it is ours: then it was made by an earlier plan."""
+        """Make an object once. One of that name is fine if it is ours: then it was made by an earlier plan. Raises
+        LeavingError while that is being deleted.
+        """
         namespace, name = namespace_of(manifest), name_of(manifest)
         existing = self._stores.of(type).get(Key(namespace, name))
         if existing is None:
@@ -111,6 +113,8 @@ class Actions:
             else:
                 return Done(wrote=True)
         found = self._must_be_ours(type, existing, manifest)
+        if names.is_going(existing):
+            raise self._leaving(type, existing)
         if found is Whose.NOBODYS and (owner := names.controller_of(manifest)):
             await self._take_up(type, existing, owner)
             return Done(wrote=True, event=_taken_up(existing))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ from upright.kube.errors import (
     UnreachableError,
     refusal,
 )
-from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of
+from upright.kube.fence import bounded
+from upright.kube.objects import meta, name_of, namespace_of, plain, uid_of, yaml_of
 from upright.kube.pruning import Pruned
 
-REQUEST_TIMEOUT = 10.0
-LIST_TIMEOUT = 60.0
+REQUEST_TIMEOUT, WRITE_TIMEOUT, LIST_TIMEOUT = 10.0, 25.0, 60.0
+"""A write may wait for two webhooks in a row that are away: Kubernetes passes over each after 10 s, by default."""
 PAGE = 200
 PAGE_WEIGHT = 4 * 1024**2
 """A page that weighs more is asked for anew with fewer objects: how large they are is for strangers to say."""
@@ -42,6 +42,7 @@ WARNINGS = 10_000
 NEWEST = 16
 """So many about one object are kept. What is asked for is among them unless somebody hides it."""
 _AT = itemgetter("lastTimestamp")
+_OURS = {"fieldManager": names.FIELD_MANAGER}
 WATCH_SECONDS = 240
 """After which the API server ends a watch."""
 SILENCE = 90.0
@@ -52,7 +53,8 @@ YAML = "application/yaml"
 of JSON it keeps it as it came, and takes its own spelling for a forbidden change when an owner is changed later."""
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
+APPLY_PATCH = "application/apply-patch+yaml; charset=utf-8"
+"""Without a charset the client library writes the body, as JSON that is no YAML."""
 
 JSON = "application/json"
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -197,15 +199,15 @@ class Client:
         # kinds the cluster may know an older version for a while.
         strict = {} if type.group == GROUP else {"fieldValidation": "Strict"}
         query = {"fieldManager": names.FIELD_MANAGER, **strict}
-        body, content = (json.dumps(plain(manifest)), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
+        body, content = (yaml_of(manifest), YAML) if type == names.CONTROLLER_REVISIONS else (manifest, JSON)
         namespace, named = namespace_of(manifest), name_of(manifest)
         return await self._send("create", "POST", type, namespace, query=query, body=body, content=content, named=named)
 
     async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
         """Server-side apply. With a UID in the manifest, only that very object; `force` takes fields from others."""
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true" if force else "false"}
-        target = (namespace_of(manifest), name_of(manifest))
-        return await self._send("patch", "PATCH", type, *target, query=query, body=manifest, content=APPLY_PATCH)
+        where, body = (namespace_of(manifest), name_of(manifest)), yaml_of(manifest)
+        return await self._send("patch", "PATCH", type, *where, query=query, body=body, content=APPLY_PATCH)
 
     async def patch_status(self, type: ResourceType, resource: Manifest, status: Mapping[str, Any]) -> Manifest:
         """Replace the whole status; `ConflictError` if the object is no longer the version `resource`."""
@@ -214,17 +216,15 @@ class Client:
             {"op": "add", "path": "/status", "value": status},
         ]
         target = (namespace_of(resource), name_of(resource), "status")
-        query = {"fieldManager": names.FIELD_MANAGER}
-        answer = await self._send("patch", "PATCH", type, *target, query=query, body=patch, content=JSON_PATCH)
+        answer = await self._send("patch", "PATCH", type, *target, query=_OURS, body=patch, content=JSON_PATCH)
         self.pruned.compare(type, plain(status), answer)
         return answer
 
     async def merge(self, target: Reference, change: Mapping[str, Any]) -> Manifest:
         """Merge a change into an object that exists; `ConflictError` if it is another of that name."""
         body = {**change, "metadata": {**change.get("metadata", {}), "uid": target.uid}}
-        query = {"fieldManager": names.FIELD_MANAGER}
         where = (target.namespace, target.name)
-        return await self._send("patch", "PATCH", target.type, *where, query=query, body=body, content=MERGE_PATCH)
+        return await self._send("patch", "PATCH", target.type, *where, query=_OURS, body=body, content=MERGE_PATCH)
 
     async def correct(self, target: Reference, parts: Mapping[str, Any]) -> Manifest:
         """Set parts (JSON pointers) of an object that exists to just these values; `ConflictError` as for `merge`."""
@@ -232,9 +232,8 @@ class Client:
             {"op": "replace", "path": "/metadata/uid", "value": target.uid},
             *({"op": "add", "path": path, "value": value} for path, value in parts.items()),
         ]
-        query = {"fieldManager": names.FIELD_MANAGER}
         where = (target.namespace, target.name)
-        return await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
+        return await self._send("patch", "PATCH", target.type, *where, query=_OURS, body=patch, content=JSON_PATCH)
 
     async def scale(self, target: Reference, replicas: int) -> None:
         """Set the replicas of an object that exists, and of it nothing else: what edits objects as they are written,
@@ -244,9 +243,8 @@ class Client:
             {"op": "test", "path": "/metadata/uid", "value": target.uid},
             {"op": "replace", "path": "/spec/replicas", "value": replicas},
         ]
-        query = {"fieldManager": names.FIELD_MANAGER}
         where = (target.namespace, target.name, "scale")
-        await self._send("patch", "PATCH", target.type, *where, query=query, body=patch, content=JSON_PATCH)
+        await self._send("patch", "PATCH", target.type, *where, query=_OURS, body=patch, content=JSON_PATCH)
 
     async def replace(self, type: ResourceType, manifest: Manifest) -> Manifest:
         """Write the whole object; `ConflictError` if it is no longer the version that the manifest names."""
@@ -290,19 +288,21 @@ class Client:
         path = path_of(type, namespace, name, subresource)
         counted = f"{type}/{subresource}" if subresource else str(type)
         target = " ".join(filter(None, (counted, f"{namespace}/{name or named}".strip("/"))))
+        clock = asyncio.get_running_loop().time
         status, answer, logged_in = 0, dict[str, Any](), False
         for _ in range(ATTEMPTS):
             await self._until_open()
-            if method != "GET" and (limit := min(limit, self._fence())) <= 0:
+            if method != "GET" and self._fence() <= 0:
                 raise NotLeaderError(f"did not {verb} {target}: this process no longer holds the Lease")
+            bound, began = asyncio.timeout(limit) if method == "GET" else bounded(WRITE_TIMEOUT, self._fence), clock()
             try:
-                async with asyncio.timeout(limit), self._lent() as session:
+                async with bound, self._lent() as session:
                     response = await self._ask(session, method, path, query, body, content, accept)
                     status, answer = response.status, json_of(await read(response, most, target))
             except (TimeoutError, OSError, aiohttp.ClientError) as error:
                 self._requests.labels(verb=verb, resource=counted, code="none").inc()
                 raise UnreachableError(
-                    f"cannot {verb} {target}: {cause(error, f'no answer within {limit:.0f} s')}"
+                    f"cannot {verb} {target}: {cause(error, f'no answer within {clock() - began:.0f} s')}"
                 ) from error
             self._requests.labels(verb=verb, resource=counted, code=str(status)).inc()
             if status == 401 and not logged_in:

@@ -7,7 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from upright.contract import Manifest
-from upright.kube.errors import ContestedError, ForbiddenError, LeavingError, NameTakenError, RefusedError
+from upright.kube.errors import (
+    ContestedError,
+    ForbiddenError,
+    LeavingError,
+    NameTakenError,
+    RefusedError,
+    UnreachableError,
+)
 from upright.kube.objects import meta, plain
 
 TRANSITION = "lastTransitionTime"
@@ -15,9 +22,13 @@ SINCE = "reasonSince"
 ABOUT = "about"
 INTERNAL_ERROR = "InternalError"
 """The reason of what is a mistake of ours."""
+REQUEST_FAILED = "RequestFailed"
+"""The reason of what nobody refuses, and fails all the same: the API server, or a webhook that it asks, is ill."""
+PERSISTENT = 8
+"""So many failures in a row, over some two minutes, are worth a word on the object."""
 OBSTACLES = frozenset(
     {each.reason for each in (RefusedError, ForbiddenError, NameTakenError, ContestedError, LeavingError)}
-    | {INTERNAL_ERROR}
+    | {INTERNAL_ERROR, REQUEST_FAILED}
 )
 """The reasons that the shell, and not a plan, gives for an object's standing still."""
 
@@ -59,9 +70,11 @@ def differs(status: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     return _timeless(status) != _timeless(old)
 
 
-def stalled(status: Mapping[str, Any], reason: str, message: str, generation: int) -> dict[str, Any]:
-    """`status` with the news that nothing will go on without somebody's help, whatever else it says. The message of
-    Ready, which is what `kubectl get` shows, begins with it, too.
+def stalled(
+    status: Mapping[str, Any], reason: str, message: str, generation: int, type: str = "Stalled"
+) -> dict[str, Any]:
+    """`status` with the news that nothing will go on without somebody's help, or, of another `type`, for now, whatever
+    else it says. The message of Ready, which is what `kubectl get` shows, begins with it, too.
     """
     conditions: Sequence[Mapping[str, Any]] = status.get("conditions", ())
     before = next((str(condition["message"]) for condition in conditions if condition["type"] == "Stalled"), "")
@@ -72,18 +85,20 @@ def stalled(status: Mapping[str, Any], reason: str, message: str, generation: in
             kept.append({**condition, "message": cut(f"{message} {said}".strip())})
         elif condition["type"] not in ("Stalled", "Reconciling"):
             kept.append(condition)
-    return {**status, "conditions": [*kept, _condition("Stalled", "True", reason, message, generation)]}
+    return {**status, "conditions": [*kept, _condition(type, "True", reason, message, generation)]}
 
 
 def with_obstacle(status: Mapping[str, Any], obstacle: tuple[str, str] | None, resource: Manifest) -> Mapping[str, Any]:
     """A plan's status with the reason and the sentence of what keeps it from being carried out, if it does not give
-    that reason by itself.
+    that reason by itself, or, beside what passes by itself, any.
     """
     conditions: Sequence[Mapping[str, Any]] = status.get("conditions", ())
     said = [condition["reason"] for condition in conditions if condition["type"] == "Stalled"]
-    if obstacle is None or obstacle[0] in said:
+    passing = obstacle is not None and obstacle[0] == REQUEST_FAILED
+    if obstacle is None or obstacle[0] in said or (passing and said):
         return status
-    return stalled(status, *obstacle, int(meta(resource).get("generation", 0)))
+    generation = int(meta(resource).get("generation", 0))
+    return stalled(status, *obstacle, generation, "Reconciling" if passing else "Stalled")
 
 
 def invalid(resource: Manifest, error: ValidationError) -> dict[str, Any]:
@@ -115,9 +130,20 @@ def halted(resource: Manifest, reason: str, message: str) -> dict[str, Any]:
 def told(resource: Manifest, reasons: Container[str]) -> tuple[str, str] | None:
     """For which of these reasons nothing goes on, as the status says, and the sentence."""
     for condition in recorded(resource).get("conditions", ()):
-        if condition["type"] == "Stalled" and condition.get("reason") in reasons:
+        if condition["type"] in ("Stalled", "Reconciling") and condition.get("reason") in reasons:
             return str(condition.get("reason")), str(condition.get("message"))
     return None
+
+
+def failing(resource: Manifest, error: Exception, failures: int) -> tuple[str, str] | None:
+    """What to tell of a request that has failed with so many before it in a row, and is refused by nobody, if anything:
+    in the words in which it was told first, for later ones may differ each time.
+    """
+    ill = isinstance(error, UnreachableError) or (isinstance(error, RefusedError) and error.status >= 500)
+    if not ill or failures < PERSISTENT:
+        return None
+    said = cut(f"{str(error).removesuffix('.')}. That has been so for minutes, and is tried again by itself.")
+    return told(resource, {REQUEST_FAILED}) or (REQUEST_FAILED, said)
 
 
 def mistake(error: Exception, version: str) -> str:

@@ -1,5 +1,6 @@
 """What can go wrong between the operator and the API server, in sentences that say what to do."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ from upright.contract import ResourceType
 _POD_OF_ALL = "spec.template.spec."
 _ASKED_IN = {"Job": "spec.train.pod", "Deployment": "spec.serving.pod"}
 """Where a user says what we write there, by the kind that has it."""
+_NOT_ALLOWED = re.compile(r'User "[^"]{1,1024}" cannot [a-z]{1,64} resource "')
+"""What Kubernetes says of whom nothing allows a request, whoever that is. Quotas and policies answer 403, too."""
 
 
 class ApiError(Exception):
@@ -36,9 +39,17 @@ class RefusedError(ApiError):
 
 
 class NotFoundError(RefusedError):
-    """There is no such object, or no such resource: its CustomResourceDefinition is missing."""
+    """There is no such object."""
 
     reason = "NotFound"
+
+
+class UnknownError(RefusedError):
+    """What answers knows no such resource: its CustomResourceDefinition is missing, for this one of several API servers
+    as yet, or it is a proxy. That says nothing of any object.
+    """
+
+    reason = "UnknownResource"
 
 
 class ConflictError(RefusedError):
@@ -146,12 +157,18 @@ def refusal(
     message = str(answer.get("message") or "no reason given")
     if TerminatingError.reason in _causes(answer):
         return TerminatingError(verb, target, status, message)
-    if status == 403 and "User " in message:  # quotas and policies answer 403 too
+    if status == 403 and _NOT_ALLOWED.search(message):
         return ForbiddenError(verb, asked, namespace, message)
     if (asked_in := _ASKED_IN.get(type.kind)) and _POD_OF_ALL in message:
         message += f": that comes of {asked_in}, and is tried again by itself when it is corrected there"
-    kind = {404: NotFoundError, 409: ConflictError, 410: ExpiredError}.get(status, RefusedError)
+    missing = NotFoundError if answer.get("kind") == "Status" else UnknownError
+    kind = {404: missing, 409: ConflictError, 410: ExpiredError}.get(status, RefusedError)
     return kind(verb, target, status, message)
+
+
+def complaint_of(error: Exception) -> str:
+    """What tells one complaint from another. The words of a mistake of ours may differ each time."""
+    return str(error) if isinstance(error, ApiError) else type(error).__name__
 
 
 def _causes(answer: Mapping[str, Any]) -> set[str]:

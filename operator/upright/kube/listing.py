@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence, Set
+from typing import Protocol
 
 from upright.contract import Manifest, ResourceType
 from upright.kube.client import Client
-from upright.kube.errors import ApiError, NotFoundError
+from upright.kube.errors import ApiError, NotFoundError, UnknownError
 from upright.kube.memory import Memory
 from upright.kube.objects import key_of, uid_of
 from upright.kube.places import Place, everywhere, sentences
@@ -18,6 +19,13 @@ RELIST = 3600.0
 REMEMBERED_UNREAD = 1024
 
 Told = Callable[[ResourceType, Manifest], None]
+
+
+class Seen(Protocol):
+    def __call__(self, type: ResourceType, manifest: Manifest, as_of: int = 0) -> None:
+        """Is told of a version of an object, and, if a list has it, as of which version that is."""
+
+
 Listed = Callable[[ResourceType, str, Container[str], int], None]
 """Is told the UIDs of all objects of a namespace (or of all), as of a version."""
 
@@ -25,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 async def take_in(
-    client: Client, place: Place, seen: Told, listed: Listed, unread: Told = lambda _type, _manifest: None
+    client: Client, place: Place, seen: Seen, listed: Listed, unread: Told = lambda _type, _manifest: None
 ) -> int:
     """List a place and tell of what is there, and at last that this is all. Only one page is held at a time. Of what is
     too large to be read `unread` is told which object it is.
@@ -37,7 +45,7 @@ async def take_in(
         version = page.version
         there.update(uid_of(manifest) for manifest in (*page.items, *page.unread))
         for manifest in page.items:
-            seen(place.type, manifest)
+            seen(place.type, manifest, version)
         for manifest in page.unread:
             unread(place.type, manifest)
     listed(place.type, place.namespace, there, version)
@@ -52,7 +60,7 @@ class Lister:
     """
 
     def __init__(
-        self, client: Client, places: Sequence[Place], seen: Told, listed: Listed, serve: Callable[[str], None]
+        self, client: Client, places: Sequence[Place], seen: Seen, listed: Listed, serve: Callable[[str], None]
     ) -> None:
         self._client = client
         self._places = places
@@ -170,7 +178,7 @@ async def _trouble(place: Place, look: Callable[[Place], Awaitable[None]]) -> st
     """Look at a place; returns what stands in the way, in a sentence, if something does."""
     try:
         await look(place)
-    except NotFoundError:
+    except (NotFoundError, UnknownError):
         return crd_missing(place.type)
     except ApiError as error:
         return f"{error}."

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -14,6 +15,8 @@ OURS = "upright"
 PREFIX = "upright.dev/"
 APPLIED = "upright.dev/applied"
 """Annotation on what we apply: a digest of the manifest, so that a restart knows what was applied before."""
+
+_ESCAPED = re.compile("[\x7f-\uffff]")
 
 _MEANT = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
 """What tells, in an object's metadata, that it is wanted otherwise than before."""
@@ -196,3 +199,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value
+
+
+def yaml_of(value: Any) -> str:
+    """As JSON that is YAML, too, whose escapes name no characters beyond U+FFFF, and which ends lines at U+0085 and
+    U+2028 where these are not escaped.
+    """
+    text = json.dumps(plain(value), ensure_ascii=False)
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -11,6 +11,7 @@ import itertools
 import logging
 import random
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Set
 from functools import partial
 from typing import cast
@@ -51,6 +52,9 @@ class Signs:
     def __init__(self, places: Iterable[Place], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._troubles = dict.fromkeys(places, "")
+        self._of = defaultdict[str, list[Place]](list)
+        for place in self._troubles:
+            self._of[place.namespace].append(place)
         self._troubled_since = dict[Place, float]()
         self._listed_at = dict[Place, float]()
         self._unlisted = set[Place]()
@@ -63,14 +67,20 @@ class Signs:
         return silent | {place: trouble for place, trouble in self._troubles.items() if trouble}
 
     def blind(self, types: Container[ResourceType], namespace: str) -> bool:
-        """Whether what is known of one of these types in a namespace is too old to decide anything by."""
-        return any(place.type in types and place.namespace in ("", namespace) for place in self.unseen())
+        """Whether what is known of one of these types in a namespace is too old to decide anything by. It is asked in
+        each turn, and looks at the watches of this namespace alone.
+        """
+        places = (*self._of.get("", ()), *self._of.get(namespace, ()))
+        return any(place.type in types and self._is_unseen(place) for place in places)
 
     def unseen(self) -> Set[Place]:
         """Of which places that is so."""
-        now, since = self._monotonic(), dict(self._troubled_since)  # it is written elsewhere
-        lasting = [place for place, began in since.items() if now - began > BLIND]
-        return {*lasting, *self._unlisted.copy(), *self.silent(UNHEARD_OF)}
+        return {place for place in self._troubles if self._is_unseen(place)}
+
+    def _is_unseen(self, place: Place) -> bool:
+        now = self._monotonic()
+        since, asked = self._troubled_since.get(place, now), self._asked.get(place, now)
+        return now - since > BLIND or place in self._unlisted or now - asked > UNHEARD_OF
 
     def listed(self, type: ResourceType, namespace: str) -> None:
         """All that there is in a place is known."""

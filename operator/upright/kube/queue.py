@@ -38,6 +38,9 @@ class Queue:
         self._places: Counter[str] = Counter()  # that a namespace has, in line or at work
         self._aside: defaultdict[str, deque[Key]] = defaultdict(deque)  # of namespaces that have all their places
         self._stopping = False
+        # One turn begins at a time, and between two of them the loop does all else that there is to do, as renewing
+        # the Lease: each may reckon for as long as its object is large, and wait for nothing.
+        self._beginning = asyncio.Lock()
 
     @property
     def depth(self) -> int:
@@ -66,6 +69,10 @@ class Queue:
             return
         self._silence(key)
         self._alarms[key] = loop.call_later(delay, self.add, key)
+
+    def failures(self, key: Key) -> int:
+        """How often in a row it has failed."""
+        return self._failures.get(key, 0)
 
     def back_off(self, key: Key) -> float:
         """Add the key after a delay, in seconds, that doubles with each failure in a row, with jitter. Returns it."""
@@ -109,7 +116,12 @@ class Queue:
                 task.result()
 
     async def _serve(self, work: Callable[[Key], Awaitable[None]]) -> None:
-        while (key := await self._line.get()) is not None and not self._stopping:
+        while True:
+            key = await self._line.get()
+            async with self._beginning:
+                await asyncio.sleep(0)
+            if key is None or self._stopping:
+                return
             self._waiting.discard(key)
             self._working.add(key)
             self._silence(key)
@@ -120,7 +132,6 @@ class Queue:
                 self._leave(key.namespace)
                 if (rested := self._once_more.pop(key, None)) is not None:
                     self.add(key, rested=rested)
-            await asyncio.sleep(0)  # a turn may have waited for nothing, and so may all others in a long line
 
     def _enter(self, key: Key) -> None:
         """A place in line, or behind those of its namespace that wait for one: whoever comes first is first."""

@@ -93,13 +93,16 @@ class Store:
         found = self._found.get(self._place_of(index, namespace, value))
         return [Key(namespace, name) for name in found.names()] if found else ()
 
-    def put(self, manifest: Manifest) -> Sequence[Manifest]:
-        """Take in a version of an object. Returns the versions (old, new), or nothing if it is no news."""
+    def put(self, manifest: Manifest, as_of: int = 0) -> Sequence[Manifest]:
+        """Take in a version of an object, which was there as of that version of a list.
+
+        Returns the versions (old, new), or nothing if it is no news.
+        """
         key = key_of(manifest)
         before, uid, version = self._objects.get(key), uid_of(manifest), version_of(manifest)
         if before is not None and before.version >= version:
             return ()  # most of a list is known, and lists are long
-        if (self._deleted.get(uid) or -1) >= version:
+        if (self._deleted.get(uid) or -1) >= max(version, as_of):
             return ()
         new = self._keep(manifest)
         text = json.dumps(new, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upright.api.artifact import read_refusal
+from upright.api.serving import GRPC_PORT as GRPC_NUMBER
 from upright.contract import Manifest
-from upright.pods.build import HTTP_PORT
+from upright.pods.build import GRPC_PORT, HTTP_PORT
 from upright.pods.container import Container, Termination, read_container
 
 FIELDS = (
@@ -54,6 +55,8 @@ class Pod:
     host_network: bool
     port: int
     """Where it answers requests and is asked for metrics."""
+    grpc: bool
+    """It answers over gRPC, too (`serving.grpc`)."""
     containers: tuple[Container, ...]
     """Those of which its status tells: init containers first, in the order in which they run."""
     parts: tuple[str, ...]
@@ -176,7 +179,8 @@ def read(manifest: Manifest) -> Pod:
     }
     created = _time(meta["creationTimestamp"])
     begun = _begun(status, created)
-    serving, port = _port(spec)
+    ports = [(one.get("name", ""), port) for one in spec.get("containers", ()) for port in one.get("ports", ())]
+    serving, port = _port(ports)
     containers = tuple(
         read_container(one, images, serving, init=init)
         for field, init in (("initContainerStatuses", True), ("containerStatuses", False))
@@ -208,6 +212,7 @@ def read(manifest: Manifest) -> Pod:
         address=status.get("podIP", ""),
         host_network=bool(spec.get("hostNetwork")),
         port=port,
+        grpc=any((one.get("name"), one.get("containerPort")) == (GRPC_PORT, GRPC_NUMBER) for _, one in ports),
         containers=containers,
         parts=tuple(images),
         unscheduled=(
@@ -279,9 +284,8 @@ def _begun(status: Manifest, created: datetime) -> datetime | None:
     return min(starts) if starts else created if begun or status.get("phase") == "Running" else None
 
 
-def _port(spec: Manifest) -> tuple[str, int]:
-    """Which container answers requests, and where."""
-    ports = [(one.get("name", ""), port) for one in spec.get("containers", ()) for port in one.get("ports", ())]
+def _port(ports: Iterable[tuple[str, Manifest]]) -> tuple[str, int]:
+    """Which container answers requests, and where, of all ports with the names of their containers."""
     return next(((name, int(port["containerPort"])) for name, port in ports if port.get("name") == HTTP_PORT), ("", 80))
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from upright.api.deployment_status import Arm, StandIn
 from upright.rollout.facts import LASTING, ArmFacts, elapsed, lasts
 from upright.rollout.observe import Observed
+from upright.rollout.verdict import is_ahead
 
 _CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since", "barred_since")
 _KEPT_EVERY = timedelta(hours=1)
@@ -80,7 +81,8 @@ def _step_as_watched(arm: Arm, observed: Observed) -> Arm:
         return arm
     recorded = observed.resource.status.analysis
     began = arm.step_since.timestamp()
-    until, first = max(recorded.at if recorded and recorded.at else 0.0, began), observed.reading.since
+    looked_at = recorded.at if recorded and not is_ahead(recorded, observed.now) else None
+    until, first = max(looked_at or 0.0, began), observed.reading.since
     looked = first is None or first - until <= _UNLOOKED.total_seconds()
     if looked and arm.step_since >= observed.watched_since:
         return arm.model_copy(update={"step_since": min(arm.step_since, observed.now)})

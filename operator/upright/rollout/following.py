@@ -55,10 +55,13 @@ def waiting(
     newest = _newest(resource, world, rejected)
     if newest is None or newest.metadata.name == wanted.metadata.name:
         return None
-    both = {wanted.metadata.name, newest.metadata.name}
-    order = newest_first(world, wanted.metadata.namespace, wanted.spec.model)
-    first = next((one.name for one, _ in order if one.name in both), None)
+    first = _newer_of(wanted.metadata.name, newest.metadata.name, wanted.spec.model, world, wanted.metadata.namespace)
     return first if first != wanted.metadata.name else None
+
+
+def _newer_of(one: str, other: str, model: str, world: World, namespace: str) -> str | None:
+    order = (each.name for each, _ in newest_first(world, namespace, model))
+    return next((name for name in order if name in (one, other)), None)
 
 
 def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -> ModelVersion | None:
@@ -120,17 +123,24 @@ def passed_over(
 def _under_way(resource: Deployment, world: World, newest: ModelVersion | None) -> ModelVersion | None:
     """The candidate of a followed model: it goes on to its end whatever is made meanwhile, be it that its pods still
     start. Else versions that come faster than pods start, or than the steps, would end each other for ever. One that
-    something holds gives way, but to nothing that could not go out itself.
+    something holds gives way, but to nothing older, nor to what could not go out itself. One whose artifact is away is
+    held, as a named one is, while another serves.
     """
     spec, status, arm = resource.spec, resource.status, resource.status.candidate
     if arm is None or arm.leaving or spec.latest is None or resource.wants_retry:
         return None
-    held = any(one.type == "Stalled" for one in status.conditions)
+    namespace, model, name = resource.metadata.namespace, spec.latest.model, arm.model_version
+    version = _version(world, namespace, name)
+    if version is None or version.spec.model != model:
+        return None
+    ready = version.status.phase == "Ready"
+    if not ready and (status.stable is None or version.status.phase == "NotAllowed"):
+        return None
+    held = not ready or any(one.type == "Stalled" for one in status.conditions)
     if held and newest and _may_go_out(newest, resource, world):
-        return None
-    version = _version(world, resource.metadata.namespace, arm.model_version)
-    if version is None or version.status.phase != "Ready" or version.spec.model != spec.latest.model:
-        return None
+        other = newest.metadata.name
+        if other == name or _newer_of(name, other, model, world, namespace) == other:
+            return None
     return version if revision(version, spec.serving) == arm.revision else None
 
 

@@ -14,6 +14,8 @@ ArmName = Literal["canary", "stable"]
 
 LONGEST = timedelta(seconds=4)
 """How long all pods of a Deployment together may take to be read. Those that others leave no time for are left out."""
+AHEAD = 60.0
+"""Seconds by which a look may be to come: clocks of two machines differ. Beyond that a clock was ahead."""
 EXPECTED = 40
 """Requests that should have reached the candidate by which it is known whether they do."""
 
@@ -61,6 +63,8 @@ class Measurement:
     pods that were ready when it did."""
     failing: str = ""
     """With what most of those failed that its pods have answered with 5xx, in a word, as far as they say."""
+    refusing: str = ""
+    """Why most of those were refused that its pods have answered with 4xx or 503, likewise."""
 
 
 @dataclass(frozen=True)

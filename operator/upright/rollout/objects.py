@@ -34,13 +34,22 @@ def objects(observed: Observed, draft: Draft) -> Objects:
         owned = observed.workloads.get(arm.revision)
         if owned is None:
             _make(observed, arm.revision, arm.model_version, size, made)
+        elif names.is_going(owned):  # nothing heeds a change of it; who makes it finds out who holds it
+            if pods := observed.templates.get(arm.revision):
+                made.create.append(workload(resource, arm.revision, pods, size))
         else:
             _keep(observed, arm.revision, owned, size, arm.replicas, made)
     stable, candidate = (arm.revision if arm else None for arm in (draft.stable, draft.candidate))
+    serving = {*sizes, *([draft.stand_in.revision] if draft.stand_in else [])}
     made.apply = [
         service
         for service in services(
-            resource, stable, candidate, observed.services, alone=not (stable and candidate) and draft.stand_in is None
+            resource,
+            stable,
+            candidate,
+            observed.services,
+            alone=not (stable and candidate) and draft.stand_in is None,
+            grpc=not any(observed.pods.values()) or any(pod.grpc for pods in observed.pods.values() for pod in pods),
         )
         if service["metadata"]["name"] not in observed.taken
     ]
@@ -51,7 +60,7 @@ def objects(observed: Observed, draft: Draft) -> Objects:
             (names.CONTROLLER_REVISIONS, observed.records),
         )
         for revision, owned in all_owned.items()
-        if revision not in sizes and (draft.stand_in is None or revision != draft.stand_in.revision)
+        if revision not in serving
     ]
     return made
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from upright.api import names
 from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
-from upright.api.deployment_status import Rejection
+from upright.api.deployment_status import DeploymentStatus, Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import ALWAYS, Index, Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
@@ -172,8 +172,21 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
         str(revision): one
         for one in reversed(found)
         if (revision := one["metadata"].get("labels", {}).get(names.REVISION))
-        and not one["metadata"].get("deletionTimestamp")
+        and _is_there(one, str(revision), resource.status)
     }
+
+
+def _is_there(one: Manifest, revision_name: str, status: DeploymentStatus) -> bool:
+    """Whether it counts. What is being deleted does until it is gone, which somebody's finalizer may put off for ever:
+    its pods answer meanwhile. Not where nothing is recorded of it, nor where it was going before the candidate began:
+    then it is of an earlier attempt.
+    """
+    going, candidate = one["metadata"].get("deletionTimestamp"), status.candidate
+    if not going:
+        return True
+    if candidate and candidate.revision == revision_name:
+        return datetime.fromisoformat(going) >= candidate.since.replace(microsecond=0)
+    return any(arm and arm.revision == revision_name for arm in (status.stable, status.stand_in))
 
 
 async def _hidden(
@@ -187,7 +200,7 @@ async def _hidden(
     for arm in filter(None, (status.stable, status.candidate)):
         if arm.revision not in known:
             one = await world.fetch(type, meta.namespace, object_name(meta.name, arm.revision))
-            if one and names.controlled_by(one, meta.namespace, meta.uid) and not names.is_going(one):
+            if one and names.controlled_by(one, meta.namespace, meta.uid) and _is_there(one, arm.revision, status):
                 found[arm.revision] = one
     return found
 
@@ -201,11 +214,13 @@ async def _templates(
 ) -> Mapping[str, Manifest]:
     """In full, where something is missing or has been changed: nothing of it is kept in memory. Of a workload that
     somebody else has edited before there was a record, what it would be made of today, if it would be that revision.
+    Of a workload that is being deleted, too: it is made again when it is gone.
     """
     templates = {}
     for arm in filter(None, (resource.status.stable, resource.status.candidate)):
         workload, record = workloads.get(arm.revision), records.get(arm.revision)
-        if workload and record and digest(workload["spec"]["template"]) == recorded_digest(record):
+        right = workload and record and digest(workload["spec"]["template"]) == recorded_digest(record)
+        if workload and right and not names.is_going(workload):
             continue
         if record:
             meta = record["metadata"]

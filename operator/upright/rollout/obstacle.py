@@ -1,5 +1,6 @@
 """Why can the wanted version not go out?"""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from upright.api import names
@@ -11,6 +12,7 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import called
 from upright.rollout.following import Maker
 from upright.rollout.observe import Observed
+from upright.rollout.routing.replicas import leads_to_grpc
 
 _NAMED = 5
 _PATIENCE = timedelta(minutes=5)
@@ -31,7 +33,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     said, mend = _unfit(version)
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
     if rejection:
-        do = f"{mend} When it is Ready," if mend else "Correct spec.serving, name another version, or"
+        do = f"{mend} When it is Ready," if mend else "Name another version, or another spec.serving, or"
         told = was_rejected(rejection, draft.stable)
         return Finding("VersionRejected", told, f"{do} {_another_try(observed)}", about=name)
     if version.status.phase is None:
@@ -48,9 +50,8 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         )
     if spec.paused:
         return Finding("Paused", f"spec.paused is true, so {name} does not go out.", waits=True)
-    if observed.strangers:
-        return _old_pods(observed, name)
-    return None
+    old = _old(observed, wanted, draft)
+    return _old_pods(observed, name, old) if old else None
 
 
 def is_gone(version: ModelVersion | None) -> bool:
@@ -102,12 +103,25 @@ def _another_try(observed: Observed) -> str:
     )
 
 
-def _old_pods(observed: Observed, name: str) -> Finding:
+def _old(observed: Observed, wanted: str | None, draft: Draft) -> Sequence[str]:
+    """Names of a few pods that would get requests beside those of the two versions: strangers, and those of a version
+    that was given up whose workload is still there, be it that it could not be deleted. What a Deployment without a
+    record finds may serve.
+    """
+    before = observed.resource.status
+    if before.stable is None and before.candidate is None:
+        return observed.strangers
+    arms = {arm.revision for arm in (draft.stable, draft.candidate, draft.stand_in) if arm} | {wanted}
+    others = (observed.pods.get(one, ()) for one in observed.workloads if one not in arms)
+    return [*observed.strangers, *(pod.name for pods in others for pod in pods)]
+
+
+def _old_pods(observed: Observed, name: str, old: Sequence[str]) -> Finding:
     """They would get requests of the Service of all traffic. Usually they are gone in a moment."""
     meta, conditions = observed.resource.metadata, observed.resource.status.conditions
     waits = next((one for one in conditions if (one.type, one.reason) == ("Reconciling", "OldPodsGoing")), None)
     since = (waits.since if waits else None) or observed.now
-    pods = ", ".join(observed.strangers[:3])
+    pods = ", ".join(old[:3])
     if observed.now - since < _PATIENCE:
         return Finding(
             "OldPodsGoing", f"{name} goes out when pods that are not of its workload have gone: {pods}.", passing=True
@@ -118,26 +132,37 @@ def _old_pods(observed: Observed, name: str) -> Finding:
         "requests, and are not of its workload.",
         "Delete what makes them, perhaps left by an earlier object of this name (kubectl get deployments.apps,services "
         f"-n {meta.namespace} -l {names.DEPLOYMENT}={meta.name} shows it), or take the label away from a pod that "
-        f"nothing makes: kubectl label pod {observed.strangers[0]} -n {meta.namespace} {names.DEPLOYMENT}-",
+        f"nothing makes: kubectl label pod {old[0]} -n {meta.namespace} {names.DEPLOYMENT}-",
     )
 
 
 def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
     """Clients of the stable version would get the candidate's answers, too."""
-    before = observed.versions.get(draft.stable.model_version) if draft.stable else None
-    if before is None or observed.wanted is None or observed.resource.spec.rollout.contract == "Any":
+    stable, wanted, spec = draft.stable, observed.wanted, observed.resource.spec
+    if stable is None or wanted is None or spec.rollout.contract == "Any":
         return None
-    found = incompatible(before, observed.wanted)
+    before = observed.versions.get(stable.model_version)
+    found = [*incompatible(before, wanted)] if before else []
+    mends = ["name another version"] if found else []
+    told = any(map(leads_to_grpc, observed.services.values()))  # an image of one's own may have such a port, too
+    if not spec.serving.grpc and told and any(pod.grpc for pod in observed.pods.get(stable.revision, ())):
+        found = ["it does not answer over gRPC any more, as spec.serving.grpc has it", *found]
+        mends = ["set spec.serving.grpc to true again", *mends]
     if not found:
         return None
-    told = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    changes = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
     return Finding(
         "ContractChanged",
-        f"Clients of {before.metadata.name} may fail with {observed.wanted.metadata.name}: {told}. If they are ready "
-        "for it, rollout.contract: Any lets it out.",
-        "Else name another version.",
-        about=observed.wanted.metadata.name,
+        f"Clients of {stable.model_version} may fail with {_new(wanted, stable)}: {changes}. If they are ready for it, "
+        "rollout.contract: Any lets it out.",
+        f"Else {' and '.join(mends)}.",
+        about=wanted.metadata.name,
     )
+
+
+def _new(wanted: ModelVersion, stable: Arm) -> str:
+    name = wanted.metadata.name
+    return f"what spec.serving makes of {name} now" if name == stable.model_version else name
 
 
 def _name_taken(observed: Observed) -> Finding:

@@ -306,8 +306,9 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             pods = object_name(observed.resource.metadata.name, candidate.revision)
             seen = observed.reading.arms.get("canary")
             blamed = [one for one in spec.monitoring.metrics if one.name == metric]
-            if blamed and seen and seen.failing:
-                message += f" Most of its {metric} were {seen.failing}."
+            for one in blamed:
+                if seen and (most := seen.refusing if one.type == "RefusalRate" else seen.failing):
+                    message += f" Most of its {metric} were {most}."
             where = " ".join(where_to_look(one, pods) for one in blamed)
             draft.reject(candidate, metric, message, where, leaving=is_needed(facts, bad=True))
         case Left():

@@ -76,7 +76,7 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
         analysis=draft.analysis,
         rejected=draft.rejected,
         history=draft.history,
-        retry=resource.metadata.annotations.get(names.RETRY),
+        retry=resource.metadata.asks(names.RETRY),
         replicas=len(observed.pods.get(scaled, ())) if scaled else 0,
         selector=_selector(observed, scaled),
         url=url(resource) if _of_all_traffic(observed) and not unreached else "",

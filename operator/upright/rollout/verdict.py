@@ -11,11 +11,12 @@ from upright.api.common import format_duration
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.conditions import cut
+from upright.rollout.measuring import AHEAD
 
+_FOLDED = 16
+"""Looks since the recorded state: each turn folds all of them again."""
 _KEPT_FOR = 60
 """Seconds of evidence that a restart of the operator may cost: a status is not written with every look."""
-_AHEAD = 60
-"""Seconds by which a look may be to come: clocks of two machines differ."""
 
 
 def policy(spec: DeploymentSpec) -> Policy:
@@ -90,13 +91,13 @@ def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]
 
 def is_ahead(recorded: Analysis, now: datetime) -> bool:
     """Whether its last look is to come: a clock was ahead that is no longer."""
-    return (recorded.at or 0.0) - now.timestamp() > _AHEAD
+    return (recorded.at or 0.0) - now.timestamp() > AHEAD
 
 
 def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
     for look in looks:
         state = update(promise, state, look)
-    return state, verdict_of(promise, state)
+    return state, verdict_of(promise, state, ends=False)
 
 
 def _shown(value: float) -> float:
@@ -110,13 +111,13 @@ def _known(value: float | None) -> float | None:
 
 def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence has doubled
-    or halved above 1 (below it a canary only looks ever better), or a minute has gone by. Or what people read is no
-    longer so: a look could be compared where none could, or others cannot for another reason; that at most once for
-    each doubling of the looks, since reasons may take turns.
+    or halved above 1 (below it a canary only looks ever better), or a minute has gone by, or so many looks that folding
+    them again costs more than a write. Or what people read is no longer so: a look could be compared where none could,
+    or others cannot for another reason; that at most once for each doubling of the looks, since reasons may take turns.
     """
     if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
         return True
-    if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR:
+    if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR or now.looks - recorded.looks >= _FOLDED:
         return True
     if (now.used and not recorded.used) or (now.unused != recorded.unused and now.looks >= 2 * recorded.looks):
         return True

@@ -132,10 +132,14 @@ class Answering:
             logger.error("The model has not answered a request within %s", waited)  # noqa: TRY400
             self.measured.failed("Timeout")
             raise UnansweredError(504, f"the model has not answered this request within {waited}") from None
+        except BadInputError as error:
+            self.measured.refused(error.cause, error.feature)
+            raise
         except OverloadedError as error:
             if self.threads.stuck_for() >= _NEARLY * self.timeout:  # it is not that too much comes: nothing goes
                 self.measured.failed("Timeout")
                 raise UnansweredError(504, "the model has answered nothing for too long") from None
+            self.measured.refused("Overloaded")
             raise UnansweredError(BUSY, f"the model {error}; try again later") from None
         self.measured.predictions.inc(answered.rows)
         return answered

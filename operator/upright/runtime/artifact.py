@@ -9,9 +9,9 @@ from typing import Any
 from upright.api.artifact import ArtifactManifest, Signature
 from upright.runtime import formats, modules, store
 from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
-from upright.runtime.forests import join_trees
 from upright.runtime.formats import LoadedModel
-from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.lean import make_lean
+from upright.runtime.outcome import FailedError, LoadError, RefusedError
 from upright.runtime.predictor import PREDICTION, Predictor
 
 
@@ -45,7 +45,7 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
         raise RefusedError("FormatNotAllowed", f"The model of {version} is refused: {error}") from error
     except modules.ModulesNotAllowedError as error:
         raise RefusedError("ModulesNotAllowed", f"The model of {version} is refused: {error}") from error
-    except formats.LoadError as error:
+    except LoadError as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
         raise FailedError(
@@ -53,7 +53,7 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
             f"The artifact of {version} cannot be read by {this_user()}: {error}. "
             "Let that user or group read the claim: on the volume, or by securityContext in spec.serving.pod",
         ) from error
-    join_trees(loaded.estimator)
+    make_lean(loaded.estimator)
     return ServedModel(
         model=text_of(environment, "UPRIGHT_MODEL"),
         version=version,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,18 @@ _YEARS_OF_NS = (1678, 2261)
 """The whole years that 64 bits of nanoseconds hold."""
 
 
+Cause = Literal["BadRequest", "UnknownFeature", "MissingFeature", "MissingValue", "WrongType", "UnknownValue"]
+"""What is counted of a refusal: nothing of it is the client's text."""
+
+
 class BadInputError(Exception):
-    """The client's mistake: the message names the field, what was expected and what was given."""
+    """The client's mistake: the message names the field, what was expected and what was given. `feature`: the one of
+    the model that it is about, if it is one.
+    """
+
+    def __init__(self, message: str, cause: Cause = "BadRequest", feature: str = "") -> None:
+        super().__init__(message)
+        self.cause, self.feature = cause, feature
 
 
 @dataclass(frozen=True)
@@ -176,11 +186,16 @@ def _batch_of_objects(rows: Sequence[dict[str, Any]], signature: Signature, fiel
     for index, row in enumerate(rows):
         if unknown := row.keys() - known:
             raise BadInputError(
-                f"{field}[{index}] has an unknown feature {min(unknown)[:64]!r}; the model takes {listed(names)}"
+                f"{field}[{index}] has an unknown feature {min(unknown)[:64]!r}; the model takes {listed(names)}",
+                "UnknownFeature",
             )
         if absent := required - row.keys():
-            lacking = listed([repr(name) for name in names if name in absent])
-            raise BadInputError(f"{field}[{index}] lacks the feature {lacking}; the model takes {listed(names)}")
+            lacking = [name for name in names if name in absent]
+            raise BadInputError(
+                f"{field}[{index}] lacks the feature {listed([*map(repr, lacking)])}; the model takes {listed(names)}",
+                "MissingFeature",
+                lacking[0],
+            )
     columns = {f"{field}[{{row}}].{name}": [row.get(name) for row in rows] for name in names}
     return batch_of_columns(columns, len(rows), signature)
 
@@ -204,7 +219,15 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _column(values: Sequence[Any], tensor: Tensor, where: str) -> tuple[Any, bool]:
-    """The values as an array, and whether one is missing."""
+    """The values as an array, and whether one is missing. Raises BadInputError."""
+    try:
+        return _array(values, tensor, where)
+    except BadInputError as error:
+        error.cause, error.feature = "WrongType", tensor.name
+        raise
+
+
+def _array(values: Sequence[Any], tensor: Tensor, where: str) -> tuple[Any, bool]:
     kind = _kind(tensor)
     allowed, wanted = _ALLOWED[kind]
     found = set(map(type, values))

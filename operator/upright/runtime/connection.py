@@ -196,6 +196,8 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._await_reader()
+        if self._under_way:  # the next request, or what was not waited for of this one, has begun to come already
+            self._await_rest()
 
     def pause_writing(self) -> None:
         super().pause_writing()

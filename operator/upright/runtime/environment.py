@@ -30,6 +30,15 @@ class Limits:
     """The names of those that have been: what they define is trusted."""
 
 
+def one_thread_a_call() -> None:
+    """To be called before anything is imported that reads it. Calls of a model run beside each other already; threads,
+    or processes, within one wait for each other, a hundred times as long as the call takes where the container may use
+    less than the node has. Who wants them says so.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
+
+
 def run_of(environment: Mapping[str, str]) -> RunSpec:
     """The run that the container works for. Raises RefusedError."""
     try:

@@ -116,7 +116,9 @@ def _refusing_gaps(columns: Sequence[_Column]) -> Check:
                 position = next((at for at, value in enumerate(column.values(batch)) if _lacks(value)), None)
                 if position is not None:
                     raise BadInputError(
-                        f"{column.where(position)} must have a value, for the model needs one; it is null"
+                        f"{column.where(position)} must have a value, for the model needs one; it is null",
+                        "MissingValue",
+                        column.name,
                     )
 
     return check
@@ -130,7 +132,9 @@ def _refusing_other_types(column: _Column, kind: Kind | None) -> Check:
         if not set(map(type, values)) <= allowed | {type(None)}:
             at = next(at for at, value in enumerate(values) if value is not None and type(value) not in allowed)
             raise BadInputError(
-                f"{column.where(at)} must be {wanted}, as the model was fitted on; it is {described(values[at])}"
+                f"{column.where(at)} must be {wanted}, as the model was fitted on; it is {described(values[at])}",
+                "WrongType",
+                column.name,
             )
 
     return check
@@ -148,7 +152,9 @@ def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:
         at = next(at for at, value in enumerate(values) if value not in known and not _lacks(value))
         raise BadInputError(
             f"{column.where(at)} must be one of the values that the model was fitted on, {told}; it is "
-            f"{column.said(values[at])[:64]}"
+            f"{column.said(values[at])[:64]}",
+            "UnknownValue",
+            column.name,
         )
 
     return check
@@ -159,7 +165,8 @@ def _refusing_numbers(column: _Column, too_small: np.ufunc, limit: float, must_b
         with np.errstate(invalid="ignore"):
             refused = too_small(column.of(batch).astype(np.float64), limit)
         if refused.any():
-            raise BadInputError(f"{column.where(int(refused.argmax()))} must be {must_be} {limit:g} for this model")
+            said = f"{column.where(int(refused.argmax()))} must be {must_be} {limit:g} for this model"
+            raise BadInputError(said, "UnknownValue", column.name)
 
     return check
 

@@ -299,7 +299,7 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
     for column in columns:
         if column is not None:
             whole = told if column.values else Learnt(dtype=told.dtype, missing=told.missing)
-            if told.missing is False and column.gaps and not column.values:
+            if told.missing is False and not column.values:
                 whole = replace(whole, least=column.least, above=column.above)
             found[column.feature].append(whole if column.gaps else _without_gaps(whole))
     if isinstance(estimator, OneToOneFeatureMixin):

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
+from upright.runtime.environment import one_thread_a_call
 from upright.runtime.outcome import FailedError, RefusedError, report
 
 
@@ -24,9 +25,7 @@ def main() -> None:
 
 
 def _run(command: str) -> None:
-    # Before anything is imported that reads it. Calls run beside each other already; threads within one wait for each
-    # other, a hundred times as long as the call takes where the container may use less than the node has.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    one_thread_a_call()
     # Each command imports what it needs: `data` starts in a tenth of a second, the others load scikit-learn.
     if command == "data":
         from upright.runtime.inputs import check_inputs

@@ -13,6 +13,7 @@ from upright.api.serving import (
     MISTAKEN,
     OVERLOADED,
     PREDICTIONS,
+    REFUSALS,
     REQUEST_DURATION,
     REQUESTS,
 )
@@ -25,6 +26,9 @@ GONE = 499
 
 _NOBODYS = (408, GONE)
 """Statuses that say nothing of a version: the client sent too slowly, or went away before its turn."""
+
+_NAMED = 16
+"""Features, of those that requests are refused for."""
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -40,6 +44,11 @@ class Measurements:
         }
         failures = Counter(FAILURES, "Requests for predictions that failed, by what went wrong.", [*labels, "reason"])
         self._failures = partial(failures.labels, model, version)
+        refusals = Counter(
+            REFUSALS, "Requests for predictions that were refused, by why.", [*labels, "reason", "feature"]
+        )
+        self._refusals = partial(refusals.labels, model, version)
+        self._refused_features = set[str]()
         self._durations = Histogram(
             REQUEST_DURATION, "Seconds until a request for predictions was answered.", [*labels], buckets=_BUCKETS
         ).labels(**labels)
@@ -51,6 +60,14 @@ class Measurements:
     def failed(self, reason: str) -> None:
         """What is answered with 5xx has gone wrong so."""
         self._failures(reason).inc()
+
+    def refused(self, reason: str, feature: str = "") -> None:
+        """What is answered with 4xx or BUSY was refused so, for the sake of a feature of the model. Only so many
+        features are named: a model may have thousands.
+        """
+        if len(self._refused_features) < _NAMED:
+            self._refused_features.add(feature)
+        self._refusals(reason, feature if feature in self._refused_features else "").inc()
 
     def count(self, status: int, seconds: float) -> None:
         """One request has been answered, with a status as HTTP has it. What was refused says nothing of how long the

@@ -17,7 +17,7 @@ from types import FunctionType
 from upright.api.artifact import ArtifactManifest
 from upright.runtime.environment import Limits
 from upright.runtime.folder import open_file
-from upright.runtime.formats import LoadError
+from upright.runtime.outcome import LoadError
 
 FOLDER = "modules"
 """Where a training program's output has them. An artifact has them beside the model."""

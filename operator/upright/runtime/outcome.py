@@ -17,6 +17,10 @@ from upright.api.artifact import (
 _TERMINATION_LOG = "/dev/termination-log"
 
 
+class LoadError(Exception):
+    """A model cannot be loaded here, whatever the reason."""
+
+
 class RefusedError(Exception):
     """The container's work cannot be done and another try cannot help: exit status REFUSED."""
 

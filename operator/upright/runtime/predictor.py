@@ -38,11 +38,18 @@ class ModelError(Exception):
 
     @property
     def whatever_the_rows(self) -> bool:
-        """Whether no row could make it good: it is of the kind of rows or of answers, or of what scikit-learn looks for
-        in an estimator that another version of it has made.
+        """Whether no row could make it good: it is of the kind of rows or of answers, of what scikit-learn looks for in
+        an estimator that another version of it has made, or of its program.
         """
         asked = getattr(self.__cause__, "obj", None)
-        return self.__cause__ is None or self.for_the_kind_of_rows or _package(asked) == "sklearn"
+        return (
+            self.__cause__ is None or self.for_the_kind_of_rows or self.for_its_program or _package(asked) == "sklearn"
+        )
+
+    @property
+    def for_its_program(self) -> bool:
+        """Whether a step of one's own wanted what is not there: a package, a file, a name."""
+        return isinstance(self.__cause__, ImportError | FileNotFoundError) or type(self.__cause__) is NameError
 
 
 def _package(value: Any) -> str:
@@ -106,9 +113,11 @@ class Predictor:
             if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
                 raise  # signals come there: it is whoever publishes, and not the model
             if batch.unexpectedly_missing and not isinstance(error, MemoryError):
-                names = ", ".join(batch.unexpectedly_missing)
+                names = batch.unexpectedly_missing
                 raise BadInputError(
-                    f"the model needs a value of {names} in every row; row {batch.first_gap()} has null"
+                    f"the model needs a value of {', '.join(names)} in every row; row {batch.first_gap()} has null",
+                    "MissingValue",
+                    names[0],
                 ) from error
             raise ModelError(f"{type(error).__name__}: {error}") from error
         if predictions.ndim not in {1, 2} or len(predictions) != batch.rows:

@@ -331,7 +331,7 @@ def _batch(tensors: Sequence[Given], signature: Signature) -> Batch:
         elif wanted.missing:
             columns[wanted.name] = [None] * rows
         else:
-            raise BadInputError(f"inputs lacks the tensor {wanted.name!r}")
+            raise BadInputError(f"inputs lacks the tensor {wanted.name!r}", "MissingFeature", wanted.name)
     return batch_of_columns(columns, rows, signature)
 
 
@@ -360,7 +360,8 @@ def _check_datatype(given: Given, wanted: Tensor) -> None:
     numbers = given.datatype in _NUMBERS and wanted.type in _NUMBERS
     flags = given.datatype == "BOOL" and wanted.dtype == "number"
     if wanted.type is not None and not numbers and not flags and given.datatype != wanted.type:
-        raise BadInputError(f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}")
+        said = f"{given.where}.datatype must be {wanted.type} for {wanted.name}; it is {given.datatype}"
+        raise BadInputError(said, "WrongType", wanted.name)
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

@@ -31,9 +31,9 @@ from upright.runtime.again import until_done
 from upright.runtime.batch import BadInputError, listed
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
 from upright.runtime.folder import entry_of
-from upright.runtime.forests import join_trees
 from upright.runtime.formats import FORMATS, LoadedModel
 from upright.runtime.inputs import LINEAGE
+from upright.runtime.lean import make_lean
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import Output, read_output, reading
 from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
@@ -171,7 +171,7 @@ def _modules(output: Output) -> Mapping[str, bytes]:
 
 def _load(output: Output, limits: Limits, own: Mapping[str, bytes]) -> LoadedModel:
     try:
-        return formats.load(output.model, output.format, modules.with_modules(limits, own))
+        loaded = formats.load(output.model, output.format, modules.with_modules(limits, own))
     except modules.ModulesNotAllowedError as error:
         raise RefusedError("ModulesNotAllowed", f"The model {output.model.name} is refused: {error}") from error
     except modules.BadModuleError as error:
@@ -184,6 +184,13 @@ def _load(output: Output, limits: Limits, own: Mapping[str, bytes]) -> LoadedMod
         raise RefusedError("UntrustedTypes", f"The model is refused: {error}") from error
     except formats.UnreadableModelError as error:
         raise RefusedError("CorruptModel", f"The model cannot be used: {error}") from error
+    if loaded.lost:
+        raise RefusedError(
+            "CorruptModel",
+            f"The model cannot be used: {output.model.name} holds a dict whose keys skops does not keep (true and "
+            f"false, or a number and its text), at {loaded.lost}: let its keys be texts, or numbers",
+        )
+    return loaded
 
 
 def _reference(folder: Path, limits: Limits, loaded: LoadedModel) -> Reference | None:
@@ -205,7 +212,7 @@ def _untried(tried: Trial) -> str:
 def _signature(loaded: LoadedModel, output: Output, reference: Reference | None) -> tuple[Signature, Trial]:
     try:
         inferred = signature.infer(loaded.estimator, output.signature, reference, loaded.inputs)
-        join_trees(loaded.estimator)  # what is tried out is what will serve
+        make_lean(loaded.estimator)  # what is tried out is what will serve
         tried = try_out(Predictor(loaded.estimator, inferred), reference)
         outputs = signature.chosen(inferred.outputs, tried.outputs)
     except signature.NoSignatureError as error:
@@ -223,7 +230,11 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
                 "vectoriser",
             ) from error
         on = "on its own reference data" if reference is not None else "whatever row it is asked"
-        hints = _made_elsewhere(loaded, output.format) + _gets_arrays(loaded, output) + _of_csv(output, reference)
+        hints = _made_elsewhere(loaded, output.format)
+        if isinstance(error, ModelError):
+            hints += _of_csv(output, reference)
+            if error.for_the_kind_of_rows:
+                hints += _gets_arrays(loaded, output)
         raise RefusedError("ModelFails", f"The model fails {on}: {error}{hints}") from error
     return inferred.model_copy(update={"outputs": outputs}), tried
 

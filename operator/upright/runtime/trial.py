@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.asked import Asked, told
 from upright.runtime.batch import BadInputError, Batch, batch_of_rows, datatype_of, is_date, is_matrix, listed, width_of
+from upright.runtime.formats.model import Model
 from upright.runtime.learnt import Learnt
 from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
 from upright.runtime.protocol import PredictRequest, parse_predict, predict_answer
@@ -32,6 +33,10 @@ _REQUEST = 100
 _NEAR = {np.dtype(np.float32): 1e-4}
 """How far numbers may be apart, relative to the answer, by its type; else 1e-6. The last digits of a sum depend on how
 many rows are computed at once, and nothing else may change: so no two labels may differ at all."""
+
+
+_ROUNDING = 1e-3
+"""Of probabilities and their sum, in half precision."""
 
 
 class DifferentAnswerError(Exception):
@@ -65,17 +70,22 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         for tensor in outputs:  # of one row some graphs lose an axis
             _answered(predictor, alone, tensor.name)
         return Trial(example, outputs)
-    if typeless := [tensor.name for tensor in predictor.signature.inputs if tensor.type is None]:
-        return Trial(None, (), f"nothing tells of which type these columns are: {listed(typeless)}")
+    typeless = [tensor.name for tensor in predictor.signature.inputs if tensor.type is None]
     plain = _plain(predictor.signature, predictor.learnt)
     try:
-        return Trial(plain, _outputs(predictor, batch_of_rows([plain], predictor.signature)))
+        outputs = _outputs(predictor, batch_of_rows([plain], predictor.signature))
     except BadInputError as error:
-        return Trial(None, (), f"it refuses a row that was made up: {error}")
+        why = f"it refuses a row that was made up: {error}"
     except ModelError as error:
-        if error.whatever_the_rows or error.for_want_of_memory:
+        if error.for_its_program or (not typeless and (error.whatever_the_rows or error.for_want_of_memory)):
             raise
-        return Trial(None, (), f"it fails on a row that was made up: {error}")
+        why = f"it fails on a row that was made up: {error}"
+    else:
+        if not typeless:
+            return Trial(plain, outputs)
+    if typeless:
+        why = f"nothing tells of which type these columns are: {listed(typeless)}"
+    return Trial(None, (), why)
 
 
 def rows_of(sample: "pd.DataFrame", signature: Signature, reference: Reference) -> list[list[Any]]:
@@ -215,21 +225,38 @@ _PLAIN: dict[str, Any] = {"BOOL": False, "BYTES": "", "date": "2000-01-01"}
 
 
 def _outputs(predictor: Predictor, batch: Batch) -> tuple[Tensor, ...]:
-    outputs = [_tensor(PREDICTION, _answered(predictor, batch, PREDICTION))]
+    prediction = _answered(predictor, batch, PREDICTION)
+    outputs = [_tensor(PREDICTION, prediction)]
     for output in filter(predictor.has, FURTHER):
         try:
-            outputs.append(_tensor(output, _answered(predictor, batch, output)))
+            answer = _answered(predictor, batch, output)
         except ModelError as error:  # it need not answer: a vote whose voters know no probabilities has the method, too
             if error.for_want_of_memory:
                 raise
+        else:
+            if not isinstance(predictor.estimator, Model) or _may_be_probabilities(answer, prediction):
+                outputs.append(_tensor(output, answer))
     return tuple(outputs)
 
 
+def _may_be_probabilities(answer: NDArray[Any], prediction: NDArray[Any]) -> bool:
+    """A graph says nothing of what it gives beside a label: distances to clusters, and scores of outliers, too."""
+    if answer.ndim != 2 or np.isnan(answer).any():
+        return answer.ndim == 2
+    several = prediction.ndim == 2  # labels, of which each has a probability of its own
+    sums = several or np.abs(answer.sum(axis=1) - 1).max() < _ROUNDING
+    return bool(sums and answer.min() >= 0 and answer.max() <= 1 + _ROUNDING)
+
+
 def _answered(predictor: Predictor, batch: Batch, output: str) -> NDArray[Any]:
-    """Raises BadInputError, and ModelError also for an answer that cannot be sent."""
+    """Raises BadInputError, and ModelError also for an answer that cannot be sent, which no row makes good."""
     answer, request = predictor.predict(batch, output), PredictRequest(batch, output)
-    with suppress(BadInputError):  # a client asks for fewer rows at once
+    try:
         told(Asked(batch, [output], lambda found: predict_answer(found, request)), [answer])
+    except BadInputError:  # it is too long: a client asks for fewer rows at once
+        return answer
+    except ModelError as error:
+        raise ModelError(str(error)) from None
     return answer
 
 

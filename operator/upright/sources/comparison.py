@@ -17,7 +17,7 @@ from upright.analysis.counters import NEW, STRANGE, Increase, Sample, increase
 from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
-from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement, longest_gap
+from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measurement, longest_gap
 from upright.rollout.modes.realtime import SERVE
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
@@ -100,7 +100,7 @@ class Comparison:
         self._new: frozenset[str] = frozenset()
         """Pods of the candidate that have begun before its eyes: all that they ever answered is evidence."""
         self._time = -math.inf
-        """Of the last look, in Unix seconds. It only goes forward, as the analysis does."""
+        """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
         self._samples: dict[str, Sample] = {}
         """By pod, the one to compare the next with."""
         self._read: dict[str, _Read] = {}
@@ -140,11 +140,16 @@ class Comparison:
         Args:
             asked: as the look began.
             pages: what was read of each pod, by name.
-            now: when the look began, as the clock says; when that was put back, looks go on after the last one.
+            now: when the look began, as the clock says; put back a little, looks go on after the last one.
 
         Returns whether there is anything new to say.
         """
         second = now.timestamp()
+        if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
+            self._time, self._first = -math.inf, min(self._first or now, now)
+            self.looks = [look for look in self.looks if look.time < second]
+            self._torn = {name: min(since, second) for name, since in self._torn.items()}
+            self._recent.clear()
         self._time = second if second > self._time else self._time + asked.interval.total_seconds()
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
@@ -298,7 +303,8 @@ class Comparison:
             requests=self._requests[arm],
             recent=sum(one.canary if arm == "canary" else one.stable for one in self._recent),
             expected=sum(one.expected for one in self._recent) if arm == "canary" else 0.0,
-            failing=_most_frequent(read.values()),
+            failing=_most_frequent(page.reasons for page in read.values()),
+            refusing=_most_frequent(page.refusals for page in read.values()),
         )
         if not found:
             return replace(measurement, state="Unknown")
@@ -315,11 +321,11 @@ class Comparison:
         return replace(measurement, state="Counted") if waiting and waiting.state == "Counted" else measurement
 
 
-def _most_frequent(pages: Iterable[Counters]) -> str:
-    """The reason of most failures."""
+def _most_frequent(pages: Iterable[Mapping[str, float]]) -> str:
+    """The reason that the pages count most often."""
     reasons: defaultdict[str, float] = defaultdict(float)
     for page in pages:
-        for reason, count in page.reasons.items():
+        for reason, count in page.items():
             reasons[reason] += count
     return max(reasons, key=lambda reason: (reasons[reason], reason), default="")
 

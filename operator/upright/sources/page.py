@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REQUESTS
+from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
 
 MAX_BYTES = 1024 * 1024
 MAX_LINES = 20_000
@@ -18,11 +18,15 @@ MOST_REASONS = 32
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
 
-_NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS, FAILURES)}
+_NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS, FAILURES, REFUSALS)}
 _DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{REQUESTS.removesuffix('_total')}(?:_total)?(?:[ \t]|$)".encode())
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 """A reason: it is told to people, and whatever a pod says is not."""
+_CLASS = re.compile(r"([1-5])(?:xx|[0-9]{2})")
+"""Of a status: as it stands, or as a status that is counted by itself."""
+_FEATURE = re.compile(r"\w[\w .:/\[\]-]{0,63}")
+"""The name of a feature, likewise."""
 _REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?")
 """The value, a time, and an exemplar."""
 
@@ -32,7 +36,7 @@ class PageError(ValueError):
 
 
 class NoCountersError(PageError):
-    """A page says nothing of the requests that were answered."""
+    """A page does not say how the requests were answered."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Counters:
     """Those that have come in and have not been answered yet; None when the page does not say."""
     reasons: Mapping[str, float] = field(default_factory=dict)
     """Those that failed, by what went wrong, as far as the page says: at most MOST_REASONS words."""
+    refusals: Mapping[str, float] = field(default_factory=dict)
+    """Those that were refused, by why, likewise: a word, and of which feature."""
 
     @property
     def total(self) -> float:
@@ -64,9 +70,12 @@ class Scan:
         self._by_code = dict.fromkeys((ANSWERED, MISTAKEN, FAILED, OVERLOADED), 0.0)
         self._in_progress: float | None = None
         self._reasons: dict[str, float] = {}
+        self._refusals: dict[str, float] = {}
 
     def feed(self, part: bytes) -> None:
-        """Take in the next part. Raises PageError when the page is too large, or a line of ours makes no sense."""
+        """Take in the next part. Raises PageError when the page is too large, or a line of ours makes no sense, and
+        NoCountersError when one counts requests and not how they were answered.
+        """
         self._bytes += len(part)
         if self._bytes > MAX_BYTES:
             raise PageError(f"its page of metrics has more than {MAX_BYTES // 1024} KiB")
@@ -86,16 +95,16 @@ class Scan:
             raise NoCountersError(f"its page of metrics has no {REQUESTS}")
         by_code = self._by_code
         refused = by_code[MISTAKEN] + by_code[OVERLOADED]
-        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, self._reasons)
+        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, self._reasons, self._refusals)
 
     def _read(self, line: bytes) -> None:
         line = line.strip(b" \t\r")
         if line.startswith(_NAMES[REQUESTS]):
             sample = _sample(line, REQUESTS, "code")
             if sample is not None:
-                code, value = sample
+                code, value = _class(sample[0]), sample[1]
                 self._known = True
-                if code in self._by_code:
+                if code in self._by_code:  # no other class is an answer to a request for predictions
                     # a negative part must be seen even where the sum is not negative
                     self._by_code[code] += value if value >= 0 else math.nan
         elif line.startswith(_NAMES[IN_PROGRESS]):
@@ -105,14 +114,20 @@ class Scan:
         elif line.startswith(_NAMES[FAILURES]):
             sample = _sample(line, FAILURES, "reason")
             if sample is not None:
-                self._fails(*sample)
+                _add(self._reasons, *sample)
+        elif line.startswith(_NAMES[REFUSALS]):
+            sample, about = _sample(line, REFUSALS, "reason"), _sample(line, REFUSALS, "feature")
+            if sample is not None and about is not None:
+                _add(self._refusals, *sample, about[0])
         elif line.startswith(b"#") and _DECLARED.match(line):
             self._known = True  # a counter that has not counted yet has no samples
 
-    def _fails(self, reason: str, count: float) -> None:
-        known = reason in self._reasons or len(self._reasons) < MOST_REASONS
-        if known and count > 0 and _WORD.fullmatch(reason):
-            self._reasons[reason] = self._reasons.get(reason, 0.0) + count
+
+def _add(counted: dict[str, float], reason: str, count: float, feature: str = "") -> None:
+    """Count what may be told."""
+    told = f"{reason} of {feature}" if _FEATURE.fullmatch(feature) else reason
+    if count > 0 and _WORD.fullmatch(reason) and (told in counted or len(counted) < MOST_REASONS):
+        counted[told] = counted.get(told, 0.0) + count
 
 
 def counters(page: bytes) -> Counters:
@@ -120,6 +135,19 @@ def counters(page: bytes) -> Counters:
     scan = Scan()
     scan.feed(page)
     return scan.counters()
+
+
+def _class(code: str) -> str:
+    """By which the requests of a `code` count: of pods of ours itself, and of most libraries a status. Raises
+    NoCountersError when it is neither, lest what was counted be taken for nothing.
+    """
+    if code == OVERLOADED:
+        return code
+    if (status := _CLASS.fullmatch(code)) is None:
+        word = f'with code="{code}"' if _WORD.fullmatch(code) else "with a code that is no word"
+        found = word if code else "without code"
+        raise NoCountersError(f"its page of metrics has {REQUESTS} {found}, where 2xx, 4xx or 5xx was expected")
+    return f"{status[1]}xx"
 
 
 def _sample(line: bytes, name: str, wanted: str) -> tuple[str, float] | None:

@@ -144,9 +144,21 @@ async def _query_range(
         raise PrometheusError(f"{url} answered {selector!r} with something else than JSON: {text[:100]!r}") from problem
     if isinstance(answer, dict) and answer.get("status") == "error":
         raise PrometheusError(f"{url} refused {selector!r}: {answer.get('error')}")
+    if isinstance(answer, dict) and (answer.get("isPartial") or answer.get("warnings")):
+        warned = answer.get("warnings") or "isPartial is true"
+        raise PrometheusError(
+            f"{url} may have answered {selector!r} in part only: {str(warned)[:200]}. Ask again when all of its stores "
+            "answer"
+        )
     found = []
     try:
         for one in answer["data"]["result"]:
+            if "histograms" in one:
+                named = str(one["metric"])[:200]
+                raise PrometheusError(
+                    f"{url} has native histograms for {selector!r}, where counters were expected: {named}. Select "
+                    "counters, or buckets (le)"
+                )
             labels = tuple(sorted((name, _text(value)) for name, value in one["metric"].items()))
             values = {_look(at, times, step): float(value) for at, value in one["values"]}
             found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from upright.api import names
 from upright.api.training_job import Run
+from upright.conditions import Finding
 from upright.training.observe import Observed
 from upright.training.triggers import due, with_baseline
 
@@ -52,13 +53,14 @@ def instead(observed: Observed, runs: Sequence[Run], *, in_order: bool) -> str:
     )
 
 
-def after_failure(observed: Observed, failed: Run) -> str:
-    """What starts the next run after one without a model, in a sentence."""
+def after_failure(observed: Observed, failed: Run) -> Finding:
+    """What is said of a run without a model. What starts the next one is the remedy, the same for each such run; where
+    somebody waits for one that what they have changed does not start, `kubectl get` shows it.
+    """
     if _is_set_otherwise(observed, failed):
-        return f"{_CHANGED}; to have one: {request(observed)}"
-    return (
-        f"Correct the cause. The next run starts by itself if the correction {_STARTS}; {_OTHER}: {request(observed)}"
-    )
+        return Finding(failed.phase, f"{failed.message} {_CHANGED}; to have one: {request(observed)}")
+    remedy = f"The next run starts by itself if the correction {_STARTS}; {_OTHER}: {request(observed)}"
+    return Finding(failed.phase, failed.message, f"Correct the cause. {remedy}")
 
 
 def _is_set_otherwise(observed: Observed, run: Run) -> bool:

@@ -11,6 +11,8 @@ from upright.locations import is_counted
 
 _SOURCE = {"name", "uri", "digest"}
 _PROGRAM = {"image", "command", "args", "env", "env_from"}
+_SIZES = (("resources",), ("emptyDir", "sizeLimit"), ("ephemeral", "volumeClaimTemplate", "spec", "resources"))
+"""Where an init container or a volume of `train.pod` says how much it may have."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Inputs:
 
     spec: str
     """Hash of the fields that decide the outcome, as the user wrote them: a new field of ours changes no hash."""
-    older: str
-    """The same as operators up to 0.1 computed it, so that their runs are recognised."""
+    older: Sequence[str]
+    """The same as earlier operators computed it, so that their runs are recognised."""
     settings: str
     """Hash of the fields that decide how a run goes, and not what comes of it: a change of these alone starts none."""
     sources: Mapping[str, str]
@@ -29,7 +31,10 @@ class Inputs:
 
 def inputs_of(resource: TrainingJob, sources: Mapping[str, str]) -> Inputs:
     """The inputs, from the spec and the digests of its sources."""
-    return Inputs(_hash(resource), _older_hash(resource.spec), _settings(resource.spec), sources)
+    pod, before = _decisive(resource.spec), _before(resource.spec)
+    spec = _hash(resource, pod)
+    older = (spec if before == pod else _hash(resource, before), _hash_until_0_1(resource.spec))
+    return Inputs(spec, older, _settings(resource.spec), sources)
 
 
 def uris_of(spec: TrainingJobSpec) -> Mapping[str, str]:
@@ -38,7 +43,7 @@ def uris_of(spec: TrainingJobSpec) -> Mapping[str, str]:
     return uris | ({"spec.code": spec.code.uri} if spec.code else {})
 
 
-def _hash(resource: TrainingJob) -> str:
+def _hash(resource: TrainingJob, pod: Mapping[str, Any]) -> str:
     """Not over resources, nor where and under what labels the pod runs, retries or deadline: they decide how a run
     goes, not what comes of it. Of the pod, what runs before the program and what is mounted.
     """
@@ -54,16 +59,33 @@ def _hash(resource: TrainingJob) -> str:
             "output": {"store", "format"},
         },
     )
-    pod = {
-        field: [_without_resources(item) for item in resource.spec.train.pod.get(field) or ()]
-        for field in ("initContainers", "volumes")
-        if resource.spec.train.pod.get(field)
-    }
     return names.short_hash({"model": resource.model, **written, **({"pod": pod} if pod else {})})
 
 
-def _without_resources(item: Any) -> Any:
-    return {name: value for name, value in item.items() if name != "resources"} if isinstance(item, Mapping) else item
+def _decisive(spec: TrainingJobSpec) -> Mapping[str, Any]:
+    """What of a pod decides the outcome. An init container of which that is only the name is one of ours."""
+    found = {field: [_without(item, *_SIZES) for item in items] for field, items in _parts(spec)}
+    told = [
+        item for item in found.get("initContainers", ()) if not (isinstance(item, Mapping) and item.keys() == {"name"})
+    ]
+    return {field: items for field, items in {**found, "initContainers": told}.items() if items}
+
+
+def _before(spec: TrainingJobSpec) -> Mapping[str, Any]:
+    """The same as it was before sizes of volumes, and containers of which nothing else is said, were left out."""
+    return {field: [_without(item, ("resources",)) for item in items] for field, items in _parts(spec)}
+
+
+def _parts(spec: TrainingJobSpec) -> Iterable[tuple[str, Sequence[Any]]]:
+    return [(field, items) for field in ("initContainers", "volumes") if (items := spec.train.pod.get(field))]
+
+
+def _without(item: Any, *paths: Sequence[str]) -> Any:
+    for first, *rest in paths:
+        if isinstance(item, Mapping) and first in item:
+            left = {name: value for name, value in item.items() if name != first}
+            item = {**left, first: _without(item[first], rest)} if rest else left
+    return item
 
 
 def _settings(spec: TrainingJobSpec) -> str:
@@ -78,7 +100,7 @@ def _settings(spec: TrainingJobSpec) -> str:
     )
 
 
-def _older_hash(spec: TrainingJobSpec) -> str:
+def _hash_until_0_1(spec: TrainingJobSpec) -> str:
     return names.short_hash(
         spec.model_dump(
             mode="json",

@@ -166,7 +166,7 @@ def _made_from(meta: Metadata, inputs: Inputs, world: World) -> Iterator[str]:
     and as many with one of its sources: looked through are those with the rarest.
     """
     held = hashes(inputs.sources)
-    for made in dict.fromkeys((inputs.spec, inputs.older)):
+    for made in dict.fromkeys((inputs.spec, *inputs.older)):
         ways = [made_from(meta.name, made, source) for source in ("", *held)]
         rarest = min((world.indexed(VERSIONS_BY_INPUTS, meta.namespace, way) for way in ways), key=len)
         yield from (name for name, sources in reversed(rarest) if held <= sources)
@@ -174,7 +174,7 @@ def _made_from(meta: Metadata, inputs: Inputs, world: World) -> Iterator[str]:
 
 def _is_made_from(run: Run, inputs: Inputs) -> bool:
     """Whether a run was made from just this: what is not known of its sources speaks against it."""
-    return run.inputs in (inputs.spec, inputs.older) and inputs.sources.items() <= run.sources.items()
+    return run.inputs in (inputs.spec, *inputs.older) and inputs.sources.items() <= run.sources.items()
 
 
 def _is_told_better(run: Run, jobs: Mapping[str, Manifest]) -> bool:

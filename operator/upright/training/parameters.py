@@ -22,9 +22,16 @@ class InvalidParametersError(ValueError):
 def as_environment(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Each parameter as `UPRIGHT_PARAM_<NAME>`: text as it is, anything else as JSON.
 
-    Raises InvalidParametersError for names that are no variable's, names that differ only in case, texts with a NUL
-    character, and more than 64 KiB in all: it says all that is wrong, so that one correction is enough.
+    Raises InvalidParametersError for more than 64 KiB in all, of which nothing else is looked at, for names that are no
+    variable's, names that differ only in case and texts with a NUL character: it says all that is wrong, so that one
+    correction is enough.
     """
+    size = len(as_json(parameters).encode())
+    if size > MAX_BYTES:
+        raise InvalidParametersError(
+            f"spec.parameters has {size} bytes as JSON, more than the {MAX_BYTES} that a run's environment can hold: "
+            "put large values into a file in spec.data"
+        )
     variables: dict[str, str] = {}
     by_variable: defaultdict[str, list[str]] = defaultdict(list)
     wrong: list[str] = []
@@ -48,12 +55,6 @@ def as_environment(parameters: Mapping[str, Any]) -> dict[str, str]:
         for variable, alike in by_variable.items()
         if len(alike) > 1
     ]
-    size = len(as_json(parameters).encode())
-    if size > MAX_BYTES:
-        faults.append(
-            f"spec.parameters has {size} bytes as JSON, more than the {MAX_BYTES} that a run's environment can hold: "
-            "put large values into a file in spec.data"
-        )
     if faults:
         raise InvalidParametersError("; ".join(some(faults, len(faults))))
     return variables

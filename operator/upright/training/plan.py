@@ -318,8 +318,7 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
         follows = instead(observed, runs, in_order=True) if latest.message else after(observed, runs)
         finding = Finding(latest.phase, f"{said} {follows}".rstrip())
     elif latest.phase in {"Failed", "Refused"}:
-        # Also in Ready: that is what `kubectl get` shows.
-        finding = Finding(latest.phase, f"{latest.message} {after_failure(observed, latest)}")
+        finding = after_failure(observed, latest)
     else:
         finding = Finding(latest.phase, latest.message)
     stalled = None

@@ -59,8 +59,22 @@ def _made_for(job: Manifest) -> Iterable[str]:
     return [name] if name and number_in(job) is not None and names.can_be_ours(job, names.RUN) else []
 
 
-RUNS = Index(names.JOBS, "by TrainingJob", _made_for)
-"""Jobs of runs, by the TrainingJob that their label names; not what only bears that label, and is somebody else's."""
+def _reduced(job: Manifest) -> Manifest:
+    """A Job of ours without the annotations that users have given it and its pods: they may be many, and large."""
+    spec = job.get("spec", {})
+    template = {"metadata": _only(names.PARAMETERS, spec.get("template", {}).get("metadata", {}))}
+    return {**job, "metadata": _only(names.RUN_RECORD, job["metadata"]), "spec": {**spec, "template": template}}
+
+
+def _only(annotation: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = metadata.get("annotations") or {}
+    return {**metadata, "annotations": {name: given[name] for name in (annotation,) if name in given}}
+
+
+RUNS = Index(names.JOBS, "by TrainingJob", _made_for, reads=_reduced)
+"""Jobs of runs, by the TrainingJob that their label names; not what only bears that label, and is somebody else's. Each
+is read once, when it arrives, and not again in every turn.
+"""
 
 
 def run_of(job: Manifest, inputs: Inputs) -> Run:

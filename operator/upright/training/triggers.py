@@ -6,8 +6,6 @@ from upright.api import names
 from upright.api.training_job import Run, TrainingJob, Trigger
 from upright.training.inputs import Inputs
 
-_KEPT = 1024
-
 
 def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, answer: Run | None) -> Trigger | Run | None:
     """Why a run should start now, when none is under way. None: nothing asks for one, or it is suspended. A Run: the
@@ -31,9 +29,8 @@ def due(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, answer: Run 
 
 
 def requested(resource: TrainingJob) -> str | None:
-    """What asks for a run: as much of the annotation's value as is kept."""
-    value = resource.metadata.annotations.get(names.RUN_REQUESTED)
-    return None if value is None else value[:_KEPT]
+    """What asks for a run."""
+    return resource.metadata.asks(names.RUN_REQUESTED)
 
 
 def agree(sources: Mapping[str, str], today: Mapping[str, str]) -> bool:
@@ -43,7 +40,7 @@ def agree(sources: Mapping[str, str], today: Mapping[str, str]) -> bool:
 
 def with_baseline(run: Run, inputs: Inputs) -> Run:
     """The newest run, with today's content where an older operator has recorded none, so that it starts nothing."""
-    if run.inputs not in (inputs.spec, inputs.older):
+    if run.inputs not in (inputs.spec, *inputs.older):
         return run
     sources = {**{uri: digest for uri, digest in inputs.sources.items() if uri not in run.sources}, **run.sources}
     if run.inputs == inputs.spec and sources == run.sources:

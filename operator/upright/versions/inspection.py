@@ -55,7 +55,7 @@ def remedy(resource: ModelVersion) -> str:
 def retried(resource: ModelVersion, pods: Sequence[Witness], now: datetime) -> datetime | None:
     """When somebody asked for another try last: after all that is known now, whatever the nodes' clocks say."""
     before = resource.status
-    if resource.metadata.annotations.get(names.RETRY) in (None, before.retry):
+    if resource.metadata.asks(names.RETRY) in (None, before.retry):
         return before.retried
     recorded = [before.inspection] if before.inspection else []
     refusals = (each for pod in pods for each in pod.findings if each.outcome != "Intact")

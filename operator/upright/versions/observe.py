@@ -14,9 +14,10 @@ from upright.versions.inspection import Witness, witness
 
 
 def version_served(pod: Manifest) -> Iterable[str]:
-    """The version that a pod of a Deployment serves."""
+    """The version that a pod of a Deployment serves. One that no workload has made only bears the labels of such."""
     labels = pod["metadata"].get("labels") or {}
-    return [labels[names.MODEL_VERSION]] if names.DEPLOYMENT in labels and names.MODEL_VERSION in labels else []
+    serves = names.DEPLOYMENT in labels and names.MODEL_VERSION in labels and names.controller_of(pod) is not None
+    return [labels[names.MODEL_VERSION]] if serves else []
 
 
 # A version may have thousands of each.
@@ -36,7 +37,7 @@ class Observed:
     claim_exists: bool
     """A claim that is being deleted takes no more pods."""
     pods: Sequence[Witness]
-    """The pods that serve it. Those made before it served a namesake that is no more."""
+    """The pods of these Deployments that serve it. Those made before it served a namesake that is no more."""
     uses: Sequence[Use]
     """What Deployments say of it, by their names."""
 
@@ -51,6 +52,8 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults) -> Obser
     resource = ModelVersion.model_validate(manifest)
     meta = resource.metadata
     claim = claim_in(resource.spec.artifact.uri)
+    uses = [uses[meta.name] for uses in world.indexed(USES, meta.namespace, meta.name)]
+    users = {use.deployment for use in uses}
     return Observed(
         now=world.now,
         defaults=defaults,
@@ -58,7 +61,9 @@ async def observe(manifest: Manifest, world: World, defaults: Defaults) -> Obser
         claim=claim,
         claim_exists=claim_exists(world, meta.namespace, claim),
         pods=[
-            pod for pod in world.indexed(WITNESSES, meta.namespace, meta.name) if pod.created >= meta.creation_timestamp
+            pod
+            for pod in world.indexed(WITNESSES, meta.namespace, meta.name)
+            if pod.deployment in users and pod.created >= meta.creation_timestamp
         ],
-        uses=[uses[meta.name] for uses in world.indexed(USES, meta.namespace, meta.name)],
+        uses=uses,
     )

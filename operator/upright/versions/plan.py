@@ -36,7 +36,7 @@ def plan(observed: Observed) -> Plan:
     status = ModelVersionStatus(
         observed_generation=generation,
         phase=phase,
-        retry=resource.metadata.annotations.get(names.RETRY),
+        retry=resource.metadata.asks(names.RETRY),
         retried=since,
         inspection=found,
         used_by=_used_by(observed),

@@ -1,5 +1,6 @@
 """upright backtest against a real Prometheus server, filled with backfilled blocks."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -9,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.cluster import host
 from tests.conftest import or_skipped
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
 from upright.sources.copies import counted_once
-from upright.sources.prometheus import Labels, Range, Series, increases, matching
+from upright.sources.prometheus import Labels, PrometheusError, Range, Series, increases, matching, read_series
 
 START = 1_789_999_995
 LOOKS = 60
@@ -76,7 +79,7 @@ def openmetrics() -> str:
             ours.append(f'upright_requests_total{{code="4xx",{labels}}} {refused} {time}')
             if bad or version == "v1":
                 requests.append(f'http_requests_total{{code="500",{labels}}} {bad} {time}')
-                ours.append(f'upright_requests_total{{code="5xx",{labels}}} {bad} {time}')
+                ours.append(f'upright_requests_total{{code="500",{labels}}} {bad} {time}')
             cumulative = buckets.cumsum()
             for bound, count in zip(BOUNDS, cumulative, strict=True):
                 durations.append(f'duration_seconds_bucket{{le="{bound}",{labels}}} {count} {time}')
@@ -144,6 +147,31 @@ def test_what_prometheus_cannot_answer_is_said(
 ) -> None:
     assert backtest(a_policy_file(tmp_path, metric), server) == 2
     assert says in capsys.readouterr().err
+
+
+COUNTER = {"metric": {"__name__": "requests_total", "instance": "a"}, "values": [[0, "1"], [15, "2"]]}
+HISTOGRAM = {"metric": COUNTER["metric"], "histograms": [[15, {"count": "2", "sum": "1"}]]}
+
+
+@pytest.mark.parametrize(
+    ("more", "series", "says"),
+    [
+        ({"warnings": ["store-2 is unavailable"]}, [COUNTER], "in part only: .*store-2 is unavailable"),
+        ({"isPartial": True}, [COUNTER], "in part only: isPartial is true. Ask again"),
+        ({}, [COUNTER, HISTOGRAM], "has native histograms for 'requests_total', where counters .*'instance': 'a'"),
+        ({}, [{**HISTOGRAM, **COUNTER}], "has native histograms for 'requests_total'"),
+        ({"isPartial": False, "infos": ["it might be no counter"]}, [COUNTER], ""),
+    ],
+)
+async def test_an_answer_that_lacks_something_is_refused(more: dict[str, Any], series: list[Any], says: str) -> None:
+    async def answers(_: web.Request) -> web.Response:
+        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": series}, **more})
+
+    app = web.Application()
+    app.router.add_post("/api/v1/query_range", answers)
+    async with TestServer(app) as partial:
+        with pytest.raises(PrometheusError, match=says) if says else contextlib.nullcontext():
+            assert await read_series(str(partial.make_url("/")), "requests_total", Range(0.0, 15.0, 15.0))
 
 
 def test_a_server_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -359,9 +359,10 @@ async def test_what_somebody_holds_while_it_is_deleted_is_told_when_that_lasts(c
     cluster.put(service)
     for seconds, lasting in ((1, False), (61, True)):
         cluster.clock.forward(seconds)
-        with pytest.raises(LeavingError, match=r"held by example\.com/held: whoever set that") as caught:
-            await cluster.actions.apply(SERVICES, wanted())
-        assert caught.value.lasting is lasting
+        for make in (cluster.actions.apply, cluster.actions.create):
+            with pytest.raises(LeavingError, match=r"held by example\.com/held: whoever set that") as caught:
+                await make(SERVICES, wanted())
+            assert caught.value.lasting is lasting
     assert cluster.writes() == []
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +25,12 @@ from upright.kube.errors import (
     NotLeaderError,
     RefusedError,
     TerminatingError,
+    UnknownError,
     UnreachableError,
     refusal,
 )
+from upright.kube.fence import bounded
+from upright.kube.objects import yaml_of
 
 Answer = tuple[int, Any, dict[str, str]]
 
@@ -37,6 +41,7 @@ class Api:
 
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     logins: int = 0
     arrived: set[str] = field(default_factory=set)
 
@@ -46,6 +51,7 @@ class Api:
 
     async def answer(self, request: web.Request) -> web.Response:
         text = await request.text()
+        self.texts.append(text)
         self.asked.append((request.method, str(request.rel_url), json.loads(text) if text else None))
         status, body, headers = self.answers.pop(0)
         if isinstance(body, str):
@@ -105,9 +111,19 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_an_object_that_is_not_there_is_none(api: Api, connect: Callable[..., Client]) -> None:
-    api.answers = [(404, {"message": "not found"}, {})]
+    api.answers = [(404, {"kind": "Status", "message": "not found"}, {})]
     assert await connect().get(TOYS, "shop", "bear") is None
     assert api.asked == [("GET", "/apis/upright.test/v1/namespaces/shop/toys/bear", None)]
+
+
+async def test_who_does_not_know_the_resource_says_nothing_of_an_object(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    api.answers = [(404, "404 page not found", {})] * 2
+    with pytest.raises(UnknownError):
+        await connect().get(TOYS, "shop", "bear")
+    with pytest.raises(UnknownError):
+        await connect().delete(Reference(TOYS, "shop", "bear", "uid-bear"))
 
 
 async def test_a_list_is_read_page_by_page_and_its_objects_say_what_they_are(
@@ -237,9 +253,19 @@ def test_what_is_wrong_in_a_pod_is_said_to_come_of_the_field_that_asks_for_it(
     assert said.endswith(f": {message}{where} (HTTP 422)")
 
 
-async def test_a_full_quota_is_not_taken_for_missing_permission(api: Api, connect: Callable[..., Client]) -> None:
-    api.answers = [(403, {"message": "exceeded quota: small"}, {})]
-    with pytest.raises(RefusedError, match="exceeded quota: small") as caught:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "exceeded quota: small",
+        'services "s" is forbidden: ValidatingAdmissionPolicy "run-as" denied request: runAsUser must be above 100',
+        'admission webhook "teams" denied the request: User workloads need the label cost-centre',
+    ],
+)
+async def test_a_quota_or_a_policy_is_not_taken_for_missing_permission(
+    api: Api, connect: Callable[..., Client], said: str
+) -> None:
+    api.answers = [(403, {"message": said}, {})]
+    with pytest.raises(RefusedError, match=re.escape(said)) as caught:
         await connect().create(SERVICES, a_service("s"))
     assert not isinstance(caught.value, ForbiddenError)
     assert caught.value.lasting
@@ -253,6 +279,16 @@ async def test_a_namespace_that_is_being_deleted_is_not_taken_for_missing_permis
     with pytest.raises(TerminatingError) as caught:
         await connect().create(SERVICES, a_service("s"))
     assert not caught.value.lasting
+
+
+async def test_what_is_applied_has_its_characters_beyond_the_first_plane_as_yaml_knows_them(
+    api: Api, connect: Callable[..., Client]
+) -> None:
+    rocket = {**a_service("s"), "data": {"owner": "\U0001f680"}}
+    api.answers = [(200, rocket, {}), (201, rocket, {})]
+    await connect().apply(SERVICES, rocket, force=True)
+    await connect().create(names.CONTROLLER_REVISIONS, rocket)
+    assert api.texts == [yaml_of(rocket)] * 2
 
 
 async def test_the_whole_client_waits_when_the_api_server_says_so(
@@ -306,6 +342,25 @@ async def test_a_write_does_not_outlast_the_lease(api: Api, connect: Callable[..
     client = connect(fence=lambda: 0.000_001)
     with pytest.raises(UnreachableError, match="no answer within"):
         await client.create(SERVICES, a_service("s"))
+
+
+async def test_a_write_waits_for_two_webhooks_that_are_away_as_long_as_the_lease_is_renewed(
+    api: Api, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = list[tuple[float, float]]()
+
+    def noted(most: float, fence: Callable[[], float]) -> AbstractAsyncContextManager[object]:
+        waits.append((most, fence()))
+        return bounded(most, fence)
+
+    monkeypatch.setattr("upright.kube.client.bounded", noted)
+    client = connect(fence=lambda: 13.0)
+    api.answers = [(200, a_toy(), {})] * 3
+    await client.create(TOYS, a_toy())
+    await client.patch_status(TOYS, a_toy(), {})
+    assert waits == [(25.0, 13.0)] * 2
+    await client.get(TOYS, "shop", "bear")
+    assert len(waits) == 2, "no webhook holds up a question"
 
 
 async def test_a_token_that_is_no_longer_taken_is_fetched_anew(api: Api, connect: Callable[..., Client]) -> None:

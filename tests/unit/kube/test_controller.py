@@ -26,7 +26,8 @@ from upright.contract import (
     World,
 )
 from upright.controller import SOON, Controller
-from upright.kube.errors import RefusedError, UnreachableError
+from upright.kube.conditions import PERSISTENT
+from upright.kube.errors import ConflictError, RefusedError, UnreachableError
 from upright.kube.events import Recorder
 from upright.kube.keeping import LARGEST
 from upright.kube.store import Stores
@@ -360,6 +361,18 @@ async def test_what_could_not_be_recorded_is_not_told(shop: Shop) -> None:
     assert shop.told() == ["Started"]
 
 
+async def test_that_a_status_cannot_be_written_is_told_by_an_event(shop: Shop) -> None:
+    """A rule that an object breaks which was stored before it, or a permission that lacks."""
+    shop.put(TOYS, a_toy())
+    shop.client.refused[TOYS, "bear"] = ConflictError("patch", "toys", 409, "modified")
+    await shop.turn()
+    assert shop.told() == []
+    shop.client.refused[TOYS, "bear"] = RefusedError("patch", "toys", 422, "metadata.name: must be shorter")
+    for _ in range(3):
+        await shop.turn()
+    assert shop.told() == ["RequestRefused"]
+
+
 async def test_a_dated_event_is_told_once_by_however_many_turns_and_processes(shop: Shop) -> None:
     shop.put(TOYS, a_toy())
     shop.kind.planned = a_plan(events=[STARTED])
@@ -420,6 +433,36 @@ async def test_a_mistake_that_words_itself_differently_each_time_is_told_once(sh
     for _ in range(5):
         await shop.turn()
     assert shop.writes(TOYS) == [("status", "bear")]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda number: RefusedError("create", "services", 500, f"failed calling webhook from port {number}"),
+        lambda number: UnreachableError(f"cannot create services shop/s: no answer within {number} s"),
+    ],
+)
+async def test_what_fails_for_minutes_and_nobody_refuses_is_said_until_it_goes_on(
+    shop: Shop, failure: Callable[[int], Exception]
+) -> None:
+    shop.put(TOYS, a_toy())
+    making = {"type": "Ready", "status": "False", "reason": "Starting", "message": "It is being made."}
+    shop.kind.planned = lambda toy: Plan(status={"conditions": [making]}, create=[a_service("s", toy)])
+    for number in range(PERSISTENT + 3):
+        assert bool(shop.condition("Reconciling")) is (number > PERSISTENT), "before, it may pass"
+        refuse(shop, "s", error=failure(number))
+        await shop.turn()
+    first = f"{failure(PERSISTENT)}. That has been so for minutes, and is tried again by itself."
+    assert (shop.condition("Reconciling")["reason"], shop.condition("Reconciling")["message"]) == (
+        "RequestFailed",
+        first,
+    )
+    assert shop.condition("Ready")["message"] == f"{first} It is being made."
+    assert not shop.condition("Stalled")
+    assert (len(shop.writes(TOYS)), shop.told()) == (2, ["RequestFailed"]), "once, though the words differ"
+    refuse(shop, error=failure(0))
+    await shop.turn()
+    assert not shop.condition("Reconciling")
 
 
 async def test_a_mistake_while_acting_does_not_write_the_status_to_and_fro(shop: Shop) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.kube.fakes import SERVICES, TOYS
+from tests.unit.kube.fakes import SERVICES, TOYS, a_toy
 from tests.unit.kube.test_lease import Quick
 from upright.contract import ResourceType
 from upright.kube.answers import Page
 from upright.kube.errors import ApiError, ForbiddenError, UnreachableError
-from upright.kube.listing import RELIST, RETRY, Lister
+from upright.kube.listing import RELIST, RETRY, Lister, take_in
 from upright.kube.places import Place
 
 
@@ -222,3 +222,14 @@ def test_what_is_too_large_to_be_read_is_named_once_and_not_taken_for_gone(caplo
     assert [record.message for record in caplog.records] == [
         "Toy a/giant is too large to be read: nothing is done for it"
     ]
+
+
+async def test_of_what_a_list_has_is_told_as_of_when_it_was_there() -> None:
+    class One(Lists):
+        async def pages(self, *_: Any, **__: Any) -> AsyncIterator[Page]:
+            yield Page([a_toy(version=3)], (), 7, None)
+
+    seen = list[int]()
+    place = Place(TOYS, "shop")
+    await take_in(One(), place, lambda _type, _manifest, as_of=0: seen.append(as_of), lambda *_: None)  # type: ignore[arg-type]
+    assert seen == [7]

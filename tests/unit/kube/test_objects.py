@@ -1,8 +1,12 @@
 """Reading and comparing objects."""
 
+import json
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.kube.fakes import SERVICES, TOYS, a_service, a_toy
 from upright.kube.objects import (
@@ -15,6 +19,7 @@ from upright.kube.objects import (
     surplus,
     type_of,
     without_surplus,
+    yaml_of,
 )
 
 
@@ -79,3 +84,13 @@ def test_differences_and_surplus_are_named_by_path() -> None:
 )
 def test_a_part_is_found_by_its_pointer(pointer: str, found: Any) -> None:
     assert part({"a": {"b": 1}, "list": [0, {"c": 2}], "x/y": {"m~n": 3}}, pointer) == found
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text()) | st.booleans(), max_size=3))
+def test_what_is_written_as_yaml_is_read_as_what_it_was(value: dict[str, Any]) -> None:
+    assert yaml.safe_load(yaml_of(value)) == json.loads(yaml_of(value)) == value
+
+
+@pytest.mark.parametrize("text", ["\U0001f680", "a\x85b", "a\u2028b", "\x7f\ufeff", "\\ud83d", "Gr\u00fc\u00dfe"])
+def test_a_character_stays_itself_in_yaml(text: str) -> None:
+    assert yaml.safe_load(yaml_of([text])) == json.loads(yaml_of([text])) == [text]

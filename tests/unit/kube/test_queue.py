@@ -89,6 +89,32 @@ async def test_others_have_their_turn_in_the_loop_while_a_long_line_waits_for_no
     await queue.stop(1)
 
 
+async def test_no_two_turns_begin_in_the_same_round_of_the_loop_however_many_workers_there_are() -> None:
+    """Sixteen that reckon for half a second each would take the Lease from us."""
+    queue, rounds, begun, all_begun = Queue(16), 0, list[int](), asyncio.Event()
+
+    async def reckoning(_: Key) -> None:
+        begun.append(rounds)
+        if len(begun) == 20:
+            all_begun.set()
+
+    async def going_round() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    for number in range(20):
+        queue.add(Key(f"team-{number}", "bear"))
+    queue.start(reckoning)
+    other = asyncio.create_task(going_round())
+    async with asyncio.timeout(5):
+        await all_begun.wait()
+    other.cancel()
+    assert len(set(begun)) == 20
+    await queue.stop(1)
+
+
 async def test_a_slow_key_does_not_hold_up_others() -> None:
     queue, work = Queue(4), Work()
     work.held.clear()

@@ -292,6 +292,17 @@ def test_a_list_does_not_bring_back_what_was_deleted_after_it() -> None:
     assert store.get(BEAR) is None
 
 
+def test_what_was_taken_for_gone_is_there_again_by_a_list_that_has_it_later() -> None:
+    store = Store()
+    store.put(a_toy(version=3))
+    store.remove(a_toy(version=3))
+    assert not store.put(a_toy(version=3), as_of=3)
+    assert store.put(a_toy(version=3), as_of=4)
+    assert BEAR in store
+    store.remove(a_toy(version=6))
+    assert not store.put(a_toy(version=3), as_of=5)
+
+
 def test_the_list_of_one_namespace_leaves_the_others_alone() -> None:
     store, elsewhere = Store(), a_toy("doll", uid="d", version=2)
     elsewhere["metadata"]["namespace"] = "market"

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import AsyncIterator, Callable, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,7 @@ class Told:
     manifests: list[Manifest] = field(default_factory=list)
     listed_again: list[Place] = field(default_factory=list)
 
-    def seen(self, type: ResourceType, manifest: Manifest) -> None:
+    def seen(self, type: ResourceType, manifest: Manifest, as_of: int = 0) -> None:
         self.events.append(("seen", name_of(manifest)))
         self.manifests.append(manifest)
 
@@ -345,6 +346,20 @@ def test_a_watch_of_which_nothing_has_been_heard_tells_nothing() -> None:
     assert not signs.blind([TOYS], "shop")
 
 
+def test_of_many_namespaces_a_turn_asks_for_the_watches_of_its_own_alone() -> None:
+    looks = list[None]()
+
+    def monotonic() -> float:
+        looks.append(None)
+        return 0.0
+
+    signs = Signs([Place(each, f"team-{n}") for each in (TOYS, SERVICES) for n in range(100)], monotonic)
+    signs.begin()
+    looks.clear()
+    assert not signs.blind([TOYS, SERVICES], "team-7")
+    assert len(looks) <= 2
+
+
 async def test_what_was_missed_for_long_is_listed_before_anything_is_decided(
     api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,6 +518,28 @@ async def test_an_object_that_is_too_large_for_a_metadata_watch_ends_nothing(api
         api.put(CONFIG_MAPS, a_config_map("code"))
         await until(lambda: ("seen", "code") in told.events, "and the watch goes on")
         await until(lambda: not signs.troubles, "all is well")
+
+
+async def test_what_is_too_large_for_a_metadata_watch_and_changes_all_the_time_has_all_listed_ever_more_rarely(
+    api: ApiServer, told: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = list[None]()
+
+    def delays() -> Iterator[float]:
+        begun.append(None)
+        return itertools.repeat(0.001)
+
+    monkeypatch.setattr("upright.kube.metadata.delays", delays)
+    large = a_config_map("large")
+    large["metadata"]["ownerReferences"] = [{"name": "<" * 5 * 2**20}]
+    async with metadata_watched(api, told):
+        for number in range(3):
+            api.put(CONFIG_MAPS, a_config_map(f"small-{number}"))
+            await until(lambda: ("seen", f"small-{number}") in told.events, "an event comes")  # noqa: B023
+            api.put(CONFIG_MAPS, large)
+            await until(lambda: told.events.count(("seen", "large")) > number, "a list tells of it")  # noqa: B023
+    assert len(begun) == 1, "the waits go on growing"
+    assert caplog.text.count("is too large for its changes to be watched") == 1
 
 
 async def test_whatever_a_metadata_watch_raises_is_tried_again(

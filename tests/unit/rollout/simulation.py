@@ -166,10 +166,10 @@ class Simulation:
     def _look(self) -> bool:
         """Whether a look is taken at the two versions that are compared."""
         stable, candidate = self.resource.status.stable, self.resource.status.candidate
-        if stable is None or candidate is None or candidate.leaving:
+        comparison = self._compared()
+        if stable is None or candidate is None or comparison is None:
             self.looks = None
             return False
-        comparison = (stable.revision, candidate.revision, candidate.since)
         if self.looks is None or self.looks.comparison != comparison:
             self.looks = Looks(comparison, self.now, self.now)
             return True
@@ -185,8 +185,15 @@ class Simulation:
         self.looks.asked = asked
         return True
 
+    def _compared(self) -> object:
+        """Which two versions are to be compared now; None when none are."""
+        stable, candidate = self.resource.status.stable, self.resource.status.candidate
+        if stable is None or candidate is None or candidate.leaving:
+            return None
+        return stable.revision, candidate.revision, candidate.since
+
     def _reading(self) -> Reading:
-        if self.looks is None:
+        if self.looks is None or self.looks.comparison != self._compared():
             return Reading()
         analysis = self.resource.status.analysis
         after = (analysis.at if analysis else None) or 0.0

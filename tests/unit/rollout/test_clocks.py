@@ -213,6 +213,16 @@ def test_evidence_of_a_time_to_come_begins_anew_when_there_are_looks(back: float
     assert "a clock that was ahead" in said
 
 
+@pytest.mark.parametrize(("seconds", "spent"), [(20, "20s"), (3600, "0s")])
+def test_a_look_of_a_time_to_come_gives_a_step_no_time_in_which_nobody_watched(seconds: float, spent: str) -> None:
+    analysis = {"threshold": 100, "looks": 9, "at": after(seconds=seconds).timestamp()}
+    back = after(minutes=30)
+    reading = Reading(since=back.timestamp(), until=back.timestamp())
+    resource = in_canary(status={"analysis": analysis})
+    made = plan(observed(resource, pods=both(), now=back, watched_since=back, reading=reading))
+    assert made.status["candidate"]["stepSpent"] == spent
+
+
 @pytest.mark.parametrize(("ahead", "after_it"), [(-60.0, True), (59.0, True), (61.0, False), (3600.0, False)])
 async def test_looks_are_asked_for_after_the_last_one_unless_a_clock_was_ahead(ahead: float, after_it: bool) -> None:
     last, source = NOW.timestamp() + ahead, Unmeasured()
@@ -346,3 +356,23 @@ def test_no_clock_of_a_status_is_ahead_or_counts_time_in_which_nobody_watched(da
         for field, at in arm.items():
             if field.endswith("Since"):
                 assert NOW - watched <= datetime.fromisoformat(at) <= NOW, field
+
+
+@pytest.mark.parametrize("says", ["Promote", "Hold", "Rollback"])
+def test_looks_that_go_on_while_the_steps_clock_stands_end_no_step(says: str) -> None:
+    rollout = {"onInconclusive": says}
+    compared = looks(40, canary=(9, 0), stable=(27, 0))
+    paused = observed(in_canary(paused=True, rollout=rollout), pods=both(), looks=compared, now=after(minutes=10))
+    made = plan(paused)
+    assert made.status["phase"] == "Paused"
+    assert made.status["analysis"]["verdict"] == "Continue"
+    assert made.status["analysis"]["message"].startswith("No verdict after 40 looks")
+
+
+def test_a_candidate_whose_steps_end_without_a_verdict_is_rejected_for_that_and_for_no_metric() -> None:
+    compared = looks(40, canary=(9, 0), stable=(27, 0))
+    resource = in_canary(1, step_since=after(minutes=9), rollout={"onInconclusive": "Rollback"})
+    made = plan(observed(resource, pods=both(3), looks=compared, now=after(minutes=10)))
+    rejected = made.status["rejected"][0]
+    assert "metric" not in rejected or not rejected["metric"]
+    assert rejected["message"].startswith("The steps ended without a verdict, and onInconclusive is Rollback.")

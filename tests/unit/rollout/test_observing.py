@@ -490,6 +490,35 @@ async def test_a_lost_revision_comes_back_as_it_was_and_not_as_the_spec_says_tod
     assert any(event.reason == "Restored" for event in made.events)
 
 
+async def test_what_is_being_deleted_and_held_serves_until_it_is_gone() -> None:
+    """Somebody's finalizer holds the workload of the stable version: its pods answer, and nothing of it was lost."""
+    kept, owned = kept_and({})
+    held = {**owned, "metadata": {**owned["metadata"], **GOING}}
+    mine = (names.CONTROLLER_REVISIONS, kept), (names.PODS, a_pod_of("uid-of-churn"))
+    found = await seen(serving_old(replicas=1), a_version(OLD), (names.APPS_DEPLOYMENTS, held), *mine)
+    made = plan(found)
+    assert made.status["stable"]["readyReplicas"] == 1
+    assert not found.strangers
+    [again] = made.create  # of which the shell says that it is being deleted, and by whom it is held
+    assert again["spec"]["template"] == kept["data"]
+    assert not made.scale
+    assert not any(event.reason == "Restored" for event in made.events)
+    gone = plan(await seen(serving_old(replicas=1), a_version(OLD), *mine))
+    assert any(event.reason == "Restored" for event in gone.events)
+
+
+@pytest.mark.parametrize(("began", "counts"), [("2026-11-22T11:58:00Z", True), ("2026-11-22T11:59:30Z", False)])
+async def test_what_was_going_before_the_candidate_began_is_of_an_earlier_attempt(began: str, *, counts: bool) -> None:
+    owned = a_workload(serving_old())
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": began}
+    resource = a_deployment("churn-1", status={"candidate": {**arm, **UNDER_WAY}})
+    held = {**owned, "metadata": {**owned["metadata"], **GOING}}
+    pod = (names.PODS, a_pod_of("uid-of-churn"))
+    found = await seen(resource, a_version(OLD), (names.APPS_DEPLOYMENTS, held), pod)
+    assert (list(found.workloads) == [OLD_REVISION]) is counts
+    assert (not found.strangers) is counts
+
+
 async def test_a_lost_revision_of_which_nothing_is_known_serves_no_more() -> None:
     changed = serving_old(serving={"image": "another:2"})
     made = plan(await seen(changed, a_version(OLD), a_version(NEW)))
@@ -619,6 +648,15 @@ async def test_another_try_is_remembered_against_the_memory_of_the_version() -> 
     assert made.status["rejected"][0]["retried"]
     again = a_deployment("churn-2", annotations={"upright.dev/retry": "1"}, status=made.status)
     assert plan(await seen(again, rejected)).status["candidate"]["modelVersion"] == "churn-2"
+
+
+async def test_of_what_asks_for_another_try_the_status_keeps_no_more_than_it_needs() -> None:
+    long = {"upright.dev/retry": "1" * 250_000}
+    made = plan(await seen(a_deployment("churn-2", annotations=long), a_version(NEW)))
+    assert made.status["retry"] == "1" * 1024
+    for answered in (made.status, {**made.status, "retry": "1" * 250_000}):  # an earlier operator kept the whole
+        assert not a_deployment("churn-2", annotations=long, status=answered).wants_retry
+    assert a_deployment("churn-2", annotations={"upright.dev/retry": "2"}, status=made.status).wants_retry
 
 
 @pytest.mark.parametrize("follows", [False, True])
@@ -812,6 +850,27 @@ async def test_a_candidate_that_can_be_served_no_more_gives_way() -> None:
     )
     assert found.wanted
     assert found.wanted.metadata.name == "churn-4"
+
+
+@pytest.mark.parametrize(
+    ("phase", "serves", "goes_on"),
+    [("Missing", True, True), ("Corrupt", True, True), ("NotAllowed", True, False), ("Missing", False, False)],
+)
+async def test_a_followed_candidate_whose_artifact_is_away_waits_for_it_where_another_version_serves(
+    phase: str, serves: bool, goes_on: bool
+) -> None:
+    arm = {"modelVersion": "churn-3", "revision": revision(THIRD, a_deployment().spec.serving), "since": NOW}
+    told: list[Any] = [{}, HELD]
+    for status in told:  # also in the turn after that
+        before = following(candidate={**arm, **UNDER_WAY}, **status)
+        if not serves:
+            stored = as_stored(before)
+            lone = {key: value for key, value in stored["status"].items() if key != "stable"}
+            before = Deployment.model_validate({**stored, "status": lone})
+        versions = (made_at(OLD, -1), made_at(NEW, 0), made_at(THIRD, 1, phase=phase))
+        found = await seen(before, *versions)
+        assert found.wanted
+        assert found.wanted.metadata.name == ("churn-3" if goes_on else "churn-2")
 
 
 GOING = {"deletionTimestamp": "2026-11-22T11:59:00Z", "finalizers": ["example.com/erase-artifact"]}

@@ -28,6 +28,7 @@ from tests.unit.rollout.world import (
     then,
 )
 from upright.analysis import Counts, Look
+from upright.api import names
 from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Analysis
@@ -168,10 +169,14 @@ def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_eviden
     assert f"Why it answered with 5xx is in the logs of its pods (churn-{NEW_REVISION}-*, container serve)" in told
 
 
-def test_a_version_that_refuses_more_is_rejected_with_where_the_reasons_are() -> None:
+def test_a_version_that_refuses_more_is_rejected_with_why_and_where_the_reasons_are() -> None:
     start = NOW.timestamp()
     bad = [Look(start + 15 * n, {"refusals": Counts((100, 50), (900, 9))}) for n in (1, 2)]
-    made = plan(observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31)))
+    before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
+    seen = Measurement("Counted", failing="ValueError", refusing="UnknownValue of country")
+    told = plan(replace(before, reading=replace(before.reading, arms={"canary": seen})))
+    assert told.status["rejected"][0]["message"].endswith(" Most of its refusals were UnknownValue of country.")
+    made = plan(before)
     assert made.status["history"][0]["reason"].endswith(" 100 is enough). Each of its answers of 4xx or 503 says why.")
 
 
@@ -217,6 +222,21 @@ def test_a_third_version_starts_after_a_rejection() -> None:
     assert plan(then(before, plan(before), wanted=third, looks=())).status["candidate"]["modelVersion"] == "churn-3"
 
 
+def test_a_third_version_waits_for_the_pods_of_a_rejected_one_whose_workload_could_not_be_deleted() -> None:
+    rejected = {"modelVersion": "churn-2", "revision": NEW_REVISION, "at": NOW.isoformat(), "message": "Bad."}
+    resource = serving_old(status={"rejected": [rejected]})
+    left = {one: the_workload(resource, NEW, one, 3) for one in (OLD_REVISION, NEW_REVISION)}
+    before = observed(resource, a_model_version("churn-3"), workloads=left, pods=both(3))
+    made = plan(before)
+    assert "candidate" not in made.status
+    assert condition(made, "Reconciling")["reason"] == "OldPodsGoing"
+    assert f"not of its workload have gone: {NEW_REVISION}-0, {NEW_REVISION}-1" in condition(made, "Ready")["message"]
+    assert selector(made, "churn")[names.REVISION] == OLD_REVISION
+    assert [one.name for one in made.delete] == [f"churn-{NEW_REVISION}"]
+    gone = replace(before, workloads={OLD_REVISION: left[OLD_REVISION]}, pods={OLD_REVISION: pods(OLD_REVISION, 3)})
+    assert plan(gone).status["candidate"]["modelVersion"] == "churn-3"
+
+
 def test_a_healthy_version_goes_on() -> None:
     fine = looks(3, canary=(300, 3), stable=(900, 9))
     made = plan(observed(in_canary(), pods=both(), looks=fine, now=after(seconds=45)))
@@ -260,9 +280,11 @@ def test_a_look_is_recorded_when_losing_it_would_matter(
         ({"looks": 1, "unused": "neither"}, {"looks": 2, "unused": "the canary"}, True),
         ({"looks": 5, "unused": "neither"}, {"looks": 9, "unused": "the canary"}, False),  # reasons may take turns
         ({"looks": 5, "used": 1}, {"looks": 6, "used": 2}, False),
+        ({"looks": 5, "used": 5}, {"looks": 20, "used": 20}, False),
+        ({"looks": 5, "used": 5}, {"looks": 21, "used": 21}, True),  # else each turn folds up to a minute of them
     ],
 )
-def test_that_looks_can_be_compared_and_why_not_is_recorded_when_it_changes(
+def test_looks_are_recorded_when_they_can_be_compared_or_cannot_or_are_many(
     recorded: Any, now: Any, worth: bool
 ) -> None:
     assert worth_recording(Analysis(at=0, threshold=100, **recorded), Analysis(at=2, threshold=100, **now)) is worth
@@ -498,7 +520,7 @@ def test_capacity_never_falls_below_what_was_asked_for(replicas: int, weight: in
 
 def test_names_of_63_characters_keep_their_services_apart() -> None:
     resource = a_deployment(name="a" * 63)
-    made = [service["metadata"]["name"] for service in services(resource, "1", None, {}, alone=True)]
+    made = [service["metadata"]["name"] for service in services(resource, "1", None, {}, alone=True, grpc=False)]
     assert len(set(made)) == 3
     assert all(len(name) <= 63 for name in made)
 

@@ -152,9 +152,9 @@ AGAIN = f"try again: kubectl annotate --overwrite deployments.upright.dev churn 
             "Missing",
             [],
             True,
-            f"Correct spec.serving, name another version, or {AGAIN}",
+            f"Name another version, or another spec.serving, or {AGAIN}",
         ),  # what helps is not said yet
-        ("Ready", [], True, f"Correct spec.serving, name another version, or {AGAIN}"),
+        ("Ready", [], True, f"Name another version, or another spec.serving, or {AGAIN}"),
     ],
 )
 def test_what_mends_a_version_is_said_by_the_deployment_too(

@@ -80,7 +80,8 @@ def workloads(resource: Deployment, **sizes: int) -> dict[str, Manifest]:
 
 def the_services(resource: Deployment, stable: str | None, candidate: str | None) -> dict[str, Manifest]:
     """The Services of a Deployment, by name; that of all traffic leads to both versions."""
-    made = services(resource, stable, candidate, {}, alone=stable is None or candidate is None)
+    alone, grpc = stable is None or candidate is None, resource.spec.serving.grpc
+    made = services(resource, stable, candidate, {}, alone=alone, grpc=grpc)
     return {one["metadata"]["name"]: one for one in made}
 
 

@@ -233,6 +233,8 @@ async def test_a_client_has_only_so_long_to_send_headers_and_to_read(monkeypatch
             assert kept.count(b"small") == 1, "the second time, too"
         unread = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
         assert b"small" in await answer_to(port, unread, b"b"), "nor a body that nobody waits for"
+        assert b"small" in await answer_to(port, unread + b"b"), "nor if it comes before the answer"
+        assert b"small" in await answer_to(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT")
 
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")

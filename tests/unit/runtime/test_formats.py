@@ -19,12 +19,15 @@ import xgboost
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import IsolationForest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.svm import SVC
 
 from tests.unit.runtime.foreign import (
     Foreign,
@@ -501,3 +504,33 @@ def test_a_call_has_one_thread_unless_somebody_wants_more(
 def test_the_folder_of_formats_is_all_there_is(tmp_path: Path) -> None:
     files = [file for each in FORMATS.values() for file in each.files]
     assert len(files) == len(set(files)), "a file's name tells its format"
+
+
+@pytest.mark.parametrize("model", [KMeans(3, n_init=1, random_state=0), SVC(), IsolationForest(n_estimators=3)])
+def test_what_stands_beside_a_label_and_is_no_probability_is_not_called_one(pod: Pod, model: Any) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    model.fit(rows, np.arange(40) % 2)
+    (pod.output / "model.onnx").write_bytes(
+        to_onnx(model, rows, target_opset={"": 17, "ai.onnx.ml": 3}).SerializeToString()
+    )
+
+    _, served = published(pod)
+
+    assert served.outputs == ["prediction"]
+    assert asked(served, rows[:5].tolist()).tolist() == model.predict(rows[:5]).tolist()
+
+
+def test_a_sum_of_models_of_catboost_is_served(pod: Pod) -> None:
+    rows = [[float(n % 7), float(n % 5)] for n in range(40)]
+    parts = [
+        catboost.CatBoostRegressor(iterations=3, depth=2, random_seed=seed, verbose=0, allow_writing_files=False).fit(
+            rows, [sum(row) for row in rows]
+        )
+        for seed in (1, 2)
+    ]
+    whole = catboost.sum_models(parts, weights=[0.5, 0.5])
+    whole.save_model(str(pod.output / "model.cbm"))
+
+    _, served = published(pod)
+
+    np.testing.assert_allclose(asked(served, rows), whole.predict(rows), rtol=1e-6)

@@ -263,7 +263,7 @@ async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_lin
 
     working = asked(60)
     await until(lambda: threads.stuck_for() > 0)
-    first, given_up, last = asked(60), asked(0.01 if end is TimeoutError else 60), asked(60)
+    first, given_up, last = asked(60), asked(0.01 if end is OverloadedError else 60), asked(60)
     await asyncio.sleep(0)
     if end is asyncio.CancelledError:
         given_up.cancel()

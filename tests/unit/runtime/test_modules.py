@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
@@ -32,7 +33,7 @@ from upright.runtime.publish import publish
 def nothing_imported_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
-    forget("helpers")
+    forget("helpers", "giving")
 
 
 @pytest.fixture
@@ -334,3 +335,65 @@ def test_a_model_without_modules_is_the_artifact_that_it_was(allowed: Pod) -> No
     del allowed.environment["UPRIGHT_ALLOW_MODULES"]
 
     assert publish(allowed.variables) == first
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("import a_package_that_is_not_there", "ModuleNotFoundError"),
+        ("open('/nonexistent/table.csv')", "FileNotFoundError"),
+        ("tables", "NameError"),
+    ],
+)
+def test_what_a_step_wants_and_does_not_have_is_a_refusal_without_reference_data_too(
+    allowed: Pod, line: str, said: str
+) -> None:
+    trained(allowed)
+    features = allowed.output / "modules" / "features.py"
+    features.write_text(FEATURES.replace("        return rows.assign", f"        {line}\n        return rows.assign"))
+    (allowed.output / "reference.parquet").unlink()
+
+    reason, message = refusal(allowed)
+
+    assert reason == "ModelFails"
+    assert f"fails whatever row it is asked: {said}" in message
+    assert "It gets arrays" not in message
+
+
+GIVING = """
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+
+class Giving(BaseEstimator):
+    def fit(self, rows, wanted=None):
+        self.n_features_in_ = 2
+        return self
+
+    def predict(self, rows):
+        answer = np.empty(len(rows), dtype=object)
+        for index in range(len(rows)):
+            answer[index] = VALUE
+        return answer
+"""
+
+
+@pytest.mark.parametrize("value", ["pd.NA", "pd.Interval(0, 1)", "np.array([1, 2])"])
+@pytest.mark.parametrize("reference", [True, False], ids=["with reference data", "without"])
+def test_an_answer_that_cannot_be_sent_is_refused_with_the_reason(allowed: Pod, value: str, *, reference: bool) -> None:
+    source = allowed.output / "modules" / "giving.py"
+    source.parent.mkdir()
+    source.write_text(GIVING.replace("VALUE", value))
+    with patch.object(sys, "path", [str(source.parent), *sys.path]):
+        model = import_module("giving").Giving().fit([[1.0, 2.0]])
+        skops.io.dump(model, allowed.output / "model.skops")
+    forget("giving")
+    (allowed.output / "metrics.json").write_text('{"accuracy": 0.97}')
+    if reference:
+        (allowed.output / "reference.csv").write_text("a,b\n1,2\n3,4\n")
+
+    reason, message = refusal(allowed)
+
+    assert reason == "ModelFails"
+    assert "it answered what cannot be passed on" in message

@@ -13,11 +13,13 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from lightgbm import LGBMClassifier
 from scipy.sparse import csr_array
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -290,7 +292,7 @@ def test_ctrl_c_ends_a_publish_by_hand_and_says_nothing_of_the_model(pod: Pod) -
 def test_a_model_that_ends_the_program_is_refused(pod: Pod) -> None:
     reason, message = refusal(one_that_fails(pod, "predict", SystemExit(3), reference=True))
 
-    assert reason == "ModelFails"
+    assert reason == "ModelFails", message
     assert "fails on its own reference data: SystemExit: 3" in message
 
 
@@ -305,7 +307,7 @@ def test_a_model_of_another_scikit_learn_that_no_row_makes_answer_is_refused(
 
     reason, message = refusal(pod.trained(model, **reference))
 
-    assert reason == "ModelFails"
+    assert reason == "ModelFails", message
     assert "object has no attribute 'copy' (it was made with scikit-learn 1.2.0, and is asked by 1." in message
 
 
@@ -669,3 +671,34 @@ def test_a_wide_profile_stays_under_a_megabyte(pod: Pod) -> None:
     )
 
     assert len(canonical_json(profile_of(Reference(wide, tuple(wide.columns))))) <= 1_000_000
+
+
+@pytest.mark.parametrize("keys", [{False: 3.0, True: 12.0}, {1: 3.0, "1": 12.0}])
+def test_a_dict_whose_keys_skops_confuses_is_refused(pod: Pod, keys: dict[Any, float]) -> None:
+    model = LogisticRegression().fit([[0.0], [9.0]], [0, 1])
+    model.table_ = keys
+    skops.io.dump(model, pod.output / "model.skops")
+
+    reason, message = refusal(pod)
+
+    assert reason == "CorruptModel"
+    assert "holds a dict whose keys skops does not keep (true and false, or a number and its text), at" in message
+    assert ".table_: let its keys be texts, or numbers" in message
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression(class_weight={False: 1.0, True: 2.0}),
+        GridSearchCV(
+            make_pipeline(LogisticRegression()),
+            {"logisticregression__class_weight": [{False: 1, True: 5}, None]},
+            cv=[([0, 1, 2, 3], [4, 5]), ([2, 3, 4, 5], [0, 1])],
+        ),
+    ],
+    ids=["alone", "search"],
+)
+def test_weights_of_classes_may_be_confused_for_fitting_alone_reads_them(pod: Pod, model: Any) -> None:
+    rows = [[float(number)] for number in range(6)]
+    skops.io.dump(model.fit(rows, [False, True] * 3), pod.output / "model.skops")
+    assert publish(pod.variables).signature

@@ -342,6 +342,30 @@ def test_what_the_model_is_known_to_refuse_is_no_error_of_it(pipeline: Server) -
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "reason", "feature"),
+    [
+        ({"instances": [{**ROW, "plan": "esim"}]}, "UnknownValue", "plan"),
+        ({"instances": [{**ROW, "plan": 3}]}, "WrongType", "plan"),
+        ({"instances": [{name: value for name, value in ROW.items() if name != "plan"}]}, "MissingFeature", "plan"),
+        ({"instances": [{**ROW, "secret of a client": 3}]}, "UnknownFeature", ""),
+        ({"instances": 3}, "BadRequest", ""),
+    ],
+)
+def test_refusals_are_counted_by_why_and_never_in_a_clients_words(
+    pipeline: Server, body: dict[str, Any], reason: str, feature: str
+) -> None:
+    def counted() -> float:
+        return pipeline.metric("upright_refusals_total", reason=reason, feature=feature)
+
+    before = counted()
+    assert pipeline.predict(body).status_code == 400
+    assert counted() == before + 1
+    page = pipeline.client.get("/metrics").text
+    assert "secret" not in page
+    assert "esim" not in page
+
+
 def test_requests_count_by_whose_mistake_they_were(neighbours: Server) -> None:
     def counted() -> list[float]:
         classes = [

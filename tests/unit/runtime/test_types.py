@@ -713,7 +713,8 @@ def test_a_number_without_a_logarithm_or_root_is_refused_before_the_model_is(
     function: Any, least: float, refusal: str
 ) -> None:
     frame = pd.DataFrame({"rate": np.linspace(max(least, 0.1), 9, 20), "other": np.arange(20.0)})
-    by_column = ColumnTransformer([("r", FunctionTransformer(function), ["rate"])], remainder="passthrough")
+    filled = make_pipeline(SimpleImputer(), FunctionTransformer(function))
+    by_column = ColumnTransformer([("r", filled, ["rate"])], remainder="passthrough")
     model = make_pipeline(by_column, StandardScaler(), LogisticRegression()).fit(frame, [0, 1] * 10)
     predictor = Predictor(model, infer(model, None, Reference(frame, tuple(frame.columns.astype(str)))))
     assert len(answers(predictor, [least, -3.0])) == 1

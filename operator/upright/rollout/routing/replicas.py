@@ -64,14 +64,21 @@ def url(owner: Deployment) -> str:
 
 
 def services(
-    owner: Deployment, stable: str | None, candidate: str | None, existing: Mapping[str, Manifest], *, alone: bool
+    owner: Deployment,
+    stable: str | None,
+    candidate: str | None,
+    existing: Mapping[str, Manifest],
+    *,
+    alone: bool,
+    grpc: bool,
 ) -> Sequence[Manifest]:
     """The three Services. Without a candidate, all of them lead to the stable revision, and the other way round.
 
     The Service of all traffic selects by revision while there is only one, so that a rejected version gets no request
     from the moment on that it is rejected, however long its pods take to end. Those of one version are headless: an
     address of their own would be the cluster's scarcest thing. Ones that have an address, from an earlier version of
-    Upright, keep it, since it cannot be taken away.
+    Upright, keep it, since it cannot be taken away. So do those that lead to gRPC keep that port, whatever the spec
+    says by now, until no pod answers there: a version that has not gone out takes it from nobody's clients.
 
     Args:
         owner: the Deployment.
@@ -79,23 +86,33 @@ def services(
         candidate: the candidate's revision.
         existing: our Services that are there, by name.
         alone: no pods but those of one revision are to answer.
+        grpc: pods of ours may answer over gRPC.
     """
     everyone, of_stable, of_candidate = service_names(owner.metadata.name)
     only = stable or candidate if alone else None
+
+    def grpc_at(name: str) -> bool:
+        return owner.spec.serving.grpc or (grpc and leads_to_grpc(existing.get(name, {})))
+
     return [
-        _service(owner, everyone, only, headless=False),
+        _service(owner, everyone, only, headless=False, grpc=grpc_at(everyone)),
         *(
-            _service(owner, name, revision, headless=_headless(existing.get(name)))
+            _service(owner, name, revision, headless=_headless(existing.get(name)), grpc=grpc_at(name))
             for name, revision in ((of_stable, stable or candidate), (of_candidate, candidate or stable))
         ),
     ]
+
+
+def leads_to_grpc(service: Manifest) -> bool:
+    """Whether it has the port of ours."""
+    return any(port.get("name") == GRPC_PORT for port in service.get("spec", {}).get("ports", ()))
 
 
 def _headless(existing: Manifest | None) -> bool:
     return existing is None or existing.get("spec", {}).get("clusterIP") in {None, "None"}
 
 
-def _service(owner: Deployment, name: str, revision: str | None, *, headless: bool) -> Manifest:
+def _service(owner: Deployment, name: str, revision: str | None, *, headless: bool, grpc: bool) -> Manifest:
     added = owner.spec.serving.metadata
     port = owner.spec.serving.port if headless else _PORT
     annotations = {"annotations": added.annotations} if added.annotations else {}
@@ -120,7 +137,7 @@ def _service(owner: Deployment, name: str, revision: str | None, *, headless: bo
             "selector": {names.DEPLOYMENT: owner.metadata.name, **({names.REVISION: revision} if revision else {})},
             "ports": [
                 {"name": HTTP_PORT, "protocol": "TCP", "port": port, "targetPort": HTTP_PORT},
-                *([_GRPC] if owner.spec.serving.grpc else []),
+                *([_GRPC] if grpc else []),
             ],
         },
     }

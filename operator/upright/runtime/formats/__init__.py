@@ -15,7 +15,6 @@ from upright.runtime.formats.format import (
     FormatNotAllowedError,
     ImageLacksError,
     LoadedModel,
-    LoadError,
     UnreadableModelError,
     UntrustedTypesError,
 )
@@ -30,7 +29,6 @@ __all__ = (
     "Format",
     "FormatNotAllowedError",
     "ImageLacksError",
-    "LoadError",
     "LoadedModel",
     "UnreadableModelError",
     "UntrustedTypesError",

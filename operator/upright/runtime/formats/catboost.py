@@ -20,8 +20,11 @@ def load(path: Path, _: Limits) -> LoadedModel:
     import catboost
 
     try:
-        booster = _in_its_class(catboost.CatBoost().load_model(str(path), format="cbm"))
-        names, loss = list(booster.feature_names_), booster.get_all_params().get("loss_function")
+        booster = catboost.CatBoost().load_model(str(path), format="cbm")
+        loss = _loss(booster)
+        if loss is not None:
+            booster = _in_its_class(booster)
+        names = list(booster.feature_names_)
     except (catboost.CatBoostError, ValueError, TypeError, UnicodeDecodeError) as error:
         raise UnreadableModelError(f"{path.name} is not a model of CatBoost: {str(error)[:300]}") from error
     if booster.get_embedding_feature_indices():
@@ -39,6 +42,16 @@ def load(path: Path, _: Limits) -> LoadedModel:
     )
     inputs = unnamed(len(names)) if bare else _inputs(names, categories, texts)
     return LoadedModel(model, _version(booster), inputs)
+
+
+def _loss(booster: Any) -> Any:
+    """None of a sum of models, which has no parameters, and whose answers are sums."""
+    import catboost
+
+    try:
+        return booster.get_all_params().get("loss_function")
+    except catboost.CatBoostError:
+        return None
 
 
 def _in_its_class(booster: Any) -> Any:

@@ -7,10 +7,7 @@ from typing import Any
 
 from upright.api.artifact import ModelFormat, Tensor
 from upright.runtime.environment import Limits
-
-
-class LoadError(Exception):
-    """A model cannot be loaded here, whatever the reason."""
+from upright.runtime.outcome import LoadError
 
 
 class UnreadableModelError(LoadError):
@@ -38,6 +35,8 @@ class LoadedModel:
     """The version of its framework that it was made with; None: the file does not say."""
     inputs: tuple[Tensor, ...] | None = None
     """What it takes; None: only the estimator itself can tell."""
+    lost: str = ""
+    """Where in it something is not as it was saved; empty if nothing is known to be. It answers as it was read."""
 
 
 @dataclass(frozen=True)

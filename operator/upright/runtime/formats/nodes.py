@@ -15,6 +15,10 @@ class Untrusted(NamedTuple):
     why: str
 
 
+_OF_FITTING = "class_weight"
+"""Fitting alone reads it, and what a search tries out for it ends so."""
+
+
 class EndlessError(Exception):
     """The nodes hold one another, or one another so often that going through them would take for ever."""
 
@@ -29,6 +33,8 @@ class Found:
     """The nodes whose objects have to be looked at when they have been made."""
     matrices: Sequence[Any]
     """The nodes of sparse matrices."""
+    confused: Sequence[str]
+    """Where dicts are whose keys skops does not keep as they were."""
 
 
 def look_through(root: Any, most: int, allowed: frozenset[str]) -> Found:
@@ -41,6 +47,7 @@ def look_through(root: Any, most: int, allowed: frozenset[str]) -> Found:
     found: dict[str, Untrusted] = {}
     parts: dict[int, Any] = {}
     matrices: dict[int, Any] = {}
+    confused = list[str]()
     counted: dict[tuple[int, str], int] = {}
 
     def visit(node: Any, held_by: str, where: str) -> int:
@@ -56,6 +63,8 @@ def look_through(root: Any, most: int, allowed: frozenset[str]) -> Found:
             parts[id(node)] = node
         elif type(node).__name__ == "SparseMatrixNode":
             matrices[id(node)] = node
+        elif type(node).__name__ == "DictNode" and not held_by.endswith(_OF_FITTING) and _confuses_keys(node):
+            confused.append(where)
         count = 1
         for child, holder, step in _children(node, held_by):
             count += visit(child, holder, where + step)
@@ -65,7 +74,15 @@ def look_through(root: Any, most: int, allowed: frozenset[str]) -> Found:
         return count
 
     visit(root, "", "")
-    return Found(sorted(found.values()), list(parts.values()), list(matrices.values()))
+    return Found(sorted(found.values()), list(parts.values()), list(matrices.values()), confused)
+
+
+def _confuses_keys(node: Any) -> bool:
+    """Skops writes keys as JSON does, as text, and each type makes of its text what it makes: `bool("false")` is True.
+    Those with the same text are one.
+    """
+    types = {one.class_name for one in node.key_types.content}
+    return bool(types & {"bool", "bool_"}) or len(node.key_types.content) != len(node.content)
 
 
 def _fault(node: Any, held_by: str, allowed: frozenset[str]) -> tuple[str, str] | None:

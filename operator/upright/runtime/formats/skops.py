@@ -27,14 +27,14 @@ def load(path: Path, limits: Limits) -> LoadedModel:
     try:
         with zipfile.ZipFile(path) as archive:
             schema = _schema(archive, limits)
-            estimator = _made(archive, schema, limits)
+            estimator, lost = _made(archive, schema, limits)
     except (UnreadableModelError, UntrustedTypesError, MemoryError):
         raise
     except zipfile.BadZipFile as error:
         raise UnreadableModelError(f"{path.name} is not a skops file: {error}") from error
     except Exception as error:  # a damaged file makes skops raise almost anything
         raise UnreadableModelError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
-    return LoadedModel(estimator, _sklearn_version(schema.document))
+    return LoadedModel(estimator, _sklearn_version(schema.document), lost=lost)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _nodes_of(document: Any) -> Iterator[dict[str, Any]]:
             left.extend(one)
 
 
-def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> Any:
+def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> tuple[Any, str]:
     # Of skops' own modules: in between its two public functions, which read the file anew, it could be another one, and
     # neither tells how and where a type is to be made.
     from skops.io._audit import audit_tree, get_tree
@@ -103,7 +103,7 @@ def _made(archive: zipfile.ZipFile, schema: _Schema, limits: Limits) -> Any:
     _check_matrices(found.matrices, limits)
     estimator = root.construct()
     sound.check(node.construct() for node in (*found.parts, *found.matrices))
-    return estimator
+    return estimator, next(iter(found.confused), "")
 
 
 def _check_matrices(found: Iterable[Any], limits: Limits) -> None:

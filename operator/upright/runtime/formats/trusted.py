@@ -103,7 +103,7 @@ PARTS: Mapping[str, Part] = {
         "sklearn.model_selection._split",
         "GroupKFold GroupShuffleSplit KFold LeaveOneGroupOut LeaveOneOut LeavePGroupsOut LeavePOut PredefinedSplit "
         "RepeatedKFold RepeatedStratifiedKFold ShuffleSplit StratifiedGroupKFold StratifiedKFold "
-        "StratifiedShuffleSplit TimeSeriesSplit",
+        "StratifiedShuffleSplit TimeSeriesSplit _CVIterableWrapper",
     ),
     # Functions that are held, and not called.
     **_parts(

@@ -1,11 +1,13 @@
-"""Forests whose trees are asked as one: to the last bit what scikit-learn answers."""
+"""Models as they serve: forests whose trees are asked as one answer to the last bit what scikit-learn answers."""
 
 import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+from lightgbm import LGBMClassifier
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -15,13 +17,14 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from upright.runtime.forests import join_trees
+from upright.runtime.lean import make_lean
 
 ROWS, KINDS = load_iris(return_X_y=True)
 TWO = np.column_stack([KINDS, KINDS % 2])
@@ -31,12 +34,12 @@ SIZES = {"n_estimators": 7, "random_state": 1}
 def joined(model: Any) -> Any:
     """Another model with the same content, whose trees are asked as one."""
     other = pickle.loads(pickle.dumps(model))
-    join_trees(other)
+    make_lean(other)
     return other
 
 
-def trees_of(forest: Any) -> int:
-    return len(forest.estimators_)
+def asked_as_one(forest: Any) -> bool:
+    return not vars(forest).keys().isdisjoint({"predict", "predict_proba"})
 
 
 @pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
@@ -44,7 +47,8 @@ def trees_of(forest: Any) -> int:
 def test_a_classifier_answers_to_the_last_bit_as_before(kind: Any, wanted: Any) -> None:
     forest = kind(**SIZES).fit(ROWS, wanted)
     as_one = joined(forest)
-    assert (trees_of(forest), trees_of(as_one)) == (7, 1)
+    assert asked_as_one(as_one)
+    assert len(as_one.estimators_) == 7
     assert np.array_equal(as_one.predict(ROWS), forest.predict(ROWS))
     for ours, theirs in zip(as_one.predict_proba(ROWS), forest.predict_proba(ROWS), strict=True):  # rows, or outputs
         assert np.array_equal(ours, theirs)
@@ -55,7 +59,7 @@ def test_a_classifier_answers_to_the_last_bit_as_before(kind: Any, wanted: Any) 
 def test_a_regressor_answers_to_the_last_bit_as_before(kind: Any, outputs: Any) -> None:
     forest = kind(**SIZES).fit(ROWS, outputs)
     as_one = joined(forest)
-    assert trees_of(as_one) == 1
+    assert asked_as_one(as_one)
     assert as_one.predict(ROWS).tobytes() == forest.predict(ROWS).tobytes()
 
 
@@ -71,7 +75,7 @@ def test_missing_values_and_sparse_rows_are_taken_as_before() -> None:
     texts = ["good", "bad and worse", "good and better", "bad"] * 5
     reviews = make_pipeline(CountVectorizer(), RandomForestClassifier(**SIZES)).fit(texts, [1, 0, 1, 0] * 5)
     assert np.array_equal(joined(reviews).predict_proba(texts), reviews.predict_proba(texts))
-    assert trees_of(joined(reviews)[-1]) == 1
+    assert asked_as_one(joined(reviews)[-1])
 
 
 @pytest.mark.parametrize(
@@ -96,30 +100,47 @@ def test_missing_values_and_sparse_rows_are_taken_as_before() -> None:
 def test_a_forest_is_found_wherever_it_is(model: Any, found: Any) -> None:
     scaled = model.fit(ROWS, KINDS)
     as_one = joined(scaled)
-    assert trees_of(found(as_one)) == 1
+    assert asked_as_one(found(as_one))
     assert np.array_equal(as_one.predict_proba(ROWS), scaled.predict_proba(ROWS))
 
 
 def test_each_forest_of_several_outputs_is_found() -> None:
     model = MultiOutputClassifier(RandomForestClassifier(**SIZES)).fit(ROWS, TWO)
     as_one = joined(model)
-    assert [trees_of(forest) for forest in as_one.estimators_] == [1, 1]
+    assert all(map(asked_as_one, as_one.estimators_))
     assert np.array_equal(as_one.predict(ROWS), model.predict(ROWS))
 
 
-def test_trees_are_no_tasks_of_joblib_any_more() -> None:
-    as_one = joined(RandomForestClassifier(**SIZES, n_jobs=-1).fit(ROWS, KINDS))
-    assert as_one.n_jobs is None
+def test_no_part_begins_threads_or_processes_of_its_own() -> None:
+    vote = VotingClassifier([("a", RandomForestClassifier(**SIZES, n_jobs=-1)), ("b", LogisticRegression())], n_jobs=4)
+    columns = ColumnTransformer([("all", StandardScaler(), [0, 1, 2, 3])], n_jobs=2)
+    lean = joined(make_pipeline(columns, vote).fit(ROWS, KINDS))
+    assert [each.n_jobs for each in (lean[0], lean[1], lean[1].estimators_[0])] == [1, 1, 1]
+    boosted = joined(
+        make_pipeline(StandardScaler(), LGBMClassifier(n_estimators=2, n_jobs=16, verbose=-1)).fit(ROWS, KINDS)
+    )
+    assert boosted[-1].n_jobs == 1
 
 
 def test_a_forest_whose_trees_take_other_rows_is_left_as_it_is() -> None:
     """A file can say so."""
     forest = RandomForestClassifier(**SIZES).fit(ROWS, KINDS)
     forest.estimators_[3] = RandomForestClassifier(**SIZES).fit(np.hstack([ROWS, ROWS]), KINDS).estimators_[3]
-    assert trees_of(joined(forest)) == 7
+    assert not asked_as_one(joined(forest))
 
 
 def test_what_is_not_fitted_or_no_forest_is_left_as_it_is() -> None:
     for model in (RandomForestClassifier(), LogisticRegression(), make_pipeline(StandardScaler()), object(), None):
-        join_trees(model)
+        make_lean(model)
     assert not hasattr(RandomForestClassifier(), "estimators_")
+
+
+def test_all_else_of_a_forest_is_as_it_was() -> None:
+    """What selects features asks how important they are; a model of one's own asks the trees how far they differ."""
+    forest = RandomForestClassifier(**SIZES).fit(ROWS, KINDS)
+    as_one = joined(forest)
+    assert np.array_equal(as_one.feature_importances_, forest.feature_importances_)
+    assert np.array_equal(as_one.apply(ROWS), forest.apply(ROWS))
+    assert [tree.predict(ROWS).tolist() for tree in as_one] == [tree.predict(ROWS).tolist() for tree in forest]
+    chosen = make_pipeline(SelectFromModel(RandomForestRegressor(**SIZES)), LogisticRegression()).fit(ROWS, KINDS)
+    assert np.array_equal(joined(chosen).predict_proba(ROWS), chosen.predict_proba(ROWS))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from upright.cli.artifact import artifact_in
+from upright.cli.artifact import artifact_arguments, artifact_in
 from upright.cli.exports import FORMS
 from upright.cli.problems import Unusable
 
@@ -18,7 +18,7 @@ exit status: 0 it is written, 2 it cannot be""".format(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("artifact", type=Path, help="the artifact's folder: STORE/MODEL/sha256-...")
+    artifact_arguments(parser)
     parser.add_argument("--as", dest="form", choices=FORMS, required=True, help="what to write")
     parser.add_argument("--to", type=Path, required=True, help="a folder that does not exist yet")
     parser.add_argument("--version", help="what answers of a Bento call the version; without it, the artifact's folder")
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     folder: Path = options.to
     if folder.exists():
         raise Unusable(f"--to {folder}: expected a folder that does not exist yet")
-    artifact = artifact_in(options.artifact)
+    artifact = artifact_in(options.artifact, modules=options.allow_modules)
     try:
         next_step = FORMS[options.form].write(artifact, options.version or artifact.name, folder)
     except OSError as problem:

@@ -84,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"Metrics that are no number, and so are not kept: {unknown}", file=sys.stderr)
     if checked.untried:
         print(f"{checked.untried} (--reference)", file=sys.stderr)
+    if checked.renamed:
+        print(checked.renamed, file=sys.stderr)
     print(f"The artifact is {stored.path}", file=sys.stderr)
     if own := names_in(checked.manifest):
         print(f"Pods import {', '.join(own)} where the platform allows it (allowModules of the chart)", file=sys.stderr)

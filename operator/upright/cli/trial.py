@@ -8,12 +8,11 @@ import shlex
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY
 
-from upright.cli.artifact import Artifact, artifact_in
+from upright.cli.artifact import Artifact, artifact_arguments, artifact_in
 from upright.cli.problems import Unusable
 from upright.runtime.answering import answering
 from upright.runtime.artifact import load_artifact
@@ -27,7 +26,7 @@ DESCRIPTION = """Serve an artifact on 127.0.0.1 as a pod does, until Ctrl-C. Eve
 
 A model whose loading can run code (joblib) is taken where UPRIGHT_ALLOWED_FORMATS has its format, as in
 UPRIGHT_ALLOWED_FORMATS=skops,joblib
-Modules that go with a model are imported where UPRIGHT_ALLOW_MODULES=true
+Modules that go with a model are imported with --allow-modules, or where UPRIGHT_ALLOW_MODULES=true
 
 exit status: 0 it was stopped, 2 it cannot be served"""
 
@@ -37,7 +36,7 @@ _PORTS = 65535
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("artifact", type=Path, help="the artifact's folder: STORE/MODEL/sha256-...")
+    artifact_arguments(parser)
     parser.add_argument("--port", type=int, default=0, help="where to listen; without it, a port that is free")
 
 
@@ -45,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve. Raises Unusable."""
     if not 0 <= options.port <= _PORTS:
         raise Unusable(f"--port: expected a number from 1 to {_PORTS}, found {options.port}")
-    artifact = artifact_in(options.artifact)
+    artifact = artifact_in(options.artifact, modules=options.allow_modules)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     with _bound(options.port) as listener:
         try:
@@ -64,6 +63,7 @@ def _environment(artifact: Artifact) -> Mapping[str, str]:
     """What a pod that serves it is told."""
     return {
         **os.environ,
+        **({"UPRIGHT_ALLOW_MODULES": "true"} if artifact.modules else {}),
         "UPRIGHT_ARTIFACT": str(artifact.folder),
         "UPRIGHT_DIGEST": artifact.digest,
         "UPRIGHT_MODEL": artifact.manifest.model,

@@ -28,7 +28,8 @@ from upright.runtime.unread import Unread
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
     "table{border-collapse:collapse}td,th{text-align:left;vertical-align:top;padding:.2rem 1rem .2rem 0}"
-    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{overflow-x:auto;border:1px solid;padding:.5rem}"
+    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{white-space:pre-wrap;border:1px solid;padding:.5rem}"
+    "h1,pre{overflow-wrap:anywhere}"
 )
 _POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "

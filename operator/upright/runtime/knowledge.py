@@ -31,9 +31,9 @@ def checks_of(signature: Signature, learnt: Sequence[Learnt]) -> Sequence[Check]
             checks.append(_refusing_other_types(column, known.kind))
         if known.known:
             checks.append(_refusing_strangers(column, known.known))
-        if known.least is not None:
+        if known.least is not None and not column.text:
             checks.append(_refusing_numbers(column, np.less, known.least, "at least"))
-        if known.above is not None:
+        if known.above is not None and not column.text:
             checks.append(_refusing_numbers(column, np.less_equal, known.above, "above"))
     return [_refusing_gaps(gapless), *checks] if gapless else checks
 
@@ -49,6 +49,8 @@ class _Column:
     date: bool = False
     typeless: bool = False
     single: bool = False
+    text: bool = False
+    """As reference data or signature.json say, whatever the model was fitted on: it will fail on it itself."""
 
     def of(self, batch: Batch) -> NDArray[Any]:
         """As exact as the model gets them."""
@@ -84,16 +86,18 @@ def _columns(signature: Signature, learnt: Sequence[Learnt]) -> Iterator[tuple[_
                     date=is_date(tensor),
                     typeless=tensor.type is None,
                     single=tensor.dtype in SINGLE,
+                    text=tensor.type == "BYTES",
                 ),
                 known,
             )
         return
-    name, single = signature.inputs[0].name, signature.inputs[0].dtype in SINGLE
+    (tensor,) = signature.inputs
+    name, single, text = tensor.name, tensor.dtype in SINGLE, tensor.type == "BYTES"
     if len(set(learnt)) == 1:
-        yield _Column(name, name, width=len(learnt), single=single), learnt[0]
+        yield _Column(name, name, width=len(learnt), single=single, text=text), learnt[0]
     else:
         for index, known in enumerate(learnt):
-            yield _Column(name, f"{name}[{index}]", index, single=single), known
+            yield _Column(name, f"{name}[{index}]", index, single=single, text=text), known
 
 
 _KINDS: dict[Kind | None, tuple[frozenset[type], str]] = {

@@ -28,7 +28,7 @@ from upright.api.artifact import (
 )
 from upright.runtime import crash, formats, modules, signature, store
 from upright.runtime.again import until_done
-from upright.runtime.batch import BadInputError
+from upright.runtime.batch import BadInputError, listed
 from upright.runtime.environment import Limits, folder_of, limits_of, run_of
 from upright.runtime.folder import entry_of
 from upright.runtime.formats import FORMATS, LoadedModel
@@ -36,7 +36,7 @@ from upright.runtime.inputs import LINEAGE
 from upright.runtime.lean import make_lean
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import Output, read_output, reading
-from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
 from upright.runtime.profile import profile_of
 from upright.runtime.reference import NoFeaturesError, Reference, read_reference
 from upright.runtime.trial import DifferentAnswerError, Trial, try_out
@@ -59,6 +59,18 @@ class Checked:
     """The names of those that are no number, and so are not kept."""
     untried: str
     """That the model was not tried out, and why; empty where it was."""
+
+    @property
+    def renamed(self) -> str:
+        """That the prediction has a name of signature.json's, which may be meant for something else; empty if not."""
+        outputs = self.manifest.signature.outputs if self.manifest.signature else ()
+        names = [one.name for one in outputs if one.name not in {PREDICTION, *FURTHER}]
+        if not names:
+            return ""
+        return (
+            f"What predict answers is called {', '.join(names)}, as signature.json names it. An output of another "
+            f"method is called as that is: {', '.join(FURTHER)}"
+        )
 
     def report(self, stored: store.Stored, uri: str, inputs: Inputs) -> PublishReport:
         """What there is to say once it is in the store that is called `uri`."""
@@ -91,8 +103,8 @@ def publish(environment: Mapping[str, str], wait: Callable[[float], None] = time
     try:
         with crash.within(crash.TRIAL_SECONDS):
             checked = check(output, run.model, run.parameters, limits)
-        if checked.untried:
-            print(checked.untried, flush=True)
+        for remark in filter(None, (checked.untried, checked.renamed)):
+            print(remark, flush=True)
         folder = folder_of(environment, "UPRIGHT_STORE")
         stored = until_done(lambda: _store(folder, run, checked.manifest, checked.contents), wait)
     except (RefusedError, FailedError) as error:  # what was measured is known, whatever becomes of the model
@@ -219,8 +231,10 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
             ) from error
         on = "on its own reference data" if reference is not None else "whatever row it is asked"
         hints = _made_elsewhere(loaded, output.format)
-        if isinstance(error, ModelError) and error.for_the_kind_of_rows:
-            hints += _gets_arrays(loaded, output)
+        if isinstance(error, ModelError):
+            hints += _of_csv(output, reference)
+            if error.for_the_kind_of_rows:
+                hints += _gets_arrays(loaded, output)
         raise RefusedError("ModelFails", f"The model fails {on}: {error}{hints}") from error
     return inferred.model_copy(update={"outputs": outputs}), tried
 
@@ -229,6 +243,18 @@ def _gets_arrays(loaded: LoadedModel, output: Output) -> str:
     if not output.modules or hasattr(loaded.estimator, "feature_names_in_"):
         return ""
     return ". It gets arrays: a DataFrame gets what keeps feature_names_in_ when it is fitted"
+
+
+def _of_csv(output: Output, reference: Reference | None) -> str:
+    if reference is None or not (output.model.parent / "reference.csv").exists():
+        return ""
+    texts = [name for name in reference.features if reference.rows[name].dtype.kind == "O"]
+    if not texts:
+        return ""
+    return (
+        f". A CSV tells of no types, so these columns are text: {listed(texts)}. Where the model was fitted on dates "
+        "or categories write reference.parquet, which keeps them, as sdk.save does"
+    )
 
 
 def _made_elsewhere(loaded: LoadedModel, name: ModelFormat) -> str:

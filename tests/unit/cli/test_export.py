@@ -258,6 +258,9 @@ def test_modules_are_imported_only_where_that_is_allowed(
     assert "without a cluster, UPRIGHT_ALLOW_MODULES=true" in capsys.readouterr().err
     assert not (tmp_path / form).exists()
 
+    command = ["export", str(with_modules[0]), "--as", form, "--to", str(tmp_path / form), "--allow-modules"]
+    assert main(command) == 0
+
 
 def test_a_module_that_has_been_changed_is_not_exported(
     with_modules: tuple[Path, list[Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
 import skops.io
@@ -76,6 +77,28 @@ def test_a_metric_that_is_no_number_is_named(pod: Pod, capsys: pytest.CaptureFix
     assert version["metadata"]["annotations"] == {"upright.dev/unknown-metrics": "auc"}
     assert version["spec"]["metrics"] == {"accuracy": 0.97}
     assert "Metrics that are no number, and so are not kept: auc\n" in printed.err
+
+
+def test_a_name_of_one_s_own_for_the_prediction_is_said(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"plan": "BYTES", "tenure": "INT64", "income": "FP64", "paperless": "BOOL"}
+    inputs = [{"name": name, "type": kind} for name, kind in columns.items()]
+    for name, said in (("proba", True), ("predict_proba", False), ("prediction", False)):
+        signature = {"inputs": inputs, "outputs": [{"name": name}]}
+        (pod.output / "signature.json").write_text(json.dumps(signature))
+
+        assert publish(model=str(pod.output)) == 0
+
+        assert ("What predict answers is called proba, as signature.json" in capsys.readouterr().err) == said
+
+
+def test_a_model_that_fails_on_dates_of_a_csv_is_told_to_keep_them(capsys: pytest.CaptureFixture[str]) -> None:
+    days = pd.DataFrame({"day": pd.to_datetime(["2026-01-01", "2026-01-02"]), "x": [1.0, 2.0]})
+    skops.io.dump(make_pipeline(FunctionTransformer(np.sqrt), LogisticRegression()).fit(days[["x"]], [0, 1]), "m.skops")
+    pd.DataFrame({"x": ["2026-01-01", "2026-01-02"]}).to_csv("days.csv", index=False)
+
+    assert publish("--reference", "days.csv", model="m.skops") == 2
+
+    assert "A CSV tells of no types, so these columns are text: x. Where the" in capsys.readouterr().err
 
 
 def test_a_model_that_could_not_be_tried_is_said_to_be_so(pod: Pod, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,6 +145,13 @@ def test_the_command_to_copy_means_what_it_shows_in_a_shell() -> None:
     assert not re.search(r"\$\(|`", re.sub(r"'[^']*'", "", command)), "nothing that a shell would run"
 
 
+def test_long_commands_and_names_wrap_instead_of_running_out_of_the_page() -> None:
+    (style,) = re.findall("<style>(.*)</style>", page(a_model_of_columns()))
+
+    assert "pre{white-space:pre-wrap;" in style
+    assert "h1,pre{overflow-wrap:anywhere}" in style
+
+
 @pytest.mark.parametrize("make", MODELS)
 async def test_a_pod_gives_both_and_lets_the_page_load_nothing(make: Any) -> None:
     pod = Starlette(routes=Documentation(make(), Unread(UNREAD)).routes())

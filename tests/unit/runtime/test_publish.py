@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from lightgbm import LGBMClassifier
 from scipy.sparse import csr_array
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -23,6 +24,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
+from xgboost import XGBClassifier
 
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv, told
 from upright.api.artifact import PublishReport, read_report, termination_message
@@ -187,6 +189,35 @@ def test_types_that_are_not_known_to_be_harmless_are_refused_by_name(pod: Pod) -
 
     assert reason == "UntrustedTypes"
     assert "posix.getcwd" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (XGBClassifier(n_estimators=2), ("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier")),
+        (
+            LGBMClassifier(n_estimators=2, verbose=-1),
+            ("lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier", "collections.OrderedDict"),
+        ),
+    ],
+)
+def test_a_pipeline_that_ends_in_boosting_is_refused_with_what_to_read_and_published_once_it_is_trusted(
+    pod: Pod, model: Any, names: tuple[str, ...]
+) -> None:
+    rows = np.arange(80.0).reshape(40, 2)
+    pod.trained(make_pipeline(StandardScaler(), model).fit(rows, [0, 1] * 20), reference_csv="a,b\n1,2\n3,4\n")
+
+    reason, message = refusal(pod)
+
+    assert reason == "UntrustedTypes"
+    assert all(f"{name} (at " in message for name in names)
+    assert "in docs/formats.md, under pipelines" in message
+    assert "as a module" not in message
+
+    pod.environment["UPRIGHT_TRUSTED_TYPES"] = ",".join(names)
+    signature = published(pod)[0].signature
+    assert signature
+    assert [one.name for one in signature.outputs] == ["prediction", "predict_proba"]
 
 
 def test_a_model_that_does_not_predict_is_refused(pod: Pod) -> None:

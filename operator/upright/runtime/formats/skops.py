@@ -16,6 +16,8 @@ from upright.runtime.modules import defined
 
 _TOLD = 4
 """Of types that are not trusted, so many are told: there is room for a sentence."""
+_BOOSTING = ("xgboost", "lightgbm")
+"""Libraries of which the image has what a pipeline ends in; they have formats of their own for what stands alone."""
 _OLDEST_PROTOCOL = 1
 """Before, a function was named in two places, of which skops looks at one."""
 
@@ -122,10 +124,16 @@ def _refusal(file: str, untrusted: Sequence[nodes.Untrusted]) -> str:
     more = f" and {len(untrusted) - _TOLD} more" if len(untrusted) > _TOLD else ""
     itself = any(name.startswith("__main__.") for name, _, _ in untrusted)
     own = ", once it is in one and no longer in the program itself (__main__)" if itself else ""
+    boosting = next((each for each in _BOOSTING if any(name.startswith(f"{each}.") for name, _, _ in untrusted)), None)
     return (
         f"{file} holds objects of types that are not trusted: {told}{more}. Build the model without them, or have the "
-        "platform allow these very names (trustedTypes of the chart; without a cluster, UPRIGHT_TRUSTED_TYPES). What "
-        f"is your own may go with the model as a module{own}, where the platform allows that (allowModules)"
+        "platform allow these very names (trustedTypes of the chart; without a cluster, UPRIGHT_TRUSTED_TYPES)."
+        + (
+            f" What allowing those of {boosting} means is in docs/formats.md, under pipelines"
+            if boosting
+            else f" What is your own may go with the model as a module{own}, where the platform allows that "
+            "(allowModules)"
+        )
     )
 
 

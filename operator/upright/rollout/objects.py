@@ -49,7 +49,9 @@ def objects(observed: Observed, draft: Draft) -> Objects:
             candidate,
             observed.services,
             alone=not (stable and candidate) and draft.stand_in is None,
-            grpc=not any(observed.pods.values()) or any(pod.grpc for pods in observed.pods.values() for pod in pods),
+            # pods of the stable version that are not there just now come again, and may answer
+            grpc=not observed.pods.get(stable or "")
+            or any(pod.grpc for each in observed.pods.values() for pod in each),
         )
         if service["metadata"]["name"] not in observed.taken
     ]

@@ -12,7 +12,7 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import called
 from upright.rollout.following import Maker
 from upright.rollout.observe import Observed
-from upright.rollout.routing.replicas import leads_to_grpc
+from upright.rollout.routing.replicas import lead_to_grpc
 
 _NAMED = 5
 _PATIENCE = timedelta(minutes=5)
@@ -144,8 +144,8 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
     before = observed.versions.get(stable.model_version)
     found = [*incompatible(before, wanted)] if before else []
     mends = ["name another version"] if found else []
-    told = any(map(leads_to_grpc, observed.services.values()))  # an image of one's own may have such a port, too
-    if not spec.serving.grpc and told and any(pod.grpc for pod in observed.pods.get(stable.revision, ())):
+    pods, led = observed.pods.get(stable.revision), lead_to_grpc(observed.services.values())
+    if led and not spec.serving.grpc and (not pods or any(pod.grpc for pod in pods)):
         found = ["it does not answer over gRPC any more, as spec.serving.grpc has it", *found]
         mends = ["set spec.serving.grpc to true again", *mends]
     if not found:

@@ -11,6 +11,7 @@ from tests.unit.rollout.world import (
     NEW_REVISION,
     OLD_REVISION,
     both,
+    condition,
     in_canary,
     observed,
     pods,
@@ -74,3 +75,20 @@ def test_a_pod_answers_over_grpc_where_pods_of_ours_do(declared: list[Any], answ
     manifest = a_pod("churn-1-0")
     manifest["spec"]["containers"][0]["ports"] = declared
     assert read(manifest).grpc is answers
+
+
+def test_pods_that_are_away_for_a_moment_cost_no_port_and_let_no_version_out() -> None:
+    """A drain of the node, an eviction, or no replicas at all: they answer over gRPC when they come again."""
+    resource = in_canary()
+    led = the_services(with_grpc(resource), OLD_REVISION, NEW_REVISION)
+    there = observed(resource, services=led, pods={NEW_REVISION: pods(NEW_REVISION, 1)})
+    assert ports(plan(there).apply) == [["http", "grpc"]] * 3
+    before = observed(serving_old(replicas=0), services=the_services(with_grpc(resource), OLD_REVISION, None), pods={})
+    assert condition(plan(before), "Stalled")["reason"] == "ContractChanged"
+
+
+def test_a_service_that_was_gone_is_made_again_with_its_port() -> None:
+    led = the_services(with_grpc(serving_old()), OLD_REVISION, None)
+    del led["churn"]
+    there = observed(serving_old(), services=led, pods={**both(), OLD_REVISION: answering_over_grpc()})
+    assert ports(plan(there).apply) == [["http", "grpc"]] * 3

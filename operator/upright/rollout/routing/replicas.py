@@ -1,6 +1,6 @@
 """Traffic follows the ratio of ready pods: one Service over both versions, and one over each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from upright.api import names
@@ -91,21 +91,19 @@ def services(
     everyone, of_stable, of_candidate = service_names(owner.metadata.name)
     only = stable or candidate if alone else None
 
-    def grpc_at(name: str) -> bool:
-        return owner.spec.serving.grpc or (grpc and leads_to_grpc(existing.get(name, {})))
-
+    to_grpc = owner.spec.serving.grpc or (grpc and lead_to_grpc(existing.values()))
     return [
-        _service(owner, everyone, only, headless=False, grpc=grpc_at(everyone)),
+        _service(owner, everyone, only, headless=False, grpc=to_grpc),
         *(
-            _service(owner, name, revision, headless=_headless(existing.get(name)), grpc=grpc_at(name))
+            _service(owner, name, revision, headless=_headless(existing.get(name)), grpc=to_grpc)
             for name, revision in ((of_stable, stable or candidate), (of_candidate, candidate or stable))
         ),
     ]
 
 
-def leads_to_grpc(service: Manifest) -> bool:
-    """Whether it has the port of ours."""
-    return any(port.get("name") == GRPC_PORT for port in service.get("spec", {}).get("ports", ()))
+def lead_to_grpc(services: Iterable[Manifest]) -> bool:
+    """Whether one of them has that port."""
+    return any(port.get("name") == GRPC_PORT for one in services for port in one.get("spec", {}).get("ports", ()))
 
 
 def _headless(existing: Manifest | None) -> bool:

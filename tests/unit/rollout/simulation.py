@@ -6,6 +6,7 @@ for one; and again until nothing is left to do.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -165,9 +166,8 @@ class Simulation:
 
     def _look(self) -> bool:
         """Whether a look is taken at the two versions that are compared."""
-        stable, candidate = self.resource.status.stable, self.resource.status.candidate
-        comparison = self._compared()
-        if stable is None or candidate is None or comparison is None:
+        comparison = self._comparison()
+        if comparison is None:
             self.looks = None
             return False
         if self.looks is None or self.looks.comparison != comparison:
@@ -176,7 +176,7 @@ class Simulation:
         if self.now - self.looks.until < _LOOKS:
             return False
         self.looks.until = self.now
-        arms: Mapping[ArmName, str] = {"canary": candidate.revision, "stable": stable.revision}
+        arms: Mapping[ArmName, str] = {"canary": comparison[1], "stable": comparison[0]}
         asked = {arm: _REQUESTS * self.cluster.ready(one) for arm, one in arms.items()}
         if all(asked.values()):
             failed = {arm: round(asked[arm] * self.cluster.fares[one].fails) for arm, one in arms.items()}
@@ -185,15 +185,14 @@ class Simulation:
         self.looks.asked = asked
         return True
 
-    def _compared(self) -> object:
-        """Which two versions are to be compared now; None when none are."""
+    def _comparison(self) -> tuple[str, str, datetime] | None:
         stable, candidate = self.resource.status.stable, self.resource.status.candidate
         if stable is None or candidate is None or candidate.leaving:
             return None
         return stable.revision, candidate.revision, candidate.since
 
     def _reading(self) -> Reading:
-        if self.looks is None or self.looks.comparison != self._compared():
+        if self.looks is None or self.looks.comparison != self._comparison():
             return Reading()
         analysis = self.resource.status.analysis
         after = (analysis.at if analysis else None) or 0.0

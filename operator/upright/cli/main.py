@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
 from upright.cli.problems import UNUSABLE, Unusable
-from upright.runtime.environment import one_thread_a_call
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
@@ -44,10 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = next((word for word in words if not word.startswith("-")), "")
     try:
         if name in COMMANDS:
-            if arguments is None:  # the process is the command's, and has one thread
-                one_thread_a_call()
-                if COMMANDS[name].may_crash:
-                    _stand_by(name)
+            if arguments is None and COMMANDS[name].extra == "runtime":  # the process is the command's own
+                _make_ready(name)
             _complete(parsers[name], COMMANDS[name])
         options = parser.parse_args(words)
         status: int = options.run(options)
@@ -64,14 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _stand_by(name: str) -> None:
+def _make_ready(name: str) -> None:
+    """For a model that is loaded, while the process has one thread."""
     from upright.runtime import crash
+    from upright.runtime.environment import one_thread_a_call
 
-    def refuse(_: str, message: str) -> NoReturn:
-        print(f"upright {name}: {message}", file=sys.stderr)
-        sys.exit(UNUSABLE)
+    one_thread_a_call()
+    if COMMANDS[name].may_crash:
+        crash.stand_by(partial(_refuse, name))
 
-    crash.stand_by(refuse)
+
+def _refuse(name: str, _: str, message: str) -> NoReturn:
+    print(f"upright {name}: {message}", file=sys.stderr)
+    sys.exit(UNUSABLE)
 
 
 def _complete(parser: argparse.ArgumentParser, command: Command) -> None:

@@ -7,7 +7,7 @@ prometheus_client take time that grows with the square of a line's labels.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
@@ -102,23 +102,26 @@ class Scan:
         if line.startswith(_NAMES[REQUESTS]):
             sample = _sample(line, REQUESTS, "code")
             if sample is not None:
-                code, value = _class(sample[0]), sample[1]
+                (status,), value = sample
+                code = _class(status)
                 self._known = True
                 if code in self._by_code:  # no other class is an answer to a request for predictions
                     # a negative part must be seen even where the sum is not negative
                     self._by_code[code] += value if value >= 0 else math.nan
         elif line.startswith(_NAMES[IN_PROGRESS]):
-            sample = _sample(line, IN_PROGRESS, "")
+            sample = _sample(line, IN_PROGRESS)
             if sample is not None:
                 self._in_progress = (self._in_progress or 0.0) + sample[1]
         elif line.startswith(_NAMES[FAILURES]):
             sample = _sample(line, FAILURES, "reason")
             if sample is not None:
-                _add(self._reasons, *sample)
+                (reason,), value = sample
+                _add(self._reasons, reason, value)
         elif line.startswith(_NAMES[REFUSALS]):
-            sample, about = _sample(line, REFUSALS, "reason"), _sample(line, REFUSALS, "feature")
-            if sample is not None and about is not None:
-                _add(self._refusals, *sample, about[0])
+            sample = _sample(line, REFUSALS, "reason", "feature")
+            if sample is not None:
+                (reason, feature), value = sample
+                _add(self._refusals, reason, value, feature)
         elif line.startswith(b"#") and _DECLARED.match(line):
             self._known = True  # a counter that has not counted yet has no samples
 
@@ -150,9 +153,9 @@ def _class(code: str) -> str:
     return f"{status[1]}xx"
 
 
-def _sample(line: bytes, name: str, wanted: str) -> tuple[str, float] | None:
-    """The wanted label, empty when it has none, and the value of a sample; None when it is one of another metric with a
-    longer name.
+def _sample(line: bytes, name: str, *wanted: str) -> tuple[Sequence[str], float] | None:
+    """The wanted labels, each empty when it is not there, and the value of a sample; None when it is one of another
+    metric with a longer name.
     """
     try:
         text = line.decode()
@@ -161,22 +164,22 @@ def _sample(line: bytes, name: str, wanted: str) -> tuple[str, float] | None:
     place = len(name)
     if text[place : place + 1] not in ("{", " ", "\t"):
         return None
-    found: str | None = None
+    found: dict[str, str] = {}
     start = len(text) - len(text[place:].lstrip(" \t"))
     if text[start : start + 1] == "{":
         place = start + 1
         while label := _LABEL.match(text, place):
-            if label[1] == wanted:
-                if found is not None:
+            if label[1] in wanted:
+                if label[1] in found:
                     raise _wrong(name)
-                found = label[2]
+                found[label[1]] = label[2]
             place = label.end()
         place = _closed(text, place, name)
     rest = _REST.fullmatch(text, place)
     if rest is None:
         raise _wrong(name)
     try:
-        return found or "", float(rest[1])
+        return [found.get(label, "") for label in wanted], float(rest[1])
     except ValueError:
         raise _wrong(name) from None
 

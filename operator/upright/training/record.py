@@ -68,7 +68,7 @@ def _reduced(job: Manifest) -> Manifest:
 
 def _only(annotation: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     given = metadata.get("annotations") or {}
-    return {**metadata, "annotations": {name: given[name] for name in (annotation,) if name in given}}
+    return {**metadata, "annotations": {annotation: given[annotation]} if annotation in given else {}}
 
 
 RUNS = Index(names.JOBS, "by TrainingJob", _made_for, reads=_reduced)

@@ -126,28 +126,18 @@ async def test_the_probes_answer_while_a_page_is_made_and_all_who_ask_get_the_sa
             assert b"\nasked 1.0\n" in await end_of(client)
 
 
-async def test_a_page_that_is_no_longer_fresh_is_made_again(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "FRESH", 0)
-    monkeypatch.setattr(http, "SHARE", 0)
-    pages = Pages()
-    registry = pages.registry
-    pages.gate.set()
-    async with serving(registry, port, Health(lambda: "")):
-        for n in (1, 2):
-            assert f"\nasked {n}.0\n".encode() in await end_of(await asked(port, get("/metrics")))
-
-
-async def test_a_page_that_costs_much_is_given_to_who_asks_for_longer(
-    port: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("share", "pages_made"), [(0, (1, 2)), (1e6, (1, 1))], ids=["at once", "it costs much"])
+async def test_a_page_that_is_no_longer_fresh_is_made_again_and_one_that_costs_much_is_so_for_longer(
+    port: int, monkeypatch: pytest.MonkeyPatch, share: float, pages_made: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(http, "FRESH", 0)
-    monkeypatch.setattr(http, "SHARE", 1e6)
+    monkeypatch.setattr(http, "SHARE", share)
     pages = Pages()
     registry = pages.registry
     pages.gate.set()
     async with serving(registry, port, Health(lambda: "")):
-        for _ in range(2):
-            assert b"\nasked 1.0\n" in await end_of(await asked(port, get("/metrics")))
+        for n in pages_made:
+            assert f"\nasked {n}.0\n".encode() in await end_of(await asked(port, get("/metrics")))
 
 
 async def test_a_page_that_cannot_be_made_is_an_error_until_it_can(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

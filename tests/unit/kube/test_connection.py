@@ -1,8 +1,11 @@
-"""Logging in: which proxies count, and what is said of one that does not let us through."""
+"""Logging in: which proxies count, what is said of one that does not let us through, and which certificates do."""
+
+import ssl
 
 import pytest
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
 from tests.unit.kube.fakes import TOYS
 from upright.kube import connection
@@ -52,3 +55,23 @@ async def test_a_proxy_that_does_not_let_us_through_is_named() -> None:
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9 .* the proxy of HTTPS_PROXY: .* in NO_PROXY"):
         await client.get(TOYS, "shop", "bear")
     await client.close()
+
+
+async def test_a_certificate_that_kubectl_takes_is_taken_whatever_python_asks_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = ssl.create_default_context
+
+    def strict(*words: object, **how: object) -> ssl.SSLContext:
+        context = usual(*words, **how)  # type: ignore[arg-type]
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python does by itself since 3.13
+        return context
+
+    async def load(client_configuration: Configuration) -> None:
+        client_configuration.host = "https://10.96.0.1:443"
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    monkeypatch.setattr(config, "load_kube_config", load)
+    context = RESTClientObject(await connection.login()).ssl_context
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT

@@ -388,7 +388,8 @@ class _Loop:
 
     def _newest(self, resource: Manifest) -> Manifest:
         key = key_of(resource)
-        return self._stores.get(self._kind.type, key.namespace, key.name) or resource
+        newest = self._stores.get(self._kind.type, key.namespace, key.name)
+        return newest if newest and uid_of(newest) == uid_of(resource) else resource  # never a namesake
 
     def _forget(self, key: Key) -> None:
         self._kind.forget(key)

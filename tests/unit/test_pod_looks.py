@@ -158,6 +158,7 @@ async def test_with_what_most_failed_is_said_of_an_arm(
         ({"UnknownValue:days since": 3}, {}, "UnknownValue of days since"),
         ({"UnknownValue:<b>": 3, "Ask me:country": 9}, {}, "UnknownValue"),  # whatever a pod says is not told
         ({f"E:f{n}": 1 for n in range(40)}, {"E:f39": 50}, "E of f39"),
+        ({**{f"E:f{n}": 1 for n in range(40)}, "E:last": 2}, {}, "E of last"),
         ({}, {}, ""),
     ],
 )

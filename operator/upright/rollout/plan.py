@@ -308,7 +308,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             blamed = [one for one in spec.monitoring.metrics if one.name == metric]
             for one in blamed:
                 if seen and (most := seen.refusing if one.type == "RefusalRate" else seen.failing):
-                    message += f" Most of its {metric} were {most}."
+                    message += f" Most frequent of its {metric}: {most}."
             where = " ".join(where_to_look(one, pods) for one in blamed)
             draft.reject(candidate, metric, message, where, leaving=is_needed(facts, bad=True))
         case Left():

@@ -9,6 +9,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
+from operator import itemgetter
 
 from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
 
@@ -50,7 +52,7 @@ class Counters:
     in_progress: float | None = None
     """Those that have come in and have not been answered yet; None when the page does not say."""
     reasons: Mapping[str, float] = field(default_factory=dict)
-    """Those that failed, by what went wrong, as far as the page says: at most MOST_REASONS words."""
+    """Those that failed, by what went wrong, as far as the page says: the MOST_REASONS most frequent words."""
     refusals: Mapping[str, float] = field(default_factory=dict)
     """Those that were refused, by why, likewise: a word, and of which feature."""
 
@@ -95,7 +97,8 @@ class Scan:
             raise NoCountersError(f"its page of metrics has no {REQUESTS}")
         by_code = self._by_code
         refused = by_code[MISTAKEN] + by_code[OVERLOADED]
-        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, self._reasons, self._refusals)
+        reasons, refusals = _most(self._reasons), _most(self._refusals)
+        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals)
 
     def _read(self, line: bytes) -> None:
         line = line.strip(b" \t\r")
@@ -129,8 +132,12 @@ class Scan:
 def _add(counted: dict[str, float], reason: str, count: float, feature: str = "") -> None:
     """Count what may be told."""
     told = f"{reason} of {feature}" if _FEATURE.fullmatch(feature) else reason
-    if count > 0 and _WORD.fullmatch(reason) and (told in counted or len(counted) < MOST_REASONS):
+    if count > 0 and _WORD.fullmatch(reason):
         counted[told] = counted.get(told, 0.0) + count
+
+
+def _most(counted: Mapping[str, float]) -> Mapping[str, float]:
+    return dict(nlargest(MOST_REASONS, counted.items(), key=itemgetter(1)))
 
 
 def counters(page: bytes) -> Counters:

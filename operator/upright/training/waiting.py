@@ -1,6 +1,7 @@
 """What a run waits for that others do, and what their events say when it does not happen."""
 
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ class Warnings:
     namespace has: so one answers for all runs that wait there, and the longer it took, the later the next is asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._waiting: defaultdict[str, dict[str, Sequence[Wait]]] = defaultdict(dict)  # by namespace and TrainingJob
         self._answers: dict[str, _Answer] = {}
         self._asking: set[str] = set()
@@ -128,7 +130,8 @@ class Warnings:
         return not timedelta(0) <= now - last.at < pause
 
     async def _ask(self, namespace: str, world: World) -> None:
-        waits, began = [wait for each in self._waiting[namespace].values() for wait in each], world.now
+        waits = [wait for each in self._waiting[namespace].values() for wait in each]
+        at, began = world.now, self._monotonic()
         about: dict[str, list[Manifest]] = {wait.of: [] for wait in waits}
         before = self._answers.get(namespace)
         said = before.said if before else {}  # what is known stays when they cannot be had
@@ -142,7 +145,7 @@ class Warnings:
         finally:
             self._asking.discard(namespace)
             if namespace in self._waiting:
-                self._answers[namespace] = _Answer(began, world.now - began, said)
+                self._answers[namespace] = _Answer(at, timedelta(seconds=self._monotonic() - began), said)
 
 
 def _refusal(events: Sequence[Manifest]) -> str:

@@ -192,6 +192,22 @@ async def test_a_namesake_does_not_inherit_what_was_remembered(shop: Shop) -> No
     assert len(shop.kind.turns) == 2
 
 
+async def test_a_namesake_that_is_made_while_a_turn_acts_does_not_get_the_status_of_the_one_before(shop: Shop) -> None:
+    apply = shop.client.apply
+
+    async def in_the_meantime(type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
+        shop.client.apply = apply  # type: ignore[method-assign]
+        shop.put(TOYS, a_toy(uid="second"))
+        raise RefusedError("patch", "services s", 403, "exceeded quota")
+
+    shop.client.apply = in_the_meantime  # type: ignore[method-assign]
+    shop.kind.planned = lambda toy: Plan(status={"of": toy["metadata"]["uid"]}, apply=[a_service("s", toy)])
+    shop.put(TOYS, a_toy(uid="first"))
+    await shop.turn()
+    assert shop.stored(TOYS, "bear")["metadata"]["uid"] == "second"
+    assert shop.stored(TOYS, "bear")["status"]["of"] == "second"
+
+
 async def test_of_what_is_watched_by_name_only_every_object_wakes_whoever_made_it(shop: Shop) -> None:
     claim = {"metadata": {"name": "models", "namespace": "shop", "uid": "u", "resourceVersion": "7"}}
     shop.controller.seen(CLAIMS, claim)

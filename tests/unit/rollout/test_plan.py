@@ -141,7 +141,7 @@ def test_what_was_replaced_is_deleted_by_its_uid() -> None:
 # Evidence
 
 
-@pytest.mark.parametrize(("failing", "most"), [("", ""), ("ValueError", "Most of its errors were ValueError.")])
+@pytest.mark.parametrize(("failing", "most"), [("", ""), ("ValueError", "Most frequent of its errors: ValueError.")])
 def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_evidence(failing: str, most: str) -> None:
     bad = looks(2, canary=(100, 20), stable=(900, 9))
     before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
@@ -175,7 +175,7 @@ def test_a_version_that_refuses_more_is_rejected_with_why_and_where_the_reasons_
     before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
     seen = Measurement("Counted", failing="ValueError", refusing="UnknownValue of country")
     told = plan(replace(before, reading=replace(before.reading, arms={"canary": seen})))
-    assert told.status["rejected"][0]["message"].endswith(" Most of its refusals were UnknownValue of country.")
+    assert told.status["rejected"][0]["message"].endswith(" Most frequent of its refusals: UnknownValue of country.")
     made = plan(before)
     assert made.status["history"][0]["reason"].endswith(" 100 is enough). Each of its answers of 4xx or 503 says why.")
 

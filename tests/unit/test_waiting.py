@@ -23,13 +23,11 @@ class Slow(AWorld):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[int] = []
-        self.passed = 0.0
 
     async def warnings(self, namespace: str, uids: Container[str]) -> list[Manifest] | None:
         about = [f"{namespace}-{number}" for number in range(100) if f"{namespace}-{number}" in uids]
         self.asked.append(len(about))
         self.now += self.takes + self.jumps
-        self.passed += self.takes.total_seconds()
         self.jumps = timedelta(0)
         if self.broken:
             return None
@@ -63,8 +61,7 @@ async def test_all_runs_of_a_namespace_share_an_answer_and_those_of_another_have
 
 @pytest.mark.parametrize(("takes", "pause"), [(0, 10), (0.1, 10), (3, 60)])
 async def test_the_longer_an_answer_takes_the_later_is_the_next(takes: float, pause: float) -> None:
-    world = Slow()
-    warnings = Warnings(lambda: world.passed)
+    world, warnings = Slow(), Warnings()
     world.takes = timedelta(seconds=takes)
     for number in range(100):
         world.now = after(seconds=10 + number)
@@ -73,11 +70,10 @@ async def test_the_longer_an_answer_takes_the_later_is_the_next(takes: float, pa
 
 
 async def test_a_clock_that_is_put_right_meanwhile_makes_no_answer_slow() -> None:
-    world = Slow()
-    warnings = Warnings(lambda: world.passed)
+    world, warnings = Slow(), Warnings()
     world.now, world.jumps = after(seconds=10), timedelta(hours=1)
     await warnings.read(Key("shop", "job-0"), waits(0), world)
-    world.now += timedelta(minutes=1)
+    world.now += timedelta(minutes=5)
     await warnings.read(Key("shop", "job-1"), waits(1), world)
     assert len(world.asked) == 2
 

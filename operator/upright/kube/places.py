@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from upright.api import names
 from upright.contract import Kind, ResourceType
 from upright.kube.objects import MANAGED_BY, OURS
 
@@ -30,10 +31,15 @@ def places(kinds: Sequence[Kind[Any]], namespaces: Iterable[str]) -> list[Place]
     whole += [applied for kind in kinds for applied in kind.applies]
     partial = [watch.type for watch in watched if watch.metadata and watch.type not in whole]
     return [
-        Place(each, namespace, f"{MANAGED_BY}={OURS}" if each in whole and each not in own else "", each in partial)
+        Place(each, namespace, _selector(each) if each in whole and each not in own else "", each in partial)
         for each in dict.fromkeys([*whole, *partial])
         for namespace in dict.fromkeys(namespaces) or ("",)
     ]
+
+
+def _selector(type: ResourceType) -> str:
+    """By which labels we know what we made. Pods that others have marked as theirs get requests all the same."""
+    return names.MODEL if type == names.PODS else f"{MANAGED_BY}={OURS}"
 
 
 def sentences(troubles: Mapping[Place, str]) -> str:

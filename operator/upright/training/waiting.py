@@ -1,7 +1,6 @@
 """What a run waits for that others do, and what their events say when it does not happen."""
 
 import re
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ _OWN = "kubernetes.io/job-controller"
 _REFUSED = timedelta(seconds=10)
 """A Job that has had no pod for so long may be refused one."""
 _PAUSE, _SHARE = timedelta(seconds=10), 20
-"""Between two questions about a namespace: at least so long, and so many times as long as the last answer took."""
+"""Between two questions about a namespace: at least so long, and so many times as long as the last answer took, up to _LONGEST."""
 _LONGEST = timedelta(minutes=5)
 _POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
 """Another one at each try."""
@@ -94,8 +93,7 @@ class Warnings:
     namespace has: so one answers for all runs that wait there, and the longer it took, the later the next is asked for.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._waiting: defaultdict[str, dict[str, Sequence[Wait]]] = defaultdict(dict)  # by namespace and TrainingJob
         self._answers: dict[str, _Answer] = {}
         self._asking: set[str] = set()
@@ -126,12 +124,12 @@ class Warnings:
             return False
         if (last := self._answers.get(namespace)) is None:
             return True
-        pause = max(_PAUSE, _SHARE * last.took, wait.again(last.at) if wait.of in last.said else _PAUSE)
+        slow = min(_SHARE * last.took, _LONGEST)  # at most: the clock may have been put right meanwhile
+        pause = max(_PAUSE, slow, wait.again(last.at) if wait.of in last.said else _PAUSE)
         return not timedelta(0) <= now - last.at < pause
 
     async def _ask(self, namespace: str, world: World) -> None:
-        waits = [wait for each in self._waiting[namespace].values() for wait in each]
-        at, began = world.now, self._monotonic()
+        waits, began = [wait for each in self._waiting[namespace].values() for wait in each], world.now
         about: dict[str, list[Manifest]] = {wait.of: [] for wait in waits}
         before = self._answers.get(namespace)
         said = before.said if before else {}  # what is known stays when they cannot be had
@@ -145,7 +143,7 @@ class Warnings:
         finally:
             self._asking.discard(namespace)
             if namespace in self._waiting:
-                self._answers[namespace] = _Answer(at, timedelta(seconds=self._monotonic() - began), said)
+                self._answers[namespace] = _Answer(began, world.now - began, said)
 
 
 def _refusal(events: Sequence[Manifest]) -> str:

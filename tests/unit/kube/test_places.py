@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.unit.kube.fakes import SERVICES, TOYS
+from upright.api import names
 from upright.contract import ResourceType, Watch
 from upright.kube.places import Place, everywhere, one_each, places, sentences
 
@@ -28,6 +29,11 @@ def test_all_of_our_kinds_what_we_made_of_others_and_the_metadata_of_what_anybod
         Place(SERVICES, "", OURS),
         Place(CONFIG_MAPS, "", metadata=True),
     ]
+
+
+def test_pods_are_known_by_a_label_that_nobody_else_has_a_word_for() -> None:
+    [_, pods] = places([a_kind(TOYS, a_watch(names.PODS))], ())
+    assert pods == Place(names.PODS, "", "upright.dev/model")
 
 
 def test_each_namespace_once() -> None:

@@ -17,7 +17,7 @@ _OWN = "kubernetes.io/job-controller"
 _REFUSED = timedelta(seconds=10)
 """A Job that has had no pod for so long may be refused one."""
 _PAUSE, _SHARE = timedelta(seconds=10), 20
-"""Between two questions about a namespace: at least so long, and so many times as long as the last answer took, up to _LONGEST."""
+"""Between two questions about a namespace: at least so long, and so many times as long as the last answer took."""
 _LONGEST = timedelta(minutes=5)
 _POD_NAME = re.compile(r'pods "[^"]*" is forbidden: ')
 """Another one at each try."""

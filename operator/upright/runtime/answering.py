@@ -154,7 +154,7 @@ def answering(served: ServedModel, load: Load, place: Place | None = None) -> An
     """What answers for a model, within the limits of a process; its metrics begin from zero. `place`: where the pod has
     several.
     """
-    threads = PredictionThreads(_PREDICTING_THREADS, load.waiting)
+    threads = PredictionThreads(1 if served.alone else _PREDICTING_THREADS, load.waiting)
     return Answering(
         served,
         threads,

@@ -10,7 +10,7 @@ from upright.api.artifact import ArtifactManifest, Signature
 from upright.runtime import formats, modules, store
 from upright.runtime.environment import Limits, folder_of, limits_of, text_of, this_user
 from upright.runtime.formats import LoadedModel
-from upright.runtime.lean import make_lean
+from upright.runtime.lean import make_lean, spoils_others
 from upright.runtime.outcome import FailedError, LoadError, RefusedError
 from upright.runtime.predictor import PREDICTION, Predictor
 
@@ -24,6 +24,8 @@ class ServedModel:
     platform: str
     predictor: Predictor
     example: tuple[Any, ...] | None
+    alone: bool = False
+    """Whether calls beside each other might spoil each other's answers, as those of a step do that keeps its rows."""
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -60,6 +62,7 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
         platform=manifest.framework.name,
         predictor=Predictor(loaded.estimator, _signature(manifest, version)),
         example=manifest.example,
+        alone=bool(modules.names_in(manifest)) or spoils_others(loaded.estimator),
     )
 
 

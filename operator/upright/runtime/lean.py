@@ -37,6 +37,16 @@ def make_lean(estimator: Any) -> None:
                 part.predict = MethodType(predict, part)
 
 
+def spoils_others(estimator: Any) -> bool:
+    """Whether two calls of it beside each other may both be answered wrongly: scikit-learn's trees of neighbours by
+    Mahalanobis' distance have one buffer for all threads (scikit-learn/scikit-learn#32753).
+    """
+    return any(
+        getattr(part, "effective_metric_", None) == "mahalanobis" and getattr(part, "_fit_method", "brute") != "brute"
+        for part in _parts_of(estimator)
+    )
+
+
 def _parts_of(estimator: Any) -> Iterator[Any]:
     """All estimators in one, whatever holds them: steps, a search, an ensemble, a calibration. Trees of a forest are no
     parts.

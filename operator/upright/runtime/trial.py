@@ -1,10 +1,12 @@
 """Trying a model out before it is published: does it answer clients as it answers Python?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from math import prod
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -249,7 +251,7 @@ def _may_be_probabilities(answer: NDArray[Any], prediction: NDArray[Any]) -> boo
 
 def _answered(predictor: Predictor, batch: Batch, output: str) -> NDArray[Any]:
     """Raises BadInputError, and ModelError also for an answer that cannot be sent, which no row makes good."""
-    answer, request = predictor.predict(batch, output), PredictRequest(batch, output)
+    answer, request = _beside(lambda: predictor.predict(batch, output)), PredictRequest(batch, output)
     try:
         told(Asked(batch, [output], lambda found: predict_answer(found, request)), [answer])
     except BadInputError:  # it is too long: a client asks for fewer rows at once
@@ -257,6 +259,20 @@ def _answered(predictor: Predictor, batch: Batch, output: str) -> NDArray[Any]:
     except ModelError as error:
         raise ModelError(str(error)) from None
     return answer
+
+
+def _beside(call: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """In a thread of its own, as in pods: what a program has set for the thread that imported it counts there alone."""
+    answer = Future[NDArray[Any]]()
+
+    def ask() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - it is the caller's to know
+            answer.set_exception(error)
+
+    Thread(target=ask, daemon=True).start()  # which Ctrl-C need not wait for
+    return answer.result()
 
 
 def _tensor(name: str, answer: NDArray[Any]) -> Tensor:

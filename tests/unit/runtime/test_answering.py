@@ -1,7 +1,10 @@
 """What a model may answer: it is the same as JSON and as bytes, or the model's error."""
 
+import asyncio
 import json
 import struct
+from dataclasses import replace
+from threading import Barrier, BrokenBarrierError
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from upright.api.artifact import Signature, Tensor
-from upright.runtime.answering import Answering, UnansweredError
+from upright.runtime.answering import Answering, UnansweredError, answering
+from upright.runtime.artifact import ServedModel
 from upright.runtime.asked import Answer, Asked, answer, answers
 from upright.runtime.batch import BadInputError, batch_of_rows
+from upright.runtime.load import Load
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
 from upright.runtime.threads import PredictionThreads
@@ -182,6 +187,33 @@ async def test_what_a_model_quotes_of_what_it_was_given_is_cut_in_answer_and_log
 
     assert str(failed.value).count("x") == 500
     assert caplog.text.count("x") == 500
+
+
+class Meeting:
+    """A model that answers 1 to those who meet in it, and 0 who has it alone."""
+
+    def __init__(self) -> None:
+        self._meet = Barrier(2)
+
+    def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+        try:
+            self._meet.wait(0.2)
+        except BrokenBarrierError:
+            return np.zeros(len(rows))
+        return np.ones(len(rows))
+
+
+async def test_a_model_whose_calls_spoil_each_other_has_one_at_a_time() -> None:
+    served = ServedModel("churn", "churn-1", "sklearn", Predictor(Meeting(), MATRIX), None, alone=True)
+    one_by_one = answering(served, Load())
+    beside = replace(one_by_one, threads=PredictionThreads(2, waiting=2))
+
+    async def both(asked: Answering) -> list[Any]:
+        told = await asyncio.gather(*(asked.answer(lambda: predict(1)) for _ in range(2)))
+        return [json.loads(one.content)["predictions"] for one in told]
+
+    assert await both(beside) == [[1], [1]]
+    assert await both(one_by_one) == [[0], [0]]
 
 
 class NeedingAll:

@@ -21,10 +21,11 @@ from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from upright.runtime.lean import make_lean
+from upright.runtime.lean import make_lean, spoils_others
 
 ROWS, KINDS = load_iris(return_X_y=True)
 TWO = np.column_stack([KINDS, KINDS % 2])
@@ -144,3 +145,21 @@ def test_all_else_of_a_forest_is_as_it_was() -> None:
     assert [tree.predict(ROWS).tolist() for tree in as_one] == [tree.predict(ROWS).tolist() for tree in forest]
     chosen = make_pipeline(SelectFromModel(RandomForestRegressor(**SIZES)), LogisticRegression()).fit(ROWS, KINDS)
     assert np.array_equal(joined(chosen).predict_proba(ROWS), chosen.predict_proba(ROWS))
+
+
+MAHALANOBIS: dict[str, Any] = {"metric": "mahalanobis", "metric_params": {"VI": np.eye(4)}}
+
+
+@pytest.mark.parametrize(
+    ("model", "spoils"),
+    [
+        (KNeighborsClassifier(**MAHALANOBIS), True),
+        (make_pipeline(StandardScaler(), KNeighborsClassifier(algorithm="ball_tree", **MAHALANOBIS)), True),
+        (LocalOutlierFactor(novelty=True, **MAHALANOBIS), True),
+        (KNeighborsClassifier(algorithm="brute", **MAHALANOBIS), False),
+        (KNeighborsClassifier(algorithm="ball_tree"), False),
+        (RandomForestClassifier(**SIZES), False),
+    ],
+)
+def test_calls_of_neighbours_by_mahalanobis_distance_spoil_each_other(model: Any, spoils: bool) -> None:
+    assert spoils_others(model.fit(ROWS, KINDS)) is spoils

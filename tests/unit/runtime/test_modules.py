@@ -68,6 +68,16 @@ def test_a_server_with_workers_and_batches_answers_as_the_model_does_in_its_prog
     assert len({*answers}) == 2
 
 
+def test_what_a_module_has_set_for_its_own_thread_is_missed_when_it_is_published_and_not_in_pods(allowed: Pod) -> None:
+    mine = "import threading\nmine = threading.local()\nmine.factor = 2\n" + FEATURES.replace("* 2", "* mine.factor")
+    trained(allowed, features=mine)
+
+    reason, message = refusal(allowed)
+
+    assert reason == "ModelFails"
+    assert "object has no attribute 'factor'" in message
+
+
 def test_that_a_transformer_gets_an_array_for_want_of_the_names_of_its_features_is_said(allowed: Pod) -> None:
     trained(allowed, features=FEATURES.replace("self.feature_names_in_", "names"))
 
@@ -82,6 +92,12 @@ def test_a_transformer_that_keeps_the_names_of_its_features_needs_no_reference_d
         answer = server.predict({"instances": [dict(row) for _, row in ROWS.iterrows()]})
 
     assert (answer.status_code, answer.json()) == (200, {"predictions": answers})
+
+
+def test_a_model_with_modules_is_asked_for_one_request_after_the_other(allowed: Pod) -> None:
+    trained(allowed)
+
+    assert load_artifact({**allowed.variables, **published(allowed)}).alone
 
 
 def test_the_artifact_holds_the_module_with_its_digest(allowed: Pod) -> None:

@@ -652,6 +652,25 @@ def test_a_version_takes_over_without_a_tenth_of_its_pods_when_the_cluster_does_
     assert outcome(plan(then(before, plan(before), now=after(minutes=minutes)))) == phase
 
 
+@pytest.mark.parametrize(("failed", "least"), [(0, 10), (1, 60)])
+def test_a_version_whose_containers_have_failed_takes_over_after_a_minute_without_interruption(
+    failed: int, least: int
+) -> None:
+    candidate = [*pods(NEW_REVISION, 3 - failed, since=NOW), *(crashing(1, ready=True) for _ in range(failed))]
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: candidate}
+    before = observed(in_canary(candidate={"finishing": True, "replicas": 3}), pods=world)
+    made = plan(before)
+    assert outcome(plan(then(before, made, now=after(seconds=least - 1)))) == "Progressing"
+    assert outcome(plan(then(before, made, now=after(seconds=least)))) == "Promoted"
+
+
+def test_no_step_ends_before_two_looks_at_it() -> None:
+    steps = {"steps": [{"weight": weight, "for": "1s"} for weight in (25, 50)]}
+    before = observed(in_canary(1, step_since=NOW, rollout=steps), pods=both(3), now=after(seconds=29))
+    assert "finishing" not in plan(before).status["candidate"]
+    assert plan(replace(before, now=after(seconds=30))).status["candidate"]["finishing"]
+
+
 def test_a_pod_that_never_gets_ready_is_not_tolerated_among_many() -> None:
     world = {OLD_REVISION: pods(OLD_REVISION, 20), NEW_REVISION: pods(NEW_REVISION, 19)}
     world[NEW_REVISION] += [living(19, NOW, NOW, takes=9e9)]

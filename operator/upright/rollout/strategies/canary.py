@@ -237,7 +237,7 @@ def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """
     ended = arm.ready_since and facts.now - arm.ready_since >= OUTAGE * facts.spec.rollout.startup_deadline
     if is_broken(facts) or (ended and is_silent_for_long(facts)):
-        return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
+        return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", repairs=True)
     if ended:
         return _compare_after_all(facts, arm, "is not found broken any more")
     if stable.ready:
@@ -264,13 +264,15 @@ def _serve_first(facts: Facts, arm: Arm) -> Decision:
     return Promote()
 
 
-def _take_over(facts: Facts, arm: Arm, why: str, least: timedelta = STEADY) -> Decision:
-    """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while (`least`).
-    When that tenth has been missing for as long as a start may take, it is the cluster that does not have it.
+def _take_over(facts: Facts, arm: Arm, why: str, *, repairs: bool = False) -> Decision:
+    """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while: a minute
+    where nobody has compared it, or containers of them have failed, since one that is killed again and again is ready
+    in between. When that tenth has been missing for as long as a start may take, the cluster does not have it.
     """
     if facts.halted:
         return Stay(arm, f"{why}; {facts.halted}.", _NOW_AND_THEN)
     candidate, now, replicas = facts.candidate, facts.now, facts.spec.replicas
+    least = LASTING if repairs or candidate.failures else STEADY
     waited = arm.ready_since is not None and now - arm.ready_since >= facts.spec.rollout.startup_deadline
     if candidate.ready < replicas and not waited:
         said = f"{why}; {candidate.ready} of {replicas} pods are ready.{candidate.trouble}"
@@ -313,7 +315,8 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     if blind and (decision := _without_measurements(facts, arm, place, blind)) is not None:
         return decision
     arm = arm.model_copy(update={"step_since": arm.step_since or now, "step_weight": _step(facts).weight})
-    two_looks = timedelta(seconds=since) + 2 * spec.monitoring.interval - timedelta(seconds=now.timestamp())
+    watched = max(since, arm.step_since.timestamp())
+    two_looks = timedelta(seconds=watched - now.timestamp()) + 2 * spec.monitoring.interval
     unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())
     lacking = 0 if blind or facts.analysis is None else 2 - facts.analysis.looks  # the evidence has begun anew
     further = spec.monitoring.interval * max(lacking, unlooked)

@@ -194,6 +194,8 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        if self.cycle.response_complete:
+            self.cycle.body = bytearray()  # which nobody has read, and would stay for as long as the connection
         super().on_response_complete()
         self._await_reader()
         if self._under_way:  # the next request, or what was not waited for of this one, has begun to come already

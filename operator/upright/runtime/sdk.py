@@ -74,13 +74,15 @@ def save(
 
     if len({Path(module).name for module in modules}) < len(modules):
         raise ValueError(f"modules: two have the same name; give one of them another: {', '.join(map(str, modules))}")
+    # float: of other libraries they are numbers that JSON has no word for
+    numbers = {name: value if value is None else float(value) for name, value in (metrics or {}).items()}
     output = Path(os.environ["UPRIGHT_OUTPUT"])
     skops.io.dump(model, output / "model.skops")
     for module in modules:
         (output / FOLDER).mkdir(exist_ok=True)
         shutil.copyfile(module, output / FOLDER / Path(module).name)
     if metrics is not None:
-        (output / "metrics.json").write_text(json.dumps(dict(metrics)), encoding="utf-8")
+        (output / "metrics.json").write_text(json.dumps(numbers), encoding="utf-8")
     if reference is not None:
         try:
             content = reference.to_parquet(index=False)

@@ -106,6 +106,8 @@ def _check(declared: Signature, names: tuple[str, ...], count: int | None) -> No
             + ", ".join(str(list(shape)) for shape in shapes)
         )
     given = tuple(tensor.name for tensor in declared.inputs)
+    if twice := sorted({name for name in given if given.count(name) > 1}):
+        raise NoSignatureError(f"signature.json names two inputs {', '.join(twice)}; each needs a name of its own")
     if names and given != names:
         raise NoSignatureError(
             f"signature.json names the inputs {', '.join(given)}, but the model takes {', '.join(names)}"

@@ -119,6 +119,18 @@ async def test_what_follows_a_body_is_none_of_its_headers() -> None:
         assert answer.endswith(b"body with host,transfer-encoding,connection")
 
 
+async def test_a_body_that_nobody_has_read_is_let_go_of_with_its_answer() -> None:
+    async with a_running_server() as (port, server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + b"x" * 50_000)
+        await reader.readuntil(b"small")
+
+        [kept] = server.server_state.connections
+        assert isinstance(kept, Connection)
+        assert not kept.cycle.body
+        writer.close()
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize(
     "body", [b"Content-Length: 4\r\n\r\nbody", b"Transfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"]

@@ -362,6 +362,11 @@ def test_metrics_are_numbers_only(pod: Pod, metrics: str, sentence: str) -> None
         ({"reference_csv": "a,b,c,d\nx,1,2,3\n"}, "ModelFails", "fails on its own reference data"),
         ({"signature_json": "{}"}, "BadSignature", "inputs: Field required"),
         (
+            {"signature_json": '{"inputs": [{"name": "x", "type": "FP64"}, {"name": "x", "type": "FP64"}]}'},
+            "NoSignature",
+            "names two inputs x; each needs a name of its own",
+        ),
+        (
             {"signature_json": '{"inputs": [{"name": "x", "shape": [-1, 3]}]}'},
             "NoSignature",
             "gives 3 features, but the model takes 4",

@@ -1,7 +1,7 @@
 """From JSON values to what a model's `predict` takes, and back: rows of typed values, whole columns at a time."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -17,6 +17,11 @@ LARGEST = float(np.finfo(np.float32).max)
 MOST_VALUES = 4 * 1024**2
 """Values of one request: a body of JSON has room for no more, but rows that leave out what may be missing say much in
 few, and of numbers as bytes there is room for twice as many."""
+
+_PART = 1000
+"""Rows of which a model is asked at once."""
+_PART_CHARACTERS = 256 * 1024
+"""Characters of texts in them: n-grams take some hundred times as many bytes."""
 
 _DATATYPES: dict[str, Datatype] = {
     "bool": "BOOL",
@@ -75,6 +80,20 @@ class Batch:
         """The first row that lacks a value of one of these inputs, of which there is one."""
         columns = (self.columns[name].reshape(self.rows, -1) for name in self.unexpectedly_missing)
         return min(int(((one != one) | (one == None)).any(axis=1).argmax()) for one in columns)  # noqa: E711 - of each
+
+    def parts(self) -> Iterator["Batch"]:
+        """Its rows in order, so few of them at a time that what a model makes of them is bounded: a distance to each
+        row that it was fitted on, or all n-grams of a text.
+        """
+        texts = [column for column in self.columns.values() if column.dtype == object]
+        longest = max((len(value) for column in texts for value in column.flat if isinstance(value, str)), default=0)
+        most = max(1, min(_PART, _PART_CHARACTERS // max(longest, 1)))
+        if self.rows <= most:
+            yield self
+            return
+        for start in range(0, self.rows, most):
+            columns = {name: column[start : start + most] for name, column in self.columns.items()}
+            yield replace(self, columns=columns, rows=min(most, self.rows - start))
 
     def copy(self) -> "Batch":
         """For whom works in place, as steps of a pipeline may: the next who is asked gets the same values."""

@@ -33,10 +33,11 @@ class Limits:
 def one_thread_a_call() -> None:
     """To be called before anything is imported that reads it. Calls of a model run beside each other already; threads,
     or processes, within one wait for each other, a hundred times as long as the call takes where the container may use
-    less than the node has. Who wants them says so.
+    less than the node has, and each call takes memory of its own. Who wants more says so.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
+    os.environ.setdefault("SKLEARN_WORKING_MEMORY", "64")  # MiB for distances at a time; 1024 where nothing is set
 
 
 def run_of(environment: Mapping[str, str]) -> RunSpec:

@@ -104,9 +104,15 @@ class Predictor:
     def ask(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
+        It is asked for a part at a time where there is much, and so has no more than a part beside what it knows.
+
         Raises BadInputError for a value that the model says that it refuses, and when it fails for want of one of which
         nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
         """
+        parts = [self._asked(part, batch, output) for part in batch.parts()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _asked(self, batch: Batch, whole: Batch, output: str) -> NDArray[Any]:
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
             predictions = np.asarray(answer(self.features(batch.copy())))
@@ -118,7 +124,7 @@ class Predictor:
             if batch.unexpectedly_missing and not isinstance(error, MemoryError):
                 names = batch.unexpectedly_missing
                 raise BadInputError(
-                    f"the model needs a value of {', '.join(names)} in every row; row {batch.first_gap()} has null",
+                    f"the model needs a value of {', '.join(names)} in every row; row {whole.first_gap()} has null",
                     "MissingValue",
                     names[0],
                 ) from error

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def check(model: Any, *, modules: Sequence[str | Path] = ()) -> None:
 def save(
     model: Any,
     *,
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, SupportsFloat | None] | None = None,
     reference: "pd.DataFrame | None" = None,
     modules: Sequence[str | Path] = (),
 ) -> None:

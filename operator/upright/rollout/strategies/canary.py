@@ -314,13 +314,14 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     arm, blind = unmeasured(facts, arm)
     if blind and (decision := _without_measurements(facts, arm, place, blind)) is not None:
         return decision
-    arm = arm.model_copy(update={"step_since": arm.step_since or now, "step_weight": _step(facts).weight})
-    watched = max(since, arm.step_since.timestamp())
+    step_since = arm.step_since or now
+    arm = arm.model_copy(update={"step_since": step_since, "step_weight": _step(facts).weight})
+    watched = max(since, step_since.timestamp())
     two_looks = timedelta(seconds=watched - now.timestamp()) + 2 * spec.monitoring.interval
     unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())
     lacking = 0 if blind or facts.analysis is None else 2 - facts.analysis.looks  # the evidence has begun anew
     further = spec.monitoring.interval * max(lacking, unlooked)
-    left = max(_step(facts).for_ - elapsed(arm.step_since, arm.step_spent, now), two_looks, further)
+    left = max(_step(facts).for_ - elapsed(step_since, arm.step_spent, now), two_looks, further)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps):

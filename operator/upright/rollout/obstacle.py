@@ -6,7 +6,7 @@ from datetime import timedelta
 from upright.api import names
 from upright.api.deployment_status import Arm, Rejection
 from upright.api.model_version import ModelVersion
-from upright.conditions import Finding
+from upright.conditions import Finding, said_since
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.facts import called
@@ -16,7 +16,8 @@ from upright.rollout.routing.replicas import lead_to_grpc
 
 _NAMED = 5
 _PATIENCE = timedelta(minutes=5)
-MOMENTARY = frozenset({"VersionUnchecked", "VersionInTraining", "OldPodsGoing"})
+OLD_PODS_GOING, _OLD_PODS = "OldPodsGoing", "OldPods"
+MOMENTARY = frozenset({"VersionUnchecked", "VersionInTraining", OLD_PODS_GOING})
 """Reasons that nobody need be told of."""
 
 
@@ -52,6 +53,15 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         return Finding("Paused", f"spec.paused is true, so {name} does not go out.", waits=True)
     old = _old(observed, wanted, draft)
     return _old_pods(observed, name, old) if old else None
+
+
+def old_pods_may_go_for(observed: Observed) -> timedelta:
+    """How long until old pods that are still there are named; once they are, they stay so."""
+    recorded, now = observed.resource.status.conditions, observed.now
+    if said_since(recorded, _OLD_PODS):
+        return timedelta(0)
+    since = max(said_since(recorded, OLD_PODS_GOING) or now, observed.watched_since)
+    return max(timedelta(0), _PATIENCE - max(timedelta(0), now - since))
 
 
 def is_gone(version: ModelVersion | None) -> bool:
@@ -118,16 +128,13 @@ def _old(observed: Observed, wanted: str | None, draft: Draft) -> Sequence[str]:
 
 def _old_pods(observed: Observed, name: str, old: Sequence[str]) -> Finding:
     """They would get requests of the Service of all traffic. Usually they are gone in a moment."""
-    meta, conditions = observed.resource.metadata, observed.resource.status.conditions
-    waits = next((one for one in conditions if (one.type, one.reason) == ("Reconciling", "OldPodsGoing")), None)
-    since = (waits.since if waits else None) or observed.now
-    pods = ", ".join(old[:3])
-    if observed.now - since < _PATIENCE:
+    meta, pods = observed.resource.metadata, ", ".join(old[:3])
+    if old_pods_may_go_for(observed):
         return Finding(
-            "OldPodsGoing", f"{name} goes out when pods that are not of its workload have gone: {pods}.", passing=True
+            OLD_PODS_GOING, f"{name} goes out when pods that are not of its workload have gone: {pods}.", passing=True
         )
     return Finding(
-        "OldPods",
+        _OLD_PODS,
         f"{name} does not go out: pods {pods} bear the label {names.DEPLOYMENT} of this Deployment, would get its "
         "requests, and are not of its workload.",
         "Delete what makes them, perhaps left by an earlier object of this name (kubectl get deployments.apps,services "

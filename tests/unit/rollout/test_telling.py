@@ -1,6 +1,7 @@
 """What people are told of a rollout: which events, and in which words."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,9 +23,11 @@ from tests.unit.rollout.world import (
 )
 from upright.api import names
 from upright.api.artifact import REFUSED
+from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
+from upright.kube.conditions import recorded, with_obstacle, with_transition_times
 from upright.pods.reading import read
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
@@ -42,7 +45,38 @@ def reasons(made: Plan) -> set[str]:
     return {event.reason for event in made.events}
 
 
+def recorded_by_shell(before: Observed, made: Plan, obstacle: tuple[str, str] | None, **later: Any) -> Observed:
+    """What is observed when the shell has recorded the plan's status, and what it came across itself."""
+    stored = as_stored(before.resource)
+    status = with_transition_times(with_obstacle(made.status, obstacle, stored), recorded(stored), before.now)
+    return replace(before, resource=Deployment.model_validate({**stored, "status": status}), **later)
+
+
 # When
+
+
+@pytest.mark.parametrize("obstacle", [None, ("RequestRefused", "delete deployments.apps shop/churn-0 was refused.")])
+def test_old_pods_that_stay_are_named_after_five_minutes_and_for_as_long_as_they_do(
+    obstacle: tuple[str, str] | None,
+) -> None:
+    first = observed(serving_old(), pods=both(0), strangers=["left-behind"])
+    waits = recorded_by_shell(first, plan(first), obstacle, now=after(minutes=4))
+    assert plan(waits).again == timedelta(minutes=1), "no event of a pod need come for it"
+    assert condition(plan(waits), "Reconciling")["reason"] == "OldPodsGoing"
+    waits = recorded_by_shell(waits, plan(waits), obstacle, now=after(minutes=5))
+    stays = recorded_by_shell(waits, plan(waits), obstacle, now=after(minutes=5, seconds=1))
+    assert reasons(plan(stays)) == ({"OldPods"} if obstacle is None else set())
+    for minutes in (6, 20):
+        assert "pods left-behind bear the label" in (stalled(plan(stays)) or "")
+        stays = recorded_by_shell(stays, plan(stays), obstacle, now=after(minutes=minutes))
+    assert plan(replace(stays, strangers=())).status["candidate"]["modelVersion"] == "churn-2"
+
+
+def test_old_pods_are_not_named_for_the_time_in_which_nobody_watched() -> None:
+    first = observed(serving_old(), pods=both(0), strangers=["left-behind"])
+    back = recorded_by_shell(first, plan(first), None, now=after(minutes=61), watched_since=after(minutes=60))
+    assert condition(plan(back), "Reconciling")["reason"] == "OldPodsGoing"
+    assert plan(back).again == timedelta(minutes=4)
 
 
 @pytest.mark.parametrize(

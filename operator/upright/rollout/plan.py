@@ -317,8 +317,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
 
 def _held_before(observed: Observed) -> Finding | None:
     """What holds it, as the recorded status says."""
-    stalled = next((one for one in observed.resource.status.conditions if one.type == "Stalled"), None)
-    return Finding(stalled.reason, stalled.message) if stalled else None
+    held = observed.resource.status.held
+    return Finding(held.reason, held.message) if held else None
 
 
 def _shape(observed: Observed, draft: Draft) -> None:

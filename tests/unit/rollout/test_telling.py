@@ -29,6 +29,7 @@ from upright.api.model_version import ModelVersion
 from upright.contract import Plan
 from upright.kube.conditions import recorded, with_obstacle, with_transition_times
 from upright.pods.reading import read
+from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
@@ -70,6 +71,14 @@ def test_old_pods_that_stay_are_named_after_five_minutes_and_for_as_long_as_they
         assert "pods left-behind bear the label" in (stalled(plan(stays)) or "")
         stays = recorded_by_shell(stays, plan(stays), obstacle, now=after(minutes=minutes))
     assert plan(replace(stays, strangers=())).status["candidate"]["modelVersion"] == "churn-2"
+
+
+def test_after_a_restart_it_is_not_what_the_shell_came_across_that_holds_the_candidate() -> None:
+    before = observed(in_canary(), pods=both())
+    contested = recorded_by_shell(before, plan(before), ("Contested", "Somebody changes a Service."), reading=Reading())
+    made = plan(contested)
+    assert (made.status["phase"], condition(made, "Ready")["reason"]) == ("Progressing", "Progressing")
+    assert not stalled(made), "the shell says it, for as long as it is so"
 
 
 def test_old_pods_are_not_named_for_the_time_in_which_nobody_watched() -> None:

@@ -27,7 +27,7 @@ from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
-from upright.kube.conditions import recorded, with_obstacle, with_transition_times
+from upright.kube.conditions import differs, recorded, with_obstacle, with_transition_times
 from upright.pods.reading import read
 from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed
@@ -79,6 +79,24 @@ def test_after_a_restart_it_is_not_what_the_shell_came_across_that_holds_the_can
     made = plan(contested)
     assert (made.status["phase"], condition(made, "Ready")["reason"]) == ("Progressing", "Progressing")
     assert not stalled(made), "the shell says it, for as long as it is so"
+
+
+@pytest.mark.parametrize(
+    ("step", "type", "reason"), [(0, "Reconciling", "Progressing"), (1, "Stalled", "Inconclusive")]
+)
+def test_a_look_that_says_little_is_no_write_while_the_shell_has_something_to_tell_either(
+    step: int, type: str, reason: str
+) -> None:
+    obstacle, taken = ("Contested", "Somebody changes a Service."), looks(3, canary=(10, 0), stable=(90, 1))
+    resource = in_canary(step, step_since=after(hours=-step), rollout={"onInconclusive": "Hold"})
+    there = observed(resource, pods=both(3), looks=taken[:2], now=after(seconds=31))
+    for _ in range(2):
+        there = recorded_by_shell(there, plan(there), obstacle, reading=replace(there.reading, looks=[]))
+    made = plan(replace(there, reading=replace(there.reading, looks=taken[2:]), now=after(seconds=46)))
+    stored = as_stored(there.resource)
+    assert not differs(with_obstacle(made.status, obstacle, stored), recorded(stored))
+    assert condition(made, type)["reason"] == reason
+    assert condition(made, "Ready")["message"].startswith("churn-2 has "), "so it is written when that is gone"
 
 
 def test_old_pods_are_not_named_for_the_time_in_which_nobody_watched() -> None:

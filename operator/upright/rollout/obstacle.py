@@ -29,7 +29,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if version is None:
         return _not_found(observed, draft)
     if draft.serves(wanted):
-        return _gone(version, draft) or (_passed_over(observed) if draft.candidate is None else None)
+        return _gone(version, wanted, draft) or (_passed_over(observed) if draft.candidate is None else None)
     name, spec = version.metadata.name, observed.resource.spec
     said, mend = _unfit(version)
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
@@ -78,12 +78,12 @@ def _unfit(version: ModelVersion) -> tuple[str, str]:
     return ready.message, stalled.message.removeprefix(ready.message).strip() if stalled else ""
 
 
-def _gone(version: ModelVersion, draft: Draft) -> Finding | None:
-    """What serves or goes out could not be loaded again: its pods go on as long as they run."""
+def _gone(version: ModelVersion, wanted: str | None, draft: Draft) -> Finding | None:
+    """What is stable or goes out could not be loaded again: its pods, if there are any, go on as long as they run."""
     name, (said, mend) = version.metadata.name, _unfit(version)
     if not is_gone(version) or not said:
         return None
-    does = "goes out" if draft.candidate else "serves"
+    does = "is the stable version" if draft.stable and draft.stable.revision == wanted else "goes out"
     return Finding(
         "VersionNotReady",
         f"ModelVersion {name}, which {does}, cannot be loaded by pods that start from now on: {said}",

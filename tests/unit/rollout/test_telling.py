@@ -17,6 +17,7 @@ from tests.unit.rollout.world import (
     in_canary,
     looks,
     observed,
+    pods,
     serving_old,
     stalled,
     then,
@@ -195,8 +196,16 @@ def test_a_version_that_serves_and_could_not_be_loaded_again_is_told(phase: str)
     made = plan(replace(before, resource=wanting(resource, modelVersion="churn-1")))
     gone = phase != "Ready"
     assert (condition(made, "Current")["status"] == "False") is gone
-    assert ("churn-1, which serves, cannot be loaded by pods that start" in (stalled(made) or "")) is gone
+    assert ("churn-1, which is the stable version, cannot be loaded by pods" in (stalled(made) or "")) is gone
     assert condition(made, "Ready")["status"] == "True"
+
+
+def test_a_version_that_is_wanted_back_and_cannot_be_loaded_is_not_said_to_go_out() -> None:
+    gone, leaving = a_model_version("churn-1", phase="Missing", ready=False), in_canary(1, candidate={"leaving": True})
+    without = {OLD_REVISION: [], NEW_REVISION: pods(NEW_REVISION, 3)}
+    made = plan(observed(wanting(leaving, modelVersion="churn-1"), gone, pods=without, versions={"churn-1": gone}))
+    assert made.status["candidate"]["leaving"], "it stands in for what it was to replace"
+    assert (stalled(made) or "").startswith("ModelVersion churn-1, which is the stable version, cannot be loaded by")
 
 
 MEND = "Restore it, and say so with `kubectl annotate mv churn-2`."

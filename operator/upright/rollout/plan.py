@@ -310,7 +310,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
                 if seen and (most := seen.refusing if one.type == "RefusalRate" else seen.failing):
                     message += f" Most of its {metric} were {most}."
             where = " ".join(where_to_look(one, pods) for one in blamed)
-            draft.reject(candidate, metric, message, where, leaving=is_needed(facts, bad=True))
+            leaving, others = is_needed(facts, bad=True), facts.stable.ready if facts.stable else 0
+            draft.reject(candidate, metric, message, where, leaving=leaving, stable_answers=others > 0)
         case Left():
             draft.candidate = None
 

@@ -173,6 +173,17 @@ def test_two_revisions_of_one_version_are_told_apart() -> None:
     assert f"{new} was rejected at " in (stalled(made) or "")
 
 
+def test_that_the_stable_version_serves_again_is_said_only_where_a_pod_of_it_answers() -> None:
+    left = exited(REFUSED, '{"reason": "Missing", "message": "The artifact is not in the store."}')
+    refuses = pods(NEW_REVISION, 1, ready=False, containers={"serve": left})
+    for ready, said in ((True, "churn-1 serves all traffic again. "), (False, "no pod of churn-1 answers. ")):
+        stable = pods(OLD_REVISION, 3, ready=ready)
+        made = plan(observed(in_canary(), pods={OLD_REVISION: stable, NEW_REVISION: refuses}))
+        [told] = [one.message for one in made.events if one.reason == "RolledBack"]
+        assert told.startswith(f"churn-2 is rejected and {said}")
+        assert made.status["history"][0]["reason"].startswith(f"churn-2 is rejected and {said}")
+
+
 @pytest.mark.parametrize("followed", [False, True])
 def test_why_another_version_starts_than_the_newest_is_said(followed: bool) -> None:
     """A Deployment that was made again: churn-2 was rejected before, and churn-1 served."""

@@ -12,6 +12,7 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import called
 from upright.rollout.following import Maker
 from upright.rollout.observe import Observed
+from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import lead_to_grpc
 
 _NAMED = 5
@@ -152,7 +153,8 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
     found = [*incompatible(before, wanted)] if before else []
     mends = ["name another version"] if found else []
     pods, led = observed.pods.get(stable.revision), lead_to_grpc(observed.services.values())
-    if led and not spec.serving.grpc and (not pods or any(pod.grpc for pod in pods)):
+    alike = before is not None and revision(before, spec.serving) == stable.revision  # then it never had gRPC either
+    if led and not (spec.serving.grpc or alike) and (not pods or any(pod.grpc for pod in pods)):
         found = ["it does not answer over gRPC any more, as spec.serving.grpc has it", *found]
         mends = ["set spec.serving.grpc to true again", *mends]
     if not found:

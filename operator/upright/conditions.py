@@ -76,6 +76,13 @@ def told(finding: Finding, type: str, recorded: Sequence[Condition], now: dateti
     return (Event("Warning", finding.reason, action, cut(f"{finding.message} {finding.remedy}"), before.since),)
 
 
+def said_since(recorded: Sequence[Condition], reason: str) -> datetime | None:
+    """Since when this reason has been recorded, in any condition; None where it is not. No one condition tells: another
+    finding, or the shell, may have its place.
+    """
+    return min((one.since for one in recorded if one.reason == reason and one.since), default=None)
+
+
 def cut(message: str, longest: int = _LONGEST) -> str:
     """A text that fits a status field: a long one loses its middle, since the cause often stands at the end."""
     message = " ".join(message.split())

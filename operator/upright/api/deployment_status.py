@@ -5,7 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from upright.api.common import AnyObject, Asked, Conditions, Duration, Resource, Text
+from upright.api.common import AnyObject, Asked, Condition, Conditions, Duration, Resource, Text
+
+_GOES_ON = frozenset({"Progressing", "Paused", "ServiceMissing", "ServiceLeadsElsewhere"})
+"""The reasons of Current beside a candidate that nothing holds but what somebody wants."""
 
 
 class ComparedFailures(Resource):
@@ -197,3 +200,10 @@ class DeploymentStatus(Resource):
         "", description="Where the model answers inside the cluster; empty while no request reaches its pods there."
     )
     conditions: Conditions = Field([], description="Ready, Reconciling, Stalled.")
+
+    @property
+    def held(self) -> Condition | None:
+        """What holds a candidate under way; not what the shell alone says of the object, for Current is a plan's."""
+        said = {one.type: one for one in self.conditions}
+        goes_on = "Current" in said and said["Current"].reason in _GOES_ON
+        return None if goes_on else said.get("Stalled")

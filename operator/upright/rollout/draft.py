@@ -89,7 +89,9 @@ class Draft:
         self.stable = Arm(model_version=candidate.model_version, revision=candidate.revision, since=self.now)
         self.candidate = None
 
-    def reject(self, candidate: Arm, metric: str, message: str, where: str, *, leaving: bool) -> None:
+    def reject(
+        self, candidate: Arm, metric: str, message: str, where: str, *, leaving: bool, stable_answers: bool
+    ) -> None:
         """The candidate is given up and not tried again by itself. `where`: where more is said of why."""
         rejection = Rejection(
             model_version=candidate.model_version,
@@ -99,9 +101,11 @@ class Draft:
             message=cut(message, _WORDY),
         )
         stable = called(self.stable, candidate) if self.stable else ""
-        kept = f"{stable} serves all traffic again" if stable else "nothing serves"
+        kept = f"no pod of {stable} answers" if stable else "nothing serves"
         if leaving:
             kept = f"goes as pods of {stable} come back"
+        elif stable_answers:
+            kept = f"{stable} serves all traffic again"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "none"}))
         said = f"{called(candidate, self.stable)} is rejected and {kept}. {message} {where}"
         self._end(candidate, "RolledBack", said, _UPRIGHT)

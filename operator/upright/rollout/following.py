@@ -136,7 +136,7 @@ def _under_way(resource: Deployment, world: World, newest: ModelVersion | None) 
     ready = version.status.phase == "Ready"
     if not ready and (status.stable is None or version.status.phase == "NotAllowed"):
         return None
-    held = not ready or any(one.type == "Stalled" for one in status.conditions)
+    held = not ready or status.held is not None
     if held and newest and _may_go_out(newest, resource, world):
         other = newest.metadata.name
         if other == name or _newer_of(name, other, model, world, namespace) == other:

@@ -6,17 +6,19 @@ from datetime import timedelta
 from upright.api import names
 from upright.api.deployment_status import Arm, Rejection
 from upright.api.model_version import ModelVersion
-from upright.conditions import Finding
+from upright.conditions import Finding, said_since
 from upright.rollout.compatibility import incompatible
 from upright.rollout.draft import Draft
 from upright.rollout.facts import called
 from upright.rollout.following import Maker
 from upright.rollout.observe import Observed
+from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import lead_to_grpc
 
 _NAMED = 5
 _PATIENCE = timedelta(minutes=5)
-MOMENTARY = frozenset({"VersionUnchecked", "VersionInTraining", "OldPodsGoing"})
+OLD_PODS_GOING, _OLD_PODS = "OldPodsGoing", "OldPods"
+MOMENTARY = frozenset({"VersionUnchecked", "VersionInTraining", OLD_PODS_GOING})
 """Reasons that nobody need be told of."""
 
 
@@ -28,7 +30,7 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if version is None:
         return _not_found(observed, draft)
     if draft.serves(wanted):
-        return _gone(version, draft) or (_passed_over(observed) if draft.candidate is None else None)
+        return _gone(version, wanted, draft) or (_passed_over(observed) if draft.candidate is None else None)
     name, spec = version.metadata.name, observed.resource.spec
     said, mend = _unfit(version)
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
@@ -54,6 +56,15 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     return _old_pods(observed, name, old) if old else None
 
 
+def old_pods_may_go_for(observed: Observed) -> timedelta:
+    """How long until old pods that are still there are named; once they are, they stay so."""
+    recorded, now = observed.resource.status.conditions, observed.now
+    if said_since(recorded, _OLD_PODS):
+        return timedelta(0)
+    since = max(said_since(recorded, OLD_PODS_GOING) or now, observed.watched_since)
+    return max(timedelta(0), _PATIENCE - max(timedelta(0), now - since))
+
+
 def is_gone(version: ModelVersion | None) -> bool:
     """Whether its artifact is known not to be there, or not to be what it was."""
     return version is not None and version.status.phase in ("Missing", "Corrupt")
@@ -68,12 +79,12 @@ def _unfit(version: ModelVersion) -> tuple[str, str]:
     return ready.message, stalled.message.removeprefix(ready.message).strip() if stalled else ""
 
 
-def _gone(version: ModelVersion, draft: Draft) -> Finding | None:
-    """What serves or goes out could not be loaded again: its pods go on as long as they run."""
+def _gone(version: ModelVersion, wanted: str | None, draft: Draft) -> Finding | None:
+    """What is stable or goes out could not be loaded again: its pods, if there are any, go on as long as they run."""
     name, (said, mend) = version.metadata.name, _unfit(version)
     if not is_gone(version) or not said:
         return None
-    does = "goes out" if draft.candidate else "serves"
+    does = "is the stable version" if draft.stable and draft.stable.revision == wanted else "goes out"
     return Finding(
         "VersionNotReady",
         f"ModelVersion {name}, which {does}, cannot be loaded by pods that start from now on: {said}",
@@ -118,16 +129,13 @@ def _old(observed: Observed, wanted: str | None, draft: Draft) -> Sequence[str]:
 
 def _old_pods(observed: Observed, name: str, old: Sequence[str]) -> Finding:
     """They would get requests of the Service of all traffic. Usually they are gone in a moment."""
-    meta, conditions = observed.resource.metadata, observed.resource.status.conditions
-    waits = next((one for one in conditions if (one.type, one.reason) == ("Reconciling", "OldPodsGoing")), None)
-    since = (waits.since if waits else None) or observed.now
-    pods = ", ".join(old[:3])
-    if observed.now - since < _PATIENCE:
+    meta, pods = observed.resource.metadata, ", ".join(old[:3])
+    if old_pods_may_go_for(observed):
         return Finding(
-            "OldPodsGoing", f"{name} goes out when pods that are not of its workload have gone: {pods}.", passing=True
+            OLD_PODS_GOING, f"{name} goes out when pods that are not of its workload have gone: {pods}.", passing=True
         )
     return Finding(
-        "OldPods",
+        _OLD_PODS,
         f"{name} does not go out: pods {pods} bear the label {names.DEPLOYMENT} of this Deployment, would get its "
         "requests, and are not of its workload.",
         "Delete what makes them, perhaps left by an earlier object of this name (kubectl get deployments.apps,services "
@@ -145,7 +153,8 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
     found = [*incompatible(before, wanted)] if before else []
     mends = ["name another version"] if found else []
     pods, led = observed.pods.get(stable.revision), lead_to_grpc(observed.services.values())
-    if led and not spec.serving.grpc and (not pods or any(pod.grpc for pod in pods)):
+    alike = before is not None and revision(before, spec.serving) == stable.revision  # then it never had gRPC either
+    if led and not (spec.serving.grpc or alike) and (not pods or any(pod.grpc for pod in pods)):
         found = ["it does not answer over gRPC any more, as spec.serving.grpc has it", *found]
         mends = ["set spec.serving.grpc to true again", *mends]
     if not found:

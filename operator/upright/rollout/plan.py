@@ -10,7 +10,7 @@ from datetime import timedelta
 from upright.api import names
 from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
-from upright.conditions import Finding
+from upright.conditions import Finding, said_since
 from upright.contract import Plan
 from upright.rollout import status as statuses
 from upright.rollout.clocks import arm_as_watched, as_watched, stable_as_seen
@@ -19,7 +19,7 @@ from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, counts
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import is_gone, obstacle
+from upright.rollout.obstacle import OLD_PODS_GOING, is_gone, obstacle, old_pods_may_go_for
 from upright.rollout.restarts import counted
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
@@ -43,8 +43,8 @@ def plan(observed: Observed) -> Plan:
         _judge(observed, draft, draft.candidate)
     _keep_stand_in(observed, draft)
     _shape(observed, draft)
-    again = _ask_again(observed) if observed.taken else _until_something_lasts(observed, draft)
     draft.obstacle = obstacle(observed, wanted, draft)
+    again = _ask_again(observed) if observed.taken else _until_something_lasts(observed, draft)
     draft.events += tell(observed, draft, wanted)
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
@@ -310,15 +310,16 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
                 if seen and (most := seen.refusing if one.type == "RefusalRate" else seen.failing):
                     message += f" Most frequent of its {metric}: {most}."
             where = " ".join(where_to_look(one, pods) for one in blamed)
-            draft.reject(candidate, metric, message, where, leaving=is_needed(facts, bad=True))
+            leaving, others = is_needed(facts, bad=True), facts.stable.ready if facts.stable else 0
+            draft.reject(candidate, metric, message, where, leaving=leaving, stable_answers=others > 0)
         case Left():
             draft.candidate = None
 
 
 def _held_before(observed: Observed) -> Finding | None:
     """What holds it, as the recorded status says."""
-    stalled = next((one for one in observed.resource.status.conditions if one.type == "Stalled"), None)
-    return Finding(stalled.reason, stalled.message) if stalled else None
+    held = observed.resource.status.held
+    return Finding(held.reason, held.message) if held else None
 
 
 def _shape(observed: Observed, draft: Draft) -> None:
@@ -333,13 +334,15 @@ def _shape(observed: Observed, draft: Draft) -> None:
 
 def _until_something_lasts(observed: Observed, draft: Draft) -> timedelta | None:
     """How long until what time alone may change: at the latest when another pod has answered for long enough to count,
-    or what stands in has not for too long.
+    what stands in has not for too long, or old pods have been there for too long.
     """
     stable, stand_in, now = draft.stable, draft.stand_in, observed.now
-    if not (draft.candidate or stand_in or (stable and stable.unready_since)):
-        return draft.again
-    arms = filter(None, (statuses.arm_facts(observed, arm) for arm in (stable, draft.candidate)))
-    waits = [draft.again, *(arm.lasts_in(now) for arm in arms)]
+    waits = [draft.again]
+    if draft.candidate or stand_in or (stable and stable.unready_since):
+        arms = filter(None, (statuses.arm_facts(observed, arm) for arm in (stable, draft.candidate)))
+        waits += [arm.lasts_in(now) for arm in arms]
+    if draft.obstacle and draft.obstacle.reason == OLD_PODS_GOING:
+        waits.append(old_pods_may_go_for(observed))
     if stand_in:
         waits.append((stand_in.down_since or now) + LASTING - now)
     return min((one for one in waits if one is not None), default=None)
@@ -372,13 +375,6 @@ def _halted(observed: Observed, candidate: Arm) -> str:
 
 def _ask_again(observed: Observed) -> timedelta:
     """The longer a name has been taken, the more rarely one asks whether it still is."""
-    since = next(
-        (
-            one.since
-            for one in observed.resource.status.conditions
-            if one.type == "Stalled" and one.reason == "ServiceNameTaken"
-        ),
-        None,
-    )
+    since = said_since(observed.resource.status.conditions, "ServiceNameTaken")
     waited = observed.now - since if since else timedelta(0)
     return min(max(waited / 4, _ASK_SOON), _ASK_RARELY)

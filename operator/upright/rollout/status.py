@@ -101,9 +101,10 @@ def sparing(before: DeploymentStatus, after: DeploymentStatus) -> DeploymentStat
     """
     if before.analysis is None or after.analysis in (None, before.analysis):
         return after  # no look is in it
-    if worth_recording(before.analysis, after.analysis) or _skeleton(before) != _skeleton(after):
+    planned = _as_planned(before, after)
+    if worth_recording(before.analysis, after.analysis) or _skeleton(planned) != _skeleton(after):
         return after
-    return before
+    return planned
 
 
 def tells_only_what_is_made(observed: Observed, after: DeploymentStatus) -> bool:
@@ -117,6 +118,19 @@ def tells_only_what_is_made(observed: Observed, after: DeploymentStatus) -> bool
 def as_json(status: DeploymentStatus) -> dict[str, Any]:
     """As it is written."""
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _as_planned(before: DeploymentStatus, after: DeploymentStatus) -> DeploymentStatus:
+    """The recorded status without what the shell has told by it: that stands in the place of Stalled and Reconciling,
+    and at the beginning of Ready. Who tells it adds it again, for as long as it is so.
+    """
+    said, says = ({one.type: one for one in each.conditions} for each in (before, after))
+    ready, told = said.get("Ready"), said.pop("Stalled", None)
+    if not (ready and told) or ("Stalled" in says and says["Stalled"].reason == told.reason):
+        return before
+    message = ready.message.removeprefix(told.message).strip() or says["Ready"].message
+    said["Ready"] = ready.model_copy(update={"message": message})
+    return before.model_copy(update={"conditions": [said.get(one.type, one) for one in after.conditions]})
 
 
 def _skeleton(status: DeploymentStatus) -> dict[str, Any]:

@@ -50,6 +50,16 @@ def test_it_goes_out_where_grpc_stays_or_nobody_has_it_or_the_contract_may_chang
         assert plan(let).status["candidate"]["modelVersion"] == "churn-2"
 
 
+def test_nothing_is_held_for_grpc_that_the_stable_version_never_had_also_while_it_has_no_pods() -> None:
+    """It was tried with another version, and taken back: churn-1 is made of what the spec says by now."""
+    resource = serving_old()
+    led = the_services(serving_old(serving={"grpc": True}), OLD_REVISION, None)
+    without = observed(resource, services=led, pods={OLD_REVISION: []})  # a quota keeps them away
+    assert plan(without).status["candidate"]["modelVersion"] == "churn-2"
+    asleep = plan(observed(serving_old(replicas=0), services=led, pods={}))
+    assert condition(asleep, "Ready")["reason"] == "ScaledToZero"
+
+
 def _edited(wanted: ModelVersion = NEW, **spec: Any) -> Observed:
     """Pods of churn-1 answer over gRPC, and the spec does not ask for it, but for what is said."""
     resource = serving_old(**{"serving": {"queue": 128}, **spec})

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion, Signature
 from upright.contract import Key, Manifest, Plan, ResourceType
-from upright.kube.conditions import with_transition_times
+from upright.kube.conditions import halted, with_obstacle, with_transition_times
 from upright.rollout.kind import Deployments
 from upright.rollout.modes.realtime import template, workload
 from upright.rollout.observe import Observed, observe
@@ -759,6 +760,12 @@ UNDER_WAY = {"step": 0, "stepSince": NOW.isoformat()}
 HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclusive", "message": ""}]}
 
 
+def the_shell_says(reason: str, *, beside: str) -> dict[str, Any]:
+    """A status whose plan has given Current the one reason, and the shell Stalled the other."""
+    said = (("Current", "False", beside), ("Stalled", "True", reason))
+    return {"conditions": [{"type": one, "status": is_so, "reason": why, "message": ""} for one, is_so, why in said]}
+
+
 @pytest.mark.parametrize(
     ("candidate", "status", "spec", "wanted"),
     [
@@ -768,6 +775,11 @@ HELD = {"conditions": [{"type": "Stalled", "status": "True", "reason": "Inconclu
         ({"step": 2, "finishing": True}, {}, {}, "churn-3"),
         ({"step": 0}, {}, {}, "churn-3"),  # its pods start
         (UNDER_WAY, HELD, {}, "churn-4"),
+        (UNDER_WAY, the_shell_says("Contested", beside="Inconclusive"), {}, "churn-4"),
+        (UNDER_WAY, the_shell_says("Contested", beside="Progressing"), {}, "churn-3"),
+        (UNDER_WAY, the_shell_says("Contested", beside="Paused"), {}, "churn-3"),  # until now
+        (UNDER_WAY, the_shell_says("RequestRefused", beside="ServiceMissing"), {}, "churn-3"),
+        (UNDER_WAY, the_shell_says("InvalidSpec", beside="Progressing"), {}, "churn-3"),  # corrected by now
         (UNDER_WAY, HELD, {"replicas": 0}, "churn-3"),
         (UNDER_WAY, HELD, {"paused": True}, "churn-3"),  # nothing could go out in its place
         ({"step": 0}, {}, {"paused": True}, "churn-3"),
@@ -836,6 +848,19 @@ async def test_versions_that_come_faster_than_pods_start_end_each_other_never(*,
     starts = Deployment.model_validate({**as_stored(resource), "status": dated(plan(begun), NOW)})
     versions.append(made_at(FOURTH, 2))
     made = plan(await seen(starts, *versions))
+    assert made.status["candidate"]["modelVersion"] == "churn-3"
+    assert not made.status["history"]
+
+
+@pytest.mark.parametrize("by", [partial(with_obstacle, obstacle=("Contested", "A Service is changed.")), None])
+async def test_what_the_shell_says_of_the_object_ends_no_candidate(by: Any) -> None:
+    """That it could not carry a plan out, or make one."""
+    versions = [made_at(NEW, 0), made_at(THIRD, 1)]
+    stable = as_stored(following())["status"]["stable"]
+    resource = a_deployment(None, latest={"model": "churn"}, status={"phase": "Pending", "stable": stable})
+    stored = {**as_stored(resource), "status": dated(plan(await seen(resource, *versions)), NOW)}
+    told = by(stored["status"], resource=stored) if by else halted(stored, "TooLarge", "It has 2 MiB.")
+    made = plan(await seen(Deployment.model_validate({**stored, "status": told}), *versions, made_at(FOURTH, 2)))
     assert made.status["candidate"]["modelVersion"] == "churn-3"
     assert not made.status["history"]
 

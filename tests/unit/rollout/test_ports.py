@@ -83,7 +83,8 @@ def test_pods_that_are_away_for_a_moment_cost_no_port_and_let_no_version_out() -
     led = the_services(with_grpc(resource), OLD_REVISION, NEW_REVISION)
     there = observed(resource, services=led, pods={NEW_REVISION: pods(NEW_REVISION, 1)})
     assert ports(plan(there).apply) == [["http", "grpc"]] * 3
-    before = observed(serving_old(replicas=0), services=the_services(with_grpc(resource), OLD_REVISION, None), pods={})
+    edited = serving_old(replicas=0, serving={"queue": 128})
+    before = observed(edited, services=the_services(with_grpc(resource), OLD_REVISION, None), pods={})
     assert condition(plan(before), "Stalled")["reason"] == "ContractChanged"
 
 

@@ -1,6 +1,7 @@
 """What people are told of a rollout: which events, and in which words."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,16 +17,20 @@ from tests.unit.rollout.world import (
     in_canary,
     looks,
     observed,
+    pods,
     serving_old,
     stalled,
     then,
 )
 from upright.api import names
 from upright.api.artifact import REFUSED
+from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Plan
+from upright.kube.conditions import differs, recorded, with_obstacle, with_transition_times
 from upright.pods.reading import read
+from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
@@ -42,7 +47,64 @@ def reasons(made: Plan) -> set[str]:
     return {event.reason for event in made.events}
 
 
+def recorded_by_shell(before: Observed, made: Plan, obstacle: tuple[str, str] | None, **later: Any) -> Observed:
+    """What is observed when the shell has recorded the plan's status, and what it came across itself."""
+    stored = as_stored(before.resource)
+    status = with_transition_times(with_obstacle(made.status, obstacle, stored), recorded(stored), before.now)
+    return replace(before, resource=Deployment.model_validate({**stored, "status": status}), **later)
+
+
 # When
+
+
+@pytest.mark.parametrize("obstacle", [None, ("RequestRefused", "delete deployments.apps shop/churn-0 was refused.")])
+def test_old_pods_that_stay_are_named_after_five_minutes_and_for_as_long_as_they_do(
+    obstacle: tuple[str, str] | None,
+) -> None:
+    first = observed(serving_old(), pods=both(0), strangers=["left-behind"])
+    waits = recorded_by_shell(first, plan(first), obstacle, now=after(minutes=4))
+    assert plan(waits).again == timedelta(minutes=1), "no event of a pod need come for it"
+    assert condition(plan(waits), "Reconciling")["reason"] == "OldPodsGoing"
+    waits = recorded_by_shell(waits, plan(waits), obstacle, now=after(minutes=5))
+    stays = recorded_by_shell(waits, plan(waits), obstacle, now=after(minutes=5, seconds=1))
+    assert reasons(plan(stays)) == ({"OldPods"} if obstacle is None else set())
+    for minutes in (6, 20):
+        assert "pods left-behind bear the label" in (stalled(plan(stays)) or "")
+        stays = recorded_by_shell(stays, plan(stays), obstacle, now=after(minutes=minutes))
+    assert plan(replace(stays, strangers=())).status["candidate"]["modelVersion"] == "churn-2"
+
+
+def test_after_a_restart_it_is_not_what_the_shell_came_across_that_holds_the_candidate() -> None:
+    before = observed(in_canary(), pods=both())
+    contested = recorded_by_shell(before, plan(before), ("Contested", "Somebody changes a Service."), reading=Reading())
+    made = plan(contested)
+    assert (made.status["phase"], condition(made, "Ready")["reason"]) == ("Progressing", "Progressing")
+    assert not stalled(made), "the shell says it, for as long as it is so"
+
+
+@pytest.mark.parametrize(
+    ("step", "type", "reason"), [(0, "Reconciling", "Progressing"), (1, "Stalled", "Inconclusive")]
+)
+def test_a_look_that_says_little_is_no_write_while_the_shell_has_something_to_tell_either(
+    step: int, type: str, reason: str
+) -> None:
+    obstacle, taken = ("Contested", "Somebody changes a Service."), looks(3, canary=(10, 0), stable=(90, 1))
+    resource = in_canary(step, step_since=after(hours=-step), rollout={"onInconclusive": "Hold"})
+    there = observed(resource, pods=both(3), looks=taken[:2], now=after(seconds=31))
+    for _ in range(2):
+        there = recorded_by_shell(there, plan(there), obstacle, reading=replace(there.reading, looks=[]))
+    made = plan(replace(there, reading=replace(there.reading, looks=taken[2:]), now=after(seconds=46)))
+    stored = as_stored(there.resource)
+    assert not differs(with_obstacle(made.status, obstacle, stored), recorded(stored))
+    assert condition(made, type)["reason"] == reason
+    assert condition(made, "Ready")["message"].startswith("churn-2 has "), "so it is written when that is gone"
+
+
+def test_old_pods_are_not_named_for_the_time_in_which_nobody_watched() -> None:
+    first = observed(serving_old(), pods=both(0), strangers=["left-behind"])
+    back = recorded_by_shell(first, plan(first), None, now=after(minutes=61), watched_since=after(minutes=60))
+    assert condition(plan(back), "Reconciling")["reason"] == "OldPodsGoing"
+    assert plan(back).again == timedelta(minutes=4)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +173,17 @@ def test_two_revisions_of_one_version_are_told_apart() -> None:
     assert f"{new} was rejected at " in (stalled(made) or "")
 
 
+def test_that_the_stable_version_serves_again_is_said_only_where_a_pod_of_it_answers() -> None:
+    left = exited(REFUSED, '{"reason": "Missing", "message": "The artifact is not in the store."}')
+    refuses = pods(NEW_REVISION, 1, ready=False, containers={"serve": left})
+    for ready, said in ((True, "churn-1 serves all traffic again. "), (False, "no pod of churn-1 answers. ")):
+        stable = pods(OLD_REVISION, 3, ready=ready)
+        made = plan(observed(in_canary(), pods={OLD_REVISION: stable, NEW_REVISION: refuses}))
+        [told] = [one.message for one in made.events if one.reason == "RolledBack"]
+        assert told.startswith(f"churn-2 is rejected and {said}")
+        assert made.status["history"][0]["reason"].startswith(f"churn-2 is rejected and {said}")
+
+
 @pytest.mark.parametrize("followed", [False, True])
 def test_why_another_version_starts_than_the_newest_is_said(followed: bool) -> None:
     """A Deployment that was made again: churn-2 was rejected before, and churn-1 served."""
@@ -134,8 +207,16 @@ def test_a_version_that_serves_and_could_not_be_loaded_again_is_told(phase: str)
     made = plan(replace(before, resource=wanting(resource, modelVersion="churn-1")))
     gone = phase != "Ready"
     assert (condition(made, "Current")["status"] == "False") is gone
-    assert ("churn-1, which serves, cannot be loaded by pods that start" in (stalled(made) or "")) is gone
+    assert ("churn-1, which is the stable version, cannot be loaded by pods" in (stalled(made) or "")) is gone
     assert condition(made, "Ready")["status"] == "True"
+
+
+def test_a_version_that_is_wanted_back_and_cannot_be_loaded_is_not_said_to_go_out() -> None:
+    gone, leaving = a_model_version("churn-1", phase="Missing", ready=False), in_canary(1, candidate={"leaving": True})
+    without = {OLD_REVISION: [], NEW_REVISION: pods(NEW_REVISION, 3)}
+    made = plan(observed(wanting(leaving, modelVersion="churn-1"), gone, pods=without, versions={"churn-1": gone}))
+    assert made.status["candidate"]["leaving"], "it stands in for what it was to replace"
+    assert (stalled(made) or "").startswith("ModelVersion churn-1, which is the stable version, cannot be loaded by")
 
 
 MEND = "Restore it, and say so with `kubectl annotate mv churn-2`."

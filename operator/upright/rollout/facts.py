@@ -106,9 +106,10 @@ class ArmFacts:
 
     def steady(self, now: datetime, least: timedelta = STEADY) -> int:
         """How many pods have answered for so long without interruption; by default, for as long as it takes to be
-        trusted with all the traffic.
+        trusted with all the traffic. One of which containers have failed must have for a minute: killed again and
+        again, it is ready in between.
         """
-        return sum(lasts(pod, now, least) for pod in self.pods)
+        return sum(lasts(pod, now, LASTING if pod.failures else least) for pod in self.pods)
 
     def lasts_in(self, now: datetime) -> timedelta | None:
         """How long until another of its pods will have answered for long enough to count for more; None when all have

@@ -237,7 +237,7 @@ def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """
     ended = arm.ready_since and facts.now - arm.ready_since >= OUTAGE * facts.spec.rollout.startup_deadline
     if is_broken(facts) or (ended and is_silent_for_long(facts)):
-        return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", repairs=True)
+        return _take_over(facts, arm, f"No pod of {facts.stable_name} answers", LASTING)
     if ended:
         return _compare_after_all(facts, arm, "is not found broken any more")
     if stable.ready:
@@ -264,15 +264,13 @@ def _serve_first(facts: Facts, arm: Arm) -> Decision:
     return Promote()
 
 
-def _take_over(facts: Facts, arm: Arm, why: str, *, repairs: bool = False) -> Decision:
-    """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while: a minute
-    where nobody has compared it, or containers of them have failed, since one that is killed again and again is ready
-    in between. When that tenth has been missing for as long as a start may take, the cluster does not have it.
+def _take_over(facts: Facts, arm: Arm, why: str, least: timedelta = STEADY) -> Decision:
+    """It becomes the stable version once all its pods are ready, and all but a tenth have been for a while (`least`).
+    When that tenth has been missing for as long as a start may take, it is the cluster that does not have it.
     """
     if facts.halted:
         return Stay(arm, f"{why}; {facts.halted}.", _NOW_AND_THEN)
     candidate, now, replicas = facts.candidate, facts.now, facts.spec.replicas
-    least = LASTING if repairs or candidate.failures else STEADY
     waited = arm.ready_since is not None and now - arm.ready_since >= facts.spec.rollout.startup_deadline
     if candidate.ready < replicas and not waited:
         said = f"{why}; {candidate.ready} of {replicas} pods are ready.{candidate.trouble}"

@@ -1,5 +1,7 @@
 """Why can the versions not be compared, although pods of both answer?"""
 
+from datetime import timedelta
+
 from upright.api.deployment_status import Arm
 from upright.rollout.facts import Facts
 from upright.rollout.measuring import EXPECTED
@@ -7,6 +9,8 @@ from upright.rollout.measuring import EXPECTED
 _SCARCE = 20
 """Fewer than one in so many of the requests that should have reached the candidate has. Of EXPECTED, where each is sent
 anew, that has a probability of less than e^-30."""
+_KEPT = timedelta(seconds=20)
+"""For how long a pod has been ready by when clients have found it: a served pod ends connections after 10 s."""
 
 
 def was_unmeasured(arm: Arm) -> bool:
@@ -33,7 +37,8 @@ def _unreached(facts: Facts, arm: Arm) -> str:
     if not canary or not stable or not facts.stable:
         return ""
     name, others = facts.name, facts.stable_name
-    if canary.expected >= EXPECTED and canary.recent * _SCARCE < canary.expected:
+    found = facts.candidate.steady(facts.now, _KEPT) > 0
+    if found and canary.expected >= EXPECTED and canary.recent * _SCARCE < canary.expected:
         said = (
             f"Lately about {canary.expected:.0f} requests should have reached {name}, and {canary.recent:.0f} did; "
             f"{others} has answered {stable.recent:.0f}."

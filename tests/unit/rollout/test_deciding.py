@@ -1151,6 +1151,13 @@ def test_by_forty_requests_it_is_known_whether_they_reach_the_candidate(canary: 
     assert condition(plan(observed(in_canary(), pods=both(), reading=seen)), "Measured")["status"] == status
 
 
+@pytest.mark.parametrize(("ready", "status"), [(19, "True"), (20, "False")])
+def test_connections_that_clients_keep_to_the_other_pods_have_time_to_end(ready: int, status: str) -> None:
+    seen = measured(Measurement("NoRequests", expected=100), Measurement("Counted", requests=1900, recent=1900))
+    young = both(since=after(seconds=-ready))
+    assert condition(plan(observed(in_canary(), pods=young, reading=seen)), "Measured")["status"] == status
+
+
 def test_after_a_restart_of_the_operator_a_request_must_reach_a_candidate_that_none_had_reached() -> None:
     before = observed(in_canary(), pods=both(), reading=UNREACHED, now=after(seconds=45))
     stands = then(before, plan(before), now=after(minutes=5))

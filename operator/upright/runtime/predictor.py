@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -107,7 +106,7 @@ class Predictor:
         It is asked for a part at a time where there is much, and so has no more than a part beside what it knows.
 
         Raises BadInputError for a value that the model says that it refuses, and when it fails for want of one of which
-        nothing says that it may lack; otherwise ModelError. Ctrl-C ends it.
+        nothing says that it may lack; otherwise ModelError.
         """
         parts = [self._asked(part, batch, output) for part in batch.parts()]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -119,8 +118,6 @@ class Predictor:
         except BadInputError:
             raise
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
-            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
-                raise  # signals come there: it is whoever publishes, and not the model
             if batch.unexpectedly_missing and not isinstance(error, MemoryError):
                 names = batch.unexpectedly_missing
                 raise BadInputError(

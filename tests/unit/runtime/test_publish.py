@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import time
 import zipfile
 from pathlib import Path
@@ -284,9 +285,30 @@ def test_want_of_memory_for_the_reference_data_is_none_either(pod: Pod, monkeypa
         publish(pod.trained(model, reference_csv=reference_csv(model)).variables)
 
 
+class Interrupted(Failing):
+    """While it is asked, somebody types Ctrl-C."""
+
+    def predict(self, rows: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().predict(rows)
+
+
 def test_ctrl_c_ends_a_publish_by_hand_and_says_nothing_of_the_model(pod: Pod) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        publish(one_that_fails(pod, "predict", KeyboardInterrupt(), reference=True).variables)
+    joblib.dump(Interrupted("predict_proba", ValueError()), pod.output / "model.joblib")
+    pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            publish(pod.variables)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_model_that_would_interrupt_the_program_is_refused(pod: Pod) -> None:
+    reason, message = refusal(one_that_fails(pod, "predict", KeyboardInterrupt("now"), reference=True))
+
+    assert reason == "ModelFails", message
+    assert "fails on its own reference data: KeyboardInterrupt: now" in message
 
 
 def test_a_model_that_ends_the_program_is_refused(pod: Pod) -> None:

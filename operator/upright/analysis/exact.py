@@ -8,7 +8,8 @@ Guarantee: a healthy canary is ever rolled back with probability at most alpha, 
 nothing is simulated and no bound is used. It needs independent events (dispersion 1), counts that are whole numbers,
 and a horizon that is known beforehand; there is no slack that would forgive a violation.
 Method: the law of the sum, among paths that were not yet rolled back, is kept as an array and convolved with the
-binomial law of each look. After t of T looks at most alpha sqrt(t/T) may have been spent: the boundary is the lowest
+binomial law of each look. After t of T looks at most 0.9 alpha sqrt(t/T) may have been spent, and of the tenth that is
+kept for looks after the T planned ones, while a rollout is on hold, all but 1 / sqrt(t/T): the boundary is the lowest
 sum whose tail fits into what is left, and the tail from it on is spent. What one look leaves unspent, later ones have.
 Few events only: the sum forgets when an event happened, so once `FEW` of the canary's are expected, the onset mixture
 takes over and gets what is left of alpha. When that happens depends on the e_k and the traffic alone, which the null
@@ -26,6 +27,7 @@ from upright.analysis.looks import Floats, Table
 
 FEW = 25.0  # expected bad events of the canary
 CELLS = 64  # sums from here on are not told apart: beyond FEW by nearly 8 standard deviations
+_KEPT = 0.1  # of alpha, for looks after the planned ones
 _NUMBERS: Floats = np.arange(float(CELLS))  # of bad events
 
 
@@ -62,7 +64,7 @@ def seen(memory: Exact, table: Table, r0: float, alpha: float, elapsed: Floats) 
         table: of one channel, with whole numbers; zero in the runs that have nothing to look at.
         r0: 1 plus the tolerated relative increase.
         alpha: the probability of a false rollback by this metric.
-        elapsed: the share of the planned looks that is over with this one, shape (runs,).
+        elapsed: the looks that are over with this one, for each that was planned, shape (runs,).
     """
     n_c, e_c, n_s, e_s = table.counts[:, 0].T
     events = e_c + e_s
@@ -73,7 +75,7 @@ def seen(memory: Exact, table: Table, r0: float, alpha: float, elapsed: Floats) 
         return memory._replace(expected=expected)
     alive = _added(memory.alive, _binomial(events * few, odds))
     tail = np.add.accumulate(alive[:, ::-1], axis=1)[:, ::-1]
-    budget = np.where(few, alpha * np.sqrt(np.minimum(elapsed, 1.0)) - memory.spent, -1.0)
+    budget = np.where(few, alpha * _may_be_spent(elapsed) - memory.spent, -1.0)
     beyond = tail <= budget[:, None]
     bad = memory.bad + e_c * few
     of_so_many = tail[np.arange(len(bad)), np.minimum(bad, CELLS - 1).astype(np.intp)]
@@ -102,6 +104,12 @@ def boundary(memory: Exact) -> int | None:
     if memory.expected[0] > FEW or memory.alive[0, -1] > 0:
         return None
     return int(np.flatnonzero(memory.alive[0])[-1]) + 1
+
+
+def _may_be_spent(elapsed: Floats) -> Floats:
+    """The part of alpha by this look. It never comes to all of it: however long a hold lasts, something is left."""
+    beyond = _KEPT * (1 - 1 / np.sqrt(np.maximum(elapsed, 1.0)))
+    return np.asarray((1 - _KEPT) * np.sqrt(np.minimum(elapsed, 1.0)) + beyond)
 
 
 def _binomial(number: Floats, odds: Floats) -> Floats:

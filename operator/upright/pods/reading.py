@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from upright.api import names
 from upright.api.artifact import read_refusal
 from upright.api.serving import GRPC_PORT as GRPC_NUMBER
 from upright.contract import Manifest
@@ -32,6 +33,8 @@ class Pod:
     name: str
     uid: str
     labels: Mapping[str, str]
+    maker: str
+    """UID of what has made it, such as a ReplicaSet; empty when nobody owns it."""
     created: datetime
     phase: str
     why: tuple[str, str]
@@ -192,6 +195,7 @@ def read(manifest: Manifest) -> Pod:
         name=meta["name"],
         uid=meta.get("uid", ""),
         labels=meta.get("labels") or {},
+        maker=(names.controller_of(manifest) or {}).get("uid", ""),
         created=created,
         phase=status.get("phase", ""),
         why=(status.get("reason", ""), status.get("message", "")),

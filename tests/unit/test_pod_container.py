@@ -1,4 +1,6 @@
-"""What is certain of a container that cannot be started: what it is made of, or perhaps its node."""
+"""What is certain of a container that cannot be started, or has been again: what it is made of, or perhaps its node."""
+
+from datetime import timedelta
 
 import pytest
 
@@ -77,3 +79,21 @@ def test_a_container_that_the_runtime_could_not_begin_has_not_run(how: str, wait
     pod["status"]["containerStatuses"][0]["lastState"] = {"terminated": {"exitCode": 128, "reason": how}}
     [found] = of_one_template([read(pod)])
     assert found.waits is waits
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_what_serves_and_is_started_again_answers_when_it_is_up_whatever_its_node_goes_on_saying(*, up: bool) -> None:
+    again, said = NOW, NOW - timedelta(hours=1)
+    pod = a_pod("killed", containers={"serve": {"running": {"startedAt": again.isoformat()}}})
+    pod["status"]["containerStatuses"][0] |= {"ready": True, "started": up, "restartCount": 1}
+    pod["status"]["conditions"][0]["lastTransitionTime"] = said.isoformat()
+    seen = read(pod)
+    assert (seen.ready_since, seen.stopped, seen.changed) == ((again, None, again) if up else (None, again, again))
+
+
+def test_a_pod_has_been_ready_since_its_node_says_so_where_that_was_after_what_serves_began() -> None:
+    ready = NOW + timedelta(minutes=1)
+    pod = a_pod("started", containers={"serve": {"running": {"startedAt": NOW.isoformat()}}})
+    pod["status"]["containerStatuses"][0] |= {"ready": True, "started": True, "restartCount": 1}
+    pod["status"]["conditions"][0]["lastTransitionTime"] = ready.isoformat()
+    assert read(pod).ready_since == ready

@@ -91,7 +91,13 @@ class Looking:
 
 
 async def look(
-    source: Looking, canary: Sequence[APod], stable: Sequence[APod], seconds: float, recorded: float | None = None
+    source: Looking,
+    canary: Sequence[APod],
+    stable: Sequence[APod],
+    seconds: float,
+    recorded: float | None = None,
+    *,
+    resumed: bool = False,
 ) -> Sequence[Look]:
     asked = Asked(
         comparison="rollout",
@@ -99,6 +105,7 @@ async def look(
         metrics={"errors": "ErrorRate"},
         interval=INTERVAL,
         after=recorded,
+        resumed=resumed or recorded is not None,
     )
     comparison = source.comparison = source.comparison or Comparison(asked)
     comparison.recorded(recorded)
@@ -234,6 +241,18 @@ async def test_after_a_restart_of_the_operator_nothing_counts_twice(pods: dict[s
     assert not await look(source, [canary], [stable], 0, recorded=NOW.timestamp() - 5)
     canary.counters = {"2xx": 510, "5xx": 50}
     taken = await look(source, [canary], [stable], 5, recorded=NOW.timestamp() - 5)
+    assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))]
+
+
+async def test_what_was_counted_before_a_restart_counts_for_nobody_when_the_clock_is_behind_what_is_recorded(
+    pods: dict[str, APod],
+) -> None:
+    canary, stable = pods["canary"], pods["stable"]
+    canary.counters = {"2xx": 500, "5xx": 50}
+    source = Looking()
+    assert not await look(source, [canary], [stable], -300, resumed=True)
+    canary.counters = {"2xx": 510, "5xx": 50}
+    taken = await look(source, [canary], [stable], -295, resumed=True)
     assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))]
 
 
@@ -430,6 +449,7 @@ class ACount:
             interval=INTERVAL,
             after=self.recorded,
             timeout=self.timeout,
+            resumed=self.recorded is not None,
         )
 
     def _pod(self, name: str, ready: bool, **status: Any) -> Pod:

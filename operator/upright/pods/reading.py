@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from upright.api import names
 from upright.api.artifact import read_refusal
 from upright.api.serving import GRPC_PORT as GRPC_NUMBER
 from upright.contract import Manifest
@@ -32,12 +33,14 @@ class Pod:
     name: str
     uid: str
     labels: Mapping[str, str]
+    maker: str
+    """UID of what has made it, such as a ReplicaSet; empty when nobody owns it."""
     created: datetime
     phase: str
     why: tuple[str, str]
     """Reason and message of its phase: why its node refused or ended it as a whole. Usually empty."""
     changed: datetime
-    """When one of its conditions changed last."""
+    """When one of its conditions changed last, or should have: see `_answering`."""
     stopped: datetime | None
     """When it was ready last, as its node says; None when it is, or never was."""
     scheduled: datetime | None
@@ -186,29 +189,31 @@ def read(manifest: Manifest) -> Pod:
         for field, init in (("initContainerStatuses", True), ("containerStatuses", False))
         for one in status.get(field, ())
     )
+    answering, begun_again = _answering(ready, containers, created)
     return Pod(
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta.get("uid", ""),
         labels=meta.get("labels") or {},
+        maker=(names.controller_of(manifest) or {}).get("uid", ""),
         created=created,
         phase=status.get("phase", ""),
         why=(status.get("reason", ""), status.get("message", "")),
         changed=max(
-            (_time(at) for one in conditions.values() if (at := one.get("lastTransitionTime"))), default=created
+            (
+                *(_time(at) for one in conditions.values() if (at := one.get("lastTransitionTime"))),
+                *((begun_again,) if begun_again else ()),
+            ),
+            default=created,
         ),
-        stopped=_stopped(conditions, created),
+        stopped=None if answering else begun_again or _stopped(conditions, created),
         scheduled=(
             _time(at) if scheduled.get("status") == "True" and (at := scheduled.get("lastTransitionTime")) else None
         ),
         begun=begun,
         evicted=status.get("reason") == "Evicted" and (begun is not None or "DisruptionTarget" in conditions),
         going=going,
-        ready_since=(
-            _time(ready.get("lastTransitionTime") or meta["creationTimestamp"])
-            if ready.get("status") == "True" and not going
-            else None
-        ),
+        ready_since=None if going else answering,
         address=status.get("podIP", ""),
         host_network=bool(spec.get("hostNetwork")),
         port=port,
@@ -244,6 +249,20 @@ def of_one_template(pods: Sequence[Pod], others: Iterable[Pod] = ()) -> Sequence
         else pod
         for pod in pods
     ]
+
+
+def _answering(
+    ready: Manifest, containers: Iterable[Container], created: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Since when it has answered, None when it does not; and when what serves began again, where its node has gone on
+    saying that the pod is ready: kubelets from 1.35 on do, of a container that they start again at once.
+    """
+    if ready.get("status") != "True":
+        return None, None
+    told = _time(at) if (at := ready.get("lastTransitionTime")) else created
+    serves = next((one for one in containers if one.serves and one.started), None)
+    again = serves.started if serves and serves.restarts and serves.started and serves.started > told else None
+    return (None if serves and not serves.up else again or told), again
 
 
 def _stopped(conditions: Mapping[str, Manifest], created: datetime) -> datetime | None:

@@ -37,9 +37,12 @@ class Asked:
     interval: timedelta
     """Between looks."""
     after: float | None
-    """Time (Unix seconds) of the last look that the status contains; None when no evidence has been recorded yet."""
+    """Time (Unix seconds) of the last look that the status contains; None when there is none, or when it is to come:
+    a clock was ahead that is no longer."""
     timeout: timedelta = timedelta(seconds=30)
     """The longest that a request may take."""
+    resumed: bool = False
+    """Looks have been recorded, whatever the clock says of when: what pods have counted may be among them."""
 
 
 @dataclass(frozen=True)

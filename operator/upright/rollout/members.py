@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any
 
@@ -20,6 +20,8 @@ from upright.rollout.revision import revision
 _ALIVE, _FAILED, _EVICTED = "alive", "failed", "evicted"
 _STRANGERS = 3
 """So many are named: anybody can give a pod our label, and as many pods as they like."""
+_SKEW = timedelta(minutes=1)
+"""So far the clocks of the API servers that make a workload, and its pods, may differ."""
 
 
 def _place(deployment: str, revision_name: str, made_for: str | None, state: str) -> str:
@@ -51,6 +53,7 @@ class Lost:
     """A pod that failed as a whole: evicted, refused by its node, or ended with it."""
 
     name: str
+    maker: str
     created: datetime
     changed: datetime
     """When one of its conditions changed last."""
@@ -60,7 +63,7 @@ class Lost:
 
 def lost(pod: Pod) -> Lost:
     """What is kept of one."""
-    return Lost(pod.name, pod.created, pod.changed, pod.crash)
+    return Lost(pod.name, pod.maker, pod.created, pod.changed, pod.crash)
 
 
 def _read(manifest: Manifest) -> Pod | Lost:
@@ -87,19 +90,29 @@ def members(
 ) -> Members:
     """The pods of our workloads, and others that bear our label.
 
-    One of the candidate's that is older than both it and its workload is of an earlier attempt. One that is only older
-    than its workload, which was made again, has been taken over by it.
+    One of the candidate's that is older than both it and its workload is of an earlier attempt: unless it is so by a
+    clock that is a little behind, and of the ReplicaSet that has made the youngest of them. Of an earlier attempt's
+    pods that can be said only when they have had a while to go. One that is only older than its workload, which was
+    made again, has been taken over by it.
     """
     meta, candidate = resource.metadata, resource.status.candidate
 
-    def of(workload: str, state: str) -> Sequence[Any]:
+    def known(workload: str, state: str) -> Sequence[Any]:
         made = workloads[workload]["metadata"]
         made_for = (made.get("annotations") or {}).get(names.DEPLOYMENT_UID)
-        found = world.indexed(MEMBERS, meta.namespace, _place(meta.name, workload, made_for, state))
+        return world.indexed(MEMBERS, meta.namespace, _place(meta.name, workload, made_for, state))
+
+    def of(workload: str, state: str) -> Sequence[Any]:
+        found = known(workload, state)
         if candidate is None or candidate.revision != workload:
             return found
         since = min(_created(workloads[workload]), candidate.since.replace(microsecond=0))
-        return found[bisect_left(found, since, key=lambda pod: pod.created) :]
+        early, first = (bisect_left(found, at, key=lambda pod: pod.created) for at in (since - _SKEW, since))
+        if early == first or world.now - candidate.since < _SKEW:
+            return found[first:]
+        last = (each[-1] for one in (_ALIVE, _FAILED) if (each := known(workload, one)))
+        maker = max(last, key=lambda pod: pod.created).maker
+        return [*(pod for pod in found[early:first] if maker and pod.maker == maker), *found[first:]]
 
     pods = {workload: of(workload, _ALIVE) for workload in workloads}
     ours = {pod.name for each in pods.values() for pod in each}

@@ -267,7 +267,7 @@ def _is_of_a_namesake(service: Manifest, name: str) -> bool:
 
 def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: Source, now: datetime) -> Reading:
     key, status = Key(resource.metadata.namespace, resource.metadata.name), resource.status
-    stable, candidate = status.stable, status.candidate
+    stable, candidate, recorded = status.stable, status.candidate, status.analysis
     if stable is None or candidate is None or candidate.leaving:
         source.forget(key)
         return Reading()
@@ -280,7 +280,8 @@ def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: So
             metrics={metric.name: metric.type for metric in resource.spec.monitoring.metrics},
             interval=resource.spec.monitoring.interval,
             timeout=resource.spec.serving.timeout,
-            after=status.analysis.at if status.analysis and not is_ahead(status.analysis, now) else None,
+            after=recorded.at if recorded and not is_ahead(recorded, now) else None,
+            resumed=recorded is not None and recorded.at is not None,
         ),
     )
 

@@ -93,7 +93,7 @@ class Comparison:
         self.looks: list[Look] = []
         """Those that no status contains yet."""
         self.arms: Mapping[ArmName, Measurement] = {}
-        self._fresh = asked.after is None
+        self._fresh = not asked.resumed
         """No evidence has been recorded before."""
         self._first: datetime | None = None
         """When the first look was taken."""

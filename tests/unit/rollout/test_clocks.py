@@ -230,6 +230,7 @@ async def test_looks_are_asked_for_after_the_last_one_unless_a_clock_was_ahead(a
     await observe(as_stored(resource), AWorld(), DEFAULTS, source, Sightings())
     [asked] = source.asked.values()
     assert asked.after == (last if after_it else None)
+    assert asked.resumed, "what pods have counted may be recorded, whatever the clock says"
 
 
 # Clocks of nodes that are behind, or ahead

@@ -53,8 +53,8 @@ from upright.training.manifests import run_name
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
 
 
-async def seen(resource: Deployment, *others: tuple[ResourceType, Manifest]) -> Observed:
-    return await observe(as_stored(resource), AWorld(*others), DEFAULTS, Unmeasured(), Sightings())
+async def seen(resource: Deployment, *others: tuple[ResourceType, Manifest], now: datetime = NOW) -> Observed:
+    return await observe(as_stored(resource), AWorld(*others, now=now), DEFAULTS, Unmeasured(), Sightings())
 
 
 def a_version(version: ModelVersion, **status: Any) -> tuple[ResourceType, Manifest]:
@@ -407,6 +407,36 @@ async def test_pods_of_an_earlier_attempt_do_not_count_for_the_candidate(
     found = await seen(a_deployment("churn-1", status=status), (names.APPS_DEPLOYMENTS, owned), (names.PODS, theirs))
     assert bool(found.pods[OLD_REVISION]) is counts
     assert bool(found.strangers) is not counts
+
+
+@pytest.mark.parametrize(
+    ("pod", "now", "makers", "counts"),
+    [
+        ("10:59:57", "11:01:00", ["rs-new"], True),
+        ("10:59:57", "11:00:30", ["rs-new"], False),  # it may be an earlier attempt's, and about to go
+        ("10:59:57", "11:01:00", ["rs-old", "rs-new"], False),  # another has made pods since
+        ("10:58:50", "11:01:00", ["rs-new"], False),  # no clock is that wrong
+        ("10:59:57", "11:01:00", [None], False),  # nobody says whose it is
+    ],
+)
+async def test_pods_of_a_server_whose_clock_is_a_little_behind_count_for_the_candidate(
+    pod: str, now: str, makers: list[str | None], counts: bool
+) -> None:
+    day = "2026-11-22T{}Z".format
+    status = {"candidate": {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": day("10:59:59.7")}}
+    owned = a_workload(serving_old(), created=day("11:00:00"))
+    pods = [
+        a_pod_of(
+            "uid-of-churn",
+            created=day(created),
+            name=f"churn-1-{number}",
+            ownerReferences=[{"uid": maker, "controller": True}] if maker else [],
+        )
+        for number, (created, maker) in enumerate(zip((pod, "11:00:05"), makers, strict=False))
+    ]
+    objects = [(names.APPS_DEPLOYMENTS, owned), *((names.PODS, one) for one in pods)]
+    found = await seen(a_deployment("churn-1", status=status), *objects, now=datetime.fromisoformat(day(now)))
+    assert ("churn-1-0" in {one.name for one in found.pods[OLD_REVISION]}) is counts
 
 
 # What is ours is put back

@@ -109,7 +109,7 @@ class ArmFacts:
         trusted with all the traffic. One of which containers have failed must have for a minute: killed again and
         again, it is ready in between.
         """
-        return sum(lasts(pod, now, LASTING if pod.failures else least) for pod in self.pods)
+        return sum(lasts(pod, now) or (lasts(pod, now, least) and not pod.failures) for pod in self.pods)
 
     def lasts_in(self, now: datetime) -> timedelta | None:
         """How long until another of its pods will have answered for long enough to count for more; None when all have

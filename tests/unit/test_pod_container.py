@@ -64,6 +64,11 @@ def test_a_reference_to_what_does_not_exist_is_a_fault_until_a_pod_of_the_templa
         ("RunContainerError", f"{CREATING}: container error: cgroup subsystem devices not found: unknown"),
         ("RunContainerError", f'{STARTING}: error running prestart hook #0: exec: "nvidia": executable file not found'),
         ("RunContainerError", 'failed to start shim: exec: "runc": executable file not found in $PATH'),
+        ("RegistryUnavailable", "image pull failed because the registry is unavailable: manifest unknown"),
+        ("SignatureValidationFailed", "image pull failed because the signature validation failed"),
+        ("ImageInspectError", 'Failed to inspect image "serve:2"'),
+        ("PreCreateHookError", "not found"),
+        ("PreStartHookError", "not found"),
     ],
 )
 def test_what_a_node_or_a_registry_does_not_find_is_no_fault(reason: str, message: str) -> None:

@@ -1604,7 +1604,8 @@ async def test_an_image_that_stays_away_needs_somebody_after_ten_minutes_whateve
             # Its sandbox was made anew: that is no news of the image.
             {"type": "PodReadyToStartContainers", "status": "True", "lastTransitionTime": cluster.now.isoformat()},
         ]
-        reason = "ErrImagePull" if minutes in (0, 4, 10) else "ImagePullBackOff"
+        words = {0.0: "ErrImagePull", 4.0: "RegistryUnavailable", 10.0: "RegistryUnavailable"}
+        reason = words.get(minutes, "ImagePullBackOff")
         cluster.pod("churn-1", {"train": waiting(reason, denied)}, phase="Pending", conditions=conditions)
         plan = await cluster.turn()
         assert (stalled(plan) is None) == (minutes < 10)

@@ -13,8 +13,18 @@ _NODES = frozenset({"Unknown", "ContainerStatusUnknown"})
 """What the kubelet says of a container that ended with its node."""
 _NEVER_BEGUN = frozenset({"StartError", "ContainerCannotRun"})
 """What a runtime says of a container whose process it could not begin."""
-_UNPULLABLE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-_UNSTARTABLE = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_UNPULLABLE = frozenset(
+    {
+        *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"),
+        *("ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"),
+    }
+)
+_UNSTARTABLE = frozenset(
+    {
+        *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
+        *("PreCreateHookError", "PreStartHookError"),
+    }
+)
 _PROOFS: Mapping[str, str] = {
     "InvalidImageName": "",
     **dict.fromkeys(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from tests.unit.builders import (
     DIGEST,
     NOW,
     AWorld,
+    a_model_version,
     a_pod,
     a_training_job,
     after,
@@ -455,6 +456,37 @@ async def test_numbers_go_on_after_versions_of_an_earlier_training_job_of_the_na
     ]
     seen = await observe(as_stored(resource), AWorld(*old), DEFAULTS, Contents(), Warnings())
     assert seen.next_number == 6
+
+
+async def test_of_the_versions_of_its_name_those_are_read_whose_runs_would_be_kept() -> None:
+    """Each may have 1 MiB, and what is read and dropped would be read again in every turn."""
+
+    class Reading(AWorld):
+        read: ClassVar[list[str]] = []
+
+        def get(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
+            self.read.append(name)
+            return super().get(type, namespace, name)
+
+        def has(self, type: ResourceType, namespace: str, name: str) -> bool:
+            return AWorld.get(self, type, namespace, name) is not None
+
+    def version(number: int, **more: Any) -> tuple[ResourceType, Manifest]:
+        made = as_stored(a_model_version(f"churn-{number}", **more))
+        return names.MODEL_VERSIONS, {**made, "metadata": {**made["metadata"], "labels": {names.TRAINING_JOB: "churn"}}}
+
+    def told(number: int) -> tuple[ResourceType, Manifest]:
+        by = {"name": "churn", "uid": "u", "trigger": "Created", "run": number, "inputs": "x"}
+        return version(number, lineage={"trainingJob": by})
+
+    world = Reading(told(1), told(2), told(3), told(5), version(6))
+    failed = {"trigger": "Requested", "phase": "Failed", "inputs": "y", "finishedAt": "2026-11-22T11:00:00Z"}
+    runs = [{"name": f"churn-{number}", "number": number, **failed} for number in (4, 2)]
+    resource = a_training_job(history=2, status={"runs": runs})
+    seen = await observe(as_stored(resource), world, DEFAULTS, Contents(), Warnings())
+    assert [name for name in world.read if name != "models"] == ["churn-5"]
+    assert [run.number for run in seen.runs] == [5, 4, 2]
+    assert seen.next_number == 7
 
 
 async def test_missing_claims_and_config_maps_are_named() -> None:

@@ -290,7 +290,8 @@ class Actions:
         held = [name for name in meta(live).get("finalizers") or () if name not in _COLLECTORS]
         error = LeavingError(type, namespace_of(live), name_of(live), held)
         since = meta(live).get("deletionTimestamp")
-        error.lasting = bool(held and since) and self._stores.now - datetime.fromisoformat(str(since)) > HELD
+        waits = held or "foregroundDeletion" in (meta(live).get("finalizers") or ())  # for pods, and one may be stuck
+        error.lasting = bool(waits and since) and self._stores.now - datetime.fromisoformat(str(since)) > HELD
         return error
 
     async def _keep_truce(self, type: ResourceType, live: Manifest, changed: Sequence[str]) -> None:

@@ -120,7 +120,9 @@ class LeavingError(ApiError):
         held = (
             f"held by {', '.join(finalizers)}: whoever set that must take it off"
             if finalizers
-            else "the garbage collector will take it"
+            else "the garbage collector takes it when all that it owns is gone: if that lasts, look for a pod with a "
+            f"deletionTimestamp, by `kubectl get pods --namespace={namespace} --output=yaml`: take off its finalizer, "
+            "or, if its node is gone for good, delete it with --force"
         )
         super().__init__(f"{type.kind} {namespace}/{name} is being deleted ({held}); it is made again when it is gone.")
 

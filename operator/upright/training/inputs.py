@@ -202,10 +202,13 @@ class Made:
 
     name: str
     number: int
+    tells: bool
+    """Whether it says of which run it is: the label alone does not."""
 
 
 def _made(version: Manifest) -> Made:
-    return Made(version["metadata"]["name"], number_of(version))
+    tells = isinstance(_lineage(version).get("trainingJob"), Mapping)
+    return Made(version["metadata"]["name"], number_of(version), tells)
 
 
 VERSIONS = Index(names.MODEL_VERSIONS, "by training job", _job_of, order=number_of, reads=_made)

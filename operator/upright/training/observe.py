@@ -135,10 +135,17 @@ def is_waiting(run: Run, jobs: Mapping[str, Manifest]) -> bool:
 def _runs(
     resource: TrainingJob, jobs: Mapping[str, Manifest], versions: Sequence[Made], inputs: Inputs, world: World
 ) -> Sequence[Run]:
-    """What is recorded, completed by what is there: an object that was made again takes up what an earlier one did."""
+    """What is recorded, completed by what is there: an object that was made again takes up what an earlier one did.
+
+    A version is read as a whole only where its run would be kept in the status: else in each turn, and up to 1 MiB.
+    """
     recorded = {run.number: run for run in resource.status.runs if not _is_told_better(run, jobs)}
-    newest = islice(reversed(versions), resource.spec.history)
-    unknown = [_ours(one.name, resource, world) for one in newest if one.number not in recorded]
+    history = resource.spec.history
+    ended = sorted(run.number for run in recorded.values() if run.finished_at)
+    oldest = ended[-history] if len(ended) >= history else 0
+    newest = islice(reversed(versions), history)
+    wanted = [one for one in newest if one.tells and one.number > oldest and one.number not in recorded]
+    unknown = [_ours(one.name, resource, world) for one in wanted]
     told = (*(run_of(job, inputs) for job in jobs.values()), *(made_by(one) for one in unknown if one))
     runs = {run.number: run for run in told if run} | recorded
     return [runs[number] for number in sorted(runs, reverse=True)]

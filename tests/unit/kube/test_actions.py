@@ -366,6 +366,18 @@ async def test_what_somebody_holds_while_it_is_deleted_is_told_when_that_lasts(c
     assert cluster.writes() == []
 
 
+async def test_what_waits_for_a_pod_that_cannot_go_is_told_when_that_lasts(cluster: Cluster) -> None:
+    service = wanted()
+    service["metadata"] |= {"deletionTimestamp": "2026-11-22T12:00:00Z", "finalizers": ["foregroundDeletion"]}
+    cluster.put(service)
+    for seconds, lasting in ((1, False), (61, True)):
+        cluster.clock.forward(seconds)
+        with pytest.raises(LeavingError, match="look for a pod with a deletionTimestamp") as caught:
+            await cluster.actions.apply(SERVICES, wanted())
+        assert caught.value.lasting is lasting
+    assert cluster.writes() == []
+
+
 async def test_what_was_made_anew_while_one_asks_is_not_taken_for_gone(cluster: Cluster) -> None:
     cluster.put(wanted())
     plain = cluster.client.get

@@ -80,6 +80,13 @@ class Arm(Resource):
         description="Since when the cluster has not made or started all pods of the candidate, or has room for none of "
         "the stable version.",
     )
+    short_since: datetime | None = Field(
+        None,
+        description="Candidate only: since when all its pods have been started, whichever they are, and too few ready.",
+    )
+    short_spent: Duration | None = Field(
+        None, description="Candidate only: for how long that had been so when the cluster took pods away."
+    )
     barred_since: datetime | None = Field(
         None,
         description="Stable version only: since when no node may take any of its pods, or barredSpent was counted.",

@@ -139,10 +139,8 @@ class Client:
         begins: Callable[[], object],
     ) -> None:
         """Deliver what changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and of which object. `begins` is
-        called when the API server has agreed to tell.
-
-        Ends when the API server has had enough, every few minutes, or the connection breaks. Raises ApiError, and
-        `ExpiredError` when the version is too old to go on from.
+        called when the API server has agreed to tell. Ends when that has had enough, every few minutes, or the
+        connection breaks. Raises ApiError, and `ExpiredError` when the version is too old to go on from.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": str(version)}
         query["timeoutSeconds"] = str(WATCH_SECONDS)
@@ -363,14 +361,16 @@ class Client:
         session.users += 1
         try:
             yield session
+        except aiohttp.ClientConnectorCertificateError:
+            await self._log_in(session)  # the cluster may have another CA now: the next request asks with it
+            raise
         finally:
             session.users -= 1
             await self._close_unless_used(session)
 
     async def _log_in(self, refused: "_Session | None") -> None:
-        """The first time, and when a token is no longer taken: tokens are short-lived and their files change.
-
-        A refusal that comes late, when another request has logged in anew already, changes nothing.
+        """The first time, and when a token is no longer taken, or the API server no longer trusted: the files of both
+        change. A refusal that comes late, when another request has logged in anew already, changes nothing.
         """
         async with self._logging_in:
             if self._session is not refused:

@@ -59,6 +59,8 @@ class Signs:
         self._listed_at = dict[Place, float]()
         self._unlisted = set[Place]()
         self._asked = dict[Place, float]()
+        self.distrusted = ""
+        """Why the API server is not trusted any more; empty while it is. That does not change while Kopf watches."""
 
     @property
     def troubles(self) -> Mapping[Place, str]:
@@ -159,6 +161,8 @@ class Patience:
                 if place is None:
                     raise
                 trouble = f"cannot watch {place}: {error or 'no answer'}."
+                if isinstance(error, aiohttp.ClientConnectorCertificateError):
+                    self._signs.distrusted = trouble.rstrip(".")
             else:
                 if not _to_be_repeated(response.status, place):
                     break

@@ -138,6 +138,8 @@ async def _until(ended: asyncio.Event, signs: Signs) -> None:
                 await ended.wait()
         if dead := signs.silent(2 * WATCH_SECONDS):
             raise WatchesEndedError(f"nothing has been heard of the watch of {dead[0]} for too long")
+        if signs.distrusted:  # the cluster may have another authority now: whoever begins anew reads which
+            raise WatchesEndedError(signs.distrusted)
     raise WatchesEndedError("Kopf has ended; its last lines say why")
 
 

@@ -11,7 +11,8 @@ from upright.rollout.facts import LASTING, ArmFacts, elapsed, lasts
 from upright.rollout.observe import Observed
 from upright.rollout.verdict import is_ahead
 
-_CLOCKS = ("unready_since", "unmeasured_since", "ready_since", "lacking_since", "down_since", "barred_since")
+_OF_STABLE = ("unready_since", "ready_since", "lacking_since", "down_since", "barred_since")
+_CLOCKS = (*_OF_STABLE, "unmeasured_since", "short_since")
 _KEPT_EVERY = timedelta(hours=1)
 """So much of a day, at most, is lost when nobody watches for a while."""
 _UNLOOKED = timedelta(minutes=2)
@@ -47,8 +48,7 @@ def stable_as_seen(stable: ArmFacts, replicas: int, now: datetime, *, repairing:
     answers, which goes on while that is so for less than a minute, or no node may take them. They stop while `replicas`
     is 0, and not where somebody has deleted its workload or scaled it down.
     """
-    of_all = ("unready_since", "ready_since", "lacking_since", "down_since", "barred_since", "barred_spent")
-    arm, stopped = stable.arm, dict.fromkeys(of_all)
+    arm, stopped = stable.arm, dict.fromkeys((*_OF_STABLE, "barred_spent"))
     recovered = stable.ready and (arm.unready_since is None or any(lasts(pod, now) for pod in stable.pods))
     if replicas == 0 or recovered:
         return arm.model_copy(update=stopped)

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import itertools
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -32,6 +34,10 @@ class ApiServer:
     token: str = ""
     prefix: str = ""
     """What stands before each path, as behind a proxy that serves several clusters."""
+    tls: ssl.SSLContext | None = None
+    """Whose certificate it shows."""
+    authority: Path | None = None
+    """The file that tells its clients whom to trust."""
     asked: list[web.Request] = field(default_factory=list)
     logins: int = 0
     port: int = 0
@@ -43,7 +49,9 @@ class ApiServer:
 
     async def login(self) -> Configuration:
         self.logins += 1
-        configuration = Configuration(host=f"http://127.0.0.1:{self.port}{self.prefix}")
+        scheme = "https" if self.tls else "http"
+        configuration = Configuration(host=f"{scheme}://127.0.0.1:{self.port}{self.prefix}")
+        configuration.ssl_ca_cert = str(self.authority) if self.authority else None
         configuration.api_key = {"BearerToken": f"Bearer {self.token}"}
         return configuration
 
@@ -86,7 +94,7 @@ class ApiServer:
         app.router.add_route("*", "/{path:.*}", self._answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = int(runner.addresses[0][1])
         try:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import itertools
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Container, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -14,11 +16,13 @@ from aiohttp import web
 from kopf._core.reactor.inventory import ResourceMemories
 from prometheus_client import CollectorRegistry, Counter
 
+from tests.cluster.credentials import Authority
 from tests.unit.kube.api_server import DEEP, ApiServer, Fault, refused
 from tests.unit.kube.fakes import SERVICES, TOYS, Clock, a_service, a_toy
 from upright.contract import Manifest, ResourceType
 from upright.kube import connection, patience, watching
 from upright.kube.client import Client
+from upright.kube.errors import UnreachableError
 from upright.kube.metadata import watch_metadata
 from upright.kube.objects import name_of
 from upright.kube.patience import Signs
@@ -557,3 +561,41 @@ async def test_whatever_a_metadata_watch_raises_is_tried_again(
     async with metadata_watched(api, told):
         api.put(CONFIG_MAPS, a_config_map("code"))
         await until(lambda: ("seen", "code") in told.events, "it goes on")
+
+
+async def test_a_cluster_with_another_authority_is_asked_with_it_and_watched_by_whoever_begins_anew(
+    told: Told, tmp_path: Path
+) -> None:
+    """Its certificate is another from one connection to the next, as when an API server reads it anew."""
+    old, new = (Authority.create(tmp_path / name) for name in ("old", "new"))
+    shows, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tmp_path / "ca.crt"
+
+    def become(authority: Authority) -> None:
+        authority.server("api", "kube-apiserver", ["127.0.0.1"])
+        shows.load_cert_chain(authority.directory / "api.crt", authority.directory / "api.key")
+        trusted.write_bytes((authority.directory / "ca.crt").read_bytes())
+
+    become(old)
+    async with ApiServer((TOYS, SERVICES), tls=shows, authority=trusted).running() as api:
+        client = Client(api.login, Counter("r", "", ("verb", "resource", "code"), registry=CollectorRegistry()))
+        api.put(TOYS, a_toy())
+        async with watched(api, told) as (task, _):
+            assert await client.get(TOYS, "shop", "bear") is not None
+            become(new)
+            before, answered = len(api.asked), asyncio.Event()
+            api.hangs = lambda request: request.path.endswith("bear") and not answered.is_set()
+            under_way = asyncio.create_task(client.get(TOYS, "shop", "bear"))  # on a connection that is there
+            await until(lambda: len(api.asked) > before, "it is asked")
+            with pytest.raises(UnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+                await client.get(TOYS, "shop", "bear")  # on another
+            answered.set()
+            assert await under_way is not None
+            assert await client.get(TOYS, "shop", "bear") is not None
+            assert not task.done(), "what is watched already goes on"
+            api.forget()
+            with pytest.raises(WatchesEndedError, match=r"cannot watch .* CERTIFICATE_VERIFY_FAILED"):
+                await task
+        async with watched(api, told) as (task, _):
+            api.put(TOYS, a_toy("new"))
+            await until(lambda: ("seen", "new") in told.events, "what happens is told", task)
+        await client.close()

@@ -6,7 +6,18 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.builders import NOW, a_pod, after
-from tests.unit.rollout.world import LONG_AGO, NEW_REVISION, OLD, both, in_canary, observed, sighted, then
+from tests.unit.rollout.world import (
+    LONG_AGO,
+    NEW_REVISION,
+    OLD,
+    both,
+    condition,
+    in_canary,
+    observed,
+    sighted,
+    stalled,
+    then,
+)
 from upright.pods.reading import Pod, read
 from upright.rollout.plan import plan
 from upright.rollout.sightings import Sightings
@@ -28,8 +39,8 @@ class Breaks:
         ready = second - began >= self.takes
         changed = after(seconds=began + (self.takes if ready else 0), minutes=-self.behind)
         manifest = a_pod(f"pod-{number}", ready=ready)
-        for condition in manifest["status"]["conditions"]:
-            condition["lastTransitionTime"] = changed.isoformat()
+        for one in manifest["status"]["conditions"]:
+            one["lastTransitionTime"] = changed.isoformat()
         if self.crashes and began:
             ended = {"exitCode": 1, "reason": "Error", "finishedAt": after(seconds=began).isoformat()}
             failed = {"name": "serve", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}}
@@ -75,6 +86,30 @@ def test_short_breaks_of_many_pods_reject_nobody_and_one_that_is_never_ready_for
         before = then(before, made)
     assert made.status["phase"] == phase, made.status["rejected"]
     assert phase == "Progressing" or 600 <= second < 900
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("every", [60, 150, 590])
+def test_pods_that_are_taken_away_before_they_are_ready_hold_it_and_reject_nobody(every: int, *, first: bool) -> None:
+    """Then it is left alone, and goes on. While the cluster has none, the cluster's own time runs."""
+    resource = in_canary(step_since=None)
+    if first:
+        resource = resource.model_copy(update={"status": resource.status.model_copy(update={"stable": None})})
+    before, said = observed(resource, pods=both(0)), dict[int, str | None]()
+    for second in range(0, 4000, 10):
+        began = second - second % every if second < 3000 else 3000
+        loading = replace(read(a_pod(f"pod-{began}", ready=False)), created=after(seconds=began))
+        pod = replace(loading, ready_since=after(seconds=3500)) if second >= 3500 else loading
+        there = [] if second == began else [pod] * (3 if first else 1)
+        before = replace(before, now=after(seconds=second), pods={**both(0), NEW_REVISION: there})
+        made = plan(before)
+        assert not made.status["rejected"]
+        said[second] = condition(made, "Stalled")["reason"] if stalled(made) else None
+        before = then(before, made)
+    held = [second for second, reason in said.items() if reason]
+    assert {said[second] for second in held} == {"NotReady"}
+    assert held == [*range(held[0], 3500, 10)]
+    assert 1200 < held[0] <= 1200 * every / (every - 10) + 20
 
 
 def test_one_pod_is_waited_for_and_named_until_it_has_settled() -> None:

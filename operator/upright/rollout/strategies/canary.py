@@ -17,6 +17,7 @@ from upright.rollout.modes.realtime import SERVE
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
 from upright.rollout.standing_in import BARRED_FOR, BROKEN_FOR, is_broken, is_silent_for_long, leave
+from upright.rollout.unready import alike, disturbed, held_up, incomplete
 
 _NOW_AND_THEN = timedelta(minutes=1)
 _TOLERATED = 10
@@ -24,6 +25,7 @@ _TOLERATED = 10
 _AS_LONG = 3
 """A pod that has been ready for so many times as long as its last break took is no longer waited for."""
 _SETTLED: Mapping[str, None] = {"unready_since": None, "unready_pod": None, "down_since": None}
+_COMPLETE: Mapping[str, None] = {"lacking_since": None, "short_since": None, "short_spent": None}
 _ZERO = timedelta(0)
 
 
@@ -54,7 +56,7 @@ class Canary:
             return condemned
         if spec.replicas == 0:
             nothing = "spec.replicas is 0: no pod can be compared, and the rollout waits."
-            none = {**_SETTLED, "lacking_since": None, "ready_since": None, "repairing": None}
+            none = {**_SETTLED, **_COMPLETE, "ready_since": None, "repairing": None}
             return Stay(_standing(arm, now, **none), nothing, _NOW_AND_THEN)
         if arm.repairing and stable and stable.recovered:  # whatever its own pods lack: it needs fewer from now on
             return _compare_after_all(facts, arm, "answers again")
@@ -64,7 +66,7 @@ class Canary:
         if candidate.ready < wanted - (_tolerated(wanted) if stable else 0):
             return _unready(facts, wanted)
         seen = arm.ready_since if candidate.size >= wanted else None
-        clocks = {"ready_since": seen or now, "lacking_since": None, **_unsettled(facts)}
+        clocks = {"ready_since": seen or now, **_COMPLETE, **_unsettled(facts)}
         arm = arm.model_copy(update=clocks)
         if stable is None:
             return _serve_first(facts, arm)
@@ -112,33 +114,45 @@ def _late(facts: Facts, wanted: int) -> Reject | Stay | None:
     said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{candidate.unready}"
     arm = _standing(candidate.arm, now, **_unsettled(facts), ready_since=None)
     if facts.only_candidate_answers:
-        return Stay(arm, said, _NOW_AND_THEN, _incomplete(facts, said))
+        return Stay(arm, said, _NOW_AND_THEN, incomplete(facts, said))
     if facts.stable is None and all(map(is_misconfigured, late)):  # no other version would start, either
         remedy = "Create what is missing, and it starts by itself; or correct spec.serving."
         return Stay(arm, said, _NOW_AND_THEN, Finding("CannotStart", f"{facts.name} cannot be started. {said}", remedy))
     return Reject(
         "",
         f"Only {candidate.ready} of {wanted} pods were ready within {format_duration(deadline)} "
-        f"(rollout.startupDeadline).{candidate.trouble}{candidate.unready}{_alike(facts)}",
+        f"(rollout.startupDeadline).{candidate.trouble}{candidate.unready}{alike(facts)}",
     )
 
 
 def _unready(facts: Facts, wanted: int) -> Decision:
-    """Too few pods answer. Its clock stands still, and two others run: one while pods that have begun are not ready,
-    which is the version's doing, and one while the cluster does not make or start pods, their nodes are away, or the
-    stable version's are not ready either, which says nothing of it.
+    """Too few pods answer. Its clock stands still, and others run: one while a pod that has begun is not ready, which
+    is the version's doing; one while the cluster does not make or start pods, their nodes are away, or the stable
+    version's are not ready either, which says nothing of it; and one while neither lasts, since pods that have begun
+    are taken away before they are ready.
     """
     candidate, now, deadline = facts.candidate, facts.now, facts.spec.rollout.startup_deadline
     if candidate.size == 0:
-        arm = _standing(candidate.arm, now, lacking_since=None, **_SETTLED, ready_since=None)
+        arm = _standing(candidate.arm, now, **_COMPLETE, **_SETTLED, ready_since=None)
         return Stay(arm, "Its workload is being made.", _NOW_AND_THEN)
     waiting = [pod for pod in candidate.pods if facts.waits(pod)]
     lacking = (candidate.arm.lacking_since or now) if len(candidate.pods) - len(waiting) < wanted else None
-    arm = _standing(candidate.arm, now, lacking_since=lacking, **_unsettled(facts), ready_since=None)
-    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{_alike(facts)}"
+    short, longest = elapsed(candidate.arm.short_since, candidate.arm.short_spent, now), OUTAGE * deadline
+    if facts.excuses(candidate.pods):
+        short = _ZERO
+    stands = {"short_since": None, "short_spent": short or None}
+    runs = {"short_since": candidate.arm.short_since or now}
+    clocks = {"lacking_since": lacking, **(stands if lacking else runs), **_unsettled(facts)}
+    arm = _standing(candidate.arm, now, **clocks, ready_since=None)
+    said = f"{candidate.ready} of {wanted} pods are ready.{candidate.trouble or candidate.loss}{alike(facts)}"
     queued = bool(waiting) and all(pod.gated for pod in waiting)
-    held = _held_up(facts, said) if lacking and now - lacking >= deadline and not queued else None
+    held = None
+    if lacking and now - lacking >= deadline and not queued:
+        held = held_up(facts, said)
+    elif short >= longest and not queued:
+        held = disturbed(facts, said)
     left = [clock + deadline - now for clock in (arm.unready_since, lacking) if clock and now - clock < deadline]
+    left += [longest - short] if arm.short_since and short < longest else []
     return Stay(arm, said, min(left, default=_NOW_AND_THEN), held)
 
 
@@ -182,54 +196,6 @@ def _settled(facts: Facts, pod: Pod) -> bool:
     return now - since >= least
 
 
-def _held_up(facts: Facts, said: str) -> Finding:
-    """Nothing is known of a version whose pods the cluster has not started. It goes on when it does."""
-    candidate, name = facts.candidate, facts.name
-    if candidate.lacks_room:
-        remedy = "It goes on by itself when there is room: a rollout needs room for pods of both versions at a time."
-        return Finding("NoRoom", f"{name} waits for room in the cluster. {said}", remedy)
-    if kept_out := [pod for pod in candidate.pods if pod.kept_out]:
-        remedy = "It goes on by itself when they are asked again, or are replaced."
-        if any(one.injected and not one.ready for pod in kept_out for one in pod.containers):
-            remedy = (
-                "It goes on by itself when they are. Ask whoever puts these containers into pods, such as a mesh: "
-                "`kubectl logs POD -c CONTAINER` says more."
-            )
-        return Finding("KeptOut", f"{name} waits for pods that run and are not asked. {said}", remedy)
-    if facts.stable and facts.excuses(candidate.pods):
-        patience = format_duration((OUTAGE + 1) * facts.spec.rollout.startup_deadline)
-        remedy = (
-            "It goes on by itself when pods answer again: see to what both versions need. When those of "
-            f"{name} have not for {patience}, it is rejected, lest it be the cause."
-        )
-        return Finding("BothNotReady", f"Pods of {facts.stable_name} fail as those of {name} do. {said}", remedy)
-    pod = next((pod.name for pod in candidate.pods if facts.waits(pod)), "")
-    return Finding(
-        "NotStarted",
-        f"{name} waits for the cluster, which has not {f'started pod {pod}' if pod else 'made all its pods'}. {said}",
-        "It goes on by itself once that is mended, there or in spec.serving; events of pods and ReplicaSet say more.",
-    )
-
-
-def _alike(facts: Facts) -> str:
-    """That the stable version's pods are not ready either, in a sentence with a space before it, or nothing."""
-    if facts.stable is None or not facts.suffers_alike:
-        return ""
-    stopped, of = facts.suffering
-    are = "is" if stopped == 1 else "are"
-    return f" {stopped} of {some_pods(of)} of {facts.stable_name} {are} not ready either."
-
-
-def _incomplete(facts: Facts, said: str) -> Finding:
-    """Not rejected, since nothing else answers; and not complete."""
-    others = f", or those of {facts.stable_name}," if facts.stable else ""
-    return Finding(
-        "NotReady",
-        f"Nothing answers beside {facts.name}. {said}",
-        f"Correct what keeps its other pods{others} from getting ready, or name another version.",
-    )
-
-
 def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
     """All its pods are ready, and the stable version serves nothing; or does again, perhaps for a moment only. There is
     no hurry: it has the traffic, and nobody has compared it. One that comes and goes for so long is not broken; one
@@ -247,7 +213,7 @@ def _repair(facts: Facts, arm: Arm, stable: ArmFacts) -> Decision:
 
 def _compare_after_all(facts: Facts, arm: Arm, why: str) -> Advance:
     """The repair is over: it is in its step again."""
-    over = _standing(arm, facts.now, repairing=None, step_spent=None, lacking_since=None, ready_since=None)
+    over = _standing(arm, facts.now, repairing=None, step_spent=None, **_COMPLETE, ready_since=None)
     return Advance(over, f"{facts.stable_name} {why}, and the versions are compared.")
 
 

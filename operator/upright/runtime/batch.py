@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -76,24 +77,38 @@ class Batch:
     unexpectedly_missing: tuple[str, ...]
     """Inputs without a value in some row although nothing says that the model copes with that."""
 
-    def first_gap(self) -> int:
-        """The first row that lacks a value of one of these inputs, of which there is one."""
+    def first_gap(self) -> int | None:
+        """The first row that lacks a value of one of these inputs; None where none of its rows does."""
         columns = (self.columns[name].reshape(self.rows, -1) for name in self.unexpectedly_missing)
-        return min(int(((one != one) | (one == None)).any(axis=1).argmax()) for one in columns)  # noqa: E711 - of each
+        gaps = (((one != one) | (one == None)).any(axis=1) for one in columns)  # noqa: E711 - of each
+        return min((int(lacks.argmax()) for lacks in gaps if lacks.any()), default=None)
 
     def parts(self) -> Iterator["Batch"]:
         """Its rows in order, so few of them at a time that what a model makes of them is bounded: a distance to each
         row that it was fitted on, or all n-grams of a text.
         """
-        texts = [column for column in self.columns.values() if column.dtype == object]
-        longest = max((len(value) for column in texts for value in column.flat if isinstance(value, str)), default=0)
-        most = max(1, min(_PART, _PART_CHARACTERS // max(longest, 1)))
-        if self.rows <= most:
+        ends = self._ends()
+        if not ends:
             yield self
             return
-        for start in range(0, self.rows, most):
-            columns = {name: column[start : start + most] for name, column in self.columns.items()}
-            yield replace(self, columns=columns, rows=min(most, self.rows - start))
+        for start, end in pairwise((0, *ends, self.rows)):
+            columns = {name: column[start:end] for name, column in self.columns.items()}
+            yield replace(self, columns=columns, rows=end - start)
+
+    def _ends(self) -> Sequence[int]:
+        """Where each part but the last ends. One long text does not make the parts of others small."""
+        texts = [column for column in self.columns.values() if column.dtype == object]
+        if not texts:
+            return range(_PART, self.rows, _PART)
+        lengths = [[len(value) if isinstance(value, str) else 0 for value in column.flat] for column in texts]
+        of_row = np.concatenate([np.reshape(each, (self.rows, -1)) for each in lengths], axis=1).max(axis=1).tolist()
+        ends, start, longest = list[int](), 0, 0
+        for row, length in enumerate(of_row):
+            longest = max(longest, length)
+            if row > start and (row - start >= _PART or (row - start + 1) * longest > _PART_CHARACTERS):
+                ends.append(row)
+                start, longest = row, length
+        return ends
 
     def copy(self) -> "Batch":
         """For whom works in place, as steps of a pipeline may: the next who is asked gets the same values."""

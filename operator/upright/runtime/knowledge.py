@@ -43,6 +43,8 @@ def checks_of(signature: Signature, learnt: Sequence[Learnt]) -> Sequence[Check]
             checks.append(_refusing_numbers(column, np.less, known.least, "at least"))
         if known.above is not None and not column.text:
             checks.append(_refusing_numbers(column, np.less_equal, known.above, "above"))
+        if known.singular is not None and not column.text:
+            checks.append(_refusing_numbers(column, np.equal, known.singular, "other than"))
     return [_refusing_gaps(gapless), *checks] if gapless else checks
 
 
@@ -71,6 +73,16 @@ class _Column:
         array = self.of(batch)
         values: list[Any] = (array.astype("datetime64[us]") if self.date else array).tolist()
         return values
+
+    def numbers(self, batch: Batch) -> NDArray[np.float64]:
+        """NaN for null. Raises BadInputError for a text."""
+        array = self.of(batch)
+        if array.dtype == object:
+            for position, value in enumerate(array.tolist()):
+                if isinstance(value, str):
+                    said = f"{self.where(position)} must be a number for this model; it is {described(value)}"
+                    raise BadInputError(said, "WrongType", self.name)
+        return array.astype(np.float64)
 
     def said(self, value: Any) -> str:
         """As a client writes it: 0.1 has more digits as a double of single precision."""
@@ -155,7 +167,7 @@ def _refusing_texts(column: _Column) -> Check:
 
     def check(batch: Batch) -> None:
         for position, value in enumerate(column.of(batch).tolist()):
-            if not isinstance(value, str):
+            if not isinstance(value, str) or len(value) <= _MARKS:
                 continue
             if len(value) > _CHARACTERS:
                 much = f"{len(value)} characters, of which a text may have {_CHARACTERS}"
@@ -177,8 +189,14 @@ def _heaped(text: str) -> bool:
 
 @cache
 def _combining() -> NDArray[np.bool_]:
-    """Of each code point whether it is a mark that combines with the letter before it."""
-    return np.array([unicodedata.combining(chr(code)) > 0 for code in range(_BEYOND + 1)])
+    """Of each code point whether it is a mark that combines with the letter before it, or becomes one, or two, when
+    texts are normalized.
+    """
+    return np.array([_combines(chr(code)) for code in range(_BEYOND + 1)])
+
+
+def _combines(character: str) -> bool:
+    return all(unicodedata.combining(part) for part in unicodedata.normalize("NFKD", character))
 
 
 def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:
@@ -201,10 +219,10 @@ def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:
     return check
 
 
-def _refusing_numbers(column: _Column, too_small: np.ufunc, limit: float, must_be: str) -> Check:
+def _refusing_numbers(column: _Column, refuses: np.ufunc, limit: float, must_be: str) -> Check:
     def check(batch: Batch) -> None:
         with np.errstate(invalid="ignore"):
-            refused = too_small(column.of(batch).astype(np.float64), limit)
+            refused = refuses(column.numbers(batch), limit)
         if refused.any():
             said = f"{column.where(int(refused.argmax()))} must be {must_be} {limit:g} for this model"
             raise BadInputError(said, "UnknownValue", column.name)

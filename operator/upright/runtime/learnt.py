@@ -22,8 +22,9 @@ class Learnt:
 
     `missing`: whether the model copes with a value that lacks (it imputes it, or was fitted on one), or refuses it.
     `null`: what it was fitted on where a value lacked, None or NaN, if it tells them apart. `known`: the only values
-    that it takes. `least`: the smallest number that it takes. `above`: it takes only numbers above that. `whole`: it
-    compares whole numbers, which may have more digits than a double.
+    that it takes. `least`: the smallest number that it takes. `above`: it takes only numbers above that. `singular`: of
+    that number it makes infinity, which it does not take. `whole`: it compares whole numbers, which may have more
+    digits than a double.
     """
 
     kind: Kind | None = None
@@ -33,6 +34,7 @@ class Learnt:
     known: frozenset[Any] = frozenset()
     least: float | None = None
     above: float | None = None
+    singular: float | None = None
     whole: bool = False
 
 
@@ -55,7 +57,7 @@ def learn(estimator: Any) -> tuple[Learnt, ...]:
 @dataclass(frozen=True)
 class _Column:
     """A column on its way through the steps: which feature it was, and whether it still has its values and its gaps, of
-    which there is one where the feature was less than `least`, or not `above` that.
+    which there is one where the feature was less than `least`, or not `above` that; where it was that, infinity.
     """
 
     feature: int
@@ -187,6 +189,8 @@ def _imputer(imputer: Any, columns: _Columns, found: _Found) -> _Columns:
     copes = absent is None or type(absent).__name__ == "NAType" or absent != absent  # NA is not even that
     statistics = imputer.statistics_.tolist()
     for column, statistic in zip(columns, statistics, strict=True):
+        if column is not None and column.above is not None:
+            found[column.feature].append(Learnt(singular=column.above))
         if column is not None and column.values:
             told: Kind | None = "number" if kind in "iuf" else _kind_of([statistic])
             null = None if absent is None else np.nan
@@ -302,6 +306,8 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
             whole = told if column.values else Learnt(dtype=told.dtype, missing=told.missing)
             if told.missing is False and not column.values:
                 whole = replace(whole, least=column.least, above=column.above)
+            elif not hasattr(estimator, "get_support"):  # what only selects columns hands infinity on
+                whole = replace(whole, singular=column.above)
             found[column.feature].append(whole if column.gaps else _without_gaps(whole))
     if isinstance(estimator, OneToOneFeatureMixin):
         return [column and replace(column, values=False) for column in columns]
@@ -349,5 +355,6 @@ def _together(found: Sequence[Learnt]) -> Learnt:
         known=frozenset.intersection(*known) if known else frozenset(),
         least=max((each.least for each in found if each.least is not None), default=None),
         above=max((each.above for each in found if each.above is not None), default=None),
+        singular=next((each.singular for each in found if each.singular is not None), None),
         whole=whole,
     )

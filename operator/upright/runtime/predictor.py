@@ -114,11 +114,11 @@ class Predictor:
     def _asked(self, batch: Batch, whole: Batch, output: str) -> NDArray[Any]:
         try:
             answer = getattr(self.estimator, output if output in FURTHER else "predict")
-            predictions = np.asarray(answer(self.features(batch.copy())))
+            predictions = dense(answer(self.features(batch.copy())))
         except BadInputError:
             raise
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
-            if batch.unexpectedly_missing and not isinstance(error, MemoryError):
+            if batch.first_gap() is not None and not isinstance(error, MemoryError):
                 names = batch.unexpectedly_missing
                 raise BadInputError(
                     f"the model needs a value of {', '.join(names)} in every row; row {whole.first_gap()} has null",
@@ -155,3 +155,8 @@ class Predictor:
         if self.takes_texts:
             return next(iter(batch.columns.values()))
         return array_of(batch.columns, self.signature, self.learnt)
+
+
+def dense(answer: Any) -> NDArray[Any]:
+    """What a model answers as an array, also where it was fitted on labels in a sparse matrix, and answers such."""
+    return np.asarray(answer.toarray() if hasattr(answer, "toarray") else answer)

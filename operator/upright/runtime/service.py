@@ -309,4 +309,7 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    return _json({"error": "the server failed on this request; its log says why"}, 500)
+    """The server ends the connection after what it did not foresee: the client is told, and loses no next request."""
+    response = _json({"error": "the server failed on this request; its log says why"}, 500)
+    response.headers["connection"] = "close"
+    return response

@@ -17,7 +17,7 @@ from upright.api.artifact import Signature, Tensor
 from upright.runtime.asked import Asked, told
 from upright.runtime.batch import BadInputError, Batch, batch_of_rows, datatype_of, is_date, is_matrix, listed, width_of
 from upright.runtime.learnt import Learnt
-from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
+from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor, dense
 from upright.runtime.protocol import PredictRequest, parse_predict, predict_answer
 from upright.runtime.reference import Reference
 
@@ -152,9 +152,9 @@ def _in_python(predictor: Predictor, table: "pd.DataFrame", output: str) -> NDAr
     try:
         answer = getattr(predictor.estimator, output if output in FURTHER else "predict")
         if predictor.takes_texts:
-            return np.asarray(answer(table.iloc[:, 0].copy()))
+            return dense(answer(table.iloc[:, 0].copy()))
         named = hasattr(predictor.estimator, "feature_names_in_")
-        return np.asarray(answer(table.copy() if named else table.to_numpy(copy=True)))
+        return dense(answer(table.copy() if named else table.to_numpy(copy=True)))
     except Exception as error:
         raise ModelError(f"{type(error).__name__}: {error}") from error
 

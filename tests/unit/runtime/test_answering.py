@@ -7,20 +7,24 @@ from dataclasses import replace
 from threading import Barrier, BrokenBarrierError
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.answering import Answering, UnansweredError, answering
 from upright.runtime.artifact import ServedModel
 from upright.runtime.asked import Answer, Asked, answer, answers
-from upright.runtime.batch import BadInputError, batch_of_rows
+from upright.runtime.batch import BadInputError, Batch, batch_of_rows
 from upright.runtime.load import Load
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
+from upright.runtime.service import application
 from upright.runtime.threads import PredictionThreads
 
 MATRIX = Signature(inputs=(Tensor(name="x", type="FP64", shape=(-1, 1)),))
@@ -214,6 +218,24 @@ async def test_a_model_whose_calls_spoil_each_other_has_one_at_a_time() -> None:
 
     assert await both(beside) == [[1], [1]]
     assert await both(one_by_one) == [[0], [0]]
+
+
+async def test_the_client_is_told_that_the_connection_ends_behind_what_nobody_foresaw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check(_: Predictor, __: Batch) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(Predictor, "check", check)
+    served = ServedModel("churn", "churn-1", "sklearn", Predictor(Saying(np.zeros(1)), MATRIX), None)
+    app = application(Answering(served, PredictionThreads(1, waiting=1), 60, MagicMock()), REGISTRY)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://pod") as client:
+        failed = await client.post("/v1/models/churn:predict", json={"instances": [[1]]})
+
+    assert failed.status_code == 500
+    assert "its log says why" in failed.json()["error"]
+    assert failed.headers["connection"] == "close"
 
 
 class NeedingAll:

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError, batch_of_rows
-from upright.runtime.predictor import Predictor
+from upright.runtime.predictor import ModelError, Predictor
 
 MATRIX = Signature(inputs=(Tensor(name="x", type="FP64", shape=(-1, 2)),))
 TEXTS = Signature(inputs=(Tensor(name="text", type="BYTES", shape=(-1,)),))
@@ -49,6 +49,16 @@ def test_long_texts_are_asked_a_few_at_a_time(length: int, asked: list[int]) -> 
     assert answered.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_one_long_text_is_asked_alone_and_the_others_are_together() -> None:
+    model, lengths = Counting(), [10] * 1500
+    lengths[700] = 1024**2
+
+    answered = Predictor(model, MIXED).predict(batch_of_rows([[n, "x" * lengths[n]] for n in range(1500)], MIXED))
+
+    assert model.asked == [700, 1, 799]
+    assert answered.tolist() == [*range(1500)]
+
+
 def test_the_row_that_lacks_a_value_is_numbered_as_the_client_sent_it() -> None:
     class Needing:
         def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -61,12 +71,23 @@ def test_the_row_that_lacks_a_value_is_numbered_as_the_client_sent_it() -> None:
         Predictor(Needing(), MATRIX).predict(batch_of_rows([*rows[:1700], [None, 0.0], *rows[1701:]], MATRIX))
 
 
+def test_a_failure_where_no_value_lacks_is_the_models_though_another_part_lacks_one() -> None:
+    class Failing:
+        def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+            raise ValueError("out of luck")
+
+    with pytest.raises(ModelError, match="out of luck"):
+        Predictor(Failing(), MATRIX).predict(batch_of_rows([[1.0, 0.0]] * 1500 + [[None, 0.0]], MATRIX))
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("x" * (1024**2 + 1), "row 1: text has 1048577 characters, of which a text may have 1048576"),
         ("a" + "\u0301\u0316" * 17, "row 1: text has more than 32 combining marks on one letter"),
         ("\u0301" * 33, "row 1: text has more than 32 combining marks on one letter"),
+        ("a" + "\u0f73" * 33, "row 1: text has more than 32 combining marks on one letter"),
+        ("a" + "\uff9e" * 33, "row 1: text has more than 32 combining marks on one letter"),
         ("x" * 1024**2, ""),
         ("a" + "\u0301" * 32 + "b" + "\u0301" * 32, ""),
         ("Crème brûlée, \U0001f36e and Việt", ""),

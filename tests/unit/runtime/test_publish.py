@@ -18,6 +18,7 @@ import skops.io
 from lightgbm import LGBMClassifier
 from scipy.sparse import csr_array
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -30,9 +31,11 @@ from xgboost import XGBClassifier
 from tests.unit.runtime.pod import Pod, a_matrix_model, a_pipeline, reference_csv, told
 from upright.api.artifact import PublishReport, read_report, termination_message
 from upright.runtime import store
-from upright.runtime.batch import BadInputError
+from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.predictor import Predictor
 from upright.runtime.publish import publish
+from upright.runtime.signature import infer
 
 
 def published(pod: Pod) -> tuple[PublishReport, Path]:
@@ -334,13 +337,21 @@ def test_a_model_of_another_scikit_learn_that_no_row_makes_answer_is_refused(
 
 
 def test_answers_that_no_row_makes_right_are_refused(pod: Pod) -> None:
-    labels = csr_array(np.eye(2, dtype=int))
-    reason, message = refusal(pod.trained(OneVsRestClassifier(LogisticRegression()).fit(np.eye(2), labels)))
+    days = np.array(["2026-01-01", "2026-01-02"], "datetime64[D]")
+    reason, message = refusal(pod.trained(DummyClassifier().fit(np.eye(2), days)))
 
-    assert (reason, message) == (
-        "ModelFails",
-        "The model fails whatever row it is asked: prediction: the model answered shape () to 1 rows",
-    )
+    assert reason == "ModelFails"
+    assert message.startswith("The model fails whatever row it is asked: prediction: the model answered values of type")
+
+
+def test_labels_that_were_sparse_are_answered_as_those_that_were_not(pod: Pod) -> None:
+    rows, labels = np.eye(4), np.eye(4, 2, dtype=int)
+    model = OneVsRestClassifier(LogisticRegression()).fit(rows, csr_array(labels))
+    publish(pod.trained(model, reference_csv=pd.DataFrame(rows).to_csv(index=False)).variables)
+
+    signature = infer(model, None, None)
+    answered = Predictor(model, signature).predict(batch_of_rows(rows.tolist(), signature))
+    assert answered.tolist() == OneVsRestClassifier(LogisticRegression()).fit(rows, labels).predict(rows).tolist()
 
 
 class _Trap:

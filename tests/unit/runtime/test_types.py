@@ -14,10 +14,11 @@ from pandas.testing import assert_frame_equal
 from pydantic_core import to_json
 from sklearn.base import clone
 from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.linear_model import LogisticRegression
@@ -727,6 +728,40 @@ def test_it_is_not_refused_where_the_model_takes_what_comes_of_it() -> None:
         model = make_pipeline(FunctionTransformer(np.sqrt), *behind).fit(frame, [0, 1] * 10)
         predictor = Predictor(model, infer(model, None, Reference(frame, tuple(frame.columns.astype(str)))))
         assert len(answers(predictor, [-2.0])) == 1
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [RandomForestClassifier(3)],
+        [StandardScaler(), HistGradientBoostingClassifier(max_iter=2)],
+        [SimpleImputer(), LogisticRegression()],
+    ],
+)
+def test_a_number_of_which_infinity_comes_is_refused_where_only_what_comes_of_less_is_taken(behind: Any) -> None:
+    frame = pd.DataFrame({"rate": np.linspace(0.1, 9, 20)})
+    model = make_pipeline(FunctionTransformer(np.log), *behind).fit(frame, [0, 1] * 10)
+    predictor = Predictor(model, infer(model, None, Reference(frame, ("rate",))))
+    assert len(answers(predictor, [-2.0], [0.1])) == 2
+    assert refused(predictor, [1.0], [0.0]) == "row 1: rate must be other than 0 for this model"
+
+
+def test_infinity_is_not_refused_where_the_model_takes_it() -> None:
+    frame = pd.DataFrame({"rate": np.linspace(0.1, 9, 20), "other": np.arange(20.0)})
+    steps = FunctionTransformer(np.log1p), VarianceThreshold(), HistGradientBoostingClassifier(max_iter=2)
+    model = make_pipeline(*steps).fit(frame, [0, 1] * 10)
+    predictor = Predictor(model, infer(model, None, Reference(frame, tuple(frame.columns.astype(str)))))
+    assert len(answers(predictor, [-1.0, -1.0])) == 1
+
+
+def test_a_text_where_a_number_is_compared_is_refused_though_the_column_has_no_type() -> None:
+    frame = pd.DataFrame({"new": [True, False] * 10, "rate": np.linspace(0.1, 9, 20)})
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    by_column = make_column_transformer((encoder, ["new"]), (FunctionTransformer(np.log1p), ["new", "rate"]))
+    model = make_pipeline(by_column, LogisticRegression()).fit(frame, [0, 1] * 10)
+    predictor = Predictor(model, infer(model, None, None))
+    assert len(answers(predictor, [True, 1.0])) == 1
+    assert refused(predictor, ["yes", 1.0]) == "row 0: new must be a number for this model; it is the string 'yes'"
 
 
 def test_each_column_of_an_array_gets_the_missing_value_that_it_was_fitted_on() -> None:

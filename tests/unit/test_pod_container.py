@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 
 from tests.unit.builders import NOW, a_pod, waiting
-from upright.pods.reading import of_one_template, read
+from upright.contract import Key
+from upright.pods.reading import Pod, of_one_template, read
+from upright.rollout.sightings import Sightings
 
 REFERENCE = "docker.io/team/serve:2"
 PULLING = f'failed to pull and unpack image "{REFERENCE}": failed to'
@@ -94,6 +96,24 @@ def test_what_serves_and_is_started_again_answers_when_it_is_up_whatever_its_nod
     pod["status"]["conditions"][0]["lastTransitionTime"] = said.isoformat()
     seen = read(pod)
     assert (seen.ready_since, seen.stopped, seen.changed) == ((again, None, again) if up else (None, again, again))
+
+
+def test_the_time_in_which_what_serves_loaded_again_is_none_in_which_it_answered() -> None:
+    sightings, key = Sightings(), Key("shop", "churn")
+
+    def seen(second: int, *, up: bool) -> Pod:
+        pod = a_pod("killed", containers={"serve": {"running": {"startedAt": NOW.isoformat()}}})
+        pod["status"]["containerStatuses"][0] |= {"ready": True, "started": up, "restartCount": 1}
+        pod["status"]["conditions"][0]["lastTransitionTime"] = (NOW - timedelta(hours=1)).isoformat()
+        [found] = sightings.dated(key, {"one": [read(pod)]}, NOW + timedelta(seconds=second))["one"]
+        return found
+
+    assert seen(5, up=False).ready_since is None
+    assert seen(95, up=True).ready_since == NOW + timedelta(seconds=95)
+    assert seen(99, up=True).ready_since == NOW + timedelta(seconds=95)
+    assert seen(99, up=True).changed == NOW
+    sightings.forget(key)
+    assert seen(200, up=True).ready_since == NOW + timedelta(seconds=200), "whoever begins knows no better"
 
 
 def test_a_pod_has_been_ready_since_its_node_says_so_where_that_was_after_what_serves_began() -> None:

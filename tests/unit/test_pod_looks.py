@@ -589,10 +589,13 @@ def test_a_version_of_several_processes_is_held_after_the_deadline() -> None:
 def test_an_image_of_ones_own_is_only_watched_for_some_looks_after_a_restart_of_the_operator() -> None:
     """The other process may be older than this operator: all its life would be evidence of the second look."""
     count = ACount(recorded=NOW.timestamp())
-    for number in range(WATCHED + 1):
-        assert not count.comparison.looks
+    for number in range(WATCHED):
         count.take({"c": Counters(10 if number < 4 else 5000, 0, number)}, {"s": HEALTHY})
-    count.take({"c": Counters(5003, 0, number + 1)}, {"s": HEALTHY})
+        assert count.comparison.watching
+        assert not count.comparison.looks
+    for number in range(WATCHED, WATCHED + 2):
+        count.take({"c": Counters(5000 + 3 * (number - WATCHED), 0, number)}, {"s": HEALTHY})
+        assert not count.comparison.watching
     [taken, _] = count.comparison.looks
     assert taken.measurements["errors"] == Counts(canary=(1, 1), stable=(0, 0))
 

@@ -190,6 +190,14 @@ BOMB = gzip.compress(COUNTERS + b"#" * 50_000_000)
         ([b""], "does not answer as an HTTP server"),
         ([head("Content-Length: 500"), COUNTERS], "does not answer as an HTTP server"),
         ([head("Connection: close"), b"<html>\xff\x00</html>"], "its page of metrics has no upright_requests_total"),
+        (
+            [head("Connection: close"), b'# TYPE upright_requests counter\nupright_requests{code="5xx"} 9\n'],
+            "its page of metrics has no upright_requests_total, but counts upright_requests",
+        ),
+        (
+            [head("Connection: close"), b"# TYPE upright_requests_total histogram\nupright_requests_total_count 9\n"],
+            "its page of metrics has no upright_requests_total, but counts upright_requests_total_count",
+        ),
         ([head("Connection: close"), b'upright_requests_total{code="\xff"} 1\n'], "that is no UTF-8"),
         (
             [b"HTTP/1.1 103 Early Hints\r\n\r\n", head("Connection: close"), COUNTERS],

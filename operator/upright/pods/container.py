@@ -94,8 +94,11 @@ class Container:
     """It runs, and has passed its startup probe, if it has one: those after it need not wait for it."""
     down: bool
     """It does not run now, and did before."""
+    prepares: bool
+    """An init container that ends, and no sidecar: it may fail until what it waits for is there, and its pod has its
+    time to start meanwhile."""
     completed: bool
-    """An init container that has done its work: how often it had to try says nothing any more."""
+    """An init container that has done its work."""
     serves: bool
     """Requests come to it, so that it never ends well."""
     ready: bool
@@ -144,9 +147,10 @@ class Container:
     @property
     def failures(self) -> int:
         """How often its process has ended otherwise than well, as far as the kubelet still tells: how, of the last time
-        alone. That it ended with its node is nobody's failure, and of one that is injected nobody's here.
+        alone. That it ended with its node is nobody's failure, and of one that is injected nobody's here; one that
+        prepares has only tried.
         """
-        if self.injected or self.completed or not self.failed or (self.ended and self.ended.reason in _NODES):
+        if self.injected or self.prepares or not self.failed or (self.ended and self.ended.reason in _NODES):
             return 0
         return self.restarts + (1 if self.down else 0)
 
@@ -167,7 +171,9 @@ class Container:
         )
 
 
-def read_container(status: Manifest, images: Mapping[str, str | None], serving: str, *, init: bool) -> Container:
+def read_container(
+    status: Manifest, images: Mapping[str, str | None], serving: str, *, init: bool, prepares: bool
+) -> Container:
     """Read the status of a container; `images`: as the pod's spec names them, by container."""
     state = status.get("state") or {}
     running = state.get("running") or {}
@@ -193,6 +199,7 @@ def read_container(status: Manifest, images: Mapping[str, str | None], serving: 
         started=datetime.fromisoformat(running["startedAt"]) if running.get("startedAt") else None,
         up="running" in state and status.get("started") is not False,
         down=bool(ended) and "running" not in state,
+        prepares=prepares,
         completed=init and (state.get("terminated") or {}).get("exitCode") == 0,
         serves=status["name"] == serving,
         ready=bool(status.get("ready")),

@@ -14,6 +14,7 @@ from upright.pods.container import Container, Termination, read_container
 FIELDS = (
     *(f"spec.{field}" for field in ("nodeName", "hostNetwork", "containers.ports")),
     *(f"spec.{containers}.{field}" for containers in ("initContainers", "containers") for field in ("name", "image")),
+    "spec.initContainers.restartPolicy",
     *(f"status.{field}" for field in ("phase", "reason", "message", "podIP")),
     *(f"status.conditions.{field}" for field in ("type", "status", "reason", "message", "lastTransitionTime")),
     *(
@@ -180,12 +181,13 @@ def read(manifest: Manifest) -> Pod:
     images = {
         one.get("name"): one.get("image") for one in (*spec.get("initContainers", ()), *spec.get("containers", ()))
     }
+    preparing = {one.get("name") for one in spec.get("initContainers", ()) if one.get("restartPolicy") != "Always"}
     created = _time(meta["creationTimestamp"])
     begun = _begun(status, created)
     ports = [(one.get("name", ""), port) for one in spec.get("containers", ()) for port in one.get("ports", ())]
     serving, port = _port(ports)
     containers = tuple(
-        read_container(one, images, serving, init=init)
+        read_container(one, images, serving, init=init, prepares=init and one["name"] in preparing)
         for field, init in (("initContainerStatuses", True), ("containerStatuses", False))
         for one in status.get(field, ())
     )

@@ -23,6 +23,9 @@ _NOWHERE = re.compile(r".*0/(\d+) nodes are available: \1 Preemption is not help
 """What the scheduler says where no node would take a pod if it had fewer others: for labels, taints or volumes. It does
 not say whether that lasts: of a taint not even which it is, and the only node that has a label or a volume may be away.
 """
+_ROOM = re.compile(r"Insufficient |Too many pods|cannot allocate all claims|resourceclaim in use")
+"""What it says before that where it is for want of room all the same: of more than any node has of something, or of
+devices that others hold."""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
@@ -152,19 +155,19 @@ class ArmFacts:
     @property
     def lacks_room(self) -> bool:
         """Whether a quota keeps pods from it, or no node takes them and more room might help."""
-        whys = (pod.unscheduled for pod in self.pods)
-        return "exceeded quota" in self.refused or any(why and not _NOWHERE.match(why) for why in whys)
+        whys = [pod.unscheduled for pod in self.pods if pod.unscheduled]
+        return "exceeded quota" in self.refused or any(not _NOWHERE.match(why) or _ROOM.search(why) for why in whys)
 
     @property
     def homeless(self) -> bool:
-        """Whether it has no pod on any node, since it lacks room or no node may take one."""
-        wants = self.lacks_room or any(pod.unscheduled for pod in self.pods)
+        """Whether it has no pod on any node, since it lacks room, no node may take one, or the cluster makes none."""
+        wants = self.lacks_room or any(pod.unscheduled for pod in self.pods) or len(self.pods) < self.size
         return wants and not any(pod.placed for pod in self.pods)
 
     @property
     def barred(self) -> bool:
         """Whether no node may take any of its pods, whatever room there is."""
-        return self.homeless and not self.lacks_room
+        return self.homeless and not self.lacks_room and any(pod.unscheduled for pod in self.pods)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Deployments:
         Watch(
             names.APPS_DEPLOYMENTS,
             _made,
-            fields=("spec.replicas", "spec.template.metadata.annotations", "status.conditions"),
+            fields=("spec.replicas", "spec.paused", "spec.template.metadata.annotations", "status.conditions"),
             digests=DIGESTED,
         ),
         Watch(names.CONTROLLER_REVISIONS, _made, fields=("revision",)),

@@ -83,6 +83,8 @@ class Reading:
     clock jumped; None before it. What was before, nobody has watched."""
     until: float | None = None
     """When it took its newest look, likewise."""
+    watching: bool = False
+    """What pods of an image of one's own count is only watched as yet, and compared with nothing."""
 
     def is_old(self, now: datetime, interval: timedelta) -> bool:
         """Whether a look is overdue: what has become of the versions since the newest one is not known."""

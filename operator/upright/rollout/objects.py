@@ -108,6 +108,13 @@ def _keep(
     if found != size:
         by_hand = Event("Warning", "Restored", "Restore", f"{name} had {found} replicas, and has {size} again.")
         made.scale.append(Correction(target, "/spec/replicas", size, by_hand if recorded_size == size else None))
+    if owned["spec"].get("paused"):  # its pods would go on as they are, whatever its template is
+        said = (
+            f"{name} was paused, so that its pods did not follow its template, and is no more. "
+            f"Set spec.paused of Deployment {observed.resource.metadata.name} instead."
+        )
+        goes_on = Event("Warning", "Restored", "Restore", said)
+        made.correct.append(Correction(target, "/spec/paused", False, goes_on))
     for kind, one in ((names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)):
         if one and names.has_no_controller(one):
             owners = names.taken_up_by(names.owner_reference("Deployment", observed.resource.metadata), one)

@@ -8,8 +8,9 @@ from typing import Any
 from upright.contract import Key
 from upright.pods.reading import Pod
 
-_TOLD = ("changed", "ready_since", "stopped", "scheduled")
+_TOLD = ("changed", "stopped", "scheduled")
 _BEGUN = "begun"
+_READY = "ready_since"
 _Change = tuple[str, datetime | str]
 """A pod's UID, and when something of it was, as its node says; or that it has begun, which it does once, whatever the
 kubelet has yet to tell when containers have been started again."""
@@ -36,6 +37,9 @@ class Sightings:
             times: dict[str, Any] = {one: since(pod, at) for one in _TOLD if (at := getattr(pod, one))}
             if pod.begun:
                 times[_BEGUN] = since(pod, pod.begun, _BEGUN)
+            if pod.ready_since:
+                told = now if _is_up_again(pod) else pod.ready_since
+                times[_READY] = since(pod, told, f"{_READY} {pod.ready_since}")
             containers = tuple(
                 replace(one, ended=replace(one.ended, at=since(pod, one.ended.at)))
                 if one.ended and one.ended.at
@@ -50,3 +54,10 @@ class Sightings:
     def forget(self, key: Key) -> None:
         """Its pods are of no interest any more."""
         self._seen.pop(key, None)
+
+
+def _is_up_again(pod: Pod) -> bool:
+    """Whether its node has gone on saying that it is ready while what serves was started again: it says when that was,
+    and nobody when it was up.
+    """
+    return any(one.serves and one.restarts and one.started == pod.ready_since for one in pod.containers)

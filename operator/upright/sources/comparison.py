@@ -108,7 +108,8 @@ class Comparison:
         self._torn: dict[str, float] = {}
         """Pods whose counters are not those of one process, and since when."""
         self._unproven = 0 if self._fresh else WATCHED
-        """Looks in which pods are still only watched."""
+        """Looks in which pods are still only watched; `watching`: in the last one they were."""
+        self.watching = False
         self._silent: set[str] = set()
         """Pods that could not be read the last time."""
         self._requests: dict[ArmName, float] = defaultdict(float)
@@ -239,6 +240,7 @@ class Comparison:
         self._samples = dict.fromkeys(self._new & samples["canary"].keys(), start) | self._samples
         added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
         proven = self._unproven <= 0 or all(names.VERIFIES in pod.labels for pod in chain(*asked.pods.values()))
+        self.watching = not proven
         if all(samples.values()):
             self._unproven -= 1
         taken = proven and all(arm.pods for arm in added.values())

@@ -7,6 +7,7 @@ prometheus_client take time that grows with the square of a line's labels.
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
@@ -22,6 +23,10 @@ MAX_LINE = 16 * 1024
 
 _NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS, FAILURES, REFUSALS)}
 _DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{REQUESTS.removesuffix('_total')}(?:_total)?(?:[ \t]|$)".encode())
+_OTHERWISE = re.compile(
+    rf"({REQUESTS.removesuffix('_total')}(?:_total)?(?:_total|_bucket|_count)?)[ \t{{]".encode(),
+)
+"""Of what is declared so a sample with another name: other libraries leave `_total` out, or count something else."""
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 """A reason: it is told to people, and whatever a pod says is not."""
@@ -68,7 +73,8 @@ class Scan:
     def __init__(self) -> None:
         self._bytes = self._lines = 0
         self._rest = b""
-        self._known = False
+        self._known = self._declared = False
+        self._otherwise = ""
         self._by_code = dict.fromkeys((ANSWERED, MISTAKEN, FAILED, OVERLOADED), 0.0)
         self._in_progress: float | None = None
         self._reasons: dict[str, float] = {}
@@ -93,15 +99,16 @@ class Scan:
     def counters(self) -> Counters:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
         self.feed(b"\n")
-        if not self._known:
-            raise NoCountersError(f"its page of metrics has no {REQUESTS}")
+        if not self._known and (self._otherwise or not self._declared):
+            besides = f", but counts {self._otherwise}" if self._otherwise else ""
+            raise NoCountersError(f"its page of metrics has no {REQUESTS}{besides}")
         by_code = self._by_code
         refused = by_code[MISTAKEN] + by_code[OVERLOADED]
         reasons, refusals = _most(self._reasons), _most(self._refusals)
         return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals)
 
     def _read(self, line: bytes) -> None:
-        line = line.strip(b" \t\r")
+        line = line.strip(b" \t\r").removeprefix(BOM_UTF8)
         if line.startswith(_NAMES[REQUESTS]):
             sample = _sample(line, REQUESTS, "code")
             if sample is not None:
@@ -126,7 +133,9 @@ class Scan:
                 (reason, feature), value = sample
                 _add(self._refusals, reason, value, feature)
         elif line.startswith(b"#") and _DECLARED.match(line):
-            self._known = True  # a counter that has not counted yet has no samples
+            self._declared = True  # a counter that has not counted yet has no samples
+        if not self._known and (otherwise := _OTHERWISE.match(line)):
+            self._otherwise = otherwise[1].decode()
 
 
 def _add(counted: dict[str, float], reason: str, count: float, feature: str = "") -> None:

@@ -73,7 +73,8 @@ class Schedule:
         if changed and kept.look is None:
             self._wait(key, kept)
         kept.comparison.recorded(asked.after)
-        return Reading(tuple(kept.comparison.looks), kept.comparison.arms, kept.first, kept.last)
+        comparison = kept.comparison
+        return Reading(tuple(comparison.looks), comparison.arms, kept.first, kept.last, comparison.watching)
 
     def forget(self, key: Key) -> None:
         """No comparison is under way any more."""

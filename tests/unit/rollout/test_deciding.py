@@ -469,11 +469,26 @@ def test_evictions_of_stable_pods_excuse_a_candidate_only_since_it_went_out(at: 
     assert plan(observed(resource, pods=both(), evicted=evicted)).status["phase"] == phase
 
 
-@pytest.mark.parametrize(("state", "phase"), [(exited(0), "Progressing"), (waiting("CrashLoopBackOff"), "RolledBack")])
-def test_an_init_container_that_has_done_its_work_has_not_failed(state: Any, phase: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "sidecar", "phase"),
+    [
+        (exited(0), False, "Progressing"),
+        (waiting("CrashLoopBackOff"), False, "Progressing"),
+        (waiting("CrashLoopBackOff"), True, "RolledBack"),
+    ],
+)
+def test_an_init_container_that_tries_until_it_has_done_its_work_has_not_failed(
+    state: Any, phase: str, *, sidecar: bool
+) -> None:
     tried = {"name": "wait", "restartCount": 5, "state": state, "lastState": exited(1)}
-    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: pods(NEW_REVISION, 1, initContainerStatuses=[tried])}
-    assert plan(observed(in_canary(), pods=world)).status["phase"] == phase
+    pod = a_pod("new", ready=False, initContainerStatuses=[tried])
+    pod["spec"]["initContainers"] = [{"name": "wait", **({"restartPolicy": "Always"} if sidecar else {})}]
+    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [read(pod)]}
+    before = observed(in_canary(), pods=world)
+    made = plan(before)
+    assert made.status["phase"] == phase
+    if phase == "Progressing":
+        assert plan(then(before, made, now=after(minutes=10))).status["phase"] == "RolledBack", "its time to start"
 
 
 def test_a_node_whose_clock_is_behind_hides_no_failure_of_the_candidate() -> None:
@@ -800,6 +815,8 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
             "",
             "NoRoom",
         ),
+        ([nowhere("3 Insufficient memory. no new claims to deallocate,")], "", "NoRoom"),  # no node has so much
+        ([nowhere("3 cannot allocate all claims. still not schedulable,")], "", "NoRoom"),  # others have the devices
         ([nowhere("3 node(s) didn't match Pod's node affinity/selector.")], "", "NotStarted"),  # no room helps
         ([nowhere("3 node(s) had volume node affinity conflict.")], "", "NotStarted"),
         ([nowhere("3 node(s) had untolerated taint {gpu: yes}.")], "", "NotStarted"),
@@ -1664,6 +1681,22 @@ def test_a_step_does_not_end_before_somebody_has_looked() -> None:
     just_now = replace(first_look, since=after(minutes=9).timestamp())
     assert "finishing" not in away(0, reading=just_now).status["candidate"]
     assert away(0, reading=first_look).status["candidate"]["finishing"]
+
+
+@pytest.mark.parametrize(("canary", "phase"), [(COUNTED, "Progressing"), (UNREADABLE, "Paused")])
+def test_a_step_stands_still_while_pods_are_only_watched_and_no_longer_than_they_can_be_read(
+    canary: Measurement, phase: str
+) -> None:
+    reading = replace(measured(canary, COUNTED), watching=True)
+    before = observed(in_canary(1), pods=both(3), now=after(seconds=50), reading=reading)
+    made = plan(before)
+    assert "stepSince" not in made.status["candidate"]
+    later = plan(then(before, made, now=after(hours=9)))
+    assert later.status["candidate"]["step"] == 1
+    assert later.status["phase"] == phase
+    if canary == COUNTED:
+        compared = plan(then(before, later, now=after(hours=9), reading=replace(reading, watching=False)))
+        assert compared.status["candidate"]["stepSpent"] == "50s", "and it has its time again"
 
 
 def test_time_in_which_no_operator_was_there_is_no_time_of_the_step() -> None:

@@ -470,6 +470,17 @@ async def test_a_pod_template_that_was_changed_by_hand_is_put_back_and_told(chan
     assert correction.event.reason == "Restored"
 
 
+async def test_a_workload_that_somebody_has_paused_goes_on_and_that_is_told() -> None:
+    kept, owned = kept_and({})
+    owned["spec"]["paused"] = True
+    made = plan(await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)))
+    [correction] = made.correct
+    assert (correction.path, correction.value) == ("/spec/paused", False)
+    assert correction.event
+    assert correction.event.reason == "Restored"
+    assert "Set spec.paused of Deployment churn instead" in correction.event.message
+
+
 @pytest.mark.parametrize(
     ("written", "edited"),
     [

@@ -13,6 +13,7 @@ from tests.unit.rollout.test_deciding import (
     gated,
     kept_out,
     nowhere,
+    refusing,
     steep,
     unscheduled,
     unstarted,
@@ -417,6 +418,20 @@ def test_a_stable_version_of_which_no_node_takes_a_pod_is_held_and_said_for_it_h
     assert "repairing" not in candidate(late)
     assert condition(late, "Stalled")["reason"] == "NoRoom"
     assert why in (stalled(late) or "")  # the candidate has all the traffic
+
+
+@pytest.mark.parametrize("why", ["Internal error occurred: failed calling webhook: connection refused", ""])
+def test_a_stable_version_of_which_the_cluster_makes_no_pod_is_held_and_said_as_a_candidate_would_be(why: str) -> None:
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    owned = refusing(resource, why, OLD_REVISION) if why else workloads(resource)
+    before = observed(resource, pods=both(1, 0), workloads=owned)
+    made = plan(before)
+    for minutes in (9, 10, 60 * 24 * 3):
+        later = plan(then(before, made, now=after(minutes=minutes), workloads=owned))
+        assert "repairing" not in candidate(later)
+        assert condition(later, "Stalled").get("reason") == ("NotStarted" if minutes > 9 else None)
+    assert f"waits for pods of churn-1.{f' {why}.' if why else ''}" in (stalled(later) or "")
+    assert "once the cluster makes them" in (stalled(later) or "")
 
 
 NO_NODE = [

@@ -256,6 +256,9 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
     if lacking is None or facts.now - lacking < facts.spec.rollout.startup_deadline:
         return Stay(arm, said, BROKEN_FOR)
     remedy = "It goes on by itself when a node has room for one."
+    if not (stable.lacks_room or stable.barred):
+        remedy = "It goes on by itself once the cluster makes them: events of its ReplicaSet say more."
+        return Stay(arm, said, _NOW_AND_THEN, Finding("NotStarted", said, remedy))
     if stable.barred:
         remedy = (
             "It goes on by itself when a node may take one: see to labels, taints and volumes. Where none may for "
@@ -278,6 +281,9 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     arm, blind = unmeasured(facts, arm)
     if blind and (decision := _without_measurements(facts, arm, place, blind)) is not None:
         return decision
+    if facts.reading.watching and not blind:
+        said = f"{place} goes on when its pods' counters have been watched for a while."
+        return Stay(_standing(arm, now), said, _NOW_AND_THEN, unseen=True)
     step_since = arm.step_since or now
     arm = arm.model_copy(update={"step_since": step_since, "step_weight": _step(facts).weight})
     watched = max(since, step_since.timestamp())

@@ -14,6 +14,8 @@ from upright.kube.errors import ConflictError, ContestedError, LeavingError, Nam
 from upright.kube.memory import Memory
 from upright.kube.objects import (
     APPLIED,
+    MANAGED_BY,
+    OURS,
     Whose,
     differences,
     digest,
@@ -88,12 +90,12 @@ class Actions:
         self._disputes: Memory[str, _Dispute] = Memory(REMEMBERED)
 
     async def refresh(self, type: ResourceType, namespace: str, name: str) -> Manifest | None:
-        """What is there now, past the watches."""
+        """What is there now, past the watches. What they would not tell the end of is not kept."""
         known = self._stores.of(type).get(Key(namespace, name))  # what comes while we ask is not judged by the answer
         found = await self._client.get(type, namespace, name)
         if known is not None and (found is None or uid_of(found) != uid_of(known)):
             self._gone(type, known)
-        if found is not None:
+        if found is not None and _is_watched(type, found):
             self._seen(type, found)
         return found
 
@@ -359,3 +361,8 @@ def _last_writer(found: Manifest) -> str:
         if entry.get("subresource") in (None, "", "scale") and entry.get("manager") != names.FIELD_MANAGER
     ]
     return f"field manager {max(writers)[1]}" if writers else ""
+
+
+def _is_watched(type: ResourceType, manifest: Manifest) -> bool:
+    """Whether a watch would tell of its end: of our own kinds all objects are watched, of others what has our label."""
+    return type.group == GROUP or (meta(manifest).get("labels") or {}).get(MANAGED_BY) == OURS

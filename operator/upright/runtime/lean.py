@@ -18,6 +18,10 @@ _FORESTS = frozenset(
     f"sklearn.ensemble._forest.{name}"
     for name in ("ExtraTreesClassifier", "ExtraTreesRegressor", "RandomForestClassifier", "RandomForestRegressor")
 )
+_METHODS = ("get_params", "transform", "predict")
+"""One of them has whatever a model asks."""
+_KNOWN = {"sklearn", "xgboost", "lightgbm", "catboost", "onnxruntime", "upright", "numpy", "scipy", "pandas"}
+"""Packages whose models, and what these hold, answer several threads at once."""
 _CALIBRATED = "sklearn.calibration._CalibratedClassifier"
 """What holds an estimator and is none."""
 
@@ -38,13 +42,20 @@ def make_lean(estimator: Any) -> None:
 
 
 def spoils_others(estimator: Any) -> bool:
-    """Whether two calls of it beside each other may both be answered wrongly: scikit-learn's trees of neighbours by
-    Mahalanobis' distance have one buffer for all threads (scikit-learn/scikit-learn#32753).
+    """Whether two calls of it beside each other may both be answered wrongly: a part that others have made may keep its
+    rows on itself, and scikit-learn's trees of neighbours by Mahalanobis' distance have one buffer for all threads
+    (scikit-learn/scikit-learn#32753).
     """
     return any(
-        getattr(part, "effective_metric_", None) == "mahalanobis" and getattr(part, "_fit_method", "brute") != "brute"
+        type(part).__module__.split(".")[0] not in _KNOWN or _measures_by_mahalanobis(part)
         for part in _parts_of(estimator)
     )
+
+
+def _measures_by_mahalanobis(part: Any) -> bool:
+    metric = getattr(part, "effective_metric_", "")
+    named = metric if isinstance(metric, str) else type(metric).__name__
+    return named.lower().startswith("mahalanobis") and getattr(part, "_fit_method", "brute") != "brute"
 
 
 def _parts_of(estimator: Any) -> Iterator[Any]:
@@ -59,7 +70,7 @@ def _parts_of(estimator: Any) -> Iterator[Any]:
         seen.add(id(part))
         if isinstance(part, list | tuple):
             left.extend(one for one in part if not isinstance(one, str | int | float))
-        elif hasattr(type(part), "get_params") and hasattr(part, "__dict__"):
+        elif any(hasattr(type(part), method) for method in _METHODS) and hasattr(part, "__dict__"):
             yield part
             if _name(part) not in _FORESTS:
                 left.extend(vars(part).values())

@@ -394,3 +394,12 @@ async def test_what_was_made_anew_while_one_asks_is_not_taken_for_gone(cluster: 
     found = cluster.stores.get(SERVICES, "shop", "s")
     assert found is not None
     assert uid_of(found) == "made-anew"
+
+
+async def test_what_is_created_goes_on_once_the_name_is_free_though_no_watch_tells_of_it(cluster: Cluster) -> None:
+    cluster.client.put(SERVICES, left_behind(labels={"app.kubernetes.io/managed-by": "Helm"}))
+    for _ in range(2):
+        with pytest.raises(NameTakenError):
+            await cluster.actions.create(SERVICES, wanted())
+    del cluster.client.objects[SERVICES, Key("shop", "s")]
+    assert await cluster.actions.create(SERVICES, wanted()) == Done(wrote=True)

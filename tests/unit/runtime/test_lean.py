@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lightgbm import LGBMClassifier
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
@@ -19,6 +20,7 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import DistanceMetric
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
@@ -147,6 +149,21 @@ def test_all_else_of_a_forest_is_as_it_was() -> None:
     assert np.array_equal(joined(chosen).predict_proba(ROWS), chosen.predict_proba(ROWS))
 
 
+DISTANCE = DistanceMetric.get_metric("mahalanobis", VI=np.eye(4))
+
+
+class Keeping(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """One of a package of others, which may keep what it was asked."""
+
+    def fit(self, rows: Any, kinds: Any = None) -> "Keeping":
+        self.fitted_ = True
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        self.rows_ = rows
+        return rows
+
+
 MAHALANOBIS: dict[str, Any] = {"metric": "mahalanobis", "metric_params": {"VI": np.eye(4)}}
 
 
@@ -156,10 +173,14 @@ MAHALANOBIS: dict[str, Any] = {"metric": "mahalanobis", "metric_params": {"VI": 
         (KNeighborsClassifier(**MAHALANOBIS), True),
         (make_pipeline(StandardScaler(), KNeighborsClassifier(algorithm="ball_tree", **MAHALANOBIS)), True),
         (LocalOutlierFactor(novelty=True, **MAHALANOBIS), True),
+        (KNeighborsClassifier(algorithm="ball_tree", metric=DISTANCE), True),
+        (make_pipeline(Keeping(), LogisticRegression()), True),
         (KNeighborsClassifier(algorithm="brute", **MAHALANOBIS), False),
         (KNeighborsClassifier(algorithm="ball_tree"), False),
         (RandomForestClassifier(**SIZES), False),
     ],
 )
-def test_calls_of_neighbours_by_mahalanobis_distance_spoil_each_other(model: Any, spoils: bool) -> None:
+def test_calls_of_what_others_made_and_of_neighbours_by_mahalanobis_distance_spoil_each_other(
+    model: Any, spoils: bool
+) -> None:
     assert spoils_others(model.fit(ROWS, KINDS)) is spoils

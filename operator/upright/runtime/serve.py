@@ -21,6 +21,7 @@ from upright.api.serving import GRPC_DRAIN_SECONDS
 from upright.runtime.environment import folder_of, limits_of, number_of
 from upright.runtime.load import Load, load_of
 from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.scratch import prefix_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -79,7 +80,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
     """The model is loaded once, and its memory shared, unless loading it starts threads: then returns False, and is to
     be called again in a process that has none.
     """
-    with tempfile.TemporaryDirectory(prefix="upright-serve-") as counts:
+    with tempfile.TemporaryDirectory(prefix=prefix_of("serve")) as counts:
         os.environ[_TOGETHER] = counts  # read when the package is imported
         _import_pandas(environment)
         import skops.io  # noqa: F401 - starts threads, which OpenBLAS starts anew in a fork

@@ -1,5 +1,6 @@
 """From a mounted artifact to a model that can be served: nothing is opened before it has been verified."""
 
+import errno
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from upright.runtime.formats import LoadedModel
 from upright.runtime.lean import make_lean, spoils_others
 from upright.runtime.outcome import FailedError, LoadError, RefusedError
 from upright.runtime.predictor import PREDICTION, Predictor
+from upright.runtime.scratch import prefix_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ def load_artifact(environment: Mapping[str, str]) -> ServedModel:
     except LoadError as error:
         raise RefusedError("Unloadable", f"The model of {version} cannot be loaded: {error}") from error
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise FailedError(
+                "NoSpace",
+                f"The artifact of {version} cannot be loaded: there is no space for a copy of it in "
+                f"{tempfile.gettempdir()}: {error}. In a pod that is the node's disk: free some of it",
+            ) from error
         raise FailedError(
             "Unreadable",
             f"The artifact of {version} cannot be read by {this_user()}: {error}. "
@@ -74,7 +82,7 @@ def _verified(folder: Path, digest: str, limits: Limits) -> tuple[ArtifactManife
     size = sum(entry.size for entry in manifest.files)
     if size > limits.artifact_bytes:
         raise formats.UnreadableModelError(f"it has {size} bytes; at most {limits.artifact_bytes} are allowed")
-    with tempfile.TemporaryDirectory(prefix="artifact-") as private:
+    with tempfile.TemporaryDirectory(prefix=prefix_of("artifact")) as private:
         for entry in manifest.files:
             store.copy_verified(folder, entry, Path(private) / entry.path)
         return manifest, load_verified(Path(private), manifest, limits)

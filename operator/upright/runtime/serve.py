@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upright.api.serving import GRPC_DRAIN_SECONDS
-from upright.runtime.environment import folder_of, number_of
+from upright.runtime.environment import folder_of, limits_of, number_of
 from upright.runtime.load import Load, load_of
 from upright.runtime.outcome import FailedError, RefusedError
+from upright.runtime.scratch import prefix_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -36,6 +37,9 @@ _TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 
 _EACH = "UPRIGHT_LOADED_BY_EACH"
 """Set where loading the model has started threads: those are missing in a fork, which would wait for them for ever."""
+
+_WITHOUT_ARROW = frozenset({"builtins", "collections", "lightgbm", "numpy", "scipy", "sklearn", "xgboost"})
+"""Packages whose types may be trusted and ask nothing of pandas that needs pyarrow."""
 
 
 def serve(environment: Mapping[str, str]) -> None:
@@ -76,7 +80,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
     """The model is loaded once, and its memory shared, unless loading it starts threads: then returns False, and is to
     be called again in a process that has none.
     """
-    with tempfile.TemporaryDirectory(prefix="upright-serve-") as counts:
+    with tempfile.TemporaryDirectory(prefix=prefix_of("serve")) as counts:
         os.environ[_TOGETHER] = counts  # read when the package is imported
         _import_pandas(environment)
         import skops.io  # noqa: F401 - starts threads, which OpenBLAS starts anew in a fork
@@ -153,12 +157,14 @@ def _grpc_port(environment: Mapping[str, str]) -> int | None:
 def _import_pandas(environment: Mapping[str, str]) -> None:
     """Without pyarrow, which it takes where it finds it: 33 MB and half a second that no prediction needs. But what a
     pickle keeps of pandas' own, such as the names of columns, was made with it and cannot be read without, and modules
-    of the user's own were tried with it.
+    of the user's own and types of the platform's were tried with it.
     """
     from upright.runtime.formats.joblib import JOBLIB
 
     folder = folder_of(environment, "UPRIGHT_ARTIFACT")
     if any(os.access(folder / file, os.F_OK) for file in JOBLIB.files) or any(folder.glob("*.py")):
+        return
+    if {name.partition(".")[0] for name in limits_of(environment).trusted_types} - _WITHOUT_ARROW:
         return
     sys.modules["pyarrow"] = None  # type: ignore[assignment] # as the import system has it
     import pandas as pd  # noqa: F401

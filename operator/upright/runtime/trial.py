@@ -140,10 +140,11 @@ def _compare(
             if not _alike(here, again).all():  # it answers by chance
                 continue
             at = int(differ.argmax())
+            why = _among_fewer(predictor, table, at, output, here)
+            why = why or _because(predictor, table, rows[at], at, output, here[at])
             raise DifferentAnswerError(
                 f"row {table.index[at]} of the reference data (the first is 0) is answered with {output} "
-                f"{_said(here[at])} in Python, but {_said(there[at])} where a client sends it"
-                + _because(predictor, table, rows[at], at, output, here[at])
+                f"{_said(here[at])} in Python, but {_said(there[at])} where a client sends it" + why
             )
 
 
@@ -183,6 +184,21 @@ def _alike(here: NDArray[Any], there: NDArray[Any]) -> NDArray[np.bool_]:
         size = np.abs(here[np.isfinite(here)]).max(initial=0.0)
         same = np.asarray(np.isclose(there, here, rtol=near, atol=near * 1e-3 * size, equal_nan=True))
     return np.asarray(same.reshape(len(here), -1).all(axis=1))
+
+
+def _among_fewer(predictor: Predictor, table: "pd.DataFrame", at: int, output: str, here: NDArray[Any]) -> str:
+    """Whether Python itself answers otherwise where it is asked for as many rows as a request has."""
+    request = slice(at - at % _REQUEST, at - at % _REQUEST + _REQUEST)
+    try:
+        alike = _alike(here[request], _in_python(predictor, table.iloc[request], output)).all()
+    except ModelError:
+        return ""
+    if alike:
+        return ""
+    return (
+        f", and otherwise in Python, too, where that asks for {_REQUEST} rows at once: the answer to a row depends on "
+        "what is asked with it. Compute in fit what is of all rows, and draw without a fixed random_state"
+    )
 
 
 def _because(predictor: Predictor, table: "pd.DataFrame", row: list[Any], at: int, output: str, answer: Any) -> str:

@@ -292,6 +292,17 @@ def test_a_cut_file_is_not_taken_for_a_model_of_fewer_trees(pod: Pod, models: di
     assert "model.txt is cut" in refusal(pod)[1]
 
 
+def test_line_ends_of_windows_are_told_before_they_end_the_process(pod: Pod, models: dict[str, Foreign]) -> None:
+    path = pod.output / "model.txt"
+    models["lightgbm, amounts"].save(path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+    status, message = pod.execute("publish")
+
+    assert (status, message["reason"]) == (3, "CorruptModel")
+    assert "model.txt has line ends of Windows (CRLF)" in message["message"]
+
+
 def test_a_library_that_crashes_on_a_damaged_file_is_a_refusal(pod: Pod, models: dict[str, Foreign]) -> None:
     path = pod.output / "model.txt"
     models["lightgbm, amounts"].save(path)

@@ -5,10 +5,12 @@ import json
 import time
 import zipfile
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 from sklearn.base import BaseEstimator
@@ -16,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from tests.unit.runtime.pod import Pod
 from tests.unit.runtime.schema import (
     CLASSES,
     LIMITS,
@@ -28,6 +31,7 @@ from tests.unit.runtime.schema import (
     loaded,
     the_type,
 )
+from tests.unit.runtime.server import of_store, serving
 from upright.runtime.environment import Limits
 from upright.runtime.formats import UnreadableModelError, UntrustedTypesError
 from upright.runtime.formats.skops import SKOPS
@@ -232,3 +236,22 @@ def test_the_platform_trusts_exactly_the_names_that_it_says(tmp_path: Path) -> N
     for other in ("json.*", "json", "*", "json.dump", "JSON.DUMPS"):
         with pytest.raises(UntrustedTypesError):
             SKOPS.load(tmp_path / "model.skops", limits(other))
+
+
+def test_a_package_that_the_platform_trusts_finds_pandas_in_a_pod_as_when_it_was_published(
+    pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.py").write_text(
+        "def lengths(rows):\n    return rows.assign(plan=rows.plan.astype('string[pyarrow]').str.len().astype(float))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = pd.DataFrame({"plan": ["prepaid", "basic"] * 20})
+    model = make_pipeline(FunctionTransformer(import_module("shop").lengths), LogisticRegression())
+    pod.trained(model.fit(rows, [0, 1] * 20))
+    rows.to_parquet(pod.output / "reference.parquet")
+    pod.environment["UPRIGHT_TRUSTED_TYPES"] = "shop.lengths"
+
+    with serving(pod, {**of_store(pod), **pod.environment, "PYTHONPATH": str(tmp_path)}) as server:
+        answer = server.predict({"instances": [{"plan": "basic"}, {"plan": "prepaid"}]})
+
+    assert answer.json() == {"predictions": [1, 0]}

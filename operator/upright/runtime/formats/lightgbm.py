@@ -45,9 +45,15 @@ def load(path: Path, _: Limits) -> LoadedModel:
 def _header(path: Path) -> Mapping[str, str]:
     """What stands before the first tree. A file that was cut would be a model of fewer trees, without a word."""
     header: dict[str, str] = {}
-    with path.open(encoding="utf-8", errors="replace") as file:
-        if file.readline(16).strip() != "tree":
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        if (first := file.readline(16)).strip() != "tree":
             raise UnreadableModelError(f"{path.name} is not a model of LightGBM: its first line is not 'tree'")
+        if first.endswith("\r\n"):
+            raise UnreadableModelError(
+                f"{path.name} has line ends of Windows (CRLF), which LightGBM cannot read: it knows where each tree "
+                f"begins by counting bytes. Copy the file as it was saved, as a binary one ({path.name} binary in "
+                ".gitattributes)"
+            )
         for line in file:
             if line.startswith("Tree="):
                 break

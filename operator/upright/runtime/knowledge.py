@@ -3,10 +3,8 @@
 Nothing is concluded from an error that a model raises: a version that fails at what it was fitted on has failed.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,15 +14,12 @@ from upright.api.artifact import Signature
 from upright.runtime.batch import BadInputError, Batch, described, is_date, is_matrix
 from upright.runtime.columns import SINGLE
 from upright.runtime.learnt import Kind, Learnt
+from upright.runtime.normalized import excess
 
 Check = Callable[[Batch], None]
 """Raises BadInputError."""
 
 _LISTED = 10
-_CHARACTERS = 1024**2
-_MARKS = 32
-_BEYOND = 0x1FFFF
-"""No code point from here on combines."""
 
 
 def checks_of(signature: Signature, learnt: Sequence[Learnt]) -> Sequence[Check]:
@@ -161,42 +156,12 @@ def _refusing_other_types(column: _Column, kind: Kind | None) -> Check:
 
 
 def _refusing_texts(column: _Column) -> Check:
-    """Those that stop a pod: all n-grams of one are in memory at once, and accents are sorted in a time that grows with
-    the square of how many are on a letter, while nothing else in the process goes on.
-    """
-
     def check(batch: Batch) -> None:
         for position, value in enumerate(column.of(batch).tolist()):
-            if not isinstance(value, str) or len(value) <= _MARKS:
-                continue
-            if len(value) > _CHARACTERS:
-                much = f"{len(value)} characters, of which a text may have {_CHARACTERS}"
-            elif not value.isascii() and _heaped(value):
-                much = f"more than {_MARKS} combining marks on one letter"
-            else:
-                continue
-            raise BadInputError(f"{column.where(position)} has {much}", "BadRequest", column.name)
+            if isinstance(value, str) and (more := excess(value)):
+                raise BadInputError(f"{column.where(position)} has {more}", "BadRequest", column.name)
 
     return check
-
-
-def _heaped(text: str) -> bool:
-    """Whether more marks are on a letter than anybody writes."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    letters = np.flatnonzero(~_combining()[np.minimum(codes, _BEYOND)])
-    return bool(np.diff(letters, prepend=-1, append=len(codes)).max() > _MARKS + 1)
-
-
-@cache
-def _combining() -> NDArray[np.bool_]:
-    """Of each code point whether it is a mark that combines with the letter before it, or becomes one, or two, when
-    texts are normalized.
-    """
-    return np.array([_combines(chr(code)) for code in range(_BEYOND + 1)])
-
-
-def _combines(character: str) -> bool:
-    return all(unicodedata.combining(part) for part in unicodedata.normalize("NFKD", character))
 
 
 def _refusing_strangers(column: _Column, known: frozenset[Any]) -> Check:

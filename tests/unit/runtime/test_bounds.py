@@ -14,6 +14,7 @@ from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.predictor import ModelError, Predictor
 
+GROWN = "33 characters that are 594 when they are normalized, more than 4 times as many"
 MATRIX = Signature(inputs=(Tensor(name="x", type="FP64", shape=(-1, 2)),))
 TEXTS = Signature(inputs=(Tensor(name="text", type="BYTES", shape=(-1,)),))
 MIXED = Signature(inputs=(Tensor(name="n", type="FP64"), Tensor(name="text", type="BYTES")))
@@ -39,7 +40,7 @@ def test_many_rows_are_asked_in_parts_and_answered_in_order() -> None:
     assert answered.tolist() == [row[0] for row in rows]
 
 
-@pytest.mark.parametrize(("length", "asked"), [(10, [6]), (100_000, [2, 2, 2]), (1024**2, [1] * 6)])
+@pytest.mark.parametrize(("length", "asked"), [(10, [6]), (100_000, [2, 2, 2]), (256 * 1024, [1] * 6)])
 def test_long_texts_are_asked_a_few_at_a_time(length: int, asked: list[int]) -> None:
     model = Counting()
 
@@ -51,7 +52,7 @@ def test_long_texts_are_asked_a_few_at_a_time(length: int, asked: list[int]) -> 
 
 def test_one_long_text_is_asked_alone_and_the_others_are_together() -> None:
     model, lengths = Counting(), [10] * 1500
-    lengths[700] = 1024**2
+    lengths[700] = 256 * 1024
 
     answered = Predictor(model, MIXED).predict(batch_of_rows([[n, "x" * lengths[n]] for n in range(1500)], MIXED))
 
@@ -83,12 +84,14 @@ def test_a_failure_where_no_value_lacks_is_the_models_though_another_part_lacks_
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("x" * (1024**2 + 1), "row 1: text has 1048577 characters, of which a text may have 1048576"),
+        ("x" * (256 * 1024 + 1), "row 1: text has 262145 characters, of which a text may have 262144"),
         ("a" + "\u0301\u0316" * 17, "row 1: text has more than 32 combining marks on one letter"),
         ("\u0301" * 33, "row 1: text has more than 32 combining marks on one letter"),
         ("a" + "\u0f73" * 33, "row 1: text has more than 32 combining marks on one letter"),
         ("a" + "\uff9e" * 33, "row 1: text has more than 32 combining marks on one letter"),
-        ("x" * 1024**2, ""),
+        ("\ufdfa" * 33, f"row 1: text has {GROWN}"),
+        ("x" * 256 * 1024, ""),
+        ("\ufdfa said " * 9 + "한국어 " * 20, ""),
         ("a" + "\u0301" * 32 + "b" + "\u0301" * 32, ""),
         ("Crème brûlée, \U0001f36e and Việt", ""),
     ],

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from textwrap import shorten
 from typing import Literal
 
 from upright.api.deployment import Deployment
@@ -23,12 +22,9 @@ _OF_STEP = ("step_since", "step_spent", "step_weight", "finishing")
 """What a candidate has come to in its step."""
 
 
-def _tersely(message: str, *, measured: bool) -> str:
-    """Of what was measured the numbers, which come first; of anything else the cause, which may stand at the end."""
-    if not measured:
-        return cut(message, _TERSE)
-    written_before = "The canary is worse than the tolerance allows: "
-    return shorten(message.replace(written_before, ""), _TERSE, placeholder=" ...")
+def _tersely(message: str) -> str:
+    """Of what was measured the numbers, which come first; and the cause, which may stand at the end."""
+    return cut(message.replace("The canary is worse than the tolerance allows: ", ""), _TERSE)
 
 
 @dataclass
@@ -110,7 +106,7 @@ class Draft:
         said = f"{called(candidate, self.stable)} is rejected and {kept}. {message} {where}"
         self._end(candidate, "RolledBack", said, _UPRIGHT)
         others = [
-            one.model_copy(update={"message": _tersely(one.message, measured=bool(one.metric))})
+            one.model_copy(update={"message": _tersely(one.message)})
             for one in self.rejected
             if one.revision != candidate.revision
         ]
@@ -186,10 +182,5 @@ class Draft:
                 "by": by,
             }
         )
-        condemned = {(one.revision, one.at) for one in self.rejected if one.metric}
-        measured = [one.outcome == "Promoted" or (one.revision, one.to) in condemned for one in self.history]
-        older = [
-            one.model_copy(update={"reason": _tersely(one.reason, measured=seen)})
-            for one, seen in zip(self.history, measured, strict=True)
-        ]
+        older = [one.model_copy(update={"reason": _tersely(one.reason)}) for one in self.history]
         self.history = [episode, *older][:_MOST]

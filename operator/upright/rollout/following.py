@@ -82,6 +82,8 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
         if resource.wants_retry or _rejection(resource, version, rejected) is None:
             return version
         rejects = True
+        if stable:
+            break  # what was followed by a worse one is tried by whoever names it, and not on clients by itself
     serving = _serving(resource, world)
     # One of another model is not what is asked for; but it is what is gone back to when all that is was rejected.
     return serving if serving and (rejects or serving.spec.model == spec.latest.model) else None

@@ -13,7 +13,7 @@ from upright.rollout.facts import ArmFacts, called, some_pods
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import is_gone, was_rejected
 from upright.rollout.revision import revision
-from upright.rollout.routing.replicas import service_names, share, url
+from upright.rollout.routing.replicas import service_names, share, split, url
 from upright.rollout.verdict import worth_recording
 
 Phase = Literal["Pending", "Progressing", "Paused", "Stable", "RolledBack", "Failed"]
@@ -283,7 +283,8 @@ def _phase(observed: Observed, draft: Draft, stable: ArmFacts | None, weight: in
         return phase, Finding(reason, f"{serving} {obstacle.message}{leaving}", about=obstacle.about)
     if spec.replicas == 0:
         return "Stable", Finding("ScaledToZero", serving)
-    return "Stable", Finding("Serving" if stable.ready else "NotServing", f"{serving}{leaving}")
+    paused = " No other version goes out while spec.paused is true." if spec.paused else ""
+    return "Stable", Finding("Serving" if stable.ready else "NotServing", f"{serving}{leaving}{paused}")
 
 
 def _backed_off(stable: ArmFacts) -> str:
@@ -304,8 +305,10 @@ def _progress(observed: Observed, draft: Draft, candidate: Arm, weight: int) -> 
         return said
     steps, step = observed.resource.spec.rollout.steps, candidate.step or 0
     said = f"{called(candidate, draft.stable)} has {weight} % of the traffic. {progress}"
-    if weight and not candidate.finishing and step < len(steps) and weight != steps[step].weight:
-        said += f" The step asks for {steps[step].weight} %; whole pods give {weight} %."
+    if weight and not candidate.finishing and step < len(steps):
+        pods, asked = split(observed.resource.spec.replicas, steps[step].weight), steps[step].weight
+        if (given := share(pods.candidate, pods.stable)) != asked:
+            said += f" The step asks for {asked} %; whole pods give {given} %."
     if draft.analysis:
         analysis = draft.analysis
         looks = f"{analysis.looks} look{'s' * (analysis.looks != 1)}"
@@ -320,4 +323,4 @@ def _unused(analysis: Analysis) -> str:
         return ""
     if not analysis.used:
         return f"; none could be compared: {analysis.unused}"
-    return f"; {unused} could not be compared, the last one: {analysis.unused}"
+    return f"; {unused} could not be compared, the last of these: {analysis.unused}"

@@ -764,6 +764,7 @@ async def test_that_the_newest_version_was_rejected_is_said_and_is_not_what_a_pi
         ([made_at(NEW, 0), made_at(OLD, -1)], "churn-2"),
         ([made_at(NEW, 0), made_at(THIRD, -1)], "churn-2"),
         ([made_at(NEW, 0), made_at(THIRD, 1, verdicts=[verdict("Rejected", THIRD)]), made_at(OLD, -1)], "churn-2"),
+        ([made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2, verdicts=[verdict("Rejected", FOURTH)])], "churn-2"),
         ([made_at(NEW, 0), made_at(THIRD, 1, phase="NotAllowed")], "churn-2"),
         ([made_at(OLD, -1)], None),  # the one that serves was deleted: never back by itself
         ([made_at(THIRD, 1)], "churn-3"),
@@ -784,6 +785,13 @@ async def test_that_the_newest_version_was_rejected_is_said_and_is_not_what_a_pi
 async def test_the_newest_version_is_followed_and_never_an_older_one(versions: Any, wanted: str | None) -> None:
     found = await seen(following(), *versions)
     assert (found.wanted.metadata.name if found.wanted else None) == wanted
+
+
+async def test_where_nothing_serves_an_older_version_than_a_rejected_one_is_tried() -> None:
+    versions = made_at(THIRD, 1), made_at(FOURTH, 2, verdicts=[verdict("Rejected", FOURTH)])
+    found = await seen(a_deployment(None, latest={"model": "churn"}), *versions)
+    assert found.wanted
+    assert found.wanted.metadata.name == "churn-3"
 
 
 async def test_what_was_made_since_the_rollout_of_a_deleted_stable_version_is_newer() -> None:

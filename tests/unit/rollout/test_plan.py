@@ -304,7 +304,7 @@ def test_what_is_said_of_looks_is_no_minute_old_and_costs_few_writes() -> None:
         writes += before.resource.status.analysis != recorded
         said.append(condition(made, "Ready")["message"])
     assert "after 1 look; none could be compared: " in said[0]
-    assert "after 11 looks; 10 could not be compared, the last one: " in said[10]
+    assert "after 11 looks; 10 could not be compared, the last of these: " in said[10]
     assert writes <= 8
 
 
@@ -418,6 +418,12 @@ def test_nothing_is_rolled_out_without_replicas() -> None:
     assert "scale up" in condition(made, "Ready")["message"]
     assert stalled(made) is None
     assert not made.create
+
+
+def test_that_nothing_else_would_go_out_is_said_beside_what_serves() -> None:
+    made = plan(observed(serving_old(paused=True), OLD, pods=both(0)))
+    assert made.status["phase"] == "Stable"
+    assert "No other version goes out while spec.paused is true." in condition(made, "Ready")["message"]
 
 
 def test_paused_starts_nothing_but_still_rolls_back() -> None:

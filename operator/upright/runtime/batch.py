@@ -101,6 +101,8 @@ class Batch:
         if not texts:
             return range(_PART, self.rows, _PART)
         lengths = [[len(value) if isinstance(value, str) else 0 for value in column.flat] for column in texts]
+        if self.rows <= min(_PART, _PART_CHARACTERS // max(1, *map(max, lengths))):
+            return ()
         of_row = np.concatenate([np.reshape(each, (self.rows, -1)) for each in lengths], axis=1).max(axis=1).tolist()
         ends, start, longest = list[int](), 0, 0
         for row, length in enumerate(of_row):

@@ -114,6 +114,8 @@ def test_the_time_in_which_what_serves_loaded_again_is_none_in_which_it_answered
     assert seen(99, up=True).changed == NOW
     sightings.forget(key)
     assert seen(200, up=True).ready_since == NOW + timedelta(seconds=200), "whoever begins knows no better"
+    sightings.forget(key)
+    assert seen(7200, up=True).ready_since == NOW, "but that no model takes so long"
 
 
 def test_a_pod_has_been_ready_since_its_node_says_so_where_that_was_after_what_serves_began() -> None:

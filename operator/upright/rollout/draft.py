@@ -159,7 +159,7 @@ class Draft:
     def _give_up(self, candidate: Arm, *, leaving: bool) -> None:
         """`leaving`: its pods are needed until the stable version has its own again. What it had come to is over."""
         clocks = ("ready_since", "unready_since", "unmeasured_since", "unmeasured_spent", "unreached", "repairing")
-        pods = ("unready_pod", "down_since", "lacking_since", "short_since")
+        pods = ("unready_pod", "down_since", "lacking_since", "short_since", "short_spent")
         stopped = dict.fromkeys((*clocks, *pods, *_OF_STEP))
         going = {"leaving": True, **stopped}
         self.candidate = candidate.model_copy(update=going) if leaving else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from upright.contract import Key
@@ -11,6 +11,8 @@ from upright.pods.reading import Pod
 _TOLD = ("changed", "stopped", "scheduled")
 _BEGUN = "begun"
 _READY = "ready_since"
+_LOADED = timedelta(hours=1)
+"""A model has been loaded by then."""
 _Change = tuple[str, datetime | str]
 """A pod's UID, and when something of it was, as its node says; or that it has begun, which it does once, whatever the
 kubelet has yet to tell when containers have been started again."""
@@ -38,7 +40,7 @@ class Sightings:
             if pod.begun:
                 times[_BEGUN] = since(pod, pod.begun, _BEGUN)
             if pod.ready_since:
-                told = now if _is_up_again(pod) else pod.ready_since
+                told = now if _is_up_again(pod, now) else pod.ready_since
                 times[_READY] = since(pod, told, f"{_READY} {pod.ready_since}")
             containers = tuple(
                 replace(one, ended=replace(one.ended, at=since(pod, one.ended.at)))
@@ -56,8 +58,9 @@ class Sightings:
         self._seen.pop(key, None)
 
 
-def _is_up_again(pod: Pod) -> bool:
-    """Whether its node has gone on saying that it is ready while what serves was started again: it says when that was,
-    and nobody when it was up.
+def _is_up_again(pod: Pod, now: datetime) -> bool:
+    """Whether its node has gone on saying that it is ready while what serves was started again lately: it says when
+    that was, and nobody when it was up.
     """
-    return any(one.serves and one.restarts and one.started == pod.ready_since for one in pod.containers)
+    again = (one.started for one in pod.containers if one.serves and one.restarts and one.started)
+    return any(at == pod.ready_since and now - at < _LOADED for at in again)

@@ -13,7 +13,7 @@ from upright.runtime.body import ROOM, Room
 from upright.runtime.load import Load
 from upright.runtime.measurements import BUSY, Measurements
 from upright.runtime.predictor import ModelError, Predictor
-from upright.runtime.threads import OverloadedError, PredictionThreads
+from upright.runtime.threads import OverloadedError, PredictionThreads, Turn
 from upright.runtime.unread import UNREAD, Unread
 
 _PREDICTING_THREADS = 4
@@ -147,7 +147,8 @@ class Answering:
     async def _answered(self, question: Question) -> Answer:
         if self.batching is not None:
             return await self.batching.run(question, self.timeout)
-        return await self.threads.run(lambda: answer(question, self.served.predictor), self.timeout)
+        turn = Turn()
+        return await self.threads.run(lambda: answer(question, self.served.predictor, turn.wanted), self.timeout, turn)
 
 
 def answering(served: ServedModel, load: Load, place: Place | None = None) -> Answering:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upright.runtime.batch import BadInputError, Batch
-from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.predictor import AbandonedError, ModelError, Predictor
 
 _Array = NDArray[Any]
 
@@ -41,11 +42,11 @@ Question = Callable[[], Asked]
 """A request that has not been parsed yet."""
 
 
-def answer(question: Question, predictor: Predictor) -> Answer:
-    """One by itself. Raises BadInputError, ModelError."""
+def answer(question: Question, predictor: Predictor, wanted: Callable[[], bool] = lambda: True) -> Answer:
+    """One by itself. Raises BadInputError, ModelError, and AbandonedError when it is not `wanted` any more."""
     asked = question()
     predictor.check(asked.batch)
-    return told(asked, [predictor.ask(asked.batch, output) for output in asked.outputs])
+    return told(asked, [predictor.ask(asked.batch, output, wanted) for output in asked.outputs])
 
 
 def answers(
@@ -70,10 +71,12 @@ def answers(
             break
     yield failed
     for coming in (few, many):
-        yield _predicted({number: asked for number, asked in coming.items() if wanted(number)}, predictor)
+        yield _predicted({number: asked for number, asked in coming.items() if wanted(number)}, predictor, wanted)
 
 
-def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int, Answer | Exception]:
+def _predicted(
+    coming: Mapping[int, Asked], predictor: Predictor, wanted: Callable[[int], bool]
+) -> Mapping[int, Answer | Exception]:
     given: dict[int, dict[str, _Array]] = {number: {} for number in coming}
     failed = dict[int, Answer | Exception]()
     # Columns of different types are not made one: the model might answer them differently. What lacks values that the
@@ -84,7 +87,7 @@ def _predicted(coming: Mapping[int, Asked], predictor: Predictor) -> Mapping[int
         for output in asked.outputs:
             alike.setdefault((output, types, bool(asked.batch.unexpectedly_missing)), []).append(number)
     for (output, *_), numbers in alike.items():
-        batches = [coming[number].batch for number in numbers]
+        batches = [(coming[number].batch, partial(wanted, number)) for number in numbers]
         for number, one in zip(numbers, _together(batches, predictor, output), strict=True):
             if isinstance(one, Exception):
                 failed[number] = one
@@ -118,11 +121,18 @@ def _told_or_why(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:
         return error
 
 
-def _together(batches: Sequence[Batch], predictor: Predictor, output: str) -> Sequence[_Array | Exception]:
-    """The answer to each; in halves where the model fails, so that only those fail whose fault it is."""
+def _together(
+    batches: Sequence[tuple[Batch, Callable[[], bool]]], predictor: Predictor, output: str
+) -> Sequence[_Array | Exception]:
+    """The answer to each, as long as any of them is wanted; in halves where the model fails, so that only those fail
+    whose fault it is.
+    """
     try:
-        ends = np.cumsum([batch.rows for batch in batches])[:-1]
-        return np.split(predictor.ask(_joined(batches), output), ends)
+        ends = np.cumsum([batch.rows for batch, _ in batches])[:-1]
+        joined = _joined([batch for batch, _ in batches])
+        return np.split(predictor.ask(joined, output, lambda: any(wanted() for _, wanted in batches)), ends)
+    except AbandonedError as error:
+        return [error] * len(batches)
     except (BadInputError, ModelError) as error:
         if len(batches) == 1:
             return [error]

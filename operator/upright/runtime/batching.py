@@ -100,7 +100,7 @@ class Batching(Generic[Q, A]):
             turn.add_done_callback(self._turns.discard)
 
     async def _take_turn(self) -> None:
-        loop, taken = asyncio.get_running_loop(), list[asyncio.Future[A]]()
+        loop, taken, turn = asyncio.get_running_loop(), list[asyncio.Future[A]](), Turn()
         this = asyncio.current_task()
 
         def take() -> Iterator[Q]:
@@ -113,14 +113,14 @@ class Batching(Generic[Q, A]):
                     yield waiting.question
 
         def work() -> None:
-            given = self._answer(take(), lambda number: not taken[number].done())
+            given = self._answer(take(), lambda number: turn.wanted() and not taken[number].done())
             for count, found in enumerate(given):
                 if count == 0:
                     loop.call_soon_threadsafe(self._has_taken, this)
                 loop.call_soon_threadsafe(_settle, [(taken[number], answer) for number, answer in found.items()])
 
         try:
-            await self._threads.run(work)
+            await self._threads.run(work, turn=turn)
         except Exception as error:  # noqa: BLE001 - it is theirs who asked
             _settle([(answer, error) for answer in taken])
             self._has_taken(this)

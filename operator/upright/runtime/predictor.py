@@ -1,6 +1,6 @@
 """A model together with what it takes: the one place where `predict` is called."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,10 @@ PREDICTION = "prediction"
 """The output that `predict` gives, unless the signature has another name for it."""
 FURTHER = ("predict_proba", "decision_function")
 """Outputs that bear the names of the methods that give them."""
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class ModelError(Exception):
@@ -100,15 +104,19 @@ class Predictor:
         self.check(batch)
         return self.ask(batch, output)
 
-    def ask(self, batch: Batch, output: str = PREDICTION) -> NDArray[Any]:
+    def ask(self, batch: Batch, output: str = PREDICTION, wanted: Callable[[], bool] = lambda: True) -> NDArray[Any]:
         """One prediction a row: an array of shape (rows,) or (rows, values), of numbers or of strings.
 
         It is asked for a part at a time where there is much, and so has no more than a part beside what it knows.
 
         Raises BadInputError for a value that the model says that it refuses, and when it fails for want of one of which
-        nothing says that it may lack; otherwise ModelError.
+        nothing says that it may lack; otherwise ModelError. AbandonedError where it is not `wanted` before a part.
         """
-        parts = [self._asked(part, batch, output) for part in batch.parts()]
+        parts = list[NDArray[Any]]()
+        for part in batch.parts():
+            if parts and not wanted():
+                raise AbandonedError
+            parts.append(self._asked(part, batch, output))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _asked(self, batch: Batch, whole: Batch, output: str) -> NDArray[Any]:

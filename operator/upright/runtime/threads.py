@@ -27,9 +27,16 @@ class OverloadedError(Exception):
 
 @dataclass
 class Turn:
-    """Of a call: when it has come, if it has."""
+    """Of a call: when it has come, if it has, and got on last; and whether nobody waits for it any more."""
 
     began: float | None = None
+    got_on: float = 0.0
+    over: bool = False
+
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it, which has got on by a part."""
+        self.got_on = monotonic()
+        return not self.over
 
     def came_late(self, timeout: float) -> bool:
         """Of a call that is not over after so many seconds: whether it has waited for longer than it has taken. Then
@@ -47,28 +54,34 @@ class PredictionThreads:
         self._line = Condition()
         # Those that wait, in the order in which they came, by where their answers go.
         self._calls = OrderedDict[asyncio.Future[Any], tuple[Callable[[], Any], Turn]]()
-        self._begun: list[float | None] = [None] * threads
+        self._under_way: list[Turn | None] = [None] * threads
         self._help: asyncio.TimerHandle | None = None
         for number in range(threads):
             Thread(target=self._work, args=(number,), name=f"predict-{number}", daemon=True).start()
 
-    async def run(self, call: Callable[[], T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - of the queue too
+    async def run(
+        self,
+        call: Callable[[], T],
+        timeout: float | None = None,  # noqa: ASYNC109 - of the queue too
+        turn: Turn | None = None,
+    ) -> T:
         """What the call returns. Raises what it raises, TimeoutError when that takes more than `timeout` seconds, and
         OverloadedError when there is no room to wait, or its turn has come too late, if at all.
 
-        A call that has not begun by then, or before its caller was cancelled, is never made, and kept no longer.
+        A call that has not begun by then, or before its caller was cancelled, is never made, and kept no longer. One
+        that goes on may look at its `turn`.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        turn = Turn()
+        turn = turn or Turn()
         with self._line:
             # Those for which a thread is free do not wait: it will have them in a moment.
-            if len(self._calls) - (idle := self._begun.count(None)) >= self.waiting:
+            if len(self._calls) - (idle := self._under_way.count(None)) >= self.waiting:
                 raise OverloadedError(full(self.waiting))
             self._calls[answer] = call, turn
-            if idle == len(self._begun):
+            if idle == len(self._under_way):
                 self._line.notify()
-        if idle < len(self._begun) and self._help is None:
+        if idle < len(self._under_way) and self._help is None:
             self._help = loop.call_later(_SOON, self._help_out)
         del call  # or the traceback of a timeout keeps it
         # What interrupts whatever a task waits for, as asyncio.timeout does, costs several times as much.
@@ -76,6 +89,7 @@ class PredictionThreads:
         try:
             return await answer
         finally:
+            turn.over = True
             if late is not None:
                 late.cancel()
             with self._line:
@@ -89,11 +103,11 @@ class PredictionThreads:
                 self._help = asyncio.get_running_loop().call_later(_SOON, self._help_out)
 
     def stuck_for(self) -> float:
-        """Seconds for which every thread has had a call that does not come back; 0 while one is free. As long as others
-        can be answered, a call that takes long is its caller's trouble alone.
+        """Seconds for which every thread has had a call that neither comes back nor gets on; 0 while one is free. As
+        long as others can be answered, a call that takes long is its caller's trouble alone.
         """
-        begun = [at for at in self._begun if at is not None]
-        return monotonic() - max(begun) if len(begun) == len(self._begun) else 0.0
+        got_on = [turn.got_on for turn in self._under_way if turn is not None]
+        return monotonic() - max(got_on) if len(got_on) == len(self._under_way) else 0.0
 
     def _work(self, number: int) -> None:
         while True:
@@ -101,15 +115,16 @@ class PredictionThreads:
                 while not self._calls:
                     self._line.wait()
                 answer, (call, turn) = self._calls.popitem(last=False)
-                self._begun[number] = turn.began = monotonic()
+                turn.began = turn.got_on = monotonic()
+                self._under_way[number] = turn
             try:
                 settled: tuple[Any, BaseException | None] = call(), None
             except BaseException as error:  # noqa: BLE001 - it is the caller's to know
                 settled = None, error
-            self._begun[number] = None
+            self._under_way[number] = None
             with suppress(RuntimeError):  # the loop has ended, and with it whoever waits
                 answer.get_loop().call_soon_threadsafe(_settle, answer, *settled)
-            del answer, call, settled  # a waiting thread holds nobody's request
+            del answer, call, turn, settled  # a waiting thread holds nobody's request
 
 
 def full(waiting: int) -> str:

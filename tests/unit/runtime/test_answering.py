@@ -5,6 +5,7 @@ import json
 import struct
 from dataclasses import replace
 from threading import Barrier, BrokenBarrierError
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -19,8 +20,9 @@ from prometheus_client import REGISTRY
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.answering import Answering, UnansweredError, answering
 from upright.runtime.artifact import ServedModel
-from upright.runtime.asked import Answer, Asked, answer, answers
+from upright.runtime.asked import Answer, Asked, Question, answer, answers
 from upright.runtime.batch import BadInputError, Batch, batch_of_rows
+from upright.runtime.batching import Batching
 from upright.runtime.load import Load
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer
@@ -218,6 +220,59 @@ async def test_a_model_whose_calls_spoil_each_other_has_one_at_a_time() -> None:
 
     assert await both(beside) == [[1], [1]]
     assert await both(one_by_one) == [[0], [0]]
+
+
+class Slow:
+    """Takes its time for each call, and keeps of how many rows it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
+        self.asked.append(len(rows))
+        sleep(0.05)
+        return np.zeros(len(rows))
+
+
+def slow(model: Slow, threads: PredictionThreads, timeout: float, *, batching: bool) -> Answering:
+    predictor = Predictor(model, MATRIX)
+    joint: Batching[Question, Answer] | None = None
+    if batching:
+        joint = Batching(lambda asked, wanted: answers(asked, predictor, 64, wanted), threads, 64, 0.0)
+    served = ServedModel("churn", "churn-1", "sklearn", predictor, None)
+    return Answering(served, threads, timeout, MagicMock(), joint)
+
+
+@pytest.mark.parametrize("batching", [False, True])
+async def test_who_waits_in_vain_for_a_long_request_that_gets_on_has_no_error_of_the_model(*, batching: bool) -> None:
+    model = Slow()
+    asked = slow(model, PredictionThreads(1, waiting=4), timeout=60, batching=batching)
+    long = asyncio.create_task(asked.answer(lambda: predict(40_000)))
+    while not model.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+    asked.timeout = 0.3
+    with pytest.raises(UnansweredError, match=r"has had others to answer for 0\.3 seconds") as late:
+        await asked.answer(lambda: predict(1))
+
+    assert late.value.status == 503
+    assert asked.threads.stuck_for() < 0.3
+    assert not long.done()
+    await long
+
+
+@pytest.mark.parametrize("batching", [False, True])
+async def test_the_rest_of_a_request_that_nobody_waits_for_is_not_asked(*, batching: bool) -> None:
+    model = Slow()
+    asked = slow(model, PredictionThreads(1, waiting=4), timeout=0.2, batching=batching)
+
+    with pytest.raises(UnansweredError, match=r"within 0\.2 seconds"):
+        await asked.answer(lambda: predict(40_000))
+    asked.timeout = 60
+    await asked.answer(lambda: predict(1))
+
+    assert model.asked[-1] == 1
+    assert len(model.asked) < 10
 
 
 async def test_the_client_is_told_that_the_connection_ends_behind_what_nobody_foresaw(

@@ -20,7 +20,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect, Request
 
-from tests.unit.runtime.gate import Gated, Slow
+from tests.unit.runtime.gate import Slow, gated_by
 from tests.unit.runtime.pod import a_pod
 from tests.unit.runtime.server import Server, serving
 from upright.runtime.publish import publish
@@ -36,7 +36,7 @@ def gated(root: Path, timeout: str, model: Any = None, **environment: str) -> It
     """A server, and the file whose removal lets its model go on, if it is that of the gate."""
     pod, gate = a_pod(root), root / "gate"
     gate.touch()
-    joblib.dump(model or Gated(gate), pod.output / "model.joblib")
+    joblib.dump(model or gated_by(gate), pod.output / "model.joblib")
     pod.environment["UPRIGHT_ALLOWED_FORMATS"] = "joblib"
     report = publish(pod.variables)
     served = {

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upright.api import names
-from upright.api.artifact import read_refusal
 from upright.api.serving import GRPC_PORT as GRPC_NUMBER
 from upright.contract import Manifest
 from upright.pods.build import GRPC_PORT, HTTP_PORT
@@ -159,7 +158,7 @@ class Pod:
         if not ended:
             return None
         last, end = max(ended, key=lambda pair: (not pair[0].injected, pair[1].at.timestamp() if pair[1].at else 0.0))
-        if refusal := read_refusal(end.message):  # for people, only what it says to them
+        if refusal := end.refusal:  # for people, only what it says to them
             last = replace(last, ended=replace(end, message=refusal.message))
         return f"Container {last.name!r} of pod {self.name} {last.ending}"
 

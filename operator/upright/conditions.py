@@ -4,6 +4,7 @@ Three words for what is wrong: a *finding* is what a condition says; an *obstacl
 goes on with an object; a *hindrance* is what keeps one pod from starting, in a sentence that a finding may quote.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +16,12 @@ from upright.contract import Event
 
 NEWS = timedelta(minutes=10)
 """For so long something that has happened is planned to be told, in case that nobody has."""
+_UNPRINTABLE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # ECMA-48: control sequences, such as colours,
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f\n]*(?:\x07|\x1b\\|\x9c)"  # its strings, such as links,
+    r"|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]"  # other escapes and controls;
+    r"|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # and those of Unicode's bidirectional algorithm
+)
 _LONGEST = 1000
 _SOME = 10
 """So many things of a kind are named in a sentence."""
@@ -81,6 +88,13 @@ def said_since(recorded: Sequence[Condition], reason: str) -> datetime | None:
     finding, or the shell, may have its place.
     """
     return min((one.since for one in recorded if one.reason == reason and one.since), default=None)
+
+
+def plain(text: str) -> str:
+    """What strangers have written, as it is told: whoever prints it does as it says, and neither colours nor moves
+    anything, nor shows it in another order. Line ends and tabs stay.
+    """
+    return _UNPRINTABLE.sub("", text)
 
 
 def cut(message: str, longest: int = _LONGEST) -> str:

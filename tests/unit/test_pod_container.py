@@ -1,10 +1,13 @@
 """What is certain of a container that cannot be started, or has been again: what it is made of, or perhaps its node."""
 
+import json
+import time
 from datetime import timedelta
 
 import pytest
 
-from tests.unit.builders import NOW, a_pod, waiting
+from tests.unit.builders import NOW, a_pod, exited, waiting
+from upright.conditions import plain
 from upright.contract import Key
 from upright.pods.reading import Pod, of_one_template, read
 from upright.rollout.sightings import Sightings
@@ -124,3 +127,18 @@ def test_a_pod_has_been_ready_since_its_node_says_so_where_that_was_after_what_s
     pod["status"]["containerStatuses"][0] |= {"ready": True, "started": True, "restartCount": 1}
     pod["status"]["conditions"][0]["lastTransitionTime"] = ready.isoformat()
     assert read(pod).ready_since == ready
+
+
+def test_what_a_program_writes_for_terminals_is_not_told() -> None:
+    said = json.dumps({"reason": "Un\u202eloadable", "message": "\x1b[1;31mno model\x1b[0m\x07 of ours"})
+    ended = read(a_pod("refused", ready=False, containers={"serve": exited(3, said)})).ended("serve")
+    assert ended is not None
+    assert ended.refusal is not None
+    assert (ended.refusal.reason, ended.refusal.message) == ("Unloadable", "no model of ours")
+
+
+@pytest.mark.parametrize("begun", ["\x1b[0", "\x1b]8;", "\x9b;", "\x9d", "\x1b \x1b"])
+def test_escapes_that_never_end_take_no_time(begun: str) -> None:
+    began = time.process_time()
+    assert "\x1b" not in plain(begun * 100_000)
+    assert time.process_time() - began < 1

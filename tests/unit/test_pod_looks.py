@@ -21,9 +21,10 @@ from upright.rollout.measuring import ArmName, Asked, Measurement
 from upright.rollout.plan import plan
 from upright.rollout.verdict import analyse
 from upright.sources.comparison import MOST_LOOKS, MOST_RECENT, WATCHED, Comparison
-from upright.sources.comparison import TORN as BACKWARDS
 from upright.sources.page import Counters
 from upright.sources.pods import PodPages, Unread
+from upright.sources.unmeasured import IN_PARTS
+from upright.sources.unmeasured import TORN as BACKWARDS
 
 INTERVAL = timedelta(seconds=5)
 KEY = Key("shop", "churn")
@@ -417,11 +418,13 @@ class ACount:
         timeout: timedelta = timedelta(seconds=30),
         created: datetime = NOW,
         ready_since: datetime = NOW,
+        whole: bool = False,
     ) -> None:
         """`created`, `ready_since`: all pods."""
         self.created, self.ready_since = created, ready_since
         self.recorded = recorded
         self.timeout = timeout
+        self.whole = whole
         self.metrics = metrics or {"errors": "ErrorRate", "refusals": "RefusalRate"}
         self.comparison = Comparison(self._asked({}, frozenset()))
         self.seconds = 0.0
@@ -450,6 +453,7 @@ class ACount:
             after=self.recorded,
             timeout=self.timeout,
             resumed=self.recorded is not None,
+            whole=self.whole,
         )
 
     def _pod(self, name: str, ready: bool, **status: Any) -> Pod:
@@ -573,6 +577,32 @@ def test_a_pod_of_several_processes_is_left_out_and_told_until_it_is_started_ane
         count.take({"d": Counters(answered, 0, 0)}, {"s": HEALTHY}, restarts=1)
     assert count.state().state == "Counted"
     assert count.comparison.looks[-1].measurements["errors"] == Counts(canary=(4, 0), stable=(0, 0))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_pod_that_counts_in_parts_cannot_be_measured_where_the_boundary_is_exact(*, whole: bool) -> None:
+    count = ACount(whole=whole)
+    for number in range(12):  # a statsd exporter counts a sample of 40 % up: every second sum is whole
+        page = Counters(2.5 * number, 0, 2.5 * number)
+        count.take({"c": page}, {"s": HEALTHY})
+        assert (count.state().state == "Unreadable") == (whole and number > 0)
+    used = [look for look in count.comparison.looks if look.measurements]
+    assert len(used) == (0 if whole else 11)
+    if whole:
+        said = f"Pod c (10.0.0.1:3000) cannot be measured: {IN_PARTS.why}. {IN_PARTS.remedy}"
+        assert count.state().message == said
+        assert count.comparison.looks[-1].left_out == {"c": IN_PARTS.why}
+    count.take({"d": Counters(3, 0, 0)}, {"s": HEALTHY})
+    assert count.state().state == "Counted"
+
+
+def test_what_one_pod_of_several_counts_in_parts_is_left_out_where_the_boundary_is_exact() -> None:
+    count = ACount(whole=True)
+    for number in range(3):
+        count.take({"c": Counters(10 * number, 0, number), "d": Counters(0.5 + number, 0, 0)}, {"s": HEALTHY})
+    assert count.state().state == "Counted"
+    [*_, taken] = count.comparison.looks
+    assert taken.measurements["errors"] == Counts(canary=(11, 1), stable=(0, 0))
 
 
 def test_a_version_of_several_processes_is_held_after_the_deadline() -> None:

@@ -389,6 +389,10 @@ which the data should have
         ("first\nlast\n\n", "last"),
         (TRACE, "ValueError: no plan"),
         (TRACE.partition("KeyError")[0], 'frame["plan"]'),
+        ("\x1b[31mValueError: boom\x1b[0m\x00", "ValueError: boom"),
+        ("\x1b[1mTraceback (most recent call last):\x1b[0m\n  in f\n\x1b[1;35mKeyError\x1b[0m: x\nlost", "KeyError: x"),
+        ("see \x1b]8;;https://a.example\x1b\\this\x1b]8;;\x07\x08, \x9b1mor\u202e not\x9d", "see this, or not"),
+        ("tab\there\x1b[", "tab here"),
         ("x" * 900, f"{'x' * 97} ... {'x' * 97}"),
     ],
 )

@@ -40,7 +40,9 @@ EXACT: Mapping[str, Sequence[str]] = {"Service": ("/spec/selector", "/spec/ports
 
 REMEMBERED = 8192
 HELD = timedelta(minutes=1)
-"""An object that is being deleted for longer than this waits for somebody who does not come."""
+"""An object that is being deleted for longer than this waits for somebody who does not come. Where it waits for its
+pods, they have their grace period first, of so many seconds where none is set:"""
+_GRACE = 30
 
 _COLLECTORS = ("foregroundDeletion", "orphan")
 """Finalizers of the garbage collector, which needs no help."""
@@ -116,7 +118,7 @@ class Actions:
                 return Done(wrote=True)
         found = self._must_be_ours(type, existing, manifest)
         if names.is_going(existing):
-            raise self._leaving(type, existing)
+            raise self._leaving(type, existing, manifest)
         if found is Whose.NOBODYS and (owner := names.controller_of(manifest)):
             await self._take_up(type, existing, owner)
             return Done(wrote=True, event=_taken_up(existing))
@@ -139,7 +141,7 @@ class Actions:
             return Done(wrote=True)
         found = self._must_be_ours(type, live, manifest)
         if names.is_going(live):
-            raise self._leaving(type, live)
+            raise self._leaving(type, live, manifest)
         confirmed = self._confirmed.get(uid_of(live))
         wanted = store.kept(marked)
         changed = _changes(type, live, wanted)
@@ -269,7 +271,7 @@ class Actions:
         if found is Whose.FOREIGN:
             raise NameTakenError(type, namespace_of(wanted), name_of(wanted), holder_of(existing))
         if found is Whose.LEFT:
-            raise self._leaving(type, existing)
+            raise self._leaving(type, existing, wanted)
         return found
 
     async def _take_up(self, type: ResourceType, existing: Manifest, owner: Mapping[str, Any]) -> None:
@@ -288,12 +290,14 @@ class Actions:
         await self._dispute(type, existing, changed)
         return Done(wrote=True, event=_put_back(existing, changed))
 
-    def _leaving(self, type: ResourceType, live: Manifest) -> LeavingError:
+    def _leaving(self, type: ResourceType, live: Manifest, wanted: Manifest) -> LeavingError:
         held = [name for name in meta(live).get("finalizers") or () if name not in _COLLECTORS]
         error = LeavingError(type, namespace_of(live), name_of(live), held)
         since = meta(live).get("deletionTimestamp")
-        waits = held or "foregroundDeletion" in (meta(live).get("finalizers") or ())  # for pods, and one may be stuck
-        error.lasting = bool(waits and since) and self._stores.now - datetime.fromisoformat(str(since)) > HELD
+        if since and (held or "foregroundDeletion" in (meta(live).get("finalizers") or ())):  # that waits for pods
+            pods = None if held else part(wanted, "/spec/template/spec")
+            grace = timedelta(seconds=pods.get("terminationGracePeriodSeconds", _GRACE) if pods else 0)
+            error.lasting = self._stores.now - datetime.fromisoformat(str(since)) > HELD + grace
         return error
 
     async def _keep_truce(self, type: ResourceType, live: Manifest, changed: Sequence[str]) -> None:

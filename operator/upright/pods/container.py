@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from upright.conditions import cut
+from upright.api.artifact import Refusal, read_refusal
+from upright.conditions import cut, plain
 from upright.contract import Manifest
 
 _LAST_WORDS = 200
@@ -64,11 +65,17 @@ class Termination:
         """What the process died of, in a short line: the exception of the last traceback, else the last line that says
         anything. Empty when it left nothing.
         """
-        lines = [line for line in self.message.splitlines() if line.strip()]
+        lines = [line for line in plain(self.message).splitlines() if line.strip()]
         traces = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
         after = lines[traces[-1] + 1 :] if traces else []
         said = next((line for line in after if not line[0].isspace()), lines[-1] if lines else "")
         return cut(said, _LAST_WORDS)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why a container of ours did not do its work; None when the process has left no such thing."""
+        said = read_refusal(self.message)
+        return said.model_copy(update={"reason": plain(said.reason), "message": plain(said.message)}) if said else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from upright.api import names
-from upright.api.artifact import read_refusal
 from upright.api.serving import GRPC_PORT as GRPC_NUMBER
 from upright.contract import Manifest
 from upright.pods.build import GRPC_PORT, HTTP_PORT
@@ -91,6 +90,13 @@ class Pod:
         """How often containers of it have ended otherwise than well."""
         return sum(container.failures for container in self.containers)
 
+    @property
+    def least_failures(self) -> int:
+        """How often it has failed at least: what ends it as a whole ends each of its containers, which are counted one
+        by one, and when is told of the last time alone.
+        """
+        return max((container.failures for container in self.containers), default=0)
+
     def failed_since(self, moment: datetime) -> bool:
         """Whether a container of it has failed since then, as far as the kubelet still tells."""
         return any(
@@ -159,7 +165,7 @@ class Pod:
         if not ended:
             return None
         last, end = max(ended, key=lambda pair: (not pair[0].injected, pair[1].at.timestamp() if pair[1].at else 0.0))
-        if refusal := read_refusal(end.message):  # for people, only what it says to them
+        if refusal := end.refusal:  # for people, only what it says to them
             last = replace(last, ended=replace(end, message=refusal.message))
         return f"Container {last.name!r} of pod {self.name} {last.ending}"
 

@@ -128,6 +128,11 @@ class ArmFacts:
         return sum(pod.failures for pod in self.pods) + len(self.evicted)
 
     @property
+    def least_failures(self) -> int:
+        """How often its pods have failed at least, or have been evicted."""
+        return sum(pod.least_failures for pod in self.pods) + len(self.evicted)
+
+    @property
     def recovered(self) -> bool:
         """Whether the stable version answers, and has for a minute without interruption if it did not."""
         return self.ready > 0 and self.arm.unready_since is None

@@ -43,6 +43,8 @@ class Asked:
     """The longest that a request may take."""
     resumed: bool = False
     """Looks have been recorded, whatever the clock says of when: what pods have counted may be among them."""
+    whole: bool = False
+    """Counts must be whole numbers: a metric has the exact boundary, which can use no others."""
 
 
 @dataclass(frozen=True)

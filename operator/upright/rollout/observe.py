@@ -282,6 +282,7 @@ def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: So
             timeout=resource.spec.serving.timeout,
             after=recorded.at if recorded and not is_ahead(recorded, now) else None,
             resumed=recorded is not None and recorded.at is not None,
+            whole=any(metric.boundary == "Exact" for metric in resource.spec.monitoring.metrics),
         ),
     )
 

@@ -21,6 +21,7 @@ from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measureme
 from upright.rollout.modes.realtime import SERVE
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
+from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable
 
 MOST_LOOKS = 256
 """That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
@@ -31,11 +32,6 @@ MOST_RECENT = 1024
 """Looks at most in which anything was answered, however little."""
 TOLD = timedelta(minutes=1)
 """Within this, a pod's status tells that its container was started anew. What its counters show is known sooner."""
-TORN = Unread(
-    "its counters went backwards, and its container was not started anew",
-    "So look several processes of a container that answer GET /metrics in turn, each with counters of its own. Let one "
-    'page count for all of them; see "An image of your own" in docs/analysis.md.',
-)
 WATCHED = 8
 """Looks after a restart of the operator in which pods of an image of one's own are only watched: if several processes
 count in one, it goes backwards by then. What another process has counted all its life would be new evidence."""
@@ -107,6 +103,8 @@ class Comparison:
         """By pod."""
         self._torn: dict[str, float] = {}
         """Pods whose counters are not those of one process, and since when."""
+        self._in_parts: set[str] = set()
+        """Pods that have counted what is no whole number."""
         self._unproven = 0 if self._fresh else WATCHED
         """Looks in which pods are still only watched; `watching`: in the last one they were."""
         self.watching = False
@@ -155,7 +153,7 @@ class Comparison:
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
         self._see_begin(asked, now)
-        pages = self._believed(asked, pages)
+        pages = self._believed(asked, self._whole(pages) if asked.whole else pages)
         found = {
             arm: {
                 pod.name: page
@@ -199,6 +197,15 @@ class Comparison:
         self._samples = {name: sample for name, sample in self._samples.items() if name in names}
         self._read = {name: read for name, read in self._read.items() if name in names}
         self._torn = {name: since for name, since in self._torn.items() if name in names}
+        self._in_parts &= names
+
+    def _whole(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
+        """The pages; but a pod that has counted in parts is not believed any more: where a sum of parts happens to be
+        whole, it is no number of requests either.
+        """
+        counted = {name: page for name, page in pages.items() if isinstance(page, Counters)}
+        self._in_parts |= {name for name, page in counted.items() if any(part % 1 > 0 for part in _parts(page))}
+        return {**pages, **dict.fromkeys(counted.keys() & self._in_parts, IN_PARTS)}
 
     def _believed(self, asked: Asked, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
         """The pages; but a pod of which a counter fell is not believed until its container is started anew. All that it
@@ -311,14 +318,14 @@ class Comparison:
         if not found:
             return replace(measurement, state="Unknown")
         if not read:
-            return replace(measurement, state="Unreadable", message=_unreadable(asked.pods[arm], found))
+            return replace(measurement, state="Unreadable", message=unreadable(asked.pods[arm], found))
         if moved:
             self._stuck[arm] = timedelta(0)
             return replace(measurement, state="Counted")
         inside = sum(page.in_progress for page in read.values() if page.in_progress and page.in_progress > 0)
         self._stuck[arm] = self._stuck[arm] + asked.interval if inside else timedelta(0)
         if self._stuck[arm] > asked.timeout + asked.interval:
-            return replace(measurement, state="Stuck", message=_stuck(inside, read, self._stuck[arm]))
+            return replace(measurement, state="Stuck", message=stuck(inside, read, self._stuck[arm]))
         waiting = self.arms.get(arm) if inside else None
         return replace(measurement, state="Counted") if waiting and waiting.state == "Counted" else measurement
 
@@ -376,25 +383,3 @@ def _worth_telling(
     for arm in added.values():
         left_out |= {pod: why for pod, why in arm.left_out.items() if why != NEW}
     return dict(sorted(left_out.items())[:NAMED])
-
-
-def _unreadable(pods: Sequence[Pod], found: Mapping[str, Counters | Unread]) -> str:
-    """The first pod, why it cannot be read, and what to do."""
-    pod = min((pod for pod in pods if pod.name in found), key=lambda pod: pod.name)
-    page = found[pod.name]
-    why, remedy = (page.why, page.remedy) if isinstance(page, Unread) else (STRANGE, "")
-    others = (
-        f" Nor can the {len(found) - 1} others." if len(found) > 2 else " Nor can the other." if len(found) == 2 else ""
-    )
-    address = f"[{pod.address}]" if ":" in pod.address else pod.address
-    said = f"Pod {pod.name} ({address}:{pod.port}) cannot be measured: {why}.{others}"
-    return f"{said} {remedy}".strip()
-
-
-def _stuck(inside: float, read: Mapping[str, Counters], since: timedelta) -> str:
-    names = sorted(name for name, page in read.items() if page.in_progress and page.in_progress > 0)
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return (
-        f"{inside:.0f} requests are in pod {names[0]}{more}, and none has been answered for "
-        f"{since.total_seconds():g}s. See what the model waits for: the pod's log says what it does."
-    )

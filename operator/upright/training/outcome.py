@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from upright.api import names
-from upright.api.artifact import REFUSED, Inputs, PublishReport, read_refusal, read_report
+from upright.api.artifact import REFUSED, Inputs, PublishReport, read_report
 from upright.api.common import Condition
 from upright.api.training_job import Run
 from upright.conditions import Finding, some
@@ -171,7 +171,7 @@ def published(pod: Pod) -> bool:
 def measured(pods: Iterable[Pod]) -> Mapping[str, float]:
     """What a run's program measured although `publish` took no model of it; of several pods the newest that tells."""
     ended = (pod.ended("publish") for pod in pods)
-    told = (read_refusal(one.message) for one in ended if one)
+    told = (one.refusal for one in ended if one)
     return next((refusal.metrics for refusal in told if refusal and refusal.metrics), {})
 
 
@@ -385,5 +385,5 @@ def _cause(pod: Pod) -> tuple[Literal["Failed", "Refused"], str] | None:
 
 def _refusal(ended: Termination | None) -> str:
     """What a container of ours has left, in a sentence without its full stop; empty when it has not."""
-    refusal = read_refusal(ended.message) if ended else None
+    refusal = ended.refusal if ended else None
     return f"{refusal.message} ({refusal.reason})" if refusal else ""

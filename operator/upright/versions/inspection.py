@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import get_args
 
 from upright.api import names
-from upright.api.artifact import read_refusal
 from upright.api.model_version import Inspection, ModelVersion, Refused
 from upright.conditions import cut
 from upright.contract import Manifest
@@ -102,7 +101,7 @@ def _refusals(pod: Pod) -> Iterable[Inspection]:
     ended = pod.ended(SERVING_CONTAINER)
     if ended is None or ended.exit_code == 0:
         return
-    refusal = read_refusal(ended.message)
+    refusal = ended.refusal
     for outcome in get_args(Refused):
         if refusal and refusal.reason == outcome:
             yield Inspection(outcome=outcome, at=ended.at or pod.created, message=cut(refusal.message))

@@ -378,6 +378,28 @@ async def test_what_waits_for_a_pod_that_cannot_go_is_told_when_that_lasts(clust
     assert cluster.writes() == []
 
 
+@pytest.mark.parametrize(
+    ("pods", "finalizers", "seconds"),
+    [
+        ({"terminationGracePeriodSeconds": 310}, ["foregroundDeletion"], 370),
+        ({"containers": []}, ["foregroundDeletion"], 90),
+        ({"terminationGracePeriodSeconds": 310}, ["foregroundDeletion", "example.com/held"], 60),
+    ],
+)
+async def test_pods_that_answer_their_last_requests_hold_nothing_until_their_grace_period_is_over(
+    cluster: Cluster, pods: Manifest, finalizers: list[str], seconds: int
+) -> None:
+    workload = wanted(template={"spec": pods})
+    going = {"deletionTimestamp": "2026-11-22T12:00:00Z", "finalizers": finalizers}
+    cluster.put({**workload, "metadata": {**workload["metadata"], **going}})
+    for passed, lasting in ((seconds, False), (2, True)):
+        cluster.clock.forward(passed)
+        for make in (cluster.actions.apply, cluster.actions.create):
+            with pytest.raises(LeavingError) as caught:
+                await make(SERVICES, workload)
+            assert caught.value.lasting is lasting
+
+
 async def test_what_was_made_anew_while_one_asks_is_not_taken_for_gone(cluster: Cluster) -> None:
     cluster.put(wanted())
     plain = cluster.client.get

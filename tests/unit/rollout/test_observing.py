@@ -32,6 +32,7 @@ from tests.unit.rollout.world import (
     Unmeasured,
     condition,
     dated,
+    in_canary,
     serving_old,
     stalled,
     workloads,
@@ -1245,3 +1246,13 @@ async def test_each_wrong_name_is_told_once(field: str) -> None:
 def recorded(resource: Deployment, made: Plan, at: datetime = NOW) -> Deployment:
     """With the status that was planned then."""
     return Deployment.model_validate({**as_stored(resource), "status": dated(made, at)})
+
+
+@pytest.mark.parametrize("boundary", ["Exact", "Mixture"])
+async def test_counts_must_be_whole_where_a_metric_has_the_exact_boundary(boundary: str) -> None:
+    errors = {"name": "errors", "type": "ErrorRate", "boundary": boundary, "tolerance": {"absolute": 0}}
+    resource = in_canary(monitoring={"metrics": [{"name": "refusals", "type": "RefusalRate"}, errors]})
+    source = Unmeasured()
+    await observe(as_stored(resource), AWorld(), DEFAULTS, source, Sightings())
+    [asked] = source.asked.values()
+    assert asked.whole == (boundary == "Exact")

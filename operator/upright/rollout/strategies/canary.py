@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from upright.api.artifact import REFUSED, read_refusal
+from upright.api.artifact import REFUSED
 from upright.api.common import format_duration
 from upright.api.deployment import Step
 from upright.api.deployment_status import Arm
@@ -91,7 +91,7 @@ def _condemned(facts: Facts) -> Reject | None:
     """What is wrong with it, whatever the time."""
     for pod in () if facts.only_candidate_answers else facts.candidate.pods:
         ended = pod.ended(SERVE)
-        if not pod.ready and ended and ended.exit_code == REFUSED and (refusal := read_refusal(ended.message)):
+        if not pod.ready and ended and ended.exit_code == REFUSED and (refusal := ended.refusal):
             return Reject("", f"{refusal.message} ({refusal.reason}).")
     if facts.analysis and facts.analysis.verdict == "Rollback":
         return Reject(facts.analysis.metric, facts.analysis.message)

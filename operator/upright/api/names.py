@@ -48,7 +48,8 @@ RUN_RECORD = f"{GROUP}/run-record"
 UNKNOWN_METRICS = f"{GROUP}/unknown-metrics"
 """Annotation of a ModelVersion: the metrics that its program could not tell, with commas in between."""
 UNTRIED = f"{GROUP}/untried"
-"""Annotation of a ModelVersion: that the model was not tried out when it was published, and why."""
+"""Annotation of a ModelVersion: that the model was not tried out when it was published, and why; or that another
+version of its library has made it."""
 PARAMETERS = f"{GROUP}/parameters"
 """Annotation on a run's pods: its parameters, which become a file."""
 

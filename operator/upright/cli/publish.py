@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
     if unknown := ", ".join(checked.unknown_metrics):
         print(f"Metrics that are no number, and so are not kept: {unknown}", file=sys.stderr)
     if checked.untried:
-        print(f"{checked.untried} (--reference)", file=sys.stderr)
+        option = " (--reference)" if checked.untried.endswith("reference.parquet") else ""
+        print(f"{checked.untried}{option}", file=sys.stderr)
     if checked.renamed:
         print(checked.renamed, file=sys.stderr)
     print(f"The artifact is {stored.path}", file=sys.stderr)

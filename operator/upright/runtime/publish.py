@@ -146,7 +146,8 @@ def check(output: Output, model: str, parameters: Mapping[str, Any], limits: Lim
         files=tuple(_entry(name, content) for name, content in sorted(contents.items())),
         environment=_environment(output.format),
     )
-    return Checked(manifest, contents, output.unknown, _untried(tried))
+    untried = ". ".join(filter(None, (_made_by_another(loaded, output.format), _untried(tried))))
+    return Checked(manifest, contents, output.unknown, untried)
 
 
 def _inputs(run: RunSpec, environment: Mapping[str, str]) -> Inputs:
@@ -206,6 +207,17 @@ def _untried(tried: Trial) -> str:
     return (
         f"The model was not tried out, and may fail on each request: {tried.untried[:_REASON]}. Write rows that it was "
         "made for beside it, as reference.parquet"
+    )
+
+
+def _made_by_another(loaded: LoadedModel, name: ModelFormat) -> str:
+    """Of a file that holds parts of scikit-learn, and no model of its own: what these do changes with each minor."""
+    _, here = formats.reader(FORMATS[name])
+    if name != "skops" or loaded.version is None or loaded.version.split(".")[:2] == here.split(".")[:2]:
+        return ""
+    return (
+        f"It was made with scikit-learn {loaded.version}, and is asked by {here}, where some models answer otherwise: "
+        f"nobody has compared the two. Make it with scikit-learn {here}"
     )
 
 

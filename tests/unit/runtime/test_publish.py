@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import skops.io
 from lightgbm import LGBMClassifier
 from scipy.sparse import csr_array
@@ -319,6 +320,21 @@ def test_a_model_that_ends_the_program_is_refused(pod: Pod) -> None:
 
     assert reason == "ModelFails", message
     assert "fails on its own reference data: SystemExit: 3" in message
+
+
+@pytest.mark.parametrize(("made_with", "remarks"), [("1.5.2", True), (f"{sklearn.__version__}.post1", False)])
+def test_that_another_minor_version_has_made_a_model_is_told(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, made_with: str, *, remarks: bool
+) -> None:
+    """What it answers is only tried against itself."""
+    monkeypatch.setattr("sklearn.base.__version__", made_with)
+    pod.trained(LogisticRegression().fit(np.eye(2), [0, 1]), reference_csv="a,b\n1,0\n0,1\n")
+    monkeypatch.undo()
+
+    untried = publish(pod.variables).untried
+
+    told = f"It was made with scikit-learn {made_with}, and is asked by {sklearn.__version__}, where some models answer"
+    assert untried.startswith(told) if remarks else untried == ""
 
 
 @pytest.mark.parametrize("reference", [{}, {"reference_csv": "a,b\n1,2\n3,4\n"}])

@@ -239,6 +239,14 @@ def test_a_version_whose_claim_is_gone_is_missing_until_it_is_there_again() -> N
     assert plan(observed(recorded)).status["phase"] == "Ready"
 
 
+def test_what_a_pod_has_verified_on_a_claim_that_is_gone_is_not_known_of_the_next_one() -> None:
+    version = then(a_model_version(), plan(observed(a_model_version(), pod("one", serving(NOW), ready=True))))
+    assert condition(plan(observed(version)), "Verified")["status"] == "True"
+    without = then(version, plan(observed(version, claim_exists=False)))
+    again = plan(observed(without))
+    assert (again.status["phase"], condition(again, "Verified")["status"]) == ("Ready", "Unknown")
+
+
 def test_a_claim_that_is_there_again_does_not_hide_what_a_pod_has_found() -> None:
     version = a_model_version()
     corrupt = then(version, plan(observed(version, pod("one", refused(NOW, "Missing")))))

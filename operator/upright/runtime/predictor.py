@@ -114,7 +114,7 @@ class Predictor:
         """
         parts = list[NDArray[Any]]()
         for part in batch.parts():
-            if parts and not wanted():
+            if not wanted():
                 raise AbandonedError
             parts.append(self._asked(part, batch, output))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -275,6 +275,17 @@ async def test_the_rest_of_a_request_that_nobody_waits_for_is_not_asked(*, batch
     assert len(model.asked) < 10
 
 
+async def test_no_further_output_is_asked_for_whom_nobody_waits_for() -> None:
+    model = Slow()
+    asked = slow(model, PredictionThreads(1, waiting=4), timeout=0.02, batching=False)
+    with pytest.raises(UnansweredError):
+        await asked.answer(lambda: replace(predict(1), outputs=("prediction", "prediction", "prediction")))
+    asked.timeout = 60
+    await asked.answer(lambda: predict(2))
+
+    assert model.asked == [1, 2]
+
+
 async def test_the_client_is_told_that_the_connection_ends_behind_what_nobody_foresaw(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

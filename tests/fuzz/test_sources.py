@@ -119,10 +119,14 @@ lines = sample_lines() | st.sampled_from(
 
 def by_prometheus_client(page: str) -> Counters | None:
     """The same by the parser that Prometheus' own library has."""
-    by_class, in_progress, known = dict.fromkeys("12345", 0.0), None, False
-    for family in text_string_to_metric_families(page):
-        declared = family.name in (REQUESTS, REQUESTS.removesuffix("_total")) and not family.samples
-        known = known or declared or any(sample.name == REQUESTS for sample in family.samples)
+    by_class, in_progress = dict.fromkeys("12345", 0.0), None
+    families = list(text_string_to_metric_families(page))
+    counted = {sample.name for family in families for sample in family.samples}
+    declared = any(
+        family.name in (REQUESTS, REQUESTS.removesuffix("_total")) and not family.samples for family in families
+    )
+    known = REQUESTS in counted or (declared and REQUESTS.removesuffix("_total") not in counted)
+    for family in families:
         for sample in family.samples:
             if sample.name == REQUESTS and sample.labels.get("code", "") in ("", "ok"):
                 return None

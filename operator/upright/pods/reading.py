@@ -23,6 +23,7 @@ FIELDS = (
     ),
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
+_OUTAGES = ("Internal error occurred", "failed calling webhook", "etcdserver: ", "did not complete within", "unable to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +293,11 @@ def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest]) -> str:
     said = ready.get("message")
     why = f"it is not ready: {said}" if said else f"its node {manifest['spec'].get('nodeName', '')} does not answer"
     return f"Pod {name} runs, but {why}"
+
+
+def is_outage(said: str) -> bool:
+    """Whether an API server that made no pod, or a webhook that it asks, is out of order: neither has looked at it."""
+    return any(words in said for words in _OUTAGES)
 
 
 def in_words(containers: Sequence[str]) -> str:

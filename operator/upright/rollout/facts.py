@@ -8,7 +8,7 @@ from functools import cached_property
 
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, Arm, Rejection
-from upright.pods.reading import Pod
+from upright.pods.reading import Pod, is_outage
 from upright.rollout.measuring import Reading
 from upright.rollout.members import Lost
 
@@ -165,8 +165,11 @@ class ArmFacts:
 
     @property
     def homeless(self) -> bool:
-        """Whether it has no pod on any node, since it lacks room, no node may take one, or the cluster makes none."""
-        wants = self.lacks_room or any(pod.unscheduled for pod in self.pods) or len(self.pods) < self.size
+        """Whether it has no pod on any node, since it lacks room, no node may take one, or the cluster makes none,
+        without a reason that lies in what it is made of: another version may be what mends that.
+        """
+        unmade = len(self.pods) < self.size and (not self.refused or is_outage(self.refused))
+        wants = self.lacks_room or any(pod.unscheduled for pod in self.pods) or unmade
         return wants and not any(pod.placed for pod in self.pods)
 
     @property

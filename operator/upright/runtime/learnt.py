@@ -284,6 +284,10 @@ _HANDING_ON = frozenset(
 """Estimators that have others, as forests do, but do not look at the columns themselves."""
 
 
+_FINITE = frozenset({"sklearn.ensemble._forest", "sklearn.preprocessing._data", "sklearn.tree._classes"})
+"""Where estimators are that take NaN, and refuse infinity; others that take NaN hand it on, or take it, too."""
+
+
 def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
     """By its tags. A transformer that makes one column of each goes on with its gaps, if it takes any."""
     from sklearn.base import OneToOneFeatureMixin
@@ -306,7 +310,7 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
             whole = told if column.values else Learnt(dtype=told.dtype, missing=told.missing)
             if told.missing is False and not column.values:
                 whole = replace(whole, least=column.least, above=column.above)
-            elif not hasattr(estimator, "get_support"):  # what only selects columns hands infinity on
+            elif type(estimator).__module__ in _FINITE:
                 whole = replace(whole, singular=column.above)
             found[column.feature].append(whole if column.gaps else _without_gaps(whole))
     if isinstance(estimator, OneToOneFeatureMixin):

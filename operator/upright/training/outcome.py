@@ -16,7 +16,7 @@ from upright.conditions import Finding, some
 from upright.contract import Manifest
 from upright.locations import is_counted
 from upright.pods.container import Termination
-from upright.pods.reading import Pod
+from upright.pods.reading import Pod, is_outage
 from upright.training.waiting import STRANGE, held_since, managed_by, stuck
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -39,8 +39,6 @@ _PUBLISHES = timedelta(minutes=3)
 """Within this time a model is checked and stored, unless the store is slow or out of order."""
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 """What the kubelet says of a container whose program could not be started."""
-_OUTAGES = ("Internal error occurred", "failed calling webhook", "etcdserver: ", "did not complete within", "unable to")
-"""Words of an API server, or of a webhook that it asks, that is out of order: neither has looked at the pod."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +313,7 @@ def _refused(run: Run, why: str) -> Finding:
     passing = True
     if _ROOM in why:
         remedy = "It goes on by itself once there is room: free some, raise the quota, or ask for less"
-    elif any(words in why for words in _OUTAGES):
+    elif is_outage(why):
         remedy = "It is tried again and again, and goes on by itself once what does not answer does"
     else:
         passing = False

@@ -434,6 +434,15 @@ def test_a_stable_version_of_which_the_cluster_makes_no_pod_is_held_and_said_as_
     assert "once the cluster makes them" in (stalled(later) or "")
 
 
+def test_a_stable_version_whose_pods_are_refused_for_what_they_are_gives_way_to_what_may_mend_that() -> None:
+    resource = in_canary(replicas=1, step_since=None, stable={"replicas": 1})
+    owned = refusing(resource, 'pods "churn-1" is forbidden: violates PodSecurity "restricted:latest"', OLD_REVISION)
+    before = observed(resource, pods=both(1, 0), workloads=owned)
+    made = plan(before)
+    assert "repairing" not in candidate(plan(then(before, made, now=after(minutes=9), workloads=owned)))
+    assert candidate(plan(then(before, made, now=after(minutes=10), workloads=owned)))["repairing"]
+
+
 NO_NODE = [
     "3 node(s) didn't match Pod's node affinity/selector.",
     "3 node(s) had untolerated taint(s).",

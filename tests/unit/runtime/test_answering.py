@@ -209,7 +209,8 @@ class Meeting:
         return np.ones(len(rows))
 
 
-async def test_a_model_whose_calls_spoil_each_other_has_one_at_a_time() -> None:
+async def test_a_model_whose_calls_spoil_each_other_has_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("upright.runtime.answering.Measurements", MagicMock())  # of a process there is one
     served = ServedModel("churn", "churn-1", "sklearn", Predictor(Meeting(), MATRIX), None, alone=True)
     one_by_one = answering(served, Load())
     beside = replace(one_by_one, threads=PredictionThreads(2, waiting=2))

@@ -16,7 +16,12 @@ from sklearn.base import clone
 from sklearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+)
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.impute import SimpleImputer
@@ -746,10 +751,17 @@ def test_a_number_of_which_infinity_comes_is_refused_where_only_what_comes_of_le
     assert refused(predictor, [1.0], [0.0]) == "row 1: rate must be other than 0 for this model"
 
 
-def test_infinity_is_not_refused_where_the_model_takes_it() -> None:
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [VarianceThreshold(), HistGradientBoostingClassifier(max_iter=2)],
+        [IsolationForest(n_estimators=2)],
+        [BaggingClassifier(HistGradientBoostingClassifier(max_iter=2), n_estimators=2)],
+    ],
+)
+def test_infinity_is_not_refused_where_the_model_takes_it(behind: Any) -> None:
     frame = pd.DataFrame({"rate": np.linspace(0.1, 9, 20), "other": np.arange(20.0)})
-    steps = FunctionTransformer(np.log1p), VarianceThreshold(), HistGradientBoostingClassifier(max_iter=2)
-    model = make_pipeline(*steps).fit(frame, [0, 1] * 10)
+    model = make_pipeline(FunctionTransformer(np.log1p), *behind).fit(frame, [0, 1] * 10)
     predictor = Predictor(model, infer(model, None, Reference(frame, tuple(frame.columns.astype(str)))))
     assert len(answers(predictor, [-1.0, -1.0])) == 1
 

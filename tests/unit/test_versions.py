@@ -242,6 +242,8 @@ def test_a_version_whose_claim_is_gone_is_missing_until_it_is_there_again() -> N
 def test_what_a_pod_has_verified_on_a_claim_that_is_gone_is_not_known_of_the_next_one() -> None:
     version = then(a_model_version(), plan(observed(a_model_version(), pod("one", serving(NOW), ready=True))))
     assert condition(plan(observed(version)), "Verified")["status"] == "True"
+    held = plan(observed(version, pod("one", serving(NOW), ready=True), claim_exists=False))
+    assert condition(held, "Verified")["status"] == "True", "pods go on with it until they end"
     without = then(version, plan(observed(version, claim_exists=False)))
     again = plan(observed(without))
     assert (again.status["phase"], condition(again, "Verified")["status"]) == ("Ready", "Unknown")

@@ -160,7 +160,8 @@ class PublishReport(_Format):
     unknown_metrics: tuple[str, ...] = ()
     """Of the program's metrics those that are no number; not here where the message has no room for them."""
     untried: str = ""
-    """That the model was not tried out, and why; not here where the message has no room for it."""
+    """That the model was not tried out, and why, or that another version has made it; not here where the message has no
+    room for it."""
     signature: Signature | None = None
     truncated: tuple[Literal["framework", "code", "metrics", "data", "signature"], ...] = ()
     """What is not here or lost its tail because the message had no room; the manifest has all but code and data."""

@@ -39,6 +39,8 @@ UNHEARD_OF = 300.0
 """A watch is begun anew every four minutes. One that has asked for nothing for so long may be none any more."""
 BLIND = 60.0
 """Seconds of trouble after which what is known of a place is too old to decide anything by."""
+DISTRUST = 30.0
+"""Seconds for which whoever answers may be another: one of several API servers, whose certificate is being renewed."""
 NOTHING = {"fieldSelector": "metadata.name=what-is-there-is-listed-by-ourselves"}
 """Of a list, only the version from which on to watch is of use. Kopf has a task for each object of a list at once: with
 30,000 objects that took a gigabyte."""
@@ -59,8 +61,14 @@ class Signs:
         self._listed_at = dict[Place, float]()
         self._unlisted = set[Place]()
         self._asked = dict[Place, float]()
-        self.distrusted = ""
-        """Why the API server is not trusted any more; empty while it is. That does not change while Kopf watches."""
+        self._distrusting = set[Place]()
+
+    @property
+    def distrusted(self) -> str:
+        """Why the API server has not been trusted for long; empty while it is. Kopf's session never learns better."""
+        since = {place: self._troubled_since.get(place, self._monotonic()) for place in self._distrusting}
+        lasting = (place for place, at in since.items() if self._monotonic() - at > DISTRUST)
+        return next((self._troubles[place].rstrip(".") for place in lasting), "")
 
     @property
     def troubles(self) -> Mapping[Place, str]:
@@ -103,6 +111,7 @@ class Signs:
         if self._troubles[place]:
             logger.warning("watching again: %s", place)
         self._troubles[place] = ""
+        self._distrusting.discard(place)
         now = self._monotonic()
         if now - self._troubled_since.pop(place, now) > BLIND and now - self._listed_at.get(place, -BLIND) > BLIND:
             self._unlisted.add(place)
@@ -113,6 +122,10 @@ class Signs:
             logger.warning("not watching: %s", trouble)
         self._troubles[place] = trouble
         self._troubled_since.setdefault(place, self._monotonic())
+
+    def distrusts(self, place: Place) -> None:
+        """What answers where it is watched is not who it should be."""
+        self._distrusting.add(place)
 
     def silent(self, longest: float) -> list[Place]:
         """Watches that have not been heard of for longer than `longest` seconds."""
@@ -162,7 +175,7 @@ class Patience:
                     raise
                 trouble = f"cannot watch {place}: {error or 'no answer'}."
                 if isinstance(error, aiohttp.ClientConnectorCertificateError):
-                    self._signs.distrusted = trouble.rstrip(".")
+                    self._signs.distrusts(place)
             else:
                 if not _to_be_repeated(response.status, place):
                     break

@@ -91,13 +91,6 @@ class Pod:
         """How often containers of it have ended otherwise than well."""
         return sum(container.failures for container in self.containers)
 
-    @property
-    def least_failures(self) -> int:
-        """How often it has failed at least: what ends it as a whole ends each of its containers, which are counted one
-        by one, and when is told of the last time alone.
-        """
-        return max((container.failures for container in self.containers), default=0)
-
     def failed_since(self, moment: datetime) -> bool:
         """Whether a container of it has failed since then, as far as the kubelet still tells."""
         return any(

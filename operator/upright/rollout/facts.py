@@ -23,9 +23,10 @@ _NOWHERE = re.compile(r".*0/(\d+) nodes are available: \1 Preemption is not help
 """What the scheduler says where no node would take a pod if it had fewer others: for labels, taints or volumes. It does
 not say whether that lasts: of a taint not even which it is, and the only node that has a label or a volume may be away.
 """
-_ROOM = re.compile(r"Insufficient |Too many pods|cannot allocate all claims|resourceclaim in use")
-"""What it says before that where it is for want of room all the same: of more than any node has of something, or of
-devices that others hold."""
+_FULL = r"\d+ (?:Insufficient \S+?|Too many pods|cannot allocate all claims|resourceclaim in use)"
+_ROOM = re.compile(rf"nodes are available: (?:{_FULL}(?:, |\. ))+(?!\d+ )")
+"""What it says of all nodes where it is for want of room all the same: of more than any has of something, or of devices
+that others hold."""
 OUTAGE = 2
 """For so many times `startupDeadline` pods that are not ready may have the same cause as the stable version's."""
 
@@ -126,11 +127,6 @@ class ArmFacts:
     def failures(self) -> int:
         """How often containers of its pods have ended otherwise than well, or pods of it have been evicted."""
         return sum(pod.failures for pod in self.pods) + len(self.evicted)
-
-    @property
-    def least_failures(self) -> int:
-        """How often its pods have failed at least, or have been evicted."""
-        return sum(pod.least_failures for pod in self.pods) + len(self.evicted)
 
     @property
     def recovered(self) -> bool:

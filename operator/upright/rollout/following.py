@@ -76,6 +76,8 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
             break  # never back to an older one by itself
         version = _version(world, namespace, one.name) if one.ready else None
         if version is None:
+            if stable and any(each.model_version == one.name for each in rejected):
+                break
             continue
         if stable and gone and at <= _was_newest(resource, stable):
             return None  # the one that serves is no more, and this one may be older

@@ -249,7 +249,7 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
 
 def _failures(observed: Observed, revision_name: str) -> int:
     """How often pods of a revision have failed that are there already: they were taken over."""
-    failures = sum(pod.least_failures for pod in observed.pods.get(revision_name, ()))
+    failures = sum(pod.failures for pod in observed.pods.get(revision_name, ()))
     return failures + len(observed.evicted.get(revision_name, ()))
 
 

@@ -5,8 +5,7 @@ Null hypothesis: a pod of either version fails equally often. A failure is then 
 probability of its share of the pods at that moment.
 Guarantee: a version that fails no more often is rejected with at most the probability `falseRollbackProbability` in one
 rollout, however many turns look at it. It needs failures that are independent of each other; pods that do not get over
-their start are none of these, and judged by themselves. Nor are those of all containers of a pod that ends as a whole:
-of a pod of the candidate only those of the container that failed most often are counted.
+their start are none of these, and judged by themselves.
 Method: the evidence is the mean of likelihood ratios, for versions that fail so many times as often. With the share of
 each failure it is a nonnegative martingale, so that it ever reaches 1/alpha with a probability of alpha at most (Ville
 1939). With the largest of these shares for all of them it is less, and with failures of the candidate left out, too. So
@@ -32,8 +31,7 @@ def counted(facts: Facts, stable: ArmFacts) -> Arm:
     known = arm.compared_failures or ComparedFailures()
     watched = arm.compared_failures is not None and facts.reading.since is not None
     beside = sum(pod.ready or pod.failures > 0 for pod in stable.pods)  # one that loads the model is asked nothing
-    failed = candidate.least_failures
-    own = failed - min(arm.own_failures or 0, failed)
+    own = candidate.failures - min(arm.own_failures or 0, candidate.failures)
     if not watched or not beside:
         own = min(own, known.own)
     others = max(0, stable.failures - (arm.stable_failures or 0))  # less when pods of it are there no more
@@ -44,7 +42,7 @@ def counted(facts: Facts, stable: ArmFacts) -> Arm:
     return arm.model_copy(
         update={
             "compared_failures": compared,
-            "own_failures": failed - own or None,
+            "own_failures": candidate.failures - own or None,
             "stable_failures": stable.failures or None,
         }
     )
@@ -90,7 +88,7 @@ def _fails_at_its_start(facts: Facts, stable: ArmFacts, compared: ComparedFailur
     if any(one.changed >= arm.since for one in stable.evicted):
         return False
     return any(
-        pod.least_failures - (arm.own_failures or 0) >= rollout.restarts
+        pod.failures - (arm.own_failures or 0) >= rollout.restarts
         and facts.now - begun(pod, facts.now) <= rollout.startup_deadline
         for pod in facts.candidate.pods
     )

@@ -77,11 +77,10 @@ class Batch:
     unexpectedly_missing: tuple[str, ...]
     """Inputs without a value in some row although nothing says that the model copes with that."""
 
-    def first_gap(self) -> int | None:
-        """The first row that lacks a value of one of these inputs; None where none of its rows does."""
+    def first_gap(self) -> int:
+        """The first row that lacks a value of one of these inputs, of which there is one."""
         columns = (self.columns[name].reshape(self.rows, -1) for name in self.unexpectedly_missing)
-        gaps = (((one != one) | (one == None)).any(axis=1) for one in columns)  # noqa: E711 - of each
-        return min((int(lacks.argmax()) for lacks in gaps if lacks.any()), default=None)
+        return min(int(((one != one) | (one == None)).any(axis=1).argmax()) for one in columns)  # noqa: E711 - of each
 
     def parts(self) -> Iterator["Batch"]:
         """Its rows in order, so few of them at a time that what a model makes of them is bounded: a distance to each

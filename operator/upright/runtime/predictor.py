@@ -126,7 +126,8 @@ class Predictor:
         except BadInputError:
             raise
         except BaseException as error:  # a panic in native code is no Exception, nor is sys.exit
-            if batch.first_gap() is not None and not isinstance(error, MemoryError):
+            # the part without a gap, too: what lacks in another has changed the type of the whole column
+            if batch.unexpectedly_missing and not isinstance(error, MemoryError):
                 names = batch.unexpectedly_missing
                 raise BadInputError(
                     f"the model needs a value of {', '.join(names)} in every row; row {whole.first_gap()} has null",

@@ -58,7 +58,7 @@ class Checked:
     unknown_metrics: tuple[str, ...]
     """The names of those that are no number, and so are not kept."""
     untried: str
-    """That the model was not tried out, and why; empty where it was."""
+    """That the model was not tried out, and why, or that another version has made it; empty where neither is so."""
 
     @property
     def renamed(self) -> str:

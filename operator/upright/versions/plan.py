@@ -28,7 +28,8 @@ def plan(observed: Observed) -> Plan:
     generation = resource.metadata.generation
     since = retried(resource, observed.pods, observed.now)
     found = inspection(resource, observed.pods, since)
-    if found and found.outcome == "Intact" and not observed.claim_exists:
+    held = observed.claim_exists or any(pod.ready for pod in observed.pods)
+    if found and found.outcome == "Intact" and not held:
         found = None  # on a claim that is no more: the next one with its name may hold anything
     phase, finding = _finding(observed, found)
     left = resource.metadata.creation_timestamp + _APPLIED_TOGETHER - observed.now

@@ -54,6 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "LONGEST_WAIT", 0.1)
     monkeypatch.setattr(connection, "LONGEST_WAIT", 0.1)
     monkeypatch.setattr(patience, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(patience, "DISTRUST", 0.5)
     monkeypatch.setattr(watching, "LOOK", 0.05)
 
 

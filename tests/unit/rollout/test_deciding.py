@@ -319,32 +319,6 @@ def test_only_failures_and_pods_that_go_change_what_is_recorded_of_them() -> Non
         ]
 
 
-@pytest.mark.parametrize(("times", "phase"), [(1, "Progressing"), (2, "Progressing"), (3, "RolledBack")])
-def test_a_pod_that_is_restarted_as_a_whole_has_failed_once_however_many_containers_it_has(
-    times: int, phase: str
-) -> None:
-    pod = replace(crashing(times, ready=True), begun=after(seconds=30, minutes=-9))
-    whole = replace(pod, containers=tuple(replace(pod.containers[0], name=name) for name in ("serve", "warm", "log")))
-    world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [whole]}
-    made = plan(observed(in_canary(since=LONG_AGO), pods=world, now=after(seconds=30)))
-    assert made.status["phase"] == phase
-    if made.status["rejected"]:
-        assert "its own have failed 3 times" in made.status["rejected"][0]["message"]
-
-
-def test_of_the_stable_version_each_container_that_fails_counts() -> None:
-    """What one has failed weeks ago hides nothing that fails beside it now."""
-    long_failed, fails = crashing(50, ready=True).containers[0], replace(crashing(1).containers[0], name="log")
-    [new] = pods(NEW_REVISION, 1)
-    old = [replace(pod, containers=(long_failed,)) for pod in pods(OLD_REVISION, 3)]
-    before = observed(in_canary(), pods={OLD_REVISION: old, NEW_REVISION: [new]})
-    known = then(before, plan(before), pods={OLD_REVISION: old, NEW_REVISION: [new]})
-    beside = [replace(pod, containers=(long_failed, fails)) for pod in old]
-    made = plan(then(known, plan(known), pods={OLD_REVISION: beside, NEW_REVISION: [new]}))
-    counted_before = plan(known).status["candidate"]["comparedFailures"]["stable"]
-    assert made.status["candidate"]["comparedFailures"]["stable"] == counted_before + 3
-
-
 def test_two_failures_are_forgiven_by_default() -> None:
     world = {OLD_REVISION: pods(OLD_REVISION, 3), NEW_REVISION: [crashing(2, ready=True)]}
     assert plan(observed(in_canary(), pods=world)).status["phase"] == "Progressing"
@@ -843,6 +817,8 @@ def refusing(resource: Deployment, message: str, revision: str = NEW_REVISION) -
         ),
         ([nowhere("3 Insufficient memory. no new claims to deallocate,")], "", "NoRoom"),  # no node has so much
         ([nowhere("3 cannot allocate all claims. still not schedulable,")], "", "NoRoom"),  # others have the devices
+        ([nowhere("1 Insufficient cpu, 2 node(s) had untolerated taint {gpu: yes}.")], "", "NotStarted"),
+        ([nowhere("1 Insufficient nvidia.com/gpu, 2 Too many pods.")], "", "NoRoom"),
         ([nowhere("3 node(s) didn't match Pod's node affinity/selector.")], "", "NotStarted"),  # no room helps
         ([nowhere("3 node(s) had volume node affinity conflict.")], "", "NotStarted"),
         ([nowhere("3 node(s) had untolerated taint {gpu: yes}.")], "", "NotStarted"),

@@ -788,6 +788,14 @@ async def test_the_newest_version_is_followed_and_never_an_older_one(versions: A
     assert (found.wanted.metadata.name if found.wanted else None) == wanted
 
 
+async def test_no_older_version_goes_out_where_a_rejected_one_cannot_be_served_any_more() -> None:
+    rejection = {"modelVersion": "churn-4", "revision": "r", "at": NOW.isoformat(), "message": "errors"}
+    versions = made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2, phase="Missing")
+    found = await seen(following(rejected=[rejection]), *versions)
+    assert found.wanted
+    assert found.wanted.metadata.name == "churn-2"
+
+
 async def test_where_nothing_serves_an_older_version_than_a_rejected_one_is_tried() -> None:
     versions = made_at(THIRD, 1), made_at(FOURTH, 2, verdicts=[verdict("Rejected", FOURTH)])
     found = await seen(a_deployment(None, latest={"model": "churn"}), *versions)

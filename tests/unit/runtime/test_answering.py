@@ -226,12 +226,13 @@ async def test_a_model_whose_calls_spoil_each_other_has_one_at_a_time(monkeypatc
 class Slow:
     """Takes its time for each call, and keeps of how many rows it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.05) -> None:
         self.asked: list[int] = []
+        self._seconds = seconds
 
     def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
         self.asked.append(len(rows))
-        sleep(0.05)
+        sleep(self._seconds)
         return np.zeros(len(rows))
 
 
@@ -265,20 +266,20 @@ async def test_who_waits_in_vain_for_a_long_request_that_gets_on_has_no_error_of
 @pytest.mark.parametrize("batching", [False, True])
 async def test_the_rest_of_a_request_that_nobody_waits_for_is_not_asked(*, batching: bool) -> None:
     model = Slow()
-    asked = slow(model, PredictionThreads(1, waiting=4), timeout=0.2, batching=batching)
+    asked = slow(model, PredictionThreads(1, waiting=4), timeout=1, batching=batching)
 
-    with pytest.raises(UnansweredError, match=r"within 0\.2 seconds"):
+    with pytest.raises(UnansweredError, match="within 1 seconds"):
         await asked.answer(lambda: predict(40_000))
     asked.timeout = 60
     await asked.answer(lambda: predict(1))
 
     assert model.asked[-1] == 1
-    assert len(model.asked) < 10
+    assert len(model.asked) < 40
 
 
 async def test_no_further_output_is_asked_for_whom_nobody_waits_for() -> None:
-    model = Slow()
-    asked = slow(model, PredictionThreads(1, waiting=4), timeout=0.02, batching=False)
+    model = Slow(1.5)
+    asked = slow(model, PredictionThreads(1, waiting=4), timeout=1, batching=False)
     with pytest.raises(UnansweredError):
         await asked.answer(lambda: replace(predict(1), outputs=("prediction", "prediction", "prediction")))
     asked.timeout = 60

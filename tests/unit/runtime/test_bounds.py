@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError, batch_of_rows
-from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.predictor import Predictor
 
 GROWN = "33 characters that are 594 when they are normalized, more than 4 times as many"
 MATRIX = Signature(inputs=(Tensor(name="x", type="FP64", shape=(-1, 2)),))
@@ -72,13 +72,18 @@ def test_the_row_that_lacks_a_value_is_numbered_as_the_client_sent_it() -> None:
         Predictor(Needing(), MATRIX).predict(batch_of_rows([*rows[:1700], [None, 0.0], *rows[1701:]], MATRIX))
 
 
-def test_a_failure_where_no_value_lacks_is_the_models_though_another_part_lacks_one() -> None:
-    class Failing:
-        def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
-            raise ValueError("out of luck")
+def test_a_part_without_a_gap_fails_for_what_another_lacks_since_that_has_changed_the_column() -> None:
+    class TakingBooleans:
+        def predict(self, rows: Any) -> NDArray[Any]:
+            if rows.dtype == object:
+                raise ValueError("no object")
+            return np.zeros(len(rows))
 
-    with pytest.raises(ModelError, match="out of luck"):
-        Predictor(Failing(), MATRIX).predict(batch_of_rows([[1.0, 0.0]] * 1500 + [[None, 0.0]], MATRIX))
+    flags = Signature(inputs=(Tensor(name="a", type="BOOL"), Tensor(name="b", type="BOOL")))
+    rows: list[list[Any]] = [[True, False]] * 1500
+    for many in ([*rows[:10], [None, True]], [*rows, [None, True]]):
+        with pytest.raises(BadInputError, match=f"row {len(many) - 1} has null"):
+            Predictor(TakingBooleans(), flags).predict(batch_of_rows(many, flags))
 
 
 @pytest.mark.parametrize(

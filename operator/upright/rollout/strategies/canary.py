@@ -283,7 +283,7 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return decision
     if facts.reading.watching and not blind:
         said = f"{place} goes on when its pods' counters have been watched for a while."
-        return Stay(_standing(arm, now), said, _NOW_AND_THEN, unseen=True)
+        return Stay(_standing(arm, now), said, _NOW_AND_THEN)
     step_since = arm.step_since or now
     arm = arm.model_copy(update={"step_since": step_since, "step_weight": _step(facts).weight})
     watched = max(since, step_since.timestamp())

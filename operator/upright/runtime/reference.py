@@ -93,6 +93,14 @@ def _csv(path: Path, estimator: Any, filed: tuple[Tensor, ...] | None) -> Refere
         na_values={name: [""] if name in texts else list(_MISSING) for name in header},
         parse_dates=[name for name in types if learnt[name].kind == "date"],
     )
+    for name, tensor in zip(features, filed or (), strict=False):
+        if tensor.type is None and {*rows[name].dropna()} in ({"True", "False"}, {"True"}, {"False"}):
+            raise RefusedError(
+                "BadReference",
+                f"{path.name} has True and False in column {name!r}, a category of which the model's file does not "
+                "tell whether they are texts or booleans, and each is answered otherwise. Write reference.parquet, "
+                "which keeps types",
+            )
     return _reference(rows.astype(types), features, learnt, path.name)
 
 

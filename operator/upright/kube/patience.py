@@ -66,8 +66,9 @@ class Signs:
     @property
     def distrusted(self) -> str:
         """Why the API server has not been trusted for long; empty while it is. Kopf's session never learns better."""
-        since = {place: self._troubled_since.get(place, self._monotonic()) for place in self._distrusting}
-        lasting = (place for place, at in since.items() if self._monotonic() - at > DISTRUST)
+        now = self._monotonic()
+        distrusting = tuple(self._distrusting)  # at once: it is written where the watches run
+        lasting = (place for place in distrusting if now - self._troubled_since.get(place, now) > DISTRUST)
         return next((self._troubles[place].rstrip(".") for place in lasting), "")
 
     @property
@@ -117,15 +118,13 @@ class Signs:
             self._unlisted.add(place)
         return place in self._unlisted
 
-    def troubled(self, place: Place, trouble: str) -> None:
+    def troubled(self, place: Place, trouble: str, *, distrusts: bool = False) -> None:
+        """Its watch tells of no changes; `distrusts`: since whatever answers there is not who it should be."""
         if trouble != self._troubles[place]:
             logger.warning("not watching: %s", trouble)
         self._troubles[place] = trouble
         self._troubled_since.setdefault(place, self._monotonic())
-
-    def distrusts(self, place: Place) -> None:
-        """What answers where it is watched is not who it should be."""
-        self._distrusting.add(place)
+        (self._distrusting.add if distrusts else self._distrusting.discard)(place)
 
     def silent(self, longest: float) -> list[Place]:
         """Watches that have not been heard of for longer than `longest` seconds."""
@@ -161,7 +160,7 @@ class Patience:
         if listing:
             request.url = request.url.update_query(NOTHING)
         for delay in delays():
-            trouble, wait = "", delay
+            trouble, wait, distrusts = "", delay, False
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
                     if self._configuration is None:
@@ -174,8 +173,7 @@ class Patience:
                 if place is None:
                     raise
                 trouble = f"cannot watch {place}: {error or 'no answer'}."
-                if isinstance(error, aiohttp.ClientConnectorCertificateError):
-                    self._signs.distrusts(place)
+                distrusts = isinstance(error, aiohttp.ClientConnectorCertificateError)
             else:
                 if not _to_be_repeated(response.status, place):
                     break
@@ -185,7 +183,7 @@ class Patience:
                     wait = max(delay, seconds_to_wait(response.status, response.headers.get("Retry-After")) or 0.0)
                     trouble = await _refusal(response, place)
             if place is not None:
-                self._signs.troubled(place, trouble)
+                self._signs.troubled(place, trouble, distrusts=distrusts)
             await asyncio.sleep(wait)
         if place is not None and response.ok:
             if not listing and place in self._unproven:

@@ -187,7 +187,7 @@ def read(manifest: Manifest) -> Pod:
     ports = [(one.get("name", ""), port) for one in spec.get("containers", ()) for port in one.get("ports", ())]
     serving, port = _port(ports)
     containers = tuple(
-        read_container(one, images, serving, init=init, prepares=init and one["name"] in preparing)
+        read_container(one, images, serving, init=init, prepares=one["name"] in preparing)
         for field, init in (("initContainerStatuses", True), ("containerStatuses", False))
         for one in status.get(field, ())
     )

@@ -156,8 +156,8 @@ class ArmFacts:
     @property
     def lacks_room(self) -> bool:
         """Whether a quota keeps pods from it, or no node takes them and more room might help."""
-        whys = [pod.unscheduled for pod in self.pods if pod.unscheduled]
-        return "exceeded quota" in self.refused or any(not _NOWHERE.match(why) or _ROOM.search(why) for why in whys)
+        wants = any(not _NOWHERE.match(why) or _ROOM.search(why) for why in self._unscheduled)
+        return wants or "exceeded quota" in self.refused
 
     @property
     def homeless(self) -> bool:
@@ -165,13 +165,18 @@ class ArmFacts:
         without a reason that lies in what it is made of: another version may be what mends that.
         """
         unmade = len(self.pods) < self.size and (not self.refused or is_outage(self.refused))
-        wants = self.lacks_room or any(pod.unscheduled for pod in self.pods) or unmade
-        return wants and not any(pod.placed for pod in self.pods)
+        wants = self.lacks_room or self._unscheduled or unmade
+        return bool(wants) and not any(pod.placed for pod in self.pods)
 
     @property
     def barred(self) -> bool:
         """Whether no node may take any of its pods, whatever room there is."""
-        return self.homeless and not self.lacks_room and any(pod.unscheduled for pod in self.pods)
+        return self.homeless and not self.lacks_room and bool(self._unscheduled)
+
+    @property
+    def _unscheduled(self) -> Sequence[str]:
+        """Why no node takes them, of those for which that is so."""
+        return [pod.unscheduled for pod in self.pods if pod.unscheduled]
 
 
 @dataclass(frozen=True)

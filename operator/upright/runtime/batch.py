@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -86,14 +87,14 @@ class Batch:
         """Its rows in order, so few of them at a time that what a model makes of them is bounded: a distance to each
         row that it was fitted on, or all n-grams of a text.
         """
-        ends = self._ends()
-        if not ends:
+        if not self._ends:
             yield self
             return
-        for start, end in pairwise((0, *ends, self.rows)):
+        for start, end in pairwise((0, *self._ends, self.rows)):
             columns = {name: column[start:end] for name, column in self.columns.items()}
             yield replace(self, columns=columns, rows=end - start)
 
+    @cached_property
     def _ends(self) -> Sequence[int]:
         """Where each part but the last ends. One long text does not make the parts of others small."""
         texts = [column for column in self.columns.values() if column.dtype == object]

@@ -212,12 +212,11 @@ def _untried(tried: Trial) -> str:
 
 def _made_by_another(loaded: LoadedModel, name: ModelFormat) -> str:
     """Of a file that holds parts of scikit-learn, and no model of its own: what these do changes with each minor."""
-    _, here = formats.reader(FORMATS[name])
-    if name != "skops" or loaded.version is None or loaded.version.split(".")[:2] == here.split(".")[:2]:
+    made, (_, here) = _made_elsewhere(loaded, name), formats.reader(FORMATS[name])
+    if not made or name != "skops" or str(loaded.version).split(".")[:2] == here.split(".")[:2]:
         return ""
     return (
-        f"It was made with scikit-learn {loaded.version}, and is asked by {here}, where some models answer otherwise: "
-        f"nobody has compared the two. Make it with scikit-learn {here}"
+        f"It {made}, where some models answer otherwise: nobody has compared the two. Make it with scikit-learn {here}"
     )
 
 
@@ -242,7 +241,8 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
                 "vectoriser",
             ) from error
         on = "on its own reference data" if reference is not None else "whatever row it is asked"
-        hints = _made_elsewhere(loaded, output.format)
+        made = _made_elsewhere(loaded, output.format)
+        hints = f" (it {made}: make it with that one)" if made else ""
         if isinstance(error, ModelError):
             hints += _of_csv(output, reference)
             if error.for_the_kind_of_rows:
@@ -270,10 +270,11 @@ def _of_csv(output: Output, reference: Reference | None) -> str:
 
 
 def _made_elsewhere(loaded: LoadedModel, name: ModelFormat) -> str:
+    """With which version, in words that follow on `it`; empty if with the one that is here, or nobody knows."""
     framework, (_, here) = FORMATS[name].framework, formats.reader(FORMATS[name])
     if loaded.version in {None, here}:
         return ""
-    return f" (it was made with {framework} {loaded.version}, and is asked by {here}: make it with that one)"
+    return f"was made with {framework} {loaded.version}, and is asked by {here}"
 
 
 def _contents(output: Output, reference: Reference | None, own: Mapping[str, bytes]) -> dict[str, Path | bytes]:

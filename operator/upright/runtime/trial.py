@@ -140,8 +140,9 @@ def _compare(
             if not _alike(here, again).all():  # it answers by chance
                 continue
             at = int(differ.argmax())
-            why = _among_fewer(predictor, table, at, output, here)
-            why = why or _because(predictor, table, rows[at], at, output, here[at])
+            why = _among_fewer(predictor, table, at, output, here) or _because(
+                predictor, table, rows[at], at, output, here[at]
+            )
             raise DifferentAnswerError(
                 f"row {table.index[at]} of the reference data (the first is 0) is answered with {output} "
                 f"{_said(here[at])} in Python, but {_said(there[at])} where a client sends it" + why

@@ -22,10 +22,9 @@ MAX_LINE = 16 * 1024
 """Bytes of one line."""
 
 _NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS, FAILURES, REFUSALS)}
-_DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{REQUESTS.removesuffix('_total')}(?:_total)?(?:[ \t]|$)".encode())
-_OTHERWISE = re.compile(
-    rf"({REQUESTS.removesuffix('_total')}(?:_total)?(?:_total|_bucket|_count)?)[ \t{{]".encode(),
-)
+_FAMILY = f"{REQUESTS.removesuffix('_total')}(?:_total)?"
+_DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{_FAMILY}(?:[ \t]|$)".encode())
+_OTHERWISE = re.compile(rf"({_FAMILY}(?:_total|_bucket|_count)?)[ \t{{]".encode())
 """Of what is declared so a sample with another name: other libraries leave `_total` out, or count something else."""
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")

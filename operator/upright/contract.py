@@ -91,8 +91,9 @@ class Count:
 class Plan:
     """What to do: record first, then act, then tell.
 
-    When the status cannot be written because the object has changed meanwhile, nothing of the plan is carried out
-    and a new plan is made from fresh data: so what the status records is never acted on before it is recorded.
+    When the status, or what is to be kept beside it, cannot be written because it has changed meanwhile, nothing more
+    of the plan is carried out and a new plan is made from fresh data: so what the status records is never acted on
+    before it is recorded. What cannot be kept for another reason holds up no decision.
 
     The shell acts in this order: `apply` and `correct` (where requests go), `create` and `scale` (capacity, and a
     rejected version's pods away), and at last `delete` and the pruning. An act that fails keeps no other from being
@@ -105,6 +106,9 @@ class Plan:
     record: bool = True
     """Not where what is created says itself all that was decided: then nothing is written before it, and the next turn,
     which it wakes, records what there is. When it cannot be created, this is recorded after all."""
+    keep: Manifest | None = None
+    """An owned object, whole, in which the kind keeps what is not for people: written before the status says what
+    follows from it, and only if nobody has written it since (by its resourceVersion; it has none if it is new)."""
     create: Sequence[Manifest] = ()
     """Made once and never written again (Jobs, versions, a revision's Deployment). One that exists already is fine when
     it is ours, and is taken up when nobody controls it and it bears our labels; another one is an error."""

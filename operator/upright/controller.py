@@ -42,7 +42,7 @@ from upright.kube.keeping import UNUSABLE
 from upright.kube.memory import Memory
 from upright.kube.objects import is_meant_otherwise, key_of, type_of, uid_of
 from upright.kube.queue import Queue
-from upright.kube.store import Stores
+from upright.kube.store import REMEMBERED_COMPLAINTS, Stores
 from upright.metrics import Metrics
 
 WORKERS = 16
@@ -52,7 +52,6 @@ UNTOLD = 30.0
 """Seconds until an event that could not be told is tried again."""
 SOON = 5.0
 """Seconds after which an object is looked at again that waits for what nobody may tell."""
-REMEMBERED_COMPLAINTS = 1024
 
 logger = logging.getLogger(__name__)
 
@@ -263,12 +262,14 @@ class _Loop:
     async def _carry_out(self, key: Key, resource: Manifest, plan: Plan) -> bool:
         """Record, act, tell. Returns whether everything that must be told has been."""
         obstacle = told(resource, OBSTACLES)  # until acting has shown that it is gone
-        wrote = plan.record and await self._record(resource, with_obstacle(plan.status, obstacle, resource))
-        if wrote:
-            for count in plan.counts:
-                self._metrics.count(self._kind.type, key, count)
-        self._metrics.contribute(self._kind.type, key, plan.gauges)
         failures = Failures()
+        if plan.keep:
+            with failures.of(outdated=True):
+                await self._actions.keep(type_of(plan.keep, self._known), plan.keep)
+        wrote = plan.record and await self._record(resource, with_obstacle(plan.status, obstacle, resource))
+        for count in plan.counts if wrote else ():
+            self._metrics.count(self._kind.type, key, count)
+        self._metrics.contribute(self._kind.type, key, plan.gauges)
         acted = await self._act(resource, plan, failures)
         found = failures.worst()
         # A plan that changed nothing has nothing to tell: its events were told when it did, maybe by another process.

@@ -67,6 +67,7 @@ def as_yaml(plan: Plan) -> str:
     """A plan, for people to read; what it has nothing of is left out."""
     parts: dict[str, Any] = {
         "status" if plan.record else "status, should this fail": plan.status,
+        "keep": plan.keep,
         "create": plan.create,
         "apply": plan.apply,
         "scale": [f"{scale.target.type.kind} {scale.target.name} to {scale.value}" for scale in plan.scale],

@@ -16,7 +16,7 @@ from tests.integration.operator_process import Operator, operator, until
 
 ROOT = Path(__file__).parents[2]
 CRDS = ROOT / "crds"
-KINDS = ("trainingjobs", "modelversions", "deployments")
+KINDS = ("trainingjobs", "modelversions", "deployments", "comparisons")
 
 
 @pytest.fixture(scope="module")

@@ -645,7 +645,7 @@ def test_healthy_versions_whose_processes_answer_in_turn_are_not_rolled_back(pro
             shown = {name: chance.choice(workers) for name, workers in pods.items()}
             pages = {name: Counters(good, 0, bad) for name, (good, bad) in shown.items()}
             count.take({"c": pages.pop("c")}, pages)
-        analysis, _ = analyse(spec, None, count.comparison.looks)
+        analysis = analyse(spec, None, count.comparison.looks).analysis
         assert analysis.verdict != "Rollback", analysis.message
         assert (BACKWARDS.why in analysis.message) == (processes > 1)
 

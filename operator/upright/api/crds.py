@@ -5,11 +5,11 @@ from pathlib import Path
 
 import yaml
 
-from upright.api import deployment, model_version, training_job
+from upright.api import comparison, deployment, model_version, training_job
 from upright.api.common import GROUP, VERSION
 from upright.api.schema import Schema, custom_resource_definition
 
-DEFINITIONS = (training_job.DEFINITION, model_version.DEFINITION, deployment.DEFINITION)
+DEFINITIONS = (training_job.DEFINITION, model_version.DEFINITION, deployment.DEFINITION, comparison.DEFINITION)
 
 
 def manifests() -> dict[str, Schema]:

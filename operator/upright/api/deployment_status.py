@@ -141,7 +141,7 @@ class Analysis(Resource):
     looks: int = Field(0, description="How many looks have been taken.")
     used: int = Field(0, description="How many of them could be compared.")
     unused: str = Field("", max_length=512, description="Why the last one that could not be compared was not.")
-    at: float | None = Field(None, description="Time of the last look that this state contains, in Unix seconds.")
+    at: float | None = Field(None, description="Time of the last look, in Unix seconds.")
     evidence: float = Field(1, description="The e-value over all metrics, weighed by their shares: what decides.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")
     metrics: list[MetricEvidence] = Field([], max_length=10, description="By metric.")
@@ -150,7 +150,9 @@ class Analysis(Resource):
         "Continue", description="What the evidence says."
     )
     message: Text = Field("", description="The same in a sentence.")
-    state: AnyObject = Field({}, description="The evidence so far, for the next look. Not for people.")
+    state: AnyObject | None = Field(
+        None, description="The evidence, of an older operator: the Comparison of this Deployment's name has it now."
+    )
 
 
 class Rejection(Resource):

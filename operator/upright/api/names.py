@@ -56,6 +56,7 @@ PARAMETERS = f"{GROUP}/parameters"
 TRAINING_JOBS = ResourceType(GROUP, "v1alpha1", "trainingjobs", "TrainingJob")
 MODEL_VERSIONS = ResourceType(GROUP, "v1alpha1", "modelversions", "ModelVersion")
 DEPLOYMENTS = ResourceType(GROUP, "v1alpha1", "deployments", "Deployment")
+COMPARISONS = ResourceType(GROUP, "v1alpha1", "comparisons", "Comparison")
 JOBS = ResourceType("batch", "v1", "jobs", "Job")
 PODS = ResourceType("", "v1", "pods", "Pod")
 SERVICES = ResourceType("", "v1", "services", "Service")

@@ -81,11 +81,14 @@ class Definition:
     plural: str
     short_names: Sequence[str]
     spec: type[BaseModel]
-    status: type[BaseModel]
+    status: type[BaseModel] | None
+    """None: of what is one's own to write there is nothing to say beside."""
     description: str
     columns: Sequence[Column]
     scale: Mapping[str, str] | None = None
     """The paths of the scale subresource."""
+    categories: Sequence[str] = ("mlops",)
+    """By which `kubectl get` finds it among others."""
     name_rule: Rule = Rule(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')",
         "metadata.name must be a DNS label: at most 63 lower-case letters, digits and '-', starting with a letter",
@@ -94,7 +97,11 @@ class Definition:
 
 def custom_resource_definition(definition: Definition, group: str, version: str) -> Schema:
     """The CustomResourceDefinition, as JSON."""
-    scale = {"scale": dict(definition.scale)} if definition.scale else {}
+    subresources: Schema = {"status": {}} if definition.status else {}
+    if definition.scale:
+        subresources["scale"] = dict(definition.scale)
+    parts = {"spec": definition.spec, "status": definition.status}
+    found_by = {"shortNames": list(definition.short_names), "categories": list(definition.categories)}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -107,15 +114,14 @@ def custom_resource_definition(definition: Definition, group: str, version: str)
                 "listKind": f"{definition.kind}List",
                 "plural": definition.plural,
                 "singular": definition.kind.lower(),
-                "shortNames": list(definition.short_names),
-                "categories": ["mlops"],
+                **{name: words for name, words in found_by.items() if words},
             },
             "versions": [
                 {
                     "name": version,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}, **scale},
+                    **({"subresources": subresources} if subresources else {}),
                     "additionalPrinterColumns": [column.manifest() for column in definition.columns],
                     "schema": {
                         "openAPIV3Schema": {
@@ -126,8 +132,7 @@ def custom_resource_definition(definition: Definition, group: str, version: str)
                                 "apiVersion": {"type": "string"},
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
-                                "spec": structural_schema(definition.spec),
-                                "status": structural_schema(definition.status),
+                                **{name: structural_schema(part) for name, part in parts.items() if part},
                             },
                             "x-kubernetes-validations": [definition.name_rule.manifest()],
                         }

@@ -10,7 +10,14 @@ from upright.api import names
 from upright.api.common import GROUP
 from upright.contract import Correction, Event, Key, Manifest, Reference, ResourceType
 from upright.kube.client import Client
-from upright.kube.errors import ConflictError, ContestedError, LeavingError, NameTakenError, RefusedError
+from upright.kube.errors import (
+    ConflictError,
+    ContestedError,
+    LeavingError,
+    NameTakenError,
+    NotFoundError,
+    RefusedError,
+)
 from upright.kube.memory import Memory
 from upright.kube.objects import (
     APPLIED,
@@ -161,6 +168,20 @@ class Actions:
             return Done(wrote=True)
         await self._dispute(type, live, mended)
         return Done(wrote=True, event=_put_back(live, mended))
+
+    async def keep(self, type: ResourceType, manifest: Manifest) -> None:
+        """Write an object whole. Raises ConflictError if there is another version of it than the plan was made from."""
+        namespace, name = namespace_of(manifest), name_of(manifest)
+        if "resourceVersion" not in meta(manifest):
+            if not (await self.create(type, manifest)).wrote:
+                raise ConflictError("create", f"{type} {namespace}/{name}", 409, "it is there by now")
+            return
+        try:
+            answer = await self._client.replace(type, manifest)
+        except (ConflictError, NotFoundError) as error:
+            await self.refresh(type, namespace, name)
+            raise ConflictError("update", f"{type} {namespace}/{name}", error.status, "it has changed") from error
+        self._seen(type, answer)
 
     async def correct(self, correction: Correction) -> bool:
         """Make one part of an object just what it should be, unless it is so already. Returns whether it was not."""

@@ -24,13 +24,17 @@ class Failures:
         """Whether something that leads requests could not be changed, so that it may lead to what is to be deleted."""
 
     @contextmanager
-    def of(self, *, leads: bool = False) -> Iterator[None]:
-        """Keep what an act raises, unless there is no use in going on."""
+    def of(self, *, leads: bool = False, outdated: bool = False) -> Iterator[None]:
+        """Keep what an act raises, unless there is no use in going on; by a plan that may be `outdated` there is none
+        after a conflict.
+        """
         try:
             yield
         except (NotLeaderError, TerminatingError):
             raise
-        except Exception as error:  # noqa: BLE001 - raised when the others have been tried
+        except Exception as error:  # raised when the others have been tried
+            if outdated and isinstance(error, ConflictError):
+                raise
             self._found.append(error)
             self.leads |= leads and not isinstance(error, NameTakenError | LeavingError | ContestedError)
 

@@ -81,7 +81,7 @@ def _step_as_watched(arm: Arm, observed: Observed) -> Arm:
         return arm
     recorded = observed.resource.status.analysis
     began = arm.step_since.timestamp()
-    looked_at = recorded.at if recorded and not is_ahead(recorded, observed.now) else None
+    looked_at = recorded.at if recorded and not is_ahead(recorded.at, observed.now) else None
     until, first = max(looked_at or 0.0, began), observed.reading.since
     looked = first is None or first - until <= _UNLOOKED.total_seconds()
     if looked and arm.step_since >= observed.watched_since:

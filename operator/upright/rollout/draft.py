@@ -1,9 +1,9 @@
 """The state of a rollout while it is being decided: what the status says, and what this plan changes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Analysis, Arm, Episode, Rejection, StandIn
@@ -41,6 +41,8 @@ class Draft:
     remembered: Sequence[Rejection]
     """What counts as rejected by the memory of the versions, beyond what the status has."""
     history: list[Episode]
+    evidence: Mapping[str, Any] | None = None
+    """What is known of the comparison that is under way, for the next look."""
     shape: Shape = field(default_factory=lambda: Shape(0, 0))
     """The pods of both, as the strategy wants them."""
     events: list[Event] = field(default_factory=list)
@@ -167,8 +169,7 @@ class Draft:
     def _end(self, candidate: Arm, outcome: str, reason: str, by: str) -> None:
         self._remember(candidate, outcome, reason, by)
         self.counts.append(Count("upright_rollouts_total", {**self.labels(), "result": outcome}))
-        if self.analysis:
-            self.analysis = self.analysis.model_copy(update={"state": {}})
+        self.evidence = None
 
     def _remember(self, arm: Arm, outcome: str, reason: str, by: str) -> None:
         episode = Episode.model_validate(

@@ -50,6 +50,11 @@ def _made(manifest: Manifest, world: World) -> Iterable[Key]:
     return _owner(manifest, world) if names.can_be_ours(manifest, names.REVISION) else ()
 
 
+def _nobody(_: Manifest, __: World) -> Iterable[Key]:
+    """What is kept there is of use with the next look."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Deployments:
     """The kind."""
@@ -66,6 +71,7 @@ class Deployments:
             digests=DIGESTED,
         ),
         Watch(names.CONTROLLER_REVISIONS, _made, fields=("revision",)),
+        Watch(names.COMPARISONS, _nobody),
         Watch(names.PODS, _owner, fields=FIELDS, reads=read),
         Watch(
             names.SERVICES,

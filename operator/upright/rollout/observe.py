@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from upright.api import names
 from upright.api.common import API_VERSION
@@ -12,7 +13,7 @@ from upright.api.model_version import ModelVersion
 from upright.contract import ALWAYS, Index, Key, Manifest, ResourceType, World
 from upright.defaults import Defaults
 from upright.pods.reading import Pod
-from upright.rollout import following
+from upright.rollout import evidence, following
 from upright.rollout.following import Absence, Maker
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.members import Lost, members
@@ -69,12 +70,19 @@ class Observed:
     """Our Services, by name."""
     taken: Sequence[str] = ()
     """Names of Services that we would make, but that somebody else has."""
+    kept: Manifest | None = None
+    """Our Comparison; one without an owner, too."""
     reading: Reading = field(default_factory=Reading)
-    """What has been measured since the recorded state of the analysis."""
+    """What has been measured since the evidence was recorded."""
     editor: str = ""
     """The field manager that last changed the spec."""
     watched_since: datetime = ALWAYS
     """Since when somebody has watched without interruption: what happened before is not known."""
+
+    @property
+    def evidence(self) -> Mapping[str, Any] | None:
+        """What was recorded of the comparison that is under way; None when there is nothing."""
+        return evidence.recorded(self.kept, self.resource.status)
 
 
 async def observe(
@@ -116,6 +124,7 @@ async def observe(
     pods = sightings.dated(Key(meta.namespace, meta.name), found.pods, world.now)
     maker = following.maker(resource, world) if wanted is None else None
     absence = following.absence(resource, world, maker) if wanted is None else None
+    kept = _kept(resource, world)
     return Observed(
         now=world.now,
         watched_since=world.watched_since(meta.namespace),
@@ -140,7 +149,8 @@ async def observe(
         strangers=found.strangers,
         services=services,
         taken=taken,
-        reading=_measure(resource, pods, source, world.now),
+        kept=kept,
+        reading=_measure(resource, evidence.recorded(kept, status), pods, source, world.now),
         editor=_editor(manifest),
     )
 
@@ -259,29 +269,43 @@ async def _services(resource: Deployment, world: World) -> tuple[Mapping[str, Ma
     return ours, taken
 
 
+def _kept(resource: Deployment, world: World) -> Manifest | None:
+    meta = resource.metadata
+    kept = world.get(names.COMPARISONS, meta.namespace, meta.name)
+    ours = kept and (names.controlled_by(kept, meta.namespace, meta.uid) or names.has_no_controller(kept))
+    return kept if ours else None
+
+
 def _is_of_a_namesake(service: Manifest, name: str) -> bool:
     """Whether an earlier Deployment of ours of this name has made it."""
     owner = names.controller_of(service) or {}
     return (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) == (API_VERSION, "Deployment", name)
 
 
-def _measure(resource: Deployment, pods: Mapping[str, Sequence[Pod]], source: Source, now: datetime) -> Reading:
+def _measure(
+    resource: Deployment,
+    recorded: Mapping[str, Any] | None,
+    pods: Mapping[str, Sequence[Pod]],
+    source: Source,
+    now: datetime,
+) -> Reading:
     key, status = Key(resource.metadata.namespace, resource.metadata.name), resource.status
-    stable, candidate, recorded = status.stable, status.candidate, status.analysis
-    if stable is None or candidate is None or candidate.leaving:
+    stable, candidate, comparison = status.stable, status.candidate, evidence.compared(status.stable, status.candidate)
+    if stable is None or candidate is None or comparison is None:
         source.forget(key)
         return Reading()
+    after = evidence.until(recorded)
     arms: Iterable[tuple[ArmName, str]] = (("canary", candidate.revision), ("stable", stable.revision))
     return source.read(
         key,
         Asked(
-            comparison=f"{stable.revision}-{candidate.revision}-{candidate.since.timestamp()}",
+            comparison=comparison,
             pods={arm: pods.get(revision, ()) for arm, revision in arms},
             metrics={metric.name: metric.type for metric in resource.spec.monitoring.metrics},
             interval=resource.spec.monitoring.interval,
             timeout=resource.spec.serving.timeout,
-            after=recorded.at if recorded and not is_ahead(recorded, now) else None,
-            resumed=recorded is not None and recorded.at is not None,
+            after=None if is_ahead(after, now) else after,
+            resumed=status.analysis is not None and status.analysis.at is not None,
             whole=any(metric.boundary == "Exact" for metric in resource.spec.monitoring.metrics),
         ),
     )

@@ -12,6 +12,7 @@ from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatu
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, said_since
 from upright.contract import Plan
+from upright.rollout import evidence
 from upright.rollout import status as statuses
 from upright.rollout.clocks import arm_as_watched, as_watched, stable_as_seen
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
@@ -48,14 +49,18 @@ def plan(observed: Observed) -> Plan:
     draft.events += tell(observed, draft, wanted)
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
+    comparison = evidence.compared(draft.stable, draft.candidate)
+    told = status.analysis and status.analysis.at == evidence.until(draft.evidence)  # else the newest looks wait
+    keep = evidence.to_keep(resource, observed.kept, comparison, draft.evidence if told else None)
     return Plan(
         status=statuses.as_json(status),
+        keep=keep,
         record=not statuses.tells_only_what_is_made(observed, status),
         create=needed.create,
         apply=needed.apply,
         scale=needed.scale,
         correct=needed.correct,
-        delete=needed.delete,
+        delete=[*needed.delete, *(() if keep else evidence.outlived(observed.kept, comparison))],
         events=[*draft.events, *asked(resource.spec, before, status), *needed.events],
         counts=draft.counts,
         gauges={
@@ -280,8 +285,9 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     """Let pods, evidence and time decide about the candidate."""
     spec, looks, anew = observed.resource.spec, observed.reading.looks, ""
     if draft.stable and not candidate.leaving:
-        if looks or (draft.analysis and draft.analysis.state):
-            draft.analysis, anew = analyse(spec, draft.analysis, looks)
+        if looks or observed.evidence:
+            weighed = analyse(spec, observed.evidence, looks, known=draft.analysis is not None)
+            draft.analysis, draft.evidence, anew = weighed.analysis, weighed.evidence, weighed.anew
         candidate = draft.in_step(candidate, anew)
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         candidate = counted(_facts(observed, draft, candidate), stable)

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from upright.analysis import Decision, Look, Policy, StateError, Verdict, begin, update
+from upright.analysis import Decision, Look, Policy, State, StateError, Verdict, begin, update
 from upright.analysis import verdict as verdict_of
 from upright.api.common import format_duration
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.conditions import cut
+from upright.rollout.evidence import until
 from upright.rollout.measuring import AHEAD
 
 _KEPT_FOR, _KEPT = 60, 16
@@ -43,55 +45,69 @@ def policy(spec: DeploymentSpec) -> Policy:
     )
 
 
-def analyse(spec: DeploymentSpec, before: Analysis | None, looks: Sequence[Look]) -> tuple[Analysis, str]:
-    """The analysis of a rollout after some more looks, and why it begins anew, if it does: the state belongs to other
-    metrics or steps, because the spec was changed meanwhile, or it cannot be read.
+@dataclass(frozen=True)
+class Weighed:
+    """What all looks say by now."""
+
+    evidence: State
+    """For the next look."""
+    analysis: Analysis
+    """The same for people."""
+    anew: str
+    """Why the evidence begins anew, if it does."""
+
+
+def analyse(
+    spec: DeploymentSpec, recorded: Mapping[str, Any] | None, looks: Sequence[Look], *, known: bool = False
+) -> Weighed:
+    """Weigh some more looks. The evidence begins anew where what is `recorded` of it belongs to other metrics or steps,
+    because the spec was changed meanwhile, or cannot be read, or is gone although people know of it (`known`).
     """
     promise = policy(spec)
     anew = ""
-    state = begin(promise)
-    if before and before.state:
-        if before.state.get("policy") == state["policy"]:
-            state = before.state
+    state: Mapping[str, Any] = begin(promise)
+    if recorded:
+        if recorded.get("policy") == state["policy"]:
+            state = recorded
         else:
             anew = "spec.monitoring or the steps have changed, or the operator was upgraded"
-        if before.at and looks and looks[-1].time < before.at:  # none would be newer until the clock is there again
+        last = until(recorded)
+        if last and looks and looks[-1].time < last:  # none would be newer until the clock is there again
             state, anew = begin(promise), "what was recorded of it is of a clock that was ahead"
+    elif known:
+        anew = "what was recorded of it is gone"
     try:
         after, said = _seen(promise, state, looks)
     except StateError as error:
         anew = f"what was recorded of it cannot be read ({error})"
         after, said = _seen(promise, begin(promise), looks)
-    return (
-        Analysis(
-            looks=said.looks,
-            used=said.used,
-            at=after.get("last"),
-            evidence=_shown(said.evidence),
-            threshold=_shown(said.threshold),
-            metrics=[
-                MetricEvidence(
-                    name=metric.name,
-                    canary=_known(metric.canary),
-                    stable=_known(metric.stable),
-                    ratio=_known(metric.ratio),
-                    evidence=_shown(metric.evidence),
-                )
-                for metric in said.metrics
-            ],
-            metric=said.metric if said.decision is Decision.ROLLBACK else "",
-            verdict=said.decision.value,
-            message=cut(said.blame or said.message),
-            unused=cut(said.why_unused, 300),
-            state=dict(after),
-        ),
-        anew,
+    analysis = Analysis(
+        looks=said.looks,
+        used=said.used,
+        at=until(after),
+        evidence=_shown(said.evidence),
+        threshold=_shown(said.threshold),
+        metrics=[
+            MetricEvidence(
+                name=metric.name,
+                canary=_known(metric.canary),
+                stable=_known(metric.stable),
+                ratio=_known(metric.ratio),
+                evidence=_shown(metric.evidence),
+            )
+            for metric in said.metrics
+        ],
+        metric=said.metric if said.decision is Decision.ROLLBACK else "",
+        verdict=said.decision.value,
+        message=cut(said.blame or said.message),
+        unused=cut(said.why_unused, 300),
     )
+    return Weighed(dict(after), analysis, anew)
 
 
-def is_ahead(recorded: Analysis, now: datetime) -> bool:
-    """Whether its last look is to come: a clock was ahead that is no longer."""
-    return (recorded.at or 0.0) - now.timestamp() > AHEAD
+def is_ahead(look: float | None, now: datetime) -> bool:
+    """Whether a look (Unix seconds) is to come: a clock was ahead that is no longer."""
+    return (look or 0.0) - now.timestamp() > AHEAD
 
 
 def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
@@ -114,7 +130,9 @@ def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     them again costs more than a write. Or what people read is no longer so: a look could be compared where none could,
     or others cannot for another reason; that at most once for each doubling of the looks, since reasons may take turns.
     """
-    if recorded is None or recorded.verdict != now.verdict or recorded.state.get("policy") != now.state.get("policy"):
+    if recorded is None or recorded.verdict != now.verdict:
+        return True
+    if now.looks <= recorded.looks and now.at != recorded.at:  # it has begun anew
         return True
     if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR or now.looks - recorded.looks >= _KEPT:
         return True

@@ -127,9 +127,13 @@ def test_a_rollout_keeps_its_evidence_and_its_verdict_however_often_the_operator
         wait_until(lambda: bool(canaries(churn)), 60, lambda: churn.explain("mdep", "survivor"), every=0.5)
         with killer.killed():
             assert len(canaries(churn)) == 1
-        half_known = churn.until("mdep", "survivor", is_suspicious, "some evidence")
+        half_known = churn.until("mdep", "survivor", is_suspicious, "some evidence")["status"]["analysis"]
         with killer.killed():
             assert now(churn)["phase"] == "Progressing"
+            kept = churn.find("comparison", "survivor")
+            assert kept is not None
+            assert kept["spec"]["state"]["looks"] >= half_known["looks"]
+            assert "state" not in half_known, "what people read holds none of it"
         churn.until_phase("mdep", "survivor", "RolledBack")
         with killer.killed():
             assert now(churn)["phase"] == "RolledBack"
@@ -138,7 +142,8 @@ def test_a_rollout_keeps_its_evidence_and_its_verdict_however_often_the_operator
         done = churn.until("mdep", "survivor", lambda one: serves(one, "old-1"), "old-1 in production")
         assert [one["modelVersion"] for one in done["status"]["rejected"]] == ["bad-1"]
         assert [one["outcome"] for one in done["status"]["history"]] == ["RolledBack"]
-        assert done["status"]["analysis"]["looks"] > half_known["status"]["analysis"]["looks"]
+        assert done["status"]["analysis"]["looks"] > half_known["looks"]
+        assert churn.find("comparison", "survivor") is None, "it has ended"
         assert stalled(done, "VersionRejected")
         assert condition(done, "Ready")[0] == "True"
         assert {answer.version for answer in client.answers() if answer.failed} == {"bad-1"}

@@ -614,3 +614,83 @@ async def test_what_is_too_large_takes_one_worker_however_slow_the_api_server_is
     assert shop.condition("Stalled")["reason"] == "TooLarge"
     await shop.turn(DOLL)
     assert shop.condition("Stalled", "doll")["reason"] == "TooLarge"
+
+
+# What is kept beside the status
+
+
+def keeping(shop: Shop) -> Callable[[Manifest], Plan]:
+    """Plans that count the turns in a Service, of which a kind with something to remember would have one."""
+    shop.kind.applies = ()
+
+    def planned(toy: Manifest) -> Plan:
+        there = shop.stores.get(SERVICES, "shop", "memory")
+        port = there["spec"]["ports"][0]["port"] + 1 if there else 1
+        memory = a_service("memory", toy)
+        version = {name: there["metadata"][name] for name in ("uid", "resourceVersion")} if there else {}
+        kept = {**memory, "metadata": {**memory["metadata"], **version}, "spec": {"ports": [{"port": port}]}}
+        return Plan(status={"turns": port}, keep=kept, create=[a_service("made", toy)])
+
+    return planned
+
+
+def remembered(shop: Shop) -> int:
+    return int(shop.stored(SERVICES, "memory")["spec"]["ports"][0]["port"])
+
+
+async def test_what_is_kept_is_written_before_the_status_says_so_and_then_comes_what_follows(shop: Shop) -> None:
+    shop.put(TOYS, a_toy())
+    shop.kind.planned = keeping(shop)
+    await shop.turn()
+    await shop.turn()
+    assert shop.writes() == [
+        ("create", "memory"),
+        ("status", "bear"),
+        ("create", "made"),
+        ("replace", "memory"),
+        ("status", "bear"),
+    ]
+    assert (remembered(shop), shop.stored(TOYS, "bear")["status"]["turns"]) == (2, 2)
+
+
+@pytest.mark.parametrize("change", ["written", "deleted", "made"])
+async def test_what_somebody_has_changed_is_not_written_over_by_a_plan_that_has_not_seen_it(
+    shop: Shop, change: str
+) -> None:
+    """A new plan is made from what is there, before any of the old one is carried out."""
+    toy = shop.put(TOYS, a_toy())
+    shop.kind.planned = keeping(shop)
+    if change == "made":
+        shop.client.put(SERVICES, {**a_service("memory", toy), "spec": {"ports": [{"port": 7}]}})
+    else:
+        await shop.turn()
+        live = shop.stored(SERVICES, "memory")
+        if change == "written":
+            shop.client.put(SERVICES, {**live, "spec": {"ports": [{"port": 7}]}})
+        else:
+            del shop.client.objects[SERVICES, Key("shop", "memory")]
+    shop.client.writes.clear()
+    await shop.turn()
+    expected = 1 if change == "deleted" else 8
+    assert (remembered(shop), shop.stored(TOYS, "bear")["status"]["turns"]) == (expected, expected)
+    assert [write for write in shop.writes() if write[0] == "status"] == [("status", "bear")] * (expected > 1)
+    assert shop.writes()[0] == ("create" if change == "made" else "replace", "memory")
+
+
+async def test_what_cannot_be_kept_holds_up_no_decision_and_is_told(shop: Shop) -> None:
+    shop.put(TOYS, a_toy())
+    shop.kind.planned = keeping(shop)
+    shop.client.refused[SERVICES, "memory"] = RefusedError("create", "services shop/memory", 403, "exceeded quota")
+    await shop.turn()
+    assert shop.stored(TOYS, "bear")["status"]["turns"] == 1
+    assert (SERVICES, Key("shop", "made")) in shop.client.objects
+    assert "exceeded quota" in shop.condition("Stalled")["message"]
+
+
+async def test_what_somebody_else_has_of_that_name_is_not_written_over(shop: Shop) -> None:
+    shop.put(TOYS, a_toy())
+    shop.put(SERVICES, a_service("memory"))
+    shop.kind.planned = lambda toy: Plan(status={"turns": 1}, keep=a_service("memory", toy))
+    await shop.turn()
+    assert shop.condition("Stalled")["reason"] == "NameTaken"
+    assert shop.writes(SERVICES) == []

@@ -12,13 +12,14 @@ from typing import Any
 
 from tests.unit.builders import DEFAULTS, a_deployment, a_model_version, as_stored
 from tests.unit.rollout.cluster import STEP, Cluster, Fares, moment
-from tests.unit.rollout.world import dated, sighted, the_workload
+from tests.unit.rollout.world import dated, kept_after, sighted, the_workload
 from upright.analysis import Counts, Look
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
 from upright.contract import Manifest, Plan
+from upright.rollout.evidence import recorded, until
 from upright.rollout.following import rejected_before
 from upright.rollout.measuring import ArmName, Measurement, Reading
 from upright.rollout.observe import Observed
@@ -70,6 +71,7 @@ class Simulation:
         self.restless = False
         self._services: dict[str, Manifest] = {}
         self._made: dict[str, Manifest] = {}
+        self._kept: Manifest | None = None
         self._sightings = Sightings()
         self._watched = self._started = 0
         self._due: int | None = 0
@@ -155,6 +157,7 @@ class Simulation:
         for scale in made.scale:
             self.cluster.sizes[scale.target.name.removeprefix("churn-")] = scale.value
         self._services |= {one["metadata"]["name"]: one for one in made.apply}
+        self._kept = kept_after(self._kept, made)
         changed = before.status != self.resource.status
         if changed:
             for name, use in uses_of(as_stored(self.resource)).items():
@@ -194,8 +197,7 @@ class Simulation:
     def _reading(self) -> Reading:
         if self.looks is None or self.looks.comparison != self._comparison():
             return Reading()
-        analysis = self.resource.status.analysis
-        after = (analysis.at if analysis else None) or 0.0
+        after = until(recorded(self._kept, self.resource.status)) or 0.0
         return Reading(
             looks=[one for one in self.looks.taken if one.time > after],
             arms={
@@ -227,6 +229,7 @@ class Simulation:
             workloads={one: self._workload(one, size) for one, size in self.cluster.sizes.items()},
             pods=sighted(self._sightings, pods, moment(self.now)),
             services=self._services,
+            kept=self._kept,
             reading=self._reading(),
             watched_since=moment(self._watched),
         )

@@ -47,12 +47,10 @@ def with_evidence(*, finishing: bool = False) -> Observed:
     return replace(recorded, resource=Deployment.model_validate(stored), now=NOW_THERE, reading=looked(NOW_THERE))
 
 
-def edited(there: Observed, spec: dict[str, Any], status: dict[str, Any] | None = None) -> Observed:
+def edited(there: Observed, spec: dict[str, Any]) -> Observed:
     stored = as_stored(there.resource)
     changed = {section: stored["spec"].get(section, {}) | fields for section, fields in spec.items()}
-    analysis = stored["status"].get("analysis", {}) | (status or {})
-    whole = {"spec": stored["spec"] | changed, "status": stored["status"] | ({"analysis": analysis} if status else {})}
-    return replace(there, resource=Deployment.model_validate({**stored, **whole}))
+    return replace(there, resource=Deployment.model_validate({**stored, "spec": stored["spec"] | changed}))
 
 
 def told(made: Plan) -> list[tuple[str, str]]:
@@ -108,9 +106,9 @@ def test_steps_that_are_taken_away_before_there_is_evidence_begin_the_last_one_a
 
 def test_a_step_begins_anew_when_its_evidence_is_of_another_version_of_upright() -> None:
     ready = with_evidence()
-    analysis = ready.resource.status.analysis
-    assert analysis
-    made = plan(edited(ready, {}, {"state": {**analysis.state, "policy": "of old"}}))
+    assert ready.kept
+    spec = ready.kept["spec"]
+    made = plan(replace(ready, kept={**ready.kept, "spec": {**spec, "state": {**spec["state"], "policy": "of old"}}}))
     assert [reason for reason, _ in told(made)] == [ANEW]
     assert "stepSpent" not in made.status["candidate"]
 

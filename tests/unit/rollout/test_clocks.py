@@ -34,6 +34,7 @@ from tests.unit.rollout.world import (
 from upright.api import names
 from upright.contract import Key, Plan
 from upright.pods.reading import Pod, read
+from upright.rollout.evidence import compared, to_keep
 from upright.rollout.kind import Deployments
 from upright.rollout.measuring import Reading
 from upright.rollout.observe import Observed, observe
@@ -227,7 +228,10 @@ def test_a_look_of_a_time_to_come_gives_a_step_no_time_in_which_nobody_watched(s
 async def test_looks_are_asked_for_after_the_last_one_unless_a_clock_was_ahead(ahead: float, after_it: bool) -> None:
     last, source = NOW.timestamp() + ahead, Unmeasured()
     resource = in_canary(status={"analysis": {"threshold": 100, "at": last}})
-    await observe(as_stored(resource), AWorld(), DEFAULTS, source, Sightings())
+    comparison = compared(resource.status.stable, resource.status.candidate)
+    kept = to_keep(resource, None, comparison, {"last": last})
+    assert kept
+    await observe(as_stored(resource), AWorld((names.COMPARISONS, kept)), DEFAULTS, source, Sightings())
     [asked] = source.asked.values()
     assert asked.after == (last if after_it else None)
     assert asked.resumed, "what pods have counted may be recorded, whatever the clock says"

@@ -267,8 +267,8 @@ def test_a_look_that_says_little_is_not_worth_a_write() -> None:
 def test_a_look_is_recorded_when_losing_it_would_matter(
     evidence: float, verdict: Any, seconds: float, worth: bool
 ) -> None:
-    recorded = Analysis(at=0, evidence=0.8, threshold=100)
-    now = Analysis(at=seconds, evidence=evidence, threshold=100, verdict=verdict)
+    recorded = Analysis(looks=1, at=0, evidence=0.8, threshold=100)
+    now = Analysis(looks=2, at=seconds, evidence=evidence, threshold=100, verdict=verdict)
     assert worth_recording(recorded, now) is worth
 
 
@@ -311,11 +311,13 @@ def test_what_is_said_of_looks_is_no_minute_old_and_costs_few_writes() -> None:
 def test_evidence_recorded_and_continued_equals_evidence_in_one_go() -> None:
     every = looks(6, canary=(100, 3), stable=(900, 9))
     before = observed(in_canary(), pods=both(), looks=every)
-    whole = plan(before).status["analysis"]
+    whole = plan(before)
     half = plan(observed(in_canary(), pods=both(), looks=every[:3]))
-    rest = plan(then(before, half, looks=every[3:])).status["analysis"]
-    assert rest["state"] == whole["state"]
-    assert rest["evidence"] == whole["evidence"]
+    rest = plan(then(before, half, looks=every[3:]))
+    assert whole.keep
+    assert rest.keep
+    assert rest.keep["spec"] == whole.keep["spec"]
+    assert rest.status["analysis"] == whole.status["analysis"]
 
 
 def test_a_rejection_is_recorded_before_anything_is_done_so_that_a_crash_forgets_nothing() -> None:

@@ -15,6 +15,7 @@ from tests.unit.rollout.world import (
     both,
     condition,
     in_canary,
+    kept_after,
     looks,
     observed,
     pods,
@@ -51,7 +52,8 @@ def recorded_by_shell(before: Observed, made: Plan, obstacle: tuple[str, str] | 
     """What is observed when the shell has recorded the plan's status, and what it came across itself."""
     stored = as_stored(before.resource)
     status = with_transition_times(with_obstacle(made.status, obstacle, stored), recorded(stored), before.now)
-    return replace(before, resource=Deployment.model_validate({**stored, "status": status}), **later)
+    resource = Deployment.model_validate({**stored, "status": status})
+    return replace(before, resource=resource, kept=kept_after(before.kept, made), **later)
 
 
 # When

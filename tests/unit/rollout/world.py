@@ -1,5 +1,6 @@
 """What surrounds a Deployment in the tests of its plans: churn-1 serves, and churn-2 is wanted."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -184,8 +185,19 @@ def then(before: Observed, made: Plan, **more: Any) -> Observed:
     if "looks" in more:
         more["reading"] = replace(before.reading, looks=more.pop("looks"))
     applied = {one["metadata"]["name"]: one for one in made.apply}
-    there = {"workloads": workloads(resource), "services": {**before.services, **applied}}
+    services = {**before.services, **applied}
+    there = {"workloads": workloads(resource), "services": services, "kept": kept_after(before.kept, made)}
     return replace(before, resource=resource, **{**there, **more})
+
+
+def kept_after(kept: Manifest | None, made: Plan) -> Manifest | None:
+    """The Comparison as the API server has it when a plan has been carried out: through JSON, with UID and version."""
+    if made.keep is None:
+        return None if any(one.type == names.COMPARISONS for one in made.delete) else kept
+    stored: dict[str, Any] = json.loads(json.dumps(made.keep))
+    meta = stored["metadata"]
+    version = {"uid": "kept", "resourceVersion": str(int(meta.get("resourceVersion", "0")) + 1)}
+    return {**stored, "metadata": {**meta, **version, "creationTimestamp": NOW.isoformat()}}
 
 
 def dated(made: Plan, now: datetime) -> dict[str, Any]:

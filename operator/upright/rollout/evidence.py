@@ -1,0 +1,76 @@
+"""The evidence of the comparison that is under way, as it is kept from one look to the next, and over restarts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from upright.api import names
+from upright.api.common import API_VERSION
+from upright.api.comparison import ComparisonSpec
+from upright.api.deployment import Deployment
+from upright.api.deployment_status import Arm, DeploymentStatus
+from upright.contract import Manifest, Reference
+
+
+def compared(stable: Arm | None, candidate: Arm | None) -> str | None:
+    """Names the comparison of the two: another candidate's, or the same one's at another time, is another comparison.
+    None when nothing is compared.
+    """
+    if stable is None or candidate is None or candidate.leaving:
+        return None
+    return f"{stable.revision}-{candidate.revision}-{candidate.since.timestamp()}"
+
+
+def recorded(kept: Manifest | None, status: DeploymentStatus) -> Mapping[str, Any] | None:
+    """The evidence as it was recorded last; None when there is none. What is kept is written before the status, and
+    taken away after it: where that knows of no look, it is of another comparison.
+    """
+    analysis = status.analysis
+    if analysis is None:
+        return None
+    return kept_of(kept, compared(status.stable, status.candidate)) or analysis.state
+
+
+def kept_of(kept: Manifest | None, comparison: str | None) -> Mapping[str, Any] | None:
+    """The evidence that an object holds of a comparison; None when it is of another one, or of none."""
+    spec = ComparisonSpec.model_validate(kept["spec"]) if kept else None
+    return spec.state if spec and spec.of == comparison else None
+
+
+def until(recorded: Mapping[str, Any] | None) -> float | None:
+    """When the last look was taken that the evidence contains, in Unix seconds. Whoever has written it for us may have
+    written anything.
+    """
+    last = recorded.get("last") if recorded else None
+    return float(last) if isinstance(last, int | float) and math.isfinite(last) else None
+
+
+def to_keep(
+    resource: Deployment, kept: Manifest | None, comparison: str | None, evidence: Mapping[str, Any] | None
+) -> Manifest | None:
+    """The object that keeps it from now on, in the place of the one that is there, and of that very version of it. None
+    when there is nothing to keep, or nothing new.
+    """
+    if comparison is None or evidence is None or kept_of(kept, comparison) == evidence:
+        return None
+    meta = kept["metadata"] if kept else {}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": names.COMPARISONS.kind,
+        "metadata": {
+            "name": resource.metadata.name,
+            "namespace": resource.metadata.namespace,
+            "labels": {names.MANAGED_BY: "upright", names.DEPLOYMENT: resource.metadata.name},
+            "ownerReferences": [names.owner_reference("Deployment", resource.metadata)],
+            **{field: meta[field] for field in ("uid", "resourceVersion") if field in meta},
+        },
+        "spec": {"of": comparison, "state": evidence},
+    }
+
+
+def outlived(kept: Manifest | None, comparison: str | None) -> Sequence[Reference]:
+    """The object that is there, if it keeps nothing of what is compared now."""
+    if kept is None or kept_of(kept, comparison) is not None:
+        return ()
+    meta = kept["metadata"]
+    return (Reference(names.COMPARISONS, meta["namespace"], meta["name"], meta["uid"]),)

@@ -1,0 +1,219 @@
+"""The evidence is kept beside the status, and what is kept of it is never lost, doubled or taken for another's."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import DEFAULTS, NOW, AWorld, after, as_stored
+from tests.unit.rollout.world import (
+    OLD,
+    Unmeasured,
+    both,
+    in_canary,
+    kept_after,
+    looks,
+    observed,
+    then,
+)
+from upright.analysis import Look, begin, update
+from upright.api import names
+from upright.api.deployment import Deployment
+from upright.contract import Manifest, Plan
+from upright.rollout.evidence import until
+from upright.rollout.observe import Observed, observe
+from upright.rollout.plan import plan
+from upright.rollout.sightings import Sightings
+from upright.rollout.verdict import policy
+
+WORSE, ALIKE = (100, 3), (100, 1)
+"""Requests and errors of the canary in a look; of 900 of the stable version's nine fail."""
+
+
+def state_of(made: Plan) -> Any:
+    assert made.keep
+    return made.keep["spec"]["state"]
+
+
+def with_evidence(count: int = 3) -> Observed:
+    first = observed(in_canary(), pods=both(), looks=looks(count, canary=WORSE, stable=(900, 9)))
+    return then(first, plan(first), looks=())
+
+
+def told_anew(made: Plan) -> list[str]:
+    return [event.message for event in made.events if event.reason == "EvidenceBegunAnew"]
+
+
+def looked(there: Observed, *taken: Look) -> Observed:
+    return replace(there, reading=replace(there.reading, looks=taken))
+
+
+def the_fourth(canary: tuple[int, int] = WORSE) -> Look:
+    return looks(4, canary=canary, stable=(900, 9))[3]
+
+
+def deleted(made: Plan) -> list[str]:
+    return [target.name for target in made.delete if target.type == names.COMPARISONS]
+
+
+# Whoever kills the operator
+
+
+@given(
+    fares=st.lists(st.sampled_from([WORSE, ALIKE]), min_size=3, max_size=30),
+    kills=st.lists(st.sampled_from([None, None, "before", "between"]), min_size=30, max_size=30),
+)
+def test_who_kills_the_operator_at_any_write_loses_only_what_was_not_worth_recording(
+    fares: Sequence[tuple[int, int]], kills: Sequence[str | None]
+) -> None:
+    """What is kept is to the bit what the looks give that it contains: none is lost of these, and none counts twice."""
+    every = [
+        replace(look, time=NOW.timestamp() + 15 * n)
+        for n, fare in enumerate(fares, 1)
+        for look in looks(1, canary=fare, stable=(900, 9))
+    ]
+    promise, there, seen, contained = (
+        policy(in_canary().spec),
+        observed(in_canary(), pods=both()),
+        list[Look](),
+        list[Look](),
+    )
+    for look, kill in zip(every, kills, strict=False):
+        seen = [one for one in seen if one.time > (until(there.evidence) or 0)] + [look]
+        there = replace(
+            there, now=after(seconds=look.time - NOW.timestamp()), reading=replace(there.reading, looks=seen)
+        )
+        made = plan(there)
+        if made.keep and kill != "before":
+            contained += seen
+            assert made.keep["spec"]["state"] == update(promise, begin(promise), *contained)
+        match kill:
+            case "before":
+                seen = []
+            case "between":
+                there, seen = replace(there, kept=kept_after(there.kept, made)), []
+            case _:
+                there = then(there, made)
+        if there.resource.status.candidate is None:
+            break
+        assert there.evidence is None or there.evidence == update(promise, begin(promise), *contained)
+        if there.resource.status.analysis is None:  # the first look was kept, and nobody has been told of it
+            contained = []
+
+
+def test_nothing_is_kept_again_that_is_kept_already() -> None:
+    there = with_evidence()
+    made = plan(there)
+    assert (made.keep, deleted(made)) == (None, [])
+    assert (
+        plan(replace(there, reading=replace(there.reading, looks=looks(4, canary=ALIKE, stable=(900, 9))[3:]))).keep
+        is None
+    )
+
+
+# Whoever changes what is kept
+
+
+def test_evidence_that_somebody_has_deleted_begins_anew_and_so_does_the_step_and_it_is_told_once() -> None:
+    there = replace(with_evidence(), kept=None)
+    assert not told_anew(plan(there)), "there is nothing to weigh before the next look"
+    again = looked(there, the_fourth())
+    made = plan(again)
+    [said] = told_anew(made)
+    assert said.endswith("what was recorded of it is gone.")
+    assert "resourceVersion" not in (made.keep or {})["metadata"]
+    assert made.status["analysis"]["looks"] == 1
+    assert not told_anew(plan(then(again, made, looks=())))
+
+
+@pytest.mark.parametrize("state", [{"last": "never"}, {"last": float("inf")}, {}, {"policy": 3, "last": True}])
+def test_what_somebody_has_written_there_is_no_evidence(state: Any) -> None:
+    there = with_evidence()
+    kept = there.kept or {}
+    edited = replace(there, kept={**kept, "spec": {**kept["spec"], "state": state}})
+    made = plan(looked(edited, the_fourth()))
+    assert len(told_anew(made)) == 1
+    assert state_of(made)["looks"] == 1
+
+
+def test_what_is_kept_of_another_comparison_is_written_over() -> None:
+    there = with_evidence()
+    kept = there.kept or {}
+    other = replace(
+        observed(in_canary(), pods=both()), kept={**kept, "spec": {**kept["spec"], "of": "churn-0-churn-1-0.0"}}
+    )
+    made = plan(other)
+    assert (deleted(made), made.keep) == (["churn"], None)
+    made = plan(looked(other, *looks(1, canary=WORSE, stable=(900, 9))))
+    assert made.keep
+    assert made.keep["metadata"]["resourceVersion"] == kept["metadata"]["resourceVersion"]
+    assert (state_of(made)["looks"], deleted(made)) == (1, [])
+
+
+# The end
+
+
+@pytest.mark.parametrize("why", ["rejected", "unwanted"])
+def test_what_is_kept_goes_with_the_comparison(why: str) -> None:
+    there = with_evidence()
+    bad = looks(5, canary=(100, 60), stable=(900, 9))[3:]
+    if why == "rejected":
+        made = plan(looked(there, *bad))
+        assert made.status["analysis"]["verdict"] == "Rollback"
+    else:
+        made = plan(replace(there, wanted=OLD))
+    assert (deleted(made), made.keep) == (["churn"], None)
+    assert not deleted(plan(then(there, made, looks=())))
+
+
+# An operator before this one
+
+
+def of_old(there: Observed) -> Observed:
+    """Its evidence is where an older operator has kept it."""
+    assert there.kept
+    stored = as_stored(there.resource)
+    stored["status"]["analysis"]["state"] = there.kept["spec"]["state"]
+    return replace(there, resource=Deployment.model_validate(stored), kept=None)
+
+
+def test_evidence_that_an_older_operator_has_in_the_status_is_gone_on_with_and_kept_at_once() -> None:
+    there = with_evidence()
+    made = plan(of_old(there))
+    assert not told_anew(made)
+    assert made.keep
+    assert made.keep["spec"] == (there.kept or {})["spec"]
+    bad = looks(5, canary=(100, 60), stable=(900, 9))[3:]
+    ended = [plan(looked(each, *bad)) for each in (there, of_old(there))]
+    assert ended[0].status == ended[1].status
+
+
+# Whose it is
+
+
+def owned_by(owners: Any) -> Manifest:
+    kept = with_evidence().kept or {}
+    return {**kept, "metadata": {**kept["metadata"], "ownerReferences": owners}}
+
+
+@pytest.mark.parametrize(
+    ("owners", "ours"),
+    [
+        (None, True),
+        ([], True),
+        ([{"kind": "Deployment", "name": "churn", "uid": "another", "controller": True}], False),
+    ],
+)
+async def test_only_its_own_and_what_nobody_owns_is_taken_for_its_evidence(owners: Any, ours: bool) -> None:
+    kept = with_evidence().kept if owners is None else owned_by(owners)
+    assert kept
+    world, source = AWorld((names.COMPARISONS, kept)), Unmeasured()
+    resource = with_evidence().resource
+    found = await observe(as_stored(resource), world, DEFAULTS, source, Sightings())
+    assert (found.evidence is not None) is ours
+    [asked] = source.asked.values()
+    assert (asked.after is not None) is ours
+    assert asked.resumed

@@ -3,9 +3,9 @@
 set -eu
 cd "$1"
 
-# Tests of packages, sources of their compiled parts, and what others would be compiled with.
+# Tests of packages, sources of their compiled parts, what others would be compiled with, and types for who checks them.
 find . -type d \( -name tests -o -name include \) -prune -exec rm -r {} +
-find . -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' -o -name '*.hpp' \) -delete
+find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' -o -name '*.hpp' \) -delete
 
 # pyarrow reads and writes Parquet here: Flight is a protocol, S3, GCS, Azure and HDFS are places. Its wheel holds libraries
 # three times, of which the middle name is the one that is asked for.
@@ -15,6 +15,16 @@ rm -f pyarrow/*flight* pyarrow/_substrait* pyarrow/libarrow_s3* pyarrow/_s3fs* p
 
 # Libraries keep names that only a debugger reads. Those that a wheel has brought along do not load any more without.
 find . -name '*.so*' -type f ! -path './*.libs/*' -exec strip --strip-unneeded {} +
+
+# What several wheels have brought along is there once, and loaded once.
+before='' first=''
+find . -path './*.libs/*' -type f -exec sha256sum {} + | sort | while read -r digest library; do
+    if [ "$digest" = "$before" ]; then
+        ln -sf "../${first#./}" "$library"
+    else
+        before=$digest first=$library
+    fi
+done
 
 # The Kubernetes client's classes for each kind, which it loads when they are asked for: objects are plain documents here. Its
 # informers load three.

@@ -26,7 +26,7 @@ def of_kind(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def test_the_crds_are_those_that_were_generated_and_stay_on_uninstall(control_plane: Cluster) -> None:
     crds = of_kind(rendered(control_plane), "CustomResourceDefinition")
-    assert [crd["metadata"].pop("annotations") for crd in crds] == [{"helm.sh/resource-policy": "keep"}] * 3
+    assert [crd["metadata"].pop("annotations") for crd in crds] == [{"helm.sh/resource-policy": "keep"}] * 4
     generated = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
     assert sorted(crds, key=lambda crd: str(crd["metadata"]["name"])) == generated
 

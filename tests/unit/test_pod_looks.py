@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.unit.analysis.builders import EXACT, a_metric, a_policy
 from tests.unit.builders import NOW, a_pod, after
 from tests.unit.rollout.world import LONG_AGO, both, condition, in_canary, measured, observed, then
 from upright.analysis import Counts, Look
@@ -102,9 +103,8 @@ async def look(
 ) -> Sequence[Look]:
     asked = Asked(
         comparison="rollout",
+        policy=a_policy(interval=INTERVAL),
         pods={"canary": [read(pod.manifest) for pod in canary], "stable": [read(pod.manifest) for pod in stable]},
-        metrics={"errors": "ErrorRate"},
-        interval=INTERVAL,
         after=recorded,
         resumed=resumed or recorded is not None,
     )
@@ -414,18 +414,16 @@ class ACount:
         self,
         *,
         recorded: float | None = None,
-        metrics: Mapping[str, str] | None = None,
+        metrics: Sequence[dict[str, Any]] = (a_metric(), a_metric("RefusalRate", "refusals")),
         timeout: timedelta = timedelta(seconds=30),
         created: datetime = NOW,
         ready_since: datetime = NOW,
-        whole: bool = False,
     ) -> None:
         """`created`, `ready_since`: all pods."""
         self.created, self.ready_since = created, ready_since
         self.recorded = recorded
         self.timeout = timeout
-        self.whole = whole
-        self.metrics = metrics or {"errors": "ErrorRate", "refusals": "RefusalRate"}
+        self.metrics = metrics
         self.comparison = Comparison(self._asked({}, frozenset()))
         self.seconds = 0.0
 
@@ -442,18 +440,16 @@ class ACount:
         of: Mapping[ArmName, Any] = {"canary": anew, "stable": {"restartCount": 0, "state": {"running": {}}}}
         return Asked(
             comparison="rollout",
+            policy=a_policy(*self.metrics, interval=INTERVAL),
             pods={
                 arm: [
                     self._pod(name, name not in unready, containerStatuses=[{**serve, **of[arm]}]) for name in members
                 ]
                 for arm, members in pages.items()
             },
-            metrics=self.metrics,
-            interval=INTERVAL,
             after=self.recorded,
             timeout=self.timeout,
             resumed=self.recorded is not None,
-            whole=self.whole,
         )
 
     def _pod(self, name: str, ready: bool, **status: Any) -> Pod:
@@ -482,7 +478,7 @@ HEALTHY = Counters(10, 0, 0)
 
 
 def test_both_metrics_are_measured_from_the_same_counters_and_what_is_not_counted_is_not() -> None:
-    count = ACount(metrics={"errors": "ErrorRate", "refusals": "RefusalRate", "latency": "Latency"})
+    count = ACount(metrics=[a_metric(), a_metric("RefusalRate", "refusals"), a_metric("Latency", "latency")])
     count.take({"c": Counters(0, 0, 0)}, {"s": Counters(0, 0, 0)})
     count.take({"c": Counters(7, 2, 1)}, {"s": Counters(90, 5, 3)})
     assert dict(count.comparison.looks[-1].measurements) == {
@@ -581,7 +577,7 @@ def test_a_pod_of_several_processes_is_left_out_and_told_until_it_is_started_ane
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_pod_that_counts_in_parts_cannot_be_measured_where_the_boundary_is_exact(*, whole: bool) -> None:
-    count = ACount(whole=whole)
+    count = ACount(metrics=[a_metric(**EXACT)] if whole else [a_metric()])
     for number in range(12):  # a statsd exporter counts a sample of 40 % up: every second sum is whole
         page = Counters(2.5 * number, 0, 2.5 * number)
         count.take({"c": page}, {"s": HEALTHY})
@@ -597,7 +593,7 @@ def test_a_pod_that_counts_in_parts_cannot_be_measured_where_the_boundary_is_exa
 
 
 def test_what_one_pod_of_several_counts_in_parts_is_left_out_where_the_boundary_is_exact() -> None:
-    count = ACount(whole=True)
+    count = ACount(metrics=[a_metric(**EXACT)])
     for number in range(3):
         count.take({"c": Counters(10 * number, 0, number), "d": Counters(0.5 + number, 0, 0)}, {"s": HEALTHY})
     assert count.state().state == "Counted"

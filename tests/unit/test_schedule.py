@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from tests.unit.analysis.builders import a_policy
 from tests.unit.builders import NOW, a_pod, after
 from upright.api import names
 from upright.contract import Key
@@ -64,7 +65,8 @@ def asked(
     comparison: str = "a-b", *, interval: timedelta = SOON, after: float | None = None, pods: Sequence[str] = ("c", "s")
 ) -> Asked:
     canary, *stable = [read(a_pod(name, labels={names.VERIFIES: "true"})) for name in pods]
-    return Asked(comparison, {"canary": [canary], "stable": stable}, {"errors": "ErrorRate"}, interval, after)
+    policy = a_policy().model_copy(update={"interval": interval})  # looks of a real one are at least a second apart
+    return Asked(comparison, policy, {"canary": [canary], "stable": stable}, after)
 
 
 def test_it_is_a_source() -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from upright.analysis import interval, onset, rates, ratio
 from upright.analysis.bets import Bets, bets, together
 from upright.analysis.looks import USABLE, Floats, Ints, Table
-from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
+from upright.api.monitoring import Margins, Metric, MetricType, Policy
 
 MAX_CHANNELS = 14
 LATENCY_MARGIN = 0.01  # the absolute part of non-inferiority where the tolerance has none
@@ -47,7 +47,7 @@ class Comparison(NamedTuple):
     guess: Floats  # (runs, channels, 2): the stable version's discounted events and bad events, for kernel B
 
 
-def shapes(type: MetricType, tolerance: Tolerance, channels: int) -> dict[str, tuple[int, ...]]:
+def shapes(type: MetricType, tolerance: Margins, channels: int) -> dict[str, tuple[int, ...]]:
     """The shape of each array of a `Comparison` without its axis of runs, in the order of its fields."""
     wagers = len(_margins(type, tolerance)) * len(_effects(type)) + len(_safe_prior(type, tolerance))
     return {
@@ -120,7 +120,7 @@ class _Wagers:
 
 
 @lru_cache(maxsize=256)
-def _wagers(type: MetricType, tolerance: Tolerance, worst: float, planned: int) -> _Wagers:
+def _wagers(type: MetricType, tolerance: Margins, worst: float, planned: int) -> _Wagers:
     margins, safe = _margins(type, tolerance), _safe_prior(type, tolerance)
     effects = _effects(type)
     parts = [bets(effects, r0, epsilon) for r0, epsilon in margins]
@@ -157,7 +157,7 @@ def _effects(type: MetricType) -> Floats:
     return ratio.EFFECTS if type in _COUNTED else rates.EFFECTS
 
 
-def _margins(type: MetricType, tolerance: Tolerance) -> tuple[tuple[float, float], ...]:
+def _margins(type: MetricType, tolerance: Margins) -> tuple[tuple[float, float], ...]:
     """(r0, epsilon) of each margin that has to be exceeded."""
     relative, absolute = (1 + tolerance.relative, 0.0), (1.0, tolerance.absolute)
     if type is MetricType.LIMIT or tolerance.absolute == 0:
@@ -165,11 +165,11 @@ def _margins(type: MetricType, tolerance: Tolerance) -> tuple[tuple[float, float
     return (absolute,) if tolerance.relative == 0 else (relative, absolute)
 
 
-def _inferior_margin(type: MetricType, tolerance: Tolerance) -> float:
+def _inferior_margin(type: MetricType, tolerance: Margins) -> float:
     return max(tolerance.absolute, LATENCY_MARGIN if type is MetricType.LATENCY else 0.0)
 
 
-def _safe_prior(type: MetricType, tolerance: Tolerance) -> tuple[float, ...]:
+def _safe_prior(type: MetricType, tolerance: Margins) -> tuple[float, ...]:
     """Capital on each bet of non-inferiority."""
     if type is MetricType.LIMIT:
         return (0.5, 0.5)

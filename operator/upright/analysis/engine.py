@@ -53,8 +53,8 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
     Args:
         policy: what is promised and watched.
         history: looks from before the rollout. Only what they say of the stable version is used, to guess its rates.
-        dispersion: by metric name, for the metrics whose dispersion is `auto`; see `estimate_dispersion`. A metric
-            that is not in it is taken to scatter like independent events.
+        dispersion: by metric name, for the metrics that leave theirs out; see `estimate_dispersion`. A metric that is
+            not in it is taken to scatter like independent events.
     """
     known = dispersion or {}
     analysis = Analysis(
@@ -132,7 +132,6 @@ def combined_evidence(policy: Policy, state: Mapping[str, Any]) -> float:
 
 
 def _unseen(metric: Metric, estimated: float) -> Watched:
-    given = estimated if metric.dispersion == "auto" else metric.dispersion
     memory: Comparison | Drifting | None = None
     if metric.type is MetricType.MEAN:
         memory = continuous.empty(1)
@@ -142,7 +141,7 @@ def _unseen(metric: Metric, estimated: float) -> Watched:
         memory=memory,
         exact=exact.empty(1) if metric.boundary is Boundary.EXACT else None,
         edges=(),
-        dispersion=max(1.0, float(given)),
+        dispersion=metric.scatter(estimated),
         skips=np.zeros((1, COUNTED)),
         last_skip=np.full(1, float(USABLE)),
     )

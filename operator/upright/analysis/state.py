@@ -18,7 +18,7 @@ from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.exact import Exact
 from upright.analysis.looks import COUNTED, INFINITE, SKIPS, USABLE, Floats
-from upright.api.monitoring import Boundary, Metric, MetricType, Policy, Tolerance
+from upright.api.monitoring import Boundary, Margins, Metric, MetricType, Policy
 
 _CROSSED: np.dtype[np.void] = np.dtype([("time", "<f8"), ("evidence", "<f8"), ("blamed", "<f8")])
 _SKIPPED = [("skips", "<f8", (COUNTED,)), ("last_skip", "<f8", ())]
@@ -220,7 +220,7 @@ _ROUNDING = 1e-6
 
 
 @lru_cache(maxsize=256)
-def _layout(type: MetricType, tolerance: Tolerance, boundary: Boundary, edges: int) -> np.dtype[np.void]:
+def _layout(type: MetricType, tolerance: Margins, boundary: Boundary, edges: int) -> np.dtype[np.void]:
     """One run of a metric as it lies in a state."""
     if type is MetricType.LATENCY and not edges:
         return np.dtype(_SKIPPED)

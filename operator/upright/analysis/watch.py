@@ -69,9 +69,7 @@ def begin_watch(
         metrics[metric.name] = {
             "edges": edges,
             "bounds": bounds,
-            "dispersion": (dispersion or {}).get(metric.name, 1.0)
-            if metric.dispersion == "auto"
-            else metric.dispersion,
+            "dispersion": metric.scatter((dispersion or {}).get(metric.name, 1.0)),
             "log_r": [[NOTHING] * len(rates.EFFECTS) for _ in bounds],
         }
     return {

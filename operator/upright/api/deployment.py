@@ -15,8 +15,7 @@ from upright.api.common import (
     Resource,
 )
 from upright.api.deployment_status import DeploymentStatus
-from upright.api.monitoring import DEFAULT_TOLERANCES, MetricType
-from upright.api.monitoring import Tolerance as Margins
+from upright.api.monitoring import Promise
 from upright.api.names import RETRY
 from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.quantities import Resources
@@ -156,86 +155,19 @@ class Rollout(Resource):
     )
 
 
-class Tolerance(Resource):
-    """How much worse the candidate may be. A version is rolled back when it is worse than both margins allow."""
+class Monitoring(Promise):
+    """What is watched, and how sure we must be: what `upright backtest` reads as a policy, and where it is measured."""
 
-    relative: float | None = Field(
-        None, ge=0, le=10, description="As a share of the stable version's rate. Default: 0.25."
-    )
-    absolute: float | None = Field(
-        None, ge=0, lt=1, description="In units of the rate. Default: 0.001 for an ErrorRate, 0.01 for a RefusalRate."
-    )
-
-
-class Metric(Resource):
-    """One measure on which the candidate is compared with the stable version."""
-
-    name: DnsLabel = Field(description="Names the metric in status, events and alerts.")
-    type: Literal["ErrorRate", "RefusalRate"] = Field(
-        description="ErrorRate: answers of 5xx among those of 2xx and 5xx. RefusalRate: answers of 4xx, and of 503 for "
-        "want of room, among all."
-    )
-    tolerance: Tolerance = Field(Tolerance(), description="How much worse the candidate may be.")
-    dispersion: float = Field(
-        1,
-        ge=1,
-        le=1000,
-        description="How much more the counts scatter than independent requests would, for instance because failed "
-        "ones are tried again at once; `upright backtest` estimates it. 1: not at all.",
-    )
-    boundary: Literal["Mixture", "Exact"] = Field(
-        "Mixture",
-        description="When the evidence is enough. Mixture: finds regressions of any size that begin at any time. "
-        "Exact: for services with few errors, where it finds more of the regressions; it uses the whole "
-        "falseRollbackProbability, so it needs errors that are known to be independent, and tolerance.absolute 0.",
-    )
+    source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the serving pods' /metrics.")
 
     rules: ClassVar[Sequence[Rule]] = (
         Rule(
-            "self.boundary != 'Exact' || (has(self.tolerance.absolute) && self.tolerance.absolute == 0.0)",
-            "boundary Exact needs a tolerance that is only relative: write tolerance: {relative: 0.25, absolute: 0}",
-            field="tolerance",
+            "!has(self.metrics) || "
+            "self.metrics.all(metric, metric.type in ['ErrorRate', 'RefusalRate'] && !has(metric.total))",
+            "source Pods measures ErrorRate and RefusalRate by the pods' own counters: other types and selectors are "
+            "for `upright backtest` as yet",
+            field="metrics",
         ),
-        Rule(
-            "self.boundary != 'Exact' || self.dispersion == 1.0",
-            "boundary Exact holds for independent errors only: remove dispersion, or write boundary: Mixture",
-            field="boundary",
-        ),
-    )
-
-    @property
-    def margins(self) -> Margins:
-        """The tolerance, with the defaults of the metric's type for what is left out."""
-        usual = DEFAULT_TOLERANCES[MetricType(self.type)]
-        relative, absolute = self.tolerance.relative, self.tolerance.absolute
-        return Margins(
-            relative=usual.relative if relative is None else relative,
-            absolute=usual.absolute if absolute is None else absolute,
-        )
-
-
-class Monitoring(Resource):
-    """What is watched, and how sure we must be."""
-
-    source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the serving pods' /metrics.")
-    interval: Duration = Field(
-        timedelta(seconds=15), ge=timedelta(seconds=1), description="The time between looks, at least 1s."
-    )
-    false_rollback_probability: float = Field(
-        0.01,
-        ge=0.000001,
-        le=0.2,
-        description="The probability that a healthy version is ever rolled back in one rollout.",
-    )
-    metrics: list[Metric] = Field(
-        [
-            Metric(name="errors", type="ErrorRate", tolerance=Tolerance(relative=0.25, absolute=0.001)),
-            Metric(name="refusals", type="RefusalRate", tolerance=Tolerance(relative=0.25, absolute=0.01)),
-        ],
-        min_length=1,
-        max_length=10,
-        description="What is compared.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
 

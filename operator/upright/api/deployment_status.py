@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from upright.api.common import AnyObject, Asked, Condition, Conditions, Duration, Resource, Text
+from upright.api.common import Asked, Condition, Conditions, Duration, Resource, Text
 
 _GOES_ON = frozenset({"Progressing", "Paused", "ServiceMissing", "ServiceLeadsElsewhere"})
 """The reasons of Current beside a candidate that nothing holds but what somebody wants."""
@@ -102,12 +102,13 @@ class Arm(Resource):
     own_failures: int | None = Field(
         None,
         description="Candidate only: how often its pods that are there have failed without counting: before it went "
-        "out, while none of the stable version's ran, or while nobody watched; empty when they have not.",
+        "out, or while none of the stable version's ran; and how often they have ended, however, while nobody watched; "
+        "empty when they have not.",
     )
     stable_failures: int | None = Field(
         None,
         description="Candidate only: how often those pods of the stable version have failed that are there, as last "
-        "seen; empty when they have not.",
+        "seen, or have ended, however, before anybody looked; empty when they have not.",
     )
     repairing: bool | None = Field(
         None, description="Candidate only: it gets all pods because the stable version serves nothing."
@@ -144,15 +145,12 @@ class Analysis(Resource):
     at: float | None = Field(None, description="Time of the last look, in Unix seconds.")
     evidence: float = Field(1, description="The e-value over all metrics, weighed by their shares: what decides.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")
-    metrics: list[MetricEvidence] = Field([], max_length=10, description="By metric.")
+    metrics: list[MetricEvidence] = Field([], max_length=16, description="By metric.")
     metric: str = Field("", description="The metric that condemns the candidate; empty while none does.")
     verdict: Literal["Continue", "Rollback", "Promote", "Hold"] = Field(
         "Continue", description="What the evidence says."
     )
     message: Text = Field("", description="The same in a sentence.")
-    state: AnyObject | None = Field(
-        None, description="The evidence, of an older operator: the Comparison of this Deployment's name has it now."
-    )
 
 
 class Rejection(Resource):

@@ -1,15 +1,20 @@
-"""What a user says about monitoring: the metrics, their tolerances, and the promise that a rollback must keep."""
+"""What a user says about monitoring: the metrics, their tolerances, and the promise that a rollback must keep.
+
+`spec.monitoring` of a Deployment and a policy file of `upright backtest` are the same, field by field; what the one
+refuses in CEL the other does with the same sentence.
+"""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from functools import lru_cache
-from typing import Annotated, Any, Literal, Self
+from functools import lru_cache, partial
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from upright.api.common import Duration, format_duration
+from upright.api.common import Duration, Resource, format_duration
+from upright.api.schema import Rule
 
 
 class MetricType(StrEnum):
@@ -39,68 +44,136 @@ class Inconclusive(StrEnum):
     ROLLBACK = "Rollback"
 
 
-def _refuse_unknown_fields(model: type[BaseModel], given: Any) -> Any:
-    if not isinstance(given, dict):
-        return given
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    unknown = sorted(str(key) for key in given if key not in known and key not in model.model_fields)
-    if unknown:
-        raise ValueError(
-            f"{model.__name__} has no field {', '.join(repr(key) for key in unknown)}; "
-            f"its fields are {', '.join(sorted(known))}. Remove the field or correct its name."
-        )
-    return given
+class _Said(Resource):
+    """A part of what a user says: every number is finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
-_CONFIG = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Tolerance(BaseModel):
+class Tolerance(_Said):
     """How much worse than the stable version a candidate may be and still count as healthy.
 
-    A candidate is healthy while it keeps within at least one of the two margins.
+    A candidate is healthy while it keeps within at least one of the two margins. Without any, those of the metric's
+    type hold. One that is left out beside the other is 0 in a policy file, and that of the type in a Deployment.
     """
 
-    model_config = _CONFIG
-
-    relative: float = Field(
-        default=0.0,
+    relative: float | None = Field(
+        default=None,
         ge=0,
         le=100,
         description="Tolerated relative increase of the rate: 0.25 lets 1.0 % become 1.25 %.",
     )
-    absolute: float = Field(
-        default=0.0,
+    absolute: float | None = Field(
+        default=None,
         ge=0,
         le=1,
         description="Tolerated increase of the rate itself: 0.001 lets 0.3 % become 0.4 %. "
         "For a Mean it is measured in standard deviations of one value.",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, given: Any) -> Any:
-        return _refuse_unknown_fields(cls, given)
+
+class Margins(NamedTuple):
+    """A tolerance as it is reckoned with."""
+
+    relative: float
+    absolute: float
 
 
-DEFAULT_TOLERANCES: dict[MetricType, Tolerance] = {
-    MetricType.ERROR_RATE: Tolerance(relative=0.25, absolute=0.001),
-    MetricType.REFUSAL_RATE: Tolerance(relative=0.25, absolute=0.01),
-    MetricType.LATENCY: Tolerance(relative=0.25),
-    MetricType.QUALITY: Tolerance(absolute=0.01),
-    MetricType.RATIO: Tolerance(relative=0.25),
-    MetricType.LIMIT: Tolerance(),
-    MetricType.MEAN: Tolerance(absolute=0.02),
+DEFAULT_TOLERANCES: dict[MetricType, Margins] = {
+    MetricType.ERROR_RATE: Margins(0.25, 0.001),
+    MetricType.REFUSAL_RATE: Margins(0.25, 0.01),
+    MetricType.LATENCY: Margins(0.25, 0.0),
+    MetricType.QUALITY: Margins(0.0, 0.01),
+    MetricType.RATIO: Margins(0.25, 0.0),
+    MetricType.LIMIT: Margins(0.0, 0.0),
+    MetricType.MEAN: Margins(0.0, 0.02),
 }
+_OF_COUNTS = (MetricType.ERROR_RATE, MetricType.REFUSAL_RATE, MetricType.RATIO)
 
 
-class Metric(BaseModel):
+class _Refusal(NamedTuple):
+    """What a metric must not say: for the API server, and for whoever reads a file."""
+
+    rule: Rule
+    holds: Callable[["Metric"], bool]
+
+
+def _only_of(field: str, type: MetricType) -> _Refusal:
+    rule = Rule(
+        f"self.type == '{type}' || !has(self.{field})",
+        f"{field} belongs to type {type}: remove it, or change the type",
+        field=field,
+    )
+    return _Refusal(rule, lambda metric: metric.type is type or getattr(metric, field) is None)
+
+
+_REFUSED: Sequence[_Refusal] = (
+    _Refusal(
+        Rule("self.type != 'Limit' || has(self.maximum)", "type Limit needs maximum, the highest acceptable rate"),
+        lambda metric: metric.type is not MetricType.LIMIT or metric.maximum is not None,
+    ),
+    _only_of("maximum", MetricType.LIMIT),
+    _only_of("buckets", MetricType.LATENCY),
+    _only_of("deviation", MetricType.MEAN),
+    _Refusal(
+        Rule(
+            "self.type == 'Latency' || has(self.bad) == has(self.total)",
+            "bad and total belong together: give both, or neither",
+        ),
+        lambda metric: metric.type is MetricType.LATENCY or (metric.bad is None) == (metric.total is None),
+    ),
+    _Refusal(
+        Rule(
+            "self.type != 'Latency' || !has(self.bad)",
+            "for type Latency total names the buckets: remove bad",
+            field="bad",
+        ),
+        lambda metric: metric.type is not MetricType.LATENCY or metric.bad is None,
+    ),
+    _Refusal(
+        Rule(
+            "!has(self.buckets) || (self.buckets.isSorted() && "
+            "self.buckets.all(edge, self.buckets.exists_one(other, other == edge)))",
+            "buckets must rise from each to the next",
+            field="buckets",
+        ),
+        lambda metric: list(metric.buckets or ()) == sorted(set(metric.buckets or ())),
+    ),
+    _Refusal(
+        Rule(
+            "self.boundary != 'Exact' || self.type in ['ErrorRate', 'RefusalRate', 'Ratio']",
+            "boundary Exact is for ErrorRate, RefusalRate and Ratio: write boundary: Mixture",
+            field="boundary",
+        ),
+        lambda metric: metric.boundary is not Boundary.EXACT or metric.type in _OF_COUNTS,
+    ),
+    _Refusal(
+        Rule(
+            "self.boundary != 'Exact' || !has(self.dispersion) || self.dispersion == 1.0",
+            "boundary Exact holds for independent events only: remove dispersion, or write boundary: Mixture",
+            field="boundary",
+        ),
+        lambda metric: metric.boundary is not Boundary.EXACT or metric.dispersion in (None, 1),
+    ),
+    _Refusal(
+        Rule(
+            "self.boundary != 'Exact' || (has(self.tolerance) && has(self.tolerance.absolute) ? "
+            "self.tolerance.absolute == 0.0 : "
+            "self.type == 'Ratio' || (has(self.tolerance) && has(self.tolerance.relative)))",
+            "boundary Exact needs a tolerance that is only relative: write tolerance: {relative: 0.25}",
+            field="tolerance",
+        ),
+        lambda metric: metric.boundary is not Boundary.EXACT or metric.margins.absolute == 0,
+    ),
+)
+
+
+class Metric(_Said):
     """One thing that is watched during a rollout."""
-
-    model_config = _CONFIG
 
     name: str = Field(
         pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$",
+        max_length=63,
         description="Names the metric in status, events and alerts; unique among the metrics of a Deployment.",
     )
     type: MetricType = Field(
@@ -113,7 +186,7 @@ class Metric(BaseModel):
         default=None,
         description="How much worse is still healthy. Default by type: ErrorRate relative 0.25 and absolute 0.001, "
         "RefusalRate relative 0.25 and absolute 0.01, Latency and Ratio relative 0.25, Quality absolute 0.01, Mean "
-        "absolute 0.02. A margin left out is 0.",
+        "absolute 0.02.",
     )
     bad: str | None = Field(
         default=None,
@@ -132,17 +205,14 @@ class Metric(BaseModel):
     maximum: float | None = Field(
         default=None, gt=0, lt=1, description="Limit only: the highest rate that is acceptable, whatever stable does."
     )
-    dispersion: Annotated[
-        float | Literal["auto"],
-        WithJsonSchema(
-            {
-                "description": "How much more the counts scatter than independent events would: a number of at least "
-                "1, or auto to estimate it from pods of the stable version compared with each other.",
-                "default": "auto",
-                "x-kubernetes-preserve-unknown-fields": True,
-            }
-        ),
-    ] = Field(default="auto")
+    dispersion: Annotated[float | None, BeforeValidator(lambda given: None if given == "auto" else given)] = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="How much more the counts scatter than independent events would, for instance because failed "
+        "requests are tried again at once; 1: not at all. Left out: what `upright backtest` estimates from pods of the "
+        "stable version compared with each other; in a rollout 1 as yet.",
+    )
     weight: float = Field(
         default=1.0,
         gt=0,
@@ -158,8 +228,8 @@ class Metric(BaseModel):
         default=Boundary.MIXTURE,
         description="When the evidence is enough. Mixture: finds regressions of any size that begin at any time. "
         "Exact: for ErrorRate, RefusalRate and Ratio with few bad events, where it finds more of the regressions; it "
-        "uses the whole false rollback probability, and so needs events that are known to be independent "
-        "(dispersion: 1) and a tolerance that is only relative.",
+        "uses the whole false rollback probability, and so needs events that are known to be independent, and a "
+        "tolerance that is only relative.",
     )
     worse: Literal["Higher", "Lower"] = Field(
         default="Higher", description="Mean only: whether a higher or a lower mean is the bad direction."
@@ -171,65 +241,44 @@ class Metric(BaseModel):
         "already seen, of which the first then gives no evidence.",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, given: Any) -> Any:
-        return _refuse_unknown_fields(cls, given)
-
     @model_validator(mode="after")
-    def _fields_fit_the_type(self) -> Self:
-        if self.type is MetricType.LIMIT and self.maximum is None:
-            raise ValueError(f"metric {self.name!r} has type Limit and needs maximum, the highest acceptable rate")
-        only = {"maximum": (MetricType.LIMIT,), "buckets": (MetricType.LATENCY,), "deviation": (MetricType.MEAN,)}
-        for field, types in only.items():
-            if getattr(self, field) is not None and self.type not in types:
-                raise ValueError(
-                    f"metric {self.name!r} has type {self.type}, for which {field} means nothing; "
-                    f"{field} belongs to {', '.join(types)}. Remove it or change the type."
-                )
-        if (self.bad is None) != (self.total is None) and self.type is not MetricType.LATENCY:
-            raise ValueError(f"metric {self.name!r} needs bad and total together, or neither")
-        if self.bad is not None and self.type is MetricType.LATENCY:
-            raise ValueError(f"metric {self.name!r} has type Latency, for which total names the buckets; remove bad")
-        if self.dispersion != "auto" and not self.dispersion >= 1:
-            raise ValueError(f"metric {self.name!r}: dispersion must be at least 1 or auto, found {self.dispersion}")
-        if self.boundary is Boundary.EXACT:
-            self._fits_the_exact_boundary()
-        if self.buckets is not None and any(
-            high <= low for low, high in zip(self.buckets, self.buckets[1:], strict=False)
-        ):
-            raise ValueError(
-                f"metric {self.name!r}: buckets must rise from each to the next, found {list(self.buckets)}"
-            )
+    def _is_not_refused(self) -> Self:
+        for refused in _REFUSED:
+            if not refused.holds(self):
+                raise ValueError(f"metric {self.name!r}: {refused.rule.message}")
         return self
 
-    def _fits_the_exact_boundary(self) -> None:
-        if self.type not in (MetricType.ERROR_RATE, MetricType.REFUSAL_RATE, MetricType.RATIO):
-            raise ValueError(
-                f"metric {self.name!r} has type {self.type}; boundary Exact is for ErrorRate, RefusalRate and Ratio"
-            )
-        if self.dispersion != 1:
-            raise ValueError(
-                f"metric {self.name!r}: boundary Exact holds for independent events only; say dispersion: 1 if they "
-                f"are, or remove boundary (found dispersion {self.dispersion})"
-            )
-        if self.margins.absolute:
-            raise ValueError(
-                f"metric {self.name!r}: boundary Exact needs a tolerance that is only relative, "
-                f"for example tolerance: {{relative: {self.margins.relative:g}}} "
-                f"(found absolute {self.margins.absolute:g})"
-            )
-
     @property
-    def margins(self) -> Tolerance:
+    def margins(self) -> Margins:
         """The tolerance, or the default of the metric's type."""
-        return self.tolerance or DEFAULT_TOLERANCES[self.type]
+        said = self.tolerance
+        if said is None or (said.relative is None and said.absolute is None):
+            return DEFAULT_TOLERANCES[self.type]
+        return Margins(said.relative or 0.0, said.absolute or 0.0)
+
+    def of_deployment(self) -> "Metric":
+        """As a Deployment means it: a margin that is left out is that of the type, and nobody estimates dispersion."""
+        usual, said = DEFAULT_TOLERANCES[self.type], self.tolerance or Tolerance()
+        floor = 0.0 if self.boundary is Boundary.EXACT else usual.absolute
+        tolerance = Tolerance(
+            relative=usual.relative if said.relative is None else said.relative,
+            absolute=floor if said.absolute is None else said.absolute,
+        )
+        return self.model_copy(update={"tolerance": tolerance, "dispersion": self.dispersion or 1.0})
+
+    def scatter(self, estimated: float) -> float:
+        """The dispersion to reckon with: the given one, else the estimate. The exact boundary is for events that are
+        known to be independent.
+        """
+        if self.boundary is Boundary.EXACT:
+            return 1.0
+        return max(1.0, estimated if self.dispersion is None else self.dispersion)
+
+    rules: ClassVar[Sequence[Rule]] = tuple(refused.rule for refused in _REFUSED)
 
 
-class Policy(BaseModel):
-    """What one rollout promises and watches; the fields of spec.monitoring that the analysis needs, and the horizon."""
-
-    model_config = _CONFIG
+class Promise(_Said):
+    """What a rollout promises and watches, however long it takes."""
 
     false_rollback_probability: float = Field(
         default=0.01,
@@ -251,18 +300,59 @@ class Policy(BaseModel):
         description="Promotion before the horizon needs proof that the candidate's rate is below this multiple of the "
         "stable version's.",
     )
-    interval: Duration = Field(default=timedelta(seconds=15), description="Time between looks.")
-    horizon: Duration = Field(default=timedelta(minutes=30), description="Length of the rollout: the sum of its steps.")
+    interval: Duration = Field(
+        default=timedelta(seconds=15), ge=timedelta(seconds=1), description="The time between looks, at least 1s."
+    )
     warm_up: Duration = Field(default=timedelta(0), description="Looks this early in the rollout are not compared.")
+    metrics: tuple[Metric, ...] = Field(
+        default=(
+            Metric(name="errors", type=MetricType.ERROR_RATE, tolerance=Tolerance(relative=0.25, absolute=0.001)),
+            Metric(name="refusals", type=MetricType.REFUSAL_RATE, tolerance=Tolerance(relative=0.25, absolute=0.01)),
+        ),
+        min_length=1,
+        max_length=16,
+        description="What is watched.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+    def share(self, metric: Metric) -> float:
+        """The part of the false rollback probability that a metric may use."""
+        return self.false_rollback_probability * metric.weight / sum(other.weight for other in self.metrics)
+
+
+def _known(model: type[BaseModel], given: Any) -> Any:
+    """What is given, if it has no field but the model's. Raises ValueError: nobody else refuses what is mistyped."""
+    if not isinstance(given, dict):
+        return given
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    unknown = sorted(str(key) for key in given if key not in known and key not in model.model_fields)
+    if unknown:
+        raise ValueError(
+            f"{model.__name__} has no field {', '.join(repr(key) for key in unknown)}; "
+            f"its fields are {', '.join(sorted(known))}. Remove the field or correct its name."
+        )
+    if model is Metric and "tolerance" in given:
+        _known(Tolerance, given["tolerance"])
+    return given
+
+
+class Policy(Promise):
+    """What one rollout promises and watches, and how long it takes: what `upright backtest` reads, and what a
+    Deployment says in spec.monitoring and spec.rollout.
+    """
+
+    metrics: tuple[Annotated[Metric, BeforeValidator(partial(_known, Metric))], ...] = Field(
+        min_length=1, max_length=16
+    )
+    horizon: Duration = Field(default=timedelta(minutes=30), description="Length of the rollout: the sum of its steps.")
     on_inconclusive: Inconclusive = Field(
         default=Inconclusive.PROMOTE, description="What to do at the horizon without a verdict."
     )
-    metrics: tuple[Metric, ...] = Field(min_length=1, max_length=16, description="What is watched.")
 
     @model_validator(mode="before")
     @classmethod
-    def _known(cls, given: Any) -> Any:
-        return _refuse_unknown_fields(cls, given)
+    def _has_known_fields(cls, given: Any) -> Any:
+        return _known(cls, given)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -270,8 +360,6 @@ class Policy(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"metrics: the name {twice[0]!r} stands more than once; give each metric its own name")
-        if self.interval <= timedelta(0):
-            raise ValueError(f"interval must be longer than zero, found {format_duration(self.interval)}")
         if self.horizon < self.interval:
             raise ValueError(
                 f"horizon ({format_duration(self.horizon)}) is shorter than interval "
@@ -283,10 +371,6 @@ class Policy(BaseModel):
     def planned_looks(self) -> int:
         """How many looks fit into the horizon."""
         return max(1, round(self.horizon / self.interval))
-
-    def share(self, metric: Metric) -> float:
-        """The part of the false rollback probability that a metric may use."""
-        return self.false_rollback_probability * metric.weight / sum(other.weight for other in self.metrics)
 
     @property
     def fingerprint(self) -> str:

@@ -191,9 +191,8 @@ def _shortest(field: FieldInfo) -> Rule | None:
 def _written(model: type[BaseModel], name: str, field: FieldInfo) -> Any:
     """The default as a user would write it: a duration as `10m`, a nested model with its own defaults left out."""
     sample = model.model_construct(**{name: field.default})
-    return sample.model_dump(mode="json", by_alias=True, include={name}, exclude_defaults=False, warnings=False)[
-        field.alias or name
-    ]
+    written = sample.model_dump(mode="json", by_alias=True, include={name}, exclude_none=True, warnings=False)
+    return written[field.alias or name]
 
 
 class _Generator(GenerateJsonSchema):

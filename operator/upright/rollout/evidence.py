@@ -1,6 +1,5 @@
 """The evidence of the comparison that is under way, as it is kept from one look to the next, and over restarts."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ from upright.api.comparison import ComparisonSpec
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, DeploymentStatus
 from upright.contract import Manifest, Reference
+
+_LATEST = 1e15
 
 
 def compared(stable: Arm | None, candidate: Arm | None) -> str | None:
@@ -25,16 +26,15 @@ def recorded(kept: Manifest | None, status: DeploymentStatus) -> Mapping[str, An
     """The evidence as it was recorded last; None when there is none. What is kept is written before the status, and
     taken away after it: where that knows of no look, it is of another comparison.
     """
-    analysis = status.analysis
-    if analysis is None:
-        return None
-    return kept_of(kept, compared(status.stable, status.candidate)) or analysis.state
+    return kept_of(kept, compared(status.stable, status.candidate)) if status.analysis else None
 
 
 def kept_of(kept: Manifest | None, comparison: str | None) -> Mapping[str, Any] | None:
     """The evidence that an object holds of a comparison; None when it is of another one, or of none."""
-    spec = ComparisonSpec.model_validate(kept["spec"]) if kept else None
-    return spec.state if spec and spec.of == comparison else None
+    if kept is None or "spec" not in kept:  # of what is too large there is no more than its name
+        return None
+    spec = ComparisonSpec.model_validate(kept["spec"])
+    return spec.state if spec.of == comparison else None
 
 
 def until(recorded: Mapping[str, Any] | None) -> float | None:
@@ -42,7 +42,7 @@ def until(recorded: Mapping[str, Any] | None) -> float | None:
     written anything.
     """
     last = recorded.get("last") if recorded else None
-    return float(last) if isinstance(last, int | float) and math.isfinite(last) else None
+    return float(last) if isinstance(last, int | float) and abs(last) < _LATEST else None
 
 
 def to_keep(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
-from upright.analysis import Look
+from upright.analysis import Look, Policy
 from upright.analysis.counters import LONGEST_GAP
+from upright.api.monitoring import Boundary
 from upright.contract import Key
 from upright.pods.reading import Pod
 
@@ -31,11 +32,9 @@ class Asked:
 
     comparison: str
     """Names it: another one begins from nothing."""
+    policy: Policy
+    """What is watched, how often, and with which test."""
     pods: Mapping[ArmName, Sequence[Pod]]
-    metrics: Mapping[str, str]
-    """The type (api/monitoring.py, MetricType) of each metric, by name."""
-    interval: timedelta
-    """Between looks."""
     after: float | None
     """Time (Unix seconds) of the last look that the status contains; None when there is none, or when it is to come:
     a clock was ahead that is no longer."""
@@ -43,8 +42,16 @@ class Asked:
     """The longest that a request may take."""
     resumed: bool = False
     """Looks have been recorded, whatever the clock says of when: what pods have counted may be among them."""
-    whole: bool = False
-    """Counts must be whole numbers: a metric has the exact boundary, which can use no others."""
+
+    @property
+    def interval(self) -> timedelta:
+        """Between looks."""
+        return self.policy.interval
+
+    @property
+    def whole(self) -> bool:
+        """Counts must be whole numbers: a metric has the exact boundary, which can use no others."""
+        return any(metric.boundary is Boundary.EXACT for metric in self.policy.metrics)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
 from upright.rollout.sightings import Sightings
 from upright.rollout.template import digest, is_edited, recorded_digest
-from upright.rollout.verdict import is_ahead
+from upright.rollout.verdict import is_ahead, policy
 
 
 @dataclass(frozen=True)
@@ -300,13 +300,11 @@ def _measure(
         key,
         Asked(
             comparison=comparison,
+            policy=policy(resource.spec),
             pods={arm: pods.get(revision, ()) for arm, revision in arms},
-            metrics={metric.name: metric.type for metric in resource.spec.monitoring.metrics},
-            interval=resource.spec.monitoring.interval,
             timeout=resource.spec.serving.timeout,
             after=None if is_ahead(after, now) else after,
             resumed=status.analysis is not None and status.analysis.at is not None,
-            whole=any(metric.boundary == "Exact" for metric in resource.spec.monitoring.metrics),
         ),
     )
 

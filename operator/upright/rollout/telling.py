@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from upright.api.deployment import DeploymentSpec, Metric, Step
+from upright.api.deployment import DeploymentSpec, Step
 from upright.api.deployment_status import Arm, DeploymentStatus, Episode
+from upright.api.monitoring import Metric
 from upright.conditions import NEWS, Finding, told
 from upright.contract import Event
 from upright.rollout import status as statuses

@@ -8,9 +8,9 @@ from typing import Any
 
 from upright.analysis import Decision, Look, Policy, State, StateError, Verdict, begin, update
 from upright.analysis import verdict as verdict_of
-from upright.api.common import format_duration
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, MetricEvidence
+from upright.api.monitoring import Promise
 from upright.conditions import cut
 from upright.rollout.evidence import until
 from upright.rollout.measuring import AHEAD
@@ -25,24 +25,10 @@ def policy(spec: DeploymentSpec) -> Policy:
     """What the analysis promises for this Deployment; its horizon is the length of all steps."""
     monitoring = spec.monitoring
     horizon = max(sum((step.for_ for step in spec.rollout.steps), timedelta(0)), monitoring.interval)
-    return Policy.model_validate(
-        {
-            "falseRollbackProbability": monitoring.false_rollback_probability,
-            "interval": format_duration(monitoring.interval),
-            "horizon": format_duration(horizon),
-            "onInconclusive": spec.rollout.on_inconclusive,
-            "metrics": [
-                {
-                    "name": metric.name,
-                    "type": metric.type,
-                    "tolerance": metric.margins,
-                    "dispersion": metric.dispersion,
-                    "boundary": metric.boundary,
-                }
-                for metric in monitoring.metrics
-            ],
-        }
-    )
+    promised = {name: getattr(monitoring, name) for name in Promise.model_fields}
+    metrics = [metric.of_deployment() for metric in monitoring.metrics]
+    inconclusive = spec.rollout.on_inconclusive
+    return Policy.model_validate({**promised, "metrics": metrics, "horizon": horizon, "on_inconclusive": inconclusive})
 
 
 @dataclass(frozen=True)
@@ -75,7 +61,7 @@ def analyse(
         if last and looks and looks[-1].time < last:  # none would be newer until the clock is there again
             state, anew = begin(promise), "what was recorded of it is of a clock that was ahead"
     elif known:
-        anew = "what was recorded of it is gone"
+        anew = "what was recorded of it is gone, since its Comparison was deleted or the operator was upgraded"
     try:
         after, said = _seen(promise, state, looks)
     except StateError as error:

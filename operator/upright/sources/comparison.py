@@ -57,7 +57,7 @@ def _refusals(canary: Sequence[float], stable: Sequence[float]) -> Counts:
     return Counts(canary=(canary[_TOTAL], canary[_REFUSED]), stable=(stable[_TOTAL], stable[_REFUSED]))
 
 
-_MEASURED: Mapping[str, Callable[[Sequence[float], Sequence[float]], Counts]] = {
+_MEASURED: Mapping[MetricType, Callable[[Sequence[float], Sequence[float]], Counts]] = {
     MetricType.ERROR_RATE: _errors,
     MetricType.REFUSAL_RATE: _refusals,
 }
@@ -262,7 +262,11 @@ class Comparison:
         left_out = _worth_telling(found, added)
         if taken:
             canary, stable = added["canary"].counts, added["stable"].counts
-            measured = {name: _MEASURED[of](canary, stable) for name, of in asked.metrics.items() if of in _MEASURED}
+            measured = {
+                metric.name: _MEASURED[metric.type](canary, stable)
+                for metric in asked.policy.metrics
+                if metric.type in _MEASURED
+            }
             return Look(self._time, measured, left_out)
         return Look(self._time, {}, left_out) if left_out else None
 

@@ -21,7 +21,6 @@ from tests.unit.rollout.world import (
 )
 from upright.analysis import Look, begin, update
 from upright.api import names
-from upright.api.deployment import Deployment
 from upright.contract import Manifest, Plan
 from upright.rollout.evidence import until
 from upright.rollout.observe import Observed, observe
@@ -123,17 +122,21 @@ def test_evidence_that_somebody_has_deleted_begins_anew_and_so_does_the_step_and
     again = looked(there, the_fourth())
     made = plan(again)
     [said] = told_anew(made)
-    assert said.endswith("what was recorded of it is gone.")
+    assert "what was recorded of it is gone, since its Comparison was deleted" in said
     assert "resourceVersion" not in (made.keep or {})["metadata"]
     assert made.status["analysis"]["looks"] == 1
     assert not told_anew(plan(then(again, made, looks=())))
 
 
-@pytest.mark.parametrize("state", [{"last": "never"}, {"last": float("inf")}, {}, {"policy": 3, "last": True}])
+@pytest.mark.parametrize(
+    "state", [{"last": "never"}, {"last": float("inf")}, {"last": 10**400}, {}, {"policy": 3, "last": True}, None]
+)
 def test_what_somebody_has_written_there_is_no_evidence(state: Any) -> None:
+    """Nor is what is so large that nothing is known of it (None)."""
     there = with_evidence()
     kept = there.kept or {}
-    edited = replace(there, kept={**kept, "spec": {**kept["spec"], "state": state}})
+    written = {"spec": {**kept["spec"], "state": state}} if state is not None else {}
+    edited = replace(there, kept={**{name: part for name, part in kept.items() if name != "spec"}, **written})
     made = plan(looked(edited, the_fourth()))
     assert len(told_anew(made)) == 1
     assert state_of(made)["looks"] == 1
@@ -167,28 +170,6 @@ def test_what_is_kept_goes_with_the_comparison(why: str) -> None:
         made = plan(replace(there, wanted=OLD))
     assert (deleted(made), made.keep) == (["churn"], None)
     assert not deleted(plan(then(there, made, looks=())))
-
-
-# An operator before this one
-
-
-def of_old(there: Observed) -> Observed:
-    """Its evidence is where an older operator has kept it."""
-    assert there.kept
-    stored = as_stored(there.resource)
-    stored["status"]["analysis"]["state"] = there.kept["spec"]["state"]
-    return replace(there, resource=Deployment.model_validate(stored), kept=None)
-
-
-def test_evidence_that_an_older_operator_has_in_the_status_is_gone_on_with_and_kept_at_once() -> None:
-    there = with_evidence()
-    made = plan(of_old(there))
-    assert not told_anew(made)
-    assert made.keep
-    assert made.keep["spec"] == (there.kept or {})["spec"]
-    bad = looks(5, canary=(100, 60), stable=(900, 9))[3:]
-    ended = [plan(looked(each, *bad)) for each in (there, of_old(there))]
-    assert ended[0].status == ended[1].status
 
 
 # Whose it is

@@ -100,6 +100,9 @@ def test_what_somebody_has_added_is_taken_away_and_told(shop: Shop, running: Ope
     until(lambda: shop.get("service", "a")["spec"]["selector"] == {"app": "a"}, "the selector is as it was")
     told = "Put back what somebody changed: Service a had spec.selector.team added."
     until(lambda: shop.events("Restored") == [told], "it is told")
+    other = [{"port": 8080}]  # of no name, as ours: server-side apply knows ports by their number
+    shop.patch("service", "a", {"spec": {"ports": other}})
+    until(lambda: [port["port"] for port in shop.get("service", "a")["spec"]["ports"]] == [80], "so is the number")
     two = [{"name": "main", "port": 80}, {"name": "more", "port": 81}]
     shop.patch("service", "a", {"spec": {"ports": two}})
     until(lambda: [port["port"] for port in shop.get("service", "a")["spec"]["ports"]] == [80], "so are the ports")

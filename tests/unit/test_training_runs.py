@@ -1012,6 +1012,31 @@ async def test_an_object_that_was_made_again_trains_nothing_twice() -> None:
     assert cluster.runs[0]["name"] == "churn-2"
 
 
+@pytest.mark.parametrize(
+    ("left", "told"), [("Missing", "cannot be served any more"), ("", "is not there any more"), ("Intact", "")]
+)
+async def test_an_object_that_takes_up_a_version_that_is_lost_says_so_and_how_to_have_another(
+    left: str, told: str
+) -> None:
+    """`kubectl delete -f` of a folder with its claim, and `kubectl apply -f` of the same."""
+    cluster = await trained(**CODE)
+    del cluster.objects[names.JOBS, "churn-1"]
+    key = names.MODEL_VERSIONS, "churn-1"
+    if left:
+        inspection = {"outcome": left, "at": NOW.isoformat(), "message": "", "pod": "p"}
+        cluster.objects[key] = {**cluster.objects[key], "status": {"inspection": inspection}}
+    await again(cluster).settle()
+    if not left:
+        del cluster.objects[key]
+    cluster.now += timedelta(minutes=2)
+    plan = await cluster.turn()
+    message = said(plan, "Ready") or ""
+    assert message.startswith("Run churn-1 produced ModelVersion churn-1.")
+    assert told in message
+    assert ("kubectl annotate --overwrite trainingjob churn -n shop upright.dev/run-requested" in message) is bool(told)
+    assert not plan.create
+
+
 async def test_a_request_that_was_answered_before_is_not_answered_again() -> None:
     cluster = Cluster()
     cluster.annotate(run_requested="monday")
@@ -1298,6 +1323,9 @@ def an_event(of: str, reason: str, note: str, at: str = "2026-11-22T12:00:01Z") 
         ('Error creating: pods "churn-1-x" is forbidden: violates PodSecurity "restricted"', "violates", False),
         ('Error creating: pods "churn-1-x" is forbidden: failed quota: must specify limits.cpu', "must specify", False),
         ('Error creating: admission webhook "policy.example.com" denied the request: no', "denied", False),
+        ('Error creating: admission webhook "k" denied the request: connection refused', "denied", False),
+        ('Error creating: pods "churn-1-" is forbidden: unable to validate against any SCC: []', "validate", False),
+        ('Error creating: pods "churn-1-" is forbidden: status unknown for quota: q', "goes on by itself once", True),
         (
             'Error creating: Internal error occurred: failed calling webhook "mesh.example.com": dial tcp: refused',
             "It is tried again and again",

@@ -106,6 +106,11 @@ def taken_up_by(owner: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[A
     return [*(manifest["metadata"].get("ownerReferences") or ()), owner]
 
 
+def asks_for_run(training_job: str, namespace: str) -> str:
+    """The command that asks a TrainingJob for a run."""
+    return f"kubectl annotate --overwrite trainingjob {training_job} -n {namespace} {RUN_REQUESTED}=$(date +%s)"
+
+
 FIELD_MANAGER = "upright"
 """By which the API server knows what we write."""
 

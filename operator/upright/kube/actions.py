@@ -18,13 +18,13 @@ from upright.kube.errors import (
     NotFoundError,
     RefusedError,
 )
+from upright.kube.exact import added, changes, exactly
 from upright.kube.memory import Memory
 from upright.kube.objects import (
     APPLIED,
     MANAGED_BY,
     OURS,
     Whose,
-    differences,
     digest,
     holder_of,
     key_of,
@@ -34,16 +34,11 @@ from upright.kube.objects import (
     namespace_of,
     part,
     reference,
-    surplus,
     uid_of,
     version_of,
     whose,
-    without_surplus,
 )
 from upright.kube.store import Stores
-
-EXACT: Mapping[str, Sequence[str]] = {"Service": ("/spec/selector", "/spec/ports")}
-"""By kind, the parts of what we apply in which nothing else may be: server-side apply leaves what others have added."""
 
 REMEMBERED = 8192
 HELD = timedelta(minutes=1)
@@ -151,7 +146,7 @@ class Actions:
             raise self._leaving(type, live, manifest)
         confirmed = self._confirmed.get(uid_of(live))
         wanted = store.kept(marked)
-        changed = _changes(type, live, wanted)
+        changed = changes(type, live, wanted)
         if confirmed == (mark, version_of(live)) or not changed:
             return Done(wrote=False)
         made_so = _mark_of(live) == mark or (confirmed is not None and confirmed[0] == mark)
@@ -160,7 +155,7 @@ class Actions:
         answer = await self._write(type, marked, mark, force=True)
         if version_of(answer) == version_of(live):
             return Done(wrote=False)
-        left = _changes(type, answer, wanted)
+        left = changes(type, answer, wanted)
         mended = [change for change in changed if change not in left]
         if found is Whose.NOBODYS:
             return Done(wrote=True, event=_taken_up(live))
@@ -269,21 +264,28 @@ class Actions:
         return answer
 
     async def _write(self, type: ResourceType, marked: Manifest, mark: str, *, force: bool) -> Manifest:
-        """Apply, and take out of what must be exact whatever others have put there."""
+        """Apply, and take out of what must be exact whatever others have put there. Raises ContestedError when it comes
+        back with the answer: an admission policy adds it.
+        """
         try:
             answer = await self._client.apply(type, marked, force=force)
         except ConflictError:
             await self.refresh(type, namespace_of(marked), name_of(marked))
             raise
+        except RefusedError as error:
+            live = self._stores.of(type).get(key_of(marked)) if error.status == 422 else None
+            if live is None or not (parts := exactly(type, live, marked)):
+                raise
+            # what is there cannot be merged with what is to be: a port of the same name, and of another number
+            target = reference(type, live)
+            await self._existing(target, self._client.correct(target, parts))
+            answer = await self._client.apply(type, marked, force=force)
         self._seen(type, answer)
-        parts = {
-            pointer: without_surplus(part(answer, pointer), part(marked, pointer))
-            for pointer in EXACT.get(type.kind, ())
-            if any(surplus(part(answer, pointer), part(marked, pointer), pointer))
-        }
-        if parts:
+        if parts := exactly(type, answer, marked):
             target = reference(type, answer)
             answer = await self._existing(target, self._client.correct(target, parts))
+            if exactly(type, answer, marked):
+                raise await self._contested(type, answer, added(type, answer, marked))
         self._confirmed.set(uid_of(answer), (mark, version_of(answer)))
         return answer
 
@@ -342,18 +344,6 @@ class Actions:
         namespace, name = namespace_of(live), name_of(live)
         found = await self._client.get(type, namespace, name) or {}
         return ContestedError(type, namespace, name, ", ".join(changed), _last_writer(found))
-
-
-def _changes(type: ResourceType, live: Manifest, wanted: Manifest) -> list[str]:
-    """What others have made of an object, in words. It may have more owners than ours."""
-    owners = without_surplus(part(live, "/metadata/ownerReferences"), part(wanted, "/metadata/ownerReferences"))
-    live = {**live, "metadata": {**meta(live), "ownerReferences": owners}}
-    added = [
-        path
-        for pointer in EXACT.get(type.kind, ())
-        for path in surplus(part(live, pointer), part(wanted, pointer), pointer.strip("/").replace("/", "."))
-    ]
-    return [*(f"another {path}" for path in differences(live, wanted)), *(f"{path} added" for path in added)]
 
 
 def _taken_up(live: Manifest) -> Event:

@@ -61,14 +61,14 @@ class Signs:
         self._listed_at = dict[Place, float]()
         self._unlisted = set[Place]()
         self._asked = dict[Place, float]()
-        self._distrusting = set[Place]()
+        self._distrusted = dict[Place, tuple[float, float]]()
+        """From the first to the last time that whatever answers was not who it should be."""
 
     @property
     def distrusted(self) -> str:
         """Why the API server has not been trusted for long; empty while it is. Kopf's session never learns better."""
-        now = self._monotonic()
-        distrusting = tuple(self._distrusting)  # at once: it is written where the watches run
-        lasting = (place for place in distrusting if now - self._troubled_since.get(place, now) > DISTRUST)
+        times = tuple(self._distrusted.items())  # at once: it is written where the watches run
+        lasting = (place for place, (first, last) in times if last - first > DISTRUST)
         return next((self._troubles[place].rstrip(".") for place in lasting), "")
 
     @property
@@ -112,7 +112,7 @@ class Signs:
         if self._troubles[place]:
             logger.warning("watching again: %s", place)
         self._troubles[place] = ""
-        self._distrusting.discard(place)
+        self._distrusted.pop(place, None)
         now = self._monotonic()
         if now - self._troubled_since.pop(place, now) > BLIND and now - self._listed_at.get(place, -BLIND) > BLIND:
             self._unlisted.add(place)
@@ -123,8 +123,11 @@ class Signs:
         if trouble != self._troubles[place]:
             logger.warning("not watching: %s", trouble)
         self._troubles[place] = trouble
-        self._troubled_since.setdefault(place, self._monotonic())
-        (self._distrusting.add if distrusts else self._distrusting.discard)(place)
+        now = self._monotonic()
+        self._troubled_since.setdefault(place, now)
+        first, _ = self._distrusted.pop(place, (now, now))
+        if distrusts:
+            self._distrusted[place] = first, now
 
     def silent(self, longest: float) -> list[Place]:
         """Watches that have not been heard of for longer than `longest` seconds."""

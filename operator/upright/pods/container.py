@@ -114,6 +114,9 @@ class Container:
     """Somebody else has put it into the pod, as a mesh does its proxy: whatever it lacks is not the pod's own fault."""
     startable: bool = False
     """It has run in a pod of the same template, or it is pulled, and its image has in one of another."""
+    seen_failures: int | None = None
+    """How often it has failed, for whoever has looked again and again: see `upright.rollout.sightings`. None where
+    nobody has."""
 
     @property
     def has_run(self) -> bool:
@@ -152,6 +155,11 @@ class Container:
         return proof is not None and re.search(proof, message, re.IGNORECASE) is not None
 
     @property
+    def ends(self) -> int:
+        """How often its process has ended, however it did, as far as the kubelet still tells."""
+        return self.restarts + (1 if self.down else 0)
+
+    @property
     def failures(self) -> int:
         """How often its process has ended otherwise than well, as far as the kubelet still tells: how, of the last time
         alone. That it ended with its node is nobody's failure, and of one that is injected nobody's here; one that
@@ -159,7 +167,7 @@ class Container:
         """
         if self.injected or self.prepares or not self.failed or (self.ended and self.ended.reason in _NODES):
             return 0
-        return self.restarts + (1 if self.down else 0)
+        return self.ends
 
     @property
     def failed(self) -> bool:
@@ -171,7 +179,7 @@ class Container:
         """How it ended last, in words that follow on its name; empty when it has not."""
         if self.ended is None:
             return ""
-        times, said = self.restarts + self.down, self.ended.last_words
+        times, said = self.ends, self.ended.last_words
         return (
             f"has ended{f' {times} times' if times > 1 else ''}, last with exit code {self.ended.exit_code} "
             f"({self.ended.reason or 'Error'}){f': {said}' if said else ''}"

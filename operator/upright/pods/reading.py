@@ -23,7 +23,19 @@ FIELDS = (
     ),
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
-_OUTAGES = ("Internal error occurred", "failed calling webhook", "etcdserver: ", "did not complete within", "unable to")
+_DENIES = "denied the request"
+"""Says an admission webhook that has decided, whatever it tells besides."""
+_OUTAGES = (
+    "Internal error occurred",
+    "failed calling webhook",
+    "etcdserver: ",
+    "did not complete within",
+    "currently unable to handle",
+    "not yet ready to handle",
+    "status unknown for quota",
+    "context deadline exceeded",
+    "connection refused",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +100,15 @@ class Pod:
 
     @property
     def failures(self) -> int:
-        """How often containers of it have ended otherwise than well."""
+        """How often containers of it have ended otherwise than well: all their ends where the last was such a one, as
+        nothing is told of those before, and none where it was not. That says whether it fails, but not how often.
+        """
         return sum(container.failures for container in self.containers)
+
+    @property
+    def seen_failures(self) -> int:
+        """How often containers of it have failed, for whoever has looked; of those at which nobody has, as above."""
+        return sum(one.failures if one.seen_failures is None else one.seen_failures for one in self.containers)
 
     def failed_since(self, moment: datetime) -> bool:
         """Whether a container of it has failed since then, as far as the kubelet still tells."""
@@ -290,7 +309,7 @@ def _kept_out(manifest: Manifest, conditions: Mapping[str, Manifest]) -> str:
 
 def is_outage(said: str) -> bool:
     """Whether an API server that made no pod, or a webhook that it asks, is out of order: neither has looked at it."""
-    return any(words in said for words in _OUTAGES)
+    return _DENIES not in said and any(words in said for words in _OUTAGES)
 
 
 def in_words(containers: Sequence[str]) -> str:

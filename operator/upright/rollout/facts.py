@@ -125,8 +125,17 @@ class ArmFacts:
 
     @property
     def failures(self) -> int:
-        """How often containers of its pods have ended otherwise than well, or pods of it have been evicted."""
+        """How often containers of its pods have ended otherwise than well, as far as the last time of each says, or
+        pods of it have been evicted.
+        """
         return sum(pod.failures for pod in self.pods) + len(self.evicted)
+
+    @property
+    def seen_failures(self) -> int:
+        """How often they have failed as they were seen to. Only by how much that grows says anything: what was before
+        this process looked is in it, however it ended.
+        """
+        return sum(pod.seen_failures for pod in self.pods) + len(self.evicted)
 
     @property
     def recovered(self) -> bool:

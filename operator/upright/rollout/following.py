@@ -76,7 +76,8 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
             break  # never back to an older one by itself
         version = _version(world, namespace, one.name) if one.ready else None
         if version is None:
-            if stable and any(each.model_version == one.name for each in rejected):
+            there = known(world, namespace, one.name) if stable and not resource.wants_retry else None
+            if there and _rejection(resource, there, rejected):
                 break
             continue
         if stable and gone and at <= _was_newest(resource, stable):
@@ -111,7 +112,9 @@ def _serving(resource: Deployment, world: World) -> ModelVersion | None:
 def passed_over(
     resource: Deployment, wanted: ModelVersion | None, world: World, rejected: Sequence[Rejection]
 ) -> Rejection | None:
-    """The rejection of the newest version of a followed model that is Ready, unless that is the wanted one."""
+    """The rejection of the newest version of a followed model that is Ready, or that was rejected and is not any more,
+    unless that is the wanted one.
+    """
     spec = resource.spec
     if spec.model_version or spec.latest is None:
         return None
@@ -121,6 +124,9 @@ def passed_over(
             break
         if one.ready and (version := _version(world, namespace, one.name)):
             return _rejection(resource, version, rejected)
+        there = known(world, namespace, one.name) if wanted else None
+        if there and (rejection := _rejection(resource, there, rejected)):
+            return rejection
     return None
 
 

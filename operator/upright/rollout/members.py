@@ -88,7 +88,8 @@ class Members:
 def members(
     resource: Deployment, workloads: Mapping[str, Manifest], versions: Mapping[str, ModelVersion], world: World
 ) -> Members:
-    """The pods of our workloads, and others that bear our label.
+    """The pods of our workloads, and others that bear our label. One that nobody owns any more, while others are owned,
+    is none of its workload: its ReplicaSet has released it, for who looks into it, and made another.
 
     One of the candidate's that is older than both it and its workload is of an earlier attempt: unless it is so by a
     clock that is a little behind, and of the ReplicaSet that has made the youngest of them. Of an earlier attempt's
@@ -100,7 +101,10 @@ def members(
     def known(workload: str, state: str) -> Sequence[Any]:
         made = workloads[workload]["metadata"]
         made_for = (made.get("annotations") or {}).get(names.DEPLOYMENT_UID)
-        return world.indexed(MEMBERS, meta.namespace, _place(meta.name, workload, made_for, state))
+        found = world.indexed(MEMBERS, meta.namespace, _place(meta.name, workload, made_for, state))
+        if made_for is None and not found:  # somebody has dropped the annotation
+            found = world.indexed(MEMBERS, meta.namespace, _place(meta.name, workload, meta.uid, state))
+        return ([pod for pod in found if pod.maker] or found) if state == _ALIVE else found
 
     def of(workload: str, state: str) -> Sequence[Any]:
         found = known(workload, state)

@@ -247,14 +247,14 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
         unready_since=observed.now,
         compared_failures=ComparedFailures() if stable else None,
         own_failures=_failures(observed, target) or None,
-        stable_failures=(stable.failures or None) if stable else None,
+        stable_failures=(stable.seen_failures or None) if stable else None,
     )
     draft.analysis = None
 
 
 def _failures(observed: Observed, revision_name: str) -> int:
     """How often pods of a revision have failed that are there already: they were taken over."""
-    failures = sum(pod.failures for pod in observed.pods.get(revision_name, ()))
+    failures = sum(pod.seen_failures for pod in observed.pods.get(revision_name, ()))
     return failures + len(observed.evicted.get(revision_name, ()))
 
 

@@ -31,10 +31,11 @@ def counted(facts: Facts, stable: ArmFacts) -> Arm:
     known = arm.compared_failures or ComparedFailures()
     watched = arm.compared_failures is not None and facts.reading.since is not None
     beside = sum(pod.ready or pod.failures > 0 for pod in stable.pods)  # one that loads the model is asked nothing
-    own = candidate.failures - min(arm.own_failures or 0, candidate.failures)
+    failed, others_failed = candidate.seen_failures, stable.seen_failures
+    own = failed - min(arm.own_failures or 0, failed)
     if not watched or not beside:
         own = min(own, known.own)
-    others = max(0, stable.failures - (arm.stable_failures or 0))  # less when pods of it are there no more
+    others = max(0, others_failed - (arm.stable_failures or 0))  # less when pods of it are there no more
     if not watched or all(pod.begun is None for pod in candidate.pods):
         others = 0
     share = _share(candidate, beside) if own > known.own or others else 0.0
@@ -42,8 +43,8 @@ def counted(facts: Facts, stable: ArmFacts) -> Arm:
     return arm.model_copy(
         update={
             "compared_failures": compared,
-            "own_failures": candidate.failures - own or None,
-            "stable_failures": stable.failures or None,
+            "own_failures": failed - own or None,
+            "stable_failures": others_failed or None,
         }
     )
 
@@ -88,7 +89,7 @@ def _fails_at_its_start(facts: Facts, stable: ArmFacts, compared: ComparedFailur
     if any(one.changed >= arm.since for one in stable.evicted):
         return False
     return any(
-        pod.failures - (arm.own_failures or 0) >= rollout.restarts
+        pod.seen_failures - (arm.own_failures or 0) >= rollout.restarts
         and facts.now - begun(pod, facts.now) <= rollout.startup_deadline
         for pod in facts.candidate.pods
     )

@@ -94,6 +94,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timers()
+        self._unset_keepalive_if_required()  # of one that was reset uvicorn leaves a timer, which keeps it all
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -76,7 +76,7 @@ def page(served: ServedModel) -> str:
         for verb, operation in verbs.items()
     ]
     outputs = [
-        [*_told(tensor), escape(", ".join(map(str, predictor.classes or ()))) if tensor.name in FURTHER else ""]
+        [*_told(tensor), escape(", ".join(map(str, predictor.classes_of(tensor.name) or ())))]
         for tensor in signature.outputs
     ]
     parts = [

@@ -3,7 +3,8 @@
 It is read from where scikit-learn keeps what it was fitted on (`categories_` of encoders, `statistics_` of imputers,
 the columns of a ColumnTransformer) and from the tags by which it tells what it validates
 (https://scikit-learn.org/stable/developers/develop.html#estimator-tags), never from the messages of its errors. Types
-of others, and whatever comes behind a step that makes other columns of those it gets, tell nothing.
+of others (but XGBoost's, which keep their categories), and whatever comes behind a step that makes other columns of
+those it gets, tell nothing.
 """
 
 from collections import defaultdict
@@ -12,6 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+
+from upright.runtime.formats.xgboost import categories_of
+from upright.runtime.texts import features_of
 
 Kind = Literal["text", "number", "boolean", "date"]
 
@@ -39,11 +43,13 @@ class Learnt:
 
 
 NOTHING = Learnt()
+CATEGORY = "category"
+"""The dtype of a column that the model takes as a category of pandas' alone, which is to be made of all `known`."""
 
 
 def learn(estimator: Any) -> tuple[Learnt, ...]:
     """Of each feature, in their order; empty when the model does not tell how many there are."""
-    count = getattr(estimator, "n_features_in_", None)
+    count = features_of(estimator).width
     if not isinstance(count, int):
         return ()
     found = defaultdict[int, list[Learnt]](list)
@@ -76,6 +82,8 @@ def _walk(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
     """Note what the estimator says of each column; what it makes of them, empty when nobody knows."""
     if _changes_nothing(estimator):
         return columns
+    if type(estimator).__module__ == "xgboost.sklearn":
+        return _boosting(estimator, columns, found)
     if not type(estimator).__module__.startswith("sklearn."):
         return ()
     for attribute, look in _LOOKS.items():
@@ -212,6 +220,16 @@ def _histogram_boosting(boosting: Any, columns: _Columns, found: _Found) -> _Col
     return ()
 
 
+def _boosting(boosting: Any, columns: _Columns, found: _Found) -> _Columns:
+    booster = boosting.get_booster()
+    known = categories_of(booster) or {}
+    for column, name in zip(columns, booster.feature_names or [""] * len(columns), strict=True):
+        if column is not None and column.values and name in known:
+            told = _of_categories(np.array(known[name], dtype=object), strict=True, gaps=False)
+            found[column.feature].append(replace(told, dtype=CATEGORY, missing=True if column.gaps else None))
+    return ()
+
+
 def _chosen(selector: Any, columns: _Columns, found: _Found) -> _Columns:
     _plain(selector, columns, found)
     return [columns[index] for index in selector.get_support(indices=True)]
@@ -284,8 +302,16 @@ _HANDING_ON = frozenset(
 """Estimators that have others, as forests do, but do not look at the columns themselves."""
 
 
-_FINITE = frozenset({"sklearn.ensemble._forest", "sklearn.preprocessing._data", "sklearn.tree._classes"})
-"""Where estimators are that take NaN, and refuse infinity; others that take NaN hand it on, or take it, too."""
+_TAKE_INFINITY = ("sklearn.ensemble._hist_gradient_boosting", "sklearn.ensemble._iforest")
+"""Where those of scikit-learn's estimators are that take NaN and infinity; others that take NaN refuse infinity."""
+
+
+def _refuses_infinity(estimator: Any) -> bool:
+    """Of one that takes NaN. A bag leaves it to those that are in it."""
+    module = type(estimator).__module__
+    if module == "sklearn.ensemble._bagging":
+        return _refuses_infinity(estimator.estimators_[0])
+    return module.startswith("sklearn.") and not module.startswith(_TAKE_INFINITY)
 
 
 def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
@@ -310,7 +336,7 @@ def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
             whole = told if column.values else Learnt(dtype=told.dtype, missing=told.missing)
             if told.missing is False and not column.values:
                 whole = replace(whole, least=column.least, above=column.above)
-            elif type(estimator).__module__ in _FINITE:
+            elif _refuses_infinity(estimator):
                 whole = replace(whole, singular=column.above)
             found[column.feature].append(whole if column.gaps else _without_gaps(whole))
     if isinstance(estimator, OneToOneFeatureMixin):

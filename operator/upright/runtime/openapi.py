@@ -214,9 +214,8 @@ def _answer(tensor: Tensor, served: ServedModel) -> Schema:
     if len(tensor.shape) == 1:
         return value
     width = prod(tensor.shape[1:])
-    of = (
-        {"description": f"Of the classes {classes}, in this order"[:4096]} if classes and tensor.name in FURTHER else {}
-    )
+    ordered = served.predictor.classes_of(tensor.name)
+    of = {"description": f"Of the classes {ordered}, in this order"[:4096]} if ordered else {}
     return _array(value, minItems=width, maxItems=width, **of)
 
 

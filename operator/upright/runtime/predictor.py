@@ -13,7 +13,7 @@ from upright.runtime.batch import BadInputError, Batch, datatype_of, is_matrix, 
 from upright.runtime.columns import array_of, frame_of, nulls_as, plain
 from upright.runtime.knowledge import Check, checks_of
 from upright.runtime.learnt import NOTHING, Learnt, learn
-from upright.runtime.texts import takes_texts
+from upright.runtime.texts import features_of, takes_texts
 
 PREDICTION = "prediction"
 """The output that `predict` gives, unless the signature has another name for it."""
@@ -74,6 +74,19 @@ class Predictor:
         """The classes, in the order of the columns of `predict_proba` and `decision_function`; None of a regressor."""
         classes = getattr(self.estimator, "classes_", None)
         return classes.tolist() if isinstance(classes, np.ndarray) else None
+
+    def classes_of(self, output: str) -> list[Any] | None:
+        """The classes whose columns an output has, in order; None where it has none, or those of pairs of classes."""
+        model = self.estimator
+        while inner := getattr(model, "best_estimator_", None) or getattr(model, "steps", None):
+            model = inner[-1][1] if isinstance(inner, list) else inner
+        by_pairs = output == "decision_function" and getattr(model, "decision_function_shape", "") == "ovo"
+        return self.classes if output in FURTHER and not by_pairs else None
+
+    @cached_property
+    def named(self) -> bool:
+        """Whether it was fitted on a DataFrame, and gets one."""
+        return bool(features_of(self.estimator).names)
 
     @cached_property
     def learnt(self) -> Sequence[Learnt]:
@@ -159,7 +172,7 @@ class Predictor:
             if values.dtype != object:
                 return values
             return np.column_stack([nulls_as(*of) for of in zip(values.T, self._nulls, strict=True)])
-        if hasattr(self.estimator, "feature_names_in_"):
+        if self.named:
             return frame_of(batch.columns, self.signature, self.learnt)
         if self.takes_texts:
             return next(iter(batch.columns.values()))

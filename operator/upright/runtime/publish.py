@@ -39,6 +39,7 @@ from upright.runtime.output import Output, read_output, reading
 from upright.runtime.predictor import FURTHER, PREDICTION, ModelError, Predictor
 from upright.runtime.profile import profile_of
 from upright.runtime.reference import NoFeaturesError, Reference, read_reference
+from upright.runtime.texts import features_of
 from upright.runtime.trial import DifferentAnswerError, Trial, try_out
 
 _ENVIRONMENT = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops")
@@ -252,7 +253,7 @@ def _signature(loaded: LoadedModel, output: Output, reference: Reference | None)
 
 
 def _gets_arrays(loaded: LoadedModel, output: Output) -> str:
-    if not output.modules or hasattr(loaded.estimator, "feature_names_in_"):
+    if not output.modules or features_of(loaded.estimator).names:
         return ""
     return ". It gets arrays: a DataFrame gets what keeps feature_names_in_ when it is fitted"
 

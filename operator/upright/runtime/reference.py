@@ -94,7 +94,7 @@ def _csv(path: Path, estimator: Any, filed: tuple[Tensor, ...] | None) -> Refere
         parse_dates=[name for name in types if learnt[name].kind == "date"],
     )
     for name, tensor in zip(features, filed or (), strict=False):
-        if tensor.type is None and {*rows[name].dropna()} in ({"True", "False"}, {"True"}, {"False"}):
+        if tensor.type is None and {str(value).casefold() for value in rows[name].dropna()} & {"true", "false"}:
             raise RefusedError(
                 "BadReference",
                 f"{path.name} has True and False in column {name!r}, a category of which the model's file does not "

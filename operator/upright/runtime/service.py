@@ -30,7 +30,6 @@ from upright.runtime.compression import accepted_of, deflated, encoding_of, infl
 from upright.runtime.docs import Documentation
 from upright.runtime.measurements import BUSY, GONE
 from upright.runtime.parsing import parsed
-from upright.runtime.predictor import FURTHER
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
 from upright.runtime.repository import index
 from upright.runtime.response import response
@@ -235,7 +234,7 @@ class _Routes:
         )
 
     def _output(self, tensor: Tensor) -> Mapping[str, Any]:
-        classes = self._served.predictor.classes if tensor.name in FURTHER else None
+        classes = self._served.predictor.classes_of(tensor.name)
         return {**tensor_metadata(tensor), **({"classes": classes} if classes else {})}
 
     async def unknown(self, request: Request, _: Exception) -> Response:

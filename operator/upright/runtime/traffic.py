@@ -13,7 +13,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_PREDICTION = re.compile(r"/v1/models/.+:predict|/v2/models/.+/infer")
+_PREDICTION = re.compile(r"(?s:/v1/models/.+:predict|/v2/models/.+/infer)\n?")  # a last newline is none to Starlette
 """Where predictions are asked for, of whatever model and version: a version that no longer answers where clients ask
 refuses them as much as one that does not take what they send."""
 

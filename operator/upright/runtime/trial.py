@@ -5,8 +5,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import zip_longest
 from math import prod
 from threading import Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +32,12 @@ _VALUES = 500_000
 """A wide model answers fewer rows, but not fewer than one request has."""
 _REQUEST = 100
 """Rows of one request."""
+_ALONE = 24
+"""Rows that are asked alone, too, as most clients do."""
+_SECONDS = 10.0
+"""How long they are asked for one output: a slow model answers fewer of them, but not none."""
+_FREQUENT, _OFTEN = 20, 0.01
+"""So many values of a column are looked for, each in at least that part of the rows."""
 
 _NEAR = {np.dtype(np.float32): 1e-4}
 """How far numbers may be apart, relative to the answer, by its type; else 1e-6. The last digits of a sum depend on how
@@ -65,8 +73,9 @@ def try_out(predictor: Predictor, reference: Reference | None) -> Trial:
         sample = _sample(reference, len(reference.features))
         rows = rows_of(sample, predictor.signature, reference)
         outputs = _outputs(predictor, batch_of_rows(rows[:_REQUEST], predictor.signature, "row of the reference data"))
-        _compare(predictor, sample, rows, reference, [tensor.name for tensor in outputs])
-        example = min(rows, key=lambda row: row.count(None))
+        first = min(range(len(rows)), key=lambda at: rows[at].count(None))
+        example = rows[first]
+        _compare(predictor, sample, rows, reference, [tensor.name for tensor in outputs], first)
         alone = batch_of_rows([example], predictor.signature)
         for tensor in outputs:  # of one row some graphs lose an axis
             _answered(predictor, alone, tensor.name)
@@ -127,26 +136,89 @@ def _value(value: Any, tensor: Tensor) -> Any:
 
 
 def _compare(
-    predictor: Predictor, sample: "pd.DataFrame", rows: list[list[Any]], reference: Reference, outputs: Sequence[str]
+    predictor: Predictor,
+    sample: "pd.DataFrame",
+    rows: list[list[Any]],
+    reference: Reference,
+    outputs: Sequence[str],
+    first: int,
 ) -> None:
+    """The rows in requests, and some alone, the `first` before all others."""
     table = sample[list(reference.features)]
+    alone = _to_ask_alone(table, first)
     for output in outputs:
         here = _in_python(predictor, table, output)
         there = np.concatenate(
             [_answered(predictor, _sent(part, predictor.signature), output) for part in _requests(rows)]
         )
         if (differ := ~_alike(here, there)).any():
-            again = _in_python(predictor, table, output)
-            if not _alike(here, again).all():  # it answers by chance
-                continue
-            at = int(differ.argmax())
-            why = _among_fewer(predictor, table, at, output, here) or _because(
-                predictor, table, rows[at], at, output, here[at]
-            )
-            raise DifferentAnswerError(
-                f"row {table.index[at]} of the reference data (the first is 0) is answered with {output} "
-                f"{_said(here[at])} in Python, but {_said(there[at])} where a client sends it" + why
-            )
+            at, by_itself = int(differ.argmax()), ""
+            answer, request = there[at], slice(at - at % _REQUEST, at - at % _REQUEST + _REQUEST)
+        elif found := _other_alone(predictor, table, rows, alone, output, here):
+            (at, answer), by_itself = found, " alone"
+            request = slice(at, at + 1)
+        else:
+            continue
+        again = _in_python(predictor, table, output)
+        if not _alike(here, again).all():  # it answers by chance
+            continue
+        why = _among_fewer(predictor, table, request, output, here) or _because(
+            predictor, table, rows[at], at, output, here[at]
+        )
+        raise DifferentAnswerError(
+            f"row {table.index[at]} of the reference data (the first is 0) is answered with {output} "
+            f"{_said(here[at])} in Python, but {_said(answer)} where a client sends it{by_itself}" + why
+        )
+
+
+def _to_ask_alone(table: "pd.DataFrame", first: int) -> list[int]:
+    """Positions of rows at even distances, and of some that together have each gap and each frequent value: where a
+    step codes categories by those in its batch, the first is right by chance.
+    """
+    marks, telling = _marks(table), list[int]()
+    while marks.any() and len(telling) < _ALONE // 2:
+        telling.append(int(marks.sum(axis=1).argmax()))
+        marks = marks[:, ~marks[telling[-1]]]
+    spread = np.linspace(0, len(table) - 1, _ALONE).astype(np.intp).tolist()
+    mixed = [at for pair in zip_longest(telling, spread) for at in pair if at is not None]
+    return list(dict.fromkeys([first, *mixed]))[:_ALONE]
+
+
+def _marks(table: "pd.DataFrame") -> NDArray[np.bool_]:
+    """Of shape (rows, gaps and frequent values of columns): which row has which."""
+    import pandas as pd
+
+    marks = [table.isna().to_numpy()]
+    for index in range(min(table.shape[1], _REQUEST)):
+        with suppress(TypeError):  # lists have no hash
+            codes, _ = pd.factorize(table.iloc[:, index])
+            counts = np.bincount(codes[codes >= 0])
+            most = np.argsort(-counts, kind="stable")[:_FREQUENT]
+            marks.append(codes[:, np.newaxis] == most[counts[most] > max(1, len(table) * _OFTEN)])
+    return np.column_stack(marks)
+
+
+def _other_alone(
+    predictor: Predictor,
+    table: "pd.DataFrame",
+    rows: list[list[Any]],
+    positions: Sequence[int],
+    output: str,
+    here: NDArray[Any],
+) -> tuple[int, Any] | None:
+    """The first of the rows that is answered otherwise where nothing is asked with it, and how. Raises ModelError."""
+    begun = monotonic()
+    for at in positions:
+        try:
+            answer = _answered(predictor, _sent([rows[at]], predictor.signature), output)
+        except ModelError as error:
+            said = f"asked for row {table.index[at]} (the first is 0) alone: {error}"
+            raise ModelError(said) from error.__cause__
+        if not _alike(here[[at]], answer, here).all():
+            return at, answer[0]
+        if monotonic() - begun > _SECONDS:
+            break
+    return None
 
 
 def _in_python(predictor: Predictor, table: "pd.DataFrame", output: str) -> NDArray[Any]:
@@ -155,8 +227,7 @@ def _in_python(predictor: Predictor, table: "pd.DataFrame", output: str) -> NDAr
         answer = getattr(predictor.estimator, output if output in FURTHER else "predict")
         if predictor.takes_texts:
             return dense(answer(table.iloc[:, 0].copy()))
-        named = hasattr(predictor.estimator, "feature_names_in_")
-        return dense(answer(table.copy() if named else table.to_numpy(copy=True)))
+        return dense(answer(table.copy() if predictor.named else table.to_numpy(copy=True)))
     except Exception as error:
         raise ModelError(f"{type(error).__name__}: {error}") from error
 
@@ -171,8 +242,11 @@ def _sent(rows: list[list[Any]], signature: Signature) -> Batch:
     return parse_predict(to_json({"instances": rows}), signature, [PREDICTION]).batch
 
 
-def _alike(here: NDArray[Any], there: NDArray[Any]) -> NDArray[np.bool_]:
-    """For each row whether the answers are the same: numbers but for rounding, labels exactly."""
+def _alike(here: NDArray[Any], there: NDArray[Any], among: NDArray[Any] | None = None) -> NDArray[np.bool_]:
+    """For each row whether the answers are the same: numbers but for rounding, labels exactly.
+
+    `among`: all answers, where these are few of them: what a number near zero is rounded by depends on the others.
+    """
     if here.shape != there.shape:
         return np.zeros(len(here), dtype=np.bool_)
     if here.dtype.kind != "f" or there.dtype.kind not in "fiu":
@@ -182,22 +256,23 @@ def _alike(here: NDArray[Any], there: NDArray[Any]) -> NDArray[np.bool_]:
             return np.zeros(len(here), dtype=np.bool_)
     else:
         near = _NEAR.get(here.dtype, 1e-6)
-        size = np.abs(here[np.isfinite(here)]).max(initial=0.0)
+        sizes = here if among is None else among
+        size = np.abs(sizes[np.isfinite(sizes)]).max(initial=0.0)
         same = np.asarray(np.isclose(there, here, rtol=near, atol=near * 1e-3 * size, equal_nan=True))
     return np.asarray(same.reshape(len(here), -1).all(axis=1))
 
 
-def _among_fewer(predictor: Predictor, table: "pd.DataFrame", at: int, output: str, here: NDArray[Any]) -> str:
-    """Whether Python itself answers otherwise where it is asked for as many rows as a request has."""
-    request = slice(at - at % _REQUEST, at - at % _REQUEST + _REQUEST)
+def _among_fewer(predictor: Predictor, table: "pd.DataFrame", request: slice, output: str, here: NDArray[Any]) -> str:
+    """Whether Python itself answers otherwise where it is asked for no more rows than a request has."""
     try:
-        alike = _alike(here[request], _in_python(predictor, table.iloc[request], output)).all()
+        alike = _alike(here[request], _in_python(predictor, table.iloc[request], output), here).all()
     except ModelError:
         return ""
     if alike:
         return ""
+    asked = "one row" if request.stop - request.start == 1 else f"{_REQUEST} rows"
     return (
-        f", and otherwise in Python, too, where that asks for {_REQUEST} rows at once: the answer to a row depends on "
+        f", and otherwise in Python, too, where that asks for {asked} at once: the answer to a row depends on "
         "what is asked with it. Compute in fit what is of all rows, and draw without a fixed random_state"
     )
 
@@ -205,7 +280,7 @@ def _among_fewer(predictor: Predictor, table: "pd.DataFrame", at: int, output: s
 def _because(predictor: Predictor, table: "pd.DataFrame", row: list[Any], at: int, output: str, answer: Any) -> str:
     """Which column makes the difference: the first that does when it alone is as a client sends it."""
     batch = _sent([row], predictor.signature)
-    if is_matrix(predictor.signature) or not hasattr(predictor.estimator, "feature_names_in_"):
+    if is_matrix(predictor.signature) or not predictor.named:
         return ""
     sent = predictor.features(batch)
     for name in table.columns:

@@ -16,7 +16,7 @@ _OTHER = "after any other, as of resources, retries, deadline or nodeSelector, a
 def request(observed: Observed) -> str:
     """The command that asks for a run."""
     meta = observed.resource.metadata
-    return f"kubectl annotate --overwrite trainingjob {meta.name} -n {meta.namespace} {names.RUN_REQUESTED}=$(date +%s)"
+    return names.asks_for_run(meta.name, meta.namespace)
 
 
 def after(observed: Observed, runs: Sequence[Run], besides: str = "") -> str:
@@ -61,6 +61,14 @@ def after_failure(observed: Observed, failed: Run) -> Finding:
         return Finding(failed.phase, f"{failed.message} {_CHANGED}; to have one: {request(observed)}")
     remedy = f"The next run starts by itself if the correction {_STARTS}; {_OTHER}: {request(observed)}"
     return Finding(failed.phase, failed.message, f"Correct the cause. {remedy}")
+
+
+def after_success(observed: Observed, run: Run) -> Finding:
+    """What is said of a run that has made a version: that it is of no use any more, where that is so."""
+    if not observed.spoilt:
+        return Finding(run.phase, run.message)
+    said = f"{run.message} That version {observed.spoilt}, and no run starts for it by itself; to have one: "
+    return Finding(run.phase, said + request(observed))
 
 
 def _is_set_otherwise(observed: Observed, run: Run) -> bool:

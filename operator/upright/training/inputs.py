@@ -204,11 +204,12 @@ class Made:
     number: int
     tells: bool
     """Whether it says of which run it is: the label alone does not."""
+    can_be_served: bool
 
 
 def _made(version: Manifest) -> Made:
     tells = isinstance(_lineage(version).get("trainingJob"), Mapping)
-    return Made(version["metadata"]["name"], number_of(version), tells)
+    return Made(version["metadata"]["name"], number_of(version), tells, can_be_served(version))
 
 
 VERSIONS = Index(names.MODEL_VERSIONS, "by training job", _job_of, order=number_of, reads=_made)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import chain, islice
+from datetime import datetime, timedelta
+from itertools import chain, islice, takewhile
 
 from pydantic import ValidationError
 
@@ -32,6 +32,7 @@ from upright.training.outcome import has_ended, is_decided, published
 from upright.training.record import RUNS, number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
 
+_LATE = timedelta(minutes=1)
 REUSED = "VersionReused"
 """Why a TrainingJob is Ready that has had no run: a version is there that was made from what its spec says."""
 
@@ -62,6 +63,8 @@ class Observed:
     """The run whose ModelVersion may be the answer to the spec: it was made from just these inputs, however many there
     have been since, and whatever `spec.history` says.
     """
+    spoilt: str = ""
+    """Why the version of the newest run is of no use any more, in words that follow on it; empty while it is."""
     obstacles: Sequence[str] = ()
     """What keeps a run that is due from being started; a sentence each."""
     told: Mapping[str, str] = field(default_factory=dict)
@@ -119,12 +122,24 @@ async def observe(
         pods=pods,
         versions={run.name: made_by(ours[run.name]) for run in under_way if run.name in ours},
         answer=_answer(resource, runs, inputs, world),
+        spoilt=_spoilt(runs[0], versions, world.now) if runs else "",
         next_number=0 if under_way else _next_number(resource, runs, jobs, labelled, versions, world),
         obstacles=await _obstacles(resource, {uri: lacks for uri, (lacks, _) in found.items()}, world, defaults)
         if not under_way
         else (),
         told=await warnings.read(key, waits, world),
     )
+
+
+def _spoilt(run: Run, versions: Sequence[Made], now: datetime) -> str:
+    """The watch may be late to tell of a version that has just been made."""
+    if run.model_version is None or run.finished_at is None or now - run.finished_at < _LATE:
+        return ""
+    since = takewhile(lambda one: one.number >= run.number, reversed(versions))
+    made = next((one for one in since if one.name == run.model_version), None)
+    if made is None:
+        return "is not there any more"
+    return "" if made.can_be_served else "cannot be served any more"
 
 
 def is_waiting(run: Run, jobs: Mapping[str, Manifest]) -> bool:

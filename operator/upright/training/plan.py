@@ -10,7 +10,7 @@ from upright.api.training_job import Run, TrainingJobStatus
 from upright.conditions import NEWS, Finding, conditions, cut, some, told
 from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
 from upright.pods.reading import Pod
-from upright.training.following import after, after_failure, instead, request
+from upright.training.following import after, after_failure, after_success, instead, request
 from upright.training.manifests import fault_of, model_version, run_name
 from upright.training.manifests import job as job_of
 from upright.training.observe import REUSED, Observed, is_waiting
@@ -320,7 +320,7 @@ def _status(observed: Observed, draft: _Draft) -> TrainingJobStatus:
     elif latest.phase in {"Failed", "Refused"}:
         finding = after_failure(observed, latest)
     else:
-        finding = Finding(latest.phase, latest.message)
+        finding = after_success(observed, latest)
     stalled = None
     if draft.finding:
         stalled = None if draft.finding.passing else draft.finding

@@ -43,11 +43,14 @@ def witness(manifest: Manifest) -> Witness:
 
 def remedy(resource: ModelVersion) -> str:
     """What can be done about an artifact that pods have refused."""
-    meta = resource.metadata
+    meta, lineage = resource.metadata, resource.spec.lineage
+    train = ""
+    if lineage and (job := lineage.training_job):
+        train = f", train another with `{names.asks_for_run(job.name, meta.namespace)}`"
     return (
         "Restore the artifact from a backup of its claim and say so with `kubectl annotate --overwrite "
-        f"modelversions.upright.dev {meta.name} -n {meta.namespace} {names.RETRY}=$(date +%s)`, or serve another "
-        "version."
+        f"modelversions.upright.dev {meta.name} -n {meta.namespace} {names.RETRY}=$(date +%s)`{train}, or serve "
+        "another version."
     )
 
 

@@ -425,3 +425,49 @@ async def test_what_is_created_goes_on_once_the_name_is_free_though_no_watch_tel
             await cluster.actions.create(SERVICES, wanted())
     del cluster.client.objects[SERVICES, Key("shop", "s")]
     assert await cluster.actions.create(SERVICES, wanted()) == Done(wrote=True)
+
+
+# A policy
+
+
+async def test_what_comes_back_with_the_answer_is_told_and_tried_again_and_not_taken_for_done(cluster: Cluster) -> None:
+    """An admission policy adds a key to each selector, until it is gone."""
+    policy: dict[str, str] = {"team": "a"}
+
+    class Adding(FakeClient):
+        def put(self, type: ResourceType, manifest: Manifest) -> Manifest:
+            spec = manifest["spec"]
+            return super().put(type, {**manifest, "spec": {**spec, "selector": {**spec["selector"], **policy}}})
+
+    adding: Any = Adding()
+    cluster.client = cluster.actions._client = adding
+    wanted = {**a_service("s", OWNER), "spec": {"selector": {"app": "s"}, "ports": [{"port": 80}]}}
+    for _ in range(2):
+        with pytest.raises(ContestedError, match=r"it had spec\.selector\.team added"):
+            await cluster.actions.apply(SERVICES, wanted)
+    policy.clear()
+    await cluster.actions.apply(SERVICES, wanted)
+    assert cluster.spec()["selector"] == {"app": "s"}
+    cluster.client.writes.clear()
+    assert not (await cluster.actions.apply(SERVICES, wanted)).wrote
+    assert not cluster.client.writes
+
+
+async def test_what_cannot_be_merged_is_set_as_it_should_be_first(cluster: Cluster) -> None:
+    """Another number under the name of a port of ours: the API server merges by number, and refuses the name twice."""
+
+    class Merging(FakeClient):
+        async def apply(self, type: ResourceType, manifest: Manifest, *, force: bool) -> Manifest:
+            live = self.objects.get((type, key_of(manifest)))
+            if live and live["spec"]["ports"] != manifest["spec"]["ports"]:
+                raise RefusedError("patch", "services", 422, 'spec.ports[1].name: Duplicate value: "http"')
+            return await super().apply(type, manifest, force=force)
+
+    merging: Any = Merging()
+    cluster.client = cluster.actions._client = merging
+    ports = [{"name": "http", "port": 80}]
+    wanted = {**a_service("s", OWNER), "spec": {"selector": {"app": "s"}, "ports": ports}}
+    await cluster.actions.apply(SERVICES, wanted)
+    cluster.change(ports=[{"name": "http", "port": 8080}])
+    assert (await cluster.actions.apply(SERVICES, wanted)).wrote
+    assert cluster.spec()["ports"] == ports

@@ -309,6 +309,28 @@ async def test_a_watch_that_falls_silent_is_told(monkeypatch: pytest.MonkeyPatch
         await watching._until(asyncio.Event(), signs)
 
 
+def test_one_certificate_ends_nobody_and_certificates_for_half_a_minute_do() -> None:
+    clock, (toys, _) = Clock(), PLACES
+    signs = Signs(PLACES, clock.monotonic)
+
+    def distrusted() -> str:
+        return signs.distrusted
+
+    signs.troubled(toys, "connection refused")
+    clock.forward(40)
+    signs.troubled(toys, "CERTIFICATE_VERIFY_FAILED", distrusts=True)
+    assert not distrusted(), "for 40 s there was nobody to distrust"
+    clock.forward(31)
+    assert not distrusted(), "who answers meanwhile may be trusted"
+    signs.troubled(toys, "connection refused")
+    signs.troubled(toys, "CERTIFICATE_VERIFY_FAILED.", distrusts=True)
+    clock.forward(31)
+    signs.troubled(toys, "CERTIFICATE_VERIFY_FAILED.", distrusts=True)
+    assert distrusted() == "CERTIFICATE_VERIFY_FAILED"
+    signs.well(toys)
+    assert not distrusted()
+
+
 def test_what_a_watch_in_trouble_should_tell_of_is_too_old_to_decide_by_until_all_is_listed() -> None:
     clock, (toys, services) = Clock(), (Place(TOYS, "shop"), Place(SERVICES, ""))
     signs = Signs((toys, services), clock.monotonic)

@@ -1701,6 +1701,19 @@ def test_a_step_stands_still_while_pods_are_only_watched_and_no_longer_than_they
         assert compared.status["candidate"]["stepSpent"] == "50s", "and it has its time again"
 
 
+def test_what_waits_for_a_person_waits_on_while_pods_are_only_watched() -> None:
+    """After each restart of the operator, with an image of one's own."""
+    there = measured(COUNTED, COUNTED)
+    over = in_canary(1, step_since=after(hours=-1), rollout={"onInconclusive": "Hold"})
+    before = observed(over, pods=both(3), looks=looks(3, canary=(10, 0), stable=(10, 0)))
+    before = replace(before, reading=replace(before.reading, arms=there.arms))
+    held = plan(before)
+    assert condition(held, "Stalled")["reason"] == "Inconclusive"
+    watched = plan(then(before, held, reading=replace(there, watching=True)))
+    assert stalled(watched) == stalled(held)
+    assert watched.status["phase"] == held.status["phase"] == "Paused"
+
+
 def test_time_in_which_no_operator_was_there_is_no_time_of_the_step() -> None:
     began = replace(measured(COUNTED, COUNTED), since=after(minutes=8).timestamp())
     made = away(480, reading=began)  # looked at for the first minute, and for the last

@@ -67,7 +67,7 @@ def a_workload(
     resource: Deployment,
     *,
     owner: str | None = "uid-of-churn",
-    made_for: str = "uid-of-churn",
+    made_for: str | None = "uid-of-churn",
     replicas: int = 3,
     created: str = "2026-11-22T11:00:00Z",
 ) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def a_workload(
             **made["metadata"],
             "uid": "uid-of-workload",
             "creationTimestamp": created,
-            "annotations": {names.DEPLOYMENT_UID: made_for},
+            "annotations": {names.DEPLOYMENT_UID: made_for} if made_for else {},
             "ownerReferences": [{"controller": True, "uid": owner}] if owner else [],
         },
     }
@@ -108,11 +108,13 @@ def a_pod_of(made_for: str | None, *, created: str = "2026-11-22T11:00:05Z", **m
         ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn", created="2026-11-22T10:59:59Z"), True),
         ("uid-of-churn", "uid-of-churn", a_pod_of("uid-of-churn", deletionTimestamp="2026-11-22T11:59:00Z"), False),
         (None, "uid-before-the-backup", a_pod_of("uid-before-the-backup"), True),
+        ("uid-of-churn", None, a_pod_of("uid-of-churn"), True),  # somebody has dropped the annotation
+        ("uid-of-churn", None, a_pod_of("uid-of-a-deleted-one"), False),
         ("uid-of-a-deleted-one", "uid-of-a-deleted-one", a_pod_of("uid-of-a-deleted-one"), False),
     ],
 )
 async def test_pods_count_by_the_workload_that_they_were_made_for(
-    owner: str | None, made_for: str, pod: Manifest, counts: bool
+    owner: str | None, made_for: str | None, pod: Manifest, counts: bool
 ) -> None:
     owned = a_workload(serving_old(), owner=owner, made_for=made_for)
     found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.PODS, pod))
@@ -408,6 +410,20 @@ async def test_pods_of_an_earlier_attempt_do_not_count_for_the_candidate(
     found = await seen(a_deployment("churn-1", status=status), (names.APPS_DEPLOYMENTS, owned), (names.PODS, theirs))
     assert bool(found.pods[OLD_REVISION]) is counts
     assert bool(found.strangers) is not counts
+
+
+@pytest.mark.parametrize("owned", [True, False])
+async def test_a_pod_that_its_replica_set_has_released_is_no_pod_of_the_version(*, owned: bool) -> None:
+    """Somebody looks into it, and another is there in its place. Where nobody owns any, all count."""
+    makers = [[{"uid": "set", "controller": True}] if owned else [], []]
+    pods = [
+        a_pod_of("uid-of-churn", name=f"churn-1-{number}", uid=f"pod-{number}", ownerReferences=owners)
+        for number, owners in enumerate(makers)
+    ]
+    owned_by_us = (names.APPS_DEPLOYMENTS, a_workload(serving_old()))
+    found = await seen(serving_old(), owned_by_us, *((names.PODS, pod) for pod in pods))
+    assert [pod.name for pod in found.pods[OLD_REVISION]] == (["churn-1-0"] if owned else ["churn-1-0", "churn-1-1"])
+    assert list(found.strangers) == (["churn-1-1"] if owned else [])
 
 
 @pytest.mark.parametrize(
@@ -788,12 +804,28 @@ async def test_the_newest_version_is_followed_and_never_an_older_one(versions: A
     assert (found.wanted.metadata.name if found.wanted else None) == wanted
 
 
-async def test_no_older_version_goes_out_where_a_rejected_one_cannot_be_served_any_more() -> None:
-    rejection = {"modelVersion": "churn-4", "revision": "r", "at": NOW.isoformat(), "message": "errors"}
-    versions = made_at(NEW, 0), made_at(THIRD, 1), made_at(FOURTH, 2, phase="Missing")
-    found = await seen(following(rejected=[rejection]), *versions)
+@pytest.mark.parametrize("remembers", [False, True])
+async def test_no_older_version_goes_out_where_a_rejected_one_cannot_be_served_any_more(*, remembers: bool) -> None:
+    """It says so, until somebody asks for another try. What counts is whether it was rejected as it would be served."""
+    mine = revision(FOURTH, a_deployment().spec.serving)
+    rejection = {"modelVersion": "churn-4", "revision": mine, "at": NOW.isoformat(), "message": "errors"}
+    fourth = made_at(FOURTH, 2, phase="Missing", verdicts=[verdict("Rejected", FOURTH)] if remembers else [])
+    versions = made_at(NEW, 0), made_at(THIRD, 1), fourth
+    rejected: dict[str, Any] = {} if remembers else {"rejected": [rejection]}
+    found = await seen(following(**rejected), *versions)
     assert found.wanted
     assert found.wanted.metadata.name == "churn-2"
+    assert plan(found).status["phase"] == "RolledBack"
+
+    asked = dict(as_stored(following(phase="Stable", **rejected)))
+    asked["metadata"] = {**asked["metadata"], "annotations": {names.RETRY: "1"}}
+    retried = await seen(Deployment.model_validate(asked), *versions)
+    assert retried.wanted
+    assert retried.wanted.metadata.name == "churn-3"
+    if not remembers:
+        otherwise = await seen(following(serving={"port": 3001}, **rejected), *versions)
+        assert otherwise.wanted
+        assert otherwise.wanted.metadata.name == "churn-3"
 
 
 async def test_where_nothing_serves_an_older_version_than_a_rejected_one_is_tried() -> None:

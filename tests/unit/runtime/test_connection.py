@@ -1,7 +1,9 @@
 """A connection takes no more memory and time than a request needs, whatever a stranger sends, or leaves unread."""
 
 import asyncio
+import gc
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -201,6 +203,25 @@ async def test_connections_on_which_nothing_is_asked_make_way_for_others(monkeyp
         for _, writer in idle:
             writer.close()
         asking.close()
+
+
+async def test_of_a_connection_that_was_reset_nothing_is_left() -> None:
+    async with a_running_server() as (port, server):
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"small" in await asyncio.wait_for(reader.readuntil(b"small"), 30)
+            raw = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        async with asyncio.timeout(30):
+            while server.server_state.connections or alive():  # noqa: ASYNC110 - it has nothing to wait for
+                await asyncio.sleep(0.01)
+
+
+def alive() -> list[Connection]:
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, Connection) and each.transport.is_closing()]
 
 
 async def test_nobody_is_further_ahead_of_the_answers_than_64_requests() -> None:

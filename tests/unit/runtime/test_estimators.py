@@ -18,8 +18,9 @@ from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
 
 from tests.estimators import Form, estimators, in_the_docs, seen
 from tests.unit.runtime.pod import Pod
@@ -28,8 +29,10 @@ from upright.runtime.artifact import ServedModel, load_artifact
 from upright.runtime.batch import BadInputError
 from upright.runtime.formats import UnreadableModelError, UntrustedTypesError
 from upright.runtime.outcome import RefusedError
+from upright.runtime.predictor import Predictor
 from upright.runtime.protocol import parse_infer, parse_predict
 from upright.runtime.publish import publish
+from upright.runtime.signature import infer
 
 TEXTS = ["refund please", "great service", "money back now", "lovely people"] * 5
 MOODS = ["complaint", "praise"] * 10
@@ -143,6 +146,33 @@ def test_a_sparse_table_of_mixed_columns_answers_as_in_python(pod: Pod, transfor
     found = served(pod, model, reference_csv=SAID.to_csv(index=False))
 
     assert np.array_equal(v1(found, SAID.to_numpy().tolist()), model.predict(SAID))
+
+
+@pytest.mark.parametrize("first", ["passthrough", None])
+@pytest.mark.parametrize("searched", [False, True])
+def test_behind_a_first_step_that_does_nothing_a_model_is_asked_by_the_names_of_its_columns(
+    pod: Pod, *, first: str | None, searched: bool
+) -> None:
+    """As a search over steps may choose; reference data have the columns in another order."""
+    table, labels = SAID.assign(tenure=np.arange(20.0))[["tenure", "spent"]], [0, 1] * 10
+    model: Any = Pipeline([("scale", first), ("last", LogisticRegression())])
+    if searched:
+        model = GridSearchCV(model, {"scale": [first]}, cv=2)
+    model.fit(table, labels)
+    (pod.output / "reference.csv").write_text(table[["spent", "tenure"]].to_csv(index=False))
+    found = served(pod, model)
+    assert [tensor.name for tensor in found.predictor.signature.inputs] == ["tenure", "spent"]
+    rows = table.to_dict(orient="records")
+    assert v1(found, rows).tolist() == model.predict(table).tolist()
+
+
+def test_the_scores_of_pairs_of_classes_are_not_said_to_be_those_of_classes() -> None:
+    rows, labels = np.random.default_rng(0).normal(size=(30, 2)), [0, 1, 2] * 10
+    for shape, classes in (("ovo", None), ("ovr", [0, 1, 2])):
+        model = make_pipeline(StandardScaler(), SVC(decision_function_shape=shape)).fit(rows, labels)
+        predictor = Predictor(model, infer(model, None, None))
+        assert predictor.classes_of("decision_function") == classes
+        assert predictor.classes_of("prediction") is None
 
 
 def test_histograms_with_categories_answer_as_in_python(pod: Pod) -> None:

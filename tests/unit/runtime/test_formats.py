@@ -531,18 +531,33 @@ def test_what_stands_beside_a_label_and_is_no_probability_is_not_called_one(pod:
     assert asked(served, rows[:5].tolist()).tolist() == model.predict(rows[:5]).tolist()
 
 
-@pytest.mark.parametrize("types", [False, True])
-def test_whether_true_is_a_boolean_or_a_text_is_told_by_parquet_and_by_no_csv(pod: Pod, *, types: bool) -> None:
+@pytest.mark.parametrize(
+    ("types", "gaps", "words"),
+    [
+        (True, False, ("True", "False")),
+        (False, False, ("True", "False")),
+        (False, True, ("True", "False")),
+        (False, False, ("true", "false")),
+        (False, False, ("TRUE", "FALSE")),
+    ],
+)
+def test_whether_true_is_a_boolean_or_a_text_is_told_by_parquet_and_by_no_csv(
+    pod: Pod, *, types: bool, gaps: bool, words: tuple[str, str]
+) -> None:
     """CatBoost's file knows each category's hash alone, and that of true is another one than that of its text."""
     rows = pd.DataFrame({"new": [True, False] * 20, "x": np.arange(40.0)})
+    labels = rows["new"].astype(int)
+    if gaps:  # CatBoost takes none in a category
+        rows["new"] = rows["new"].astype(object).where(rows["x"] < 38, "missing")
     trees = catboost.CatBoostClassifier(iterations=20, verbose=0, allow_writing_files=False, thread_count=1)
-    trees.fit(rows, rows["new"].astype(int), cat_features=["new"]).save_model(str(pod.output / "model.cbm"))
+    trees.fit(rows, labels, cat_features=["new"]).save_model(str(pod.output / "model.cbm"))
     if types:
         rows.to_parquet(pod.output / "reference.parquet")
         _, served = published(pod)
         assert asked(served, [[True, 0.0], [False, 1.0]]).tolist() == [1, 0]
         return
-    rows.to_csv(pod.output / "reference.csv", index=False)
+    spelt = rows["new"].map(lambda value: {True: words[0], False: words[1]}.get(value, value))
+    rows.assign(new=spelt).to_csv(pod.output / "reference.csv", index=False)
 
     with pytest.raises(RefusedError, match=r"has True and False in column 'new'.*Write reference.parquet") as refused:
         published(pod)

@@ -24,11 +24,12 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import VarianceThreshold
-from sklearn.impute import SimpleImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.kernel_approximation import AdditiveChi2Sampler
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.naive_bayes import CategoricalNB, ComplementNB, MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
@@ -739,6 +740,9 @@ def test_it_is_not_refused_where_the_model_takes_what_comes_of_it() -> None:
     "behind",
     [
         [RandomForestClassifier(3)],
+        [BaggingClassifier(n_estimators=2)],
+        [KNNImputer(), DecisionTreeClassifier()],
+        [KNeighborsClassifier(metric="nan_euclidean")],
         [StandardScaler(), HistGradientBoostingClassifier(max_iter=2)],
         [SimpleImputer(), LogisticRegression()],
     ],

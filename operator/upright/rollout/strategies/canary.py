@@ -261,8 +261,8 @@ def _wait_for(stable: ArmFacts, facts: Facts, arm: Arm, place: str) -> Stay:
         return Stay(arm, said, _NOW_AND_THEN, Finding("NotStarted", said, remedy))
     if stable.barred:
         remedy = (
-            "It goes on by itself when a node may take one: see to labels, taints and volumes. Where none may for "
-            f"{format_duration(BARRED_FOR)}, {facts.name} takes over uncompared."
+            "It goes on by itself when a node may take one: see to labels, taints, volumes and what it asks for. Where "
+            f"none may for {format_duration(BARRED_FOR)}, {facts.name} takes over uncompared."
         )
     return Stay(arm, said, _NOW_AND_THEN, Finding("NoRoom", said, remedy))
 
@@ -283,7 +283,9 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         return decision
     if facts.reading.watching and not blind:
         said = f"{place} goes on when its pods' counters have been watched for a while."
-        return Stay(_standing(arm, now), said, _NOW_AND_THEN)
+        last = (arm.step or 0) + 1 == len(steps)
+        over = last and elapsed(arm.step_since, arm.step_spent, now) >= _step(facts).for_
+        return Stay(_standing(arm, now), said, _NOW_AND_THEN, unseen=over)  # it may wait for a person
     step_since = arm.step_since or now
     arm = arm.model_copy(update={"step_since": step_since, "step_weight": _step(facts).weight})
     watched = max(since, step_since.timestamp())

@@ -196,3 +196,11 @@ def test_no_duration_that_is_written_is_negative() -> None:
 def test_what_is_no_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="is not a duration such as 90s"):
         parse_duration(text)
+
+
+def test_what_an_older_operator_keeps_in_the_status_is_taken_while_it_leads() -> None:
+    """The chart's kinds are there before its new operator is: without its evidence the old one would compare nothing."""
+    [version] = crds.manifests()["deployments.yaml"]["spec"]["versions"]
+    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
+    state = status["properties"]["analysis"]["properties"]["state"]
+    assert (state["type"], state["x-kubernetes-preserve-unknown-fields"]) == ("object", True)

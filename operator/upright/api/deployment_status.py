@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from upright.api.common import Asked, Condition, Conditions, Duration, Resource, Text
+from upright.api.common import AnyObject, Asked, Condition, Conditions, Duration, Resource, Text
 
 _GOES_ON = frozenset({"Progressing", "Paused", "ServiceMissing", "ServiceLeadsElsewhere"})
 """The reasons of Current beside a candidate that nothing holds but what somebody wants."""
@@ -151,6 +151,11 @@ class Analysis(Resource):
         "Continue", description="What the evidence says."
     )
     message: Text = Field("", description="The same in a sentence.")
+    state: AnyObject | None = Field(
+        None,
+        description="The evidence of an older operator, which leads until it is replaced. This one keeps it in the "
+        "Comparison of this name.",
+    )
 
 
 class Rejection(Resource):

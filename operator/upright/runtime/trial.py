@@ -42,6 +42,9 @@ _FREQUENT, _OFTEN = 20, 0.01
 _NEAR = {np.dtype(np.float32): 1e-4}
 """How far numbers may be apart, relative to the answer, by its type; else 1e-6. The last digits of a sum depend on how
 many rows are computed at once, and nothing else may change: so no two labels may differ at all."""
+_NEAR_ALONE, _OF_THE_LARGEST = 1e-3, 1e-5
+"""The same where a row is asked alone: of it a product of matrices is summed otherwise, and where large numbers cancel
+each other (columns of single precision as they are, a singular kernel) few digits are left."""
 
 
 _ROUNDING = 1e-3
@@ -245,7 +248,7 @@ def _sent(rows: list[list[Any]], signature: Signature) -> Batch:
 def _alike(here: NDArray[Any], there: NDArray[Any], among: NDArray[Any] | None = None) -> NDArray[np.bool_]:
     """For each row whether the answers are the same: numbers but for rounding, labels exactly.
 
-    `among`: all answers, where these are few of them: what a number near zero is rounded by depends on the others.
+    `among`: all answers, where these are to rows asked alone: how a number near zero is rounded depends on the others.
     """
     if here.shape != there.shape:
         return np.zeros(len(here), dtype=np.bool_)
@@ -255,22 +258,25 @@ def _alike(here: NDArray[Any], there: NDArray[Any], among: NDArray[Any] | None =
         except (TypeError, ValueError):  # of pd.NA, and of arrays, nobody can say
             return np.zeros(len(here), dtype=np.bool_)
     else:
-        near = _NEAR.get(here.dtype, 1e-6)
+        near = _NEAR.get(here.dtype, 1e-6) if among is None else _NEAR_ALONE
+        part = near * 1e-3 if among is None else _OF_THE_LARGEST
         sizes = here if among is None else among
         size = np.abs(sizes[np.isfinite(sizes)]).max(initial=0.0)
-        same = np.asarray(np.isclose(there, here, rtol=near, atol=near * 1e-3 * size, equal_nan=True))
+        same = np.asarray(np.isclose(there, here, rtol=near, atol=part * size, equal_nan=True))
     return np.asarray(same.reshape(len(here), -1).all(axis=1))
 
 
 def _among_fewer(predictor: Predictor, table: "pd.DataFrame", request: slice, output: str, here: NDArray[Any]) -> str:
     """Whether Python itself answers otherwise where it is asked for no more rows than a request has."""
+    alone = request.stop - request.start == 1
     try:
-        alike = _alike(here[request], _in_python(predictor, table.iloc[request], output), here).all()
+        there = _in_python(predictor, table.iloc[request], output)
+        alike = _alike(here[request], there, here if alone else None).all()
     except ModelError:
         return ""
     if alike:
         return ""
-    asked = "one row" if request.stop - request.start == 1 else f"{_REQUEST} rows"
+    asked = "one row" if alone else f"{_REQUEST} rows"
     return (
         f", and otherwise in Python, too, where that asks for {asked} at once: the answer to a row depends on "
         "what is asked with it. Compute in fit what is of all rows, and draw without a fixed random_state"

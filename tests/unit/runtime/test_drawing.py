@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -113,3 +114,16 @@ def test_a_slow_model_answers_fewer_rows_alone(pod: Pod, monkeypatch: pytest.Mon
 
 def test_a_model_that_answers_by_chance_is_published(pod: Pod) -> None:
     asked(pod, by_chance, ["basic"] * 50, [at % 2 for at in range(50)])
+
+
+def test_of_a_row_alone_less_need_be_alike_where_rounding_leaves_few_digits(pod: Pod) -> None:
+    draw = np.random.default_rng(0)
+    rows = pd.DataFrame({name: (draw.normal(size=600) * 1000).astype(np.float32) for name in "abcd"})
+    noisy = rows["a"] + rows["b"] * draw.normal(size=600)
+    model = QuadraticDiscriminantAnalysis().fit(rows, noisy > rows["c"])
+    alone = [model.predict_proba(rows[at : at + 1])[0] for at in range(600)]
+    assert not np.allclose(model.predict_proba(rows), alone, rtol=1e-6, atol=1e-9)
+    pod.trained(model)
+    rows.to_parquet(pod.output / "reference.parquet")
+
+    publish(pod.variables)

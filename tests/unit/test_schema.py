@@ -199,7 +199,7 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
 
 
 def test_what_an_older_operator_keeps_in_the_status_is_taken_while_it_leads() -> None:
-    """The chart's kinds are there before its new operator is: without its evidence the old one would compare nothing."""
+    """The chart's kinds are there before its new operator: without its evidence the old one would compare nothing."""
     [version] = crds.manifests()["deployments.yaml"]["spec"]["versions"]
     status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
     state = status["properties"]["analysis"]["properties"]["state"]

@@ -302,7 +302,7 @@ _HANDING_ON = frozenset(
 """Estimators that have others, as forests do, but do not look at the columns themselves."""
 
 
-_TAKE_INFINITY = ("sklearn.ensemble._hist_gradient_boosting", "sklearn.ensemble._iforest")
+_TAKE_INFINITY = ("sklearn.ensemble._hist_gradient_boosting", "sklearn.ensemble._iforest", "sklearn.feature_selection.")
 """Where those of scikit-learn's estimators are that take NaN and infinity; others that take NaN refuse infinity."""
 
 

@@ -49,7 +49,8 @@ CATEGORY = "category"
 
 def learn(estimator: Any) -> tuple[Learnt, ...]:
     """Of each feature, in their order; empty when the model does not tell how many there are."""
-    count = features_of(estimator).width
+    told = features_of(estimator)
+    count = None if told.texts else told.width
     if not isinstance(count, int):
         return ()
     found = defaultdict[int, list[Learnt]](list)
@@ -302,8 +303,15 @@ _HANDING_ON = frozenset(
 """Estimators that have others, as forests do, but do not look at the columns themselves."""
 
 
-_TAKE_INFINITY = ("sklearn.ensemble._hist_gradient_boosting", "sklearn.ensemble._iforest", "sklearn.feature_selection.")
-"""Where those of scikit-learn's estimators are that take NaN and infinity; others that take NaN refuse infinity."""
+_REFUSE_INFINITY = (
+    "sklearn.ensemble._forest",
+    "sklearn.impute._iterative",
+    "sklearn.impute._knn",
+    "sklearn.neighbors.",
+    "sklearn.preprocessing._data",
+    "sklearn.tree.",
+)
+"""Where estimators are that take NaN, and refuse infinity; others that take NaN hand it on, or take it, too."""
 
 
 def _refuses_infinity(estimator: Any) -> bool:
@@ -311,7 +319,7 @@ def _refuses_infinity(estimator: Any) -> bool:
     module = type(estimator).__module__
     if module == "sklearn.ensemble._bagging":
         return _refuses_infinity(estimator.estimators_[0])
-    return module.startswith("sklearn.") and not module.startswith(_TAKE_INFINITY)
+    return module.startswith(_REFUSE_INFINITY)
 
 
 def _plain(estimator: Any, columns: _Columns, found: _Found) -> _Columns:

@@ -107,6 +107,13 @@ def test_the_text_of_a_model_is_called_as_in_the_reference_data(pod: Pod) -> Non
             v1(found, mistake)
 
 
+def test_a_model_of_texts_may_take_none() -> None:
+    """What a preprocessor of one's own makes of it is its own affair."""
+    model = make_pipeline(CountVectorizer(preprocessor=lambda text: (text or "").lower()), LogisticRegression())
+    model.fit([*TEXTS[:-1], None], MOODS)
+    assert not Predictor(model, infer(model, None, None)).learnt[0].kind
+
+
 def test_a_model_of_texts_has_one_column(pod: Pod) -> None:
     model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, MOODS)
 

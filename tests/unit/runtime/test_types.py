@@ -21,6 +21,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     IsolationForest,
     RandomForestClassifier,
+    VotingClassifier,
 )
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import VarianceThreshold
@@ -760,6 +761,7 @@ def test_a_number_of_which_infinity_comes_is_refused_where_only_what_comes_of_le
     [
         [VarianceThreshold(), HistGradientBoostingClassifier(max_iter=2)],
         [IsolationForest(n_estimators=2)],
+        [BaggingClassifier(VotingClassifier([("v", HistGradientBoostingClassifier(max_iter=2))]), n_estimators=2)],
         [BaggingClassifier(HistGradientBoostingClassifier(max_iter=2), n_estimators=2)],
     ],
 )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import is_date
-from upright.runtime.learnt import CATEGORY, Learnt
+from upright.runtime.learnt import Learnt
 
 SINGLE = frozenset({"float32", "Float32"})
 """The types of columns of single precision."""
@@ -20,7 +20,7 @@ def frame_of(columns: Mapping[str, NDArray[Any]], signature: Signature, learnt: 
 
     return pd.DataFrame(
         {
-            tensor.name: _series(columns[tensor.name], tensor, known)
+            tensor.name: _series(columns[tensor.name], tensor, known.null)
             for tensor, known in zip(signature.inputs, learnt, strict=True)
         },
         copy=False,
@@ -51,19 +51,14 @@ def plain(values: NDArray[Any], tensor: Tensor) -> NDArray[Any]:
     return values.astype(np.float64) if whole and values.dtype == object else values
 
 
-def _series(values: NDArray[Any], tensor: Tensor, known: Learnt) -> Any:
+def _series(values: NDArray[Any], tensor: Tensor, null: float | None) -> Any:
     import pandas as pd
 
-    null = known.null
     match tensor.dtype:
         case "number" | None:
             return _untold(values, tensor, null)
         case "object":
             return pd.Series(nulls_as(values.astype(object), null), dtype=object)
-        case "category" if (
-            known.dtype == CATEGORY
-        ):  # a batch need not have any, and may have fractions for whole numbers
-            return pd.Categorical(values, categories=sorted(known.known))
         case "category":
             return pd.Series(_untold(values, tensor, np.nan)).astype("category")
         case "float32":

@@ -3,8 +3,7 @@
 It is read from where scikit-learn keeps what it was fitted on (`categories_` of encoders, `statistics_` of imputers,
 the columns of a ColumnTransformer) and from the tags by which it tells what it validates
 (https://scikit-learn.org/stable/developers/develop.html#estimator-tags), never from the messages of its errors. Types
-of others (but XGBoost's, which keep their categories), and whatever comes behind a step that makes other columns of
-those it gets, tell nothing.
+of others, and whatever comes behind a step that makes other columns of those it gets, tell nothing.
 """
 
 from collections import defaultdict
@@ -14,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from upright.runtime.formats.xgboost import categories_of
 from upright.runtime.texts import features_of
 
 Kind = Literal["text", "number", "boolean", "date"]
@@ -43,8 +41,6 @@ class Learnt:
 
 
 NOTHING = Learnt()
-CATEGORY = "category"
-"""The dtype of a column that the model takes as a category of pandas' alone, which is to be made of all `known`."""
 
 
 def learn(estimator: Any) -> tuple[Learnt, ...]:
@@ -83,8 +79,6 @@ def _walk(estimator: Any, columns: _Columns, found: _Found) -> _Columns:
     """Note what the estimator says of each column; what it makes of them, empty when nobody knows."""
     if _changes_nothing(estimator):
         return columns
-    if type(estimator).__module__ == "xgboost.sklearn":
-        return _boosting(estimator, columns, found)
     if not type(estimator).__module__.startswith("sklearn."):
         return ()
     for attribute, look in _LOOKS.items():
@@ -218,16 +212,6 @@ def _histogram_boosting(boosting: Any, columns: _Columns, found: _Found) -> _Col
     if boosting._preprocessor is not None:
         encoder = boosting._preprocessor.named_transformers_["encoder"]
         _walk(encoder, [column for column, category in zip(columns, categorical, strict=True) if category], found)
-    return ()
-
-
-def _boosting(boosting: Any, columns: _Columns, found: _Found) -> _Columns:
-    booster = boosting.get_booster()
-    known = categories_of(booster) or {}
-    for column, name in zip(columns, booster.feature_names or [""] * len(columns), strict=True):
-        if column is not None and column.values and name in known:
-            told = _of_categories(np.array(known[name], dtype=object), strict=True, gaps=False)
-            found[column.feature].append(replace(told, dtype=CATEGORY, missing=True if column.gaps else None))
     return ()
 
 

@@ -77,11 +77,9 @@ class Predictor:
 
     def classes_of(self, output: str) -> list[Any] | None:
         """The classes whose columns an output has, in order; None where it has none, or those of pairs of classes."""
-        model = self.estimator
-        while inner := getattr(model, "best_estimator_", None) or getattr(model, "steps", None):
-            model = inner[-1][1] if isinstance(inner, list) else inner
-        by_pairs = output == "decision_function" and getattr(model, "decision_function_shape", "") == "ovo"
-        return self.classes if output in FURTHER and not by_pairs else None
+        if output not in FURTHER or (output == "decision_function" and _scores_pairs(self.estimator)):
+            return None
+        return self.classes
 
     @cached_property
     def named(self) -> bool:
@@ -177,6 +175,19 @@ class Predictor:
         if self.takes_texts:
             return next(iter(batch.columns.values()))
         return array_of(batch.columns, self.signature, self.learnt)
+
+
+_HOLDING = ("best_estimator_", "steps", "final_estimator_", "estimator_")
+"""Where an estimator of scikit-learn has the one whose scores it hands on."""
+
+
+def _scores_pairs(estimator: Any) -> bool:
+    if not type(estimator).__module__.startswith("sklearn."):
+        return False
+    inner = next((held for name in _HOLDING if (held := getattr(estimator, name, None)) is not None), None)
+    if inner is not None:
+        return _scores_pairs(inner[-1][1] if isinstance(inner, list) else inner)
+    return getattr(estimator, "decision_function_shape", "") == "ovo"
 
 
 def dense(answer: Any) -> NDArray[Any]:

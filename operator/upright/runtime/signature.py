@@ -6,7 +6,7 @@ import numpy as np
 
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import datatype_of, width_of
-from upright.runtime.learnt import CATEGORY, NOTHING, Learnt, learn
+from upright.runtime.learnt import NOTHING, Learnt, learn
 from upright.runtime.predictor import FURTHER, PREDICTION
 from upright.runtime.reference import Reference
 from upright.runtime.texts import features_of
@@ -202,8 +202,6 @@ def _told(name: str, known: Learnt, estimator: Any) -> Tensor:
 def _of_kind(name: str, known: Learnt) -> Tensor:
     missing = known.missing is True
     apart = "object" if known.null is None else None
-    if known.dtype == CATEGORY:
-        apart = CATEGORY
     match known.kind:
         case "text":
             return Tensor(name=name, type="BYTES", dtype=apart, missing=missing)
@@ -211,8 +209,6 @@ def _of_kind(name: str, known: Learnt) -> Tensor:
             return Tensor(name=name, type="BOOL", dtype="object" if missing else None, missing=missing)
         case "date":
             return Tensor(name=name, type="BYTES", dtype=known.dtype, missing=missing)
-        case "number" if known.dtype == CATEGORY:
-            return Tensor(name=name, type="INT64" if known.whole else "FP64", dtype=CATEGORY, missing=missing)
         case "number" if known.dtype is not None:
             return Tensor(name=name, type="FP32", dtype=known.dtype, missing=missing)
         case "number":

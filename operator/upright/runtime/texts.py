@@ -17,15 +17,17 @@ def features_of(estimator: Any) -> Features:
     """What a fitted model takes. A pipeline tells what its first step does, and that may be none ("passthrough"), as a
     search may have chosen: then the one after it was fitted on the same.
     """
-    if not hasattr(estimator, "n_features_in_") and (inner := _behind_nothing(estimator)) is not None:
-        return features_of(inner)
     names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
+    if not names and not hasattr(estimator, "n_features_in_") and (inner := _behind_nothing(estimator)) is not None:
+        return features_of(inner)
     if not names and takes_texts(estimator):
         return Features((), 1, texts=True)
     return Features(names, getattr(estimator, "n_features_in_", None), texts=False)
 
 
 def _behind_nothing(estimator: Any) -> Any:
+    if not type(estimator).__module__.startswith("sklearn."):
+        return None
     if (best := getattr(estimator, "best_estimator_", None)) is not None:
         return best
     steps = getattr(estimator, "steps", None) or [("", estimator)]

@@ -49,7 +49,9 @@ async def a_server() -> AsyncIterator[int]:
 @asynccontextmanager
 async def a_running_server(buffer: int | None = None) -> AsyncIterator[tuple[int, uvicorn.Server]]:
     port = a_free_port()
-    config = uvicorn.Config(app, port=port, http=Connection, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        app, port=port, http=Connection, ws="none", lifespan="off", log_config=None, timeout_keep_alive=620
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", port)) as listener:
         if buffer:

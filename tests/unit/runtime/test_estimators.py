@@ -12,7 +12,12 @@ import skops.io
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +29,7 @@ from sklearn.svm import SVC
 
 from tests.estimators import Form, estimators, in_the_docs, seen
 from tests.unit.runtime.pod import Pod
+from upright.api.artifact import Signature, Tensor
 from upright.runtime import sdk
 from upright.runtime.artifact import ServedModel, load_artifact
 from upright.runtime.batch import BadInputError
@@ -33,6 +39,7 @@ from upright.runtime.predictor import Predictor
 from upright.runtime.protocol import parse_infer, parse_predict
 from upright.runtime.publish import publish
 from upright.runtime.signature import infer
+from upright.runtime.texts import features_of
 
 TEXTS = ["refund please", "great service", "money back now", "lovely people"] * 5
 MOODS = ["complaint", "praise"] * 10
@@ -107,6 +114,20 @@ def test_the_text_of_a_model_is_called_as_in_the_reference_data(pod: Pod) -> Non
             v1(found, mistake)
 
 
+def test_what_an_estimator_of_ones_own_keeps_says_nothing_of_what_it_takes() -> None:
+    class Own(BaseEstimator):  # type: ignore[misc]
+        """It tries several, fitted on arrays."""
+
+        def __init__(self) -> None:
+            self.feature_names_in_ = np.array(["a", "b"], dtype=object)
+            self.best_estimator_ = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+            self.steps = [10, 20]
+
+    assert features_of(Own()).names == ("a", "b")
+    signature = Signature(inputs=(Tensor(name="a", type="FP64"), Tensor(name="b", type="FP64")))
+    assert Predictor(Own(), signature).classes_of("decision_function") is None
+
+
 def test_a_model_of_texts_may_take_none() -> None:
     """What a preprocessor of one's own makes of it is its own affair."""
     model = make_pipeline(CountVectorizer(preprocessor=lambda text: (text or "").lower()), LogisticRegression())
@@ -176,10 +197,11 @@ def test_behind_a_first_step_that_does_nothing_a_model_is_asked_by_the_names_of_
 def test_the_scores_of_pairs_of_classes_are_not_said_to_be_those_of_classes() -> None:
     rows, labels = np.random.default_rng(0).normal(size=(30, 2)), [0, 1, 2] * 10
     for shape, classes in (("ovo", None), ("ovr", [0, 1, 2])):
-        model = make_pipeline(StandardScaler(), SVC(decision_function_shape=shape)).fit(rows, labels)
-        predictor = Predictor(model, infer(model, None, None))
-        assert predictor.classes_of("decision_function") == classes
-        assert predictor.classes_of("prediction") is None
+        scores = SVC(decision_function_shape=shape)
+        for model in (make_pipeline(StandardScaler(), scores), StackingClassifier([("s", scores)], scores, cv=2)):
+            predictor = Predictor(model.fit(rows, labels), infer(model, None, None))
+            assert predictor.classes_of("decision_function") == classes
+            assert predictor.classes_of("prediction") is None
 
 
 def test_histograms_with_categories_answer_as_in_python(pod: Pod) -> None:

@@ -68,8 +68,8 @@ def _values(booster: Any, kind: str, categories: dict[str, Sequence[Any]], round
     return values
 
 
-def categories_of(booster: Any) -> dict[str, Sequence[Any]] | None:
-    """The known categories of each column that has some; None where it has lost them."""
+def _categories(path: Path, booster: Any) -> dict[str, Sequence[Any]]:
+    """The known categories of each column that has some. Raises UnreadableModelError."""
     if _CATEGORY not in (booster.feature_types or ()):
         return {}
     told = booster.get_categories(export_to_arrow=True).to_arrow()
@@ -78,13 +78,7 @@ def categories_of(booster: Any) -> dict[str, Sequence[Any]] | None:
         kept = all(one.isascii() for values in found.values() for one in values if isinstance(one, str))
     except UnicodeDecodeError:
         kept = False
-    return found if kept else None  # it counts the characters of those of pandas where it cuts bytes: _data_utils.py
-
-
-def _categories(path: Path, booster: Any) -> dict[str, Sequence[Any]]:
-    """Raises UnreadableModelError."""
-    found = categories_of(booster)
-    if found is None:
+    if not kept:  # it counts the characters of those of pandas where it cuts bytes: xgboost/_data_utils.py
         raise UnreadableModelError(
             f"{path.name} does not hold the categories that it was fitted on: XGBoost loses those with letters beyond "
             "ASCII. Give them names in ASCII before the model is fitted, or encode the column yourself"

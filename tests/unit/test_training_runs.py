@@ -1334,6 +1334,11 @@ def an_event(of: str, reason: str, note: str, at: str = "2026-11-22T12:00:01Z") 
         ("Error creating: etcdserver: request timed out", "goes on by itself once", True),
         ("Error creating: Timeout: request did not complete within requested timeout", "goes on by itself once", True),
         ("Error creating: the server is currently unable to handle the request", "goes on by itself once", True),
+        (
+            "Error creating: the server was unable to return a response in the time allotted, but may still",
+            "goes on by itself once",
+            True,
+        ),
     ],
 )
 async def test_why_no_pod_can_be_made_is_said(note: str, told: str, passing: bool) -> None:

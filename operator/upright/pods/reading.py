@@ -31,6 +31,7 @@ _OUTAGES = (
     "etcdserver: ",
     "did not complete within",
     "currently unable to handle",
+    "unable to return a response in the time allotted",
     "not yet ready to handle",
     "status unknown for quota",
     "context deadline exceeded",

@@ -76,8 +76,7 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
             break  # never back to an older one by itself
         version = _version(world, namespace, one.name) if one.ready else None
         if version is None:
-            there = known(world, namespace, one.name) if stable and not resource.wants_retry else None
-            if there and _rejection(resource, there, rejected):
+            if stable and _once_rejected(resource, one.name, world, rejected):
                 break
             continue
         if stable and gone and at <= _was_newest(resource, stable):
@@ -124,10 +123,17 @@ def passed_over(
             break
         if one.ready and (version := _version(world, namespace, one.name)):
             return _rejection(resource, version, rejected)
-        there = known(world, namespace, one.name) if wanted else None
-        if there and (rejection := _rejection(resource, there, rejected)):
+        if wanted and (rejection := _once_rejected(resource, one.name, world, rejected)):
             return rejection
     return None
+
+
+def _once_rejected(resource: Deployment, name: str, world: World, rejected: Sequence[Rejection]) -> Rejection | None:
+    """Why a version that is not Ready was rejected, as whatever it was served."""
+    if mine := next((one for one in rejected if one.model_version == name), None):
+        return mine
+    there = known(world, resource.metadata.namespace, name)
+    return _rejection(resource, there, rejected) if there else None
 
 
 def _under_way(resource: Deployment, world: World, newest: ModelVersion | None) -> ModelVersion | None:

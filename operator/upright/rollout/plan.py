@@ -4,11 +4,12 @@ Everything that cannot be derived again from the world is in the status before a
 stable, which is the candidate and in which step, what has been rejected. The objects follow from that alone.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from datetime import timedelta
 
+from upright.analysis import Look
 from upright.api import names
-from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
+from upright.api.deployment_status import Analysis, Arm, ComparedFailures, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, said_since
 from upright.contract import Plan
@@ -286,7 +287,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     spec, looks, anew = observed.resource.spec, observed.reading.looks, ""
     if draft.stable and not candidate.leaving:
         if looks or observed.evidence:
-            weighed = analyse(spec, observed.evidence, looks, known=draft.analysis is not None)
+            weighed = analyse(spec, observed.evidence, looks, lost=_lacks(looks, draft.analysis))
             draft.analysis, draft.evidence, anew = weighed.analysis, weighed.evidence, weighed.anew
         candidate = draft.in_step(candidate, anew)
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
@@ -320,6 +321,11 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.reject(candidate, metric, message, where, leaving=leaving, stable_answers=others > 0)
         case Left():
             draft.candidate = None
+
+
+def _lacks(looks: Sequence[Look], told: Analysis | None) -> bool:
+    """Whether people have been told of looks that are not among these. What could not be kept is handed out again."""
+    return told is not None and not (looks and told.at is not None and looks[0].time <= told.at)
 
 
 def _held_before(observed: Observed) -> Finding | None:

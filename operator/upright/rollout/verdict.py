@@ -44,10 +44,10 @@ class Weighed:
 
 
 def analyse(
-    spec: DeploymentSpec, recorded: Mapping[str, Any] | None, looks: Sequence[Look], *, known: bool = False
+    spec: DeploymentSpec, recorded: Mapping[str, Any] | None, looks: Sequence[Look], *, lost: bool = False
 ) -> Weighed:
     """Weigh some more looks. The evidence begins anew where what is `recorded` of it belongs to other metrics or steps,
-    because the spec was changed meanwhile, or cannot be read, or is gone although people know of it (`known`).
+    because the spec was changed meanwhile, or cannot be read, or is gone with looks that people know of (`lost`).
     """
     promise = policy(spec)
     anew = ""
@@ -60,7 +60,7 @@ def analyse(
         last = until(recorded)
         if last and looks and looks[-1].time < last:  # none would be newer until the clock is there again
             state, anew = begin(promise), "what was recorded of it is of a clock that was ahead"
-    elif known:
+    elif lost:
         anew = "what was recorded of it is gone, since its Comparison was deleted or the operator was upgraded"
     try:
         after, said = _seen(promise, state, looks)

@@ -113,6 +113,26 @@ def test_nothing_is_kept_again_that_is_kept_already() -> None:
     )
 
 
+# Where it cannot be kept
+
+
+def test_evidence_that_cannot_be_kept_goes_on_while_its_looks_are_at_hand() -> None:
+    """A quota or a webhook refuses the object. The source hands out again what was not recorded."""
+    every, there = looks(12, canary=ALIKE, stable=(900, 9)), observed(in_canary(), pods=both())
+    since = there.resource.status.candidate
+    assert since
+    for count in range(1, len(every) + 1):
+        there = looked(replace(there, now=after(seconds=15 * count)), *every[:count])
+        made = plan(there)
+        assert not told_anew(made)
+        assert made.status["analysis"]["looks"] in range(1, count + 1)
+        there = replace(then(there, made), kept=None)
+    assert there.resource.status.candidate
+    assert there.resource.status.candidate.step == 1, "the first step has ended meanwhile"
+    restarted = plan(looked(replace(there, now=after(seconds=200)), *looks(13, canary=ALIKE, stable=(900, 9))[12:]))
+    assert len(told_anew(restarted)) == 1
+
+
 # Whoever changes what is kept
 
 

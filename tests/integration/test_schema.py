@@ -234,6 +234,9 @@ INVALID = [
     (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
     (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.relative", -1, "tolerance.relative"),
     (DEPLOYMENT, "spec.monitoring.metrics", [{"name": "slow", "type": "Latency"}], "are for `upright backtest` as yet"),
+    (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 0.0000001, "must be at least 0.000001"),
+    (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 0.0001, "weight must be at least 0.001"),
+    (DEPLOYMENT, "spec.monitoring.warmUp", "5m", "warmUp is for `upright backtest` as yet: remove it"),
     (
         DEPLOYMENT,
         "spec.monitoring.metrics",
@@ -373,7 +376,7 @@ def test_every_number_is_taken_within_its_bounds_and_refused_outside_of_them(api
         parts = schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
         assert not list(numbers(parts["status"], "status")), "the status has bounds, too: send them as well"
         for path, node in numbers(parts["spec"], "spec"):
-            if path.endswith((".maximum", ".deviation")):  # of types that a Deployment refuses as yet
+            if path.endswith((".maximum", ".deviation", ".weight", ".falseRollbackProbability")):  # rules say more
                 continue
             for value, within in around(node):
                 name = f"n{len(objects)}"

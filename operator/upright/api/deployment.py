@@ -168,6 +168,21 @@ class Monitoring(Promise):
             "for `upright backtest` as yet",
             field="metrics",
         ),
+        Rule(
+            "!has(self.metrics) || self.metrics.all(metric, !has(metric.weight) || metric.weight >= 0.001)",
+            "weight must be at least 0.001",
+            field="metrics",
+        ),
+        Rule(
+            "!has(self.falseRollbackProbability) || self.falseRollbackProbability >= 0.000001",
+            "must be at least 0.000001",
+            field="falseRollbackProbability",
+        ),
+        Rule(
+            "!has(self.warmUp) || self.warmUp == '0s'",
+            "warmUp is for `upright backtest` as yet: remove it",
+            field="warmUp",
+        ),
     )
 
 

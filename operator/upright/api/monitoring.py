@@ -186,7 +186,8 @@ class Metric(_Said):
         default=None,
         description="How much worse is still healthy. Default by type: ErrorRate relative 0.25 and absolute 0.001, "
         "RefusalRate relative 0.25 and absolute 0.01, Latency and Ratio relative 0.25, Quality absolute 0.01, Mean "
-        "absolute 0.02.",
+        "absolute 0.02. A margin that is left out beside the other is that of the type in a Deployment, and 0 in a "
+        "policy file.",
     )
     bad: str | None = Field(
         default=None,

@@ -26,6 +26,7 @@ RARE: dict[Permission, str] = {
     ("upright.dev", "trainingjobs", "get"): "after a conflict",
     ("upright.dev", "modelversions", "get"): "after a conflict",
     ("upright.dev", "deployments", "get"): "after a conflict",
+    ("upright.dev", "comparisons", "get"): "after a conflict",
 }
 """What a session need not use, and when it is used."""
 

@@ -468,7 +468,7 @@ def test_a_graph_that_answers_rows_but_not_one_alone_is_refused(pod: Pod) -> Non
     (pod.output / "reference.csv").write_text("x\n1\n2\n")
 
     assert refusal(pod)[1].endswith(
-        "fails on its own reference data: prediction: the model answered shape () to 1 rows"
+        "asked for row 0 (the first is 0) alone: prediction: the model answered shape () to 1 rows"
     )
 
 

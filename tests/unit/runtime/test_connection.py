@@ -47,10 +47,10 @@ async def a_server() -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def a_running_server(buffer: int | None = None) -> AsyncIterator[tuple[int, uvicorn.Server]]:
+async def a_running_server(buffer: int | None = None, idle: int = 5) -> AsyncIterator[tuple[int, uvicorn.Server]]:
     port = a_free_port()
     config = uvicorn.Config(
-        app, port=port, http=Connection, ws="none", lifespan="off", log_config=None, timeout_keep_alive=620
+        app, port=port, http=Connection, ws="none", lifespan="off", log_config=None, timeout_keep_alive=idle
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", port)) as listener:
@@ -208,7 +208,7 @@ async def test_connections_on_which_nothing_is_asked_make_way_for_others(monkeyp
 
 
 async def test_of_a_connection_that_was_reset_nothing_is_left() -> None:
-    async with a_running_server() as (port, server):
+    async with a_running_server(idle=620) as (port, server):
         for _ in range(5):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -223,12 +223,7 @@ INVALID = [
     (DEPLOYMENT, "spec.rollout.steps", [{"weight": 5, "for": "999999h999999h999999h"}], "must be at most 87600h"),
     (DEPLOYMENT, "spec.rollout.startupDeadline", "9999999999999999999999999999999h", "must be at most 87600h"),
     (DEPLOYMENT, "spec.monitoring.interval", "10ms", "interval must be at least 1s"),
-    (
-        DEPLOYMENT,
-        "spec.monitoring.falseRollbackProbability",
-        0,
-        "falseRollbackProbability in body should be greater than 0",
-    ),
+    (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 0, "must be at least 0.000001"),
     (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 1, "must be at most 0.5"),
     (DEPLOYMENT, "spec.monitoring.metrics", [], "spec.monitoring.metrics"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
@@ -236,6 +231,8 @@ INVALID = [
     (DEPLOYMENT, "spec.monitoring.metrics", [{"name": "slow", "type": "Latency"}], "are for `upright backtest` as yet"),
     (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 0.0000001, "must be at least 0.000001"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 0.0001, "weight must be at least 0.001"),
+    (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 0, "metrics[0].weight: Invalid value"),
+    (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 1001, "metrics[0].weight: Invalid value"),
     (DEPLOYMENT, "spec.monitoring.warmUp", "5m", "warmUp is for `upright backtest` as yet: remove it"),
     (
         DEPLOYMENT,
@@ -283,6 +280,8 @@ TAKEN_METRICS: list[dict[str, Any]] = [
     {"tolerance": {}},
     {"tolerance": {"relative": 0}},
     {"dispersion": 1.5, "weight": 3},
+    {"weight": 0.001},
+    {"weight": 1000},
     EXACT | {"dispersion": 1, "tolerance": {"relative": 0.25}},
     EXACT | {"type": "RefusalRate", "tolerance": {"absolute": 0}},
 ]
@@ -310,6 +309,9 @@ def test_every_refusal_of_a_metric_is_tried() -> None:
     assert {rule.message for rule in Metric.rules} <= tried
 
 
+RULED = {f"spec.monitoring.metrics.0.{field}" for field in ("maximum", "deviation", "weight")}
+"""Numbers of which a rule says more than their bounds: that they belong to types which a Deployment refuses as yet, or,
+of a weight, which one is too small; INVALID, REFUSED_METRICS and TAKEN_METRICS have these."""
 DURATIONS = [
     (manifest, path)
     for manifest, paths in (
@@ -376,7 +378,7 @@ def test_every_number_is_taken_within_its_bounds_and_refused_outside_of_them(api
         parts = schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
         assert not list(numbers(parts["status"], "status")), "the status has bounds, too: send them as well"
         for path, node in numbers(parts["spec"], "spec"):
-            if path.endswith((".maximum", ".deviation", ".weight", ".falseRollbackProbability")):  # rules say more
+            if path in RULED:
                 continue
             for value, within in around(node):
                 name = f"n{len(objects)}"

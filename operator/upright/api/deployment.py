@@ -158,6 +158,9 @@ class Rollout(Resource):
 class Monitoring(Promise):
     """What is watched, and how sure we must be: what `upright backtest` reads as a policy, and where it is measured."""
 
+    false_rollback_probability: float = Field(  # one over less is no number that a status can hold
+        0.01, ge=0.000001, le=0.5, description=Promise.model_fields["false_rollback_probability"].description
+    )
     source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the serving pods' /metrics.")
 
     rules: ClassVar[Sequence[Rule]] = (
@@ -172,11 +175,6 @@ class Monitoring(Promise):
             "!has(self.metrics) || self.metrics.all(metric, !has(metric.weight) || metric.weight >= 0.001)",
             "weight must be at least 0.001",
             field="metrics",
-        ),
-        Rule(
-            "!has(self.falseRollbackProbability) || self.falseRollbackProbability >= 0.000001",
-            "must be at least 0.000001",
-            field="falseRollbackProbability",
         ),
         Rule(
             "!has(self.warmUp) || self.warmUp == '0s'",

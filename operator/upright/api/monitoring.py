@@ -107,6 +107,13 @@ def _only_of(field: str, type: MetricType) -> _Refusal:
     return _Refusal(rule, lambda metric: metric.type is type or getattr(metric, field) is None)
 
 
+def _if_exact(rule: str, message: str, field: str, holds: Callable[["Metric"], bool]) -> _Refusal:
+    return _Refusal(
+        Rule(f"self.boundary != 'Exact' || ({rule})", message, field),
+        lambda metric: metric.boundary is not Boundary.EXACT or holds(metric),
+    )
+
+
 _REFUSED: Sequence[_Refusal] = (
     _Refusal(
         Rule("self.type != 'Limit' || has(self.maximum)", "type Limit needs maximum, the highest acceptable rate"),
@@ -139,31 +146,24 @@ _REFUSED: Sequence[_Refusal] = (
         ),
         lambda metric: list(metric.buckets or ()) == sorted(set(metric.buckets or ())),
     ),
-    _Refusal(
-        Rule(
-            "self.boundary != 'Exact' || self.type in ['ErrorRate', 'RefusalRate', 'Ratio']",
-            "boundary Exact is for ErrorRate, RefusalRate and Ratio: write boundary: Mixture",
-            field="boundary",
-        ),
-        lambda metric: metric.boundary is not Boundary.EXACT or metric.type in _OF_COUNTS,
+    _if_exact(
+        "self.type in ['ErrorRate', 'RefusalRate', 'Ratio']",
+        "boundary Exact is for ErrorRate, RefusalRate and Ratio: write boundary: Mixture",
+        "boundary",
+        lambda metric: metric.type in _OF_COUNTS,
     ),
-    _Refusal(
-        Rule(
-            "self.boundary != 'Exact' || !has(self.dispersion) || self.dispersion == 1.0",
-            "boundary Exact holds for independent events only: remove dispersion, or write boundary: Mixture",
-            field="boundary",
-        ),
-        lambda metric: metric.boundary is not Boundary.EXACT or metric.dispersion in (None, 1),
+    _if_exact(
+        "!has(self.dispersion) || self.dispersion == 1.0",
+        "boundary Exact holds for independent events only: remove dispersion, or write boundary: Mixture",
+        "boundary",
+        lambda metric: metric.dispersion in (None, 1),
     ),
-    _Refusal(
-        Rule(
-            "self.boundary != 'Exact' || (has(self.tolerance) && has(self.tolerance.absolute) ? "
-            "self.tolerance.absolute == 0.0 : "
-            "self.type == 'Ratio' || (has(self.tolerance) && has(self.tolerance.relative)))",
-            "boundary Exact needs a tolerance that is only relative: write tolerance: {relative: 0.25}",
-            field="tolerance",
-        ),
-        lambda metric: metric.boundary is not Boundary.EXACT or metric.margins.absolute == 0,
+    _if_exact(
+        "has(self.tolerance) && has(self.tolerance.absolute) ? self.tolerance.absolute == 0.0 : "
+        "self.type == 'Ratio' || (has(self.tolerance) && has(self.tolerance.relative))",
+        "boundary Exact needs a tolerance that is only relative: write tolerance: {relative: 0.25}",
+        "tolerance",
+        lambda metric: metric.margins.absolute == 0,
     ),
 )
 

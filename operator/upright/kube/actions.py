@@ -277,17 +277,19 @@ class Actions:
             if live is None or not (parts := exactly(type, live, marked)):
                 raise
             # what is there cannot be merged with what is to be: a port of the same name, and of another number
-            target = reference(type, live)
-            await self._existing(target, self._client.correct(target, parts))
+            await self._set(type, live, parts)
             answer = await self._client.apply(type, marked, force=force)
         self._seen(type, answer)
         if parts := exactly(type, answer, marked):
-            target = reference(type, answer)
-            answer = await self._existing(target, self._client.correct(target, parts))
+            answer = await self._set(type, answer, parts)
             if exactly(type, answer, marked):
                 raise await self._contested(type, answer, added(type, answer, marked))
         self._confirmed.set(uid_of(answer), (mark, version_of(answer)))
         return answer
+
+    async def _set(self, type: ResourceType, live: Manifest, parts: Mapping[str, Any]) -> Manifest:
+        target = reference(type, live)
+        return await self._existing(target, self._client.correct(target, parts))
 
     def _must_be_ours(self, type: ResourceType, existing: Manifest, wanted: Manifest) -> Whose:
         found = whose(existing, wanted)

@@ -286,8 +286,9 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     """Let pods, evidence and time decide about the candidate."""
     spec, looks, anew = observed.resource.spec, observed.reading.looks, ""
     if draft.stable and not candidate.leaving:
-        if looks or observed.evidence:
-            weighed = analyse(spec, observed.evidence, looks, lost=_lacks(looks, draft.analysis))
+        recorded = observed.evidence
+        if looks or recorded:
+            weighed = analyse(spec, recorded, looks, lost=_lacks(looks, draft.analysis))
             draft.analysis, draft.evidence, anew = weighed.analysis, weighed.evidence, weighed.anew
         candidate = draft.in_step(candidate, anew)
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:

@@ -78,14 +78,17 @@ def furnished(cluster: Cluster, installed: Images, shared_folder: Path) -> Furni
 
 @pytest.fixture(scope="session")
 def churn(furnished: Furnished) -> Iterator[Workspace]:
-    """The model of the example `churn`, in three versions trained once: old-1, good-1, and bad-1, which refuses one
-    customer in five.
+    """The model of the example `churn`, in four versions trained once: old-1, good-1, bad-1, which refuses one customer
+    in five, and slow-1, which is a forest.
     """
     example = ROOT / "examples" / "churn"
+    slow = a_churn_training_job("slow")
+    slow["spec"]["train"]["command"] = ["python", "-c", A_FOREST]
     jobs = [
         a_churn_training_job("old"),
         a_churn_training_job("good", regularization=0.3),
         a_churn_training_job("bad", minimum_tenure=12),
+        slow,
     ]
 
     def furnish(place: Workspace) -> None:
@@ -95,6 +98,17 @@ def churn(furnished: Furnished) -> Iterator[Workspace]:
 
     with furnished("churn", furnish) as place:
         yield place
+
+
+A_FOREST = """
+from pathlib import Path
+from sklearn.ensemble import RandomForestClassifier
+usual = 'LogisticRegression(C=parameters["regularization"], max_iter=1000)'
+program = Path("train.py").read_text()
+assert usual in program
+exec(program.replace(usual, "RandomForestClassifier(n_estimators=400, max_depth=4)"))
+"""
+"""The training program of `churn` with another model in the place of its own, ten times as slow."""
 
 
 @pytest.fixture(scope="session")

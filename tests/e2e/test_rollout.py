@@ -134,6 +134,44 @@ def test_by_the_exact_boundary_the_refusals_are_counted_that_were_too_many(churn
         assert serves(back, "old-1")
 
 
+def test_a_slower_version_is_rolled_back(churn: Workspace) -> None:
+    latency = {"name": "latency", "type": "Latency"}
+    monitoring = {"interval": "1s", "metrics": [latency]}
+    with (
+        deployed(churn, "slower", "old-1", rollout=UNTIL_PROVEN, monitoring=monitoring),
+        churn.traffic("slower", rate=RATE) as client,
+    ):
+        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
+        churn.patch("mdep", "slower", {"spec": {"modelVersion": "slow-1"}})
+        back = churn.until_phase("mdep", "slower", "RolledBack")
+
+        [rejection] = back["status"]["rejected"]
+        assert rejection["metric"] == "latency"
+        assert re.match(r"Worse than tolerated in latency above 0\.[0-9]+: ", rejection["message"])
+        assert serves(back, "old-1")
+
+
+def test_a_counter_that_its_owner_names_rolls_a_version_back_and_one_that_is_nowhere_is_told(churn: Workspace) -> None:
+    mistakes = {"bad": 'upright_requests_total{code=~"4.."}', "total": 'upright_requests_total{code!="overload"}'}
+    orders = {"bad": "shop_refunds_total", "total": "shop_orders_total"}
+    metrics = [{"name": "refunds", "type": "Ratio", **orders}, {"name": "mistakes", "type": "Ratio", **mistakes}]
+    with (
+        deployed(churn, "named", "old-1", rollout=UNTIL_PROVEN, monitoring={"interval": "1s", "metrics": metrics}),
+        churn.traffic("named", rate=RATE) as client,
+    ):
+        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
+        churn.patch("mdep", "named", {"spec": {"modelVersion": "good-1"}})
+        blind = churn.until("mdep", "named", lambda one: condition(one, "Measured")[0] == "False", "what is missing")
+        assert "Metric refunds cannot be measured in pod" in condition(blind, "Measured")[2]
+        assert "its page of metrics has no shop_orders_total" in condition(blind, "Measured")[2]
+
+        spec = {"modelVersion": "bad-1", "monitoring": {"metrics": metrics[1:]}}
+        churn.patch("mdep", "named", {"spec": spec})
+        back = churn.until_phase("mdep", "named", "RolledBack")
+        assert {one["modelVersion"]: one["metric"] for one in back["status"]["rejected"]} == {"bad-1": "mistakes"}
+        assert serves(back, "old-1")
+
+
 def test_a_version_whose_file_was_changed_in_the_store_is_corrupt_and_never_serves(place: Workspace) -> None:
     place.apply(a_claim(), a_training_job("model"), a_deployment("model", "model-1"))
     place.until("mdep", "model", lambda one: serves(one, "model-1"), "model-1 in production")

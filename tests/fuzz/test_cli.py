@@ -19,7 +19,7 @@ from tests.fuzz.growth import is_linear
 from upright.cli.problems import Unusable
 from upright.cli.reading import read
 from upright.cli.recording import Recording
-from upright.sources.prometheus import PrometheusError, Range, increases, matching, read_series
+from upright.sources.prometheus import PrometheusError, Range, increases, read_series
 
 COLUMNS = ["time", "arm", "metric", "pod", "total", "bad", "le", "count", "number", "sum", "sumsq"]
 CELLS = st.one_of(
@@ -135,11 +135,6 @@ async def asked_of_a_server(answers: Sequence[bytes | str]) -> None:
 
 def test_a_deep_answer_is_refused() -> None:
     asyncio.run(asked_of_a_server([b"[" * 100_000, b'{"a":' * 100_000]))
-
-
-@given(st.text(), st.text())
-def test_matchers_fit_into_any_selector(selector: str, matchers: str) -> None:
-    assert matchers in matching(selector, matchers)
 
 
 def test_a_long_file_takes_time_like_its_length() -> None:

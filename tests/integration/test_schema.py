@@ -228,18 +228,26 @@ INVALID = [
     (DEPLOYMENT, "spec.monitoring.metrics", [], "spec.monitoring.metrics"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
     (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.relative", -1, "tolerance.relative"),
-    (DEPLOYMENT, "spec.monitoring.metrics", [{"name": "slow", "type": "Latency"}], "are for `upright backtest` as yet"),
+    (
+        DEPLOYMENT,
+        "spec.monitoring.metrics",
+        [{"name": "basket", "type": "Mean"}],
+        "type Mean is for `upright backtest`",
+    ),
+    (
+        DEPLOYMENT,
+        "spec.monitoring.metrics",
+        [{"name": "quality", "type": "Quality"}],
+        "Limit need bad and total: which",
+    ),
+    (DEPLOYMENT, "spec.monitoring.pods", {"path": "metrics"}, "spec.monitoring.pods.path"),
+    (DEPLOYMENT, "spec.monitoring.pods", {"path": "/a\r\nHost: b"}, "spec.monitoring.pods.path"),
+    (DEPLOYMENT, "spec.monitoring.pods", {"port": 0}, "spec.monitoring.pods.port"),
     (DEPLOYMENT, "spec.monitoring.falseRollbackProbability", 0.0000001, "must be at least 0.000001"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 0.0001, "weight must be at least 0.001"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 0, "metrics[0].weight: Invalid value"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 1001, "metrics[0].weight: Invalid value"),
     (DEPLOYMENT, "spec.monitoring.warmUp", "5m", "warmUp is for `upright backtest` as yet: remove it"),
-    (
-        DEPLOYMENT,
-        "spec.monitoring.metrics",
-        [{"name": "errors", "type": "ErrorRate", "bad": "a_total", "total": "b_total"}],
-        "are for `upright backtest` as yet",
-    ),
     (DEPLOYMENT, "spec.serving.port", 70000, "spec.serving.port"),
 ]
 
@@ -253,6 +261,7 @@ def test_what_is_wrong_is_refused_with_the_field_and_the_remedy(
     assert "rule evaluation error" not in answer
 
 
+SELECTS = 'must select one metric, as PromQL does: shop_orders_total, or shop_orders_total{plan="basic"}'
 REFUSED_METRICS: list[tuple[dict[str, Any], str]] = [
     ({"type": "Limit"}, "type Limit needs maximum, the highest acceptable rate"),
     ({"maximum": 0.1}, "maximum belongs to type Limit: remove it, or change the type"),
@@ -264,6 +273,24 @@ REFUSED_METRICS: list[tuple[dict[str, Any], str]] = [
         {"type": "Latency", "bad": "x_total", "total": "x_bucket"},
         "for type Latency total names the buckets: remove bad",
     ),
+    *(
+        ({"type": "Ratio", "bad": selector, "total": "x_total"}, f"bad {SELECTS}")
+        for selector in (
+            "rate(x_total[5m])",
+            "x_total[5m]",
+            "x_total offset 5m",
+            "sum(x_total)",
+            "x_total / y_total",
+            '{job="shop"}',
+            'x_total{job="shop"',
+            "x_total{job=shop}",
+            'x_total{job=="shop"}',
+            'x_total{job="shop", or="a" or b="c"}',
+            "x total",
+            "9_total",
+        )
+    ),
+    ({"type": "Latency", "total": "rate(x_bucket[1m])"}, f"total {SELECTS}"),
     ({"type": "Latency", "buckets": [0.2, 0.1]}, "buckets must rise from each to the next"),
     ({"type": "Latency", "buckets": [0.1, 0.1]}, "buckets must rise from each to the next"),
     ({"type": "Quality", **EXACT}, "boundary Exact is for ErrorRate, RefusalRate and Ratio: write boundary: Mixture"),
@@ -277,6 +304,20 @@ REFUSED_METRICS: list[tuple[dict[str, Any], str]] = [
 ]
 TAKEN_METRICS: list[dict[str, Any]] = [
     {},
+    *(
+        {"type": "Ratio", "bad": selector, "total": "x_total"}
+        for selector in (
+            "x_total",
+            " x_total {} ",
+            'job:x:rate5m{job="shop",path=~"/v[12]/.*", a!="b" , c!~\'d|"e"\', }',
+            r'x_total{a="quote \" and \\ backslash", b="}"}',
+        )
+    ),
+    {"type": "Latency"},
+    {"type": "Latency", "total": "http_request_duration_seconds_bucket", "buckets": [0.1, 0.5]},
+    {"type": "Limit", "bad": "late_total", "total": "all_total", "maximum": 0.02},
+    {"type": "Quality", "bad": "wrong_total", "total": "labelled_total"},
+    {"bad": "a_total", "total": "b_total"},
     {"tolerance": {}},
     {"tolerance": {"relative": 0}},
     {"dispersion": 1.5, "weight": 3},

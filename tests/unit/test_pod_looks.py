@@ -110,7 +110,7 @@ async def look(
     )
     comparison = source.comparison = source.comparison or Comparison(asked)
     comparison.recorded(recorded)
-    pages = await source.pages.read(KEY, comparison.to_read(asked))
+    pages = await source.pages.read(KEY, comparison.to_read(asked), asked)
     comparison.take(asked, pages, after(seconds=seconds))
     return tuple(comparison.looks)
 
@@ -479,8 +479,10 @@ HEALTHY = Counters(10, 0, 0)
 
 def test_both_metrics_are_measured_from_the_same_counters_and_what_is_not_counted_is_not() -> None:
     count = ACount(metrics=[a_metric(), a_metric("RefusalRate", "refusals"), a_metric("Latency", "latency")])
-    count.take({"c": Counters(0, 0, 0)}, {"s": Counters(0, 0, 0)})
-    count.take({"c": Counters(7, 2, 1)}, {"s": Counters(90, 5, 3)})
+    for canary, stable in (((0, 0, 0), (0, 0, 0)), ((7, 2, 1), (90, 5, 3))):
+        pages = (Counters(*one, tallies={"latency": "its page of metrics has none"}) for one in (canary, stable))
+        count.take({"c": next(pages)}, {"s": next(pages)})
+    assert "its page of metrics has none" in count.comparison.unmeasured["latency"]
     assert dict(count.comparison.looks[-1].measurements) == {
         "errors": Counts(canary=(8, 1), stable=(93, 3), refused=(2, 5)),
         "refusals": Counts(canary=(10, 2), stable=(98, 5)),

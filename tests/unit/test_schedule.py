@@ -13,6 +13,7 @@ from tests.unit.builders import NOW, a_pod, after
 from upright.api import names
 from upright.contract import Key
 from upright.pods.reading import Pod, read
+from upright.rollout import measuring
 from upright.rollout.measuring import Asked, Reading, Source
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
@@ -37,7 +38,7 @@ class ThePods:
         self.wait: dict[Key, asyncio.Event] = {}
         self.broken = False
 
-    async def read(self, key: Key, pods: Sequence[Pod]) -> Mapping[str, Counters | Unread]:
+    async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Mapping[str, Counters | Unread]:
         self.reads.append((key, [pod.name for pod in pods]))
         if key in self.wait:
             await self.wait[key].wait()
@@ -62,11 +63,16 @@ class Watched:
 
 
 def asked(
-    comparison: str = "a-b", *, interval: timedelta = SOON, after: float | None = None, pods: Sequence[str] = ("c", "s")
+    comparison: str = "a-b",
+    *,
+    interval: timedelta = SOON,
+    after: float | None = None,
+    pods: Sequence[str] = ("c", "s"),
+    hurry: timedelta = timedelta(0),
 ) -> Asked:
     canary, *stable = [read(a_pod(name, labels={names.VERIFIES: "true"})) for name in pods]
     policy = a_policy().model_copy(update={"interval": interval})  # looks of a real one are at least a second apart
-    return Asked(comparison, policy, {"canary": [canary], "stable": stable}, after)
+    return Asked(comparison, policy, {"canary": [canary], "stable": stable}, after, hurry=hurry)
 
 
 def test_it_is_a_source() -> None:
@@ -119,6 +125,33 @@ async def test_nobody_has_watched_in_a_gap_between_two_looks(jump: timedelta, wa
     assert not reading.is_old(watched.now + timedelta(seconds=16), SOON)
     assert reading.is_old(watched.now + timedelta(seconds=17), SOON)
     watched.source.forget(KEY)
+
+
+async def test_looks_come_faster_for_as_long_as_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "FASTEST", SOON)
+    monkeypatch.setattr(measuring, "OF_A_POD", timedelta(0))
+    watched = Watched()
+    watched.source.read(KEY, asked(interval=NEVER))
+    await watched.until(reads=1)
+    watched.source.read(KEY, asked(interval=NEVER, hurry=NEVER))
+    await watched.until(reads=4)
+    watched.source.read(KEY, asked(interval=NEVER, hurry=10 * SOON))
+    reads = len(watched.pods.reads)
+    await asyncio.sleep(0.2)
+    assert reads < len(watched.pods.reads) <= reads + 12
+    ended = len(watched.pods.reads)
+    await asyncio.sleep(0.1)
+    assert len(watched.pods.reads) == ended
+    watched.source.forget(KEY)
+
+
+def test_what_a_look_costs_bounds_how_fast_looks_come() -> None:
+    usual = timedelta(seconds=15)
+    shortest = [
+        asked(interval=usual, pods=["c", *(f"s{one}" for one in range(pods - 1))]).shortest for pods in (2, 200, 900)
+    ]
+    assert shortest == [timedelta(seconds=1), timedelta(seconds=5), usual]
+    assert asked(interval=SOON).shortest == SOON
 
 
 async def test_a_shorter_interval_counts_from_the_last_look_and_a_longer_one_as_well() -> None:

@@ -24,12 +24,12 @@ import numpy as np
 
 from upright.analysis import interval, onset, rates, ratio
 from upright.analysis.bets import Bets, bets, together
-from upright.analysis.looks import USABLE, Floats, Ints, Table
+from upright.analysis.looks import USABLE, Bools, Floats, Ints, Table
 from upright.api.monitoring import Margins, Metric, MetricType, Policy
 
 MAX_CHANNELS = 14
 LATENCY_MARGIN = 0.01  # the absolute part of non-inferiority where the tolerance has none
-MEMORY = 0.95  # weight of the past in the guess of the stable rate, per look
+MEMORY = 0.95  # weight of the past in the guess of the stable rate, per interval
 _COUNTED = (MetricType.ERROR_RATE, MetricType.REFUSAL_RATE, MetricType.RATIO)
 _GUESSED = (MetricType.LATENCY, MetricType.QUALITY)
 _ABSOLUTE_SAFE: Floats = np.array([0.1, 0.6])
@@ -39,6 +39,8 @@ class Comparison(NamedTuple):
     """The memory of one counted metric. The first axis of every array is the run, the second the channel."""
 
     used: Floats  # (runs,): looks that gave evidence
+    spent: Floats  # (runs,): the time that they stand for, in intervals: see `onset`
+    at: Floats  # (runs,): when the last of them was taken, in seconds
     log_evidence: Floats  # (runs,): ln E
     safest: Floats  # (runs,): the highest ln evidence for non-inferiority so far
     log_wealth: Floats  # (runs, channels, bets): ln R of each bet
@@ -52,6 +54,8 @@ def shapes(type: MetricType, tolerance: Margins, channels: int) -> dict[str, tup
     wagers = len(_margins(type, tolerance)) * len(_effects(type)) + len(_safe_prior(type, tolerance))
     return {
         "used": (),
+        "spent": (),
+        "at": (),
         "log_evidence": (),
         "safest": (),
         "log_wealth": (channels, wagers),
@@ -68,35 +72,39 @@ def empty(metric: Metric, runs: int, channels: int) -> Comparison:
 
 
 def seen(
-    comparison: Comparison, metric: Metric, policy: Policy, table: Table, reason: Ints, dispersion: float
+    comparison: Comparison, metric: Metric, policy: Policy, time: float, table: Table, reason: Ints, dispersion: float
 ) -> Comparison:
-    """The comparison after one look; `table` is zero in the runs whose `reason` is not USABLE."""
-    usable = reason == USABLE
-    used = comparison.used + usable
+    """The comparison after one look at a time in seconds; `table` is zero in the runs whose `reason` is not USABLE."""
+    usable, before = reason == USABLE, comparison.spent
+    since = (time - comparison.at) / policy.interval.total_seconds()
+    width = np.where(before > 0, np.minimum(since, 1.0), 1.0) * usable
+    spent = before + width
     wagers = _wagers(metric.type, metric.margins, policy.inferiority_ratio, policy.planned_looks)
     llr = _evidence_of_look(comparison, metric, wagers.bets, table) / dispersion
-    wealth = onset.bet(comparison.log_wealth, llr, wagers.stakes, comparison.used, wagers.planned, usable)
-    worse, safe = _by_channel(wealth, used, wagers)
+    wealth = onset.bet(comparison.log_wealth, llr, wagers.prior, wagers.once, before, spent, wagers.planned)
+    worse, safe = _by_channel(wealth, spent, wagers)
     return Comparison(
-        used=used,
+        used=comparison.used + usable,
+        spent=spent,
+        at=np.where(usable, time, comparison.at),
         log_evidence=np.logaddexp.reduce(worse, axis=-1) - math.log(worse.shape[-1]),
         safest=np.maximum(comparison.safest, np.minimum.reduce(safe, axis=-1)),
         log_wealth=wealth,
         totals=comparison.totals + table.counts,
         strata=comparison.strata + interval.stratum(table),
-        guess=_learned(comparison.guess, table.counts[..., 2:]) if metric.type in _GUESSED else comparison.guess,
+        guess=_learned(comparison.guess, table.counts[..., 2:], width) if metric.type in _GUESSED else comparison.guess,
     )
 
 
 def with_history(comparison: Comparison, stable: Floats) -> Comparison:
     """The comparison after the stable version alone was seen, as (total, bad): only its rate is better known."""
-    return comparison._replace(guess=_learned(comparison.guess, stable))
+    return comparison._replace(guess=_learned(comparison.guess, stable, np.ones(1)))
 
 
 def blamed_channel(comparison: Comparison, metric: Metric, policy: Policy) -> Ints:
     """The channel with the most evidence, shape (runs,)."""
     wagers = _wagers(metric.type, metric.margins, policy.inferiority_ratio, policy.planned_looks)
-    return np.asarray(_by_channel(comparison.log_wealth, comparison.used, wagers)[0].argmax(axis=-1))
+    return np.asarray(_by_channel(comparison.log_wealth, comparison.spent, wagers)[0].argmax(axis=-1))
 
 
 def ratio_with_interval(
@@ -113,10 +121,11 @@ def ratio_with_interval(
 class _Wagers:
     """The bets and their stakes: for each margin those that the canary is worse, then those that it is not inferior."""
 
-    planned: int  # looks
+    planned: int  # intervals
     bets: Bets
     groups: Ints  # where the bets of each margin begin, and those of non-inferiority
-    stakes: Floats  # (4, bets): see `onset.log_stakes`; non-inferiority gets all its capital at the first look
+    prior: Floats  # (bets,): how the capital of each margin is spread over its effects, and that of non-inferiority
+    once: Bools  # (bets,): the latter, which is all put down at the first look
 
 
 @lru_cache(maxsize=256)
@@ -130,17 +139,17 @@ def _wagers(type: MetricType, tolerance: Margins, worst: float, planned: int) ->
         parts.append(bets(np.array([1 / worst]), r0=worst))
     if len(safe) > 2:
         parts.append(bets(_ABSOLUTE_SAFE, epsilon=worst * _inferior_margin(type, tolerance)))
-    once = np.full((4, len(safe)), -np.inf)
-    once[0] = np.log(safe)
-    stakes = np.concatenate([onset.log_stakes(planned, len(effects))] * len(margins) + [once], axis=1)
-    return _Wagers(planned, together(parts), np.arange(len(margins) + 1) * len(effects), stakes)
+    worse = len(margins) * len(effects)
+    prior = np.concatenate([np.full(worse, 1 / len(effects)), safe])
+    groups = np.arange(len(margins) + 1) * len(effects)
+    return _Wagers(planned, together(parts), groups, prior, np.arange(len(prior)) >= worse)
 
 
-def _by_channel(wealth: Floats, used: Floats, wagers: _Wagers) -> tuple[Floats, Floats]:
+def _by_channel(wealth: Floats, spent: Floats, wagers: _Wagers) -> tuple[Floats, Floats]:
     """The ln E that the canary is worse, by the margin with the least, and that it is not; each (runs, channels)."""
     by_group = np.logaddexp.reduceat(wealth, wagers.groups, axis=-1)
     worse = np.minimum.reduce(by_group[..., :-1], axis=-1)
-    return np.logaddexp(worse, onset.log_idle(used, wagers.planned)[:, None]), by_group[..., -1]
+    return np.logaddexp(worse, np.log(onset.idle(spent, wagers.planned))[:, None]), by_group[..., -1]
 
 
 def _evidence_of_look(comparison: Comparison, metric: Metric, wagers: Bets, table: Table) -> Floats:
@@ -176,5 +185,5 @@ def _safe_prior(type: MetricType, tolerance: Margins) -> tuple[float, ...]:
     return (0.5, 0.25, 0.25) if _inferior_margin(type, tolerance) else (1.0,)
 
 
-def _learned(guess: Floats, stable: Floats) -> Floats:
-    return guess * np.where(stable[..., :1] > 0, MEMORY, 1.0) + stable
+def _learned(guess: Floats, stable: Floats, width: Floats) -> Floats:
+    return guess * np.where(stable[..., :1] > 0, MEMORY ** width[:, None, None], 1.0) + stable

@@ -151,10 +151,7 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
     first = look.time if analysis.first is None else analysis.first
     warming = look.time - first < policy.warm_up.total_seconds()
     metrics = {
-        metric.name: _watched(
-            analysis.metrics[metric.name], metric, policy, look.measurements.get(metric.name), warming
-        )
-        for metric in policy.metrics
+        metric.name: _watched(analysis.metrics[metric.name], metric, policy, look, warming) for metric in policy.metrics
     }
     runs = max(len(watched.last_skip) for watched in metrics.values())
     if runs > 1:
@@ -192,10 +189,9 @@ def _left_out(before: LeftOut | None, look: Look) -> LeftOut | None:
     return LeftOut((before.looks if before else 0) + 1, dict(named))
 
 
-def _watched(
-    watched: Watched, metric: Metric, policy: Policy, measurement: Measurement | None, warming: bool
-) -> Watched:
+def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warming: bool) -> Watched:
     """One metric after one look."""
+    measurement = look.measurements.get(metric.name)
     if metric.type is MetricType.MEAN:
         return _watched_mean(watched, metric, measurement, warming)
     watched, table, why = _tabulated(watched, metric, measurement)
@@ -209,10 +205,10 @@ def _watched(
     if warming:
         reason = np.where(reason == USABLE, WARMING, reason)
         used = Table(np.zeros_like(used.counts))
-    memory = comparison.seen(watched.memory, metric, policy, used, reason, watched.dispersion)
+    memory = comparison.seen(watched.memory, metric, policy, look.time, used, reason, watched.dispersion)
     boundary = watched.exact
     if boundary is not None:
-        elapsed = memory.used / policy.planned_looks
+        elapsed = memory.spent / policy.planned_looks
         r0 = 1 + metric.margins.relative
         boundary = exact.seen(boundary, used, r0, policy.share(metric), elapsed)
     return _skipped(watched._replace(memory=memory, exact=boundary), reason)

@@ -64,7 +64,7 @@ def seen(memory: Exact, table: Table, r0: float, alpha: float, elapsed: Floats) 
         table: of one channel, with whole numbers; zero in the runs that have nothing to look at.
         r0: 1 plus the tolerated relative increase.
         alpha: the probability of a false rollback by this metric.
-        elapsed: the looks that are over with this one, for each that was planned, shape (runs,).
+        elapsed: the time that is over with this look, in parts of what was planned, shape (runs,).
     """
     n_c, e_c, n_s, e_s = table.counts[:, 0].T
     events = e_c + e_s

@@ -197,7 +197,7 @@ def _load_metric(metric: Metric, policy: Policy, stored: Mapping[str, Any], runs
 _LATEST = 1e15
 _MOST = 2**53
 _SIGNED = frozenset(
-    {"last_skip", "log_wealth", "log_evidence", "exact_log_evidence", "safest", "total", "arms", "safe"}
+    {"at", "last_skip", "log_wealth", "log_evidence", "exact_log_evidence", "safest", "total", "arms", "safe"}
 )
 """What may be below zero. The wealth of a bet may be nothing, which is minus infinity as a logarithm."""
 

@@ -259,13 +259,13 @@ def _blame(analysis: Analysis, policy: Policy, worst: MetricVerdict, evidence: f
     over = " over all metrics" if len(policy.metrics) > 1 else ""
     weighed = f"(evidence {evidence:.4g}{over}, {threshold:.4g} is enough)"
     if worst.canary is None or worst.stable is None:
-        return f"Worse than tolerated in {worst.name} {weighed}."
+        return f"Worse than tolerated in {_named(worst)} {weighed}."
     canary, stable = (
         f"{rate:.4g}" if metric.type is MetricType.MEAN else _percent(rate) for rate in (worst.canary, worst.stable)
     )
     other = "that are allowed" if metric.type is MetricType.LIMIT else "of the stable version"
     few = _few(analysis.metrics[worst.name])
-    return f"Worse than tolerated in {worst.name}: {canary} against {stable} {other}{few} {weighed}."
+    return f"Worse than tolerated in {_named(worst)}: {canary} against {stable} {other}{few} {weighed}."
 
 
 def _unused(analysis: Analysis) -> Sequence[str]:
@@ -308,7 +308,7 @@ def _looks(number: int) -> str:
 def _rates(metric: Metric, worst: MetricVerdict) -> str:
     if worst.canary is None or worst.stable is None:
         return f"{worst.name} has not been compared yet"
-    name = worst.name if worst.edge is None else f"{worst.name} above {worst.edge:g}"
+    name = _named(worst)
     if metric.type is MetricType.MEAN:
         return f"{name} has mean {worst.canary:.4g} in the canary and {worst.stable:.4g} in stable"
     other = "the maximum of" if metric.type is MetricType.LIMIT else "stable"
@@ -318,6 +318,10 @@ def _rates(metric: Metric, worst: MetricVerdict) -> str:
     low, high = worst.interval
     text = f"{text}, ratio {worst.ratio:.3g}"
     return f"{text} ({low:.3g} to {high:.3g})" if high < _TELLING * low else text
+
+
+def _named(worst: MetricVerdict) -> str:
+    return worst.name if worst.edge is None else f"{worst.name} above {worst.edge:g}"
 
 
 def _few(watched: Watched) -> str:

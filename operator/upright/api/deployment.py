@@ -155,20 +155,39 @@ class Rollout(Resource):
     )
 
 
+class MetricsPage(Resource):
+    """Where pods say what they count."""
+
+    port: int | None = Field(
+        None, ge=1, le=65535, description="The port, of a container or a sidecar; left out: serving.port."
+    )
+    path: str = Field(
+        "/metrics",
+        max_length=256,
+        pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*$",
+        description="The page, in Prometheus' text format or OpenMetrics.",
+    )
+
+
 class Monitoring(Promise):
     """What is watched, and how sure we must be: what `upright backtest` reads as a policy, and where it is measured."""
 
     false_rollback_probability: float = Field(  # one over less is no number that a status can hold
         0.01, ge=0.000001, le=0.5, description=Promise.model_fields["false_rollback_probability"].description
     )
-    source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the serving pods' /metrics.")
+    source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the pods' page of metrics.")
+    pods: MetricsPage = Field(MetricsPage(), description="Where the pods' page of metrics is.")
 
     rules: ClassVar[Sequence[Rule]] = (
         Rule(
+            "!has(self.metrics) || self.metrics.all(metric, metric.type != 'Mean')",
+            "type Mean is for `upright backtest` as yet",
+            field="metrics",
+        ),
+        Rule(
             "!has(self.metrics) || "
-            "self.metrics.all(metric, metric.type in ['ErrorRate', 'RefusalRate'] && !has(metric.total))",
-            "source Pods measures ErrorRate and RefusalRate by the pods' own counters: other types and selectors are "
-            "for `upright backtest` as yet",
+            "self.metrics.all(metric, !(metric.type in ['Quality', 'Ratio', 'Limit']) || has(metric.total))",
+            "types Quality, Ratio and Limit need bad and total: which counters of the pods' page are meant",
             field="metrics",
         ),
         Rule(

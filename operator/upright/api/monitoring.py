@@ -5,6 +5,7 @@ refuses in CEL the other does with the same sentence.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -98,6 +99,28 @@ class _Refusal(NamedTuple):
     holds: Callable[["Metric"], bool]
 
 
+_LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*\s*(=|!=|=~|!~)\s*"
+_VALUE = r"""("([^"\\\n]|\\.)*"|'([^'\\\n]|\\.)*')\s*"""
+SELECTOR = rf"^\s*[a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{{\s*({_LABEL}{_VALUE}(,\s*{_LABEL}{_VALUE})*(,\s*)?)?\}}\s*)?$"
+"""Of one metric of Prometheus, with conditions on its labels or without: an instant vector selector of PromQL that
+names its metric. What it leaves to its parser are regular expressions and escapes."""
+
+
+def _selects(field: str) -> _Refusal:
+    rule = Rule(
+        f"!has(self.{field}) || self.{field}.matches({_in_cel(SELECTOR)})",
+        f'{field} must select one metric, as PromQL does: shop_orders_total, or shop_orders_total{{plan="basic"}}',
+        field=field,
+    )
+    return _Refusal(rule, lambda metric: re.match(SELECTOR, getattr(metric, field) or "none") is not None)
+
+
+def _in_cel(text: str) -> str:
+    """The text as CEL writes one."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _only_of(field: str, type: MetricType) -> _Refusal:
     rule = Rule(
         f"self.type == '{type}' || !has(self.{field})",
@@ -115,6 +138,8 @@ def _if_exact(rule: str, message: str, field: str, holds: Callable[["Metric"], b
 
 
 _REFUSED: Sequence[_Refusal] = (
+    _selects("bad"),
+    _selects("total"),
     _Refusal(
         Rule("self.type != 'Limit' || has(self.maximum)", "type Limit needs maximum, the highest acceptable rate"),
         lambda metric: metric.type is not MetricType.LIMIT or metric.maximum is not None,
@@ -370,7 +395,7 @@ class Policy(Promise):
 
     @property
     def planned_looks(self) -> int:
-        """How many looks fit into the horizon."""
+        """How many intervals fit into the horizon."""
         return max(1, round(self.horizon / self.interval))
 
     @property
@@ -379,7 +404,7 @@ class Policy(Promise):
         return _fingerprint(self)
 
 
-_STATE_LAYOUT = 6
+_STATE_LAYOUT = 7
 """Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
-from upright.api.serving import OVERLOADED, REQUEST_DURATION, REQUESTS
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.copies import counted_once
-from upright.sources.prometheus import Labels, PrometheusError, Range, increases, matching, read_series
+from upright.sources.prometheus import Labels, PrometheusError, Range, increases, read_series
+from upright.sources.selectors import Selected, SelectorError, selected
 
 Place = tuple[float, bool, str]  # time, whether it is the canary's, pod
 
@@ -29,52 +29,41 @@ async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range
         Unusable: a metric cannot be read from Prometheus, the server cannot be asked, or nothing was found.
     """
     metrics = {}
-    for metric in [_selected(metric) for metric in policy.metrics]:
+    for metric, selects in [(metric, _selected(metric)) for metric in policy.metrics]:
         try:
-            metrics[metric.name] = await _recorded(url, metric, arms, over)
+            metrics[metric.name] = await _recorded(url, metric, selects, arms, over)
         except PrometheusError as problem:
             raise Unusable(str(problem)) from problem
     return Recording(metrics)
 
 
-_SERVED: Mapping[MetricType, Mapping[str, str]] = {
-    MetricType.ERROR_RATE: {
-        "total": f'{REQUESTS}{{code=~"[25].."}}',
-        "bad": f'{REQUESTS}{{code=~"5.."}}',
-    },
-    MetricType.REFUSAL_RATE: {
-        "total": f'{REQUESTS}{{code=~"[245]..|{OVERLOADED}"}}',
-        "bad": f'{REQUESTS}{{code=~"4..|{OVERLOADED}"}}',
-    },
-    MetricType.LATENCY: {"total": f"{REQUEST_DURATION}_bucket"},
-}
-"""What pods count by the class of a status, or a status at a time, as `upright.sources.page` reads them."""
-
-
-def _selected(metric: Metric) -> Metric:
+def _selected(metric: Metric) -> Selected:
+    """Which series a metric means. Raises Unusable."""
     if metric.type is MetricType.MEAN:
         raise Unusable(
             f"metric {metric.name!r} has type Mean, which Prometheus cannot tell: it has no sums of squares. "
             "Take the metric out of the policy, or record its number, sum and sumsq in a file."
         )
-    if metric.total is not None:
-        return metric
-    if metric.type not in _SERVED:
+    try:
+        found = selected(metric)
+    except SelectorError as problem:
+        raise Unusable(str(problem)) from problem
+    if found is None:
         raise Unusable(f"metric {metric.name!r} has no selectors: to read it from Prometheus give it total and bad")
-    return metric.model_copy(update=_SERVED[metric.type])
+    return found
 
 
-async def _recorded(url: str, metric: Metric, arms: Mapping[str, str], over: Range) -> Recorded:
+async def _recorded(url: str, metric: Metric, selects: Selected, arms: Mapping[str, str], over: Range) -> Recorded:
     cells: dict[Place, Sequence[float]] = {}
     buckets: dict[Place, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     for arm, matchers in arms.items():
-        asked = matching(metric.total or "", matchers)
+        asked = selects.total.also(matchers)
         canary = arm == "canary"
         totals, counted_bad = await read_series(url, asked, over), None
-        if metric.type is MetricType.LATENCY:
+        if selects.bad is None:
             (totals,) = counted_once(totals)
         else:
-            bad_ones = await read_series(url, matching(metric.bad or "", matchers), over)
+            bad_ones = await read_series(url, selects.bad.also(matchers), over)
             totals, counted_bad = counted_once(totals, bad_ones)
         total = increases(totals, over, from_start=canary, beside=counted_bad)
         if not any(total.values()) and not (metric.type is MetricType.LIMIT and arm == "stable"):

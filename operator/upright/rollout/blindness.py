@@ -22,6 +22,8 @@ def unmeasured(facts: Facts, arm: Arm) -> tuple[Arm, str]:
     """Why the versions cannot be compared, if they cannot, and the candidate with the time since when."""
     arms = facts.reading.arms
     why = next((one.message for one in arms.values() if one.state in {"Unreadable", "Stuck"}), "")
+    if not why and not facts.reading.quiet(facts.now, facts.spec.monitoring.interval):
+        why = next(iter(facts.reading.unmeasured.values()), "")
     unreached = "" if why else _unreached(facts, arm)
     if not why and not unreached:
         none = dict.fromkeys(("unmeasured_since", "unmeasured_spent", "unreached"))

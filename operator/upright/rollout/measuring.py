@@ -15,6 +15,15 @@ ArmName = Literal["canary", "stable"]
 
 LONGEST = timedelta(seconds=4)
 """How long all pods of a Deployment together may take to be read. Those that others leave no time for are left out."""
+FASTEST = timedelta(seconds=1)
+"""Between two looks, at least."""
+OF_A_POD = timedelta(milliseconds=25)
+"""The same for each pod: a look at forty may come every second, one at a thousand takes longer than is usual."""
+_NEARLY = 0.9
+"""Of an interval: timers differ a little."""
+ENOUGH = 5
+"""Events of each version by which a look that comes sooner than is usual is compared: of fewer, one version may have
+none, and those of the other would be lost."""
 AHEAD = 60.0
 """Seconds by which a look may be to come: clocks of two machines differ. Beyond that a clock was ahead."""
 EXPECTED = 40
@@ -38,8 +47,13 @@ class Asked:
     after: float | None
     """Time (Unix seconds) of the last look that the status contains; None when there is none, or when it is to come:
     a clock was ahead that is no longer."""
+    hurry: timedelta = timedelta(0)
+    """For how long from now looks are to come as fast as they may."""
     timeout: timedelta = timedelta(seconds=30)
     """The longest that a request may take."""
+    port: int | None = None
+    """At which the pods are asked; None: where they answer requests."""
+    path: str = "/metrics"
     resumed: bool = False
     """Looks have been recorded, whatever the clock says of when: what pods have counted may be among them."""
 
@@ -47,6 +61,17 @@ class Asked:
     def interval(self) -> timedelta:
         """Between looks."""
         return self.policy.interval
+
+    @property
+    def shortest(self) -> timedelta:
+        """Between looks, when there is something to see: each costs a request for every pod."""
+        return min(self.interval, max(FASTEST, OF_A_POD * sum(map(len, self.pods.values()))))
+
+    def may_take(self, since: float, fewest: float) -> bool:
+        """Whether a look can be compared that comes so many seconds after the last one, with at least so many events of
+        each version.
+        """
+        return fewest >= ENOUGH or since >= _NEARLY * self.interval.total_seconds()
 
     @property
     def whole(self) -> bool:
@@ -94,6 +119,8 @@ class Reading:
     """When it took its newest look, likewise."""
     watching: bool = False
     """What pods of an image of one's own count is only watched as yet, and compared with nothing."""
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    """By metric that the newest look says nothing of, why, and what to do, in sentences."""
 
     def is_old(self, now: datetime, interval: timedelta) -> bool:
         """Whether a look is overdue: what has become of the versions since the newest one is not known."""

@@ -18,6 +18,7 @@ from upright.rollout.following import Absence, Maker
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.members import Lost, members
 from upright.rollout.modes.realtime import template
+from upright.rollout.pace import hurry
 from upright.rollout.revision import object_name, revision
 from upright.rollout.routing.replicas import service_names
 from upright.rollout.sightings import Sightings
@@ -302,7 +303,10 @@ def _measure(
             comparison=comparison,
             policy=policy(resource.spec),
             pods={arm: pods.get(revision, ()) for arm, revision in arms},
+            hurry=hurry(candidate, status.analysis, now),
             timeout=resource.spec.serving.timeout,
+            port=resource.spec.monitoring.pods.port,
+            path=resource.spec.monitoring.pods.path,
             after=None if is_ahead(after, now) else after,
             resumed=status.analysis is not None and status.analysis.at is not None,
         ),

@@ -111,10 +111,11 @@ def _known(value: float | None) -> float | None:
 
 
 def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
-    """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence has doubled
-    or halved above 1 (below it a canary only looks ever better), or a minute has gone by, or so many looks that folding
-    them again costs more than a write. Or what people read is no longer so: a look could be compared where none could,
-    or others cannot for another reason; that at most once for each doubling of the looks, since reasons may take turns.
+    """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence is ten
+    times what it was above 1 or a tenth (below it a canary only looks ever better), or a minute has gone by, or so many
+    looks that folding them again costs more than a write. Or what people read is no longer so: a look could be compared
+    where none could, or others cannot for another reason; that at most once for each doubling of the looks, since
+    reasons may take turns.
     """
     if recorded is None or recorded.verdict != now.verdict:
         return True
@@ -124,4 +125,4 @@ def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
         return True
     if (now.used and not recorded.used) or (now.unused != recorded.unused and now.looks >= 2 * recorded.looks):
         return True
-    return abs(math.log(max(now.evidence, 1) / max(recorded.evidence, 1))) > math.log(2)
+    return abs(math.log(max(now.evidence, 1) / max(recorded.evidence, 1))) >= math.log(10)

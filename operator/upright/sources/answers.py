@@ -12,7 +12,7 @@ LONGEST_HEAD = 16 * 1024
 """Bytes of the status line and all headers."""
 MOST_CHUNKS = 4096
 """Of a body; taking one apart costs as much as reading some lines."""
-PART = 64 * 1024
+PART = 16 * 1024
 """Bytes that are handed on at once."""
 _PIECE = 16 * 1024
 """Bytes that are looked at before others have their turn."""

@@ -6,13 +6,13 @@ Counters are read as they are, never as rates: `rate()` and its like extrapolate
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
 from typing import NamedTuple, TypeAlias, get_args
 
-from upright.analysis import Counts, Look, MetricType
+from upright.analysis import Look
 from upright.analysis.counters import NEW, STRANGE, Increase, Sample, increase
 from upright.analysis.state import NAMED
 from upright.api import names
@@ -21,6 +21,8 @@ from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measureme
 from upright.rollout.modes.realtime import SERVE
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
+from upright.sources.requests import of_requests, parts, sample
+from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable
 
 MOST_LOOKS = 256
@@ -41,27 +43,6 @@ _Start: TypeAlias = tuple[str, int, datetime | None]
 """Of a container: its pod's UID, how often it was started again, and when."""
 
 _ARMS: Sequence[ArmName] = get_args(ArmName)
-_TOTAL, _ANSWERED, _REFUSED, _FAILED = range(4)
-"""Places in a sample, which begins with all requests."""
-
-
-def _errors(canary: Sequence[float], stable: Sequence[float]) -> Counts:
-    return Counts(
-        canary=(canary[_ANSWERED] + canary[_FAILED], canary[_FAILED]),
-        stable=(stable[_ANSWERED] + stable[_FAILED], stable[_FAILED]),
-        refused=(canary[_REFUSED], stable[_REFUSED]),
-    )
-
-
-def _refusals(canary: Sequence[float], stable: Sequence[float]) -> Counts:
-    return Counts(canary=(canary[_TOTAL], canary[_REFUSED]), stable=(stable[_TOTAL], stable[_REFUSED]))
-
-
-_MEASURED: Mapping[MetricType, Callable[[Sequence[float], Sequence[float]], Counts]] = {
-    MetricType.ERROR_RATE: _errors,
-    MetricType.REFUSAL_RATE: _refusals,
-}
-"""What a metric of each type that pods count themselves makes of what was added in a look."""
 
 
 class _Read(NamedTuple):
@@ -89,6 +70,8 @@ class Comparison:
         self.looks: list[Look] = []
         """Those that no status contains yet."""
         self.arms: Mapping[ArmName, Measurement] = {}
+        self._tallies = Tallies()
+        """What is measured beside the requests."""
         self._fresh = not asked.resumed
         """No evidence has been recorded before."""
         self._first: datetime | None = None
@@ -97,6 +80,10 @@ class Comparison:
         """Pods of the candidate that have begun before its eyes: all that they ever answered is evidence."""
         self._time = -math.inf
         """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
+        self._taken = -math.inf
+        """Time of the last look in which requests were compared."""
+        self._passed = timedelta(0)
+        """Between the last two looks, at most an interval."""
         self._samples: dict[str, Sample] = {}
         """By pod, the one to compare the next with."""
         self._read: dict[str, _Read] = {}
@@ -119,6 +106,11 @@ class Comparison:
         self._stuck: dict[ArmName, timedelta] = defaultdict(timedelta)
         """For how long requests have been in the pods of an arm without any coming out."""
         self.recorded(asked.after)
+
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """By metric, why the newest look says nothing of it, and what to do."""
+        return self._tallies.unmeasured
 
     def recorded(self, after: float | None) -> None:
         """The status contains the looks until then."""
@@ -145,11 +137,13 @@ class Comparison:
         """
         second = now.timestamp()
         if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
-            self._time, self._first = -math.inf, min(self._first or now, now)
+            self._time = self._taken = -math.inf
+            self._first = min(self._first or now, now)
             self.looks = [look for look in self.looks if look.time < second]
             self._torn = {name: min(since, second) for name, since in self._torn.items()}
             self._recent.clear()
-        self._time = second if second > self._time else self._time + asked.interval.total_seconds()
+        last, self._time = self._time, second if second > self._time else self._time + asked.interval.total_seconds()
+        self._passed = min(timedelta(seconds=self._time - last), asked.interval) if last > -math.inf else asked.interval
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
         self._see_begin(asked, now)
@@ -163,7 +157,7 @@ class Comparison:
             }
             for arm in _ARMS
         }
-        before = {arm: measured.state for arm, measured in self.arms.items()}
+        before = self._told()
         read = {arm: _numbers(pages) for arm, pages in found.items()}
         moved = {arm: self._count(arm, asked.pods.get(arm, ()), read[arm]) for arm in _ARMS}
         ready = {arm: sum(pod.ready and pod.name in read[arm] for pod in asked.pods.get(arm, ())) for arm in _ARMS}
@@ -176,7 +170,11 @@ class Comparison:
         if look is not None and len(self.looks) < MOST_LOOKS:
             self.looks.append(look)
             return True
-        return before != {arm: measured.state for arm, measured in self.arms.items()}
+        return before != self._told()
+
+    def _told(self) -> tuple[Mapping[ArmName, str], Mapping[str, str]]:
+        """What a look may change besides its counts."""
+        return {arm: measured.state for arm, measured in self.arms.items()}, self.unmeasured
 
     def _see_begin(self, asked: Asked, now: datetime) -> None:
         """Which pods of the candidate have begun since there are looks, or not long before, and were not ready for long
@@ -198,13 +196,14 @@ class Comparison:
         self._read = {name: read for name, read in self._read.items() if name in names}
         self._torn = {name: since for name, since in self._torn.items() if name in names}
         self._in_parts &= names
+        self._tallies.forget_all_but(names)
 
     def _whole(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
         """The pages; but a pod that has counted in parts is not believed any more: where a sum of parts happens to be
         whole, it is no number of requests either.
         """
         counted = {name: page for name, page in pages.items() if isinstance(page, Counters)}
-        self._in_parts |= {name for name, page in counted.items() if any(part % 1 > 0 for part in _parts(page))}
+        self._in_parts |= {name for name, page in counted.items() if any(part % 1 > 0 for part in parts(page))}
         return {**pages, **dict.fromkeys(counted.keys() & self._in_parts, IN_PARTS)}
 
     def _believed(self, asked: Asked, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
@@ -231,7 +230,8 @@ class Comparison:
         """Compare what a pod shows now with that."""
         self._read[pod.name] = self._read[pod.name]._replace(page=page)
         if pod.name in self._samples:
-            self._samples[pod.name] = _sample(self._samples[pod.name].time, page)
+            self._samples[pod.name] = sample(self._samples[pod.name].time, page)
+        self._tallies.begin_from(pod.name, page)
 
     def _without_new_falls(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
         """The pages of an arm without those pods of which it may still be told that they were started anew."""
@@ -240,7 +240,7 @@ class Comparison:
 
     def _look(self, asked: Asked, found: Mapping[ArmName, Mapping[str, Counters | Unread]]) -> Look | None:
         samples = {
-            arm: {pod: _sample(self._time, page) for pod, page in pods.items() if isinstance(page, Counters)}
+            arm: {pod: sample(self._time, page) for pod, page in pods.items() if isinstance(page, Counters)}
             for arm, pods in found.items()
         }
         start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
@@ -251,24 +251,27 @@ class Comparison:
         if all(samples.values()):
             self._unproven -= 1
         taken = proven and all(arm.pods for arm in added.values())
+        if taken:
+            taken = asked.may_take(self._time - self._taken, min(arm.counts[0] for arm in added.values()))
         # before the first canary pod there is nothing that the stable version's counts could wait for
         waits = proven and not taken and any(pod in self._samples for pod in found["canary"])
         for arm, members in samples.items():
-            for pod, sample in members.items():
+            for pod, shown in members.items():
                 why = added[arm].left_out.get(pod)
                 # what is no number is nothing to begin again from
                 if why != STRANGE and not (waits and why is None):
-                    self._samples[pod] = sample
+                    self._samples[pod] = shown
         left_out = _worth_telling(found, added)
-        if taken:
-            canary, stable = added["canary"].counts, added["stable"].counts
-            measured = {
-                metric.name: _MEASURED[metric.type](canary, stable)
-                for metric in asked.policy.metrics
-                if metric.type in _MEASURED
-            }
-            return Look(self._time, measured, left_out)
-        return Look(self._time, {}, left_out) if left_out else None
+        self._taken = self._time if taken else self._taken
+        canary, stable = added["canary"].counts, added["stable"].counts
+        measured = of_requests(asked.policy.metrics, canary, stable) if taken else {}
+        pages = {
+            arm: {pod: page for pod, page in pods.items() if isinstance(page, Counters)} for arm, pods in found.items()
+        }
+        tallied, not_tallied = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
+        measured |= tallied
+        left_out = dict(sorted({**not_tallied, **left_out}.items())[:NAMED])
+        return Look(self._time, measured, left_out) if measured or left_out or taken else None
 
     def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
         """What the pods of a version have counted since the samples that are remembered."""
@@ -322,12 +325,12 @@ class Comparison:
         if not found:
             return replace(measurement, state="Unknown")
         if not read:
-            return replace(measurement, state="Unreadable", message=unreadable(asked.pods[arm], found))
+            return replace(measurement, state="Unreadable", message=unreadable(asked.pods[arm], found, asked.port))
         if moved:
             self._stuck[arm] = timedelta(0)
             return replace(measurement, state="Counted")
         inside = sum(page.in_progress for page in read.values() if page.in_progress and page.in_progress > 0)
-        self._stuck[arm] = self._stuck[arm] + asked.interval if inside else timedelta(0)
+        self._stuck[arm] = self._stuck[arm] + self._passed if inside else timedelta(0)
         if self._stuck[arm] > asked.timeout + asked.interval:
             return replace(measurement, state="Stuck", message=stuck(inside, read, self._stuck[arm]))
         waiting = self.arms.get(arm) if inside else None
@@ -367,23 +370,19 @@ def _was_by(start: _Start, time: float) -> bool:
 
 
 def _fell(before: Counters, now: Counters) -> bool:
-    """Whether any counter went backwards."""
-    return any(new < old for old, new in zip(_parts(before), _parts(now), strict=True))
-
-
-def _parts(page: Counters) -> tuple[float, float, float, float]:
-    return page.total, page.answered, page.refused, page.failed
-
-
-def _sample(time: float, page: Counters) -> Sample:
-    return Sample(time, _parts(page))
+    """Whether any counter of the requests went backwards."""
+    return (
+        before.counts_requests
+        and now.counts_requests
+        and any(new < old for old, new in zip(parts(before), parts(now), strict=True))
+    )
 
 
 def _worth_telling(
     found: Mapping[ArmName, Mapping[str, Counters | Unread]], added: Mapping[ArmName, Increase]
 ) -> Mapping[str, str]:
-    """The pods that were left out, and why, as many as the analysis names; that some are new is normal."""
+    """The pods that were left out, and why; that some are new is normal."""
     left_out = {pod: page.why for pods in found.values() for pod, page in pods.items() if isinstance(page, Unread)}
     for arm in added.values():
         left_out |= {pod: why for pod, why in arm.left_out.items() if why != NEW}
-    return dict(sorted(left_out.items())[:NAMED])
+    return left_out

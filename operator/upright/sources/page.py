@@ -1,4 +1,5 @@
-"""What a page of metrics (Prometheus' text format) says of the counters of ours, read line by line as it arrives.
+"""What a page of metrics (Prometheus' text format, or OpenMetrics) says of our counters and of those that a user
+selects, read line by line as it arrives.
 
 A page is whatever a tenant's pod sends. Only the lines of the metrics asked for are looked at, each once and from left
 to right, and no more than a line is kept: the time is linear in the bytes, and both are bounded. The parsers of
@@ -8,24 +9,29 @@ prometheus_client take time that grows with the square of a line's labels.
 import math
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from heapq import nlargest
 from operator import itemgetter
 
 from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
+from upright.sources.selectors import Selected
+from upright.sources.tally import Counting, Tally
 
-MAX_BYTES = 1024 * 1024
-MAX_LINES = 20_000
+MAX_BYTES = 4 * 1024 * 1024
+MAX_LINES = 80_000
 MOST_REASONS = 32
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
 
-_NAMES = {name: name.encode() for name in (REQUESTS, IN_PROGRESS, FAILURES, REFUSALS)}
-_FAMILY = f"{REQUESTS.removesuffix('_total')}(?:_total)?"
-_DECLARED = re.compile(rf"#[ \t]+(?:HELP|TYPE)[ \t]+{_FAMILY}(?:[ \t]|$)".encode())
-_OTHERWISE = re.compile(rf"({_FAMILY}(?:_total|_bucket|_count)?)[ \t{{]".encode())
+_BASE = REQUESTS.removesuffix("_total")
+_OTHERWISE = re.compile(rf"{_BASE}(?:_total)?(?:_total|_bucket|_count)?")
 """Of what is declared so a sample with another name: other libraries leave `_total` out, or count something else."""
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_DECLARATION = re.compile(r"#[ \t]+(HELP|TYPE)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[ \t]+([a-z]{1,20})[ \t]*$|[ \t]|$)")
+_SUFFIXES = ("_total", "_bucket", "_count", "_sum")
+_ESCAPED = re.compile(r"\\(.)")
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 """A reason: it is told to people, and whatever a pod says is not."""
@@ -47,7 +53,9 @@ class NoCountersError(PageError):
 
 @dataclass(frozen=True)
 class Counters:
-    """Requests for predictions of one pod since its process began; NaN where a part of a sum is no count."""
+    """Requests for predictions of one pod since its process began; NaN where a part of a sum is no count. Of a page
+    that does not count them, and need not, as many were `answered` as any of its metrics counts.
+    """
 
     answered: float
     refused: float
@@ -59,6 +67,10 @@ class Counters:
     """Those that failed, by what went wrong, as far as the page says: the MOST_REASONS most frequent words."""
     refusals: Mapping[str, float] = field(default_factory=dict)
     """Those that were refused, by why, likewise: a word, and of which feature."""
+    tallies: Mapping[str, Tally | str] = field(default_factory=dict)
+    """By metric that was asked for, what the page counts of it, or why that cannot be said."""
+    counts_requests: bool = True
+    """The page does so itself."""
 
     @property
     def total(self) -> float:
@@ -67,9 +79,15 @@ class Counters:
 
 
 class Scan:
-    """A page that is being read: `feed` it as it arrives, and ask for its `counters` at its end."""
+    """A page that is being read: `feed` it as it arrives, and ask for its `counters` at its end.
 
-    def __init__(self) -> None:
+    Args:
+        wanted: metrics to count beside the requests, by name.
+        requests: whether the page must count these.
+    """
+
+    def __init__(self, wanted: Mapping[str, Selected] | None = None, *, requests: bool = True) -> None:
+        self._must_count_requests = requests
         self._bytes = self._lines = 0
         self._rest = b""
         self._known = self._declared = False
@@ -78,10 +96,16 @@ class Scan:
         self._in_progress: float | None = None
         self._reasons: dict[str, float] = {}
         self._refusals: dict[str, float] = {}
+        self._countings = {metric: Counting(selected) for metric, selected in (wanted or {}).items()}
+        self._by_family: dict[str, list[Counting]] = {}
+        for counting in self._countings.values():
+            for family in counting.families:
+                self._by_family.setdefault(family, []).append(counting)
+        self._is_wanted = _lines_of((*_OURS, *self._by_family))
 
     def feed(self, part: bytes) -> None:
-        """Take in the next part. Raises PageError when the page is too large, or a line of ours makes no sense, and
-        NoCountersError when one counts requests and not how they were answered.
+        """Take in the next part. Raises PageError when the page is too large, or a line that is wanted makes no sense,
+        and NoCountersError when one counts requests and not how they were answered.
         """
         self._bytes += len(part)
         if self._bytes > MAX_BYTES:
@@ -90,51 +114,85 @@ class Scan:
         self._lines += len(lines)
         if self._lines > MAX_LINES:
             raise PageError(f"its page of metrics has more than {MAX_LINES} lines")
-        if len(self._rest) > MAX_LINE or any(len(line) > MAX_LINE for line in lines):
+        if len(self._rest) > MAX_LINE or max(map(len, lines), default=0) > MAX_LINE:
             raise PageError(f"its page of metrics has a line of more than {MAX_LINE // 1024} KiB")
-        for line in lines:
+        for line in filter(self._is_wanted, lines):
             self._read(line)
 
     def counters(self) -> Counters:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
         self.feed(b"\n")
+        tallies = {metric: counting.tally() for metric, counting in self._countings.items()}
         if not self._known and (self._otherwise or not self._declared):
+            if not self._must_count_requests:
+                return Counters(_most_counted(tallies), 0.0, 0.0, tallies=tallies, counts_requests=False)
             besides = f", but counts {self._otherwise}" if self._otherwise else ""
             raise NoCountersError(f"its page of metrics has no {REQUESTS}{besides}")
         by_code = self._by_code
         refused = by_code[MISTAKEN] + by_code[OVERLOADED]
         reasons, refusals = _most(self._reasons), _most(self._refusals)
-        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals)
+        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals, tallies)
 
     def _read(self, line: bytes) -> None:
-        line = line.strip(b" \t\r").removeprefix(BOM_UTF8)
-        if line.startswith(_NAMES[REQUESTS]):
-            sample = _sample(line, REQUESTS, "code")
-            if sample is not None:
-                (status,), value = sample
-                code = _class(status)
-                self._known = True
-                if code in self._by_code:  # no other class is an answer to a request for predictions
-                    # a negative part must be seen even where the sum is not negative
-                    self._by_code[code] += value if value >= 0 else math.nan
-        elif line.startswith(_NAMES[IN_PROGRESS]):
-            sample = _sample(line, IN_PROGRESS)
-            if sample is not None:
-                self._in_progress = (self._in_progress or 0.0) + sample[1]
-        elif line.startswith(_NAMES[FAILURES]):
-            sample = _sample(line, FAILURES, "reason")
-            if sample is not None:
-                (reason,), value = sample
-                _add(self._reasons, reason, value)
-        elif line.startswith(_NAMES[REFUSALS]):
-            sample = _sample(line, REFUSALS, "reason", "feature")
-            if sample is not None:
-                (reason, feature), value = sample
-                _add(self._refusals, reason, value, feature)
-        elif line.startswith(b"#") and _DECLARED.match(line):
-            self._declared = True  # a counter that has not counted yet has no samples
-        if not self._known and (otherwise := _OTHERWISE.match(line)):
-            self._otherwise = otherwise[1].decode()
+        try:
+            text = line.strip(b" \t\r").removeprefix(BOM_UTF8).decode()
+        except UnicodeDecodeError:
+            wanted = self._is_wanted(line)
+            name = wanted[1].decode() if wanted and wanted[1] else "what it describes"
+            raise PageError(f"its page of metrics has a line of {name} that is no UTF-8") from None
+        if text.startswith("#"):
+            self._declare(text)
+        elif (name := _NAME.match(text)) is not None:
+            self._sample(name[0], text)
+
+    def _declare(self, text: str) -> None:
+        """A comment, which may tell of a metric; a counter that has not counted yet has no samples."""
+        told = _DECLARATION.match(text)
+        if told is None:
+            return
+        self._declared = self._declared or told[2] in (REQUESTS, _BASE)
+        for family in (told[2], *(told[2] + suffix for suffix in _SUFFIXES)):
+            for counting in self._by_family.get(family, ()):
+                counting.declare(told[3] or "" if told[1] == "TYPE" else "")
+
+    def _sample(self, name: str, text: str) -> None:
+        if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):
+            self._otherwise = name
+        if (name not in _OURS and name not in self._by_family) or text[len(name) : len(name) + 1] not in (
+            "{",
+            " ",
+            "\t",
+        ):
+            return
+        labels, value = _parsed(text, name)
+        for counting in self._by_family.get(name, ()):
+            counting.add(name, labels, value)
+        if name == REQUESTS:
+            code = _class(labels.get("code", ""))
+            self._known = True
+            if code in self._by_code:  # no other class is an answer to a request for predictions
+                # a negative part must be seen even where the sum is not negative
+                self._by_code[code] += value if value >= 0 else math.nan
+        elif name == IN_PROGRESS:
+            self._in_progress = (self._in_progress or 0.0) + value
+        elif name == FAILURES:
+            _add(self._reasons, labels.get("reason", ""), value)
+        elif name == REFUSALS:
+            _add(self._refusals, labels.get("reason", ""), value, labels.get("feature", ""))
+
+
+_OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, REFUSALS})
+
+
+@lru_cache(maxsize=256)
+def _lines_of(families: tuple[str, ...]) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Finds the lines that may be of the families, or tell of them, and those that are nearly of the requests."""
+    names = "|".join(sorted({re.escape(name) for name in (*families, _BASE)}, key=len, reverse=True))
+    return re.compile(rf"[ \t]*(?:\xef\xbb\xbf)?(?:#[ \t]+(?:HELP|TYPE)[ \t]|({names}))".encode("latin-1")).match
+
+
+def _most_counted(tallies: Mapping[str, Tally | str]) -> float:
+    return max((tally.total for tally in tallies.values() if isinstance(tally, Tally)), default=0.0)
 
 
 def _add(counted: dict[str, float], reason: str, count: float, feature: str = "") -> None:
@@ -168,35 +226,29 @@ def _class(code: str) -> str:
     return f"{status[1]}xx"
 
 
-def _sample(line: bytes, name: str, *wanted: str) -> tuple[Sequence[str], float] | None:
-    """The wanted labels, each empty when it is not there, and the value of a sample; None when it is one of another
-    metric with a longer name.
-    """
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        raise PageError(f"its page of metrics has a line of {name} that is no UTF-8") from None
-    place = len(name)
-    if text[place : place + 1] not in ("{", " ", "\t"):
-        return None
-    found: dict[str, str] = {}
+def _parsed(text: str, name: str) -> tuple[Mapping[str, str], float]:
+    """The labels and the value of a sample."""
+    place, found = len(name), dict[str, str]()
     start = len(text) - len(text[place:].lstrip(" \t"))
     if text[start : start + 1] == "{":
         place = start + 1
         while label := _LABEL.match(text, place):
-            if label[1] in wanted:
-                if label[1] in found:
-                    raise _wrong(name)
-                found[label[1]] = label[2]
+            if label[1] in found:
+                raise _wrong(name)
+            found[label[1]] = label[2] if "\\" not in label[2] else _ESCAPED.sub(_unescaped, label[2])
             place = label.end()
         place = _closed(text, place, name)
     rest = _REST.fullmatch(text, place)
     if rest is None:
         raise _wrong(name)
     try:
-        return [found.get(label, "") for label in wanted], float(rest[1])
+        return found, float(rest[1])
     except ValueError:
         raise _wrong(name) from None
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return "\n" if escape[1] == "n" else escape[1]
 
 
 def _closed(text: str, place: int, name: str) -> int:

@@ -1,8 +1,8 @@
 """The counters of serving pods, from the pods themselves: GET /metrics, of pods that may not be what they seem.
 
 Who may make a Deployment decides what answers at its pods' addresses. So only a pod's own address is asked, at the port
-that it names; no redirect is followed, nothing is sent that others should not have, and what comes back is bounded in
-bytes, from the first one on, and in time, and never unpacked.
+that it names or its Deployment; no redirect is followed, nothing is sent that others should not have, and what comes
+back is bounded in bytes, from the first one on, and in time, and never unpacked.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from upright.api.serving import REQUESTS
 from upright.contract import Key
 from upright.pods.reading import Pod
-from upright.rollout.measuring import LONGEST
+from upright.rollout.measuring import LONGEST, Asked
 from upright.sources.answers import AnswerError, LargeAnswerError, Reader, body, head
 from upright.sources.page import MAX_BYTES, Counters, NoCountersError, PageError, Scan
 from upright.sources.places import Places
+from upright.sources.wanted import wanted
 
 PATIENCE = timedelta(seconds=2)
 """How long a pod may take, from the first packet to the last byte of its page."""
@@ -70,14 +71,14 @@ class PodPages:
         self._longest = longest
         self._places = Places(CONNECTIONS, EACH)
 
-    async def read(self, key: Key, pods: Sequence[Pod]) -> Mapping[str, Counters | Unread]:
+    async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Mapping[str, Counters | Unread]:
         """What each pod of a Deployment counts, by its name. They are asked in their order."""
         found: dict[str, Counters | Unread] = {}
         left = iter(pods)
 
         async def some() -> None:
             for pod in left:
-                found[pod.name] = await self._counters(key, pod)
+                found[pod.name] = await self._counters(key, pod, asked)
 
         try:
             async with asyncio.timeout(self._longest.total_seconds()), asyncio.TaskGroup() as group:
@@ -87,7 +88,8 @@ class PodPages:
             logger.debug("%s: not all pods were read within %s", key, self._longest)
         return {pod.name: found.get(pod.name) or _NOT_IN_TIME for pod in pods}
 
-    async def _counters(self, key: Key, pod: Pod) -> Counters | Unread:
+    async def _counters(self, key: Key, pod: Pod, asked: Asked) -> Counters | Unread:
+        port, named = (asked.port, "monitoring.pods.port") if asked.port else (pod.port, "serving.port")
         if pod.host_network:
             return Unread(
                 "it uses its node's network, so that its address is not its own",
@@ -101,9 +103,9 @@ class PodPages:
         async with self._places.one(key):
             try:
                 async with asyncio.timeout(self._patience.total_seconds()):
-                    return await _page(address, pod.port)
+                    return await _page(address, port, asked)
             except TimeoutError:
-                return Unread(f"it does not answer within {self._patience.total_seconds():g}s", _reach(pod.port))
+                return Unread(f"it does not answer within {self._patience.total_seconds():g}s", _reach(port))
             except NoCountersError as error:
                 return Unread(
                     str(error),
@@ -115,12 +117,12 @@ class PodPages:
                     str(error), "Let the container serve a smaller page of metrics in Prometheus' text format."
                 )
             except ConnectionRefusedError:
-                return Unread("it refuses connections", f"Its container must listen on port {pod.port} (serving.port).")
+                return Unread("it refuses connections", f"Its container must listen on port {port} ({named}).")
             except _UnreachableError:
-                return Unread("it cannot be reached", _reach(pod.port))
+                return Unread("it cannot be reached", _reach(port))
             except (AnswerError, OSError) as error:
-                logger.debug("/metrics of pod %s cannot be read: %r", pod.name, error)
-                return Unread("it does not answer as an HTTP server does", _reach(pod.port))
+                logger.debug("%s of pod %s cannot be read: %r", asked.path, pod.name, error)
+                return Unread("it does not answer as an HTTP server does", _reach(port))
 
 
 _NOT_IN_TIME = Unread(
@@ -142,7 +144,7 @@ def _parsed(address: str) -> Address | None:
         return None
 
 
-async def _page(address: Address, port: int) -> Counters | Unread:
+async def _page(address: Address, port: int, asked: Asked) -> Counters | Unread:
     """What a pod counts. Raises PageError for a page that cannot be used, AnswerError for an answer that is none of
     HTTP, and OSError: _UnreachableError or ConnectionRefusedError when there is no connection.
     """
@@ -155,25 +157,26 @@ async def _page(address: Address, port: int) -> Counters | Unread:
         raise _UnreachableError(*error.args) from error
     try:
         host = f"[{address}]" if address.version == 6 else str(address)
-        connection.write(f"GET /metrics HTTP/1.1\r\nHost: {host}:{port}\r\n{_HEADERS}\r\n".encode())
-        return await _read(reader, port)
+        connection.write(f"GET {asked.path} HTTP/1.1\r\nHost: {host}:{port}\r\n{_HEADERS}\r\n".encode())
+        return await _read(reader, port, asked)
     finally:
         connection.abort()
 
 
-async def _read(reader: asyncio.StreamReader, port: int) -> Counters | Unread:
+async def _read(reader: asyncio.StreamReader, port: int, asked: Asked) -> Counters | Unread:
     status, headers = await head(reader)
     if status != 200:
         redirects = ", which is followed nowhere" if 300 <= status < 400 else ""
         return Unread(
-            f"it answers GET /metrics with status {status}{redirects}",
-            f"Its container must serve its metrics at /metrics of port {port}.",
+            f"it answers GET {asked.path} with status {status}{redirects}",
+            f"Its container must serve its metrics at {asked.path} of port {port}.",
         )
     if headers.get("content-encoding", "identity").lower() != "identity":
         return Unread(
             "its page of metrics is compressed although it was asked not to be",
             "Let the container answer as Accept-Encoding asks.",
         )
-    scan = Scan()
+    want = wanted(asked)
+    scan = Scan(want.selected, requests=want.requests)
     await body(reader, headers, _MOST_SENT, scan.feed)
     return scan.counters()

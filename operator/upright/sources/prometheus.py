@@ -42,13 +42,6 @@ class Range:
         )
 
 
-def matching(selector: str, matchers: str) -> str:
-    """The selector with more label matchers, such as `version="v2"`."""
-    name, brace, rest = selector.strip().partition("{")
-    inner = rest.rsplit("}", 1)[0].strip().rstrip(",") if brace else ""
-    return f"{name}{{{', '.join(part for part in (inner, matchers) if part)}}}"
-
-
 async def read_series(url: str, selector: str, over: Range) -> Series:
     """The raw values of every series of a selector at each look.
 

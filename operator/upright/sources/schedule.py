@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,10 @@ logger = logging.getLogger(__name__)
 class Pages(Protocol):
     """Reads what pods count."""
 
-    async def read(self, key: Key, pods: Sequence[Pod]) -> Mapping[str, Counters | Unread]:
-        """What each pod of a Deployment counts, by its name; asked in their order, and in a bounded time."""
+    async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Mapping[str, Counters | Unread]:
+        """What each pod of a Deployment counts of what is asked, by its name; they are asked in their order, and in a
+        bounded time.
+        """
         ...
 
 
@@ -33,6 +36,8 @@ class _Kept:
     comparison: Comparison
     begun: float
     """When the last look began, or the first one will, as the event loop's clock says; nobody puts that back."""
+    hurried: float = -math.inf
+    """Until when looks come faster, likewise."""
     timer: asyncio.TimerHandle | None = None
     first: float | None = None
     """When the first look was taken, or the first one after a gap, in Unix seconds."""
@@ -40,6 +45,12 @@ class _Kept:
     """When the newest one was."""
     look: asyncio.Task[None] | None = None
     """The look that is being taken. There is a timer or a look, never both."""
+
+    @property
+    def due(self) -> float:
+        """When the next look is."""
+        gap = self.asked.shortest if self.begun < self.hurried else self.asked.interval
+        return self.begun + gap.total_seconds()
 
 
 class Schedule:
@@ -62,19 +73,20 @@ class Schedule:
         """What is known of a comparison. The first look is taken at once, and the first one of an interval that was
         changed as if it had always been so.
         """
+        now = asyncio.get_running_loop().time()
         kept = self._kept.get(key)
         if kept is None or kept.asked.comparison != asked.comparison:
             self.forget(key)
-            now = asyncio.get_running_loop().time()
             kept = self._kept[key] = _Kept(asked, Comparison(asked), now - asked.interval.total_seconds())
             self._wait(key, kept)
-        changed = kept.asked.interval != asked.interval
-        kept.asked = asked
-        if changed and kept.look is None:
+        kept.asked, kept.hurried = asked, now + asked.hurry.total_seconds()
+        if kept.timer and kept.timer.when() != kept.due:
             self._wait(key, kept)
         kept.comparison.recorded(asked.after)
         comparison = kept.comparison
-        return Reading(tuple(comparison.looks), comparison.arms, kept.first, kept.last, comparison.watching)
+        return Reading(
+            tuple(comparison.looks), comparison.arms, kept.first, kept.last, comparison.watching, comparison.unmeasured
+        )
 
     def forget(self, key: Key) -> None:
         """No comparison is under way any more."""
@@ -88,8 +100,7 @@ class Schedule:
         """Take the next look when it is due; one that is late is taken at once."""
         if kept.timer:
             kept.timer.cancel()
-        due = kept.begun + kept.asked.interval.total_seconds()
-        kept.timer = asyncio.get_running_loop().call_at(due, self._begin, key, kept)
+        kept.timer = asyncio.get_running_loop().call_at(kept.due, self._begin, key, kept)
 
     def _begin(self, key: Key, kept: _Kept) -> None:
         loop = asyncio.get_running_loop()
@@ -99,7 +110,7 @@ class Schedule:
     async def _take(self, key: Key, kept: _Kept) -> None:
         asked, now, news = kept.asked, self._clock(), False
         try:
-            pages = await self._pages.read(key, kept.comparison.to_read(asked))
+            pages = await self._pages.read(key, kept.comparison.to_read(asked), asked)
             news = kept.comparison.take(asked, pages, now)
             second, before = now.timestamp(), kept.last
             if before is None or not 0 <= second - before <= longest_gap(asked.interval):

@@ -19,7 +19,7 @@ IN_PARTS = Unread(
 )
 
 
-def unreadable(pods: Sequence[Pod], found: Mapping[str, Counters | Unread]) -> str:
+def unreadable(pods: Sequence[Pod], found: Mapping[str, Counters | Unread], port: int | None) -> str:
     """The first pod, why it cannot be read, and what to do."""
     pod = min((pod for pod in pods if pod.name in found), key=lambda pod: pod.name)
     page = found[pod.name]
@@ -28,7 +28,7 @@ def unreadable(pods: Sequence[Pod], found: Mapping[str, Counters | Unread]) -> s
         f" Nor can the {len(found) - 1} others." if len(found) > 2 else " Nor can the other." if len(found) == 2 else ""
     )
     address = f"[{pod.address}]" if ":" in pod.address else pod.address
-    said = f"Pod {pod.name} ({address}:{pod.port}) cannot be measured: {why}.{others}"
+    said = f"Pod {pod.name} ({address}:{port or pod.port}) cannot be measured: {why}.{others}"
     return f"{said} {remedy}".strip()
 
 

@@ -15,12 +15,13 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import norm
 
-from tests.bench.analysis.simulate import Delays, default_policy, delays, policy, share
+from tests.bench.analysis.simulate import Delays, default_policy, delays, delays_at_the_pace_of_rollouts, policy, share
 from tests.bench.analysis.traffic import (
     BUCKETS,
     INTERVAL,
     LOOKS,
     Array,
+    Rates,
     Service,
     Split,
     answers,
@@ -166,6 +167,39 @@ def default_metrics_at_the_edge(rng: Generator, runs: int) -> Delays:
     return delays(default_policy("errors", "refusals"), requests)
 
 
+def closer_looks(rng: Generator, runs: int) -> Delays:
+    """Steps of 5, 20, 50 % with looks that come faster when a step has begun and while evidence rises."""
+    return delays_at_the_pace_of_rollouts(policy(), _by_second(rng, runs, 100, constant(0.01)), STEP)
+
+
+def closer_looks_by_the_exact_boundary(rng: Generator, runs: int) -> Delays:
+    """The same with a tenth of the traffic."""
+    seconds = _by_second(rng, runs, 10, constant(0.01))
+    return delays_at_the_pace_of_rollouts(policy(boundary="Exact"), seconds, STEP)
+
+
+def closer_looks_at_the_edge(rng: Generator, runs: int) -> Delays:
+    """A Deployment's errors, as much more in the canary as is tolerated."""
+    seconds = _by_second(rng, runs, 100, constant(0.0125, 0.01))
+    rule = policy(relative=0.25, absolute=0.001)
+    return delays_at_the_pace_of_rollouts(rule, seconds, STEP)
+
+
+STEP = 600
+"""Seconds of each of three steps."""
+
+
+def _by_second(rng: Generator, runs: int, rate: float, rates: Rates) -> Iterator[Counts]:
+    """What is counted in each second of a rollout, of so many requests in each."""
+    for second in range(3 * STEP):
+        share_of_canary = (0.05, 0.2, 0.5)[second // STEP]
+        arms = []
+        for expected, rate_of_arm in zip((share_of_canary, 1 - share_of_canary), rates(0), strict=True):
+            total = rng.poisson(rate * expected, runs)
+            arms.append((total, rng.binomial(total, rate_of_arm)))
+        yield Counts(arms[0], arms[1])
+
+
 def _with_estimated_dispersion(
     rule: Policy,
     runs: int,
@@ -195,6 +229,9 @@ CASES: dict[str, Callable[[Generator, int], Delays]] = {
     "first 2 min of the canary slow, warmUp 2m": warm_up,
     "errors of 1 % and refusals of 5 %, a Deployment's default metrics": default_metrics,
     "the same, both 25 % more in the canary, which is tolerated": default_metrics_at_the_edge,
+    "steps 5, 20, 50 %, closer looks when one begins and while evidence rises": closer_looks,
+    "the same at 10/s, by the exact boundary": closer_looks_by_the_exact_boundary,
+    "the same with 25 % more errors in the canary, which is tolerated": closer_looks_at_the_edge,
 }
 
 

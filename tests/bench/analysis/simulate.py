@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from tests.bench.analysis.traffic import INTERVAL
-from upright.analysis import Look, Policy, begin, update
+from upright.analysis import Counts, Look, Policy, begin, update
+from upright.analysis.engine import together, weighted_evidence
 from upright.analysis.looks import Measurement
 from upright.analysis.state import load
 from upright.api.deployment import DeploymentSpec
+from upright.rollout.measuring import ENOUGH
+from upright.rollout.pace import FRESH, RISEN
 from upright.rollout.verdict import policy as rollout_policy
 
 ALPHA = 0.01
@@ -53,6 +56,32 @@ def delays(
     for look, measured in enumerate(looks):
         all_metrics = measured if isinstance(measured, Mapping) else {"m": measured}
         state = update(rule, state, Look(INTERVAL * (look + 1), all_metrics))
+    crossed = load(rule, state).crossed
+    return np.where(np.isnan(crossed), np.inf, crossed)
+
+
+def delays_at_the_pace_of_rollouts(rule: Policy, seconds: Iterable[Counts], step: int) -> Delays:
+    """The same, from what is counted in each second: looks are taken by each rollout when `rollout.pace` says so, every
+    `interval` in peace, and every second in which enough requests come while a step (of so many seconds) has just begun
+    or the evidence has risen.
+    """
+    state = begin(rule)
+    waiting: NDArray[np.float64] = np.zeros(1)
+    looked: NDArray[np.float64] | float = 0.0
+    risen: NDArray[np.bool_] | bool = False
+    for second, counted in enumerate(seconds, 1):
+        waiting = waiting + np.stack([*counted.canary, *counted.stable])  # type: ignore[misc]
+        fresh = (second - 1) % step < FRESH.total_seconds()
+        enough = (waiting[0] >= ENOUGH) & (waiting[2] >= ENOUGH)
+        looks = (second - looked >= rule.interval.total_seconds()) | (enough & np.logical_or(fresh, risen))
+        if not looks.any():
+            continue
+        taken = np.where(looks, waiting, 0.0)
+        waiting, looked = np.where(looks, 0.0, waiting), np.where(looks, second, looked)
+        look = Look(float(second), {"m": Counts((taken[0], taken[1]), (taken[2], taken[3]))})
+        state = update(rule, state, look)
+        analysis = load(rule, state)
+        risen = together(weighted_evidence(analysis, rule), rule) >= np.log(RISEN)
     crossed = load(rule, state).crossed
     return np.where(np.isnan(crossed), np.inf, crossed)
 

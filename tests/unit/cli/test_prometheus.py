@@ -18,7 +18,7 @@ from tests.conftest import or_skipped
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
 from upright.sources.copies import counted_once
-from upright.sources.prometheus import Labels, PrometheusError, Range, Series, increases, matching, read_series
+from upright.sources.prometheus import Labels, PrometheusError, Range, Series, increases, read_series
 
 START = 1_789_999_995
 LOOKS = 60
@@ -139,7 +139,8 @@ def test_refusals_are_read_from_prometheus_by_the_metrics_of_our_pods(
         ({"name": "revenue", "type": "Mean"}, "'revenue' has type Mean, which Prometheus cannot tell"),
         ({**LATENCY, "total": "http_requests_total"}, "found 'http_requests_total', whose series have no label le"),
         ({**ERRORS, "total": "nothing_total", "bad": "nothing_total"}, "has no values for 'nothing_total{version="),
-        ({**ERRORS, "total": "http requests"}, "refused 'http requests{"),
+        ({**ERRORS, "total": "http requests"}, "total must select one metric, as PromQL does"),
+        ({**ERRORS, "total": 'x{a=~"("}'}, """total of metric errors, 'x{a=~"("}', cannot be read: illegal regex"""),
     ],
 )
 def test_what_prometheus_cannot_answer_is_said(
@@ -177,19 +178,6 @@ async def test_an_answer_that_lacks_something_is_refused(more: dict[str, Any], s
 def test_a_server_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert backtest(a_policy_file(tmp_path, ERRORS), "http://127.0.0.1:9") == 2
     assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("selector", "expected"),
-    [
-        ("x_total", 'x_total{version="v2"}'),
-        ('x_total{code="500"}', 'x_total{code="500", version="v2"}'),
-        ('x_total{code=~"5..",}', 'x_total{code=~"5..", version="v2"}'),
-        ("x_total{}", 'x_total{version="v2"}'),
-    ],
-)
-def test_matchers_are_added_to_a_selector(selector: str, expected: str) -> None:
-    assert matching(selector, 'version="v2"') == expected
 
 
 def test_increases_survive_a_restart_and_count_a_series_that_is_new_on_a_known_target() -> None:

@@ -258,8 +258,8 @@ def test_a_look_that_says_little_is_not_worth_a_write() -> None:
     ("evidence", "verdict", "seconds", "worth"),
     [
         (0.1, "Continue", 15, False),  # below 1 a canary only looks ever better
-        (1.9, "Continue", 15, False),
-        (2.1, "Continue", 15, True),
+        (9.9, "Continue", 15, False),
+        (10.1, "Continue", 15, True),
         (0.8, "Promote", 15, True),
         (0.8, "Continue", 60, True),
     ],
@@ -309,11 +309,11 @@ def test_what_is_said_of_looks_is_no_minute_old_and_costs_few_writes() -> None:
 
 
 def test_evidence_recorded_and_continued_equals_evidence_in_one_go() -> None:
-    every = looks(6, canary=(100, 3), stable=(900, 9))
+    every = looks(10, canary=(100, 3), stable=(900, 9))
     before = observed(in_canary(), pods=both(), looks=every)
     whole = plan(before)
-    half = plan(observed(in_canary(), pods=both(), looks=every[:3]))
-    rest = plan(then(before, half, looks=every[3:]))
+    half = plan(observed(in_canary(), pods=both(), looks=every[:5]))
+    rest = plan(then(before, half, looks=every[5:]))
     assert whole.keep
     assert rest.keep
     assert rest.keep["spec"] == whole.keep["spec"]

@@ -1,0 +1,227 @@
+"""What pods have counted of the metrics that a user selects, from look to look: each metric by itself, since a page may
+show any two families as they were at different moments.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from upright.analysis import Counts, Histogram, Metric, MetricType
+from upright.analysis.counters import NEW, STRANGE, TORN, Increase, Sample, increase
+from upright.analysis.looks import Measurement
+from upright.api.monitoring import Boundary
+from upright.rollout.measuring import ArmName, Asked, longest_gap
+from upright.sources.page import Counters
+from upright.sources.tally import Tally
+from upright.sources.unmeasured import IN_PARTS
+from upright.sources.wanted import wanted
+
+FELL = "it fell, and its container was not started anew, as no counter does"
+
+_ByArm: TypeAlias = Mapping[ArmName, Mapping[str, Tally]]
+
+
+class Tallies:
+    """Fed with the pages of each look."""
+
+    def __init__(self) -> None:
+        self.unmeasured: Mapping[str, str] = {}
+        """By metric, why nothing can be said of it, and what to do."""
+        self._of: dict[Metric, _Tallied] = {}
+
+    def take(
+        self,
+        asked: Asked,
+        time: float,
+        new: Collection[str],
+        pages: Mapping[ArmName, Mapping[str, Counters]],
+        *,
+        proven: bool,
+    ) -> tuple[Mapping[str, Measurement], Mapping[str, str]]:
+        """What was added of each metric since it was measured last, and by pod why its part of one could not be used.
+
+        Args:
+            asked: as the look began.
+            time: of the look.
+            new: pods all of whose events are evidence.
+            pages: of the pods that are believed.
+            proven: it is evidence; otherwise it is only what later looks are compared with.
+        """
+        want = wanted(asked)
+        measured, left_out = dict[str, Measurement](), dict[str, str]()
+        self._of = {
+            metric: self._of.get(metric) or _Tallied(metric)
+            for metric in asked.policy.metrics
+            if metric.name in want.selected
+        }
+        self.unmeasured = dict(want.unread)
+        for metric, tallied in self._of.items():
+            shown = {arm: {pod: page.tallies[metric.name] for pod, page in of.items()} for arm, of in pages.items()}
+            if why := _untold(metric, shown):
+                self.unmeasured[metric.name] = why
+            tallies = {
+                arm: {pod: tally for pod, tally in of.items() if isinstance(tally, Tally)} for arm, of in shown.items()
+            }
+            taken = tallied.take(asked, time, new, tallies, proven=proven)
+            if taken.measured is not None and proven:
+                measured[metric.name] = taken.measured
+            left_out |= {pod: f"{metric.name}: {why}" for pod, why in taken.left_out.items() if why != NEW}
+        return measured, left_out
+
+    def forget_all_but(self, pods: Collection[str]) -> None:
+        """Others are gone."""
+        for tallied in self._of.values():
+            tallied.forget_all_but(pods)
+
+    def begin_from(self, pod: str, page: Counters) -> None:
+        """A pod's container was started anew: what it shows next is compared with that."""
+        for metric, tallied in self._of.items():
+            tallied.begin_from(pod, page.tallies.get(metric.name))
+
+
+def _untold(metric: Metric, shown: Mapping[ArmName, Mapping[str, Tally | str]]) -> str:
+    """Why none of a version's pods tells of a metric, if none does."""
+    for found in shown.values():
+        why = {pod: tally for pod, tally in found.items() if isinstance(tally, str)}
+        if why and len(why) == len(found):
+            pod = min(why)
+            others = f", nor can the {len(why) - 1} others" if len(why) > 1 else ""
+            return (
+                f"Metric {metric.name} cannot be measured in pod {pod}{others}: {why[pod]}. Let the container count it "
+                f"from its start, or correct or remove the metric in spec.monitoring.metrics."
+            )
+    return ""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """One metric in a look."""
+
+    measured: Measurement | None
+    """What was added since it was measured last; None when there is nothing to compare."""
+    left_out: Mapping[str, str]
+    """By pod, why its part could not be used."""
+
+
+@dataclass
+class _Tallied:
+    """What is remembered of one metric."""
+
+    metric: Metric
+    _before: dict[str, tuple[float, Tally]] = field(default_factory=dict)
+    """By pod, what to compare the next tally with, and when it was so."""
+    _seen: float = -math.inf
+    """When it was compared last."""
+    _shown: dict[str, Tally] = field(default_factory=dict)
+    """By pod, what it has shown last."""
+    _disbelieved: dict[str, str] = field(default_factory=dict)
+    """Pods that are not believed until they are started anew, and why."""
+
+    def forget_all_but(self, pods: Collection[str]) -> None:
+        """Others are gone."""
+        self._before = {pod: before for pod, before in self._before.items() if pod in pods}
+        self._shown = {pod: tally for pod, tally in self._shown.items() if pod in pods}
+        self._disbelieved = {pod: why for pod, why in self._disbelieved.items() if pod in pods}
+
+    def begin_from(self, pod: str, tally: Tally | str | None) -> None:
+        """A pod was started anew: what it shows next is compared with that, or with nothing."""
+        self._disbelieved.pop(pod, None)
+        self._shown.pop(pod, None)
+        if pod in self._before:
+            time, _ = self._before.pop(pod)
+            if not isinstance(tally, str):
+                self._before[pod] = (time, tally or _NOTHING)
+
+    def take(self, asked: Asked, time: float, new: Collection[str], tallies: _ByArm, *, proven: bool) -> _Taken:
+        """Compare what pods show with what they have shown.
+
+        Args:
+            asked: as the look began.
+            time: of the look.
+            new: pods all of whose events count.
+            tallies: by arm and pod.
+            proven: what was added may wait for a look in which it can be compared.
+        """
+        self._seen = min(self._seen, time)  # a clock may have been ahead
+        began = time - asked.interval.total_seconds()
+        for pod, tally in tallies["canary"].items():
+            if pod in new:
+                self._before.setdefault(pod, (began, _like(_NOTHING, tally)))
+        edges = self._edges(tallies)
+        left_out: dict[str, str] = {}
+        added: dict[ArmName, Increase] = {}
+        for arm, found in tallies.items():
+            before, now = dict[str, Sample](), dict[str, Sample]()
+            for pod, tally in found.items():
+                self._doubt(pod, tally)
+                if pod in self._disbelieved:
+                    left_out[pod] = self._disbelieved[pod]
+                    continue
+                now[pod] = Sample(time, tally.counters(edges))
+                if pod in self._before:
+                    last, counted = self._before[pod]
+                    before[pod] = Sample(last, _like(counted, tally).counters(edges))
+            added[arm] = increase(before, now, longest_gap(asked.interval))
+            left_out |= added[arm].left_out
+        needed: Iterable[ArmName] = ("canary",) if self.metric.type is MetricType.LIMIT else ("canary", "stable")
+        taken = all(added[arm].pods for arm in needed)
+        if taken:
+            taken = asked.may_take(time - self._seen, min(added[arm].counts[0] for arm in needed))
+        waits = proven and not taken and any(pod in self._before for pod in tallies["canary"])
+        self._remember(time, tallies, left_out, waits=waits)
+        self._seen = time if taken else self._seen
+        return _Taken(self._measured(edges, added) if taken else None, left_out)
+
+    def _doubt(self, pod: str, tally: Tally) -> None:
+        shown = self._shown.get(pod)
+        if shown and shown.falls_to(tally):
+            self._disbelieved[pod] = FELL
+        elif self.metric.boundary is Boundary.EXACT and any(part % 1 > 0 for part in (tally.total, tally.bad)):
+            self._disbelieved[pod] = IN_PARTS.why
+        self._shown[pod] = tally
+
+    def _remember(self, time: float, tallies: _ByArm, left_out: Mapping[str, str], *, waits: bool) -> None:
+        """What was added waits, where there is nothing of the other version to compare it with; but before the first
+        pod of the candidate there is nothing that it could wait for.
+        """
+        for found in tallies.values():
+            for pod, tally in found.items():
+                why = left_out.get(pod)
+                # what is no number is nothing to begin again from; and of bad events all may be counted a little later
+                if why not in (STRANGE, TORN) and not (waits and why is None):
+                    self._before[pod] = (time, tally)
+
+    def _edges(self, tallies: _ByArm) -> tuple[float, ...] | None:
+        """The edges of buckets that all pods have, and had; None of what is no histogram."""
+        shown = [tally.upto for found in tallies.values() for tally in found.values() if tally.upto is not None]
+        pods = {pod for found in tallies.values() for pod in found}
+        shown += [tally.upto for pod, (_, tally) in self._before.items() if pod in pods and tally.upto]
+        if not shown:
+            return None
+        common = set(shown[0]).intersection(*shown[1:])
+        return tuple(edge for edge in shown[0] if edge in common)
+
+    def _measured(self, edges: tuple[float, ...] | None, added: Mapping[ArmName, Increase]) -> Measurement:
+        canary, stable = added["canary"], added["stable"]
+        if edges is not None:
+            return Histogram(_parts(canary), _parts(stable), edges)
+        return Counts(_pair(canary), _pair(stable))
+
+
+def _parts(added: Increase) -> Sequence[float] | None:
+    """By bucket."""
+    return added.counts[1:] if added.pods else None
+
+
+def _pair(added: Increase) -> tuple[float, float] | None:
+    """All and bad ones."""
+    return (added.counts[0], added.counts[1]) if added.pods else None
+
+
+_NOTHING = Tally(0.0)
+
+
+def _like(before: Tally, now: Tally) -> Tally:
+    """Nothing has the buckets that it is compared with."""
+    return Tally(0.0, upto=dict.fromkeys(now.upto, 0.0)) if now.upto is not None and before.upto is None else before

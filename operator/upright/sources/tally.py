@@ -1,0 +1,119 @@
+"""What a page of metrics counts of one that a user selects, whatever its exporter."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from upright.sources.selectors import Selected, Selector
+
+MOST_EDGES = 256
+"""Buckets of one histogram."""
+_COUNTERS = frozenset({"counter", "histogram", "summary", "unknown", "untyped"})
+"""What a page may call that which only rises."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Events of one pod since its process began; NaN where a part of a sum is no count."""
+
+    total: float
+    bad: float = 0.0
+    """Always 0 of a histogram."""
+    upto: Mapping[float, float] | None = None
+    """Of a histogram, how many were at most as much as each finite edge of its buckets, which rise."""
+
+    def counters(self, edges: Sequence[float] | None) -> tuple[float, ...]:
+        """All events, and the bad ones, or those in each bucket between some of its edges."""
+        if self.upto is None or edges is None:
+            return self.total, self.bad
+        rising = [0.0, *(self.upto[edge] for edge in edges), self.total]
+        return self.total, *(high - low for low, high in pairwise(rising))
+
+    def falls_to(self, later: "Tally") -> bool:
+        """Whether any of its counters shows less later."""
+        upto, of_later = self.upto or {}, later.upto or {}
+        return (
+            later.total < self.total
+            or later.bad < self.bad
+            or any(of_later[edge] < upto[edge] for edge in upto.keys() & of_later.keys())
+        )
+
+
+class Counting:
+    """Adds up the samples of one metric. `why_not` says of a page what is wrong with it, as "it has ..." does."""
+
+    def __init__(self, selected: Selected) -> None:
+        self._selected = selected
+        self._found = self._declared = False
+        self._type = ""
+        self._total = self._bad = 0.0
+        self._upto: dict[str, float] = defaultdict(float)
+        self._series: dict[str, int] = defaultdict(int)
+        """By edge, as it is written, how many series have one such bucket."""
+
+    @property
+    def families(self) -> frozenset[str]:
+        """The names that its samples have."""
+        selectors = (self._selected.total, self._selected.bad)
+        return frozenset(selector.name for selector in selectors if selector)
+
+    def declare(self, type: str) -> None:
+        """The page says of what type one of the families is; empty when it only describes it."""
+        self._declared = True
+        self._type = type or self._type
+
+    def add(self, family: str, labels: Mapping[str, str], value: float) -> None:
+        """A sample of one of the families."""
+        count = value if value >= 0 else math.nan  # a negative part must be seen even where the sum is not negative
+        total, bad = self._selected.total, self._selected.bad
+        if _means(total, family, labels):
+            self._found = True
+            if bad is not None:
+                self._total += count
+            elif len(self._upto) <= MOST_EDGES:
+                self._upto[labels.get("le", "")] += count
+                self._series[labels.get("le", "")] += 1
+        if bad is not None and _means(bad, family, labels):
+            self._bad += count
+
+    def tally(self) -> Tally | str:
+        """What the whole page counts, or why that cannot be said."""
+        name = self._selected.total.text
+        if self._type and self._type not in _COUNTERS:
+            return f"its page of metrics says that {name} is a {self._type}, where a counter was expected"
+        if not self._found and (self._selected.bad is None or not self._declared):
+            return f"its page of metrics has no {name}"
+        return Tally(self._total, self._bad) if self._selected.bad else self._histogram(name)
+
+    def _histogram(self, name: str) -> Tally | str:
+        if "" in self._upto:
+            return f"its page of metrics has {name} without le, where the buckets of a histogram were expected"
+        if len(self._upto) > MOST_EDGES:
+            return f"its page of metrics has more than {MOST_EDGES} buckets of {name}"
+        try:
+            upto = {_edge(edge): count for edge, count in self._upto.items()}
+        except ValueError:
+            return f"its page of metrics has a bucket of {name} whose le is no number"
+        if math.inf not in upto:
+            return f'its page of metrics has no bucket le="+Inf" of {name}'
+        if len(set(self._series.values())) > 1 or len(upto) < len(self._upto):
+            return f"its page of metrics has series of {name} with different buckets"
+        rising = dict(sorted(upto.items()))
+        if any(low > high for low, high in pairwise(rising.values())):
+            return f"its page of metrics has buckets of {name} that do not rise with le"
+        total = rising.pop(math.inf)
+        return Tally(total, upto=rising)
+
+
+def _edge(text: str) -> float:
+    """Raises ValueError for what is no upper bound."""
+    edge = float(text)
+    if not edge > -math.inf:
+        raise ValueError(text)
+    return edge
+
+
+def _means(selector: Selector, family: str, labels: Mapping[str, str]) -> bool:
+    return selector.name == family and selector.selects(labels)

@@ -1,0 +1,48 @@
+"""What is to be read of the pods' pages for a comparison."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from upright.analysis import Metric
+from upright.rollout.measuring import Asked
+from upright.sources.requests import are_counted
+from upright.sources.selectors import Selected, SelectorError, selected
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for."""
+
+    selected: Mapping[str, Selected]
+    """By metric, what it counts; not of those that pods count as requests."""
+    unread: Mapping[str, str]
+    """By metric, why it cannot be read of any page."""
+    requests: bool
+    """How the requests were answered must be on the page."""
+
+
+def wanted(asked: Asked) -> Wanted:
+    """What a comparison is about."""
+    return _wanted(asked.policy.metrics)
+
+
+@lru_cache(maxsize=1024)
+def _wanted(metrics: tuple[Metric, ...]) -> Wanted:
+    found, unread = dict[str, Selected](), dict[str, str]()
+    for metric in metrics:
+        if are_counted(metric):
+            continue
+        try:
+            selects = selected(metric)
+        except SelectorError as problem:
+            unread[metric.name] = f"{problem}. Correct it in spec.monitoring.metrics."
+            continue
+        if selects is None:
+            unread[metric.name] = (
+                f"Metric {metric.name} has type {metric.type}, of which pods count nothing by themselves: "
+                "give it bad and total."
+            )
+        else:
+            found[metric.name] = selects
+    return Wanted(found, unread, any(map(are_counted, metrics)))

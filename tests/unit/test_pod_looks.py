@@ -643,7 +643,7 @@ def test_healthy_versions_whose_processes_answer_in_turn_are_not_rolled_back(pro
             shown = {name: chance.choice(workers) for name, workers in pods.items()}
             pages = {name: Counters(good, 0, bad) for name, (good, bad) in shown.items()}
             count.take({"c": pages.pop("c")}, pages)
-        analysis = analyse(spec, None, count.comparison.looks).analysis
+        analysis = analyse(spec, None, count.comparison.looks, None).analysis
         assert analysis.verdict != "Rollback", analysis.message
         assert (BACKWARDS.why in analysis.message) == (processes > 1)
 
@@ -883,3 +883,26 @@ def test_a_look_names_as_many_pods_as_the_analysis_keeps() -> None:
     count = ACount()
     count.take({"c": HEALTHY}, {f"s-{number:04}": SILENT for number in range(1000)})
     assert list(count.comparison.looks[-1].left_out) == [f"s-{number:04}" for number in range(5)]
+
+
+def test_where_nothing_is_recorded_looks_end_and_that_is_said() -> None:
+    count = ACount()
+    for number in range(MOST_LOOKS + 2):
+        count.take({"c": Counters(10.0 * number, 0, 0)}, {"s": Counters(10.0 * number, 0, 0)})
+    assert len(count.comparison.looks) == MOST_LOOKS
+    assert f"{MOST_LOOKS} looks wait to be recorded" in count.comparison.unmeasured[""]
+    count.comparison.recorded(count.comparison.looks[-1].time)
+    assert not count.comparison.unmeasured
+
+
+def test_looks_that_wait_are_dropped_with_the_metrics_that_they_were_taken_for() -> None:
+    count = ACount()
+    for number in range(3):
+        count.take({"c": Counters(10.0 * number, 0, 0)}, {"s": Counters(10.0 * number, 0, 0)})
+    asked = count._asked({}, frozenset())
+    count.comparison.watch(asked)
+    assert count.comparison.looks
+    count.comparison.watch(replace(asked, policy=a_policy(a_metric("RefusalRate"), interval=INTERVAL)))
+    assert not count.comparison.looks
+    count.take({"c": Counters(100.0, 0, 0)}, {"s": Counters(100.0, 0, 0)})  # it had begun before
+    assert not count.comparison.looks

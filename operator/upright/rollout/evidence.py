@@ -45,6 +45,26 @@ def until(recorded: Mapping[str, Any] | None) -> float | None:
     return float(last) if isinstance(last, int | float) and abs(last) < _LATEST else None
 
 
+def looks_in(recorded: Mapping[str, Any]) -> int:
+    """How many looks the evidence contains."""
+    looks = recorded.get("looks")
+    return looks if type(looks) is int else 0
+
+
+def is_worth_keeping(
+    before: DeploymentStatus,
+    after: DeploymentStatus,
+    recorded: Mapping[str, Any] | None,
+    now: Mapping[str, Any] | None,
+) -> bool:
+    """Whether the evidence of `now` is to be recorded: the status is about to tell of it, or has told of more than was
+    `recorded`, which somebody refused.
+    """
+    told, tells = (status.analysis.at if status.analysis else None for status in (before, after))
+    behind = told is not None and told > (until(recorded) or -_LATEST)
+    return now is not None and (behind or tells == until(now))
+
+
 def to_keep(
     resource: Deployment, kept: Manifest | None, comparison: str | None, evidence: Mapping[str, Any] | None
 ) -> Manifest | None:

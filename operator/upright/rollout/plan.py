@@ -4,12 +4,11 @@ Everything that cannot be derived again from the world is in the status before a
 stable, which is the candidate and in which step, what has been rejected. The objects follow from that alone.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from datetime import timedelta
 
-from upright.analysis import Look
 from upright.api import names
-from upright.api.deployment_status import Analysis, Arm, ComparedFailures, DeploymentStatus, StandIn
+from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, said_since
 from upright.contract import Plan
@@ -51,8 +50,8 @@ def plan(observed: Observed) -> Plan:
     status = statuses.sparing(before, statuses.status(observed, draft))
     needed = objects(observed, draft)
     comparison = evidence.compared(draft.stable, draft.candidate)
-    told = status.analysis and status.analysis.at == evidence.until(draft.evidence)  # else the newest looks wait
-    keep = evidence.to_keep(resource, observed.kept, comparison, draft.evidence if told else None)
+    worth = evidence.is_worth_keeping(before, status, observed.evidence, draft.evidence)
+    keep = evidence.to_keep(resource, observed.kept, comparison, draft.evidence if worth else None)
     return Plan(
         status=statuses.as_json(status),
         keep=keep,
@@ -288,7 +287,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     if draft.stable and not candidate.leaving:
         recorded = observed.evidence
         if looks or recorded:
-            weighed = analyse(spec, recorded, looks, lost=_lacks(looks, draft.analysis))
+            weighed = analyse(spec, recorded, looks, draft.analysis)
             draft.analysis, draft.evidence, anew = weighed.analysis, weighed.evidence, weighed.anew
         candidate = draft.in_step(candidate, anew)
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
@@ -322,11 +321,6 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             draft.reject(candidate, metric, message, where, leaving=leaving, stable_answers=others > 0)
         case Left():
             draft.candidate = None
-
-
-def _lacks(looks: Sequence[Look], told: Analysis | None) -> bool:
-    """Whether people have been told of looks that are not among these. What could not be kept is handed out again."""
-    return told is not None and not (looks and told.at is not None and looks[0].time <= told.at)
 
 
 def _held_before(observed: Observed) -> Finding | None:

@@ -12,7 +12,7 @@ from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.api.monitoring import Promise
 from upright.conditions import cut
-from upright.rollout.evidence import until
+from upright.rollout.evidence import looks_in, until
 from upright.rollout.measuring import AHEAD
 
 _KEPT_FOR, _KEPT = 60, 16
@@ -44,29 +44,23 @@ class Weighed:
 
 
 def analyse(
-    spec: DeploymentSpec, recorded: Mapping[str, Any] | None, looks: Sequence[Look], *, lost: bool = False
+    spec: DeploymentSpec, recorded: Mapping[str, Any] | None, looks: Sequence[Look], told: Analysis | None
 ) -> Weighed:
     """Weigh some more looks. The evidence begins anew where what is `recorded` of it belongs to other metrics or steps,
-    because the spec was changed meanwhile, or cannot be read, or is gone with looks that people know of (`lost`).
+    because the spec was changed meanwhile, or cannot be read, or is gone; but not where the looks at hand are all that
+    people were `told` of. That is so while it cannot be recorded.
     """
     promise = policy(spec)
-    anew = ""
-    state: Mapping[str, Any] = begin(promise)
-    if recorded:
-        if recorded.get("policy") == state["policy"]:
-            state = recorded
-        else:
-            anew = "spec.monitoring or the steps have changed, or the operator was upgraded"
-        last = until(recorded)
-        if last and looks and looks[-1].time < last:  # none would be newer until the clock is there again
-            state, anew = begin(promise), "what was recorded of it is of a clock that was ahead"
-    elif lost:
-        anew = "what was recorded of it is gone, since its Comparison was deleted or the operator was upgraded"
+    state, why = _usable(promise, recorded, looks)
+    lacks = told is not None and told.looks > looks_in(state) + sum(look.time <= (told.at or 0.0) for look in looks)
+    if lacks:
+        state = begin(promise)
     try:
         after, said = _seen(promise, state, looks)
     except StateError as error:
-        anew = f"what was recorded of it cannot be read ({error})"
+        why, lacks = f"what was recorded of it cannot be read ({error})", True
         after, said = _seen(promise, begin(promise), looks)
+    anew = why if lacks else ""
     analysis = Analysis(
         looks=said.looks,
         used=said.used,
@@ -89,6 +83,21 @@ def analyse(
         unused=cut(said.why_unused, 300),
     )
     return Weighed(dict(after), analysis, anew)
+
+
+def _usable(
+    promise: Policy, recorded: Mapping[str, Any] | None, looks: Sequence[Look]
+) -> tuple[Mapping[str, Any], str]:
+    """What to go on from, and why people may have been told of more."""
+    fresh = begin(promise)
+    if not recorded:
+        return fresh, "what was recorded of it is gone, since its Comparison was deleted or the operator was upgraded"
+    if recorded.get("policy") != fresh["policy"]:
+        return fresh, "spec.monitoring or the steps have changed, or the operator was upgraded"
+    last = until(recorded)
+    if last and looks and looks[-1].time < last:  # none would be newer until the clock is there again
+        return fresh, "what was recorded of it is of a clock that was ahead"
+    return recorded, "what has come to it since could not be recorded"
 
 
 def is_ahead(look: float | None, now: datetime) -> bool:

@@ -23,7 +23,7 @@ from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.requests import of_requests, parts, sample
 from upright.sources.tallied import Tallies
-from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable
+from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
 
 MOST_LOOKS = 256
 """That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
@@ -72,6 +72,7 @@ class Comparison:
         self.arms: Mapping[ArmName, Measurement] = {}
         self._tallies = Tallies()
         """What is measured beside the requests."""
+        self._policy = asked.policy.fingerprint
         self._fresh = not asked.resumed
         """No evidence has been recorded before."""
         self._first: datetime | None = None
@@ -109,8 +110,13 @@ class Comparison:
 
     @property
     def unmeasured(self) -> Mapping[str, str]:
-        """By metric, why the newest look says nothing of it, and what to do."""
-        return self._tallies.unmeasured
+        """By metric, why the newest look says nothing of it, and what to do; by nothing, why nothing is compared."""
+        return {"": unrecorded(len(self.looks))} if len(self.looks) >= MOST_LOOKS else self._tallies.unmeasured
+
+    def watch(self, asked: Asked) -> None:
+        """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
+        if asked.policy.fingerprint != self._policy:
+            self._policy, self.looks = asked.policy.fingerprint, []
 
     def recorded(self, after: float | None) -> None:
         """The status contains the looks until then."""
@@ -167,7 +173,7 @@ class Comparison:
         told = {arm: self._without_new_falls(pages) for arm, pages in found.items()}
         self.arms = {arm: self._measured(arm, asked, told[arm], read[arm], moved[arm][1]) for arm in _ARMS}
         look = self._look(asked, found)
-        if look is not None and len(self.looks) < MOST_LOOKS:
+        if look is not None and len(self.looks) < MOST_LOOKS and asked.policy.fingerprint == self._policy:
             self.looks.append(look)
             return True
         return before != self._told()

@@ -82,6 +82,7 @@ class Schedule:
         kept.asked, kept.hurried = asked, now + asked.hurry.total_seconds()
         if kept.timer and kept.timer.when() != kept.due:
             self._wait(key, kept)
+        kept.comparison.watch(asked)
         kept.comparison.recorded(asked.after)
         comparison = kept.comparison
         return Reading(

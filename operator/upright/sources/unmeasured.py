@@ -40,3 +40,11 @@ def stuck(inside: float, read: Mapping[str, Counters], since: timedelta) -> str:
         f"{inside:.0f} requests are in pod {names[0]}{more}, and none has been answered for "
         f"{since.total_seconds():g}s. See what the model waits for: the pod's log says what it does."
     )
+
+
+def unrecorded(looks: int) -> str:
+    """That nothing more is compared, since nothing that was is recorded."""
+    return (
+        f"{looks} looks wait to be recorded, and no more are compared. See why the Comparison of this name cannot be "
+        "written: a quota, a webhook, or the rights of the operator."
+    )

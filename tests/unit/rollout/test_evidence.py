@@ -21,6 +21,7 @@ from tests.unit.rollout.world import (
 )
 from upright.analysis import Look, begin, update
 from upright.api import names
+from upright.api.deployment import Deployment
 from upright.contract import Manifest, Plan
 from upright.rollout.evidence import until
 from upright.rollout.observe import Observed, observe
@@ -133,6 +134,50 @@ def test_evidence_that_cannot_be_kept_goes_on_while_its_looks_are_at_hand() -> N
     assert len(told_anew(restarted)) == 1
 
 
+def refusing_updates(turns: int, *, edited_at: int | None = None) -> tuple[Observed, list[Plan]]:
+    """What many turns with a look each have made where the first one could be kept and none after it."""
+    every, there, made = looks(turns, canary=ALIKE, stable=(900, 9)), observed(in_canary(), pods=both()), list[Plan]()
+    kept = None
+    for turn in range(1, turns + 1):
+        at_hand = [look for look in every[:turn] if look.time > (until(there.evidence) or 0)]
+        if edited_at is not None and turn > edited_at:  # the source drops what was counted for other metrics
+            at_hand = [look for look in at_hand if look.time > every[edited_at - 1].time]
+        there = looked(replace(there, now=after(seconds=15 * turn)), *at_hand)
+        made.append(plan(there))
+        there = then(there, made[-1])
+        kept = kept or there.kept
+        there = replace(there, kept=kept)
+        if turn == edited_at:
+            stored = as_stored(there.resource)
+            stored["spec"]["monitoring"] = {**stored["spec"].get("monitoring", {}), "falseRollbackProbability": 0.02}
+            there = replace(there, resource=Deployment.model_validate(stored))
+    return there, made
+
+
+def test_what_is_not_kept_is_tried_again_in_each_turn_until_it_is() -> None:
+    _, made = refusing_updates(12)
+    first = next(place for place, one in enumerate(made) if place and one.keep)
+    assert all(one.keep for one in made[first:])
+
+
+def test_looks_that_were_told_and_could_not_be_kept_are_gone_with_their_process_and_that_is_said() -> None:
+    there, made = refusing_updates(12)
+    assert not any(map(told_anew, made))
+    again = plan(looked(replace(there, now=after(seconds=300)), *looks(20, canary=ALIKE, stable=(900, 9))[19:]))
+    [said] = told_anew(again)
+    assert "what has come to it since could not be recorded" in said
+    begun = again.status["candidate"]
+    assert "stepSpent" not in begun
+    assert begun.get("stepSince") in (None, after(seconds=300).isoformat().replace("+00:00", "Z"))
+    assert not told_anew(plan(replace(then(there, again, looks=()), kept=there.kept)))
+
+
+def test_evidence_that_cannot_be_kept_begins_anew_once_with_the_metrics() -> None:
+    _, made = refusing_updates(12, edited_at=4)
+    assert [turn for turn, one in enumerate(made, 1) if told_anew(one)] == [5]
+    assert made[-1].status["analysis"]["looks"] in range(1, 9)
+
+
 # Whoever changes what is kept
 
 
@@ -149,7 +194,16 @@ def test_evidence_that_somebody_has_deleted_begins_anew_and_so_does_the_step_and
 
 
 @pytest.mark.parametrize(
-    "state", [{"last": "never"}, {"last": float("inf")}, {"last": 10**400}, {}, {"policy": 3, "last": True}, None]
+    "state",
+    [
+        {"policy": policy(in_canary().spec).fingerprint, "looks": "many"},
+        {"last": "never"},
+        {"last": float("inf")},
+        {"last": 10**400},
+        {},
+        {"policy": 3, "last": True},
+        None,
+    ],
 )
 def test_what_somebody_has_written_there_is_no_evidence(state: Any) -> None:
     """Nor is what is so large that nothing is known of it (None)."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upright.api import names
+from upright.api.common import GROUP
 from upright.contract import Kind, ResourceType
 from upright.kube.objects import MANAGED_BY, OURS
 
@@ -24,14 +25,17 @@ class Place:
 
 
 def places(kinds: Sequence[Kind[Any]], namespaces: Iterable[str]) -> list[Place]:
-    """Of our own kinds and of what is watched by metadata all objects; of other resources those that we made."""
+    """Of our own types, whatever their labels, and of what is watched by metadata all objects; of others those that we
+    made.
+    """
     own = [kind.type for kind in kinds]
     watched = [watch for kind in kinds for watch in kind.watches]
     whole = [*own, *(watch.type for watch in watched if not watch.metadata)]
     whole += [applied for kind in kinds for applied in kind.applies]
     partial = [watch.type for watch in watched if watch.metadata and watch.type not in whole]
+    all_of_them = {*own, *partial, *(each for each in whole if each.group == GROUP)}
     return [
-        Place(each, namespace, _selector(each) if each in whole and each not in own else "", each in partial)
+        Place(each, namespace, "" if each in all_of_them else _selector(each), each in partial)
         for each in dict.fromkeys([*whole, *partial])
         for namespace in dict.fromkeys(namespaces) or ("",)
     ]

@@ -5,8 +5,11 @@ from typing import Any
 
 from tests.unit.kube.fakes import SERVICES, TOYS
 from upright.api import names
+from upright.api.common import GROUP
 from upright.contract import ResourceType, Watch
+from upright.kinds import kinds
 from upright.kube.places import Place, everywhere, one_each, places, sentences
+from upright.settings import Settings
 
 CONFIG_MAPS = ResourceType("", "v1", "configmaps", "ConfigMap")
 JOBS = ResourceType("batch", "v1", "jobs", "Job")
@@ -54,3 +57,11 @@ def test_of_troubles_one_is_told_for_each_namespace_and_none_twice() -> None:
     assert everywhere(troubles, [here, there])
     assert not everywhere({there: "no jobs."}, [here, there])
     assert not everywhere({}, [here])
+
+
+def test_all_objects_of_our_own_types_are_watched_whatever_their_labels() -> None:
+    """What is asked for by a label is out of sight once somebody else has changed it."""
+    found = {place.type: place.selector for place in places(kinds(Settings()), ())}
+    ours = {type for type in found if type.group == GROUP}
+    assert names.COMPARISONS in ours
+    assert [type for type in ours if found[type]] == []

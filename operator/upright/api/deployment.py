@@ -143,6 +143,11 @@ class Rollout(Resource):
     on_inconclusive: Literal["Promote", "Hold", "Rollback"] = Field(
         "Promote", description="What happens at the end of the steps without a verdict."
     )
+    promote_early: bool = Field(
+        False,
+        description="Promote before the steps are over, when every metric is shown to be less than inferiorityRatio "
+        "times as bad as the stable version's.",
+    )
     when_unmeasured: Literal["Hold", "Promote"] = Field(
         "Hold",
         description="What onInconclusive: Promote means when nothing could be measured. Hold: a person decides. "

@@ -62,6 +62,6 @@ def test_of_troubles_one_is_told_for_each_namespace_and_none_twice() -> None:
 def test_all_objects_of_our_own_types_are_watched_whatever_their_labels() -> None:
     """What is asked for by a label is out of sight once somebody else has changed it."""
     found = {place.type: place.selector for place in places(kinds(Settings()), ())}
-    ours = {type for type in found if type.group == GROUP}
+    ours = {each for each in found if each.group == GROUP}
     assert names.COMPARISONS in ours
-    assert [type for type in ours if found[type]] == []
+    assert [each for each in ours if found[each]] == []

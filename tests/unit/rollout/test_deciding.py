@@ -1366,6 +1366,27 @@ def test_the_first_step_is_told_when_its_clock_begins_and_no_last_pods_when_ther
         assert any("the last pods start" in event.message for event in made.events) is starts
 
 
+@pytest.mark.parametrize(
+    ("early", "canary", "finishing"),
+    [(True, (4000, 40), True), (True, (40, 0), None), (False, (4000, 40), None)],
+)
+def test_a_version_that_is_shown_to_be_no_worse_is_promoted_before_its_time_where_somebody_wants_that(
+    early: bool, canary: tuple[int, int], finishing: bool | None
+) -> None:
+    rollout = {"steps": [{"weight": 25, "for": "1h"}, {"weight": 50, "for": "1h"}], "promoteEarly": early}
+    resource = in_canary(rollout=rollout, monitoring={"metrics": [{"name": "errors", "type": "ErrorRate"}]})
+    there = observed(resource, pods=both(), looks=looks(4, canary=canary, stable=(9000, 90)), now=after(minutes=1))
+    made = plan(there)
+    assert made.status["candidate"].get("finishing") is finishing
+    assert made.status["candidate"]["step"] == 0
+    assert made.status["stable"]["modelVersion"] == "churn-1"
+    if finishing:
+        assert "It is shown to be no worse; the last pods start." in made.status["conditions"][0]["message"]
+        started = then(there, made, pods=both(3), looks=(), now=after(minutes=9))
+        done = plan(then(started, plan(started), now=after(minutes=10)))
+        assert done.status["stable"]["modelVersion"] == "churn-2"
+
+
 def test_a_new_version_that_waits_for_the_pause_to_end_is_said_to_be_paused() -> None:
     made = plan(observed(serving_old(paused=True), pods=both(0)))
     assert made.status["phase"] == "Paused"

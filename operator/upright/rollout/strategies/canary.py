@@ -78,7 +78,7 @@ class Canary:
                 f"No pod of {facts.stable_name} answers, so that there is nothing to compare with.",
             )
         if arm.finishing:
-            return _take_over(facts, arm, "All steps are done")
+            return _take_over(facts, arm, _done(facts))
         return _compare(facts, arm)
 
 
@@ -293,10 +293,11 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())
     lacking = 0 if blind or facts.analysis is None else 2 - facts.analysis.looks  # the evidence has begun anew
     further = spec.monitoring.interval * max(lacking, unlooked)
-    left = max(_step(facts).for_ - elapsed(step_since, arm.step_spent, now), two_looks, further)
+    early = spec.rollout.promote_early and not blind and _is_proven(facts)
+    left = max(_ZERO if early else _step(facts).for_ - elapsed(step_since, arm.step_spent, now), two_looks, further)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
-    if (arm.step or 0) + 1 < len(steps):
+    if (arm.step or 0) + 1 < len(steps) and not early:
         step = (arm.step or 0) + 1
         fresh = {"step": step, "step_since": None, "step_spent": None, "step_weight": None, **_SETTLED}
         following = arm.model_copy(update=fresh)
@@ -305,10 +306,21 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     return _at_the_end(facts, arm, blind)
 
 
+def _is_proven(facts: Facts) -> bool:
+    """Whether it is shown to be no worse in any metric."""
+    return facts.analysis is not None and facts.analysis.verdict == "Promote"
+
+
+def _done(facts: Facts) -> str:
+    last = (facts.candidate.arm.step or 0) + 1 >= len(facts.spec.rollout.steps)
+    return "All steps are done" if last else "It is shown to be no worse"
+
+
 def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
+    """All steps are done, or need not be."""
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
-    if (analysis is not None and analysis.verdict == "Promote") or then == "Promote":
-        said = f"All steps are done; the last pods start.{_quiet(facts)}"
+    if _is_proven(facts) or then == "Promote":
+        said = f"{_done(facts)}; the last pods start.{_quiet(facts)}"
         since = arm.ready_since if facts.candidate.ready >= facts.spec.replicas else None
         return Advance(_standing(arm, facts.now, finishing=True, **_SETTLED, ready_since=since), said)
     seen = analysis.message if analysis else "Nothing could be compared."

@@ -52,6 +52,14 @@ UNTRIED = f"{GROUP}/untried"
 version of its library has made it."""
 PARAMETERS = f"{GROUP}/parameters"
 """Annotation on a run's pods: its parameters, which become a file."""
+TEMPLATE_DIGEST = f"{GROUP}/template-digest"
+"""Annotation of the record of what a revision's pods are made of: a digest, so that comparing needs no more."""
+APPLIED = f"{GROUP}/applied"
+"""Annotation on what we apply: a digest of the manifest, so that a restart knows what was applied before."""
+ANNOTATIONS = frozenset(
+    (RUN_REQUESTED, RETRY, RUN_RECORD, UNKNOWN_METRICS, UNTRIED, PARAMETERS, TEMPLATE_DIGEST, APPLIED, DEPLOYMENT_UID)
+)
+"""Those that anybody reads."""
 
 TRAINING_JOBS = ResourceType(GROUP, "v1alpha1", "trainingjobs", "TrainingJob")
 MODEL_VERSIONS = ResourceType(GROUP, "v1alpha1", "modelversions", "ModelVersion")

@@ -21,7 +21,6 @@ from upright.kube.errors import (
 from upright.kube.exact import added, changes, exactly
 from upright.kube.memory import Memory
 from upright.kube.objects import (
-    APPLIED,
     MANAGED_BY,
     OURS,
     Whose,
@@ -358,13 +357,13 @@ def _put_back(live: Manifest, changed: Sequence[str]) -> Event:
 
 
 def _mark_of(live: Manifest) -> str | None:
-    mark: str | None = (meta(live).get("annotations") or {}).get(APPLIED)
+    mark: str | None = (meta(live).get("annotations") or {}).get(names.APPLIED)
     return mark
 
 
 def _marked(manifest: Manifest, live: Manifest | None, mark: str) -> dict[str, Any]:
     metadata = dict(meta(manifest))
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), APPLIED: mark}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), names.APPLIED: mark}
     if live is not None:
         metadata["uid"] = uid_of(live)  # a namesake made since is not meant
     return {**manifest, "metadata": metadata}

@@ -43,6 +43,8 @@ MOST_LABELS = 128
 """Of an object with more, only those are kept that we give: users may add 64, and what bears a label of ours may be a
 stranger's, with thousands.
 """
+MOST_NOTES = 64 * 1024
+"""Characters of the annotations of an object with more of which only those are kept that anybody reads, likewise."""
 LARGEST = 1024**2
 """Of what `weight` says. A larger object is of no use to anybody, and taking it in would hold up all others."""
 DEEPEST = 100
@@ -158,9 +160,23 @@ def _identity(manifest: Manifest, fields: Sequence[str]) -> dict[str, Any]:
     found = {name: value for name in fields if (value := meta(manifest).get(name)) is not None}
     if len(found.get("labels", ())) > MOST_LABELS:
         found["labels"] = _our_labels(manifest)
-    if _LAST_APPLIED in found.get("annotations", ()):
-        found["annotations"] = {name: text for name, text in found["annotations"].items() if name != _LAST_APPLIED}
+    if "annotations" in found:
+        found["annotations"] = _notes(manifest.get("kind"), found["annotations"])
     return found
+
+
+def _notes(kind: object, annotations: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: text for name, text in annotations.items() if name != _LAST_APPLIED}
+    if sum(len(name) + len(text) for name, text in kept.items()) <= MOST_NOTES:
+        return kept
+    return {
+        name: text
+        for name, text in kept.items()
+        if name in names.ANNOTATIONS and (len(text) <= _LONGEST_NOTE or (name, kind) == (names.RUN_RECORD, "Job"))
+    }
+
+
+_LONGEST_NOTE = 4 * 1024
 
 
 def _reduced(value: Any, fields: Shape | Whole) -> Any:

@@ -13,8 +13,6 @@ from upright.contract import Key, Manifest, Reference, ResourceType
 MANAGED_BY = names.MANAGED_BY
 OURS = "upright"
 PREFIX = "upright.dev/"
-APPLIED = "upright.dev/applied"
-"""Annotation on what we apply: a digest of the manifest, so that a restart knows what was applied before."""
 
 _ESCAPED = re.compile("[\x7f-\uffff]")
 

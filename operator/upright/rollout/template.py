@@ -8,13 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from upright.api import names
-from upright.api.common import GROUP
 from upright.api.deployment import Deployment
 from upright.contract import Manifest
 from upright.rollout.revision import object_name
-
-DIGEST = f"{GROUP}/template-digest"
-"""Annotation of the record: digest of the template, so that comparing needs no more than that."""
 
 
 def record(owner: Deployment, revision: str, template: Manifest) -> Manifest:
@@ -30,7 +26,7 @@ def record(owner: Deployment, revision: str, template: Manifest) -> Manifest:
                 names.DEPLOYMENT: owner.metadata.name,
                 names.REVISION: revision,
             },
-            "annotations": {DIGEST: digest(template)},
+            "annotations": {names.TEMPLATE_DIGEST: digest(template)},
             "ownerReferences": [names.owner_reference("Deployment", owner.metadata)],
         },
         "revision": 1,
@@ -53,7 +49,7 @@ def digest(template: Manifest) -> str:
 def recorded_digest(record: Manifest) -> str:
     """The digest of the template that a record holds."""
     annotations: Mapping[str, str] = record["metadata"].get("annotations") or {}
-    return annotations.get(DIGEST, "")
+    return annotations.get(names.TEMPLATE_DIGEST, "")
 
 
 def is_edited(workload: Manifest) -> bool:

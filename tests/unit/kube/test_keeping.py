@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.kube.fakes import a_service, a_toy
+from upright.api import names
 from upright.contract import Key
 from upright.kube.keeping import (
     DEEPEST,
     LARGEST,
     MOST_LABELS,
+    MOST_NOTES,
     UNUSABLE,
     kept,
     kept_name,
@@ -59,6 +61,17 @@ def test_without_fields_all_is_kept_but_what_the_api_server_and_kubectl_note_for
     assert found["metadata"]["annotations"] == {"upright.dev/retry": "1"}
     assert {"managedFields", "selfLink"}.isdisjoint(found["metadata"])
     assert len(toy["metadata"]["annotations"]) == 2, "what was given is not changed"
+
+
+def test_of_annotations_that_are_many_and_long_those_are_kept_that_somebody_reads() -> None:
+    toy, few = a_toy(), {"team": "growth", names.RETRY: "1", "upright.dev/else": "2"}
+    toy["metadata"]["annotations"] = few | {"kubectl.kubernetes.io/last-applied-configuration": "x" * MOST_NOTES}
+    assert kept(toy, shape([]))["metadata"]["annotations"] == few
+    toy["metadata"]["annotations"] = few | {"note": "x" * MOST_NOTES}
+    assert kept(toy, shape([]))["metadata"]["annotations"] == {names.RETRY: "1"}
+    toy["metadata"]["annotations"] = few | {names.RETRY: "x" * MOST_NOTES, names.RUN_RECORD: "x" * MOST_NOTES}
+    assert kept(toy, shape([]))["metadata"]["annotations"] == {}
+    assert set(kept({**toy, "kind": "Job"}, shape([]))["metadata"]["annotations"]) == {names.RUN_RECORD}
 
 
 def test_of_an_object_of_our_kinds_it_is_known_who_wrote_it_and_when() -> None:
@@ -168,6 +181,8 @@ def test_of_what_we_made_only_what_is_read_is_weighed_and_whose_it_is_is_kept_al
     service["metadata"] |= {"managedFields": [{"fieldsV1": nested(DEEPEST)}]}
     assert UNUSABLE not in kept(service, shape(["spec.ports"]))
     service["metadata"]["annotations"] = {"a": "x" * LARGEST}
+    assert UNUSABLE not in kept(service, shape(["spec.ports"]))
+    service["spec"]["ports"][0]["name"] = "x" * LARGEST
     found = kept(service, shape(["spec.ports"]))
     assert UNUSABLE in found
     ours = {name: value for name, value in labels.items() if name not in ("team", "upright.dev/x")}

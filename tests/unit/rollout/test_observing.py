@@ -48,7 +48,7 @@ from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
 from upright.rollout.sightings import Sightings
-from upright.rollout.template import DIGEST, record
+from upright.rollout.template import record
 from upright.training.manifests import run_name
 
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
@@ -250,7 +250,12 @@ async def test_what_somebody_else_makes_in_the_name_of_a_deployment_is_not_its_o
     """In another namespace, where whoever may read the Deployment can name it as the owner."""
 
     def elsewhere(one: Manifest) -> Manifest:
-        meta = {**one["metadata"], "namespace": "elsewhere", "uid": "theirs", "annotations": {DIGEST: "x"}}
+        meta = {
+            **one["metadata"],
+            "namespace": "elsewhere",
+            "uid": "theirs",
+            "annotations": {names.TEMPLATE_DIGEST: "x"},
+        }
         return {**one, "metadata": meta, **({"data": {"spec": "theirs"}} if "data" in one else {})}
 
     workload = a_workload(serving_old())

@@ -129,11 +129,17 @@ def passed_over(
 
 
 def _once_rejected(resource: Deployment, name: str, world: World, rejected: Sequence[Rejection]) -> Rejection | None:
-    """Why a version that is not Ready was rejected, as whatever it was served."""
-    if mine := next((one for one in rejected if one.model_version == name), None):
-        return mine
+    """Why a version that is not Ready was rejected, as whatever it was served. One that was made anew under the name of
+    a rejected one is another; one that was restored is the same.
+    """
+    own = [one for one in rejected if one.model_version == name]
     there = known(world, resource.metadata.namespace, name)
-    return _rejection(resource, there, rejected) if there else None
+    if there is None:
+        return next(iter(own), None)
+    mine, made = revision(there, resource.spec.serving), there.metadata.creation_timestamp
+    # a rejection does not have the digest alone, which only as part of what it was served as can be told from another
+    own = [one for one in own if made <= one.at or one.revision == mine]
+    return next(iter((*own, *rejected_before(resource, there))), None)
 
 
 def _under_way(resource: Deployment, world: World, newest: ModelVersion | None) -> ModelVersion | None:

@@ -825,11 +825,24 @@ async def test_no_older_version_goes_out_where_a_rejected_one_cannot_be_served_a
     asked = dict(as_stored(following(phase="Stable", **rejected)))
     asked["metadata"] = {**asked["metadata"], "annotations": {names.RETRY: "1"}}
     for other in (Deployment.model_validate(asked), following(serving={"port": 3001}, **rejected)):
-        if remembers and other.spec.serving.port == 3001:
-            continue  # the version remembers what it was rejected as
         again = await seen(other, *versions)
         assert again.wanted
         assert again.wanted.metadata.name == "churn-2"
+
+
+async def test_a_version_that_was_made_anew_under_the_name_of_a_rejected_one_is_another() -> None:
+    """One that was restored, with the same artifact, is the same."""
+    rejection = {"modelVersion": "churn-4", "revision": revision(FOURTH, a_deployment().spec.serving), "at": NOW}
+    resource = following(rejected=[{**rejection, "message": "errors"}])
+    of, stored = made_at(FOURTH, 2, phase="Corrupt")
+    stored = {**stored, "metadata": {**stored["metadata"], "creationTimestamp": after(minutes=1).isoformat()}}
+    artifact = {**stored["spec"]["artifact"], "digest": "sha256:" + "e" * 64}
+    other = {**stored, "spec": {**stored["spec"], "artifact": artifact}}
+    for fourth, wanted, said in ((other, "churn-3", False), (stored, "churn-2", True)):
+        found = await seen(resource, made_at(NEW, 0), made_at(THIRD, 1), (of, fourth))
+        assert found.wanted
+        assert found.wanted.metadata.name == wanted
+        assert bool(found.passed_over) is said
 
 
 async def test_where_nothing_serves_an_older_version_than_a_rejected_one_is_tried() -> None:

@@ -97,8 +97,22 @@ def _passed_over(observed: Observed) -> Finding | None:
     """The newest version of a followed model was rejected: what serves, or nothing, is wanted only because of that."""
     if observed.passed_over is None:
         return None
-    one, remedy = observed.passed_over, f"A newer version goes out by itself; or {_another_try(observed)}"
+    one, again = observed.passed_over, f"or {_another_try(observed)}"
+    if retry_waits(observed):
+        again = f"and {one.model_version} is tried again, as somebody has asked, when it is Ready."
+    remedy = f"A newer version goes out by itself; {again}"
     return Finding("VersionRejected", was_rejected(one), remedy, about=one.model_version)
+
+
+def retry_waits(observed: Observed) -> bool:
+    """Whether somebody asks for another try of the newest version, which was rejected and is not Ready (yet): to be
+    answered when it is. Not while anything else is wanted than what serves: that would be tried again, too, if it was
+    rejected meanwhile.
+    """
+    resource, wanted, stable = observed.resource, observed.wanted, observed.resource.status.stable
+    if not resource.wants_retry or wanted is None or stable is None or observed.passed_over is None:
+        return False
+    return revision(wanted, resource.spec.serving) == stable.revision
 
 
 def was_rejected(one: Rejection, stable: Arm | None = None) -> str:

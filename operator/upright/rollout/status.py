@@ -11,7 +11,7 @@ from upright.rollout.blindness import was_unmeasured
 from upright.rollout.draft import Draft
 from upright.rollout.facts import ArmFacts, called, some_pods
 from upright.rollout.observe import Observed
-from upright.rollout.obstacle import is_gone, was_rejected
+from upright.rollout.obstacle import is_gone, retry_waits, was_rejected
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import service_names, share, split, url
 from upright.rollout.verdict import worth_recording
@@ -76,7 +76,7 @@ def status(observed: Observed, draft: Draft) -> DeploymentStatus:
         analysis=draft.analysis,
         rejected=draft.rejected,
         history=draft.history,
-        retry=resource.metadata.asks(names.RETRY),
+        retry=resource.status.retry if retry_waits(observed) else resource.metadata.asks(names.RETRY),
         replicas=len(observed.pods.get(scaled, ())) if scaled else 0,
         selector=_selector(observed, scaled),
         url=url(resource) if _of_all_traffic(observed) and not unreached else "",

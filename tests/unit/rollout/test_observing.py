@@ -830,6 +830,38 @@ async def test_no_older_version_goes_out_where_a_rejected_one_cannot_be_served_a
         assert again.wanted.metadata.name == "churn-2"
 
 
+@pytest.mark.parametrize("remembers", [False, True])
+async def test_another_try_of_a_rejected_version_that_is_not_ready_waits_until_it_is(*, remembers: bool) -> None:
+    """As when its ModelVersion, which was asked first, has not looked again."""
+    rejection = {"modelVersion": "churn-4", "revision": revision(FOURTH, a_deployment().spec.serving), "at": NOW}
+    verdicts = [verdict("Rejected", FOURTH)] if remembers else []
+    rejected: dict[str, Any] = {} if remembers else {"rejected": [{**rejection, "message": "errors"}]}
+    asked = dict(as_stored(following(phase="RolledBack", retry="1", **rejected)))
+    asked["metadata"] = {**asked["metadata"], "annotations": {names.RETRY: "2"}}
+    others = made_at(NEW, 0), made_at(THIRD, 1)
+    missing, ready = (made_at(FOURTH, 2, phase=phase, verdicts=verdicts) for phase in ("Missing", "Ready"))
+
+    found = await seen(Deployment.model_validate(asked), *others, missing)
+    made = plan(found)
+    assert made.status["retry"] == "1"
+    told = condition(made, "Stalled")
+    assert (told["reason"], "kubectl annotate" in told["message"]) == ("VersionRejected", False)
+    assert " and churn-4 is tried again, as somebody has asked, when it is Ready." in told["message"]
+
+    waits = recorded(found.resource, made)
+    again = await seen(waits, *others, ready)
+    assert again.wanted
+    assert again.wanted.metadata.name == "churn-4"
+    made = plan(again)
+    assert (made.status["retry"], bool(made.status["rejected"][0]["retried"])) == ("2", True)
+    assert made.status["candidate"]["modelVersion"] == "churn-4"
+
+    other = await seen(wanting(waits, serving={"port": 3001}), *others, missing)
+    assert plan(other).status["retry"] == "2", "what goes out meanwhile is not tried again when it is rejected"
+    newer = await seen(waits, *others, missing, made_at(a_model_version("churn-5"), 3))
+    assert plan(newer).status["retry"] == "2"
+
+
 async def test_a_version_that_was_made_anew_under_the_name_of_a_rejected_one_is_another() -> None:
     """One that was restored, with the same artifact, is the same."""
     rejection = {"modelVersion": "churn-4", "revision": revision(FOURTH, a_deployment().spec.serving), "at": NOW}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -47,6 +48,7 @@ def main() -> None:
         sys.exit(_refusal(error))
     log_to_stderr(settings)
     disable_created_metrics()  # type: ignore[no-untyped-call]
+    gc.freeze()  # or each large object that is read has all modules looked through for garbage
     try:
         sys.exit(asyncio.run(run(settings, kinds(settings))))
     except PortError as error:

@@ -169,6 +169,8 @@ class Standing:
     made: datetime
     ready: bool
     """It can be served, and is not being deleted."""
+    rejected: bool
+    """It remembers that a Deployment has rejected it."""
 
 
 def standing(version: Manifest) -> Standing:
@@ -177,6 +179,7 @@ def standing(version: Manifest) -> Standing:
         line=next(iter(line_of(version)), ""),
         made=made(version)[0],
         ready=_is_ready(version),
+        rejected=any(each.get("outcome") == "Rejected" for each in _recorded(version, "verdicts")),
     )
 
 

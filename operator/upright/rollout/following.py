@@ -19,6 +19,7 @@ from upright.api.indexes import (
     VERSIONS_BY_MODEL,
     VERSIONS_BY_NAME,
     VERSIONS_BY_SERVED,
+    Standing,
     newest_first,
     phases_of_runs,
 )
@@ -76,7 +77,7 @@ def _newest(resource: Deployment, world: World, rejected: Sequence[Rejection]) -
             break  # never back to an older one by itself
         version = _version(world, namespace, one.name) if one.ready else None
         if version is None:
-            if stable and _once_rejected(resource, one.name, world, rejected):
+            if stable and _once_rejected(resource, one, world, rejected):
                 break
             continue
         if stable and gone and at <= _was_newest(resource, stable):
@@ -123,22 +124,27 @@ def passed_over(
             break
         if one.ready and (version := _version(world, namespace, one.name)):
             return _rejection(resource, version, rejected)
-        if wanted and (rejection := _once_rejected(resource, one.name, world, rejected)):
+        if wanted and (rejection := _once_rejected(resource, one, world, rejected)):
             return rejection
     return None
 
 
-def _once_rejected(resource: Deployment, name: str, world: World, rejected: Sequence[Rejection]) -> Rejection | None:
+def _once_rejected(
+    resource: Deployment, one: Standing, world: World, rejected: Sequence[Rejection]
+) -> Rejection | None:
     """Why a version that is not Ready was rejected, as whatever it was served. One that was made anew under the name of
-    a rejected one is another; one that was restored is the same.
+    a rejected one is another; one that was restored is the same. Only those are read of which that may be so: there may
+    be as many others as somebody likes, and as large.
     """
-    own = [one for one in rejected if one.model_version == name]
-    there = known(world, resource.metadata.namespace, name)
+    own = [each for each in rejected if each.model_version == one.name]
+    if not own and not one.rejected:
+        return None
+    there = known(world, resource.metadata.namespace, one.name)
     if there is None:
         return next(iter(own), None)
     mine, made = revision(there, resource.spec.serving), there.metadata.creation_timestamp
     # a rejection does not have the digest alone, which only as part of what it was served as can be told from another
-    own = [one for one in own if made <= one.at or one.revision == mine]
+    own = [each for each in own if made <= each.at or each.revision == mine]
     return next(iter((*own, *rejected_before(resource, there))), None)
 
 

@@ -333,6 +333,22 @@ async def test_what_was_ever_made_costs_nothing(kept: tuple[Cluster, Cluster], w
     assert many <= few <= 20
 
 
+async def test_newer_versions_that_can_never_be_served_are_not_read_however_many_they_are() -> None:
+    """Who may make a version decides how large it is."""
+    measured = []
+    for size in (1, 100):
+        cluster = Cluster(0)
+        for number in range(1, size + 2):
+            phase = {"phase": "Ready"} if number == 1 else {"phase": "NotAllowed", "ready": False}
+            version = as_stored(a_model_version(f"churn-{number}", model="churn", number=number, **phase))
+            cluster.put({**version, "metadata": {**version["metadata"], "uid": f"v{number}"}})
+        arm = {"modelVersion": "churn-1", "revision": "r1", "since": SINCE}
+        cluster.put(as_stored(a_deployment(None, latest={"model": "churn"}, status={"stable": arm, "phase": "Stable"})))
+        await cluster.turn(2, "churn")  # what is computed once is computed now
+        measured.append(await _reading(partial(cluster.turn, 2, "churn")))
+    assert measured[0] == measured[1]
+
+
 @pytest.mark.parametrize("given", [(0, "nightly"), (2, "churn")])
 async def test_of_what_only_bears_our_label_or_has_taken_a_name_nothing_is_read(given: tuple[int, str]) -> None:
     measured = []

@@ -145,6 +145,22 @@ async def test_looks_come_faster_for_as_long_as_that_is_asked_for(monkeypatch: p
     watched.source.forget(KEY)
 
 
+async def test_whoever_asks_again_and_again_without_hurry_makes_no_look_come_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a turn does after each look with something new to say."""
+    monkeypatch.setattr(measuring, "FASTEST", SOON)
+    monkeypatch.setattr(measuring, "OF_A_POD", timedelta(0))
+    watched = Watched()
+    watched.source.read(KEY, asked(interval=NEVER))
+    await watched.until(reads=1)
+    for _ in range(10):
+        await asyncio.sleep(0.02)
+        watched.source.read(KEY, asked(interval=NEVER))
+    assert len(watched.pods.reads) == 1
+    watched.source.forget(KEY)
+
+
 def test_what_a_look_costs_bounds_how_fast_looks_come() -> None:
     usual = timedelta(seconds=15)
     shortest = [

@@ -49,8 +49,8 @@ class _Kept:
     @property
     def due(self) -> float:
         """When the next look is."""
-        gap = self.asked.shortest if self.begun < self.hurried else self.asked.interval
-        return self.begun + gap.total_seconds()
+        soon = self.begun + self.asked.shortest.total_seconds()
+        return soon if soon <= self.hurried else self.begun + self.asked.interval.total_seconds()
 
 
 class Schedule:
@@ -79,7 +79,7 @@ class Schedule:
             self.forget(key)
             kept = self._kept[key] = _Kept(asked, Comparison(asked), now - asked.interval.total_seconds())
             self._wait(key, kept)
-        kept.asked, kept.hurried = asked, now + asked.hurry.total_seconds()
+        kept.asked, kept.hurried = asked, now + asked.hurry.total_seconds() if asked.hurry else -math.inf
         if kept.timer and kept.timer.when() != kept.due:
             self._wait(key, kept)
         kept.comparison.watch(asked)

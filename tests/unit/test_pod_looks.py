@@ -906,3 +906,17 @@ def test_looks_that_wait_are_dropped_with_the_metrics_that_they_were_taken_for()
     assert not count.comparison.looks
     count.take({"c": Counters(100.0, 0, 0)}, {"s": Counters(100.0, 0, 0)})  # it had begun before
     assert not count.comparison.looks
+
+
+def test_a_clock_that_was_put_back_a_little_is_followed_at_its_own_pace() -> None:
+    """Looks that come each second are a second apart, or the last of them would be taken for one of a time to come."""
+    count = ACount()
+    asked = replace(count._asked({}, frozenset()), hurry=timedelta(minutes=1))
+    assert asked.shortest == timedelta(seconds=1)
+    times = []
+    for second in range(100):
+        now = after(seconds=second if second < 10 else second - 3)
+        count.comparison.take(asked, {}, now)
+        times.append(count.comparison._time - now.timestamp())
+    assert max(times) <= 4
+    assert times[-1] <= times[11]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.analysis.builders import a_metric, a_policy
 from tests.unit.builders import NOW, a_pod, after
-from upright.analysis import Counts, Histogram, Look, Policy
+from upright.analysis import Counts, Histogram, Look, Policy, begin, update, verdict
 from upright.analysis.counters import TORN
 from upright.analysis.looks import Measurement
 from upright.api import names
@@ -136,6 +136,23 @@ def test_a_look_that_comes_early_waits_until_it_has_enough_events_of_each_versio
     in_peace = arms.look(page(18, 1), page(401, 1))
     assert of(in_peace, "refunds") == Counts(canary=(1, 0), stable=(1, 0))
     assert of(in_peace, "errors") == Counts(canary=(1, 0), stable=(1, 0))
+
+
+def test_what_waits_for_more_events_is_not_said_to_be_unmeasured() -> None:
+    arms = Arms(REFUNDS, a_metric())
+
+    def page(of: int, refunded: int = 0) -> str:
+        return orders(of // 10 + 1, refunded) + f'upright_requests_total{{code="2xx"}} {of}\n'
+
+    arms.look(page(0), page(0))
+    arms.look(page(100), page(1000), seconds=1)
+    early = arms.look(page(120), page(1100), seconds=14)
+    assert early
+    assert (set(early.measurements), set(early.waits)) == ({"errors"}, {"refunds"})
+    state = update(arms.policy, begin(arms.policy), *(arms.comparison.looks if arms.comparison else ()))
+    assert not verdict(arms.policy, state).why_unused
+    later = arms.look(page(220), page(1200))
+    assert of(later, "refunds") == Counts(canary=(12, 0), stable=(20, 0))
 
 
 def test_several_pods_are_added_up() -> None:

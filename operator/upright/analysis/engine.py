@@ -151,7 +151,10 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
     first = look.time if analysis.first is None else analysis.first
     warming = look.time - first < policy.warm_up.total_seconds()
     metrics = {
-        metric.name: _watched(analysis.metrics[metric.name], metric, policy, look, warming) for metric in policy.metrics
+        metric.name: analysis.metrics[metric.name]
+        if metric.name in look.waits
+        else _watched(analysis.metrics[metric.name], metric, policy, look, warming)
+        for metric in policy.metrics
     }
     runs = max(len(watched.last_skip) for watched in metrics.values())
     if runs > 1:

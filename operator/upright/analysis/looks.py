@@ -4,7 +4,7 @@ A count is a number, or an array over the runs of a simulation. Counts are raw d
 PromQL's `rate()` or `increase()`, which extrapolate to fractions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
@@ -79,12 +79,13 @@ class Look:
     `time` is the end of the interval in seconds, from any fixed origin (Unix time will do). `measurements` holds what
     was measured by the metric's name; a metric that is not there was not measured. `left_out` names the pods whose
     counters could not be used for this look, and why (a sentence such as those in `upright.analysis.counters`); it is
-    never evidence.
+    never evidence. Of metrics in `waits` a later look has what was counted by now: this one changes nothing for them.
     """
 
     time: float
     measurements: Mapping[str, Measurement]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    waits: Collection[str] = ()
 
 
 # Why a metric skipped a look. The place in this tuple is what a state stores. Of the first COUNTED a state counts how

@@ -14,6 +14,7 @@ from upright.api.monitoring import Promise
 from upright.conditions import cut
 from upright.rollout.evidence import looks_in, until
 from upright.rollout.measuring import AHEAD
+from upright.rollout.pace import RISEN
 
 _KEPT_FOR, _KEPT = 60, 16
 """Seconds, and looks, of evidence that a restart of the operator may cost: a status is not written with every look. All
@@ -121,16 +122,18 @@ def _known(value: float | None) -> float | None:
 
 def worth_recording(recorded: Analysis | None, now: Analysis) -> bool:
     """Whether losing the looks since the recorded state would matter: the verdict has changed, the evidence is ten
-    times what it was above 1 or a tenth (below it a canary only looks ever better), or a minute has gone by, or so many
-    looks that folding them again costs more than a write. Or what people read is no longer so: a look could be compared
-    where none could, or others cannot for another reason; that at most once for each doubling of the looks, since
-    reasons may take turns.
+    times what it was above 1 or a tenth (below it a canary only looks ever better), or so high that the next looks come
+    faster, or a minute has gone by, or so many looks that folding them again costs more than a write. Or what people
+    read is no longer so: a look could be compared where none could, or others cannot for another reason; that at most
+    once for each doubling of the looks, since reasons may take turns.
     """
     if recorded is None or recorded.verdict != now.verdict:
         return True
     if now.looks <= recorded.looks and now.at != recorded.at:  # it has begun anew
         return True
     if abs((now.at or 0) - (recorded.at or 0)) >= _KEPT_FOR or now.looks - recorded.looks >= _KEPT:
+        return True
+    if recorded.evidence < RISEN <= now.evidence:
         return True
     if (now.used and not recorded.used) or (now.unused != recorded.unused and now.looks >= 2 * recorded.looks):
         return True

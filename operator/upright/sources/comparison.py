@@ -79,12 +79,14 @@ class Comparison:
         """When the first look was taken."""
         self._new: frozenset[str] = frozenset()
         """Pods of the candidate that have begun before its eyes: all that they ever answered is evidence."""
+        self._second = -math.inf
+        """When the last look was taken, as the clock said."""
         self._time = -math.inf
         """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
         self._taken = -math.inf
         """Time of the last look in which requests were compared."""
-        self._passed = timedelta(0)
-        """Between the last two looks, at most an interval."""
+        self._passed = asked.interval.total_seconds()
+        """Seconds between the last two looks, at most an interval."""
         self._samples: dict[str, Sample] = {}
         """By pod, the one to compare the next with."""
         self._read: dict[str, _Read] = {}
@@ -148,8 +150,11 @@ class Comparison:
             self.looks = [look for look in self.looks if look.time < second]
             self._torn = {name: min(since, second) for name, since in self._torn.items()}
             self._recent.clear()
-        last, self._time = self._time, second if second > self._time else self._time + asked.interval.total_seconds()
-        self._passed = min(timedelta(seconds=self._time - last), asked.interval) if last > -math.inf else asked.interval
+        if second > self._second:
+            self._passed = min(second - self._second, asked.interval.total_seconds())
+        else:  # how long it was is not known: as long as before
+            self._taken = -math.inf
+        self._second, self._time = second, second if second > self._time else self._time + self._passed
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
         self._see_begin(asked, now)
@@ -256,9 +261,9 @@ class Comparison:
         self.watching = not proven
         if all(samples.values()):
             self._unproven -= 1
-        taken = proven and all(arm.pods for arm in added.values())
-        if taken:
-            taken = asked.may_take(self._time - self._taken, min(arm.counts[0] for arm in added.values()))
+        ready = proven and all(arm.pods for arm in added.values())
+        fewest = min(arm.counts[0] for arm in added.values()) if ready else 0.0
+        taken = ready and asked.may_take(self._time - self._taken, fewest)
         # before the first canary pod there is nothing that the stable version's counts could wait for
         waits = proven and not taken and any(pod in self._samples for pod in found["canary"])
         for arm, members in samples.items():
@@ -270,14 +275,16 @@ class Comparison:
         left_out = _worth_telling(found, added)
         self._taken = self._time if taken else self._taken
         canary, stable = added["canary"].counts, added["stable"].counts
-        measured = of_requests(asked.policy.metrics, canary, stable) if taken else {}
+        requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
         pages = {
             arm: {pod: page for pod, page in pods.items() if isinstance(page, Counters)} for arm, pods in found.items()
         }
-        tallied, not_tallied = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
-        measured |= tallied
+        tallied, not_tallied, early = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
+        measured = {**(requests if taken else {}), **tallied}
+        waiting = early if taken else early | requests.keys()
         left_out = dict(sorted({**not_tallied, **left_out}.items())[:NAMED])
-        return Look(self._time, measured, left_out) if measured or left_out or taken else None
+        # which pods were left out is told with the next look that has something to compare
+        return Look(self._time, measured, left_out, waiting) if measured or (left_out and not waiting) else None
 
     def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
         """What the pods of a version have counted since the samples that are remembered."""
@@ -336,7 +343,7 @@ class Comparison:
             self._stuck[arm] = timedelta(0)
             return replace(measurement, state="Counted")
         inside = sum(page.in_progress for page in read.values() if page.in_progress and page.in_progress > 0)
-        self._stuck[arm] = self._stuck[arm] + self._passed if inside else timedelta(0)
+        self._stuck[arm] = self._stuck[arm] + timedelta(seconds=self._passed) if inside else timedelta(0)
         if self._stuck[arm] > asked.timeout + asked.interval:
             return replace(measurement, state="Stuck", message=stuck(inside, read, self._stuck[arm]))
         waiting = self.arms.get(arm) if inside else None

@@ -3,7 +3,7 @@ show any two families as they were at different moments.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -38,8 +38,9 @@ class Tallies:
         pages: Mapping[ArmName, Mapping[str, Counters]],
         *,
         proven: bool,
-    ) -> tuple[Mapping[str, Measurement], Mapping[str, str]]:
-        """What was added of each metric since it was measured last, and by pod why its part of one could not be used.
+    ) -> tuple[Mapping[str, Measurement], Mapping[str, str], Set[str]]:
+        """What was added of each metric since it was measured last; by pod why its part of one could not be used; and
+        for which metrics this look comes too early.
 
         Args:
             asked: as the look began.
@@ -49,7 +50,7 @@ class Tallies:
             proven: it is evidence; otherwise it is only what later looks are compared with.
         """
         want = wanted(asked)
-        measured, left_out = dict[str, Measurement](), dict[str, str]()
+        measured, left_out, early = dict[str, Measurement](), dict[str, str](), set[str]()
         self._of = {
             metric: self._of.get(metric) or _Tallied(metric)
             for metric in asked.policy.metrics
@@ -66,8 +67,9 @@ class Tallies:
             taken = tallied.take(asked, time, new, tallies, proven=proven)
             if taken.measured is not None and proven:
                 measured[metric.name] = taken.measured
+            early |= {metric.name} if taken.early and proven else set()
             left_out |= {pod: f"{metric.name}: {why}" for pod, why in taken.left_out.items() if why != NEW}
-        return measured, left_out
+        return measured, left_out, early
 
     def forget_all_but(self, pods: Collection[str]) -> None:
         """Others are gone."""
@@ -102,6 +104,8 @@ class _Taken:
     """What was added since it was measured last; None when there is nothing to compare."""
     left_out: Mapping[str, str]
     """By pod, why its part could not be used."""
+    early: bool
+    """What was added waits until there is more of it."""
 
 
 @dataclass
@@ -164,14 +168,14 @@ class _Tallied:
                     before[pod] = Sample(last, _like(counted, tally).counters(edges))
             added[arm] = increase(before, now, longest_gap(asked.interval))
             left_out |= added[arm].left_out
-        needed: Iterable[ArmName] = ("canary",) if self.metric.type is MetricType.LIMIT else ("canary", "stable")
-        taken = all(added[arm].pods for arm in needed)
-        if taken:
-            taken = asked.may_take(time - self._seen, min(added[arm].counts[0] for arm in needed))
+        needed: Sequence[ArmName] = ("canary",) if self.metric.type is MetricType.LIMIT else ("canary", "stable")
+        ready = all(added[arm].pods for arm in needed)
+        fewest = min(added[arm].counts[0] for arm in needed) if ready else 0.0
+        taken = ready and asked.may_take(time - self._seen, fewest)
         waits = proven and not taken and any(pod in self._before for pod in tallies["canary"])
         self._remember(time, tallies, left_out, waits=waits)
         self._seen = time if taken else self._seen
-        return _Taken(self._measured(edges, added) if taken else None, left_out)
+        return _Taken(self._measured(edges, added) if taken else None, left_out, early=ready and not taken)
 
     def _doubt(self, pod: str, tally: Tally) -> None:
         shown = self._shown.get(pod)

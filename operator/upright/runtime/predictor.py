@@ -77,9 +77,16 @@ class Predictor:
 
     def classes_of(self, output: str) -> list[Any] | None:
         """The classes whose columns an output has, in order; None where it has none, or those of pairs of classes."""
-        if output not in FURTHER or (output == "decision_function" and _scores_pairs(self.estimator)):
+        classes = self.classes
+        if output not in FURTHER or classes is None:
             return None
-        return self.classes
+        shape = next((tensor.shape for tensor in self.signature.outputs if tensor.name == output), ())
+        width = shape[1] if len(shape) > 1 else -1
+        if width not in (-1, len(classes)):
+            return None
+        # of three classes there are as many pairs, and without a width it cannot be told otherwise
+        could_be_pairs = output == "decision_function" and (width == -1 or len(classes) == 3)
+        return None if could_be_pairs and _scores_pairs(self.estimator) else classes
 
     @cached_property
     def named(self) -> bool:
@@ -182,11 +189,15 @@ _HOLDING = ("best_estimator_", "steps", "final_estimator_", "estimator_")
 
 
 def _scores_pairs(estimator: Any) -> bool:
-    if not type(estimator).__module__.startswith("sklearn."):
+    if not any(one.__module__.startswith("sklearn.") for one in type(estimator).__mro__):
         return False
+    if hasattr(estimator, "estimator_weights_"):
+        return False  # AdaBoost, which has its scores from what the held ones predict
     inner = next((held for name in _HOLDING if (held := getattr(estimator, name, None)) is not None), None)
+    if isinstance(inner, list):  # steps; one's own class may call anything so
+        inner = inner[-1][1] if inner and isinstance(inner[-1], tuple | list) and len(inner[-1]) == 2 else None
     if inner is not None:
-        return _scores_pairs(inner[-1][1] if isinstance(inner, list) else inner)
+        return _scores_pairs(inner)
     return getattr(estimator, "decision_function_shape", "") == "ovo"
 
 

@@ -13,6 +13,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     StackingClassifier,
@@ -22,6 +24,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, 
 from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -202,6 +205,58 @@ def test_the_scores_of_pairs_of_classes_are_not_said_to_be_those_of_classes() ->
             predictor = Predictor(model.fit(rows, labels), infer(model, None, None))
             assert predictor.classes_of("decision_function") == classes
             assert predictor.classes_of("prediction") is None
+
+
+class OwnScores(SVC):  # type: ignore[misc]
+    """A classifier of somebody's own that is one of scikit-learn's."""
+
+
+class OwnSteps(Pipeline):  # type: ignore[misc]
+    """A pipeline of somebody's own, such as imbalanced-learn's."""
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize(
+    ("make", "of_pairs"),
+    [
+        (OwnScores, True),
+        (lambda **more: OwnSteps([("own", OwnScores(**more))]), True),
+        (lambda **more: GridSearchCV(OwnSteps([("own", SVC(**more))]), {"own__C": [1.0]}, cv=2), True),
+        (lambda **more: BaggingClassifier(SVC(**more), n_estimators=2, random_state=0), True),
+        (lambda **more: AdaBoostClassifier(SVC(**more), n_estimators=2), False),
+        (lambda **more: OneVsRestClassifier(SVC(**more)), False),
+    ],
+    ids=["own", "steps", "search", "bagging", "boosting", "rest"],
+)
+def test_whose_scores_an_estimator_hands_on_is_known_also_of_ones_own(
+    make: Callable[..., Any], count: int, *, of_pairs: bool
+) -> None:
+    """By their number, and where there are as many pairs as classes, or none was seen, by what it is."""
+    rows, labels = np.random.default_rng(0).normal(size=(60, 2)), list(range(count)) * (60 // count)
+    model = make(decision_function_shape="ovo").fit(rows, labels)
+    width = model.decision_function(rows).shape[1]
+    assert width == (6 if of_pairs and count == 4 else count)
+    inferred = infer(model, None, None)
+    seen = inferred.model_copy(update={"outputs": (Tensor(name="decision_function", shape=(-1, width)),)})
+    for signature in (inferred, seen):
+        said = Predictor(model, signature).classes_of("decision_function")
+        assert said == (None if of_pairs else list(range(count)))
+
+
+def test_scores_of_another_number_than_the_classes_are_not_said_to_be_theirs() -> None:
+    class Own(BaseEstimator):  # type: ignore[misc]
+        """Whose scores are of its own."""
+
+        def __init__(self) -> None:
+            self.classes_ = np.array([0, 1, 2, 3])
+            self.steps = [10, 20]
+
+    def said(*shape: int) -> Any:
+        outputs = (Tensor(name="decision_function", shape=shape),)
+        signature = Signature(inputs=(Tensor(name="a", type="FP64"),), outputs=outputs)
+        return Predictor(Own(), signature).classes_of("decision_function")
+
+    assert (said(-1, 6), said(-1, 4), said(-1)) == (None, [0, 1, 2, 3], [0, 1, 2, 3])
 
 
 def test_histograms_with_categories_answer_as_in_python(pod: Pod) -> None:

@@ -28,6 +28,7 @@ from upright.rollout.verdict import policy as of_deployment
 from upright.sources.prometheus import Range
 
 KEEP, ROLL_BACK = 0, 3
+LEAST_SHARE = 1e-300  # below which the analysis tells no probability from none
 MOST_SPLITS = 100_000  # which tell a share of 1 % to 0.1 points
 
 DESCRIPTION = f"""Replay a policy on recorded metrics: where it would have rolled back, and why.
@@ -71,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     _check_options(options)
     console = Console(stderr=True)
     asked = _policy(options.policy)
+    _check_shares(options.policy, asked)
     with console.status(f"reading {options.looks}") if console.is_terminal else nullcontext():
         watched, recording = fitted(asked, _recording(options, asked))
     replayed = replay(watched, recording, _progress(console, "replaying"))
@@ -133,6 +135,16 @@ def _policy(path: Path) -> Policy:
         f"{path}: expected the fields of a policy, such as interval and metrics, or one Deployment of {GROUP}, "
         f"found {', '.join(kinds) or 'nothing'}"
     )
+
+
+def _check_shares(path: Path, policy: Policy) -> None:
+    """Of a share that is nothing there is no logarithm. A Deployment takes no weight that small."""
+    for metric in policy.metrics:
+        if policy.share(metric) < LEAST_SHARE:
+            raise Unusable(
+                f"{path}: expected a weight of {metric.name} by which it has a share of falseRollbackProbability of at "
+                f"least {LEAST_SHARE:g}, found {metric.weight:g}"
+            )
 
 
 def _recording(options: argparse.Namespace, policy: Policy) -> Recording:

@@ -167,6 +167,18 @@ def test_a_bucket_edge_that_was_not_recorded_is_refused(capsys: pytest.CaptureFi
         ),
         ("metrics: 5", "policy.yaml: metrics: expected a list, found 5\n"),
         ("metrics: [{name: errors, type: Mode}]", "metrics.0.type: Input should be 'ErrorRate', "),
+        (
+            "metrics: [{name: errors, type: ErrorRate, weight: 5e-324}]",
+            "expected a weight of errors by which it has a ",
+        ),
+        (
+            "metrics: [{name: errors, type: ErrorRate}, {name: few, type: ErrorRate, weight: 1.0e-320}]",
+            "expected a weight of few by which it has a share of falseRollbackProbability of at least 1e-300",
+        ),
+        (
+            "falseRollbackProbability: 1.0e-300\nmetrics: [{name: a, type: ErrorRate}, {name: b, type: ErrorRate}]",
+            "share of falseRollbackProbability of at least 1e-300, found 1\n",
+        ),
     ],
 )
 def test_a_file_that_is_no_policy_is_refused(capsys: pytest.CaptureFixture[str], policy: str, says: str) -> None:

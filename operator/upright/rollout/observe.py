@@ -295,15 +295,15 @@ def _measure(
     if stable is None or candidate is None or comparison is None:
         source.forget(key)
         return Reading()
-    after = evidence.until(recorded)
+    after, promise = evidence.until(recorded), policy(resource.spec)
     arms: Iterable[tuple[ArmName, str]] = (("canary", candidate.revision), ("stable", stable.revision))
     return source.read(
         key,
         Asked(
             comparison=comparison,
-            policy=policy(resource.spec),
+            policy=promise,
             pods={arm: pods.get(revision, ()) for arm, revision in arms},
-            hurry=hurry(candidate, status.analysis, now),
+            hurry=hurry(candidate, status.analysis, promise, now),
             timeout=resource.spec.serving.timeout,
             port=resource.spec.monitoring.pods.port,
             path=resource.spec.monitoring.pods.path,

@@ -14,6 +14,7 @@ from upright.analysis.engine import together, weighted_evidence
 from upright.analysis.looks import Measurement
 from upright.analysis.state import load
 from upright.api.deployment import DeploymentSpec
+from upright.api.monitoring import Boundary
 from upright.rollout.measuring import ENOUGH
 from upright.rollout.pace import FRESH, RISEN
 from upright.rollout.verdict import policy as rollout_policy
@@ -65,7 +66,7 @@ def delays_at_the_pace_of_rollouts(rule: Policy, seconds: Iterable[Counts], step
     `interval` in peace, and every second in which enough requests come while a step (of so many seconds) has just begun
     or the evidence has risen.
     """
-    state = begin(rule)
+    state, exact = begin(rule), any(metric.boundary is Boundary.EXACT for metric in rule.metrics)
     waiting: NDArray[np.float64] = np.zeros(1)
     looked: NDArray[np.float64] | float = 0.0
     risen: NDArray[np.bool_] | bool = False
@@ -81,7 +82,7 @@ def delays_at_the_pace_of_rollouts(rule: Policy, seconds: Iterable[Counts], step
         look = Look(float(second), {"m": Counts((taken[0], taken[1]), (taken[2], taken[3]))})
         state = update(rule, state, look)
         analysis = load(rule, state)
-        risen = together(weighted_evidence(analysis, rule), rule) >= np.log(RISEN)
+        risen = not exact and together(weighted_evidence(analysis, rule), rule) >= np.log(RISEN)
     crossed = load(rule, state).crossed
     return np.where(np.isnan(crossed), np.inf, crossed)
 

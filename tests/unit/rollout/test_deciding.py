@@ -1387,6 +1387,17 @@ def test_a_version_that_is_shown_to_be_no_worse_is_promoted_before_its_time_wher
         assert done.status["stable"]["modelVersion"] == "churn-2"
 
 
+def test_a_version_that_looks_worse_by_now_is_not_promoted_early_by_what_was_shown_once() -> None:
+    rollout = {"steps": [{"weight": 25, "for": "1h"}], "promoteEarly": True}
+    resource = in_canary(rollout=rollout, monitoring={"metrics": [{"name": "errors", "type": "ErrorRate"}]})
+    fine = looks(4, canary=(4000, 40), stable=(9000, 90))
+    worse = [replace(look, time=look.time + 300) for look in looks(1, canary=(2000, 60), stable=(9000, 90))]
+    made = plan(observed(resource, pods=both(), looks=[*fine, *worse], now=after(minutes=7)))
+    assert made.status["analysis"]["verdict"] == "Promote"
+    assert 10 <= made.status["analysis"]["evidence"] < 100
+    assert "finishing" not in made.status["candidate"]
+
+
 def test_a_new_version_that_waits_for_the_pause_to_end_is_said_to_be_paused() -> None:
     made = plan(observed(serving_old(paused=True), pods=both(0)))
     assert made.status["phase"] == "Paused"

@@ -14,6 +14,7 @@ from upright.rollout.blindness import unmeasured, was_unmeasured
 from upright.rollout.decision import Advance, Decision, Promote, Reject, Shape, Stay
 from upright.rollout.facts import LASTING, OUTAGE, STEADY, ArmFacts, Facts, begun, elapsed, is_misconfigured, some_pods
 from upright.rollout.modes.realtime import SERVE
+from upright.rollout.pace import RISEN
 from upright.rollout.restarts import failed_too_often
 from upright.rollout.routing.replicas import split
 from upright.rollout.standing_in import BARRED_FOR, BROKEN_FOR, is_broken, is_silent_for_long, leave
@@ -78,7 +79,7 @@ class Canary:
                 f"No pod of {facts.stable_name} answers, so that there is nothing to compare with.",
             )
         if arm.finishing:
-            return _take_over(facts, arm, _done(facts))
+            return _take_over(facts, arm, "The steps are over")
         return _compare(facts, arm)
 
 
@@ -293,7 +294,7 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())
     lacking = 0 if blind or facts.analysis is None else 2 - facts.analysis.looks  # the evidence has begun anew
     further = spec.monitoring.interval * max(lacking, unlooked)
-    early = spec.rollout.promote_early and not blind and _is_proven(facts)
+    early = spec.rollout.promote_early and not blind and _is_proven(facts) and not _is_doubted(facts)
     left = max(_ZERO if early else _step(facts).for_ - elapsed(step_since, arm.step_spent, now), two_looks, further)
     if left > _ZERO:
         return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
@@ -303,7 +304,7 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         following = arm.model_copy(update=fresh)
         said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_quiet(facts)}"
         return Advance(following, said)
-    return _at_the_end(facts, arm, blind)
+    return _at_the_end(facts, arm, "It is shown to be no worse" if early else "All steps are done", blind)
 
 
 def _is_proven(facts: Facts) -> bool:
@@ -311,16 +312,15 @@ def _is_proven(facts: Facts) -> bool:
     return facts.analysis is not None and facts.analysis.verdict == "Promote"
 
 
-def _done(facts: Facts) -> str:
-    last = (facts.candidate.arm.step or 0) + 1 >= len(facts.spec.rollout.steps)
-    return "All steps are done" if last else "It is shown to be no worse"
+def _is_doubted(facts: Facts) -> bool:
+    """Whether it looks worse by now, although it was shown once that it was not."""
+    return facts.analysis is not None and facts.analysis.evidence >= RISEN
 
 
-def _at_the_end(facts: Facts, arm: Arm, blind: str) -> Decision:
-    """All steps are done, or need not be."""
+def _at_the_end(facts: Facts, arm: Arm, why: str, blind: str) -> Decision:
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
     if _is_proven(facts) or then == "Promote":
-        said = f"{_done(facts)}; the last pods start.{_quiet(facts)}"
+        said = f"{why}; the last pods start.{_quiet(facts)}"
         since = arm.ready_since if facts.candidate.ready >= facts.spec.replicas else None
         return Advance(_standing(arm, facts.now, finishing=True, **_SETTLED, ready_since=since), said)
     seen = analysis.message if analysis else "Nothing could be compared."

@@ -267,6 +267,8 @@ def test_labels_are_compared_as_they_are_meant() -> None:
         ('a{b=~"("}', "illegal regex"),
         (r'a{b="\q"}', "unknown escape"),
         ('a{__name__="c"}', "name must not be set twice"),
+        ("a{" + ",".join(["b='x'"] * 9) + "}", "it has 9 conditions, and may have 8"),
+        ('a{b=~"(.{300}){30}"}', "regular expression"),
     ],
 )
 def test_a_selector_that_cannot_be_read_is_named(selector: str, says: str) -> None:

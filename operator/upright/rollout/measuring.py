@@ -75,8 +75,8 @@ class Asked:
 
     @property
     def whole(self) -> bool:
-        """Counts must be whole numbers: a metric has the exact boundary, which can use no others."""
-        return any(metric.boundary is Boundary.EXACT for metric in self.policy.metrics)
+        """Requests must be whole numbers: a metric of them has the exact boundary, which can use no others."""
+        return any(metric.boundary is Boundary.EXACT and metric.total is None for metric in self.policy.metrics)
 
 
 @dataclass(frozen=True)

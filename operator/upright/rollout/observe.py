@@ -25,6 +25,9 @@ from upright.rollout.sightings import Sightings
 from upright.rollout.template import digest, is_edited, recorded_digest
 from upright.rollout.verdict import is_ahead, policy
 
+_MOST_SERVED = 8
+"""Versions that workloads of one Deployment name: three at most are its own, and others may only bear its labels."""
+
 
 @dataclass(frozen=True)
 class Observed:

@@ -12,9 +12,9 @@ LONGEST_HEAD = 16 * 1024
 """Bytes of the status line and all headers."""
 MOST_CHUNKS = 4096
 """Of a body; taking one apart costs as much as reading some lines."""
-PART = 16 * 1024
+PART = 2 * 1024
 """Bytes that are handed on at once."""
-_PIECE = 16 * 1024
+_PIECE = 2 * 1024
 """Bytes that are looked at before others have their turn."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})(?: .*)?")

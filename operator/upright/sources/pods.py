@@ -19,7 +19,7 @@ from upright.rollout.measuring import LONGEST, Asked
 from upright.sources.answers import AnswerError, LargeAnswerError, Reader, body, head
 from upright.sources.page import MAX_BYTES, Counters, NoCountersError, PageError, Scan
 from upright.sources.places import Places
-from upright.sources.wanted import wanted
+from upright.sources.wanted import Wanted, wanted
 
 PATIENCE = timedelta(seconds=2)
 """How long a pod may take, from the first packet to the last byte of its page."""
@@ -74,11 +74,11 @@ class PodPages:
     async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Mapping[str, Counters | Unread]:
         """What each pod of a Deployment counts, by its name. They are asked in their order."""
         found: dict[str, Counters | Unread] = {}
-        left = iter(pods)
+        left, want = iter(pods), wanted(asked)
 
         async def some() -> None:
             for pod in left:
-                found[pod.name] = await self._counters(key, pod, asked)
+                found[pod.name] = await self._counters(key, pod, asked, want)
 
         try:
             async with asyncio.timeout(self._longest.total_seconds()), asyncio.TaskGroup() as group:
@@ -88,7 +88,7 @@ class PodPages:
             logger.debug("%s: not all pods were read within %s", key, self._longest)
         return {pod.name: found.get(pod.name) or _NOT_IN_TIME for pod in pods}
 
-    async def _counters(self, key: Key, pod: Pod, asked: Asked) -> Counters | Unread:
+    async def _counters(self, key: Key, pod: Pod, asked: Asked, want: Wanted) -> Counters | Unread:
         port, named = (asked.port, "monitoring.pods.port") if asked.port else (pod.port, "serving.port")
         if pod.host_network:
             return Unread(
@@ -103,7 +103,7 @@ class PodPages:
         async with self._places.one(key):
             try:
                 async with asyncio.timeout(self._patience.total_seconds()):
-                    return await _page(address, port, asked)
+                    return await _page(address, port, asked.path, want)
             except TimeoutError:
                 return Unread(f"it does not answer within {self._patience.total_seconds():g}s", _reach(port))
             except NoCountersError as error:
@@ -144,7 +144,7 @@ def _parsed(address: str) -> Address | None:
         return None
 
 
-async def _page(address: Address, port: int, asked: Asked) -> Counters | Unread:
+async def _page(address: Address, port: int, path: str, want: Wanted) -> Counters | Unread:
     """What a pod counts. Raises PageError for a page that cannot be used, AnswerError for an answer that is none of
     HTTP, and OSError: _UnreachableError or ConnectionRefusedError when there is no connection.
     """
@@ -157,26 +157,25 @@ async def _page(address: Address, port: int, asked: Asked) -> Counters | Unread:
         raise _UnreachableError(*error.args) from error
     try:
         host = f"[{address}]" if address.version == 6 else str(address)
-        connection.write(f"GET {asked.path} HTTP/1.1\r\nHost: {host}:{port}\r\n{_HEADERS}\r\n".encode())
-        return await _read(reader, port, asked)
+        connection.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{_HEADERS}\r\n".encode())
+        return await _read(reader, port, path, want)
     finally:
         connection.abort()
 
 
-async def _read(reader: asyncio.StreamReader, port: int, asked: Asked) -> Counters | Unread:
+async def _read(reader: asyncio.StreamReader, port: int, path: str, want: Wanted) -> Counters | Unread:
     status, headers = await head(reader)
     if status != 200:
         redirects = ", which is followed nowhere" if 300 <= status < 400 else ""
         return Unread(
-            f"it answers GET {asked.path} with status {status}{redirects}",
-            f"Its container must serve its metrics at {asked.path} of port {port}.",
+            f"it answers GET {path} with status {status}{redirects}",
+            f"Its container must serve its metrics at {path} of port {port}.",
         )
     if headers.get("content-encoding", "identity").lower() != "identity":
         return Unread(
             "its page of metrics is compressed although it was asked not to be",
             "Let the container answer as Accept-Encoding asks.",
         )
-    want = wanted(asked)
     scan = Scan(want.selected, requests=want.requests)
     await body(reader, headers, _MOST_SENT, scan.feed)
     return scan.counters()

@@ -1,6 +1,7 @@
 """What a metric selects among the counters of a page, or of a server: PromQL's instant vector selectors.
 
-Who may make a Deployment writes them, so their regular expressions are matched in linear time.
+Who may make a Deployment writes them, so their regular expressions are matched in linear time and in little memory, and
+so few are kept that nobody's fill the operator's.
 """
 
 import json
@@ -14,6 +15,9 @@ from promql_parser import MatchOp
 
 from upright.api.monitoring import Metric, MetricType
 from upright.api.serving import OVERLOADED, REQUEST_DURATION, REQUESTS
+
+MOST_CONDITIONS = 8
+"""On the labels of one selector."""
 
 _SERVED: Mapping[MetricType, tuple[str, str | None]] = {
     MetricType.ERROR_RATE: (f'{REQUESTS}{{code=~"[25].."}}', f'{REQUESTS}{{code=~"5.."}}'),
@@ -60,7 +64,7 @@ class Selected:
     bad: Selector | None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def selected(metric: Metric) -> Selected | None:
     """What a metric counts; None when it does not say so, and no pod does by itself. Raises SelectorError."""
     if metric.total is None:
@@ -90,14 +94,17 @@ def _selector(text: str) -> Selector:
     if parsed.offset is not None or parsed.at is not None or parsed.matchers.or_matchers:
         raise ValueError("it must select a metric as it is now, by labels that must all hold")
     matchers = parsed.matchers.matchers
+    if len(matchers) > MOST_CONDITIONS:
+        raise ValueError(f"it has {len(matchers)} conditions, and may have {MOST_CONDITIONS}")
     conditions = tuple((one.name, _condition(one.op, one.value)) for one in matchers)
     written = [f"{one.name}{_operator(one)}{json.dumps(one.value, ensure_ascii=False)}" for one in matchers]
     return Selector(parsed.name, conditions, f"{parsed.name}{{{', '.join(written)}}}" if written else parsed.name)
 
 
 _OPERATORS = ((MatchOp.Equal, "="), (MatchOp.NotEqual, "!="), (MatchOp.Re, "=~"), (MatchOp.NotRe, "!~"))
-_QUIET = re2.Options()
-_QUIET.log_errors = False
+_BOUNDED = re2.Options()
+_BOUNDED.log_errors = False
+_BOUNDED.max_mem = 64 * 1024  # of each, with what it remembers while it is matched
 
 
 def _operator(matcher: promql_parser.Matcher) -> str:
@@ -110,7 +117,7 @@ def _condition(op: MatchOp, value: str) -> Callable[[str], bool]:
     if op == MatchOp.NotEqual:
         return value.__ne__
     try:
-        matching = re2.compile(value, _QUIET).fullmatch
+        matching = re2.compile(value, _BOUNDED).fullmatch
     except re2.error as problem:
         raise ValueError(f"regular expression {value!r}: {problem}") from None
     if op == MatchOp.Re:

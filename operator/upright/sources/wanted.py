@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-from upright.analysis import Metric
 from upright.rollout.measuring import Asked
 from upright.sources.requests import are_counted
 from upright.sources.selectors import Selected, SelectorError, selected
@@ -24,12 +22,7 @@ class Wanted:
 
 def wanted(asked: Asked) -> Wanted:
     """What a comparison is about."""
-    return _wanted(asked.policy.metrics)
-
-
-@lru_cache(maxsize=1024)
-def _wanted(metrics: tuple[Metric, ...]) -> Wanted:
-    found, unread = dict[str, Selected](), dict[str, str]()
+    metrics, found, unread = asked.policy.metrics, dict[str, Selected](), dict[str, str]()
     for metric in metrics:
         if are_counted(metric):
             continue

@@ -9,9 +9,8 @@ prometheus_client take time that grows with the square of a line's labels.
 import math
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from heapq import nlargest
 from operator import itemgetter
 
@@ -101,7 +100,9 @@ class Scan:
         for counting in self._countings.values():
             for family in counting.families:
                 self._by_family.setdefault(family, []).append(counting)
-        self._is_wanted = _lines_of((*_OURS, *self._by_family))
+        families = (name.encode() for name in (*_OURS, *self._by_family))
+        self._beginnings = (*_TOLD, _NEARLY, *families)
+        """Of the lines that are looked at."""
 
     def feed(self, part: bytes) -> None:
         """Take in the next part. Raises PageError when the page is too large, or a line that is wanted makes no sense,
@@ -116,8 +117,9 @@ class Scan:
             raise PageError(f"its page of metrics has more than {MAX_LINES} lines")
         if len(self._rest) > MAX_LINE or max(map(len, lines), default=0) > MAX_LINE:
             raise PageError(f"its page of metrics has a line of more than {MAX_LINE // 1024} KiB")
-        for line in filter(self._is_wanted, lines):
-            self._read(line)
+        for line in lines:
+            if line.startswith(self._beginnings):
+                self._read(line)
 
     def counters(self) -> Counters:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
@@ -134,16 +136,21 @@ class Scan:
         return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals, tallies)
 
     def _read(self, line: bytes) -> None:
+        line = line.strip(b" \t\r").removeprefix(BOM_UTF8)
         try:
-            text = line.strip(b" \t\r").removeprefix(BOM_UTF8).decode()
+            text = line.decode()
         except UnicodeDecodeError:
-            wanted = self._is_wanted(line)
-            name = wanted[1].decode() if wanted and wanted[1] else "what it describes"
-            raise PageError(f"its page of metrics has a line of {name} that is no UTF-8") from None
+            name = _NAME.match(line.decode(errors="replace"))
+            if name is None or not self._is_looked_for(name[0]):
+                return
+            raise PageError(f"its page of metrics has a line of {name[0]} that is no UTF-8") from None
         if text.startswith("#"):
             self._declare(text)
         elif (name := _NAME.match(text)) is not None:
             self._sample(name[0], text)
+
+    def _is_looked_for(self, name: str) -> bool:
+        return name in _OURS or name in self._by_family
 
     def _declare(self, text: str) -> None:
         """A comment, which may tell of a metric; a counter that has not counted yet has no samples."""
@@ -158,7 +165,7 @@ class Scan:
     def _sample(self, name: str, text: str) -> None:
         if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):
             self._otherwise = name
-        if (name not in _OURS and name not in self._by_family) or text[len(name) : len(name) + 1] not in (
+        if not self._is_looked_for(name) or text[len(name) : len(name) + 1] not in (
             "{",
             " ",
             "\t",
@@ -184,11 +191,9 @@ class Scan:
 _OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, REFUSALS})
 
 
-@lru_cache(maxsize=256)
-def _lines_of(families: tuple[str, ...]) -> Callable[[bytes], re.Match[bytes] | None]:
-    """Finds the lines that may be of the families, or tell of them, and those that are nearly of the requests."""
-    names = "|".join(sorted({re.escape(name) for name in (*families, _BASE)}, key=len, reverse=True))
-    return re.compile(rf"[ \t]*(?:\xef\xbb\xbf)?(?:#[ \t]+(?:HELP|TYPE)[ \t]|({names}))".encode("latin-1")).match
+_NEARLY = _BASE.encode()
+_TOLD = (b"# HELP", b"# TYPE", b"#\t", b"#  ", b" ", b"\t", BOM_UTF8)
+"""How lines begin that may be of any metric."""
 
 
 def _most_counted(tallies: Mapping[str, Tally | str]) -> float:

@@ -15,7 +15,7 @@ from upright.api import names
 from upright.pods.reading import read
 from upright.rollout.measuring import Asked
 from upright.sources.comparison import Comparison
-from upright.sources.page import Counters, Scan
+from upright.sources.page import Counters, NoCountersError, Scan
 from upright.sources.selectors import SelectorError, selected
 from upright.sources.tallied import FELL
 from upright.sources.tally import MOST_EDGES, Tally
@@ -119,6 +119,7 @@ def test_a_limit_needs_the_candidate_alone() -> None:
     arms.look("all_total 0\nlate_total 0\n", "nothing 1\n")
     look = arms.look("all_total 50\nlate_total 3\n", "nothing 1\n")
     assert of(look, "slo") == Counts(canary=(50, 3), stable=None)
+    assert not arms.unmeasured()
 
 
 def test_a_look_that_comes_early_waits_until_it_has_enough_events_of_each_version() -> None:
@@ -248,6 +249,13 @@ def test_a_page_that_does_not_tell_of_a_metric_says_why(metric: dict[str, Any], 
     arms.look(page, page)
     assert says in arms.unmeasured()[metric["name"]]
     assert "pod canary-0" in arms.unmeasured()[metric["name"]]
+
+
+def test_requests_that_are_counted_otherwise_matter_only_where_they_are_asked_for() -> None:
+    otherwise = 'upright_requests_total{status="200"} 7\n' + orders(5, 1)
+    assert Arms(REFUNDS).page(otherwise).tallies["refunds"] == Tally(5.0, 1.0)
+    with pytest.raises(NoCountersError, match="without code"):
+        Arms(REFUNDS, a_metric()).page(otherwise)
 
 
 def test_a_counter_that_is_declared_and_has_counted_nothing_is_zero() -> None:

@@ -19,7 +19,7 @@ from upright.api.monitoring import Promise
 from upright.api.names import RETRY
 from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.quantities import Resources
-from upright.api.schema import Column, Definition, Rule
+from upright.api.schema import Column, Definition, Rule, readable
 from upright.api.serving import GRPC_PORT
 
 
@@ -200,11 +200,6 @@ class Monitoring(Promise):
             "weight must be at least 0.001",
             field="metrics",
         ),
-        Rule(
-            "!has(self.warmUp) || self.warmUp == '0s'",
-            "warmUp is for `upright backtest` as yet: remove it",
-            field="warmUp",
-        ),
     )
 
 
@@ -232,6 +227,14 @@ class DeploymentSpec(Resource):
         Rule(
             "has(self.modelVersion) != has(self.latest)",
             "exactly one of modelVersion and latest must be given: name a ModelVersion, or the model to follow",
+        ),
+        Rule(
+            f"!has(self.monitoring) || !has(self.monitoring.warmUp) || !{readable('self.monitoring.warmUp')} || "
+            f"(has(self.rollout) && has(self.rollout.steps) ? !self.rollout.steps.all(s, {readable('s.__for__')}) || "
+            "duration(self.monitoring.warmUp) < self.rollout.steps.map(s, duration(s.__for__)).sum() "
+            ": duration(self.monitoring.warmUp) < duration('30m'))",
+            "monitoring.warmUp must be shorter than all steps together, or nothing would be compared",
+            field="monitoring.warmUp",
         ),
     )
 

@@ -329,7 +329,10 @@ class Promise(_Said):
     interval: Duration = Field(
         default=timedelta(seconds=15), ge=timedelta(seconds=1), description="The time between looks, at least 1s."
     )
-    warm_up: Duration = Field(default=timedelta(0), description="Looks this early in the rollout are not compared.")
+    warm_up: Duration = Field(
+        default=timedelta(0),
+        description="Looks so early after the first one at which both versions had counted something are not compared.",
+    )
     metrics: tuple[Metric, ...] = Field(
         default=(
             Metric(name="errors", type=MetricType.ERROR_RATE, tolerance=Tolerance(relative=0.25, absolute=0.001)),
@@ -390,6 +393,11 @@ class Policy(Promise):
             raise ValueError(
                 f"horizon ({format_duration(self.horizon)}) is shorter than interval "
                 f"({format_duration(self.interval)}), which leaves no look; make the horizon longer"
+            )
+        if self.warm_up >= self.horizon:
+            raise ValueError(
+                f"warmUp ({format_duration(self.warm_up)}) must be shorter than horizon "
+                f"({format_duration(self.horizon)}), or nothing would be compared"
             )
         return self
 

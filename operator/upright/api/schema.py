@@ -49,6 +49,13 @@ TOO_LONG = (
     "|[1-9][0-9]{9,}(\\\\.[0-9]+)?s|[1-9][0-9]{12,}(\\\\.[0-9]+)?ms)')"
 )
 """In CEL: a part of the duration `self` alone is longer than that. All others can be read, and be added up."""
+
+
+def readable(path: str) -> str:
+    """In CEL: what stands at a path below `self` is a duration that can be read."""
+    return f"({_IS_DURATION} && !{TOO_LONG})".replace("self.", f"{path}.")
+
+
 DURATION_RULES = (
     Rule(_IS_DURATION, "must be a duration such as 90s, 10m or 1h30m"),
     Rule(

@@ -165,17 +165,18 @@ class Scan:
     def _sample(self, name: str, text: str) -> None:
         if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):
             self._otherwise = name
-        if not self._is_looked_for(name) or text[len(name) : len(name) + 1] not in (
-            "{",
-            " ",
-            "\t",
-        ):
+        if not self._is_looked_for(name) or text[len(name) :][:1] not in {"{", " ", "\t"}:
             return
         labels, value = _parsed(text, name)
         for counting in self._by_family.get(name, ()):
             counting.add(name, labels, value)
         if name == REQUESTS:
-            code = _class(labels.get("code", ""))
+            try:
+                code = _class(labels.get("code", ""))
+            except NoCountersError:
+                if self._must_count_requests:
+                    raise
+                return
             self._known = True
             if code in self._by_code:  # no other class is an answer to a request for predictions
                 # a negative part must be seen even where the sum is not negative
@@ -189,8 +190,6 @@ class Scan:
 
 
 _OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, REFUSALS})
-
-
 _NEARLY = _BASE.encode()
 _TOLD = (b"# HELP", b"# TYPE", b"#\t", b"#  ", b" ", b"\t", BOM_UTF8)
 """How lines begin that may be of any metric."""

@@ -82,9 +82,14 @@ class Tallies:
             tallied.begin_from(pod, page.tallies.get(metric.name))
 
 
+def _needed(metric: Metric) -> Sequence[ArmName]:
+    """The versions of which something must be known."""
+    return ("canary",) if metric.type is MetricType.LIMIT else ("canary", "stable")
+
+
 def _untold(metric: Metric, shown: Mapping[ArmName, Mapping[str, Tally | str]]) -> str:
-    """Why none of a version's pods tells of a metric, if none does."""
-    for found in shown.values():
+    """Why none of the pods of a version tells of a metric, if none does."""
+    for found in (shown[arm] for arm in _needed(metric)):
         why = {pod: tally for pod, tally in found.items() if isinstance(tally, str)}
         if why and len(why) == len(found):
             pod = min(why)
@@ -168,7 +173,7 @@ class _Tallied:
                     before[pod] = Sample(last, _like(counted, tally).counters(edges))
             added[arm] = increase(before, now, longest_gap(asked.interval))
             left_out |= added[arm].left_out
-        needed: Sequence[ArmName] = ("canary",) if self.metric.type is MetricType.LIMIT else ("canary", "stable")
+        needed = _needed(self.metric)
         ready = all(added[arm].pods for arm in needed)
         fewest = min(added[arm].counts[0] for arm in needed) if ready else 0.0
         taken = ready and asked.may_take(time - self._seen, fewest)

@@ -42,7 +42,7 @@ class Tally:
 
 
 class Counting:
-    """Adds up the samples of one metric. `why_not` says of a page what is wrong with it, as "it has ..." does."""
+    """Adds up the samples of one metric, as they are read."""
 
     def __init__(self, selected: Selected) -> None:
         self._selected = selected
@@ -79,7 +79,7 @@ class Counting:
             self._bad += count
 
     def tally(self) -> Tally | str:
-        """What the whole page counts, or why that cannot be said."""
+        """What the whole page counts, or why that cannot be said: "its page of metrics ..."."""
         name = self._selected.total.text
         if self._type and self._type not in _COUNTERS:
             return f"its page of metrics says that {name} is a {self._type}, where a counter was expected"

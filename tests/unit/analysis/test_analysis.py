@@ -69,6 +69,7 @@ def test_the_policy_of_the_documentation_is_understood() -> None:
         ({"metrics": [a_metric(weight=float("inf"))]}, "finite"),
         ({"metrics": [a_metric("Latency", buckets=[0.1, float("inf")])]}, "finite"),
         ({"metrics": [a_metric()], "horizon": "5s"}, "which leaves no look"),
+        ({"metrics": [a_metric()], "horizon": "10m", "warmUp": "10m"}, "or nothing would be compared"),
         ({"metrics": [a_metric()], "interval": "1 day"}, "not a duration"),
         ({"metrics": [a_metric()], "falseRollbackProbability": float("nan")}, "finite"),
         ({"metrics": []}, "at least 1 item"),

@@ -1387,6 +1387,23 @@ def test_a_version_that_is_shown_to_be_no_worse_is_promoted_before_its_time_wher
         assert done.status["stable"]["modelVersion"] == "churn-2"
 
 
+@pytest.mark.parametrize(("warm_up", "phase"), [("0s", "RolledBack"), ("1m", "Progressing")])
+def test_what_comes_while_a_version_warms_up_does_not_reject_it(warm_up: str, phase: str) -> None:
+    there = observed(
+        in_canary(monitoring={"warmUp": warm_up}),
+        pods=both(),
+        looks=looks(3, canary=(100, 50), stable=(900, 9)),
+        now=after(seconds=46),
+    )
+    made = plan(there)
+    assert made.status["phase"] == phase
+    if phase == "Progressing":
+        assert "the version was still warming up" in made.status["conditions"][0]["message"]
+        later = [replace(look, time=look.time + 60) for look in looks(2, canary=(100, 50), stable=(900, 9))]
+        back = plan(then(there, made, looks=later, now=after(seconds=91)))
+        assert back.status["phase"] == "RolledBack"
+
+
 def test_a_version_that_looks_worse_by_now_is_not_promoted_early_by_what_was_shown_once() -> None:
     rollout = {"steps": [{"weight": 25, "for": "1h"}], "promoteEarly": True}
     resource = in_canary(rollout=rollout, monitoring={"metrics": [{"name": "errors", "type": "ErrorRate"}]})

@@ -227,7 +227,7 @@ def test_parts_of_events_are_nothing_for_the_exact_boundary() -> None:
     [
         (REFUNDS, "", "has no shop_orders_total"),
         (REFUNDS, "# TYPE shop_orders_total gauge\n" + orders(5), "shop_orders_total is a gauge, where a counter was"),
-        (REFUNDS, "# TYPE shop_refunds gauge\n" + orders(5), "is a gauge"),
+        (REFUNDS, "# TYPE shop_refunds_total gauge\n" + orders(5), "shop_refunds_total is a gauge"),
         (LATENCY, durations(1, 2, edges=("0.1", "0.5")), 'has no bucket le="+Inf" of upright_request_duration_seconds'),
         (LATENCY, durations(3, 2, 4), "do not rise with le"),
         (LATENCY, durations(1, 2, edges=("fast", "+Inf")), "whose le is no number"),
@@ -251,6 +251,41 @@ def test_a_page_that_does_not_tell_of_a_metric_says_why(metric: dict[str, Any], 
     assert "pod canary-0" in arms.unmeasured()[metric["name"]]
 
 
+def test_bad_events_that_no_pod_knows_are_not_taken_for_none() -> None:
+    """Their counter may be misspelt, or not be made before the first of them."""
+    total = "shop_orders_total {}\n".format
+    arms = Arms(REFUNDS)
+    arms.look(total(1), total(100))
+    arms.look(total(10), total(200))
+    assert "no pod of either version has shop_refunds_total" in arms.unmeasured()["refunds"]
+    look = arms.look(total(20), orders(300, 2))
+    assert of(look, "refunds") == Counts(canary=(10, 0), stable=(100, 2))
+    assert not arms.unmeasured()
+
+
+def test_histograms_that_have_no_edge_in_common_are_told_and_so_is_a_bucket_that_is_nowhere() -> None:
+    arms = Arms(LATENCY)
+    arms.look(durations(0, 0, edges=("0.1", "+Inf")), durations(0, 0, edges=("0.2", "+Inf")))
+    assert "the buckets of the pods have no edge in common" in arms.unmeasured()["latency"]
+    arms = Arms({**LATENCY, "buckets": [0.1, 0.3]})
+    arms.look(durations(0, 0, 0), durations(0, 0, 0))
+    assert "there is no bucket le=0.3 in all pods" in arms.unmeasured()["latency"]
+
+
+def test_a_version_none_of_whose_pods_is_believed_is_told() -> None:
+    arms = Arms(REFUNDS)
+    arms.look([orders(10), orders(10)], orders(100))
+    arms.look([orders(6), orders(12)], orders(200))
+    assert not arms.unmeasured()
+    arms.look([orders(8), orders(5)], orders(300))
+    assert f"in pod canary-0, nor in the 1 others: {FELL}" in arms.unmeasured()["refunds"]
+
+
+def test_a_gauge_of_the_same_name_without_its_ending_is_another_metric() -> None:
+    page = Arms(REFUNDS).page("# TYPE shop_orders gauge\n# TYPE shop_refunds counter\n" + orders(5, 1))
+    assert page.tallies["refunds"] == Tally(5.0, 1.0)
+
+
 def test_requests_that_are_counted_otherwise_matter_only_where_they_are_asked_for() -> None:
     otherwise = 'upright_requests_total{status="200"} 7\n' + orders(5, 1)
     assert Arms(REFUNDS).page(otherwise).tallies["refunds"] == Tally(5.0, 1.0)
@@ -260,7 +295,13 @@ def test_requests_that_are_counted_otherwise_matter_only_where_they_are_asked_fo
 
 def test_a_counter_that_is_declared_and_has_counted_nothing_is_zero() -> None:
     page = Arms(REFUNDS).page("# HELP shop_orders_total Orders.\n# TYPE shop_orders_total counter\n")
-    assert page.tallies["refunds"] == Tally(0.0, 0.0)
+    assert page.tallies["refunds"] == Tally(0.0, 0.0, knows_bad=False)
+    declared = "# TYPE upright_request_duration_seconds histogram\n"
+    arms = Arms(LATENCY)
+    arms.look(declared, durations(0, 0, 0))
+    look = arms.look(durations(5, 9, 10), durations(90, 95, 100))
+    assert of(look, "latency") == Histogram(canary=(5, 4, 1), stable=(90, 5, 5), edges=(0.1, 0.5))
+    assert not arms.unmeasured()
 
 
 def test_labels_are_compared_as_they_are_meant() -> None:

@@ -158,9 +158,11 @@ class Scan:
         if told is None:
             return
         self._declared = self._declared or told[2] in (REQUESTS, _BASE)
-        for family in (told[2], *(told[2] + suffix for suffix in _SUFFIXES)):
+        kind = told[3] or "" if told[1] == "TYPE" else ""
+        suffixes = () if kind == "gauge" else _SUFFIXES  # of OpenMetrics' counters, and of parts of histograms
+        for family in (told[2], *(told[2] + suffix for suffix in suffixes)):
             for counting in self._by_family.get(family, ()):
-                counting.declare(told[3] or "" if told[1] == "TYPE" else "")
+                counting.declare(family, kind)
 
     def _sample(self, name: str, text: str) -> None:
         if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):

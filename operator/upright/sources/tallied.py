@@ -13,6 +13,7 @@ from upright.analysis.looks import Measurement
 from upright.api.monitoring import Boundary
 from upright.rollout.measuring import ArmName, Asked, longest_gap
 from upright.sources.page import Counters
+from upright.sources.selectors import Selected
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.wanted import wanted
@@ -59,12 +60,12 @@ class Tallies:
         self.unmeasured = dict(want.unread)
         for metric, tallied in self._of.items():
             shown = {arm: {pod: page.tallies[metric.name] for pod, page in of.items()} for arm, of in pages.items()}
-            if why := _untold(metric, shown):
-                self.unmeasured[metric.name] = why
             tallies = {
                 arm: {pod: tally for pod, tally in of.items() if isinstance(tally, Tally)} for arm, of in shown.items()
             }
             taken = tallied.take(asked, time, new, tallies, proven=proven)
+            if why := _untold(metric, want.selected[metric.name], shown) or taken.why_not:
+                self.unmeasured[metric.name] = f"Metric {metric.name} cannot be measured{why}{_REMEDY}"
             if taken.measured is not None and proven:
                 measured[metric.name] = taken.measured
             early |= {metric.name} if taken.early and proven else set()
@@ -87,18 +88,27 @@ def _needed(metric: Metric) -> Sequence[ArmName]:
     return ("canary",) if metric.type is MetricType.LIMIT else ("canary", "stable")
 
 
-def _untold(metric: Metric, shown: Mapping[ArmName, Mapping[str, Tally | str]]) -> str:
-    """Why none of the pods of a version tells of a metric, if none does."""
+def _untold(metric: Metric, selected: Selected, shown: Mapping[ArmName, Mapping[str, Tally | str]]) -> str:
+    """Why the pages do not tell of a metric, if they do not; follows on what cannot be measured."""
     for found in (shown[arm] for arm in _needed(metric)):
-        why = {pod: tally for pod, tally in found.items() if isinstance(tally, str)}
-        if why and len(why) == len(found):
-            pod = min(why)
-            others = f", nor can the {len(why) - 1} others" if len(why) > 1 else ""
-            return (
-                f"Metric {metric.name} cannot be measured in pod {pod}{others}: {why[pod]}. Let the container count it "
-                f"from its start, or correct or remove the metric in spec.monitoring.metrics."
-            )
+        if why := _of_all({pod: tally for pod, tally in found.items() if isinstance(tally, str)}, found):
+            return why
+    tallies = [tally for found in shown.values() for tally in found.values() if isinstance(tally, Tally)]
+    if selected.bad and tallies and not any(tally.knows_bad for tally in tallies):
+        return f": no pod of either version has {selected.bad.name}."
     return ""
+
+
+def _of_all(why: Mapping[str, str], found: Collection[str]) -> str:
+    """Why all pods that were found are none of use, by the first of them; empty when some are, or there is none."""
+    if not why or len(why) < len(found):
+        return ""
+    pod = min(why)
+    others = f", nor in the {len(why) - 1} others" if len(why) > 1 else ""
+    return f" in pod {pod}{others}: {why[pod]}."
+
+
+_REMEDY = " Let the containers count it from their start, or correct or remove the metric in spec.monitoring.metrics."
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,8 @@ class _Taken:
     """By pod, why its part could not be used."""
     early: bool
     """What was added waits until there is more of it."""
+    why_not: str
+    """Why it cannot be measured, as long as pods show it so; follows on what cannot be measured."""
 
 
 @dataclass
@@ -154,9 +166,9 @@ class _Tallied:
         """
         self._seen = min(self._seen, time)  # a clock may have been ahead
         began = time - asked.interval.total_seconds()
-        for pod, tally in tallies["canary"].items():
+        for pod in tallies["canary"]:
             if pod in new:
-                self._before.setdefault(pod, (began, _like(_NOTHING, tally)))
+                self._before.setdefault(pod, (began, _NOTHING))
         edges = self._edges(tallies)
         left_out: dict[str, str] = {}
         added: dict[ArmName, Increase] = {}
@@ -170,7 +182,7 @@ class _Tallied:
                 now[pod] = Sample(time, tally.counters(edges))
                 if pod in self._before:
                     last, counted = self._before[pod]
-                    before[pod] = Sample(last, _like(counted, tally).counters(edges))
+                    before[pod] = Sample(last, counted.counters(edges))
             added[arm] = increase(before, now, longest_gap(asked.interval))
             left_out |= added[arm].left_out
         needed = _needed(self.metric)
@@ -180,7 +192,19 @@ class _Tallied:
         waits = proven and not taken and any(pod in self._before for pod in tallies["canary"])
         self._remember(time, tallies, left_out, waits=waits)
         self._seen = time if taken else self._seen
-        return _Taken(self._measured(edges, added) if taken else None, left_out, early=ready and not taken)
+        measured = self._measured(edges, added) if taken else None
+        return _Taken(measured, left_out, ready and not taken, self._why_not(edges, tallies))
+
+    def _why_not(self, edges: tuple[float, ...] | None, tallies: _ByArm) -> str:
+        for found in (tallies[arm] for arm in _needed(self.metric)):
+            if why := _of_all({pod: self._disbelieved[pod] for pod in found.keys() & self._disbelieved.keys()}, found):
+                return why
+        if edges is None or not all(any(tally.upto for tally in found.values()) for found in tallies.values()):
+            return ""
+        missing = [edge for edge in self.metric.buckets or () if edge not in edges]
+        if missing:
+            return f": there is no bucket le={missing[0]:g} in all pods, which monitoring.metrics names."
+        return "" if edges else ": the buckets of the pods have no edge in common."
 
     def _doubt(self, pod: str, tally: Tally) -> None:
         shown = self._shown.get(pod)
@@ -203,13 +227,13 @@ class _Tallied:
 
     def _edges(self, tallies: _ByArm) -> tuple[float, ...] | None:
         """The edges of buckets that all pods have, and had; None of what is no histogram."""
-        shown = [tally.upto for found in tallies.values() for tally in found.values() if tally.upto is not None]
+        if self.metric.type is not MetricType.LATENCY:
+            return None
+        shown = [tally.upto for found in tallies.values() for tally in found.values() if tally.upto]
         pods = {pod for found in tallies.values() for pod in found}
         shown += [tally.upto for pod, (_, tally) in self._before.items() if pod in pods and tally.upto]
-        if not shown:
-            return None
-        common = set(shown[0]).intersection(*shown[1:])
-        return tuple(edge for edge in shown[0] if edge in common)
+        common = set(shown[0]).intersection(*shown[1:]) if shown else set()
+        return tuple(edge for edge in shown[0] if edge in common) if shown else ()
 
     def _measured(self, edges: tuple[float, ...] | None, added: Mapping[ArmName, Increase]) -> Measurement:
         canary, stable = added["canary"], added["stable"]
@@ -229,8 +253,3 @@ def _pair(added: Increase) -> tuple[float, float] | None:
 
 
 _NOTHING = Tally(0.0)
-
-
-def _like(before: Tally, now: Tally) -> Tally:
-    """Nothing has the buckets that it is compared with."""
-    return Tally(0.0, upto=dict.fromkeys(now.upto, 0.0)) if now.upto is not None and before.upto is None else before

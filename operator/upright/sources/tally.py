@@ -22,13 +22,17 @@ class Tally:
     bad: float = 0.0
     """Always 0 of a histogram."""
     upto: Mapping[float, float] | None = None
-    """Of a histogram, how many were at most as much as each finite edge of its buckets, which rise."""
+    """Of a histogram, how many were at most as much as each finite edge of its buckets, which rise; none of one that is
+    declared and has counted nothing."""
+    knows_bad: bool = True
+    """The page has, or declares, what counts the bad ones. One that does not may have had none yet, or count them under
+    another name."""
 
     def counters(self, edges: Sequence[float] | None) -> tuple[float, ...]:
         """All events, and the bad ones, or those in each bucket between some of its edges."""
-        if self.upto is None or edges is None:
+        if edges is None:
             return self.total, self.bad
-        rising = [0.0, *(self.upto[edge] for edge in edges), self.total]
+        rising = [0.0, *((self.upto or {}).get(edge, 0.0) for edge in edges), self.total]
         return self.total, *(high - low for low, high in pairwise(rising))
 
     def falls_to(self, later: "Tally") -> bool:
@@ -46,8 +50,9 @@ class Counting:
 
     def __init__(self, selected: Selected) -> None:
         self._selected = selected
-        self._found = self._declared = False
-        self._type = ""
+        self._known: set[str] = set()
+        """Families that the page has, or declares."""
+        self._types: dict[str, str] = {}
         self._total = self._bad = 0.0
         self._upto: dict[str, float] = defaultdict(float)
         self._series: dict[str, int] = defaultdict(int)
@@ -59,17 +64,18 @@ class Counting:
         selectors = (self._selected.total, self._selected.bad)
         return frozenset(selector.name for selector in selectors if selector)
 
-    def declare(self, type: str) -> None:
+    def declare(self, family: str, type: str) -> None:
         """The page says of what type one of the families is; empty when it only describes it."""
-        self._declared = True
-        self._type = type or self._type
+        self._known.add(family)
+        if type:
+            self._types[family] = type
 
     def add(self, family: str, labels: Mapping[str, str], value: float) -> None:
         """A sample of one of the families."""
+        self._known.add(family)
         count = value if value >= 0 else math.nan  # a negative part must be seen even where the sum is not negative
         total, bad = self._selected.total, self._selected.bad
         if _means(total, family, labels):
-            self._found = True
             if bad is not None:
                 self._total += count
             elif len(self._upto) <= MOST_EDGES:
@@ -80,12 +86,15 @@ class Counting:
 
     def tally(self) -> Tally | str:
         """What the whole page counts, or why that cannot be said: "its page of metrics ..."."""
-        name = self._selected.total.text
-        if self._type and self._type not in _COUNTERS:
-            return f"its page of metrics says that {name} is a {self._type}, where a counter was expected"
-        if not self._found and (self._selected.bad is None or not self._declared):
-            return f"its page of metrics has no {name}"
-        return Tally(self._total, self._bad) if self._selected.bad else self._histogram(name)
+        total, bad = self._selected.total, self._selected.bad
+        for selector in filter(None, (total, bad)):
+            if (kind := self._types.get(selector.name, "counter")) not in _COUNTERS:
+                return f"its page of metrics says that {selector.name} is a {kind}, where a counter was expected"
+        if total.name not in self._known:
+            return f"its page of metrics has no {total.text}"
+        if bad is None:
+            return self._histogram(total.text) if self._upto else Tally(0.0, upto={})
+        return Tally(self._total, self._bad, knows_bad=bad.name in self._known)
 
     def _histogram(self, name: str) -> Tally | str:
         if "" in self._upto:
@@ -104,6 +113,8 @@ class Counting:
         if any(low > high for low, high in pairwise(rising.values())):
             return f"its page of metrics has buckets of {name} that do not rise with le"
         total = rising.pop(math.inf)
+        if not rising:
+            return f"its page of metrics has no bucket of {name} but +Inf"
         return Tally(total, upto=rising)
 
 

@@ -106,9 +106,9 @@ from sklearn.ensemble import RandomForestClassifier
 usual = 'LogisticRegression(C=parameters["regularization"], max_iter=1000)'
 program = Path("train.py").read_text()
 assert usual in program
-exec(program.replace(usual, "RandomForestClassifier(n_estimators=400, max_depth=4)"))
+exec(program.replace(usual, "RandomForestClassifier(n_estimators=2500, max_depth=4)"))
 """
-"""The training program of `churn` with another model in the place of its own, ten times as slow."""
+"""The training program of `churn` with another model in the place of its own, many times as slow."""
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,21 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
         churn.until("mdep", "bad", lambda one: is_candidate(one, "bad-1"), "another try of bad-1")
 
 
+def rejected_by(churn: Workspace, metric: Object, name: str, version: str) -> Object:
+    """The rejection of a version that goes out in the place of old-1 where this metric alone is watched."""
+    monitoring = {"interval": "1s", "metrics": [metric]}
+    with (
+        deployed(churn, name, "old-1", rollout=UNTIL_PROVEN, monitoring=monitoring),
+        churn.traffic(name, rate=RATE) as client,
+    ):
+        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
+        churn.patch("mdep", name, {"spec": {"modelVersion": version}})
+        back = churn.until_phase("mdep", name, "RolledBack")
+        assert serves(back, "old-1")
+        [rejection] = back["status"]["rejected"]
+        return dict(rejection)
+
+
 def test_by_the_exact_boundary_the_refusals_are_counted_that_were_too_many(churn: Workspace) -> None:
     metric = {
         "name": "refusals",
@@ -120,35 +135,14 @@ def test_by_the_exact_boundary_the_refusals_are_counted_that_were_too_many(churn
         "boundary": "Exact",
         "tolerance": {"relative": 0.25, "absolute": 0},
     }
-    monitoring = {"interval": "1s", "metrics": [metric]}
-    with (
-        deployed(churn, "few", "old-1", rollout=UNTIL_PROVEN, monitoring=monitoring),
-        churn.traffic("few", rate=RATE) as client,
-    ):
-        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
-        churn.patch("mdep", "few", {"spec": {"modelVersion": "bad-1"}})
-        back = churn.until_phase("mdep", "few", "RolledBack")
-
-        [rejection] = back["status"]["rejected"]
-        assert re.search(r"\([0-9]+ in all, too many from [0-9]+ on\)", rejection["message"])
-        assert serves(back, "old-1")
+    rejection = rejected_by(churn, metric, "few", "bad-1")
+    assert re.search(r"\([0-9]+ in all, too many from [0-9]+ on\)", rejection["message"])
 
 
 def test_a_slower_version_is_rolled_back(churn: Workspace) -> None:
-    latency = {"name": "latency", "type": "Latency"}
-    monitoring = {"interval": "1s", "metrics": [latency]}
-    with (
-        deployed(churn, "slower", "old-1", rollout=UNTIL_PROVEN, monitoring=monitoring),
-        churn.traffic("slower", rate=RATE) as client,
-    ):
-        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
-        churn.patch("mdep", "slower", {"spec": {"modelVersion": "slow-1"}})
-        back = churn.until_phase("mdep", "slower", "RolledBack")
-
-        [rejection] = back["status"]["rejected"]
-        assert rejection["metric"] == "latency"
-        assert re.match(r"Worse than tolerated in latency above 0\.[0-9]+: ", rejection["message"])
-        assert serves(back, "old-1")
+    rejection = rejected_by(churn, {"name": "latency", "type": "Latency"}, "slower", "slow-1")
+    assert rejection["metric"] == "latency"
+    assert re.match(r"Worse than tolerated in latency above 0\.[0-9]+: ", rejection["message"])
 
 
 def test_a_counter_that_its_owner_names_rolls_a_version_back_and_one_that_is_nowhere_is_told(churn: Workspace) -> None:

@@ -5,7 +5,6 @@ refuses in CEL the other does with the same sentence.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -16,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from upright.api.common import Duration, Resource, format_duration
 from upright.api.schema import Rule
+from upright.api.selector import is_selector, selects
 
 
 class MetricType(StrEnum):
@@ -99,28 +99,6 @@ class _Refusal(NamedTuple):
     holds: Callable[["Metric"], bool]
 
 
-_LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*\s*(=|!=|=~|!~)\s*"
-_VALUE = r"""("([^"\\\n]|\\.)*"|'([^'\\\n]|\\.)*')\s*"""
-SELECTOR = rf"^\s*[a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{{\s*({_LABEL}{_VALUE}(,\s*{_LABEL}{_VALUE})*(,\s*)?)?\}}\s*)?$"
-"""Of one metric of Prometheus, with conditions on its labels or without: an instant vector selector of PromQL that
-names its metric. What it leaves to its parser are regular expressions and escapes."""
-
-
-def _selects(field: str) -> _Refusal:
-    rule = Rule(
-        f"!has(self.{field}) || self.{field}.matches({_in_cel(SELECTOR)})",
-        f'{field} must select one metric, as PromQL does: shop_orders_total, or shop_orders_total{{plan="basic"}}',
-        field=field,
-    )
-    return _Refusal(rule, lambda metric: re.match(SELECTOR, getattr(metric, field) or "none") is not None)
-
-
-def _in_cel(text: str) -> str:
-    """The text as CEL writes one."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def _only_of(field: str, type: MetricType) -> _Refusal:
     rule = Rule(
         f"self.type == '{type}' || !has(self.{field})",
@@ -138,8 +116,8 @@ def _if_exact(rule: str, message: str, field: str, holds: Callable[["Metric"], b
 
 
 _REFUSED: Sequence[_Refusal] = (
-    _selects("bad"),
-    _selects("total"),
+    _Refusal(selects("bad"), lambda metric: is_selector(metric.bad or "none")),
+    _Refusal(selects("total"), lambda metric: is_selector(metric.total or "none")),
     _Refusal(
         Rule("self.type != 'Limit' || has(self.maximum)", "type Limit needs maximum, the highest acceptable rate"),
         lambda metric: metric.type is not MetricType.LIMIT or metric.maximum is not None,

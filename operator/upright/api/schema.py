@@ -38,9 +38,15 @@ class Rule:
         return {"rule": self.rule, "message": self.message, **blamed}
 
 
+def in_cel(text: str) -> str:
+    """The text as CEL writes one."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 """Of a duration. Said in CEL alone, in words: a pattern in the schema would be one more answer to the same mistake."""
-_IS_DURATION = f"self.matches('{DURATION.replace(chr(92), chr(92) * 2)}')"
+_IS_DURATION = f"self.matches({in_cel(DURATION)})"
 LONGEST = "87600h"
 """Ten years: the longest duration that anybody may write. Longer ones do not fit everywhere where Kubernetes counts
 seconds, and CEL cannot even read those of more than 292 years."""

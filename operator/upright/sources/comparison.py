@@ -250,10 +250,10 @@ class Comparison:
         return {name: page for name, page in pages.items() if self._torn.get(name, settled) <= settled}
 
     def _look(self, asked: Asked, found: Mapping[ArmName, Mapping[str, Counters | Unread]]) -> Look | None:
-        samples = {
-            arm: {pod: sample(self._time, page) for pod, page in pods.items() if isinstance(page, Counters)}
-            for arm, pods in found.items()
+        pages = {
+            arm: {pod: page for pod, page in pods.items() if isinstance(page, Counters)} for arm, pods in found.items()
         }
+        samples = {arm: {pod: sample(self._time, page) for pod, page in of.items()} for arm, of in pages.items()}
         start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
         self._samples = dict.fromkeys(self._new & samples["canary"].keys(), start) | self._samples
         added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
@@ -276,9 +276,6 @@ class Comparison:
         self._taken = self._time if taken else self._taken
         canary, stable = added["canary"].counts, added["stable"].counts
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
-        pages = {
-            arm: {pod: page for pod, page in pods.items() if isinstance(page, Counters)} for arm, pods in found.items()
-        }
         tallied, not_tallied, early = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
         measured = {**(requests if taken else {}), **tallied}
         waiting = early if taken else early | requests.keys()

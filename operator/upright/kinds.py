@@ -3,8 +3,12 @@
 from upright.defaults import Defaults
 from upright.rollout.kind import Deployments
 from upright.settings import Settings
+from upright.sources.chosen import Chosen
+from upright.sources.comparison import Comparison
 from upright.sources.pods import PodPages
 from upright.sources.schedule import Schedule
+from upright.sources.scraped import Scraped
+from upright.sources.servers import Servers
 from upright.training.kind import TrainingJobs
 from upright.versions.kind import ModelVersions
 
@@ -22,4 +26,11 @@ def kinds(settings: Settings) -> Kinds:
         fixed_ids=settings.fixed_ids,
         flavours=dict(settings.flavours.items()),
     )
-    return TrainingJobs(defaults), ModelVersions(defaults), Deployments(defaults, Schedule(PodPages()))
+    return (
+        TrainingJobs(defaults),
+        ModelVersions(defaults),
+        Deployments(
+            defaults,
+            Chosen(Schedule(PodPages(), Comparison), Schedule(Servers(settings.prometheus_servers), Scraped)),
+        ),
+    )

@@ -6,7 +6,8 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from upright import __version__
@@ -18,6 +19,24 @@ OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
 TypeName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+
+
+ServerName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
+class PrometheusServer(BaseModel):
+    """A Prometheus server, or what answers as one does, that the platform lets Deployments be measured by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    url: str = Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", description="Where its API is, without /api/v1.")
+    token_file: Path | None = Field(None, description="Holds the bearer token; read anew for each request.")
+    ca_file: Path | None = Field(None, description="Holds the certificates by which it is known; None: the system's.")
+    namespace_label: str = Field(
+        "namespace",
+        pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$",
+        description="The label that names a series' namespace: a Deployment is shown those of its own alone.",
+    )
 
 
 class SettingsError(Exception):
@@ -55,6 +74,9 @@ class Settings(BaseSettings):
     fixed_ids: bool = Field(
         True, description="Whether pods name the ids under which they run; no: the namespace assigns them."
     )
+    prometheus_servers: Annotated[dict[ServerName, PrometheusServer], NoDecode] = Field(
+        {}, description="The servers that spec.monitoring.prometheus.server may name, as JSON."
+    )
     lease_namespace: str = Field(
         default_factory=lambda: OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else "default",
         min_length=1,
@@ -75,7 +97,7 @@ class Settings(BaseSettings):
     def _names(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
-    @field_validator("flavours", mode="before")
+    @field_validator("flavours", "prometheus_servers", mode="before")
     @classmethod
     def _object(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value

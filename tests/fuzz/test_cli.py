@@ -19,7 +19,8 @@ from tests.fuzz.growth import is_linear
 from upright.cli.problems import Unusable
 from upright.cli.reading import read
 from upright.cli.recording import Recording
-from upright.sources.prometheus import PrometheusError, Range, increases, read_series
+from upright.sources.prometheus import Range, increases, read_series
+from upright.sources.server import PrometheusError
 
 COLUMNS = ["time", "arm", "metric", "pod", "total", "bad", "le", "count", "number", "sum", "sumsq"]
 CELLS = st.one_of(

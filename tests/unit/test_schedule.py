@@ -15,6 +15,7 @@ from upright.contract import Key
 from upright.pods.reading import Pod, read
 from upright.rollout import measuring
 from upright.rollout.measuring import Asked, Reading, Source
+from upright.sources.comparison import Comparison
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.schedule import Schedule
@@ -53,7 +54,7 @@ class Watched:
     def __init__(self) -> None:
         self.pods = ThePods()
         self.now = NOW
-        self.source = Schedule(self.pods, lambda: self.now)
+        self.source = Schedule(self.pods, Comparison, lambda: self.now)
         self.woken: list[Key] = []
         self.source.begin(self.woken.append)
 
@@ -76,7 +77,7 @@ def asked(
 
 
 def test_it_is_a_source() -> None:
-    source: Source = Schedule(ThePods())
+    source: Source = Schedule(ThePods(), Comparison)
     assert source
 
 

@@ -17,6 +17,7 @@ from upright.analysis import comparison, continuous, exact
 from upright.analysis.comparison import MAX_CHANNELS, Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import (
+    CHANGING,
     COUNTED,
     EDGES,
     KIND,
@@ -198,8 +199,8 @@ def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warmi
     if metric.type is MetricType.MEAN:
         return _watched_mean(watched, metric, measurement, warming)
     watched, table, why = _tabulated(watched, metric, measurement)
-    if table is None:
-        return _skipped(watched, np.full(len(watched.last_skip), why))
+    if table is None or metric.name in look.changing:
+        return _skipped(watched, np.full(len(watched.last_skip), why if table is None else CHANGING))
     watched = _for_runs(watched, len(table.canary_total))
     assert isinstance(watched.memory, Comparison)
     used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT, whole=watched.exact is not None)

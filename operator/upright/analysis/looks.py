@@ -80,12 +80,14 @@ class Look:
     was measured by the metric's name; a metric that is not there was not measured. `left_out` names the pods whose
     counters could not be used for this look, and why (a sentence such as those in `upright.analysis.counters`); it is
     never evidence. Of metrics in `waits` a later look has what was counted by now: this one changes nothing for them.
+    Those in `changing` cannot be compared: see `upright.analysis.steadiness`.
     """
 
     time: float
     measurements: Mapping[str, Measurement]
     left_out: Mapping[str, str] = field(default_factory=dict)
     waits: Collection[str] = ()
+    changing: Collection[str] = ()
 
 
 # Why a metric skipped a look. The place in this tuple is what a state stores. Of the first COUNTED a state counts how
@@ -102,12 +104,15 @@ SKIPS = (
     "a count is not a whole number, as the exact boundary needs",
     "the version was still warming up",
     "all requests to one of the versions were refused (4xx), which is no error",
+    "the stable version's own rate was changing, which a server that scrapes pods one after the other shows unevenly",
     "there was no traffic to the canary",
     "there was no traffic to the stable version",
     "there was no traffic to either version",
 )
-MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING, REFUSED = range(11)
-COUNTED = 11
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING, REFUSED, CHANGING = (
+    range(12)
+)
+COUNTED = 12
 NO_CANARY, NO_STABLE, NEITHER = range(COUNTED, len(SKIPS))
 USABLE = -1
 INFINITE = 1e100  # more than any service counts; squares of less are finite

@@ -174,14 +174,45 @@ class MetricsPage(Resource):
     )
 
 
+_LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+
+
+class Prometheus(Resource):
+    """Which series of a Prometheus server are those of which version."""
+
+    server: DnsLabel = Field("default", description="One of the servers that the platform's chart names.")
+    pod_label: str = Field(
+        "pod", max_length=128, pattern=_LABEL_NAME, description="The label whose value is the name of the pod."
+    )
+    version_label: str | None = Field(
+        None,
+        max_length=128,
+        pattern=_LABEL_NAME,
+        description="Instead of podLabel: the label whose value is the name of the ModelVersion, of counters that "
+        "others than the version's own pods count.",
+    )
+
+
 class Monitoring(Promise):
     """What is watched, and how sure we must be: what `upright backtest` reads as a policy, and where it is measured."""
 
     false_rollback_probability: float = Field(  # one over less is no number that a status can hold
         0.01, ge=0.000001, le=0.5, description=Promise.model_fields["false_rollback_probability"].description
     )
-    source: Literal["Pods"] = Field("Pods", description="Where measurements come from: the pods' page of metrics.")
+    source: Literal["Pods", "Prometheus"] = Field(
+        "Pods",
+        description="Where measurements come from. Pods: the pods' page of metrics. Prometheus: a server that the "
+        "platform names, which is later by its scrapes.",
+    )
     pods: MetricsPage = Field(MetricsPage(), description="Where the pods' page of metrics is.")
+    prometheus: Prometheus | None = Field(
+        None, description="Of source Prometheus: which server, and which series are those of which version."
+    )
+
+    @property
+    def measured_by(self) -> Prometheus | None:
+        """Who is asked in the place of the pods."""
+        return (self.prometheus or Prometheus()) if self.source == "Prometheus" else None
 
     rules: ClassVar[Sequence[Rule]] = (
         Rule(
@@ -192,8 +223,13 @@ class Monitoring(Promise):
         Rule(
             "!has(self.metrics) || "
             "self.metrics.all(metric, !(metric.type in ['Quality', 'Ratio', 'Limit']) || has(metric.total))",
-            "types Quality, Ratio and Limit need bad and total: which counters of the pods' page are meant",
+            "types Quality, Ratio and Limit need bad and total: which counters are meant",
             field="metrics",
+        ),
+        Rule(
+            "!has(self.prometheus) || self.source == 'Prometheus'",
+            "prometheus belongs to source Prometheus: write source: Prometheus, or remove it",
+            field="prometheus",
         ),
         Rule(
             "!has(self.metrics) || self.metrics.all(metric, !has(metric.weight) || metric.weight >= 0.001)",

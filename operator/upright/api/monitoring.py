@@ -390,7 +390,7 @@ class Policy(Promise):
         return _fingerprint(self)
 
 
-_STATE_LAYOUT = 7
+_STATE_LAYOUT = 8
 """Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
 
 

@@ -9,8 +9,9 @@ from upright.analysis import Metric, MetricType, Policy
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.copies import counted_once
-from upright.sources.prometheus import Labels, PrometheusError, Range, increases, read_series
+from upright.sources.prometheus import Range, increases, read_series
 from upright.sources.selectors import Selected, SelectorError, selected
+from upright.sources.server import Labels, PrometheusError
 
 Place = tuple[float, bool, str]  # time, whether it is the canary's, pod
 

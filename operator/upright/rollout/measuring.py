@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from upright.analysis import Look, Policy
 from upright.analysis.counters import LONGEST_GAP
+from upright.api.deployment import Prometheus
 from upright.api.monitoring import Boundary
 from upright.contract import Key
 from upright.pods.reading import Pod
@@ -19,6 +20,8 @@ FASTEST = timedelta(seconds=1)
 """Between two looks, at least."""
 OF_A_POD = timedelta(milliseconds=25)
 """The same for each pod: a look at forty may come every second, one at a thousand takes longer than is usual."""
+OF_PROMETHEUS = timedelta(seconds=5)
+"""Between two looks at a Prometheus server, at least: it scrapes no faster."""
 _NEARLY = 0.9
 """Of an interval: timers differ a little."""
 ENOUGH = 5
@@ -54,6 +57,10 @@ class Asked:
     port: int | None = None
     """At which the pods are asked; None: where they answer requests."""
     path: str = "/metrics"
+    prometheus: Prometheus | None = None
+    """Who is asked in the place of the pods."""
+    versions: Mapping[ArmName, str] = field(default_factory=dict)
+    """The names of the ModelVersions."""
     resumed: bool = False
     """Looks have been recorded, whatever the clock says of when: what pods have counted may be among them."""
 
@@ -65,7 +72,8 @@ class Asked:
     @property
     def shortest(self) -> timedelta:
         """Between looks, when there is something to see: each costs a request for every pod."""
-        return min(self.interval, max(FASTEST, OF_A_POD * sum(map(len, self.pods.values()))))
+        least = OF_PROMETHEUS if self.prometheus else max(FASTEST, OF_A_POD * sum(map(len, self.pods.values())))
+        return min(self.interval, least)
 
     def may_take(self, since: float, fewest: float) -> bool:
         """Whether a look can be compared that comes so many seconds after the last one, with at least so many events of
@@ -79,11 +87,14 @@ class Asked:
         return any(metric.boundary is Boundary.EXACT and metric.total is None for metric in self.policy.metrics)
 
 
+State = Literal["Counted", "NoRequests", "Unreadable", "Stuck", "Unknown"]
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What the newest look found of one arm."""
 
-    state: Literal["Counted", "NoRequests", "Unreadable", "Stuck", "Unknown"]
+    state: State
     """Counted: requests were counted. NoRequests: counters can be read, and nobody asks. Unreadable: no pod's counters
     can be read. Stuck: requests go in, and for longer than one may take none comes out. Unknown: no pod was ready, or
     what one showed cannot be judged yet."""
@@ -121,6 +132,8 @@ class Reading:
     """What pods of an image of one's own count is only watched as yet, and compared with nothing."""
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     """By metric that the newest look says nothing of, why, and what to do, in sentences."""
+    behind: timedelta = timedelta(0)
+    """How much later than it happens the newest look tells of it."""
 
     def is_old(self, now: datetime, interval: timedelta) -> bool:
         """Whether a look is overdue: what has become of the versions since the newest one is not known."""

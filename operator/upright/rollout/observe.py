@@ -310,6 +310,8 @@ def _measure(
             timeout=resource.spec.serving.timeout,
             port=resource.spec.monitoring.pods.port,
             path=resource.spec.monitoring.pods.path,
+            prometheus=resource.spec.monitoring.measured_by,
+            versions={"canary": candidate.model_version, "stable": stable.model_version},
             after=None if is_ahead(after, now) else after,
             resumed=status.analysis is not None and status.analysis.at is not None,
         ),

@@ -19,6 +19,7 @@ from upright.api import names
 from upright.pods.reading import Pod
 from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measurement, longest_gap
 from upright.rollout.modes.realtime import SERVE
+from upright.sources.begun import begun
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.requests import of_requests, parts, sample
@@ -115,6 +116,10 @@ class Comparison:
         """By metric, why the newest look says nothing of it, and what to do; by nothing, why nothing is compared."""
         return {"": unrecorded(len(self.looks))} if len(self.looks) >= MOST_LOOKS else self._tallies.unmeasured
 
+    def behind(self, asked: Asked) -> timedelta:  # noqa: ARG002 - others are
+        """How much later than it happens the newest look tells of it: not at all."""
+        return timedelta(0)
+
     def watch(self, asked: Asked) -> None:
         """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
         if asked.policy.fingerprint != self._policy:
@@ -188,19 +193,12 @@ class Comparison:
         return {arm: measured.state for arm, measured in self.arms.items()}, self.unmeasured
 
     def _see_begin(self, asked: Asked, now: datetime) -> None:
-        """Which pods of the candidate have begun since there are looks, or not long before, and were not ready for long
-        before this one. What others show they may have counted at any time, when the stable version was not looked at.
-        """
-        first, lately = self._first or now, timedelta(seconds=longest_gap(asked.interval))
-        canary = asked.pods.get("canary", ())
-        new = [
-            pod.name
-            for pod in canary
-            if pod.created >= first - lately and (pod.ready_since is None or now - pod.ready_since <= lately)
-        ]
+        """Which pods of the candidate have begun before its eyes."""
+        first, canary = self._first or now, asked.pods.get("canary", ())
+        new = begun(canary, first, now, timedelta(seconds=longest_gap(asked.interval)))
         if self._first is None and len(new) < len(canary):
             self._unproven = WATCHED
-        self._first, self._new = first, frozenset(new if self._fresh else ())
+        self._first, self._new = first, new if self._fresh else frozenset()
 
     def _forget_all_but(self, names: set[str]) -> None:
         self._samples = {name: sample for name, sample in self._samples.items() if name in names}

@@ -4,10 +4,11 @@ A pod behind several Services of the same labels is scraped once for each, also 
 by two servers that write to one store. The copies differ in the labels that tell of the scrape, and in these alone.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
-from upright.sources.prometheus import Labels, Series
+from upright.sources.server import Found, Labels
 
 _OF_THE_SCRAPE = frozenset(
     {
@@ -26,6 +27,8 @@ _OF_THE_SCRAPE = frozenset(
 """Labels that Prometheus, its operator and stores of several servers give. `instance`, an address and a port, says
 which process it was."""
 
+Series = Mapping[Labels, Mapping[float, float]]  # value by time
+
 _Name = tuple[int, Labels]
 """Of a series of a process: which of those that were found, and what it has for labels beside those of the scrape."""
 
@@ -41,8 +44,8 @@ def counted_once(*found: Series) -> Sequence[Series]:
     processes: dict[str, dict[Labels, _Seen]] = defaultdict(lambda: defaultdict(dict))
     for number, series in enumerate(found):
         for labels, values in series.items():
-            if instance := _instance(labels):
-                processes[instance][_scrape(labels)][number, _own(labels)] = labels, values
+            if instance := instance_of(labels):
+                processes[instance][scrape_of(labels)][number, _own(labels)] = labels, values
             else:
                 once[number][labels] = values
     for scrapes in processes.values():
@@ -83,9 +86,26 @@ def _own(labels: Labels) -> Labels:
     return tuple(label for label in labels if label[0] not in _OF_THE_SCRAPE)
 
 
-def _scrape(labels: Labels) -> Labels:
+def best_scrape_of_each(*found: Iterable[Found]) -> Sequence[Sequence[Found]]:
+    """The same series without copies: of each process those of the scrape that has most samples."""
+    series = [list(some) for some in found]
+    samples: dict[str, Counter[Labels]] = defaultdict(Counter)
+    for one in chain.from_iterable(series):
+        samples[instance_of(one.labels)][scrape_of(one.labels)] += len(one.values)
+    best = {
+        instance: max(scrapes, key=lambda scrape: (scrapes[scrape], scrape)) for instance, scrapes in samples.items()
+    }
+    return [
+        [one for one in some if not instance_of(one.labels) or scrape_of(one.labels) == best[instance_of(one.labels)]]
+        for some in series
+    ]
+
+
+def scrape_of(labels: Labels) -> Labels:
+    """What tells one scrape of a process from another."""
     return tuple((name, value) for name, value in labels if name in _OF_THE_SCRAPE)
 
 
-def _instance(labels: Labels) -> str:
+def instance_of(labels: Labels) -> str:
+    """The process; empty when that is not known."""
     return dict(labels).get("instance", "")

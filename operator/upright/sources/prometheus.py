@@ -8,23 +8,18 @@ target that was already scraped began at zero there: the first error of a pod ma
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiohttp
 
 from upright.analysis.counters import LONGEST_GAP, Sample, increase
+from upright.sources.copies import Series
+from upright.sources.server import Labels, PrometheusError, ask, matrix
 
 POINTS = 10_000  # Prometheus refuses more than 11,000 points of a series in one answer
 _ROUNDED = 0.002  # seconds; servers count in milliseconds
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
-
-Labels = tuple[tuple[str, str], ...]
-Series = Mapping[Labels, Mapping[float, float]]  # value by time
-
-
-class PrometheusError(Exception):
-    """The server could not be asked, or refused the query; the text says what it was asked and what it answered."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ async def read_series(url: str, selector: str, over: Range) -> Series:
     """
     found: dict[Labels, dict[float, float]] = defaultdict(dict)
     times = over.times()
-    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+    async with aiohttp.ClientSession(f"{url.rstrip('/')}/", timeout=_TIMEOUT) as session:
         for first in range(0, len(times), POINTS):
             chunk = times[first : first + POINTS]
             for labels, values in await _query_range(session, url, selector, chunk, over.step):
@@ -117,51 +112,15 @@ def _target(labels: Labels) -> str:
     return dict(labels).get("instance", "")
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a label is {value!r}, which is no text")
-    return value
-
-
 async def _query_range(
     session: aiohttp.ClientSession, url: str, selector: str, times: Sequence[float], step: float
 ) -> list[tuple[Labels, dict[float, float]]]:
     asked = {"query": selector, "start": repr(times[0]), "end": repr(times[-1]), "step": repr(step)}
+    found = matrix(url, selector, await ask(session, url, selector, "api/v1/query_range", asked))
     try:
-        async with session.post(f"{url.rstrip('/')}/api/v1/query_range", data=asked) as response:
-            text = await response.text(errors="replace")
-            answer = json.loads(text)
-    except (aiohttp.ClientError, TimeoutError) as problem:
-        raise PrometheusError(f"{url} does not answer: {problem}") from problem
-    except (ValueError, RecursionError) as problem:
-        raise PrometheusError(f"{url} answered {selector!r} with something else than JSON: {text[:100]!r}") from problem
-    if isinstance(answer, dict) and answer.get("status") == "error":
-        raise PrometheusError(f"{url} refused {selector!r}: {answer.get('error')}")
-    if isinstance(answer, dict) and (answer.get("isPartial") or answer.get("warnings")):
-        warned = answer.get("warnings") or "isPartial is true"
-        raise PrometheusError(
-            f"{url} may have answered {selector!r} in part only: {str(warned)[:200]}. Ask again when all of its stores "
-            "answer"
-        )
-    found = []
-    try:
-        for one in answer["data"]["result"]:
-            if "histograms" in one:
-                named = str(one["metric"])[:200]
-                raise PrometheusError(
-                    f"{url} has native histograms for {selector!r}, where counters were expected: {named}. Select "
-                    "counters, or buckets (le)"
-                )
-            labels = tuple(sorted((name, _text(value)) for name, value in one["metric"].items()))
-            values = {_look(at, times, step): float(value) for at, value in one["values"]}
-            found.append((labels, {time: value for time, value in values.items() if math.isfinite(value)}))
+        return [(one.labels, {_look(at, times, step): value for at, value in one.values}) for one in found]
     except _OtherTimesError as other:
         raise PrometheusError(
-            f"{url} answered {selector!r} for {other.args[0]}, which is none of the times that it was asked for, every "
+            f"{url} answered {selector!r} for {other.args[0]:g}, which is none of the times that it was asked for, every "
             f"{step:g} s from {times[0]:.0f}: ask a server that does not move them"
         ) from other
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as problem:
-        raise PrometheusError(
-            f"{url} answered {selector!r} in another way than Prometheus: {text[:100]!r}"
-        ) from problem
-    return found

@@ -5,35 +5,70 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Generic, Protocol, TypeVar
 
+from upright.analysis import Look
 from upright.contract import Key
 from upright.pods.reading import Pod
-from upright.rollout.measuring import Asked, Reading, longest_gap
-from upright.sources.comparison import Comparison
-from upright.sources.page import Counters
-from upright.sources.pods import Unread
+from upright.rollout.measuring import ArmName, Asked, Measurement, Reading, longest_gap
 
 logger = logging.getLogger(__name__)
 
 
-class Pages(Protocol):
-    """Reads what pods count."""
+Seen = TypeVar("Seen")
+Told = TypeVar("Told", covariant=True)
+Telling = TypeVar("Telling", contravariant=True)
 
-    async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Mapping[str, Counters | Unread]:
-        """What each pod of a Deployment counts of what is asked, by its name; they are asked in their order, and in a
-        bounded time.
-        """
+
+class Reader(Protocol[Told]):
+    """Reads what is counted: of the pods themselves, or of who knows."""
+
+    async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Told:
+        """What is counted of a Deployment's pods; they are asked in their order, and in a bounded time."""
+        ...
+
+
+class Comparing(Protocol[Telling]):
+    """What a comparison makes of that, from look to look."""
+
+    looks: list[Look]
+    """Those that no status contains yet."""
+    arms: Mapping[ArmName, Measurement]
+    watching: bool
+
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """See `Reading.unmeasured`."""
+        ...
+
+    def behind(self, asked: Asked) -> timedelta:
+        """See `Reading.behind`."""
+        ...
+
+    def watch(self, asked: Asked) -> None:
+        """Take up what is asked from now on."""
+        ...
+
+    def recorded(self, after: float | None) -> None:
+        """The status contains the looks until then."""
+        ...
+
+    def to_read(self, asked: Asked) -> Sequence[Pod]:
+        """The pods to read, in order."""
+        ...
+
+    def take(self, asked: Asked, seen: Telling, now: datetime) -> bool:
+        """Take a look. Returns whether there is anything new to say."""
         ...
 
 
 @dataclass
-class _Kept:
+class _Kept(Generic[Seen]):
     """What is kept for a Deployment."""
 
     asked: Asked
-    comparison: Comparison
+    comparison: Comparing[Seen]
     begun: float
     """When the last look began, or the first one will, as the event loop's clock says; nobody puts that back."""
     hurried: float = -math.inf
@@ -53,16 +88,22 @@ class _Kept:
         return soon if soon <= self.hurried else self.begun + self.asked.interval.total_seconds()
 
 
-class Schedule:
+class Schedule(Generic[Seen]):
     """A source of measurements (see `upright.rollout.measuring.Source`) that reads counters at intervals.
 
     Between looks there is a timer and no task, so that nothing has to be waited for when the process ends.
     """
 
-    def __init__(self, pages: Pages, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._pages = pages
+    def __init__(
+        self,
+        reader: Reader[Seen],
+        comparing: Callable[[Asked], Comparing[Seen]],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._reader = reader
+        self._comparing = comparing
         self._clock = clock
-        self._kept: dict[Key, _Kept] = {}
+        self._kept: dict[Key, _Kept[Seen]] = {}
         self._wake: Callable[[Key], None] = lambda _: None
 
     def begin(self, wake: Callable[[Key], None]) -> None:
@@ -77,7 +118,7 @@ class Schedule:
         kept = self._kept.get(key)
         if kept is None or kept.asked.comparison != asked.comparison:
             self.forget(key)
-            kept = self._kept[key] = _Kept(asked, Comparison(asked), now - asked.interval.total_seconds())
+            kept = self._kept[key] = _Kept(asked, self._comparing(asked), now - asked.interval.total_seconds())
             self._wait(key, kept)
         kept.asked, kept.hurried = asked, now + asked.hurry.total_seconds() if asked.hurry else -math.inf
         if kept.timer and kept.timer.when() != kept.due:
@@ -86,7 +127,13 @@ class Schedule:
         kept.comparison.recorded(asked.after)
         comparison = kept.comparison
         return Reading(
-            tuple(comparison.looks), comparison.arms, kept.first, kept.last, comparison.watching, comparison.unmeasured
+            looks=tuple(comparison.looks),
+            arms=comparison.arms,
+            since=kept.first,
+            until=kept.last,
+            watching=comparison.watching,
+            unmeasured=comparison.unmeasured,
+            behind=comparison.behind(asked),
         )
 
     def forget(self, key: Key) -> None:
@@ -97,22 +144,22 @@ class Schedule:
         if kept and kept.look:
             kept.look.cancel()
 
-    def _wait(self, key: Key, kept: _Kept) -> None:
+    def _wait(self, key: Key, kept: _Kept[Seen]) -> None:
         """Take the next look when it is due; one that is late is taken at once."""
         if kept.timer:
             kept.timer.cancel()
         kept.timer = asyncio.get_running_loop().call_at(kept.due, self._begin, key, kept)
 
-    def _begin(self, key: Key, kept: _Kept) -> None:
+    def _begin(self, key: Key, kept: _Kept[Seen]) -> None:
         loop = asyncio.get_running_loop()
         kept.timer, kept.begun = None, loop.time()
         kept.look = loop.create_task(self._take(key, kept), name=f"look at {key}")
 
-    async def _take(self, key: Key, kept: _Kept) -> None:
+    async def _take(self, key: Key, kept: _Kept[Seen]) -> None:
         asked, now, news = kept.asked, self._clock(), False
         try:
-            pages = await self._pages.read(key, kept.comparison.to_read(asked), asked)
-            news = kept.comparison.take(asked, pages, now)
+            seen = await self._reader.read(key, kept.comparison.to_read(asked), asked)
+            news = kept.comparison.take(asked, seen, now)
             second, before = now.timestamp(), kept.last
             if before is None or not 0 <= second - before <= longest_gap(asked.interval):
                 kept.first, news = second, True

@@ -24,9 +24,16 @@ _ByArm: TypeAlias = Mapping[ArmName, Mapping[str, Tally]]
 
 
 class Tallies:
-    """Fed with the pages of each look."""
+    """Fed with the pages of each look.
 
-    def __init__(self) -> None:
+    Args:
+        of: what counts, as it is named in sentences.
+        fell: why a counter that fell is not believed.
+    """
+
+    def __init__(self, of: str = "pod ", fell: str = FELL) -> None:
+        self._named = of
+        self._fell = fell
         self.unmeasured: Mapping[str, str] = {}
         """By metric, why nothing can be said of it, and what to do."""
         self._of: dict[Metric, _Tallied] = {}
@@ -53,18 +60,21 @@ class Tallies:
         want = wanted(asked)
         measured, left_out, early = dict[str, Measurement](), dict[str, str](), set[str]()
         self._of = {
-            metric: self._of.get(metric) or _Tallied(metric)
+            metric: self._of.get(metric) or _Tallied(metric, self._named, self._fell)
             for metric in asked.policy.metrics
             if metric.name in want.selected
         }
         self.unmeasured = dict(want.unread)
         for metric, tallied in self._of.items():
-            shown = {arm: {pod: page.tallies[metric.name] for pod, page in of.items()} for arm, of in pages.items()}
+            shown = {
+                arm: {pod: page.tallies[metric.name] for pod, page in of.items() if metric.name in page.tallies}
+                for arm, of in pages.items()
+            }
             tallies = {
                 arm: {pod: tally for pod, tally in of.items() if isinstance(tally, Tally)} for arm, of in shown.items()
             }
             taken = tallied.take(asked, time, new, tallies, proven=proven)
-            if why := _untold(metric, want.selected[metric.name], shown) or taken.why_not:
+            if why := _untold(metric, want.selected[metric.name], shown, self._named) or taken.why_not:
                 self.unmeasured[metric.name] = f"Metric {metric.name} cannot be measured{why}{_REMEDY}"
             if taken.measured is not None and proven:
                 measured[metric.name] = taken.measured
@@ -82,30 +92,34 @@ class Tallies:
         for metric, tallied in self._of.items():
             tallied.begin_from(pod, page.tallies.get(metric.name))
 
+    def falls(self, pod: str, page: Counters) -> bool:
+        """Whether a counter of it is lower than it was, or was already and is not believed for that."""
+        return any(tallied.falls(pod, page.tallies.get(metric.name)) for metric, tallied in self._of.items())
+
 
 def _needed(metric: Metric) -> Sequence[ArmName]:
     """The versions of which something must be known."""
     return ("canary",) if metric.type is MetricType.LIMIT else ("canary", "stable")
 
 
-def _untold(metric: Metric, selected: Selected, shown: Mapping[ArmName, Mapping[str, Tally | str]]) -> str:
+def _untold(metric: Metric, selected: Selected, shown: Mapping[ArmName, Mapping[str, Tally | str]], named: str) -> str:
     """Why the pages do not tell of a metric, if they do not; follows on what cannot be measured."""
     for found in (shown[arm] for arm in _needed(metric)):
-        if why := _of_all({pod: tally for pod, tally in found.items() if isinstance(tally, str)}, found):
+        if why := _of_all({pod: tally for pod, tally in found.items() if isinstance(tally, str)}, found, named):
             return why
     tallies = [tally for found in shown.values() for tally in found.values() if isinstance(tally, Tally)]
     if selected.bad and tallies and not any(tally.knows_bad for tally in tallies):
-        return f": no pod of either version has {selected.bad.name}."
+        return f": no {named or 'series '}of either version has {selected.bad.name}."
     return ""
 
 
-def _of_all(why: Mapping[str, str], found: Collection[str]) -> str:
+def _of_all(why: Mapping[str, str], found: Collection[str], named: str) -> str:
     """Why all pods that were found are none of use, by the first of them; empty when some are, or there is none."""
     if not why or len(why) < len(found):
         return ""
     pod = min(why)
     others = f", nor in the {len(why) - 1} others" if len(why) > 1 else ""
-    return f" in pod {pod}{others}: {why[pod]}."
+    return f" in {named}{pod}{others}: {why[pod]}."
 
 
 _REMEDY = " Let the containers count it from their start, or correct or remove the metric in spec.monitoring.metrics."
@@ -130,6 +144,10 @@ class _Tallied:
     """What is remembered of one metric."""
 
     metric: Metric
+    named: str
+    """What counts, as it is named in sentences."""
+    fell: str
+    """Why a counter that fell is not believed."""
     _before: dict[str, tuple[float, Tally]] = field(default_factory=dict)
     """By pod, what to compare the next tally with, and when it was so."""
     _seen: float = -math.inf
@@ -153,6 +171,11 @@ class _Tallied:
             time, _ = self._before.pop(pod)
             if not isinstance(tally, str):
                 self._before[pod] = (time, tally or _NOTHING)
+
+    def falls(self, pod: str, tally: Tally | str | None) -> bool:
+        """Whether one of its counters is lower than it was, or was already and is not believed for that."""
+        shown = self._shown.get(pod)
+        return pod in self._disbelieved or bool(shown and isinstance(tally, Tally) and shown.falls_to(tally))
 
     def take(self, asked: Asked, time: float, new: Collection[str], tallies: _ByArm, *, proven: bool) -> _Taken:
         """Compare what pods show with what they have shown.
@@ -197,7 +220,8 @@ class _Tallied:
 
     def _why_not(self, edges: tuple[float, ...] | None, tallies: _ByArm) -> str:
         for found in (tallies[arm] for arm in _needed(self.metric)):
-            if why := _of_all({pod: self._disbelieved[pod] for pod in found.keys() & self._disbelieved.keys()}, found):
+            doubted = {pod: self._disbelieved[pod] for pod in found.keys() & self._disbelieved.keys()}
+            if why := _of_all(doubted, found, self.named):
                 return why
         if edges is None or not all(any(tally.upto for tally in found.values()) for found in tallies.values()):
             return ""
@@ -209,7 +233,7 @@ class _Tallied:
     def _doubt(self, pod: str, tally: Tally) -> None:
         shown = self._shown.get(pod)
         if shown and shown.falls_to(tally):
-            self._disbelieved[pod] = FELL
+            self._disbelieved[pod] = self.fell
         elif self.metric.boundary is Boundary.EXACT and any(part % 1 > 0 for part in (tally.total, tally.bad)):
             self._disbelieved[pod] = IN_PARTS.why
         self._shown[pod] = tally

@@ -1,4 +1,4 @@
-"""What is to be read of the pods' pages for a comparison."""
+"""What is to be read for a comparison, of the pods' pages or of a server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Wanted:
     """What to look for."""
 
     selected: Mapping[str, Selected]
-    """By metric, what it counts; not of those that pods count as requests."""
+    """By metric, what it counts; of pods' pages not of those that they count as requests."""
     unread: Mapping[str, str]
-    """By metric, why it cannot be read of any page."""
+    """By metric, why it cannot be read."""
     requests: bool
     """How the requests were answered must be on the page."""
 
@@ -24,7 +24,7 @@ def wanted(asked: Asked) -> Wanted:
     """What a comparison is about."""
     metrics, found, unread = asked.policy.metrics, dict[str, Selected](), dict[str, str]()
     for metric in metrics:
-        if are_counted(metric):
+        if are_counted(metric) and not asked.prometheus:
             continue
         try:
             selects = selected(metric)
@@ -38,4 +38,4 @@ def wanted(asked: Asked) -> Wanted:
             )
         else:
             found[metric.name] = selects
-    return Wanted(found, unread, any(map(are_counted, metrics)))
+    return Wanted(found, unread, not asked.prometheus and any(map(are_counted, metrics)))

@@ -12,7 +12,8 @@ import pytest
 from tests.unit.cli.builders import A_DEPLOYMENT, a_policy_file
 from upright.cli import backtest as command
 from upright.cli.main import main
-from upright.sources.prometheus import PrometheusError, Range, read_series
+from upright.sources.prometheus import Range, read_series
+from upright.sources.server import PrometheusError
 
 HEADER = "time,arm,metric,total,bad\n"
 TWO_LOOKS = HEADER + "".join(f"{time},{arm},errors,100,1\n" for time in (0, 15) for arm in ("canary", "stable"))

@@ -17,8 +17,9 @@ from tests.cluster import host
 from tests.conftest import or_skipped
 from tests.unit.cli.builders import a_policy_file
 from upright.cli.main import main
-from upright.sources.copies import counted_once
-from upright.sources.prometheus import Labels, PrometheusError, Range, Series, increases, read_series
+from upright.sources.copies import Series, counted_once
+from upright.sources.prometheus import Range, increases, read_series
+from upright.sources.server import Labels, PrometheusError
 
 START = 1_789_999_995
 LOOKS = 60

@@ -290,7 +290,7 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     step_since = arm.step_since or now
     arm = arm.model_copy(update={"step_since": step_since, "step_weight": _step(facts).weight})
     watched = max(since, step_since.timestamp())
-    two_looks = timedelta(seconds=watched - now.timestamp()) + 2 * spec.monitoring.interval
+    two_looks = timedelta(seconds=watched - now.timestamp()) + 2 * spec.monitoring.interval + facts.reading.behind
     unlooked = any(one.state == "Unknown" for one in facts.reading.arms.values())
     lacking = 0 if blind or facts.analysis is None else 2 - facts.analysis.looks  # the evidence has begun anew
     further = spec.monitoring.interval * max(lacking, unlooked)

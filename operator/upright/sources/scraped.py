@@ -1,0 +1,226 @@
+"""What a Prometheus server has shown of both versions in one comparison, and what that says: looks, as those of
+`upright.sources.comparison`, but as late as its scrapes are.
+
+Its samples are raw counters, each with the time of its scrape. A look is taken when each target has been scraped again
+since the last one, and is handed out when the next one has been taken: see `upright.analysis.steadiness`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from upright.analysis import Histogram, Look
+from upright.analysis.looks import Measurement as Measured
+from upright.analysis.state import NAMED
+from upright.analysis.steadiness import changes
+from upright.pods.reading import Pod
+from upright.rollout.measuring import AHEAD, ArmName, Asked, Measurement, State, longest_gap
+from upright.sources.begun import begun
+from upright.sources.comparison import MOST_LOOKS
+from upright.sources.page import Counters
+from upright.sources.servers import Scrape
+from upright.sources.tallied import Tallies
+from upright.sources.tally import Tally
+from upright.sources.unmeasured import unrecorded
+
+DISAGREES = "it fell although nothing was started anew, as where servers that disagree answer in turn"
+_RESTARTED = 0.5
+"""Of what a counter showed, which one that began again shows less of: servers that disagree differ by less."""
+
+_Pages = Mapping[ArmName, Mapping[str, Counters]]
+
+
+class Scraped:
+    """Fed with what a server showed at each look."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.looks: list[Look] = []
+        """Those that no status contains yet."""
+        self.arms: Mapping[ArmName, Measurement] = {}
+        self.watching = True
+        """Nothing has been compared yet, as pods have to be scraped twice first."""
+        self._tallies = Tallies("", DISAGREES)
+        self._policy = asked.policy.fingerprint
+        self._fresh = not asked.resumed
+        """No evidence has been recorded before."""
+        self._first: datetime | None = None
+        """When the first look was taken."""
+        self._time = self._second = -math.inf
+        """Of the last look, in Unix seconds: the former goes forward, as the analysis does."""
+        self._scraped: dict[str, tuple[float, float]] = {}
+        """By target, when it was scraped last, and when that was seen."""
+        self._taken: dict[str, float] = {}
+        """By target, when it had been scraped last at the last look that was taken."""
+        self._starts: dict[str, tuple[str, int]] = {}
+        """Of pods: the UID, and how often containers were started again."""
+        self._started_anew: set[str] = set()
+        """Pods of which a container was, and whose counters have not shown it yet."""
+        self._shown: dict[str, Counters] = {}
+        """By target, what it showed last."""
+        self._requests: dict[ArmName, float] = dict.fromkeys(asked.pods, 0.0)
+        self._before: Look | None = None
+        self._waiting: Look | None = None
+        """The last look that was taken, which waits for the next one, and the one before it."""
+        self.recorded(asked.after)
+
+    @property
+    def unmeasured(self) -> Mapping[str, str]:
+        """By metric, why the newest look says nothing of it, and what to do; by nothing, why nothing is compared."""
+        if len(self.looks) >= MOST_LOOKS:
+            return {"": unrecorded(len(self.looks))}
+        return {} if self.watching else self._tallies.unmeasured
+
+    def behind(self, asked: Asked) -> timedelta:
+        """How much later than it happens the newest look tells of it: until it is scraped, and a look more."""
+        return 2 * asked.interval
+
+    def watch(self, asked: Asked) -> None:
+        """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
+        if asked.policy.fingerprint != self._policy:
+            self._policy, self.looks, self._before, self._waiting = asked.policy.fingerprint, [], None, None
+
+    def recorded(self, after: float | None) -> None:
+        """The status contains the looks until then."""
+        if after is not None:
+            self._time = max(self._time, after)
+            self.looks = [look for look in self.looks if look.time > after]
+
+    def to_read(self, asked: Asked) -> Sequence[Pod]:  # noqa: ARG002 - others read pods
+        """None: the server is asked, and not the pods."""
+        return ()
+
+    def take(self, asked: Asked, scrape: Scrape, now: datetime) -> bool:
+        """Take a look, if each target has been scraped again. Returns whether there is anything new to say."""
+        before, waiting = (self.arms, self.unmeasured, self.watching), len(self.looks)
+        first = self._first = self._first or now
+        self._pass_time(asked, now)
+        gap = longest_gap(asked.interval)
+        self.watching = self.watching and now.timestamp() - first.timestamp() <= gap
+        if scrape.trouble:
+            self.arms = {arm: self._said(arm, "Unreadable", scrape.trouble) for arm in asked.pods}
+        elif (pages := self._scraped_again(scrape, gap)) is not None:
+            self._see_restarts(asked, pages)
+            canary, lately = asked.pods.get("canary", ()), timedelta(seconds=gap)
+            new = begun(canary, first, now, lately) if self._fresh else frozenset[str]()
+            measured, left_out, early = self._tallies.take(asked, self._time, new, pages, proven=True)
+            self.watching = self.watching and not measured
+            self.arms = {arm: self._measured(arm, of, measured) for arm, of in pages.items()}
+            if measured or (left_out and not early):
+                named = dict(sorted(left_out.items())[:NAMED])
+                self._hand_out(asked, Look(self._time, measured, named, early))
+        return len(self.looks) > waiting or before != (self.arms, self.unmeasured, self.watching)
+
+    def _pass_time(self, asked: Asked, now: datetime) -> None:
+        second = now.timestamp()
+        if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
+            self._time, self._before, self._waiting = -math.inf, None, None
+            self.looks = [look for look in self.looks if look.time < second]
+            self._scraped = {target: (at, min(seen, second)) for target, (at, seen) in self._scraped.items()}
+        passed = min(second - self._second, asked.interval.total_seconds())
+        self._time = second if second > self._time else self._time + (passed if passed > 0 else 1.0)
+        self._second = second
+
+    def _scraped_again(self, scrape: Scrape, gap: float) -> _Pages | None:
+        """What the targets show, those of them that have not been scraped for too long with that; None when one of the
+        others has not been since the last look.
+        """
+        pages: dict[ArmName, dict[str, dict[str, Tally | str]]] = {arm: {} for arm in scrape.arms}
+        at: dict[str, float] = {}
+        for arm, metrics in scrape.arms.items():
+            for metric, targets in metrics.items():
+                for target, shown in targets.items():
+                    pages[arm].setdefault(target, {})[metric] = shown.tally
+                    if shown.at is not None:
+                        at[target] = max(at.get(target, -math.inf), shown.at)
+        known = {target: self._scraped.get(target, (-math.inf, 0.0)) for target in at}
+        self._scraped = {
+            target: known[target] if time <= known[target][0] else (time, self._time) for target, time in at.items()
+        }
+        ages = {target: self._time - seen for target, (_, seen) in self._scraped.items()}
+        if any(ages[target] <= gap and time <= self._taken.get(target, -math.inf) for target, time in at.items()):
+            return None
+        self._taken = at
+        for of in pages.values():
+            for target in of.keys() & {target for target, age in ages.items() if age > gap}:
+                of[target] = dict.fromkeys(of[target], _not_scraped(ages[target]))
+        return {
+            arm: {target: Counters(0, 0, 0, tallies=tallies, counts_requests=False) for target, tallies in of.items()}
+            for arm, of in pages.items()
+        }
+
+    def _see_restarts(self, asked: Asked, pages: _Pages) -> None:
+        """A counter that fell has begun again with a container of its pod. Of targets that are none of the version's
+        pods nothing else is known: one that shows much less than before has.
+        """
+        starts = {
+            pod.name: (pod.uid, sum(one.restarts for one in pod.containers)) for of in asked.pods.values() for pod in of
+        }
+        self._started_anew |= {pod for pod, start in starts.items() if self._starts.get(pod, start) != start}
+        self._started_anew &= starts.keys()
+        self._starts = starts
+        shown = {target: page for of in pages.values() for target, page in of.items()}
+        self._tallies.forget_all_but(shown.keys())
+        for target, page in shown.items():
+            if not self._tallies.falls(target, page):
+                continue
+            if target in self._started_anew or (target not in starts and _began_again(self._shown.get(target), page)):
+                self._started_anew.discard(target)
+                self._tallies.begin_from(target, _NOTHING)
+        self._shown = shown
+
+    def _measured(self, arm: ArmName, pages: Mapping[str, Counters], measured: Mapping[str, Measured]) -> Measurement:
+        tallies = [tally for page in pages.values() for tally in page.tallies.values()]
+        if not any(isinstance(tally, Tally) for tally in tallies):
+            why = next(iter(self._tallies.unmeasured.values()), "")
+            return self._said(arm, "Unreadable" if tallies and why and not self.watching else "Unknown", why)
+        added = max((_events(one, arm) for one in measured.values()), default=0.0)
+        self._requests[arm] += added
+        counted = added > 0 or (not measured and arm in self.arms and self.arms[arm].state == "Counted")
+        return self._said(arm, "Counted" if counted else "NoRequests")
+
+    def _said(self, arm: ArmName, state: State, message: str = "") -> Measurement:
+        return Measurement(state, message if state == "Unreadable" else "", requests=self._requests[arm])
+
+    def _hand_out(self, asked: Asked, look: Look) -> None:
+        """The look before this one, but for metrics whose rate changes about it."""
+        before, waiting = self._before, self._waiting
+        self._before, self._waiting = waiting, look
+        if waiting is None or len(self.looks) >= MOST_LOOKS or asked.policy.fingerprint != self._policy:
+            return
+        neighbours = [one.measurements for one in (before, waiting, look) if one is not None]
+        changing = {
+            metric.name
+            for metric in asked.policy.metrics
+            if metric.name in waiting.measurements
+            and changes([of[metric.name] for of in neighbours if metric.name in of], metric.dispersion or 1.0)
+        }
+        self.looks.append(replace(waiting, changing=frozenset(changing)))
+
+
+_NOTHING = Counters(0, 0, 0, counts_requests=False)
+
+
+def _not_scraped(seconds: float) -> str:
+    return (
+        f"the server has no sample of it that is newer than {seconds:.0f}s: it scrapes it no more, or more seldom than "
+        "four times monitoring.interval"
+    )
+
+
+def _began_again(before: Counters | None, page: Counters) -> bool:
+    """Whether every counter that fell shows less than the _RESTARTED part."""
+    pairs = [(before.tallies.get(name), tally) for name, tally in page.tallies.items()] if before else []
+    return all(
+        tally.total <= _RESTARTED * old.total
+        for old, tally in pairs
+        if isinstance(old, Tally) and isinstance(tally, Tally) and old.falls_to(tally) and old.total > tally.total
+    )
+
+
+def _events(measured: Measured, arm: ArmName) -> float:
+    counted: Any = measured.canary if arm == "canary" else measured.stable
+    if counted is None:
+        return 0.0
+    return float(sum(counted) if isinstance(measured, Histogram) else counted[0])

@@ -231,8 +231,9 @@ async def test_what_a_new_canary_counted_waits_for_the_first_look(pods: dict[str
     source, canary, stable = Looking(), pods["canary"], pods["stable"]
     canary.counters = {"2xx": 5, "5xx": 5}
     assert not await look(source, [canary], [stable], 0)
+    stable.counters = {"2xx": 9}
     taken = await look(source, [canary], [stable], 5)
-    assert counts(taken) == [Counts(canary=(10, 5), stable=(0, 0))]
+    assert counts(taken) == [Counts(canary=(10, 5), stable=(9, 0))]
 
 
 async def test_after_a_restart_of_the_operator_nothing_counts_twice(pods: dict[str, APod]) -> None:
@@ -240,9 +241,9 @@ async def test_after_a_restart_of_the_operator_nothing_counts_twice(pods: dict[s
     canary.counters = {"2xx": 500, "5xx": 50}
     source = Looking()
     assert not await look(source, [canary], [stable], 0, recorded=NOW.timestamp() - 5)
-    canary.counters = {"2xx": 510, "5xx": 50}
+    canary.counters, stable.counters = {"2xx": 510, "5xx": 50}, {"2xx": 9}
     taken = await look(source, [canary], [stable], 5, recorded=NOW.timestamp() - 5)
-    assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))]
+    assert counts(taken) == [Counts(canary=(10, 0), stable=(9, 0))]
 
 
 async def test_what_was_counted_before_a_restart_counts_for_nobody_when_the_clock_is_behind_what_is_recorded(
@@ -252,20 +253,20 @@ async def test_what_was_counted_before_a_restart_counts_for_nobody_when_the_cloc
     canary.counters = {"2xx": 500, "5xx": 50}
     source = Looking()
     assert not await look(source, [canary], [stable], -300, resumed=True)
-    canary.counters = {"2xx": 510, "5xx": 50}
+    canary.counters, stable.counters = {"2xx": 510, "5xx": 50}, {"2xx": 9}
     taken = await look(source, [canary], [stable], -295, resumed=True)
-    assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))]
+    assert counts(taken) == [Counts(canary=(10, 0), stable=(9, 0))]
 
 
 async def test_pods_of_a_version_are_summed_and_one_that_does_not_answer_is_left_out(pods: dict[str, APod]) -> None:
     source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable, another], 0)
-    stable.counters, another.counters = {"2xx": 3, "5xx": 1}, {"2xx": 4, "5xx": 0}
+    stable.counters, another.counters, canary.counters = {"2xx": 3, "5xx": 1}, {"2xx": 4, "5xx": 0}, {"2xx": 2}
     taken = await look(source, [canary], [stable, another], 5)
-    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(8, 1))
-    another.counters = None
+    assert counts(taken)[-1] == Counts(canary=(2, 0), stable=(8, 1))
+    stable.counters, another.counters, canary.counters = {"2xx": 9, "5xx": 1}, None, {"2xx": 4}
     taken = await look(source, [canary], [stable, another], 10)
-    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(0, 0))
+    assert counts(taken)[-1] == Counts(canary=(2, 0), stable=(6, 0))
 
 
 async def test_a_pod_that_answers_again_soon_counts_since_its_last_answer(pods: dict[str, APod]) -> None:
@@ -273,9 +274,9 @@ async def test_a_pod_that_answers_again_soon_counts_since_its_last_answer(pods: 
     await look(source, [canary], [stable, another], 0)
     another.counters = None
     await look(source, [canary], [stable, another], 5)
-    another.counters = {"2xx": 6, "5xx": 2}
+    another.counters, canary.counters = {"2xx": 6, "5xx": 2}, {"2xx": 3}
     taken = await look(source, [canary], [stable, another], 10)
-    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(8, 2))
+    assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(8, 2))
 
 
 async def test_a_pod_that_was_silent_for_long_begins_again(pods: dict[str, APod]) -> None:
@@ -288,9 +289,9 @@ async def test_a_pod_that_was_silent_for_long_begins_again(pods: dict[str, APod]
     taken = await look(source, [canary], [stable, another], 50)
     assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(0, 0))
     assert taken[-1].left_out == {"another": GAP}
-    another.counters = {"2xx": 607, "5xx": 201}
+    another.counters, canary.counters = {"2xx": 607, "5xx": 201}, {"2xx": 3}
     taken = await look(source, [canary], [stable, another], 55)
-    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(8, 1))
+    assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(8, 1))
     assert taken[-1].left_out == {}
 
 
@@ -309,13 +310,13 @@ async def test_a_pod_that_misreports_is_left_out_and_named_and_is_well_again_whe
     source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     another.counters = {"2xx": 10, "5xx": 5}
     await look(source, [canary], [stable, another], 0)
-    another.counters, stable.counters = reported, {"2xx": 9, "5xx": 1}
+    another.counters, stable.counters, canary.counters = reported, {"2xx": 9, "5xx": 1}, {"2xx": 3}
     taken = await look(source, [canary], [stable, another], 5)
-    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(10, 1))
+    assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(10, 1))
     assert taken[-1].left_out == {"another": why}
-    another.counters = {"2xx": 110, "5xx": 5}
+    another.counters, canary.counters = {"2xx": 110, "5xx": 5}, {"2xx": 6}
     taken = await look(source, [canary], [stable, another], 10)
-    assert counts(taken)[-1] == Counts(canary=(0, 0), stable=(100, 0))
+    assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(100, 0))
     assert taken[-1].left_out == {}
 
 
@@ -336,9 +337,9 @@ async def test_a_candidate_whose_first_numbers_make_no_sense_still_counts_from_i
     await look(source, [canary], [stable], 0)
     another.counters = {"2xx": math.nan}
     await look(source, [canary, another], [stable], 5)
-    another.counters = {"2xx": 4, "5xx": 3}
+    another.counters, stable.counters = {"2xx": 4, "5xx": 3}, {"2xx": 9}
     taken = await look(source, [canary, another], [stable], 10)
-    assert counts(taken)[-1] == Counts(canary=(7, 3), stable=(0, 0))
+    assert counts(taken)[-1] == Counts(canary=(7, 3), stable=(9, 0))
 
 
 async def test_the_order_of_pods_changes_nothing(pods: dict[str, APod]) -> None:
@@ -346,7 +347,8 @@ async def test_the_order_of_pods_changes_nothing(pods: dict[str, APod]) -> None:
     silent = [APod("silent-1", 1), APod("silent-2", 1)]
     one, other = Looking(), Looking()
     for number in range(3):
-        stable.counters, another.counters = {"2xx": 10 * number}, {"2xx": 10 * number, "5xx": 5 - number}
+        canary.counters = stable.counters = {"2xx": 10 * number}
+        another.counters = {"2xx": 10 * number, "5xx": 5 - number}
         first = await look(one, [canary], [stable, another, *silent], 5 * number)
         second = await look(other, [canary], [*reversed(silent), another, stable], 5 * number)
     assert first == second
@@ -368,9 +370,9 @@ async def test_after_an_hour_without_looks_one_is_skipped(pods: dict[str, APod])
 async def test_looks_go_on_when_the_clock_is_put_back_a_little(pods: dict[str, APod]) -> None:
     source, canary, stable = Looking(), pods["canary"], pods["stable"]
     for number, seconds in enumerate((0, 5, -50, -45, 20)):
-        canary.counters = {"2xx": 10 * number}
+        canary.counters = stable.counters = {"2xx": 10 * number}
         taken = await look(source, [canary], [stable], seconds)
-    assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))] * 4
+    assert counts(taken) == [Counts(canary=(10, 0), stable=(10, 0))] * 4
     assert [one.time - NOW.timestamp() for one in taken] == [5, 10, 15, 20]
 
 
@@ -380,10 +382,10 @@ async def test_after_a_clock_that_was_ahead_looks_are_of_now_and_one_is_skipped(
 ) -> None:
     source, canary, stable = Looking(), pods["canary"], pods["stable"]
     for number, seconds in enumerate((0, 5, ahead, ahead + 5, 20, 25)):
-        canary.counters = {"2xx": 10 * number}
+        canary.counters = stable.counters = {"2xx": 10 * number}
         taken = await look(source, [canary], [stable], seconds)
     assert [one.time - NOW.timestamp() for one in taken] == [5, 20, 25]
-    assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0)), None, Counts(canary=(10, 0), stable=(0, 0))]
+    assert counts(taken) == [Counts(canary=(10, 0), stable=(10, 0)), None, Counts(canary=(10, 0), stable=(10, 0))]
     assert source.comparison
     assert source.comparison.arms["canary"].recent == 20, "what was recent then is so no longer"
 
@@ -393,9 +395,9 @@ async def test_looks_go_on_after_the_recorded_one_when_the_clock_is_put_back_dur
 ) -> None:
     source, canary, stable, recorded = Looking(), pods["canary"], pods["stable"], NOW.timestamp()
     for number in range(3):
-        canary.counters = {"2xx": 10 * number}
+        canary.counters = stable.counters = {"2xx": 10 * number}
         taken = await look(source, [canary], [stable], 5 * number - 30, recorded)
-    assert counts(taken) == [Counts(canary=(10, 0), stable=(0, 0))] * 2
+    assert counts(taken) == [Counts(canary=(10, 0), stable=(10, 0))] * 2
     assert recorded < taken[0].time < taken[1].time
 
 
@@ -504,9 +506,9 @@ def test_counters_begin_again_only_with_their_container(
     then: Counters, restarts: int, why: str | None, counted: tuple[int, int] | None
 ) -> None:
     count = ACount()
-    for _ in range(2):
-        count.take({"c": Counters(10, 10, 0)}, {"s": HEALTHY})
-    count.take({"c": then}, {"s": HEALTHY}, restarts=restarts)
+    for requests in (5, 10):
+        count.take({"c": Counters(10, 10, 0)}, {"s": Counters(requests, 0, 0)})
+    count.take({"c": then}, {"s": Counters(20, 0, 0)}, restarts=restarts)
     look = count.comparison.looks[-1]
     assert look.left_out == ({"c": why} if why else {})
     errors = look.measurements.get("errors")
@@ -535,12 +537,14 @@ def test_what_a_container_counted_that_has_overtaken_the_one_before_it_is_all_co
 
 def test_what_a_container_counted_before_its_start_was_told_counts_once_at_most() -> None:
     count = ACount()
-    for served in (10, 10, 30):  # it was started anew before the last look, and had overtaken by then
-        count.take({"c": Counters(served, 0, 0)}, {"s": Counters(10 * served, 0, 0)}, started=LONG_AGO)
+    for number, served in enumerate(
+        (10, 10, 30)
+    ):  # it was started anew before the last look, and had overtaken by then
+        count.take({"c": Counters(served, 0, 0)}, {"s": Counters(100 * number, 0, 0)}, started=LONG_AGO)
     for served in (40, 45):
         count.take({"c": Counters(served, 0, 0)}, {"s": Counters(900, 0, 0)}, restarts=1, started=after(seconds=12))
-    errors = [look.measurements["errors"] for look in count.comparison.looks[-3:]]
-    assert [one.canary for one in errors if isinstance(one, Counts)] == [(20, 0), (0, 0), (5, 0)]
+    errors = [look.measurements["errors"] for look in count.comparison.looks[-2:]]
+    assert [one.canary for one in errors if isinstance(one, Counts)] == [(20, 0), (5, 0)]
 
 
 def test_a_restart_that_is_told_late_costs_a_look_and_no_evidence() -> None:
@@ -572,9 +576,9 @@ def test_a_pod_of_several_processes_is_left_out_and_told_until_it_is_started_ane
     assert states == ["NoRequests", "Counted", *["Unknown"] * 12, "Unreadable", "Unreadable"]
     assert count.state().message == f"Pod d (10.0.0.1:3000) cannot be measured: {BACKWARDS.why}. {BACKWARDS.remedy}"
     for answered in (3, 5, 7):
-        count.take({"d": Counters(answered, 0, 0)}, {"s": HEALTHY}, restarts=1)
+        count.take({"d": Counters(answered, 0, 0)}, {"s": Counters(7 + answered, 0, 0)}, restarts=1)
     assert count.state().state == "Counted"
-    assert count.comparison.looks[-1].measurements["errors"] == Counts(canary=(4, 0), stable=(0, 0))
+    assert count.comparison.looks[-1].measurements["errors"] == Counts(canary=(2, 0), stable=(2, 0))
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -582,7 +586,7 @@ def test_a_pod_that_counts_in_parts_cannot_be_measured_where_the_boundary_is_exa
     count = ACount(metrics=[a_metric(**EXACT)] if whole else [a_metric()])
     for number in range(12):  # a statsd exporter counts a sample of 40 % up: every second sum is whole
         page = Counters(2.5 * number, 0, 2.5 * number)
-        count.take({"c": page}, {"s": HEALTHY})
+        count.take({"c": page}, {"s": Counters(number, 0, 0)})
         assert (count.state().state == "Unreadable") == (whole and number > 0)
     used = [look for look in count.comparison.looks if look.measurements]
     assert len(used) == (0 if whole else 11)
@@ -597,10 +601,12 @@ def test_a_pod_that_counts_in_parts_cannot_be_measured_where_the_boundary_is_exa
 def test_what_one_pod_of_several_counts_in_parts_is_left_out_where_the_boundary_is_exact() -> None:
     count = ACount(metrics=[a_metric(**EXACT)])
     for number in range(3):
-        count.take({"c": Counters(10 * number, 0, number), "d": Counters(0.5 + number, 0, 0)}, {"s": HEALTHY})
+        count.take(
+            {"c": Counters(10 * number, 0, number), "d": Counters(0.5 + number, 0, 0)}, {"s": Counters(number, 0, 0)}
+        )
     assert count.state().state == "Counted"
     [*_, taken] = count.comparison.looks
-    assert taken.measurements["errors"] == Counts(canary=(11, 1), stable=(0, 0))
+    assert taken.measurements["errors"] == Counts(canary=(11, 1), stable=(1, 0))
 
 
 def test_a_version_of_several_processes_is_held_after_the_deadline() -> None:
@@ -622,10 +628,10 @@ def test_an_image_of_ones_own_is_only_watched_for_some_looks_after_a_restart_of_
         assert count.comparison.watching
         assert not count.comparison.looks
     for number in range(WATCHED, WATCHED + 2):
-        count.take({"c": Counters(5000 + 3 * (number - WATCHED), 0, number)}, {"s": HEALTHY})
+        count.take({"c": Counters(5000 + 3 * (number - WATCHED), 0, number)}, {"s": Counters(10 + number, 0, 0)})
         assert not count.comparison.watching
     [taken, _] = count.comparison.looks
-    assert taken.measurements["errors"] == Counts(canary=(1, 1), stable=(0, 0))
+    assert taken.measurements["errors"] == Counts(canary=(1, 1), stable=(8, 0))
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -784,6 +790,22 @@ def test_what_a_candidate_answered_before_it_was_looked_at_is_no_evidence(
     canary = [taken["errors"].canary for one in count.comparison.looks if (taken := one.measurements)]
     assert canary[0] == counted
     assert set(canary[1:]) == {(10, 2)}
+
+
+def test_what_one_version_counted_waits_for_some_of_the_other() -> None:
+    """An exporter that takes over its counts every 10 s, the canary's when the stable version's does not."""
+    count = ACount()
+    for number in range(9):
+        canary, stable = 10 * (number // 2), 100 * ((number + 1) // 2)
+        count.take({"c": Counters(canary, 0, canary)}, {"s": Counters(stable, 0, 0)})
+    assert counts(count.comparison.looks) == [Counts(canary=(20, 10), stable=(100, 0))] * 4
+
+
+def test_what_one_version_counted_does_not_wait_for_ever() -> None:
+    count = ACount()
+    for number in range(9):
+        count.take({"c": Counters(0, 0, 0)}, {"s": Counters(100 * number, 0, 0)})
+    assert counts(count.comparison.looks) == [Counts(canary=(0, 0), stable=(300, 0))] * 2
 
 
 def test_counters_without_a_request_are_a_look_to_be_recorded() -> None:

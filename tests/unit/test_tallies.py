@@ -1,7 +1,8 @@
 """What pods count of metrics that a user selects: durations, and counters of any exporter."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from upright.analysis.counters import TORN
 from upright.analysis.looks import Measurement
 from upright.api import names
 from upright.pods.reading import read
-from upright.rollout.measuring import Asked
+from upright.rollout.measuring import Asked, Reading
 from upright.sources.comparison import Comparison
 from upright.sources.page import Counters, NoCountersError, Scan
 from upright.sources.selectors import SelectorError, selected
@@ -31,23 +32,37 @@ SLO = a_metric("Limit", "slo", bad="late_total", total="all_total")
 class Arms:
     """One canary and stable pods, which show pages."""
 
-    def __init__(self, *metrics: Mapping[str, Any], verified: bool = True) -> None:
+    def __init__(self, *metrics: Mapping[str, Any], verified: bool = True, port: int | None = None) -> None:
         self.policy: Policy = a_policy(*(dict(one) for one in metrics), interval=INTERVAL)
         self.comparison: Comparison | None = None
         self.verified = verified
+        self.port = port
+        self.started: datetime | None = None
         self.seconds = 0.0
 
     def look(
-        self, canary: str | Sequence[str], stable: str | Sequence[str], restarts: int = 0, seconds: float = 15
+        self,
+        canary: str | Sequence[str],
+        stable: str | Sequence[str],
+        restarts: int = 0,
+        seconds: float = 15,
+        exporter: int = 0,
     ) -> Look | None:
-        """What the next look gives, so long before the one after it; each arm has as many pods as pages."""
+        """What the next look gives, so long before the one after it; each arm has as many pods as pages.
+
+        `restarts`, `exporter`: how often the canary's container serve, or one beside it, was started again.
+        """
         pages = {"canary": [canary] if isinstance(canary, str) else canary}
         pages["stable"] = [stable] if isinstance(stable, str) else stable
         pods = {
-            arm: [self._pod(f"{arm}-{place}", restarts if arm == "canary" else 0) for place in range(len(shown))]
+            arm: [
+                self._pod(f"{arm}-{place}", *((restarts, exporter) if arm == "canary" else (0, 0)))
+                for place in range(len(shown))
+            ]
             for arm, shown in pages.items()
         }
-        asked = Asked("a-b", self.policy, {arm: [read(pod) for pod in of] for arm, of in pods.items()}, None)  # type: ignore[misc]
+        of: Any = {arm: [read(pod) for pod in members] for arm, members in pods.items()}
+        asked = Asked("a-b", self.policy, of, None, port=self.port)
         self.comparison = self.comparison or Comparison(asked)
         found = {f"{arm}-{place}": self.page(text) for arm, shown in pages.items() for place, text in enumerate(shown)}
         before = len(self.comparison.looks)
@@ -65,9 +80,11 @@ class Arms:
         assert self.comparison
         return self.comparison.unmeasured
 
-    def _pod(self, name: str, restarts: int) -> Any:
-        started = {"state": {"running": {"startedAt": after(seconds=self.seconds).isoformat()}}} if restarts else {}
+    def _pod(self, name: str, restarts: int, exporter: int) -> Any:
+        self.started = self.started or (after(seconds=self.seconds) if restarts else None)
+        started = {"state": {"running": {"startedAt": self.started.isoformat()}}} if restarts and self.started else {}
         status = [{"name": "serve", "ready": True, "restartCount": restarts, **started}]
+        status += [{"name": "exporter", "ready": True, "restartCount": exporter, "state": {"running": {}}}]
         labels = {names.VERIFIES: "true"} if self.verified else {}
         pod = a_pod(name, podIP="10.0.0.1", labels=labels, containerStatuses=status)
         pod["metadata"]["creationTimestamp"] = NOW.isoformat()
@@ -362,3 +379,67 @@ def test_conditions_are_added_to_a_selector(text: str, expected: str) -> None:
     assert found
     assert found.bad
     assert found.bad.also('version="v2"') == expected
+
+
+@pytest.mark.parametrize("port", [None, 9100])
+def test_counters_begin_again_with_the_container_that_counts(port: int | None) -> None:
+    """One that ends beside it takes no counters with it: all that the other ever counted is not new for that."""
+    arms = Arms(REFUNDS, port=port)
+    arms.look(orders(500, 100), orders(1000, 20))
+    arms.look(orders(510, 101), orders(1090, 22))
+    whose = {"exporter": 1} if port else {"restarts": 1}
+    fell = arms.look(orders(7, 2), orders(1180, 24), **whose)
+    assert of(fell, "refunds") == Counts(canary=(7, 2), stable=(90, 2))
+    look = arms.look(orders(17, 3), orders(1270, 26), restarts=1, exporter=1)
+    assert of(look, "refunds") == Counts(canary=(10, 1), stable=(90, 2))
+    assert not arms.unmeasured()
+
+
+@pytest.mark.parametrize(
+    ("canary", "why"),
+    [
+        (lambda look: orders(20 * look, 80 * look), "its bad events grow by more than all events do"),
+        (lambda look: orders(100 * look, math.nan), "its counters are not finite numbers"),
+    ],
+)
+def test_counters_that_make_no_sense_in_any_pod_are_told_when_that_lasts(
+    canary: Callable[[int], str], why: str
+) -> None:
+    arms = Arms(REFUNDS)
+    told = []
+    for look in range(12):  # at some the sample before was too long ago
+        arms.look(canary(look), orders(1000 + 100 * look, look))
+        told.append(why in arms.unmeasured().get("refunds", ""))
+    assert told == [False] * 3 + [True] * 9 or told == [False] * 2 + [True] * 10
+
+
+def test_bad_events_that_are_counted_a_little_sooner_are_nothing_to_tell() -> None:
+    arms = Arms(REFUNDS)
+    arms.look(orders(1, 0), orders(1000, 1))
+    assert of(arms.look(orders(1, 3), orders(1100, 2)), "refunds") is None
+    assert not arms.unmeasured()
+    look = arms.look(orders(20, 3), orders(1200, 3))
+    assert of(look, "refunds") == Counts(canary=(20, 3), stable=(200, 2))
+
+
+def test_nobody_is_said_to_have_asked_where_a_page_does_not_tell() -> None:
+    arms = Arms(REFUNDS)
+    for look in range(3):
+        arms.look(f"shop_ordres_total {100 * look}\n", f"shop_ordres_total {900 * look}\n")
+    assert arms.comparison
+    reading = Reading(
+        arms=arms.comparison.arms, since=NOW.timestamp(), until=NOW.timestamp(), unmeasured=arms.unmeasured()
+    )
+    assert [arm.requests for arm in reading.arms.values()] == [None, None]
+    assert not reading.quiet(after(minutes=5), INTERVAL)
+    assert "has no shop_orders_total" in reading.unmeasured["refunds"]
+
+
+def test_events_of_a_metric_are_no_requests_that_should_have_reached_the_candidate() -> None:
+    """The stable version looks into its cache fifty times for each request, the canary once."""
+    arms = Arms(REFUNDS)
+    for look in range(1, 5):
+        arms.look(orders(10 * look), orders(5000 * look))
+    assert arms.comparison
+    canary = arms.comparison.arms["canary"]
+    assert (canary.state, canary.requests, canary.expected) == ("Counted", 40, 0)

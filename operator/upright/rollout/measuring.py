@@ -24,6 +24,8 @@ OF_PROMETHEUS = timedelta(seconds=5)
 """Between two looks at a Prometheus server, at least: it scrapes no faster."""
 _NEARLY = 0.9
 """Of an interval: timers differ a little."""
+_WAITS = LONGEST_GAP - 1 - (1 - _NEARLY)
+"""Intervals for which the events of one version wait for some of the other: what is older is not compared."""
 ENOUGH = 5
 """Events of each version by which a look that comes sooner than is usual is compared: of fewer, one version may have
 none, and those of the other would be lost."""
@@ -75,11 +77,18 @@ class Asked:
         least = OF_PROMETHEUS if self.prometheus else max(FASTEST, OF_A_POD * sum(map(len, self.pods.values())))
         return min(self.interval, least)
 
-    def may_take(self, since: float, fewest: float) -> bool:
-        """Whether a look can be compared that comes so many seconds after the last one, with at least so many events of
-        each version.
+    def counts_itself(self, pod: Pod) -> bool:
+        """Whether the container that answers requests shows what is counted, and no other one of its pod."""
+        return self.port in (None, pod.port)
+
+    def may_take(self, since: float, counted: Sequence[float]) -> bool:
+        """Whether a look can be compared that comes so many seconds after the last one, with so many events of each
+        version. Where one has none yet, those of the other wait for some looks: what is compared with nothing is lost.
         """
-        return fewest >= ENOUGH or since >= _NEARLY * self.interval.total_seconds()
+        intervals = since / self.interval.total_seconds()
+        if min(counted) >= ENOUGH or intervals >= _WAITS:
+            return True
+        return intervals >= _NEARLY and (min(counted) > 0 or max(counted) == 0)
 
     @property
     def whole(self) -> bool:
@@ -100,8 +109,10 @@ class Measurement:
     what one showed cannot be judged yet."""
     message: str = ""
     """Of an unreadable or stuck one: which pod, why, and what to do, in sentences."""
-    requests: float = 0
-    """That were answered (2xx, 4xx, 5xx) since the comparison began or this process did."""
+    requests: float | None = 0
+    """That were answered (2xx, 4xx, 5xx) since the comparison began or this process did. Where nobody counts them, the
+    events that a metric counts; None when not all metrics can be told, so that there may have been others.
+    """
     recent: float = 0
     """Those of the last minute, of the last four looks where these took longer, or of as many as it took until EXPECTED
     should have reached the candidate: but only between looks at both of which each version had a ready pod whose
@@ -142,7 +153,7 @@ class Reading:
     def quiet(self, now: datetime, interval: timedelta) -> bool:
         """Whether it is known that nobody has asked either version since the comparison began: that takes two looks."""
         looked = self.since is not None and now.timestamp() - self.since >= interval.total_seconds()
-        return looked and bool(self.arms) and not any(arm.requests for arm in self.arms.values())
+        return looked and bool(self.arms) and all(arm.requests == 0 for arm in self.arms.values())
 
 
 class Source(Protocol):

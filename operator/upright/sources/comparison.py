@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
-from typing import NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, get_args
 
 from upright.analysis import Look
 from upright.analysis.counters import NEW, STRANGE, Increase, Sample, increase
@@ -18,11 +18,10 @@ from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
 from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measurement, longest_gap
-from upright.rollout.modes.realtime import SERVE
-from upright.sources.begun import begun
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.requests import of_requests, parts, sample
+from upright.sources.starts import Start, begun, is_anew, start_of, was_by
 from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
 
@@ -40,16 +39,13 @@ WATCHED = 8
 count in one, it goes backwards by then. What another process has counted all its life would be new evidence."""
 
 _NOTHING = Counters(0.0, 0.0, 0.0)
-_Start: TypeAlias = tuple[str, int, datetime | None]
-"""Of a container: its pod's UID, how often it was started again, and when."""
-
 _ARMS: Sequence[ArmName] = get_args(ArmName)
 
 
 class _Read(NamedTuple):
     """What a pod showed when it was last read and believed."""
 
-    start: _Start
+    start: Start
     page: Counters
     time: float
 
@@ -85,7 +81,7 @@ class Comparison:
         self._time = -math.inf
         """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
         self._taken = -math.inf
-        """Time of the last look in which requests were compared."""
+        """Time of the last look in which requests were compared, or of the first one."""
         self._passed = asked.interval.total_seconds()
         """Seconds between the last two looks, at most an interval."""
         self._samples: dict[str, Sample] = {}
@@ -175,8 +171,9 @@ class Comparison:
         }
         before = self._told()
         read = {arm: _numbers(pages) for arm, pages in found.items()}
-        moved = {arm: self._count(arm, asked.pods.get(arm, ()), read[arm]) for arm in _ARMS}
-        ready = {arm: sum(pod.ready and pod.name in read[arm] for pod in asked.pods.get(arm, ())) for arm in _ARMS}
+        moved = {arm: self._count(arm, asked, read[arm]) for arm in _ARMS}
+        asking = {arm: {name for name, page in read[arm].items() if page.counts_requests} for arm in _ARMS}
+        ready = {arm: sum(pod.ready and pod.name in asking[arm] for pod in asked.pods.get(arm, ())) for arm in _ARMS}
         odds = ready["canary"] / ready["stable"] if ready["stable"] else 0.0
         self._remember(moved["canary"][0], moved["stable"][0], min(odds, self._odds))
         self._odds = odds
@@ -221,7 +218,7 @@ class Comparison:
         """
         believed = dict(pages)
         for pod in chain.from_iterable(asked.pods.values()):
-            page, known, start = pages.get(pod.name), self._read.get(pod.name), _start(pod)
+            page, known, start = pages.get(pod.name), self._read.get(pod.name), start_of(pod, asked)
             if known is None or not isinstance(page, Counters):
                 continue
             fell = _fell(known.page, page)
@@ -229,10 +226,11 @@ class Comparison:
                 if fell or pod.name in self._torn:
                     self._torn.setdefault(pod.name, self._time)
                     believed[pod.name] = TORN
-            elif self._torn.pop(pod.name, None) is not None or fell:
+            elif self._torn.pop(pod.name, None) is not None or fell or self._tallies.falls(pod.name, page):
                 self._begin_from(pod, _NOTHING)
-            elif _is_anew(known.start, start):  # or did already what it showed last belong to that start, told late?
-                self._begin_from(pod, page if _was_by(start, known.time) else _NOTHING)
+            elif asked.counts_itself(pod) and is_anew(known.start, start):
+                # or did already what it showed last belong to that start, told late?
+                self._begin_from(pod, page if was_by(start, known.time) else _NOTHING)
         return believed
 
     def _begin_from(self, pod: Pod, page: Counters) -> None:
@@ -255,13 +253,13 @@ class Comparison:
         start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
         self._samples = dict.fromkeys(self._new & samples["canary"].keys(), start) | self._samples
         added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
-        proven = self._unproven <= 0 or all(names.VERIFIES in pod.labels for pod in chain(*asked.pods.values()))
+        ours = all(names.VERIFIES in pod.labels and asked.counts_itself(pod) for pod in chain(*asked.pods.values()))
+        proven = self._unproven <= 0 or ours
         self.watching = not proven
         if all(samples.values()):
             self._unproven -= 1
         ready = proven and all(arm.pods for arm in added.values())
-        fewest = min(arm.counts[0] for arm in added.values()) if ready else 0.0
-        taken = ready and asked.may_take(self._time - self._taken, fewest)
+        taken = ready and asked.may_take(self._time - self._taken, [arm.counts[0] for arm in added.values()])
         # before the first canary pod there is nothing that the stable version's counts could wait for
         waits = proven and not taken and any(pod in self._samples for pod in found["canary"])
         for arm, members in samples.items():
@@ -271,7 +269,7 @@ class Comparison:
                 if why != STRANGE and not (waits and why is None):
                     self._samples[pod] = shown
         left_out = _worth_telling(found, added)
-        self._taken = self._time if taken else self._taken
+        self._taken = self._time if taken or self._taken == -math.inf else self._taken
         canary, stable = added["canary"].counts, added["stable"].counts
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
         tallied, not_tallied, early = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
@@ -286,12 +284,12 @@ class Comparison:
         before = {pod: self._samples[pod] for pod in samples if pod in self._samples}
         return increase(before, samples, longest_gap(interval))
 
-    def _count(self, arm: ArmName, pods: Sequence[Pod], read: Mapping[str, Counters]) -> tuple[float, bool]:
+    def _count(self, arm: ArmName, asked: Asked, read: Mapping[str, Counters]) -> tuple[float, bool]:
         """What the pods of an arm have answered since they were last read, and whether there are answers, also such as
         may have been given before.
         """
         sum_of_added, moved = 0.0, False
-        for pod in pods:
+        for pod in asked.pods.get(arm, ()):
             page = read.get(pod.name)
             if page is None:
                 continue
@@ -300,7 +298,7 @@ class Comparison:
             added = 0.0 if known is None else page.total - known if page.total >= known else page.total
             moved = moved or (page.total if known is None else added) > 0
             sum_of_added += added
-            self._read[pod.name] = _Read(_start(pod), page, self._time)
+            self._read[pod.name] = _Read(start_of(pod, asked), page, self._time)
         self._requests[arm] += sum_of_added
         return sum_of_added, moved
 
@@ -324,7 +322,7 @@ class Comparison:
         """How an arm could be measured in this look."""
         measurement = Measurement(
             "NoRequests",
-            requests=self._requests[arm],
+            requests=self._requests[arm] if all(map(_tells_all, read.values())) else None,
             recent=sum(one.canary if arm == "canary" else one.stable for one in self._recent),
             expected=sum(one.expected for one in self._recent) if arm == "canary" else 0.0,
             failing=_most_frequent(page.reasons for page in read.values()),
@@ -359,22 +357,9 @@ def _numbers(pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters]:
     return {name: page for name, page in pages.items() if isinstance(page, Counters) and math.isfinite(page.total)}
 
 
-def _start(pod: Pod) -> _Start:
-    """Names the start of the container that answers, as far as the pod's status tells."""
-    serve = next((one for one in pod.containers if one.name == SERVE), None)
-    return (pod.uid, serve.restarts, serve.started) if serve else (pod.uid, 0, None)
-
-
-def _is_anew(before: _Start, now: _Start) -> bool:
-    """Whether a container was started again, and did not merely end or run."""
-    (*of_before, started), (*of_now, started_again) = before, now
-    return of_before != of_now or None not in (started, started_again)
-
-
-def _was_by(start: _Start, time: float) -> bool:
-    """Whether a container had been started by a time in Unix seconds, as its node's clock says, in whole seconds."""
-    *_, started = start
-    return started is not None and started.timestamp() + 1 <= time
+def _tells_all(page: Counters) -> bool:
+    """Whether nothing can have happened in a pod that its page does not show."""
+    return page.counts_requests or not any(isinstance(tally, str) for tally in page.tallies.values())
 
 
 def _fell(before: Counters, now: Counters) -> bool:

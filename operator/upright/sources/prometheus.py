@@ -121,6 +121,6 @@ async def _query_range(
         return [(one.labels, {_look(at, times, step): value for at, value in one.values}) for one in found]
     except _OtherTimesError as other:
         raise PrometheusError(
-            f"{url} answered {selector!r} for {other.args[0]:g}, which is none of the times that it was asked for, every "
-            f"{step:g} s from {times[0]:.0f}: ask a server that does not move them"
+            f"{url} answered {selector!r} for {other.args[0]:g}, which is none of the times that it was asked for, "
+            f"every {step:g} s from {times[0]:.0f}: ask a server that does not move them"
         ) from other

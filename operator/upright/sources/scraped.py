@@ -17,10 +17,10 @@ from upright.analysis.state import NAMED
 from upright.analysis.steadiness import changes
 from upright.pods.reading import Pod
 from upright.rollout.measuring import AHEAD, ArmName, Asked, Measurement, State, longest_gap
-from upright.sources.begun import begun
 from upright.sources.comparison import MOST_LOOKS
 from upright.sources.page import Counters
 from upright.sources.servers import Scrape
+from upright.sources.starts import begun
 from upright.sources.tallied import Tallies
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import unrecorded

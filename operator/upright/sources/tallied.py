@@ -20,6 +20,12 @@ from upright.sources.wanted import wanted
 
 FELL = "it fell, and its container was not started anew, as no counter does"
 
+_SENSELESS = {
+    STRANGE: STRANGE,
+    TORN: "its bad events grow by more than all events do, which must include them",
+}
+"""By why `increase` leaves a pod out that was not believed to have begun again, what is said of it where that lasts."""
+
 _ByArm: TypeAlias = Mapping[ArmName, Mapping[str, Tally]]
 
 
@@ -151,11 +157,15 @@ class _Tallied:
     _before: dict[str, tuple[float, Tally]] = field(default_factory=dict)
     """By pod, what to compare the next tally with, and when it was so."""
     _seen: float = -math.inf
-    """When it was compared last."""
+    """When it was compared last, or seen first."""
     _shown: dict[str, Tally] = field(default_factory=dict)
     """By pod, what it has shown last."""
     _disbelieved: dict[str, str] = field(default_factory=dict)
     """Pods that are not believed until they are started anew, and why."""
+    _useless: dict[ArmName, tuple[float, str]] = field(default_factory=dict)
+    """By arm of which no pod could be used, since when, and why; a look at which all were seen too long ago, as they
+    are then, ends it not.
+    """
 
     def forget_all_but(self, pods: Collection[str]) -> None:
         """Others are gone."""
@@ -210,13 +220,28 @@ class _Tallied:
             left_out |= added[arm].left_out
         needed = _needed(self.metric)
         ready = all(added[arm].pods for arm in needed)
-        fewest = min(added[arm].counts[0] for arm in needed) if ready else 0.0
-        taken = ready and asked.may_take(time - self._seen, fewest)
+        taken = ready and asked.may_take(time - self._seen, [added[arm].counts[0] for arm in needed])
+        self._see_useless(time, added, {arm: tallies[arm].keys() for arm in needed})
         waits = proven and not taken and any(pod in self._before for pod in tallies["canary"])
         self._remember(time, tallies, left_out, waits=waits)
-        self._seen = time if taken else self._seen
+        self._seen = time if taken or self._seen == -math.inf else self._seen
         measured = self._measured(edges, added) if taken else None
-        return _Taken(measured, left_out, ready and not taken, self._why_not(edges, tallies))
+        useless = next(
+            (why for since, why in self._useless.values() if time - since > asked.interval.total_seconds()), ""
+        )
+        return _Taken(measured, left_out, ready and not taken, self._why_not(edges, tallies) or useless)
+
+    def _see_useless(
+        self, time: float, added: Mapping[ArmName, Increase], found: Mapping[ArmName, Collection[str]]
+    ) -> None:
+        """Counters that make no sense in any pod of a version may do so once, as they are not all counted at a time."""
+        for arm, pods in found.items():
+            why = {pod: _SENSELESS[of] for pod, of in added[arm].left_out.items() if pod in pods and of in _SENSELESS}
+            if added[arm].pods or not pods:
+                self._useless.pop(arm, None)
+            elif said := _of_all(why, pods, self.named):
+                since, _ = self._useless.get(arm, (time, ""))
+                self._useless[arm] = (since, said)
 
     def _why_not(self, edges: tuple[float, ...] | None, tallies: _ByArm) -> str:
         for found in (tallies[arm] for arm in _needed(self.metric)):

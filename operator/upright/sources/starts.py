@@ -1,0 +1,45 @@
+"""When did what counts begin, so that all that it shows is of a time that is known?"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from upright.pods.reading import Pod
+from upright.rollout.measuring import Asked
+from upright.rollout.modes.realtime import SERVE
+
+Start: TypeAlias = tuple[str, int, datetime | None]
+"""Of a container: its pod's UID, how often it was started again, and when."""
+
+
+def begun(pods: Iterable[Pod], first: datetime, now: datetime, lately: timedelta) -> frozenset[str]:
+    """Those made since the first look, or not long before, and not ready for long. What others show they may have
+    counted at any time, when the stable version was not looked at.
+    """
+    return frozenset(
+        pod.name
+        for pod in pods
+        if pod.created >= first - lately and (pod.ready_since is None or now - pod.ready_since <= lately)
+    )
+
+
+def start_of(pod: Pod, asked: Asked) -> Start:
+    """Names the start of the container that counts, as far as the pod's status tells. Which one that is beside the one
+    that answers is not known: any may have been started again, and only a counter that fell shows whose it is.
+    """
+    if not asked.counts_itself(pod):
+        return (pod.uid, sum(one.restarts for one in pod.containers), None)
+    serve = next((one for one in pod.containers if one.name == SERVE), None)
+    return (pod.uid, serve.restarts, serve.started) if serve else (pod.uid, 0, None)
+
+
+def is_anew(before: Start, now: Start) -> bool:
+    """Whether a container was started again, and did not merely end or run."""
+    (*of_before, started), (*of_now, started_again) = before, now
+    return of_before != of_now or None not in (started, started_again)
+
+
+def was_by(start: Start, time: float) -> bool:
+    """Whether a container had been started by a time in Unix seconds, as its node's clock says, in whole seconds."""
+    *_, started = start
+    return started is not None and started.timestamp() + 1 <= time

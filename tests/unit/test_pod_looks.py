@@ -269,14 +269,36 @@ async def test_pods_of_a_version_are_summed_and_one_that_does_not_answer_is_left
     assert counts(taken)[-1] == Counts(canary=(2, 0), stable=(6, 0))
 
 
-async def test_a_pod_that_answers_again_soon_counts_since_its_last_answer(pods: dict[str, APod]) -> None:
+async def test_all_counts_of_a_look_are_of_the_same_time(pods: dict[str, APod]) -> None:
+    """A pod that was not read at the last one would bring more than the others: of an outage that all share, too."""
     source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable, another], 0)
     another.counters = None
     await look(source, [canary], [stable, another], 5)
-    another.counters, canary.counters = {"2xx": 6, "5xx": 2}, {"2xx": 3}
+    another.counters, canary.counters, stable.counters = {"2xx": 6, "5xx": 2}, {"2xx": 3}, {"2xx": 4}
     taken = await look(source, [canary], [stable, another], 10)
-    assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(8, 2))
+    assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(4, 0))
+    another.counters, canary.counters, stable.counters = {"2xx": 8, "5xx": 3}, {"2xx": 6}, {"2xx": 8}
+    taken = await look(source, [canary], [stable, another], 15)
+    assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(7, 1))
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_while_the_only_pod_of_a_version_is_not_read_the_others_counts_wait(
+    pods: dict[str, APod], *, ready: bool
+) -> None:
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
+    for number in range(2):
+        canary.counters, stable.counters = {"2xx": 10 * number}, {"2xx": 100 * number}
+        await look(source, [canary], [stable], 5 * number)
+    canary.counters, stable.counters = None, {"2xx": 130, "5xx": 70}
+    conditions = canary.manifest["status"]["conditions"]
+    canary.manifest["status"]["conditions"] = conditions if ready else [{"type": "Ready", "status": "False"}]
+    await look(source, [canary], [stable], 10)
+    canary.counters, stable.counters = {"2xx": 23, "5xx": 7}, {"2xx": 230, "5xx": 70}
+    canary.manifest["status"]["conditions"] = conditions
+    taken = await look(source, [canary], [stable], 15)
+    assert counts(taken)[-1] == Counts(canary=(20, 7), stable=(200, 70))
 
 
 async def test_a_pod_that_was_silent_for_long_begins_again(pods: dict[str, APod]) -> None:
@@ -314,8 +336,10 @@ async def test_a_pod_that_misreports_is_left_out_and_named_and_is_well_again_whe
     taken = await look(source, [canary], [stable, another], 5)
     assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(10, 1))
     assert taken[-1].left_out == {"another": why}
-    another.counters, canary.counters = {"2xx": 110, "5xx": 5}, {"2xx": 6}
-    taken = await look(source, [canary], [stable, another], 10)
+    another.counters, stable.counters, canary.counters = {"2xx": 110, "5xx": 5}, {"2xx": 19, "5xx": 1}, {"2xx": 6}
+    await look(source, [canary], [stable, another], 10)
+    another.counters, canary.counters = {"2xx": 210, "5xx": 5}, {"2xx": 9}
+    taken = await look(source, [canary], [stable, another], 15)
     assert counts(taken)[-1] == Counts(canary=(3, 0), stable=(100, 0))
     assert taken[-1].left_out == {}
 

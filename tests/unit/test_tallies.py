@@ -443,3 +443,14 @@ def test_events_of_a_metric_are_no_requests_that_should_have_reached_the_candida
     assert arms.comparison
     canary = arms.comparison.arms["canary"]
     assert (canary.state, canary.requests, canary.expected) == ("Counted", 40, 0)
+
+
+def test_all_counts_of_a_look_are_of_the_same_time() -> None:
+    """A pod that was not read at the last one would bring more than the others: of an outage that all share, too."""
+    arms = Arms(REFUNDS)
+    nothing = "other 1\n"
+    arms.look([orders(1), orders(1)], orders(100))
+    assert of(arms.look([orders(10), orders(10)], orders(200)), "refunds") == Counts(canary=(20, 0), stable=(100, 0))
+    assert of(arms.look([orders(20, 5), nothing], orders(300, 50)), "refunds") == Counts((10, 5), (100, 50))
+    assert of(arms.look([orders(30, 5), orders(30, 5)], orders(400, 50)), "refunds") == Counts((10, 0), (100, 0))
+    assert of(arms.look([orders(40, 5), orders(40, 5)], orders(500, 50)), "refunds") == Counts((20, 0), (100, 0))

@@ -21,7 +21,7 @@ from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measureme
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.requests import of_requests, parts, sample
-from upright.sources.starts import Start, begun, is_anew, start_of, was_by
+from upright.sources.starts import Start, begun, is_anew, spans, start_of, was_by
 from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
 
@@ -82,6 +82,9 @@ class Comparison:
         """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
         self._taken = -math.inf
         """Time of the last look in which requests were compared, or of the first one."""
+        self._since = -math.inf
+        """Since when counts are compared in the next look; but those of `born`, which have begun since."""
+        self._born: set[str] = set()
         self._passed = asked.interval.total_seconds()
         """Seconds between the last two looks, at most an interval."""
         self._samples: dict[str, Sample] = {}
@@ -146,7 +149,7 @@ class Comparison:
         """
         second = now.timestamp()
         if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
-            self._time = self._taken = -math.inf
+            self._time = self._taken = self._since = -math.inf
             self._first = min(self._first or now, now)
             self.looks = [look for look in self.looks if look.time < second]
             self._torn = {name: min(since, second) for name, since in self._torn.items()}
@@ -202,6 +205,7 @@ class Comparison:
         self._read = {name: read for name, read in self._read.items() if name in names}
         self._torn = {name: since for name, since in self._torn.items() if name in names}
         self._in_parts &= names
+        self._born &= names
         self._tallies.forget_all_but(names)
 
     def _whole(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
@@ -251,7 +255,9 @@ class Comparison:
         }
         samples = {arm: {pod: sample(self._time, page) for pod, page in of.items()} for arm, of in pages.items()}
         start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
-        self._samples = dict.fromkeys(self._new & samples["canary"].keys(), start) | self._samples
+        born = (self._new & samples["canary"].keys()) - self._samples.keys()
+        self._samples |= dict.fromkeys(born, start)
+        self._born |= born
         added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
         ours = all(names.VERIFIES in pod.labels and asked.counts_itself(pod) for pod in chain(*asked.pods.values()))
         proven = self._unproven <= 0 or ours
@@ -261,15 +267,17 @@ class Comparison:
         ready = proven and all(arm.pods for arm in added.values())
         taken = ready and asked.may_take(self._time - self._taken, [arm.counts[0] for arm in added.values()])
         # before the first canary pod there is nothing that the stable version's counts could wait for
-        waits = proven and not taken and any(pod in self._samples for pod in found["canary"])
+        waits = proven and not taken and self._spans_with("canary", asked)
         for arm, members in samples.items():
             for pod, shown in members.items():
                 why = added[arm].left_out.get(pod)
                 # what is no number is nothing to begin again from
                 if why != STRANGE and not (waits and why is None):
                     self._samples[pod] = shown
+                    self._born.discard(pod)
         left_out = _worth_telling(found, added)
         self._taken = self._time if taken or self._taken == -math.inf else self._taken
+        self._since = self._since if waits and self._spans_with("stable", asked) else self._time
         canary, stable = added["canary"].counts, added["stable"].counts
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
         tallied, not_tallied, early = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
@@ -279,10 +287,21 @@ class Comparison:
         # which pods were left out is told with the next look that has something to compare
         return Look(self._time, measured, left_out, waiting) if measured or (left_out and not waiting) else None
 
+    def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
+        """Whether a pod of it is known as it was when the time began that is compared, read now or not."""
+        known = {pod.name for pod in asked.pods.get(arm, ())} & self._samples.keys()
+        return any(pod in self._born or self._samples[pod].time == self._since for pod in known)
+
     def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
-        """What the pods of a version have counted since the samples that are remembered."""
-        before = {pod: self._samples[pod] for pod in samples if pod in self._samples}
-        return increase(before, samples, longest_gap(interval))
+        """What the pods of a version have counted in the time that is compared."""
+        gap = longest_gap(interval)
+        before = {
+            pod: self._samples[pod]
+            for pod in samples
+            if pod in self._samples
+            and (pod in self._born or spans(self._samples[pod].time, self._since, self._time, gap))
+        }
+        return increase(before, samples, gap)
 
     def _count(self, arm: ArmName, asked: Asked, read: Mapping[str, Counters]) -> tuple[float, bool]:
         """What the pods of an arm have answered since they were last read, and whether there are answers, also such as

@@ -43,3 +43,11 @@ def was_by(start: Start, time: float) -> bool:
     """Whether a container had been started by a time in Unix seconds, as its node's clock says, in whole seconds."""
     *_, started = start
     return started is not None and started.timestamp() + 1 <= time
+
+
+def spans(before: float, since: float, now: float, longest: float) -> bool:
+    """Whether a sample of before tells, with one of now, of the time since when the others are compared. A pod that was
+    not read then would bring what it has counted in another time: in an outage that both versions share, one would have
+    had more of it. What is too long ago, or to come, is to be told.
+    """
+    return before == since or not 0 < now - before <= longest

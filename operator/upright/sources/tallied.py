@@ -14,6 +14,7 @@ from upright.api.monitoring import Boundary
 from upright.rollout.measuring import ArmName, Asked, longest_gap
 from upright.sources.page import Counters
 from upright.sources.selectors import Selected
+from upright.sources.starts import spans
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.wanted import wanted
@@ -158,6 +159,9 @@ class _Tallied:
     """By pod, what to compare the next tally with, and when it was so."""
     _seen: float = -math.inf
     """When it was compared last, or seen first."""
+    _since: float = -math.inf
+    """Since when counts are compared in the next look; but those of `born`, which have begun since."""
+    _born: set[str] = field(default_factory=set)
     _shown: dict[str, Tally] = field(default_factory=dict)
     """By pod, what it has shown last."""
     _disbelieved: dict[str, str] = field(default_factory=dict)
@@ -171,6 +175,7 @@ class _Tallied:
         """Others are gone."""
         self._before = {pod: before for pod, before in self._before.items() if pod in pods}
         self._shown = {pod: tally for pod, tally in self._shown.items() if pod in pods}
+        self._born &= set(pods)
         self._disbelieved = {pod: why for pod, why in self._disbelieved.items() if pod in pods}
 
     def begin_from(self, pod: str, tally: Tally | str | None) -> None:
@@ -197,11 +202,12 @@ class _Tallied:
             tallies: by arm and pod.
             proven: what was added may wait for a look in which it can be compared.
         """
-        self._seen = min(self._seen, time)  # a clock may have been ahead
-        began = time - asked.interval.total_seconds()
-        for pod in tallies["canary"]:
-            if pod in new:
-                self._before.setdefault(pod, (began, _NOTHING))
+        if time < self._seen:  # a clock was ahead
+            self._seen, self._since = time, -math.inf
+        began, gap = time - asked.interval.total_seconds(), longest_gap(asked.interval)
+        born = (tallies["canary"].keys() & set(new)) - self._before.keys()
+        self._before |= dict.fromkeys(born, (began, _NOTHING))
+        self._born |= born
         edges = self._edges(tallies)
         left_out: dict[str, str] = {}
         added: dict[ArmName, Increase] = {}
@@ -213,23 +219,29 @@ class _Tallied:
                     left_out[pod] = self._disbelieved[pod]
                     continue
                 now[pod] = Sample(time, tally.counters(edges))
-                if pod in self._before:
-                    last, counted = self._before[pod]
+                last, counted = self._before.get(pod, (-math.inf, _NOTHING))
+                if pod in self._born or (pod in self._before and spans(last, self._since, time, gap)):
                     before[pod] = Sample(last, counted.counters(edges))
-            added[arm] = increase(before, now, longest_gap(asked.interval))
+            added[arm] = increase(before, now, gap)
             left_out |= added[arm].left_out
         needed = _needed(self.metric)
         ready = all(added[arm].pods for arm in needed)
         taken = ready and asked.may_take(time - self._seen, [added[arm].counts[0] for arm in needed])
         self._see_useless(time, added, {arm: tallies[arm].keys() for arm in needed})
-        waits = proven and not taken and any(pod in self._before for pod in tallies["canary"])
+        waits = proven and not taken and self._spans_with("canary", asked)
         self._remember(time, tallies, left_out, waits=waits)
+        self._since = self._since if waits and all(self._spans_with(arm, asked) for arm in needed) else time
         self._seen = time if taken or self._seen == -math.inf else self._seen
         measured = self._measured(edges, added) if taken else None
         useless = next(
             (why for since, why in self._useless.values() if time - since > asked.interval.total_seconds()), ""
         )
         return _Taken(measured, left_out, ready and not taken, self._why_not(edges, tallies) or useless)
+
+    def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
+        """Whether a pod of it is known as it was when the time began that is compared, read now or not."""
+        known = {pod.name for pod in asked.pods.get(arm, ())} & self._before.keys()
+        return any(pod in self._born or self._before[pod][0] == self._since for pod in known)
 
     def _see_useless(
         self, time: float, added: Mapping[ArmName, Increase], found: Mapping[ArmName, Collection[str]]
@@ -270,9 +282,11 @@ class _Tallied:
         for found in tallies.values():
             for pod, tally in found.items():
                 why = left_out.get(pod)
-                # what is no number is nothing to begin again from; and of bad events all may be counted a little later
-                if why not in (STRANGE, TORN) and not (waits and why is None):
+                # what is no number is nothing to begin again from; of bad events all may be counted a little later; and
+                # what fell may have begun again, which is told late
+                if why not in (STRANGE, TORN, self.fell) and not (waits and why is None):
                     self._before[pod] = (time, tally)
+                    self._born.discard(pod)
 
     def _edges(self, tallies: _ByArm) -> tuple[float, ...] | None:
         """The edges of buckets that all pods have, and had; None of what is no histogram."""

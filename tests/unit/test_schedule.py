@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -299,4 +300,20 @@ async def test_a_mistake_of_ours_is_logged_and_ends_no_looks(caplog: pytest.LogC
     assert "shop/churn: a mistake of Upright's own spoiled a look" in caplog.text
     watched.pods.broken = False
     await until(lambda: bool(watched.woken))
+    watched.source.forget(KEY)
+
+
+async def test_counters_of_another_place_are_compared_with_none_of_the_one_before() -> None:
+    watched = Watched()
+    here = asked()
+    there = replace(here, path="/admin/metrics")
+    watched.source.read(KEY, here)
+    await watched.until(reads=3)
+    before = watched.source._kept[KEY].comparison
+    watched.source.read(KEY, there)
+    after_it = watched.source._kept[KEY].comparison
+    assert after_it is not before
+    watched.source.read(KEY, there)
+    assert watched.source._kept[KEY].comparison is after_it
+    assert not watched.source.read(KEY, there).looks
     watched.source.forget(KEY)

@@ -38,6 +38,8 @@ class Arms:
         self.verified = verified
         self.port = port
         self.started: datetime | None = None
+        self.down = False
+        """No pod of the stable version is ready."""
         self.seconds = 0.0
 
     def look(
@@ -86,7 +88,8 @@ class Arms:
         status = [{"name": "serve", "ready": True, "restartCount": restarts, **started}]
         status += [{"name": "exporter", "ready": True, "restartCount": exporter, "state": {"running": {}}}]
         labels = {names.VERIFIES: "true"} if self.verified else {}
-        pod = a_pod(name, podIP="10.0.0.1", labels=labels, containerStatuses=status)
+        ready = not (self.down and name.startswith("stable"))
+        pod = a_pod(name, ready=ready, podIP="10.0.0.1", labels=labels, containerStatuses=status)
         pod["metadata"]["creationTimestamp"] = NOW.isoformat()
         return pod
 
@@ -454,3 +457,31 @@ def test_all_counts_of_a_look_are_of_the_same_time() -> None:
     assert of(arms.look([orders(20, 5), nothing], orders(300, 50)), "refunds") == Counts((10, 5), (100, 50))
     assert of(arms.look([orders(30, 5), orders(30, 5)], orders(400, 50)), "refunds") == Counts((10, 0), (100, 0))
     assert of(arms.look([orders(40, 5), orders(40, 5)], orders(500, 50)), "refunds") == Counts((20, 0), (100, 0))
+
+
+def test_a_candidate_that_calls_its_bad_events_otherwise_is_not_taken_for_one_without() -> None:
+    arms = Arms(REFUNDS)
+    told = []
+    for look in range(1, 8):
+        arms.look(f"shop_orders_total {100 * look}\nshop_refund_total {80 * look}\n", orders(1000 * look, 10 * look))
+        told.append(arms.unmeasured().get("refunds", ""))
+    assert told[:4] == [""] * 4
+    assert told[-1].startswith(
+        "Metric refunds cannot be measured: no pod of the candidate has "
+        'shop_refunds_total{kind="full"}, which has counted 60 of 6000 events of the stable version.'
+    )
+
+
+def test_a_limit_is_not_measured_while_the_candidate_alone_answers() -> None:
+    """Its few pods get all the requests then."""
+    arms = Arms(SLO)
+
+    def look(number: int, late: int) -> Measurement | None:
+        return of(arms.look(f"all_total {100 * number}\nlate_total {late}\n", "nothing 1\n"), "slo")
+
+    look(1, 0)
+    assert look(2, 1) == Counts(canary=(100, 1), stable=None)
+    arms.down = True
+    assert look(3, 50) is None
+    arms.down = False
+    assert look(4, 51) == Counts(canary=(100, 1), stable=None), "of the 49 before nobody knows whose doing they are"

@@ -1,6 +1,6 @@
 """What a rollout asks of a source of measurements, and what it is told."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -65,6 +65,11 @@ class Asked:
     """The names of the ModelVersions."""
     resumed: bool = False
     """Looks have been recorded, whatever the clock says of when: what pods have counted may be among them."""
+
+    @property
+    def where(self) -> Hashable:
+        """Names whose counters are read: others have counted other things before."""
+        return self.port, self.path, self.prometheus
 
     @property
     def interval(self) -> timedelta:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
@@ -116,6 +116,8 @@ class Schedule(Generic[Seen]):
         """
         now = asyncio.get_running_loop().time()
         kept = self._kept.get(key)
+        if kept is not None and kept.asked.where != asked.where:
+            kept, asked = None, replace(asked, resumed=True)
         if kept is None or kept.asked.comparison != asked.comparison:
             self.forget(key)
             kept = self._kept[key] = _Kept(asked, self._comparing(asked), now - asked.interval.total_seconds())

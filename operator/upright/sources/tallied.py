@@ -19,6 +19,8 @@ from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.wanted import wanted
 
+_UNLIKELY = 5.0
+"""Bad events that a version has none of with a probability of less than a hundredth, where so many are expected."""
 FELL = "it fell, and its container was not started anew, as no counter does"
 
 _SENSELESS = {
@@ -109,6 +111,13 @@ def _needed(metric: Metric) -> Sequence[ArmName]:
     return ("canary",) if metric.type is MetricType.LIMIT else ("canary", "stable")
 
 
+def _are_both_there(asked: Asked) -> bool:
+    """Whether pods of the stable version answer, too. A limit asks nothing of them, but where they do not, all requests
+    go to the few of the candidate, and what these then do is no measure of it.
+    """
+    return any(pod.ready for pod in asked.pods.get("stable", ()))
+
+
 def _untold(metric: Metric, selected: Selected, shown: Mapping[ArmName, Mapping[str, Tally | str]], named: str) -> str:
     """Why the pages do not tell of a metric, if they do not; follows on what cannot be measured."""
     for found in (shown[arm] for arm in _needed(metric)):
@@ -166,6 +175,8 @@ class _Tallied:
     """By pod, what it has shown last."""
     _disbelieved: dict[str, str] = field(default_factory=dict)
     """Pods that are not believed until they are started anew, and why."""
+    _sums: dict[ArmName, tuple[float, ...]] = field(default_factory=dict)
+    """By arm, all events and the bad ones that were compared; not of a histogram."""
     _useless: dict[ArmName, tuple[float, str]] = field(default_factory=dict)
     """By arm of which no pod could be used, since when, and why; a look at which all were seen too long ago, as they
     are then, ends it not.
@@ -225,14 +236,17 @@ class _Tallied:
             added[arm] = increase(before, now, gap)
             left_out |= added[arm].left_out
         needed = _needed(self.metric)
-        ready = all(added[arm].pods for arm in needed)
+        both = _are_both_there(asked)
+        ready = both and all(added[arm].pods for arm in needed)
         taken = ready and asked.may_take(time - self._seen, [added[arm].counts[0] for arm in needed])
         self._see_useless(time, added, {arm: tallies[arm].keys() for arm in needed})
-        waits = proven and not taken and self._spans_with("canary", asked)
+        waits = proven and both and not taken and self._spans_with("canary", asked)
         self._remember(time, tallies, left_out, waits=waits)
         self._since = self._since if waits and all(self._spans_with(arm, asked) for arm in needed) else time
         self._seen = time if taken or self._seen == -math.inf else self._seen
         measured = self._measured(edges, added) if taken else None
+        for arm in needed if taken and edges is None else ():
+            self._sums[arm] = tuple(map(sum, zip(self._sums.get(arm, (0.0, 0.0)), added[arm].counts, strict=True)))
         useless = next(
             (why for since, why in self._useless.values() if time - since > asked.interval.total_seconds()), ""
         )
@@ -260,6 +274,11 @@ class _Tallied:
             doubted = {pod: self._disbelieved[pod] for pod in found.keys() & self._disbelieved.keys()}
             if why := _of_all(doubted, found, self.named):
                 return why
+        total, bad = self._sums.get("stable", (0.0, 0.0))
+        expected = self._sums.get("canary", (0.0, 0.0))[0] * bad / total if total else 0.0
+        if expected >= _UNLIKELY and not any(tally.knows_bad for tally in tallies["canary"].values()):
+            said = f"{bad:.0f} of {total:.0f} events of the stable version"
+            return f": no {self.named or 'series '}of the candidate has {self.metric.bad}, which has counted {said}."
         if edges is None or not all(any(tally.upto for tally in found.values()) for found in tallies.values()):
             return ""
         missing = [edge for edge in self.metric.buckets or () if edge not in edges]

@@ -79,6 +79,9 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
 
         [rejection] = back["status"]["rejected"]
         assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "refusals")
+        assert re.search(
+            r"Most frequent of its refusals \([\d.]+ % of \d+\): UnknownValue of plan\.$", rejection["message"]
+        )
         assert serves(back, "old-1")
         assert condition(back, "Ready")[0] == "True"
         assert stalled(back, "VersionRejected")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.fuzz.test_api import JSON, changed
 from tests.golden.cases import CASES, plan_of
-from tests.unit.builders import NOW
 from upright.api import names
 
 WORDS = st.text() | st.sampled_from(["true", "0", "-1", "null", "{}"])
@@ -57,7 +56,7 @@ def terminated(document: Any, message: str, code: int) -> Any:
 @given(st.sampled_from(sorted(WORLDS)), MESSAGES, st.integers(0, 255))
 def test_whatever_a_container_says_there_is_a_plan(world: str, message: str, code: int) -> None:
     moment, planned, *others = WORLDS[world]
-    plan_of(NOW, planned, [terminated(other, message, code) for other in others], moment.get("looks", ()))
+    plan_of(moment, planned, [terminated(other, message, code) for other in others])
 
 
 @given(
@@ -67,4 +66,4 @@ def test_whatever_a_container_says_there_is_a_plan(world: str, message: str, cod
 def test_whatever_a_user_annotates_there_is_a_plan(world: str, annotations: dict[str, str]) -> None:
     moment, planned, *others = WORLDS[world]
     annotated = {**planned, "metadata": {**planned["metadata"], "annotations": annotations}}
-    plan_of(NOW, annotated, others, moment.get("looks", ()))
+    plan_of(moment, annotated, others)

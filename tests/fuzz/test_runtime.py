@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import tempfile
 import zipfile
 import zlib
@@ -34,8 +35,9 @@ from upright.api.artifact import (
     read_report,
     termination_message,
 )
+from upright.api.serving import MESSAGE
 from upright.runtime import formats, store
-from upright.runtime.batch import BadInputError
+from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.compression import accepted_of, encoding_of, inflated
 from upright.runtime.environment import Limits, limits_of, run_of
 from upright.runtime.grpc import tensors as grpc_tensors
@@ -44,6 +46,7 @@ from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.output import read_output
 from upright.runtime.protocol import parse_infer, parse_predict
 from upright.runtime.reference import read_reference
+from upright.runtime.said import without_values
 
 LIMITS = Limits(frozenset({"skops"}), 10_000_000)
 MATRIX = Signature(inputs=(Tensor(name="input-0", type="FP64", shape=(-1, 2)),))
@@ -427,3 +430,25 @@ def test_the_environment(variable: str) -> None:
         limits_of({"UPRIGHT_MAX_ARTIFACT_BYTES": variable})
     except RefusedError as error:
         is_a_sentence(error)
+
+
+QUOTES = st.sampled_from(
+    ["'", '"', "`", "“", "”", "[", "]", "(", "{", "}", "<", ">", "\\", "\0", "\1", " ", "…", "İ", "ß", "½"]
+)
+SAID = st.lists(QUOTES | st.text(max_size=6) | st.sampled_from(["Smith", "plan", "int", "42"]), max_size=60).map(
+    "".join
+)
+
+
+@given(SAID | st.text(max_size=1000), st.text(max_size=80))
+@example("'" * 600, "'")
+@example("\\" * 600, "\\")
+@example("<" * 600, "<")
+@example("a." * 400, "a")
+def test_whatever_a_model_says_is_told_in_words_or_not_at_all(said: str, value: str) -> None:
+    batch = batch_of_rows([[value, 1, None, True]], TYPED)
+    for kind in (ValueError, KeyError):
+        error = kind(said)
+        told = without_values(str(error), error, batch, TYPED)
+        assert told == "" or (re.fullmatch(MESSAGE, told) and told.isprintable())
+        assert not any(map(str.isnumeric, told))

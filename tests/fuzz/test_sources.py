@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,13 +11,24 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fuzz.growth import is_linear
-from upright.api.serving import IN_PROGRESS, REQUESTS
-from upright.sources.page import MAX_BYTES, MAX_LINE, MAX_LINES, Counters, NoCountersError, PageError, Scan, counters
+from upright.api.serving import FAILURE_MESSAGES, IN_PROGRESS, MESSAGE, REQUESTS
+from upright.sources.page import (
+    MAX_BYTES,
+    MAX_LINE,
+    MAX_LINES,
+    MOST_REASONS,
+    Counters,
+    NoCountersError,
+    PageError,
+    Scan,
+    counters,
+)
 
 pieces = st.sampled_from(
     [
         REQUESTS.encode(),
         IN_PROGRESS.encode(),
+        f'{FAILURE_MESSAGES}{{reason="E",message="'.encode(),
         b"{",
         b"}",
         b'code="2xx"',
@@ -70,6 +82,25 @@ def test_any_bytes_are_counters_or_a_declared_error(page: bytes) -> None:
             assert value >= 0 or math.isnan(value)
     else:
         assert found.startswith("its page of metrics ")
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=4) | st.just("E"), st.text(max_size=310), st.text(max_size=20)), max_size=40)
+)
+@example([("E", "\x1b[31mred", "")])
+@example([("E", "to the \u202eleft", "")])
+@example([("E", "fine", "see\u200b")])
+@example([("E", "<!channel>", ""), ("E", "`id`", ""), ("E", "http://evil.example", "")])
+def test_of_what_a_pod_says_only_what_can_be_printed_is_told_and_not_much(said: list[tuple[str, str, str]]) -> None:
+    lines = [
+        f'{FAILURE_MESSAGES}{{reason="{escaped(reason)}",message="{escaped(message)}",example="{escaped(shape)}"}} 1'
+        for reason, message, shape in said
+    ]
+    found = read("\n".join([f'{REQUESTS}{{code="5xx"}} 1', *lines, ""]).encode(errors="surrogatepass"))
+    if isinstance(found, Counters):
+        assert len(found.messages) <= MOST_REASONS
+        for text in (one for told in found.messages for one in told):
+            assert text == "" or (re.fullmatch(MESSAGE, text) and text.isprintable() and len(text) <= 300)
 
 
 @given(pages, st.lists(st.integers(0, 400), max_size=6))
@@ -206,7 +237,13 @@ def lines_of_ours(size: int) -> bytes:
     return line * (size // len(line))
 
 
-@pytest.mark.parametrize("of_size", [labels, backslashes, lines_of_ours], ids=lambda build: build.__name__)
+def messages(size: int) -> bytes:
+    """Each another, of the longest that are told."""
+    line = FAILURE_MESSAGES + '{{reason="E",message="{:0300}",example="{:0300}"}} 1\n'
+    return b"".join(line.format(number, number).encode() for number in range(size // len(line.format(0, 0))))
+
+
+@pytest.mark.parametrize("of_size", [labels, backslashes, lines_of_ours, messages], ids=lambda build: build.__name__)
 @pytest.mark.parametrize("chunk", [64 * 1024, MAX_BYTES])
 def test_twice_the_page_takes_at_most_two_and_a_half_times_the_time(
     of_size: Callable[[int], bytes], chunk: int

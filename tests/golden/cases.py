@@ -1,12 +1,14 @@
 """Golden pairs: a folder for each case, with what is there (`in.yaml`) and what is planned (`out.yaml`).
 
 `in.yaml` has several documents. The first says what time it is (`now`) and, for a Deployment, what was measured since
-its state was recorded (`looks`: the time in Unix seconds, and for both versions total and bad of the metric `errors`).
+its state was recorded (`looks`: the time in Unix seconds, and for both versions total and bad of the metric `errors`;
+`failing`: with what most of the candidate's errors were).
 The second is the object that is planned. The rest is what else there is, as the API server hands it out.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from upright.api import names
 from upright.contract import Key, Kind, Manifest, Plan, ResourceType
 from upright.kube.objects import plain
 from upright.rollout.kind import Deployments
-from upright.rollout.measuring import Asked, Reading
+from upright.rollout.measuring import ArmName, Asked, Frequent, Measurement, Reading
 from upright.training.kind import TrainingJobs
 from upright.versions.kind import ModelVersions
 
@@ -30,28 +32,36 @@ _TYPES = {(one.api_version, one.kind): one for one in vars(names).values() if is
 class Measured:
     """Looks that have been taken."""
 
-    def __init__(self, looks: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, moment: Mapping[str, Any]) -> None:
         self._looks = [
-            Look(look["time"], {"errors": Counts(tuple(look["canary"]), tuple(look["stable"]))}) for look in looks
+            Look(look["time"], {"errors": Counts(tuple(look["canary"]), tuple(look["stable"]))})
+            for look in moment.get("looks", ())
         ]
+        counted = Measurement("Counted")
+        self._arms: Mapping[ArmName, Measurement] = (
+            {"canary": replace(counted, failing=Frequent(**moment["failing"])), "stable": counted}
+            if "failing" in moment
+            else {}
+        )
 
     def begin(self, wake: Callable[[Key], None]) -> None:
         """Nothing wakes."""
 
     def read(self, key: Key, asked: Asked) -> Reading:
-        return Reading(self._looks)
+        return Reading(self._looks, self._arms)
 
     def forget(self, key: Key) -> None:
         """Nothing is kept."""
 
 
-def plan_of(now: datetime, planned: Manifest, others: Sequence[Manifest], looks: Sequence[Mapping[str, Any]]) -> Plan:
+def plan_of(moment: Mapping[str, Any], planned: Manifest, others: Sequence[Manifest]) -> Plan:
     """What the object's kind plans in a world of these objects."""
     kinds: Sequence[Kind[Any]] = (
         TrainingJobs(DEFAULTS),
         ModelVersions(DEFAULTS),
-        Deployments(DEFAULTS, Measured(looks)),
+        Deployments(DEFAULTS, Measured(moment)),
     )
+    now = datetime.fromisoformat(moment["now"])
     world = AWorld(*((_type(manifest), manifest) for manifest in (planned, *others)), now=now)
     [kind] = [kind for kind in kinds if kind.type == _type(planned)]
     return kind.plan(asyncio.run(kind.observe(planned, world)))
@@ -60,7 +70,7 @@ def plan_of(now: datetime, planned: Manifest, others: Sequence[Manifest], looks:
 def out(case: Path) -> str:
     """What out.yaml should say."""
     moment, planned, *others = yaml.safe_load_all((case / "in.yaml").read_text())
-    return as_yaml(plan_of(datetime.fromisoformat(moment["now"]), planned, others, moment.get("looks", ())))
+    return as_yaml(plan_of(moment, planned, others))
 
 
 def as_yaml(plan: Plan) -> str:

@@ -18,11 +18,12 @@ from upright.analysis.counters import GAP, STRANGE
 from upright.api import names
 from upright.contract import Key, Manifest
 from upright.pods.reading import Pod, read
-from upright.rollout.measuring import ArmName, Asked, Measurement
+from upright.rollout.measuring import ArmName, Asked, Frequent, Measurement
 from upright.rollout.plan import plan
 from upright.rollout.verdict import analyse
 from upright.sources.comparison import MOST_LOOKS, MOST_RECENT, WATCHED, Comparison
-from upright.sources.page import Counters
+from upright.sources.complaints import Complaints
+from upright.sources.page import MOST_REASONS, Counters, Said
 from upright.sources.pods import PodPages, Unread
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.unmeasured import TORN as BACKWARDS
@@ -38,6 +39,8 @@ class APod:
     def __init__(self, name: str, port: int) -> None:
         self.counters: dict[str, float] | None = {"2xx": 0, "4xx": 0, "5xx": 0}
         self.reasons: dict[str, float] = {}
+        self.messages: dict[tuple[str, str, str], float] = {}
+        """By reason, message and example."""
         self.refusals: dict[str, float] = {}
         """By reason and, behind a colon, feature."""
         pod = a_pod(name, podIP="127.0.0.1", labels={names.VERIFIES: "true"})
@@ -57,6 +60,10 @@ class APod:
         lines += [
             f'upright_failures_total{{model="m",reason="{reason}",version="v"}} {count}'
             for reason, count in self.reasons.items()
+        ]
+        lines += [
+            f'upright_failure_messages_total{{reason="{reason}",message="{message}",example="{example}"}} {count}'
+            for (reason, message, example), count in self.messages.items()
         ]
         lines += [
             'upright_refusals_total{{feature="{1}",model="m",reason="{0}",version="v"}} {2}'.format(
@@ -154,8 +161,82 @@ async def test_with_what_most_failed_is_said_of_an_arm(
 ) -> None:
     pods["canary"].reasons, pods["another"].reasons = first, second
     arms = await arms_of(pods, "5xx")
-    assert arms["canary"].failing == failing
-    assert arms["stable"].failing == ""
+    assert what(arms["canary"].failing) == failing
+    assert arms["stable"].failing is None
+
+
+def what(found: Frequent | None) -> str:
+    return found.what if found else ""
+
+
+NAN, FEE = ("ValueError", "Input contains NaN.", "1 row of 4 features"), ("KeyError", "'fee'", "2 rows of 4 features")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reasons", "failing"),
+    [
+        ({NAN: 3, FEE: 2}, {}, {"ValueError": 3, "KeyError": 2}, Frequent("ValueError", 3, 10, *NAN[1:])),
+        ({NAN: 3, FEE: 2}, {FEE: 2}, {"ValueError": 3, "KeyError": 4}, Frequent("KeyError", 4, 10, *FEE[1:])),
+        # another worker of a pod has another example
+        ({FEE: 2, (*FEE[:2], "9 rows"): 2, NAN: 3}, {}, {}, Frequent("KeyError", 4, 10, *FEE[1:])),
+        # of most nothing more is said than with what they failed
+        ({NAN: 3}, {}, {"ValueError": 4, "Timeout": 6}, Frequent("Timeout", 6, 10)),
+        ({NAN: 3}, {}, {"ValueError": 9}, Frequent("ValueError", 6, 10)),
+        ({NAN: 3}, {}, {"ValueError": 5}, Frequent("ValueError", 3, 10, *NAN[1:])),
+        # more than failed: a page is made while it counts
+        ({NAN: 12}, {}, {"ValueError": 12}, Frequent("ValueError", 12, 12, *NAN[1:])),
+        # whatever a pod says is not told
+        ({("KeyError", "<!channel> look", ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        ({("KeyError", "see https://evil.example", "<b>"): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        ({("KeyError", "m" * 301, ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        ({("KeyError", "\u202eleft", ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        ({("Ask me", "now", ""): 9, ("E", "\x1b[31m", ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        (
+            {("E", "one", ""): math.inf, ("E", "two", ""): math.nan, NAN: 1},
+            {},
+            {},
+            Frequent("ValueError", 1, 10, *NAN[1:]),
+        ),
+    ],
+)
+async def test_what_the_model_said_is_told_with_how_many_failed_so(
+    pods: dict[str, APod],
+    first: dict[tuple[str, str, str], float],
+    second: dict[tuple[str, str, str], float],
+    reasons: dict[str, float],
+    failing: Frequent,
+) -> None:
+    pods["canary"].messages, pods["another"].messages = first, second
+    pods["canary"].reasons = reasons
+    assert (await arms_of(pods, "5xx"))["canary"].failing == failing
+
+
+async def test_what_was_said_before_the_comparison_is_not_told(pods: dict[str, APod]) -> None:
+    source, canary, stable = Looking(), pods["canary"], pods["stable"]
+    canary.counters, canary.reasons, canary.messages = {"2xx": 0, "5xx": 90}, {"KeyError": 90}, {FEE: 90}
+    canary.refusals = {"WrongType:age": 40}
+    await look(source, [canary], [stable], 0, resumed=True)
+    assert source.comparison
+    assert source.comparison.arms["canary"].failing is None
+    assert source.comparison.arms["canary"].refusing is None
+    canary.counters = {"2xx": 8, "4xx": 4, "5xx": 94}
+    canary.reasons, canary.messages = {"KeyError": 91, "ValueError": 3}, {FEE: 91, NAN: 3}
+    canary.refusals = {"WrongType:age": 41, "UnknownValue:plan": 3}
+    await look(source, [canary], [stable], 5)
+    seen = source.comparison.arms["canary"]
+    assert (seen.failing, seen.refusing) == (
+        Frequent("ValueError", 3, 4, *NAN[1:]),
+        Frequent("UnknownValue of plan", 3, 4),
+    )
+    assert source.comparison.arms["stable"].failing is None
+
+
+async def test_pods_that_make_up_messages_fill_no_memory() -> None:
+    complaints, before = Complaints(), Counters(0, 0, 0)
+    for number in range(100):
+        made_up = {Said("E", f"{number} {other}", ""): 1.0 + number for other in range(32)}
+        complaints.add(before, Counters(0, 0, 32, messages=made_up, reasons={f"E{number}": 32.0}))
+    assert len(complaints._messages) == len(complaints._reasons) == MOST_REASONS
 
 
 @pytest.mark.parametrize(
@@ -175,8 +256,9 @@ async def test_why_most_were_refused_is_said_of_an_arm(
 ) -> None:
     pods["canary"].refusals, pods["another"].refusals = first, second
     arms = await arms_of(pods, "4xx")
-    assert arms["canary"].refusing == refusing
-    assert arms["stable"].refusing == ""
+    assert what(arms["canary"].refusing) == refusing
+    assert arms["canary"].refusing is None or arms["canary"].refusing.of >= 10
+    assert arms["stable"].refusing is None
 
 
 async def test_looks_are_handed_out_until_they_are_recorded(pods: dict[str, APod]) -> None:

@@ -22,6 +22,15 @@ FAILURES = "upright_failures_total"
 """Counter {model, version, reason}: requests that failed, by the class of the error that the model raised, or
 `Timeout`."""
 
+FAILURE_MESSAGES = "upright_failure_messages_total"
+"""Counter {model, version, reason, message, example}: those of them of which the model has said why, by what it said,
+with HIDDEN in the place of each value, and by what one such request asked, without its values. Both are a MESSAGE. Only
+the first few messages of each process are counted, so that their sum may be less than FAILURES."""
+
+HIDDEN = "…"
+MESSAGE = r"[\w ,.;:!?'()\[\]{}=+%/…-]{1,300}"
+"""All that a message may consist of: it is told to people, and comes from whatever runs in a pod."""
+
 REFUSALS = "upright_refusals_total"
 """Counter {model, version, reason, feature}: requests that were refused, by the kind of mistake, and by the feature of
 the model that it was about, if it was one. None of it is a client's text."""

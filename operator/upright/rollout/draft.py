@@ -14,7 +14,7 @@ from upright.rollout.facts import called
 
 _MOST = 20
 """Rejections and episodes that a status keeps."""
-_WORDY, _TERSE = 700, 170
+_WORDY, _TERSE = 1000, 170
 """Characters of why the newest of them was so, and of why the older ones were: a status stays under 16 KiB."""
 
 _UPRIGHT = "upright"
@@ -105,7 +105,9 @@ class Draft:
         elif stable_answers:
             kept = f"{stable} serves all traffic again"
         self.counts.append(Count("upright_rollbacks_total", {**self.labels(), "metric": metric or "none"}))
-        said = f"{called(candidate, self.stable)} is rejected and {kept}. {message} {where}"
+        said = f"{called(candidate, self.stable)} is rejected and {kept}. {message}"
+        if len(said) + len(where) < _WORDY:  # or what was found would lose its middle
+            said = f"{said} {where}".strip()
         self._end(candidate, "RolledBack", said, _UPRIGHT)
         others = [
             one.model_copy(update={"message": _tersely(one.message)})

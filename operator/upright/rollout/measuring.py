@@ -105,6 +105,21 @@ State = Literal["Counted", "NoRequests", "Unreadable", "Stuck", "Unknown"]
 
 
 @dataclass(frozen=True)
+class Frequent:
+    """What came up most often, of what was counted against an arm since the comparison began or this process did."""
+
+    what: str
+    """A word: with what requests failed, or why they were refused, and for which feature."""
+    count: float
+    of: float
+    """All that failed, or were refused."""
+    message: str = ""
+    """What the model said of it, without values."""
+    example: str = ""
+    """What one of these requests asked, likewise."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What the newest look found of one arm."""
 
@@ -125,10 +140,10 @@ class Measurement:
     expected: float = 0
     """Of the candidate: how many recent ones should have reached it, by what the stable version answered and by the
     pods that were ready when it did."""
-    failing: str = ""
-    """With what most of those failed that its pods have answered with 5xx, in a word, as far as they say."""
-    refusing: str = ""
-    """Why most of those were refused that its pods have answered with 4xx or 503, likewise."""
+    failing: Frequent | None = None
+    """Of those that its pods have answered with 5xx, as far as they say with what."""
+    refusing: Frequent | None = None
+    """Of those that they have answered with 4xx or 503, likewise."""
 
 
 @dataclass(frozen=True)

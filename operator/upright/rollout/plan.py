@@ -25,7 +25,7 @@ from upright.rollout.restarts import counted
 from upright.rollout.revision import object_name, revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
-from upright.rollout.telling import asked, tell, where_to_look
+from upright.rollout.telling import asked, most_frequent, tell, where_to_look
 from upright.rollout.unwanted import by_whom, why_unwanted
 from upright.rollout.verdict import analyse
 
@@ -313,9 +313,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             pods = object_name(observed.resource.metadata.name, candidate.revision)
             seen = observed.reading.arms.get("canary")
             blamed = [one for one in spec.monitoring.metrics if one.name == metric]
-            for one in blamed:
-                if seen and (most := seen.refusing if one.type == "RefusalRate" else seen.failing):
-                    message += f" Most frequent of its {metric}: {most}."
+            message = " ".join([message, *filter(None, (most_frequent(one, seen) for one in blamed))])
             where = " ".join(where_to_look(one, pods) for one in blamed)
             leaving, others = is_needed(facts, bad=True), facts.stable.ready if facts.stable else 0
             draft.reject(candidate, metric, message, where, leaving=leaving, stable_answers=others > 0)

@@ -5,29 +5,49 @@ from datetime import datetime
 
 from upright.api.deployment import DeploymentSpec, Step
 from upright.api.deployment_status import Arm, DeploymentStatus, Episode
-from upright.api.monitoring import Metric
+from upright.api.monitoring import Metric, MetricType
 from upright.conditions import NEWS, Finding, told
 from upright.contract import Event
 from upright.rollout import status as statuses
 from upright.rollout.draft import Draft
 from upright.rollout.facts import called
+from upright.rollout.measuring import Measurement
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import MOMENTARY
 
 _TOLD = {"Promoted": ("Normal", "Promoted"), "RolledBack": ("Warning", "RolledBack"), "Aborted": ("Normal", "Aborted")}
+_OF_REQUESTS = {MetricType.ERROR_RATE: "errors", MetricType.REFUSAL_RATE: "refusals"}
+
+
+def most_frequent(metric: Metric, seen: Measurement | None) -> str:
+    """What came up most often of what was counted against a candidate that a metric condemns, if that is about its
+    requests as they are counted by themselves. What it was comes last: a message that is too long loses its middle.
+    """
+    kind = _OF_REQUESTS.get(metric.type) if metric.total is None else None
+    found = None if seen is None else {"errors": seen.failing, "refusals": seen.refusing}.get(kind or "")
+    if found is None:
+        return ""
+    share = f"{100 * found.count / found.of:.3g} % of {found.of:.0f}"
+    example = f", for instance with {found.example}" if found.example else ""
+    what = f"{found.what}: {found.message}" if found.message else found.what
+    end = "" if what.endswith((".", "!", "?")) else "."
+    return f"Most frequent of its {kind} ({share}{example}): {what}{end}"
 
 
 def where_to_look(metric: Metric, pods: str) -> str:
     """Where more is said of what was counted against a candidate that a metric condemns. `pods`: how the names of its
     pods begin.
     """
-    if metric.type == "RefusalRate":
+    kind = _OF_REQUESTS.get(metric.type)
+    if kind == "refusals":
         return "Each of its answers of 4xx or 503 says why."
-    return (
-        f"Why it answered with 5xx is in the logs of its pods ({pods}-*, container {SERVE}), which go with it: look "
-        "where your cluster collects logs, or serve it in another Deployment to see it fail."
-    )
+    if kind == "errors":
+        return (
+            f"Why it answered with 5xx is in the logs of its pods ({pods}-*, container {SERVE}), which go with it: "
+            "look where your cluster collects logs, or serve it in another Deployment to see it fail."
+        )
+    return ""
 
 
 def tell(observed: Observed, draft: Draft, wanted: str | None) -> Sequence[Event]:

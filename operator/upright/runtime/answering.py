@@ -13,6 +13,7 @@ from upright.runtime.body import ROOM, Room
 from upright.runtime.load import Load
 from upright.runtime.measurements import BUSY, Measurements
 from upright.runtime.predictor import ModelError, Predictor
+from upright.runtime.said import shape_of, without_values
 from upright.runtime.threads import OverloadedError, PredictionThreads, Turn
 from upright.runtime.unread import UNREAD, Unread
 
@@ -125,7 +126,7 @@ class Answering:
         except ModelError as error:
             said = str(error)[:_SAID]
             logger.error("The model failed on a request: %s", said)  # noqa: TRY400 - the sentence is the model's
-            self.measured.failed(type(error.__cause__ or error).__name__)
+            self._count(error)
             raise UnansweredError(500, f"the model failed on this request: {said}") from error
         except TimeoutError:
             waited = f"{self.timeout:g} seconds"
@@ -143,6 +144,17 @@ class Answering:
             raise UnansweredError(BUSY, f"the model {error}; try again later") from None
         self.measured.predictions.inc(answered.rows)
         return answered
+
+    def _count(self, error: ModelError) -> None:
+        """With what the model failed, and what it said of it; of whom nobody knows what it was asked, the former."""
+        cause, batch = error.__cause__ or error, error.batch
+        reason = type(cause).__name__
+        if batch is None:
+            self.measured.failed(reason)
+            return
+        signature = self.served.predictor.signature
+        said = without_values(str(error).removeprefix(f"{reason}: "), cause, batch, signature)
+        self.measured.failed(reason, said, lambda: shape_of(batch, signature))
 
     async def _answered(self, question: Question) -> Answer:
         if self.batching is not None:

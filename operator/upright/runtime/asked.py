@@ -111,7 +111,7 @@ def told(asked: Asked, found: Sequence[_Array]) -> Answer:
     except BadInputError:
         raise
     except Exception as error:  # whatever a model may hide in an array
-        raise ModelError(f"it answered what cannot be passed on: {error}") from error
+        raise ModelError(f"it answered what cannot be passed on: {error}", asked.batch) from error
 
 
 def _told_or_why(asked: Asked, found: Sequence[_Array]) -> Answer | Exception:

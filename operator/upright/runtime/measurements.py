@@ -1,5 +1,7 @@
 """The counts that a rollout is judged by, of requests for predictions however they come."""
 
+import re
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 
@@ -8,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from upright.api.serving import (
     ANSWERED,
     FAILED,
+    FAILURE_MESSAGES,
     FAILURES,
     IN_PROGRESS,
     MISTAKEN,
@@ -30,6 +33,12 @@ _NOBODYS = (408, GONE)
 _NAMED = 16
 """Features, of those that requests are refused for."""
 
+_REASONS, _MESSAGES = 16, 8
+"""Classes of errors, and messages, that are told apart: a model may make up as many as it likes."""
+
+_CLASS = re.compile(r"\w{1,64}", re.ASCII)
+_OTHER = "Other"
+
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -44,6 +53,14 @@ class Measurements:
         }
         failures = Counter(FAILURES, "Requests for predictions that failed, by what went wrong.", [*labels, "reason"])
         self._failures = partial(failures.labels, model, version)
+        self._reasons = set[str]()
+        said = Counter(
+            FAILURE_MESSAGES,
+            "Requests for predictions that failed, by what the model said, without values.",
+            [*labels, "reason", "message", "example"],
+        )
+        self._said = partial(said.labels, model, version)
+        self._messages = dict[tuple[str, str], Counter]()
         refusals = Counter(
             REFUSALS, "Requests for predictions that were refused, by why.", [*labels, "reason", "feature"]
         )
@@ -57,9 +74,19 @@ class Measurements:
         ).labels(**labels)
         self.predictions = Counter(PREDICTIONS, "Rows that were predicted.", [*labels]).labels(**labels)
 
-    def failed(self, reason: str) -> None:
-        """What is answered with 5xx has gone wrong so."""
+    def failed(self, reason: str, message: str = "", example: Callable[[], str] = str) -> None:
+        """What is answered with 5xx has gone wrong so. `message`, `example`: as FAILURE_MESSAGES has them; the latter
+        is asked for once for each message.
+        """
+        if _CLASS.fullmatch(reason) and len(self._reasons) < _REASONS:
+            self._reasons.add(reason)
+        reason = reason if reason in self._reasons else _OTHER
         self._failures(reason).inc()
+        known = self._messages.get((reason, message))
+        if known is None and message and len(self._messages) < _MESSAGES:
+            known = self._messages[reason, message] = self._said(reason, message, example())
+        if known is not None:
+            known.inc()
 
     def refused(self, reason: str, feature: str = "") -> None:
         """What is answered with 4xx or BUSY was refused so, for the sake of a feature of the model. Only so many

@@ -26,7 +26,11 @@ class AbandonedError(Exception):
 
 
 class ModelError(Exception):
-    """The model failed on rows that are as its signature says, or answered what cannot be passed on."""
+    """The model failed on rows that are as its signature says, or answered what cannot be passed on. `batch`: these."""
+
+    def __init__(self, message: str, batch: Batch | None = None) -> None:
+        super().__init__(message)
+        self.batch = batch
 
     @property
     def for_want_of_memory(self) -> bool:
@@ -152,11 +156,11 @@ class Predictor:
                     "MissingValue",
                     names[0],
                 ) from error
-            raise ModelError(f"{type(error).__name__}: {error}") from error
+            raise ModelError(f"{type(error).__name__}: {error}", batch) from error
         if predictions.ndim not in {1, 2} or len(predictions) != batch.rows:
-            raise ModelError(f"{output}: the model answered shape {predictions.shape} to {batch.rows} rows")
+            raise ModelError(f"{output}: the model answered shape {predictions.shape} to {batch.rows} rows", batch)
         if predictions.dtype.kind not in "biufUO":
-            raise ModelError(f"{output}: the model answered values of type {predictions.dtype}")
+            raise ModelError(f"{output}: the model answered values of type {predictions.dtype}", batch)
         if predictions.dtype.kind == "f" and datatype_of(predictions.dtype) == "BYTES":  # half, or more than double
             return predictions.astype(np.float64)
         return predictions

@@ -6,7 +6,7 @@ Counters are read as they are, never as rates: `rate()` and its like extrapolate
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
@@ -18,6 +18,7 @@ from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
 from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measurement, longest_gap
+from upright.sources.complaints import Complaints, since
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.requests import of_requests, parts, sample
@@ -101,6 +102,7 @@ class Comparison:
         self._silent: set[str] = set()
         """Pods that could not be read the last time."""
         self._requests: dict[ArmName, float] = defaultdict(float)
+        self._complaints: dict[ArmName, Complaints] = defaultdict(Complaints)
         self._recent: deque[_Recent] = deque(maxlen=MOST_RECENT)
         """Of recent looks those before which anything was answered that counts."""
         self._odds = 0.0
@@ -312,10 +314,12 @@ class Comparison:
             page = read.get(pod.name)
             if page is None:
                 continue
-            last = self._read[pod.name].page if pod.name in self._read else None
-            known = last.total if last else 0.0 if pod.name in self._new else None
-            added = 0.0 if known is None else page.total - known if page.total >= known else page.total
-            moved = moved or (page.total if known is None else added) > 0
+            nothing = _NOTHING if pod.name in self._new else None
+            last = self._read[pod.name].page if pod.name in self._read else nothing
+            added = 0.0 if last is None else since(last.total, page.total)
+            moved = moved or (page.total if last is None else added) > 0
+            if last is not None:
+                self._complaints[arm].add(last, page)
             sum_of_added += added
             self._read[pod.name] = _Read(start_of(pod, asked), page, self._time)
         self._requests[arm] += sum_of_added
@@ -344,8 +348,8 @@ class Comparison:
             requests=self._requests[arm] if all(map(_tells_all, read.values())) else None,
             recent=sum(one.canary if arm == "canary" else one.stable for one in self._recent),
             expected=sum(one.expected for one in self._recent) if arm == "canary" else 0.0,
-            failing=_most_frequent(page.reasons for page in read.values()),
-            refusing=_most_frequent(page.refusals for page in read.values()),
+            failing=self._complaints[arm].failing,
+            refusing=self._complaints[arm].refusing,
         )
         if not found:
             return replace(measurement, state="Unknown")
@@ -360,15 +364,6 @@ class Comparison:
             return replace(measurement, state="Stuck", message=stuck(inside, read, self._stuck[arm]))
         waiting = self.arms.get(arm) if inside else None
         return replace(measurement, state="Counted") if waiting and waiting.state == "Counted" else measurement
-
-
-def _most_frequent(pages: Iterable[Mapping[str, float]]) -> str:
-    """The reason that the pages count most often."""
-    reasons: defaultdict[str, float] = defaultdict(float)
-    for page in pages:
-        for reason, count in page.items():
-            reasons[reason] += count
-    return max(reasons, key=lambda reason: (reasons[reason], reason), default="")
 
 
 def _numbers(pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters]:

@@ -13,14 +13,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import nlargest
 from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
-from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
+from upright.api.serving import (
+    ANSWERED,
+    FAILED,
+    FAILURE_MESSAGES,
+    FAILURES,
+    IN_PROGRESS,
+    MESSAGE,
+    MISTAKEN,
+    OVERLOADED,
+    REFUSALS,
+    REQUESTS,
+)
 from upright.sources.selectors import Selected
 from upright.sources.tally import Counting, Tally
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_LINES = 80_000
 MOST_REASONS = 32
+"""Also messages, and kinds of refusals."""
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
 
@@ -38,6 +51,8 @@ _CLASS = re.compile(r"([1-5])(?:xx|[0-9]{2})")
 """Of a status: as it stands, or as a status that is counted by itself."""
 _FEATURE = re.compile(r"\w[\w .:/\[\]-]{0,63}")
 """The name of a feature, likewise."""
+_MESSAGE = re.compile(MESSAGE)
+"""What a model has failed with, and what it was asked, likewise."""
 _REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.][0-9.eE+-]*)?(?:[ \t]+#.*)?")
 """The value, a time, and an exemplar."""
 
@@ -48,6 +63,14 @@ class PageError(ValueError):
 
 class NoCountersError(PageError):
     """A page does not say how the requests were answered."""
+
+
+class Said(NamedTuple):
+    """Of requests that failed: with what, what the model said, and what one of them asked, without values."""
+
+    reason: str
+    message: str
+    example: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,8 @@ class Counters:
     """Those that have come in and have not been answered yet; None when the page does not say."""
     reasons: Mapping[str, float] = field(default_factory=dict)
     """Those that failed, by what went wrong, as far as the page says: the MOST_REASONS most frequent words."""
+    messages: Mapping[Said, float] = field(default_factory=dict)
+    """Those of them of which it says more, likewise."""
     refusals: Mapping[str, float] = field(default_factory=dict)
     """Those that were refused, by why, likewise: a word, and of which feature."""
     tallies: Mapping[str, Tally | str] = field(default_factory=dict)
@@ -94,6 +119,7 @@ class Scan:
         self._by_code = dict.fromkeys((ANSWERED, MISTAKEN, FAILED, OVERLOADED), 0.0)
         self._in_progress: float | None = None
         self._reasons: dict[str, float] = {}
+        self._messages: dict[Said, float] = {}
         self._refusals: dict[str, float] = {}
         self._countings = {metric: Counting(selected) for metric, selected in (wanted or {}).items()}
         self._by_family: dict[str, list[Counting]] = {}
@@ -131,9 +157,16 @@ class Scan:
             besides = f", but counts {self._otherwise}" if self._otherwise else ""
             raise NoCountersError(f"its page of metrics has no {REQUESTS}{besides}")
         by_code = self._by_code
-        refused = by_code[MISTAKEN] + by_code[OVERLOADED]
-        reasons, refusals = _most(self._reasons), _most(self._refusals)
-        return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals, tallies)
+        return Counters(
+            by_code[ANSWERED],
+            by_code[MISTAKEN] + by_code[OVERLOADED],
+            by_code[FAILED],
+            self._in_progress,
+            most(self._reasons),
+            most(self._messages),
+            most(self._refusals),
+            tallies,
+        )
 
     def _read(self, line: bytes) -> None:
         line = line.strip(b" \t\r").removeprefix(BOM_UTF8)
@@ -187,11 +220,15 @@ class Scan:
             self._in_progress = (self._in_progress or 0.0) + value
         elif name == FAILURES:
             _add(self._reasons, labels.get("reason", ""), value)
+        elif name == FAILURE_MESSAGES:
+            said = Said(*(labels.get(field, "") for field in Said._fields))
+            if 0 < value < math.inf and _is_told(said):
+                self._messages[said] = self._messages.get(said, 0.0) + value
         elif name == REFUSALS:
             _add(self._refusals, labels.get("reason", ""), value, labels.get("feature", ""))
 
 
-_OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, REFUSALS})
+_OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, FAILURE_MESSAGES, REFUSALS})
 _NEARLY = _BASE.encode()
 _TOLD = (b"# HELP", b"# TYPE", b"#\t", b"#  ", b" ", b"\t", BOM_UTF8)
 """How lines begin that may be of any metric."""
@@ -204,11 +241,21 @@ def _most_counted(tallies: Mapping[str, Tally | str]) -> float:
 def _add(counted: dict[str, float], reason: str, count: float, feature: str = "") -> None:
     """Count what may be told."""
     told = f"{reason} of {feature}" if _FEATURE.fullmatch(feature) else reason
-    if count > 0 and _WORD.fullmatch(reason):
+    if 0 < count < math.inf and _WORD.fullmatch(reason):
         counted[told] = counted.get(told, 0.0) + count
 
 
-def _most(counted: Mapping[str, float]) -> Mapping[str, float]:
+def _is_told(said: Said) -> bool:
+    """Whether all of it may be."""
+    others = said.message, said.example
+    return bool(_WORD.fullmatch(said.reason) and all(not one or _MESSAGE.fullmatch(one) for one in others))
+
+
+K = TypeVar("K", str, Said)
+
+
+def most(counted: Mapping[K, float]) -> Mapping[K, float]:
+    """The most frequent, as many as are kept."""
     return dict(nlargest(MOST_REASONS, counted.items(), key=itemgetter(1)))
 
 

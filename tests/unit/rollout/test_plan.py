@@ -33,7 +33,8 @@ from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Analysis
 from upright.api.model_version import ModelVersionStatus
-from upright.rollout.measuring import Measurement
+from upright.kube.events import LONGEST_NOTE
+from upright.rollout.measuring import Frequent, Measurement
 from upright.rollout.modes.realtime import template
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
@@ -141,8 +142,21 @@ def test_what_was_replaced_is_deleted_by_its_uid() -> None:
 # Evidence
 
 
-@pytest.mark.parametrize(("failing", "most"), [("", ""), ("ValueError", "Most frequent of its errors: ValueError.")])
-def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_evidence(failing: str, most: str) -> None:
+@pytest.mark.parametrize(
+    ("failing", "most"),
+    [
+        (None, ""),
+        (Frequent("Timeout", 3, 3), "Most frequent of its errors (100 % of 3): Timeout."),
+        (
+            Frequent("KeyError", 19, 20, "'fee' …", "2 rows of 4 features"),
+            "Most frequent of its errors (95 % of 20, for instance with 2 rows of 4 features): KeyError: 'fee' ….",
+        ),
+        (Frequent("ValueError", 1, 3, "No!"), "Most frequent of its errors (33.3 % of 3): ValueError: No!"),
+    ],
+)
+def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_evidence(
+    failing: Frequent | None, most: str
+) -> None:
     bad = looks(2, canary=(100, 20), stable=(900, 9))
     before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
     seen: Any = {"canary": Measurement("Counted", failing=failing)} if failing else {}
@@ -158,7 +172,7 @@ def test_a_version_with_far_more_errors_is_rejected_with_metric_ratio_and_eviden
     said = rejection["message"]
     assert said.startswith("Worse than tolerated in errors: 20 % against 1 % of the stable version (evidence ")
     assert said.endswith(most or " over all metrics, 100 is enough).")
-    assert len(said) < 170
+    assert len(said) < 230
     analysis = made.status["analysis"]
     assert (
         f"evidence {analysis['evidence']:.4g} over all metrics" in said == analysis["message"] + " " * bool(most) + most
@@ -173,11 +187,45 @@ def test_a_version_that_refuses_more_is_rejected_with_why_and_where_the_reasons_
     start = NOW.timestamp()
     bad = [Look(start + 15 * n, {"refusals": Counts((100, 50), (900, 9))}) for n in (1, 2)]
     before = observed(in_canary(), pods=both(), looks=bad, now=after(seconds=31))
-    seen = Measurement("Counted", failing="ValueError", refusing="UnknownValue of country")
+    seen = Measurement(
+        "Counted", failing=Frequent("ValueError", 1, 1), refusing=Frequent("UnknownValue of country", 44, 50)
+    )
     told = plan(replace(before, reading=replace(before.reading, arms={"canary": seen})))
-    assert told.status["rejected"][0]["message"].endswith(" Most frequent of its refusals: UnknownValue of country.")
+    said = told.status["rejected"][0]["message"]
+    assert said.endswith(" Most frequent of its refusals (88 % of 50): UnknownValue of country.")
     made = plan(before)
     assert made.status["history"][0]["reason"].endswith(" 100 is enough). Each of its answers of 4xx or 503 says why.")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        {"name": "errors", "type": "Ratio", "bad": "shop_refunds_total", "total": "shop_orders_total"},
+        {"name": "errors", "type": "ErrorRate", "bad": 'calls{ok="no"}', "total": "calls"},
+    ],
+    ids=lambda metric: str(metric["type"]),
+)
+def test_what_requests_failed_with_is_not_said_of_what_a_user_counts_otherwise(metric: dict[str, str]) -> None:
+    bad = looks(2, canary=(100, 20), stable=(900, 9))
+    before = observed(in_canary(monitoring={"metrics": [metric]}), pods=both(), looks=bad, now=after(seconds=31))
+    seen = Measurement("Counted", failing=Frequent("ValueError", 20, 20))
+    made = plan(replace(before, reading=replace(before.reading, arms={"canary": seen})))
+    assert made.status["rejected"][0]["message"].endswith(" 100 is enough).")
+
+
+def test_the_longest_that_a_canary_can_say_is_in_the_rejection_and_first_in_the_event_without_where_to_look() -> None:
+    said = Frequent("E" * 64, 20, 20, "w" * 300, f"10000 rows of 4000 features, null in {'f' * 60} and 3999 others")
+    before = observed(
+        in_canary(), pods=both(), looks=looks(2, canary=(100, 20), stable=(900, 9)), now=after(seconds=31)
+    )
+    seen = Measurement("Counted", failing=said)
+    made = plan(replace(before, reading=replace(before.reading, arms={"canary": seen})))
+    [told] = [event.message for event in made.events if event.reason == "RolledBack"]
+    for sentence in (made.status["rejected"][0]["message"], told, stalled(made)):
+        assert sentence
+        assert f"{said.example}): {said.what}: {said.message}." in sentence
+    assert len(told.encode()) <= LONGEST_NOTE
+    assert len(made.status["history"][0]["reason"]) <= 1000
 
 
 def test_by_the_exact_boundary_it_is_said_how_many_errors_were_too_many() -> None:

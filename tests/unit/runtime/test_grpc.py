@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2 as protocol
 from tests.unit.runtime.pod import a_pipeline, a_pod, reference_csv
 from tests.unit.runtime.server import Server, a_free_port, a_store_with, serving
 from tests.unit.runtime.test_hanging import await_that, counted, gated, in_progress, statuses
+from tests.unit.runtime.test_serve import NO_NEIGHBORS
 from upright.api.artifact import Signature, Tensor
 from upright.runtime.batch import BadInputError
 from upright.runtime.grpc.messages import MESSAGES
@@ -356,6 +357,7 @@ def test_the_model_s_error_is_told_and_counted_as_one(tmp_path: Path) -> None:
         assert code == grpc.StatusCode.INTERNAL
         assert said.startswith("the model failed on this request: ValueError: No neighbors found")
         assert counted(server, "5xx") == 1
+        assert server.metric("upright_failure_messages_total", message=NO_NEIGHBORS, example="1 row of 1 feature") == 1
 
 
 @pytest.mark.parametrize("name", ["classification", "shared_memory_region"])

@@ -37,6 +37,13 @@ LIST = ["basic", 3, 1000.5, True]
 MATRIX_ROWS = [[6, 2, 1, 1], [1, 4, 1, 1]]
 
 
+NO_NEIGHBORS = (
+    "No neighbors found for test samples array(…), you can try using larger radius, giving a label for outliers, or "
+    "considering removing them from your dataset."
+)
+"""What a model says that has none, without the numbers of its rows."""
+
+
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serves named columns of several types; the model was never shown the plan `esim`."""
@@ -330,6 +337,8 @@ def test_a_model_that_raises_is_an_error_of_the_model_and_no_traceback(neighbour
     )
     assert "Traceback" not in neighbours.log.read_text()
     assert neighbours.metric("upright_failures_total", model="churn", version="churn-7", reason="ValueError") >= 1
+    said = {"reason": "ValueError", "example": "1 row of 1 feature", "message": NO_NEIGHBORS}
+    assert neighbours.metric("upright_failure_messages_total", model="churn", version="churn-7", **said) >= 1
 
 
 def test_what_the_model_is_known_to_refuse_is_no_error_of_it(pipeline: Server) -> None:

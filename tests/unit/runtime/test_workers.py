@@ -12,13 +12,16 @@ from threading import Event
 import httpx
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.neighbors import RadiusNeighborsClassifier
 
 from tests.unit.runtime.pod import a_matrix_model, a_pod
 from tests.unit.runtime.pooled import Pooled
 from tests.unit.runtime.server import Server, a_store_with, serving, start
 from tests.unit.runtime.test_hanging import HANGING, PROMPT, await_that, gated, predict_url
+from tests.unit.runtime.test_serve import NO_NEIGHBORS
 from upright.runtime import board as boards
 from upright.runtime.board import Board
+from upright.sources.page import Said, counters
 
 ROWS = {"instances": [[6, 2, 1, 1]]}
 
@@ -53,6 +56,18 @@ def test_connections_that_come_at_once_are_shared_evenly_and_their_requests_coun
         assert [answer.json() for answer in answers] == [{"predictions": [1]}] * 8
         assert [sockets(worker) - held for worker, held in zip(workers(server), before, strict=True)] == [4, 4]
         assert {sum_of_counts(client, server) for client in clients} == {8.0}, "every worker tells the sum"
+
+
+def test_what_the_model_says_in_each_worker_is_counted_together(tmp_path: Path) -> None:
+    pod = a_pod(tmp_path)
+    model = RadiusNeighborsClassifier().fit([[0.0], [1.0]], [0, 1])
+    with serving(pod, {**a_store_with(pod, model), "UPRIGHT_WORKERS": "2"}) as server, ExitStack() as kept:
+        for _ in range(8):
+            client = kept.enter_context(httpx.Client())
+            assert client.post(predict_url(server), json={"instances": [[99]]}).status_code == 500
+        found = counters(server.client.get("/metrics").content)
+    assert found.messages == {Said("ValueError", NO_NEIGHBORS, "1 row of 1 feature"): 8}
+    assert found.reasons == {"ValueError": 8}
 
 
 def sum_of_counts(client: httpx.Client, server: Server) -> float:

@@ -41,7 +41,7 @@ class Scraped:
         self.arms: Mapping[ArmName, Measurement] = {}
         self.watching = True
         """Nothing has been compared yet, as pods have to be scraped twice first."""
-        self._tallies = Tallies("", DISAGREES)
+        self._tallies = Tallies("", DISAGREES, lasting=False)
         self._policy = asked.policy.fingerprint
         self._fresh = not asked.resumed
         """No evidence has been recorded before."""

@@ -29,9 +29,9 @@ CONNECTIONS, EACH = 16, 1
 """How many may be open at once over all Deployments, and for one."""
 MOST_BYTES = 4 * 1024 * 1024
 """Of one answer."""
-KNOWN_FOR = timedelta(minutes=10)
+KNOWN_FOR, UNKNOWN_FOR = timedelta(minutes=10), timedelta(minutes=1)
 MOST_KNOWN = 1024
-"""Types of families are asked again after as long, and so many are kept."""
+"""Types of families are asked for again after as long, and so many are kept."""
 
 _GAUGES = frozenset({"gauge", "info", "stateset", "gaugehistogram"})
 _SUFFIXES = ("_total", "_bucket", "_count", "_sum")
@@ -105,11 +105,12 @@ class Servers:
             types = {
                 selector.name: await self._type(asking, selector.name)
                 for selector in (selected.total, selected.bad)
-                if selector is not None
+                if selector is not None and total  # what was scraped before has a type by then
             }
             gauge = next((name for name, kind in types.items() if kind in _GAUGES), None)
-            known = selected.bad is None or bad or selected.bad.name == selected.total.name or types[selected.bad.name]
-            for arm, found in arms.shown(selected, total, bad, knows_bad=bool(known)).items():
+            families = {selected.total.name, *(name for name, kind in types.items() if kind)}
+            known = bool(bad) or selected.bad is None or selected.bad.name in families
+            for arm, found in arms.shown(selected, total, bad, knows_bad=known).items():
                 if gauge is not None:
                     why = f"the server says that {gauge} is a {types[gauge]}, where a counter was expected"
                     found = {target: Shown(one.at, why) for target, one in found.items()}
@@ -120,7 +121,7 @@ class Servers:
         """The type of a family; empty where that is not known, as in other stores that speak the same API."""
         place, now = (asking.server, name), time.monotonic()
         at, kind = self._types.get(place, (-math.inf, ""))
-        if now - at > KNOWN_FOR.total_seconds():
+        if now - at > (KNOWN_FOR if kind else UNKNOWN_FOR).total_seconds():
             base = next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
             kind = await asking.type(name) or (await asking.type(base) if base != name else "")
             if len(self._types) >= MOST_KNOWN:

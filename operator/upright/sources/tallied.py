@@ -38,11 +38,13 @@ class Tallies:
     Args:
         of: what counts, as it is named in sentences.
         fell: why a counter that fell is not believed.
+        lasting: not until it begins anew; otherwise until it shows as much again.
     """
 
-    def __init__(self, of: str = "pod ", fell: str = FELL) -> None:
+    def __init__(self, of: str = "pod ", fell: str = FELL, *, lasting: bool = True) -> None:
         self._named = of
         self._fell = fell
+        self._lasting = lasting
         self.unmeasured: Mapping[str, str] = {}
         """By metric, why nothing can be said of it, and what to do."""
         self._of: dict[Metric, _Tallied] = {}
@@ -69,7 +71,7 @@ class Tallies:
         want = wanted(asked)
         measured, left_out, early = dict[str, Measurement](), dict[str, str](), set[str]()
         self._of = {
-            metric: self._of.get(metric) or _Tallied(metric, self._named, self._fell)
+            metric: self._of.get(metric) or _Tallied(metric, self._named, self._fell, self._lasting)
             for metric in asked.policy.metrics
             if metric.name in want.selected
         }
@@ -164,6 +166,8 @@ class _Tallied:
     """What counts, as it is named in sentences."""
     fell: str
     """Why a counter that fell is not believed."""
+    lasting: bool
+    """Not until it begins anew; otherwise until it shows as much again."""
     _before: dict[str, tuple[float, Tally]] = field(default_factory=dict)
     """By pod, what to compare the next tally with, and when it was so."""
     _seen: float = -math.inf
@@ -290,7 +294,11 @@ class _Tallied:
         shown = self._shown.get(pod)
         if shown and shown.falls_to(tally):
             self._disbelieved[pod] = self.fell
-        elif self.metric.boundary is Boundary.EXACT and any(part % 1 > 0 for part in (tally.total, tally.bad)):
+            if not self.lasting:
+                return
+        elif not self.lasting:
+            self._disbelieved.pop(pod, None)
+        if self.metric.boundary is Boundary.EXACT and any(part % 1 > 0 for part in (tally.total, tally.bad)):
             self._disbelieved[pod] = IN_PARTS.why
         self._shown[pod] = tally
 

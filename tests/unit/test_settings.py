@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,14 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("UPRIGHT_ALLOW_MODULES", "true")
     monkeypatch.setenv("UPRIGHT_FIXED_IDS", "false")
     monkeypatch.setenv("UPRIGHT_FLAVOURS", '{"catboost": "registry/catboost:1"}')
+    monkeypatch.setenv("UPRIGHT_PROMETHEUS_SERVERS", '{"default": {"url": "https://prometheus", "tokenFile": "/t"}}')
     settings = read_settings()
+    server = settings.prometheus_servers["default"]
+    assert (server.url, server.token_file, server.namespace_label) == (
+        "https://prometheus",
+        Path("/t"),
+        "namespace",
+    )
     assert settings.flavours == {"catboost": "registry/catboost:1"}
     assert settings.allow_modules is True
     assert settings.fixed_ids is False
@@ -56,6 +64,9 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("UPRIGHT_TRUSTED_TYPES", "shop.features.*"),
         ("UPRIGHT_TRUSTED_TYPES", "Scaler"),
         ("UPRIGHT_ALLOW_MODULES", "maybe"),
+        ("UPRIGHT_PROMETHEUS_SERVERS", "http://prometheus:9090"),
+        ("UPRIGHT_PROMETHEUS_SERVERS", '{"default": {"url": "prometheus:9090"}}'),
+        ("UPRIGHT_PROMETHEUS_SERVERS", '{"default": {"url": "http://prometheus:9090", "token": "secret"}}'),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

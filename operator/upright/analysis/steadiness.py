@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from upright.analysis.looks import Counts, Floats, Histogram, Measurement
+from upright.analysis.looks import Bools, Counts, Floats, Histogram, Measurement
 
 LEVEL = 0.01
 
@@ -31,14 +31,18 @@ def changes(looks: Sequence[Measurement], dispersion: float = 1.0) -> bool:
     counts = [parts for look in looks if (parts := _stable(look)) is not None]
     if len({part.shape for part in counts}) != 1 or len(counts) < 2:
         return False
-    table = np.stack(counts)  # (looks, channels, 2)
+    return bool(changing(np.stack(counts), dispersion))
+
+
+def changing(table: Floats, dispersion: float = 1.0) -> Bools:
+    """The same of many runs at once; the axes of `table` are looks, runs, channels, and all events and bad ones."""
     total, bad = table[..., 0], table[..., 1]
     everything = total.sum(axis=0)
     rate = np.divide(bad.sum(axis=0), everything, out=np.zeros_like(everything), where=everything > 0)
     variance = total * rate * (1 - rate)
     scatter = np.divide((bad - total * rate) ** 2, variance, out=np.zeros_like(variance), where=variance > 0)
-    critical = -2 * math.log(LEVEL / table.shape[1])
-    return bool((scatter.sum(axis=0) > critical * dispersion).any())
+    critical = -2 * math.log(LEVEL / table.shape[-2])
+    return np.asarray((scatter.sum(axis=0) > critical * dispersion).any(axis=-1))
 
 
 def _stable(measurement: Measurement) -> Floats | None:

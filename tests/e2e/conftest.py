@@ -17,6 +17,9 @@ from tests.e2e.objects import a_churn_training_job
 from tests.installed import ROOT, Workspace, install
 from tests.workers import one_for_all
 
+PROMETHEUS = "prometheus"
+"""The namespace of the Prometheus server that the operator is told of."""
+
 Furnished = Callable[[str, Callable[[Workspace], None]], AbstractContextManager[Workspace]]
 
 
@@ -32,7 +35,8 @@ def installed(cluster: Cluster, shared_folder: Path) -> Iterator[Images]:
     """Upright, made from this checkout and installed with Helm. It stays when the session ends."""
 
     def make() -> list[str]:
-        images = install(cluster, print)
+        url = f"http://prometheus.{PROMETHEUS}.svc:9090"
+        images = install(cluster, print, **{"prometheus.servers.default.url": url})
         return [images.operator, images.runtime]
 
     with one_for_all(shared_folder, "installed", make, lambda _: None) as images:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fuzz.growth import is_linear
+from upright.analysis.looks import INFINITE
 from upright.api.serving import IN_PROGRESS, REQUESTS
 from upright.sources.page import MAX_BYTES, MAX_LINE, MAX_LINES, Counters, NoCountersError, PageError, Scan, counters
 
@@ -119,7 +121,7 @@ lines = sample_lines() | st.sampled_from(
 
 def by_prometheus_client(page: str) -> Counters | None:
     """The same by the parser that Prometheus' own library has."""
-    by_class, in_progress = dict.fromkeys("12345", 0.0), None
+    by_class, in_progress = defaultdict[str, list[float]](list), None
     families = list(text_string_to_metric_families(page))
     counted = {sample.name for family in families for sample in family.samples}
     declared = any(
@@ -131,10 +133,11 @@ def by_prometheus_client(page: str) -> Counters | None:
             if sample.name == REQUESTS and sample.labels.get("code", "") in ("", "ok"):
                 return None
             if sample.name == REQUESTS:
-                by_class[sample.labels["code"][0]] += sample.value if sample.value >= 0 else math.nan
+                by_class[sample.labels["code"][0]].append(sample.value if 0 <= sample.value < INFINITE else math.nan)
             elif sample.name == IN_PROGRESS:
                 in_progress = (in_progress or 0.0) + sample.value
-    return Counters(by_class["2"], by_class["4"], by_class["5"], in_progress) if known else None
+    answered, refused, failed = (math.fsum(by_class[one]) for one in "245")
+    return Counters(answered, refused, failed, in_progress) if known else None
 
 
 @given(st.lists(lines, max_size=8))

@@ -1,10 +1,14 @@
 """What pods count of metrics that a user selects: durations, and counters of any exporter."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.analysis.builders import a_metric, a_policy
 from tests.unit.builders import NOW, a_pod, after
@@ -18,7 +22,7 @@ from upright.sources.comparison import Comparison
 from upright.sources.page import Counters, NoCountersError, Scan
 from upright.sources.selectors import SelectorError, selected
 from upright.sources.tallied import FELL
-from upright.sources.tally import MOST_EDGES, Tally
+from upright.sources.tally import MOST_EDGES, Sum, Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.wanted import wanted
 
@@ -189,6 +193,37 @@ def test_what_falls_is_no_counter_until_its_container_is_started_anew() -> None:
     assert look.left_out == {"canary-0": f"refunds: {FELL}"}
     assert of(arms.look(orders(12), orders(300)), "refunds") is None
     assert of(arms.look(orders(12), orders(400), restarts=1), "refunds") == Counts(canary=(12, 0), stable=(300, 0))
+
+
+def test_the_order_of_lines_makes_no_sum_of_fractions_fall() -> None:
+    """Shops as an exporter lists them that keeps a hash map."""
+    sold = {"a": 0.1, "b": 0.2, "c": 0.3}
+
+    def page(order: str, more: float = 0) -> str:
+        return "".join(f'sold_total{{shop="{one}"}} {sold[one] + more}\n' for one in order) + "refunded_total 0\n"
+
+    arms = Arms(a_metric("Ratio", "refunds", bad="refunded_total", total="sold_total"))
+    arms.look(page("abc"), page("abc"))
+    assert arms.page(page("abc")) == arms.page(page("cba"))
+    arms.look(page("cba"), "sold_total 0.6\nrefunded_total 0\n")
+    assert of(arms.look(page("abc", 10), page("cba", 10)), "refunds") == Counts(canary=(30, 0), stable=(30, 0))
+    assert not arms.unmeasured()
+
+
+@given(st.lists(st.floats(0, 1e99) | st.integers(0, 10**15).map(float)), st.randoms(use_true_random=False))
+def test_a_sum_of_counts_is_exact_in_any_order(counts: list[float], random: Random) -> None:
+    summed = Sum()
+    for count in random.sample(counts, len(counts)):
+        summed.add(count)
+    assert summed.value == math.fsum(counts)
+
+
+@pytest.mark.parametrize("odd", [-1.0, math.nan, math.inf, 1e100])
+def test_a_sum_with_what_is_no_count_is_none(odd: float) -> None:
+    summed = Sum()
+    for count in (odd, 5.0):
+        summed.add(count)
+    assert math.isnan(summed.value)
 
 
 def test_a_container_that_was_started_anew_counts_from_nothing() -> None:

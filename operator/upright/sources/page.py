@@ -6,7 +6,6 @@ to right, and no more than a line is kept: the time is linear in the bytes, and 
 prometheus_client take time that grows with the square of a line's labels.
 """
 
-import math
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from operator import itemgetter
 
 from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
 from upright.sources.selectors import Selected
-from upright.sources.tally import Counting, Tally
+from upright.sources.tally import Counting, Sum, Tally
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_LINES = 80_000
@@ -91,7 +90,7 @@ class Scan:
         self._rest = b""
         self._known = self._declared = False
         self._otherwise = ""
-        self._by_code = dict.fromkeys((ANSWERED, MISTAKEN, FAILED, OVERLOADED), 0.0)
+        self._by_code = {code: Sum() for code in (ANSWERED, MISTAKEN, FAILED, OVERLOADED)}
         self._in_progress: float | None = None
         self._reasons: dict[str, float] = {}
         self._refusals: dict[str, float] = {}
@@ -130,7 +129,7 @@ class Scan:
                 return Counters(_most_counted(tallies), 0.0, 0.0, tallies=tallies, counts_requests=False)
             besides = f", but counts {self._otherwise}" if self._otherwise else ""
             raise NoCountersError(f"its page of metrics has no {REQUESTS}{besides}")
-        by_code = self._by_code
+        by_code = {code: counted.value for code, counted in self._by_code.items()}
         refused = by_code[MISTAKEN] + by_code[OVERLOADED]
         reasons, refusals = _most(self._reasons), _most(self._refusals)
         return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals, tallies)
@@ -181,8 +180,7 @@ class Scan:
                 return
             self._known = True
             if code in self._by_code:  # no other class is an answer to a request for predictions
-                # a negative part must be seen even where the sum is not negative
-                self._by_code[code] += value if value >= 0 else math.nan
+                self._by_code[code].add(value)
         elif name == IN_PROGRESS:
             self._in_progress = (self._in_progress or 0.0) + value
         elif name == FAILURES:

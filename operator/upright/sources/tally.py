@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from upright.analysis.counters import fell
+from upright.analysis.looks import INFINITE
 from upright.sources.selectors import Selected, Selector
 
 MOST_EDGES = 256
@@ -39,10 +41,39 @@ class Tally:
         """Whether any of its counters shows less later."""
         upto, of_later = self.upto or {}, later.upto or {}
         return (
-            later.total < self.total
-            or later.bad < self.bad
-            or any(of_later[edge] < upto[edge] for edge in upto.keys() & of_later.keys())
+            fell(self.total, later.total)
+            or fell(self.bad, later.bad)
+            or any(fell(upto[edge], of_later[edge]) for edge in upto.keys() & of_later.keys())
         )
+
+
+class Sum:
+    """Adds up counts exactly, so that the order of a page's lines makes no difference."""
+
+    def __init__(self) -> None:
+        self._whole = 0
+        self._parts = 0
+        """Of those that are not whole, in units of the smallest number that there is."""
+        self._are_counts = True
+
+    def add(self, count: float) -> None:
+        """Take in one more."""
+        if not 0 <= count < INFINITE:
+            self._are_counts = False
+        elif count.is_integer():
+            self._whole += int(count)
+        else:
+            numerator, denominator = count.as_integer_ratio()
+            self._parts += numerator << (_SMALLEST - denominator.bit_length() + 1)
+
+    @property
+    def value(self) -> float:
+        """Of all, rounded once; NaN when one was no count."""
+        return ((self._whole << _SMALLEST) + self._parts) / (1 << _SMALLEST) if self._are_counts else math.nan
+
+
+_SMALLEST = 1074
+"""The power of a half that it is."""
 
 
 class Counting:
@@ -53,8 +84,8 @@ class Counting:
         self._known: set[str] = set()
         """Families that the page has, or declares."""
         self._types: dict[str, str] = {}
-        self._total = self._bad = 0.0
-        self._upto: dict[str, float] = defaultdict(float)
+        self._total, self._bad = Sum(), Sum()
+        self._upto: dict[str, Sum] = defaultdict(Sum)
         self._series: dict[str, int] = defaultdict(int)
         """By edge, as it is written, how many series have one such bucket."""
 
@@ -73,16 +104,15 @@ class Counting:
     def add(self, family: str, labels: Mapping[str, str], value: float) -> None:
         """A sample of one of the families."""
         self._known.add(family)
-        count = value if value >= 0 else math.nan  # a negative part must be seen even where the sum is not negative
         total, bad = self._selected.total, self._selected.bad
         if _means(total, family, labels):
             if bad is not None:
-                self._total += count
+                self._total.add(value)
             elif len(self._upto) <= MOST_EDGES:
-                self._upto[labels.get("le", "")] += count
+                self._upto[labels.get("le", "")].add(value)
                 self._series[labels.get("le", "")] += 1
         if bad is not None and _means(bad, family, labels):
-            self._bad += count
+            self._bad.add(value)
 
     def tally(self) -> Tally | str:
         """What the whole page counts, or why that cannot be said: "its page of metrics ..."."""
@@ -94,7 +124,7 @@ class Counting:
             return f"its page of metrics has no {total.text}"
         if bad is None:
             return self._histogram(total.text) if self._upto else Tally(0.0, upto={})
-        return Tally(self._total, self._bad, knows_bad=bad.name in self._known)
+        return Tally(self._total.value, self._bad.value, knows_bad=bad.name in self._known)
 
     def _histogram(self, name: str) -> Tally | str:
         if "" in self._upto:
@@ -102,7 +132,7 @@ class Counting:
         if len(self._upto) > MOST_EDGES:
             return f"its page of metrics has more than {MOST_EDGES} buckets of {name}"
         try:
-            upto = {_edge(edge): count for edge, count in self._upto.items()}
+            upto = {_edge(edge): count.value for edge, count in self._upto.items()}
         except ValueError:
             return f"its page of metrics has a bucket of {name} whose le is no number"
         if math.inf not in upto:

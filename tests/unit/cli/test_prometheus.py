@@ -229,6 +229,15 @@ def test_a_candidate_that_starts_after_the_first_look_counts_from_zero() -> None
     }
 
 
+def test_a_sum_of_fractions_that_is_rounded_otherwise_begins_nothing_again() -> None:
+    one = (("instance", "a"),)
+
+    found = increases({one: {0.0: 100000.30000000002, 15.0: 100000.3, 30.0: 100010.3}}, Range(0.0, 30.0, 15.0))
+
+    assert found[15.0] == {one: 0.0}
+    assert found[30.0] == {one: pytest.approx(10.0)}
+
+
 def test_a_gap_of_an_hour_is_not_counted() -> None:
     one = (("instance", "a"),)
 

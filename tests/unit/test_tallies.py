@@ -19,7 +19,7 @@ from upright.api import names
 from upright.pods.reading import read
 from upright.rollout.measuring import Asked
 from upright.sources.comparison import Comparison
-from upright.sources.page import Counters, NoCountersError, Scan
+from upright.sources.page import Counters, NoCountersError, PageError, Scan
 from upright.sources.selectors import SelectorError, selected
 from upright.sources.tallied import FELL
 from upright.sources.tally import MOST_EDGES, Sum, Tally
@@ -275,6 +275,35 @@ def test_parts_of_events_are_nothing_for_the_exact_boundary() -> None:
         ),
         (LATENCY, durations(1, 2, 3) + 'upright_request_duration_seconds_bucket{le="+Inf",model="n"} 3\n', "different"),
         (LATENCY, "upright_request_duration_seconds_bucket 3\n", "without le"),
+        (LATENCY, durations(1, 2, edges=("0." + "1" * 40, "+Inf")), "whose le is no number"),
+        (LATENCY, durations(1, 2, 3) * 2, "has a series of upright_request_duration_seconds_bucket twice"),
+        (
+            REFUNDS,
+            'shop_orders_total{a="b",c=""} 4\nshop_orders_total{a="b"} 4\n',
+            "a series of shop_orders_total twice",
+        ),
+        (REFUNDS, orders(5) + 'shop_refunds_total{kind="full"} 1\n', "has a series of shop_refunds_total twice"),
+        (
+            {**LATENCY, "total": "lat_seconds_bucket"},
+            '# TYPE lat_seconds summary\nlat_seconds{quantile="0.5"} 2\nlat_seconds_sum 9\nlat_seconds_count 5\n',
+            "has no lat_seconds_bucket, but lat_seconds, lat_seconds_count, lat_seconds_sum",
+        ),
+        (
+            {**LATENCY, "total": "lat_seconds_bucket"},
+            "# TYPE lat_seconds histogram\nlat_seconds_sum 9\nlat_seconds_count 5\n",
+            "has no lat_seconds_bucket, but lat_seconds_count, lat_seconds_sum",
+        ),
+        (
+            a_metric("Ratio", "r", bad="b_total", total="lat_seconds"),
+            '# TYPE lat_seconds summary\nlat_seconds{quantile="0.5"} 2\n',
+            "says that lat_seconds is a summary, where a counter was expected",
+        ),
+        (
+            REFUNDS,
+            "# TYPE shop_orders counter\nshop_orders 1000\n",
+            "has no shop_orders_total, but shop_orders",
+        ),
+        (REFUNDS, "# HELP shop_orders_total Orders.\n", "has no shop_orders_total."),
         (LATENCY, durations(*range(300), edges=[f"{n}" for n in range(299)] + ["+Inf"]), f"more than {MOST_EDGES}"),
     ],
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
@@ -337,6 +366,55 @@ def test_a_counter_that_is_declared_and_has_counted_nothing_is_zero() -> None:
     look = arms.look(durations(5, 9, 10), durations(90, 95, 100))
     assert of(look, "latency") == Histogram(canary=(5, 4, 1), stable=(90, 5, 5), edges=(0.1, 0.5))
     assert not arms.unmeasured()
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "known"),
+    [
+        ("shop_failed counter", "shop_failed_total", True),
+        ("shop_failed_total counter", "shop_failed_total", True),
+        ("shop_failed counter", "shop_failed", True),
+        ("shop_failed histogram", "shop_failed_total", False),
+        ("shop_failed gauge", "shop_failed_total", False),
+        ("shop_failed untyped", "shop_failed_total", False),
+        ("shop_failed counter\nshop_failed 80", "shop_failed_total", False),
+        ("shop_failed counter\nshop_failed_total 80", "shop_failed", False),
+        ("lat histogram", "lat_count", True),
+        ("lat summary", "lat_sum", True),
+        ("lat summary", "lat_bucket", False),
+        ("lat counter", "lat_bucket", False),
+    ],
+)
+def test_what_is_declared_is_known_by_the_names_that_its_samples_will_have(
+    declared: str, name: str, known: bool
+) -> None:
+    arms = Arms(a_metric("Ratio", "m", bad=name, total="shop_orders_total"))
+    page = f"# TYPE {declared}\nshop_orders_total 5\n"
+    assert arms.page(page).tallies["m"] == Tally(5.0, 0.0, knows_bad=known)
+    total = Arms(a_metric("Ratio", "m", bad="b", total=name)).page(page).tallies["m"]
+    assert total == Tally(0.0, knows_bad=False) if known else isinstance(total, str)
+
+
+def test_labels_that_no_series_has_are_told_from_what_has_not_counted_yet() -> None:
+    metric = a_metric("Ratio", "m", bad='orders_total{plan="no",ok="0"}', total='orders_total{plan="no"}')
+    arms, latency = Arms(metric), Arms({**LATENCY, "total": 'lat_bucket{plan="no"}'})
+    assert arms.page('orders_total{plan="no"} 1\norders_total{plan="yes"} 2\n').tallies["m"] == Tally(1.0)
+    assert arms.page('orders_total{plan="yes"} 2\n').tallies["m"] == Tally(0.0, matches=False)
+    assert arms.page("# TYPE orders counter\n").tallies["m"] == Tally(0.0)
+    assert latency.page('lat_bucket{plan="yes",le="+Inf"} 2\n').tallies["latency"] == Tally(0, upto={}, matches=False)
+    assert latency.page("# TYPE lat histogram\n").tallies["latency"] == Tally(0, upto={}, matches=True)
+
+
+def test_only_what_counts_twice_is_not_believed() -> None:
+    arms = Arms(REFUNDS, a_metric())
+    requests = 'upright_requests_total{code="2xx"} 5\n'
+    twice = 'shop_refunds_total{kind="part"} 1\nother_total 1\n' * 2
+    assert arms.page(requests + orders(5) + twice).tallies["refunds"] == Tally(5.0)
+    with pytest.raises(PageError, match="has a series of upright_requests_total twice"):
+        arms.page(requests * 2 + orders(5))
+    without = Arms(REFUNDS).page(requests * 2 + orders(5))
+    assert not without.counts_requests
+    assert without.tallies["refunds"] == Tally(5.0)
 
 
 def test_labels_are_compared_as_they_are_meant() -> None:

@@ -8,14 +8,18 @@ prometheus_client take time that grows with the square of a line's labels.
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Set
 from dataclasses import dataclass, field
 from heapq import nlargest
+from itertools import chain
 from operator import itemgetter
 
 from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
+from upright.sources.duplicates import Duplicates
+from upright.sources.families import Families
 from upright.sources.selectors import Selected
-from upright.sources.tally import Counting, Sum, Tally
+from upright.sources.tally import Counting, Part, Sum, Tally
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_LINES = 80_000
@@ -26,9 +30,8 @@ MAX_LINE = 16 * 1024
 _BASE = REQUESTS.removesuffix("_total")
 _OTHERWISE = re.compile(rf"{_BASE}(?:_total)?(?:_total|_bucket|_count)?")
 """Of what is declared so a sample with another name: other libraries leave `_total` out, or count something else."""
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _DECLARATION = re.compile(r"#[ \t]+(HELP|TYPE)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[ \t]+([a-z]{1,20})[ \t]*$|[ \t]|$)")
-_SUFFIXES = ("_total", "_bucket", "_count", "_sum")
 _ESCAPED = re.compile(r"\\(.)")
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -95,12 +98,13 @@ class Scan:
         self._reasons: dict[str, float] = {}
         self._refusals: dict[str, float] = {}
         self._countings = {metric: Counting(selected) for metric, selected in (wanted or {}).items()}
-        self._by_family: dict[str, list[Counting]] = {}
-        for counting in self._countings.values():
-            for family in counting.families:
-                self._by_family.setdefault(family, []).append(counting)
-        families = (name.encode() for name in (*_OURS, *self._by_family))
-        self._beginnings = (*_TOLD, _NEARLY, *families)
+        self._parts = {metric: counting.parts for metric, counting in self._countings.items()}
+        self._of_name: dict[str, list[Part]] = defaultdict(list)
+        for part in chain.from_iterable(self._parts.values()):
+            self._of_name[part.selector.name].append(part)
+        self._families = Families(self._of_name)
+        self._duplicates = Duplicates()
+        self._beginnings = (*_TOLD, *(name.encode() for name in (_BASE, *_OURS, *self._families.bases)))
         """Of the lines that are looked at."""
 
     def feed(self, part: bytes) -> None:
@@ -123,8 +127,11 @@ class Scan:
     def counters(self) -> Counters:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
         self.feed(b"\n")
-        tallies = {metric: counting.tally() for metric, counting in self._countings.items()}
-        if not self._known and (self._otherwise or not self._declared):
+        twice = self._duplicates.twice()
+        tallies = {metric: self._tally(metric, twice) for metric in self._countings}
+        if self._must_count_requests and REQUESTS in twice:
+            raise PageError(_twice(REQUESTS))
+        if REQUESTS in twice or (not self._known and (self._otherwise or not self._declared)):
             if not self._must_count_requests:
                 return Counters(_most_counted(tallies), 0.0, 0.0, tallies=tallies, counts_requests=False)
             besides = f", but counts {self._otherwise}" if self._otherwise else ""
@@ -134,22 +141,39 @@ class Scan:
         reasons, refusals = _most(self._reasons), _most(self._refusals)
         return Counters(by_code[ANSWERED], refused, by_code[FAILED], self._in_progress, reasons, refusals, tallies)
 
+    def _tally(self, metric: str, twice: Set[Hashable]) -> Tally | str:
+        families, (total, *_), parts = self._families, self._parts[metric], self._parts[metric]
+        for part in parts:
+            if why := families.no_counter(part.selector.name):
+                return why
+        if why := families.missing(total.selector):
+            return why
+        for part in parts:
+            if part in twice:
+                return _twice(part.selector.name)
+        return self._countings[metric].tally(
+            has_series=families.samples(total.selector.name),
+            knows_bad=all(families.has(part.selector.name) for part in parts),
+        )
+
     def _read(self, line: bytes) -> None:
         line = line.strip(b" \t\r").removeprefix(BOM_UTF8)
+        if line.startswith(b"#"):
+            self._declare(line.decode(errors="replace"))
+            return
+        found = _NAME.match(line)
+        if found is None or line[found.end() : found.end() + 1] not in _AFTER_NAME:
+            return
+        name = found[0].decode()
+        self._families.sample(name)
+        if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):
+            self._otherwise = name
+        if name not in _OURS and name not in self._of_name:
+            return
         try:
-            text = line.decode()
+            self._sample(name, line.decode())
         except UnicodeDecodeError:
-            name = _NAME.match(line.decode(errors="replace"))
-            if name is None or not self._is_looked_for(name[0]):
-                return
-            raise PageError(f"its page of metrics has a line of {name[0]} that is no UTF-8") from None
-        if text.startswith("#"):
-            self._declare(text)
-        elif (name := _NAME.match(text)) is not None:
-            self._sample(name[0], text)
-
-    def _is_looked_for(self, name: str) -> bool:
-        return name in _OURS or name in self._by_family
+            raise PageError(f"its page of metrics has a line of {name} that is no UTF-8") from None
 
     def _declare(self, text: str) -> None:
         """A comment, which may tell of a metric; a counter that has not counted yet has no samples."""
@@ -157,20 +181,16 @@ class Scan:
         if told is None:
             return
         self._declared = self._declared or told[2] in (REQUESTS, _BASE)
-        kind = told[3] or "" if told[1] == "TYPE" else ""
-        suffixes = () if kind == "gauge" else _SUFFIXES  # of OpenMetrics' counters, and of parts of histograms
-        for family in (told[2], *(told[2] + suffix for suffix in suffixes)):
-            for counting in self._by_family.get(family, ()):
-                counting.declare(family, kind)
+        if told[1] == "TYPE" and told[3]:
+            self._families.declare(told[2], told[3])
 
     def _sample(self, name: str, text: str) -> None:
-        if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):
-            self._otherwise = name
-        if not self._is_looked_for(name) or text[len(name) :][:1] not in {"{", " ", "\t"}:
-            return
         labels, value = _parsed(text, name)
-        for counting in self._by_family.get(name, ()):
-            counting.add(name, labels, value)
+        parts = [part for part in self._of_name.get(name, ()) if part.selector.selects(labels)]
+        for part in parts:
+            part.take(labels, value)
+        if parts or name == REQUESTS:
+            self._duplicates.add(name, labels, [*parts, *({REQUESTS} & {name})])
         if name == REQUESTS:
             try:
                 code = _class(labels.get("code", ""))
@@ -190,7 +210,7 @@ class Scan:
 
 
 _OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, REFUSALS})
-_NEARLY = _BASE.encode()
+_AFTER_NAME = {b"{", b" ", b"\t"}
 _TOLD = (b"# HELP", b"# TYPE", b"#\t", b"#  ", b" ", b"\t", BOM_UTF8)
 """How lines begin that may be of any metric."""
 
@@ -261,6 +281,10 @@ def _closed(text: str, place: int, name: str) -> int:
     if text[after : after + 1] != "}":
         raise _wrong(name)
     return after + 1
+
+
+def _twice(name: str) -> str:
+    return f"its page of metrics has a series of {name} twice"
 
 
 def _wrong(name: str) -> PageError:

@@ -20,7 +20,7 @@ from upright.pods.reading import read
 from upright.rollout.measuring import Asked
 from upright.sources.comparison import Comparison
 from upright.sources.page import Counters, NoCountersError, PageError, Scan
-from upright.sources.selectors import SelectorError, selected
+from upright.sources.selectors import LONGEST_VALUE, Condition, Selected, Selector, SelectorError, selected
 from upright.sources.tallied import FELL
 from upright.sources.tally import MOST_EDGES, Sum, Tally
 from upright.sources.unmeasured import IN_PARTS
@@ -426,11 +426,14 @@ def test_labels_are_compared_as_they_are_meant() -> None:
 @pytest.mark.parametrize(
     ("selector", "says"),
     [
-        ('a{b=~"("}', "illegal regex"),
+        ('a{b=~"("}', "missing )"),
         (r'a{b="\q"}', "unknown escape"),
         ('a{__name__="c"}', "name must not be set twice"),
         ("a{" + ",".join(["b='x'"] * 9) + "}", "it has 9 conditions, and may have 8"),
         ('a{b=~"(.{300}){30}"}', "regular expression"),
+        (r'a{b=~"(\\pL{20}){20}"}', "is too large: write it shorter"),  # a parser of PromQL compiles that for a second
+        ('a{b=~".{60}"}', "is too large: write it shorter"),
+        ('a{b=~"x{300}",c!~"y{300}",d=~"z{300}"}', "its regular expressions are too large together"),
     ],
 )
 def test_a_selector_that_cannot_be_read_is_named(selector: str, says: str) -> None:
@@ -442,6 +445,81 @@ def test_a_selector_that_cannot_be_read_is_named(selector: str, says: str) -> No
     arms.look(durations(0, 0, 0), durations(0, 0, 0))
     assert says in arms.unmeasured()["refunds"]
     assert of(arms.look(durations(1, 1, 1), durations(1, 1, 1)), "latency")
+
+
+def test_operators_are_those_that_are_written_and_none_that_a_value_names() -> None:
+    text = """a{b="=~\\"x\\"", c!~'c!="d",', d != "", e =~ "z|y",}"""
+    written = selected(a_policy(a_metric("Ratio", "m", bad=text, total="b")).metrics[0])
+    assert written
+    assert written.bad
+    assert [(one.label, one.operator, one.value) for one in written.bad.conditions] == [
+        ("b", "=", '=~"x"'),
+        ("c", "!~", 'c!="d",'),
+        ("d", "!=", ""),
+        ("e", "=~", "z|y"),
+    ]
+
+
+def test_a_regular_expression_matches_no_value_that_is_longer_than_it_looks_at() -> None:
+    metric = a_metric("Ratio", "m", bad='a_total{b=~"x+"}', total='a_total{b!~"x+y"}')
+    values = {
+        "x" * LONGEST_VALUE: 1,
+        "x" * (LONGEST_VALUE + 1): 2,
+        "x" * LONGEST_VALUE + "y": 4,
+        "é" * 200: 8,
+        "xy": 16,
+    }
+    page = "".join(f'a_total{{b="{value}"}} {count}\n' for value, count in values.items())
+    assert Arms(metric).page(page).tallies["m"] == Tally(15.0, 1.0)
+
+
+SLOW = [
+    a_metric("Ratio", f"m{n}", bad=f'a{{b!~"[ab]*a[ab]{{{500 + n}}}"}}', total=f'a{{b!~"[ab]*a[ab]{{{520 + n}}}"}}')
+    for n in range(16)
+]
+
+
+def slow_lines(lines: int) -> bytes:
+    return "".join(f'a{{b="{"ab" * 125}{line:05}"}} 1\n' for line in range(lines)).encode()
+
+
+def test_a_page_that_is_as_slow_as_it_may_be_gives_others_their_turn_and_ends() -> None:
+    want = wanted(Asked("a-b", a_policy(*SLOW), {}, None))
+    scan = Scan(want.selected, requests=False)
+    pieces = sum(1 for _ in scan.pieces(slow_lines(10)))
+    assert pieces >= 10 * 32 / 2
+    assert all(tally == Tally(10.0, 10.0) for tally in scan.counters().tallies.values())
+    scan = Scan(want.selected, requests=False)
+    with pytest.raises(PageError, match="more series than can be compared with so many conditions"):
+        scan.feed(slow_lines(1000))
+
+
+def test_a_condition_that_several_metrics_have_is_looked_at_once_for_each_series() -> None:
+    looked = list[str]()
+
+    def holds(value: str) -> bool:
+        looked.append(value)
+        return value == "x"
+
+    def having(name: str) -> Selector:
+        return Selector("a", (Condition("b", "=~", "x", holds, 1),), name)
+
+    scan = Scan({name: Selected(having(name), having(f"bad {name}")) for name in ("one", "two")}, requests=False)
+    scan.feed(b'a{b="x"} 1\na{b="y"} 2\n')
+    assert scan.counters().tallies == {"one": Tally(1.0, 1.0), "two": Tally(1.0, 1.0)}
+    assert looked == ["x", "y"]
+
+
+def test_selectors_are_read_once_while_they_are_compared_and_so_is_why_they_cannot_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arms = Arms(a_metric("Ratio", "refused", bad='a{b=~"("}', total="b"), REFUNDS)
+    arms.look(orders(1), orders(1))
+    for number in range(300):
+        Arms(a_metric("Ratio", "m", bad=f"a_{number}", total="b")).look("b 1\n", "b 1\n")
+    monkeypatch.setattr("upright.sources.wanted.selected", None)
+    arms.look(orders(2), orders(2))
+    assert "missing )" in arms.unmeasured()["refused"]
 
 
 @pytest.mark.parametrize("text", ['a{b="x\\"y"}', r'a{b="back\\slash", c=~"d|e"}', "a{b='it\"s'}", "job:a:rate{}", "a"])

@@ -9,7 +9,7 @@ prometheus_client take time that grows with the square of a line's labels.
 import re
 from codecs import BOM_UTF8
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Set
+from collections.abc import Generator, Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from heapq import nlargest
 from itertools import chain
@@ -18,7 +18,7 @@ from operator import itemgetter
 from upright.api.serving import ANSWERED, FAILED, FAILURES, IN_PROGRESS, MISTAKEN, OVERLOADED, REFUSALS, REQUESTS
 from upright.sources.duplicates import Duplicates
 from upright.sources.families import Families
-from upright.sources.selectors import Selected
+from upright.sources.selectors import Condition, Selected
 from upright.sources.tally import Counting, Part, Sum, Tally
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -26,6 +26,11 @@ MAX_LINES = 80_000
 MOST_REASONS = 32
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
+MOST_STEPS = 1_000_000_000
+"""That it may take to compare a page with all conditions: about a second."""
+_A_TURN = 150_000
+_OF_A_LINE, _OF_A_BYTE, _OF_A_SUM = 3000, 20, 400
+"""Steps: before others have their turn; and what it takes to read a line of so many bytes, and to add up a sample."""
 
 _BASE = REQUESTS.removesuffix("_total")
 _OTHERWISE = re.compile(rf"{_BASE}(?:_total)?(?:_total|_bucket|_count)?")
@@ -99,9 +104,14 @@ class Scan:
         self._refusals: dict[str, float] = {}
         self._countings = {metric: Counting(selected) for metric, selected in (wanted or {}).items()}
         self._parts = {metric: counting.parts for metric, counting in self._countings.items()}
-        self._of_name: dict[str, list[Part]] = defaultdict(list)
+        self._of_name: dict[str, list[tuple[Part, list[tuple[int, Condition]]]]] = defaultdict(list)
+        """Those that are made up of samples of a name, with their conditions, numbered: the same have one number."""
+        numbers: dict[Condition, int] = {}
         for part in chain.from_iterable(self._parts.values()):
-            self._of_name[part.selector.name].append(part)
+            conditions = [(numbers.setdefault(one, len(numbers)), one) for one in part.selector.conditions]
+            self._of_name[part.selector.name].append((part, conditions))
+        self._steps = self._turn = 0
+        """What reading took, and had taken when others last had their turn, in steps of about 2 ns."""
         self._families = Families(self._of_name)
         self._duplicates = Duplicates()
         self._beginnings = (*_TOLD, *(name.encode() for name in (_BASE, *_OURS, *self._families.bases)))
@@ -110,6 +120,13 @@ class Scan:
     def feed(self, part: bytes) -> None:
         """Take in the next part. Raises PageError when the page is too large, or a line that is wanted makes no sense,
         and NoCountersError when one counts requests and not how they were answered.
+        """
+        for _ in self.pieces(part):
+            pass
+
+    def pieces(self, part: bytes) -> Iterator[None]:
+        """The same piece by piece: after each others may have their turn. None takes longer than about a millisecond,
+        whatever the page and the selectors are.
         """
         self._bytes += len(part)
         if self._bytes > MAX_BYTES:
@@ -122,7 +139,7 @@ class Scan:
             raise PageError(f"its page of metrics has a line of more than {MAX_LINE // 1024} KiB")
         for line in lines:
             if line.startswith(self._beginnings):
-                self._read(line)
+                yield from self._read(line)
 
     def counters(self) -> Counters:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
@@ -156,7 +173,7 @@ class Scan:
             knows_bad=all(families.has(part.selector.name) for part in parts),
         )
 
-    def _read(self, line: bytes) -> None:
+    def _read(self, line: bytes) -> Iterator[None]:
         line = line.strip(b" \t\r").removeprefix(BOM_UTF8)
         if line.startswith(b"#"):
             self._declare(line.decode(errors="replace"))
@@ -171,9 +188,10 @@ class Scan:
         if name not in _OURS and name not in self._of_name:
             return
         try:
-            self._sample(name, line.decode())
+            text = line.decode()
         except UnicodeDecodeError:
             raise PageError(f"its page of metrics has a line of {name} that is no UTF-8") from None
+        yield from self._sample(name, text)
 
     def _declare(self, text: str) -> None:
         """A comment, which may tell of a metric; a counter that has not counted yet has no samples."""
@@ -184,9 +202,10 @@ class Scan:
         if told[1] == "TYPE" and told[3]:
             self._families.declare(told[2], told[3])
 
-    def _sample(self, name: str, text: str) -> None:
+    def _sample(self, name: str, text: str) -> Iterator[None]:
         labels, value = _parsed(text, name)
-        parts = [part for part in self._of_name.get(name, ()) if part.selector.selects(labels)]
+        self._steps += _OF_A_LINE + _OF_A_BYTE * len(text)
+        parts = yield from self._selecting(name, labels)
         for part in parts:
             part.take(labels, value)
         if parts or name == REQUESTS:
@@ -207,6 +226,36 @@ class Scan:
             _add(self._reasons, labels.get("reason", ""), value)
         elif name == REFUSALS:
             _add(self._refusals, labels.get("reason", ""), value, labels.get("feature", ""))
+
+    def _selecting(self, name: str, labels: Mapping[str, str]) -> Generator[None, None, list[Part]]:
+        """What a series counts for. Each condition is looked at once."""
+        holds, selecting = dict[int, bool](), list[Part]()
+        for part, conditions in self._of_name.get(name, ()):
+            for number, condition in conditions:
+                if number not in holds:
+                    value = labels.get(condition.label, "")
+                    holds[number] = condition.holds(value)
+                    self._steps += condition.costs(value)
+                    if self._is_due():
+                        yield
+                if not holds[number]:
+                    break
+            else:
+                selecting.append(part)
+                self._steps += _OF_A_SUM
+        if self._is_due():
+            yield
+        return selecting
+
+    def _is_due(self) -> bool:
+        """Whether it is others' turn. Raises PageError when the page has taken too long."""
+        if self._steps > MOST_STEPS:
+            raise PageError(
+                "its page of metrics has more series than can be compared with so many conditions of monitoring.metrics"
+            )
+        due = self._steps - self._turn > _A_TURN
+        self._turn = self._steps if due else self._turn
+        return due
 
 
 _OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, REFUSALS})

@@ -16,7 +16,7 @@ from upright.sources.page import Counters
 from upright.sources.selectors import Selected
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
-from upright.sources.wanted import wanted
+from upright.sources.wanted import Wanted, wanted
 
 FELL = "it fell, and its container was not started anew, as no counter does"
 
@@ -37,6 +37,8 @@ class Tallies:
         self.unmeasured: Mapping[str, str] = {}
         """By metric, why nothing can be said of it, and what to do."""
         self._of: dict[Metric, _Tallied] = {}
+        self._want: Wanted | None = None
+        """Kept, so that it need not be read again."""
 
     def take(
         self,
@@ -57,7 +59,7 @@ class Tallies:
             pages: of the pods that are believed.
             proven: it is evidence; otherwise it is only what later looks are compared with.
         """
-        want = wanted(asked)
+        want = self._want = wanted(asked)
         measured, left_out, early = dict[str, Measurement](), dict[str, str](), set[str]()
         self._of = {
             metric: self._of.get(metric) or _Tallied(metric, self._named, self._fell)

@@ -141,7 +141,10 @@ def test_refusals_are_read_from_prometheus_by_the_metrics_of_our_pods(
         ({**LATENCY, "total": "http_requests_total"}, "found 'http_requests_total', whose series have no label le"),
         ({**ERRORS, "total": "nothing_total", "bad": "nothing_total"}, "has no values for 'nothing_total{version="),
         ({**ERRORS, "total": "http requests"}, "total must select one metric, as PromQL does"),
-        ({**ERRORS, "total": 'x{a=~"("}'}, """total of metric errors, 'x{a=~"("}', cannot be read: illegal regex"""),
+        (
+            {**ERRORS, "total": 'x{a=~"("}'},
+            """total of metric errors, 'x{a=~"("}', cannot be read: regular expression '(': missing )""",
+        ),
     ],
 )
 def test_what_prometheus_cannot_answer_is_said(

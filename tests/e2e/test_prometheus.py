@@ -26,7 +26,7 @@ SCRAPES = {
 
 
 def server(image: str) -> list[Object]:
-    """A server in the namespace that the installed operator knows, with the command of the machine that tests run on."""
+    """A server in the namespace that the installed operator knows; its program is that of the machine of the tests."""
     labels, program = {"app": "prometheus"}, "/usr/bin/prometheus"
     role = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
     rbac = "rbac.authorization.k8s.io"
@@ -88,7 +88,7 @@ def server(image: str) -> list[Object]:
 
 @contextmanager
 def scraping(cluster: Cluster, place: Workspace) -> Iterator[None]:
-    """Prometheus runs while the context lasts. Its namespace stays: the operator was told of it when it was installed."""
+    """Prometheus runs while the context lasts. Its namespace stays, since the operator was told of it."""
     host.install_packages(print, {"prometheus": "prometheus"})
     cluster.kubectl("create", "namespace", PROMETHEUS, check=False)
     there = Workspace(cluster, PROMETHEUS, place.images)

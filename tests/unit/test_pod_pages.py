@@ -454,7 +454,7 @@ async def test_a_page_is_read_however_it_is_framed_and_wherever_it_is_cut(sent: 
 
         feeding = asyncio.create_task(feed())
         _, headers = await answers.head(reader)
-        await answers.body(reader, headers, MAX_BYTES, scan.feed)
+        await answers.body(reader, headers, MAX_BYTES, scan.pieces)
         assert scan.counters() == Counters(7, 0, 0, 2)
         await feeding
     async with sending(*sent) as port:
@@ -468,7 +468,7 @@ async def test_whatever_is_sent_is_read_or_refused(sent: bytes, first: bytes) ->
     reader.feed_eof()
     with contextlib.suppress(answers.AnswerError, PageError):
         _, headers = await answers.head(reader)
-        await answers.body(reader, headers, MAX_BYTES, Scan().feed)
+        await answers.body(reader, headers, MAX_BYTES, Scan().pieces)
 
 
 ENDLESS = {

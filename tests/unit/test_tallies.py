@@ -3,9 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.analysis.builders import a_metric, a_policy
 from tests.unit.builders import NOW, a_pod, after
@@ -16,10 +19,10 @@ from upright.api import names
 from upright.pods.reading import read
 from upright.rollout.measuring import Asked, Reading
 from upright.sources.comparison import Comparison
-from upright.sources.page import Counters, NoCountersError, Scan
-from upright.sources.selectors import SelectorError, selected
+from upright.sources.page import Counters, NoCountersError, PageError, Scan
+from upright.sources.selectors import LONGEST_VALUE, Condition, Selected, Selector, SelectorError, selected
 from upright.sources.tallied import FELL
-from upright.sources.tally import MOST_EDGES, Tally
+from upright.sources.tally import MOST_EDGES, Sum, Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.wanted import wanted
 
@@ -211,6 +214,37 @@ def test_what_falls_is_no_counter_until_its_container_is_started_anew() -> None:
     assert of(arms.look(orders(12), orders(400), restarts=1), "refunds") == Counts(canary=(12, 0), stable=(300, 0))
 
 
+def test_the_order_of_lines_makes_no_sum_of_fractions_fall() -> None:
+    """Shops as an exporter lists them that keeps a hash map."""
+    sold = {"a": 0.1, "b": 0.2, "c": 0.3}
+
+    def page(order: str, more: float = 0) -> str:
+        return "".join(f'sold_total{{shop="{one}"}} {sold[one] + more}\n' for one in order) + "refunded_total 0\n"
+
+    arms = Arms(a_metric("Ratio", "refunds", bad="refunded_total", total="sold_total"))
+    arms.look(page("abc"), page("abc"))
+    assert arms.page(page("abc")) == arms.page(page("cba"))
+    arms.look(page("cba"), "sold_total 0.6\nrefunded_total 0\n")
+    assert of(arms.look(page("abc", 10), page("cba", 10)), "refunds") == Counts(canary=(30.6, 0), stable=(30, 0))
+    assert not arms.unmeasured()
+
+
+@given(st.lists(st.floats(0, 1e99) | st.integers(0, 10**15).map(float)), st.randoms(use_true_random=False))
+def test_a_sum_of_counts_is_exact_in_any_order(counts: list[float], random: Random) -> None:
+    summed = Sum()
+    for count in random.sample(counts, len(counts)):
+        summed.add(count)
+    assert summed.value == math.fsum(counts)
+
+
+@pytest.mark.parametrize("odd", [-1.0, math.nan, math.inf, 1e100])
+def test_a_sum_with_what_is_no_count_is_none(odd: float) -> None:
+    summed = Sum()
+    for count in (odd, 5.0):
+        summed.add(count)
+    assert math.isnan(summed.value)
+
+
 def test_a_container_that_was_started_anew_counts_from_nothing() -> None:
     arms = Arms(REFUNDS)
     arms.look(orders(10), orders(100))
@@ -260,6 +294,35 @@ def test_parts_of_events_are_nothing_for_the_exact_boundary() -> None:
         ),
         (LATENCY, durations(1, 2, 3) + 'upright_request_duration_seconds_bucket{le="+Inf",model="n"} 3\n', "different"),
         (LATENCY, "upright_request_duration_seconds_bucket 3\n", "without le"),
+        (LATENCY, durations(1, 2, edges=("0." + "1" * 40, "+Inf")), "whose le is no number"),
+        (LATENCY, durations(1, 2, 3) * 2, "has a series of upright_request_duration_seconds_bucket twice"),
+        (
+            REFUNDS,
+            'shop_orders_total{a="b",c=""} 4\nshop_orders_total{a="b"} 4\n',
+            "a series of shop_orders_total twice",
+        ),
+        (REFUNDS, orders(5) + 'shop_refunds_total{kind="full"} 1\n', "has a series of shop_refunds_total twice"),
+        (
+            {**LATENCY, "total": "lat_seconds_bucket"},
+            '# TYPE lat_seconds summary\nlat_seconds{quantile="0.5"} 2\nlat_seconds_sum 9\nlat_seconds_count 5\n',
+            "has no lat_seconds_bucket, but lat_seconds, lat_seconds_count, lat_seconds_sum",
+        ),
+        (
+            {**LATENCY, "total": "lat_seconds_bucket"},
+            "# TYPE lat_seconds histogram\nlat_seconds_sum 9\nlat_seconds_count 5\n",
+            "has no lat_seconds_bucket, but lat_seconds_count, lat_seconds_sum",
+        ),
+        (
+            a_metric("Ratio", "r", bad="b_total", total="lat_seconds"),
+            '# TYPE lat_seconds summary\nlat_seconds{quantile="0.5"} 2\n',
+            "says that lat_seconds is a summary, where a counter was expected",
+        ),
+        (
+            REFUNDS,
+            "# TYPE shop_orders counter\nshop_orders 1000\n",
+            "has no shop_orders_total, but shop_orders",
+        ),
+        (REFUNDS, "# HELP shop_orders_total Orders.\n", "has no shop_orders_total."),
         (LATENCY, durations(*range(300), edges=[f"{n}" for n in range(299)] + ["+Inf"]), f"more than {MOST_EDGES}"),
     ],
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
@@ -324,6 +387,55 @@ def test_a_counter_that_is_declared_and_has_counted_nothing_is_zero() -> None:
     assert not arms.unmeasured()
 
 
+@pytest.mark.parametrize(
+    ("declared", "name", "known"),
+    [
+        ("shop_failed counter", "shop_failed_total", True),
+        ("shop_failed_total counter", "shop_failed_total", True),
+        ("shop_failed counter", "shop_failed", True),
+        ("shop_failed histogram", "shop_failed_total", False),
+        ("shop_failed gauge", "shop_failed_total", False),
+        ("shop_failed untyped", "shop_failed_total", False),
+        ("shop_failed counter\nshop_failed 80", "shop_failed_total", False),
+        ("shop_failed counter\nshop_failed_total 80", "shop_failed", False),
+        ("lat histogram", "lat_count", True),
+        ("lat summary", "lat_sum", True),
+        ("lat summary", "lat_bucket", False),
+        ("lat counter", "lat_bucket", False),
+    ],
+)
+def test_what_is_declared_is_known_by_the_names_that_its_samples_will_have(
+    declared: str, name: str, known: bool
+) -> None:
+    arms = Arms(a_metric("Ratio", "m", bad=name, total="shop_orders_total"))
+    page = f"# TYPE {declared}\nshop_orders_total 5\n"
+    assert arms.page(page).tallies["m"] == Tally(5.0, 0.0, knows_bad=known)
+    total = Arms(a_metric("Ratio", "m", bad="b", total=name)).page(page).tallies["m"]
+    assert total == Tally(0.0, knows_bad=False) if known else isinstance(total, str)
+
+
+def test_labels_that_no_series_has_are_told_from_what_has_not_counted_yet() -> None:
+    metric = a_metric("Ratio", "m", bad='orders_total{plan="no",ok="0"}', total='orders_total{plan="no"}')
+    arms, latency = Arms(metric), Arms({**LATENCY, "total": 'lat_bucket{plan="no"}'})
+    assert arms.page('orders_total{plan="no"} 1\norders_total{plan="yes"} 2\n').tallies["m"] == Tally(1.0)
+    assert arms.page('orders_total{plan="yes"} 2\n').tallies["m"] == Tally(0.0, matches=False)
+    assert arms.page("# TYPE orders counter\n").tallies["m"] == Tally(0.0)
+    assert latency.page('lat_bucket{plan="yes",le="+Inf"} 2\n').tallies["latency"] == Tally(0, upto={}, matches=False)
+    assert latency.page("# TYPE lat histogram\n").tallies["latency"] == Tally(0, upto={}, matches=True)
+
+
+def test_only_what_counts_twice_is_not_believed() -> None:
+    arms = Arms(REFUNDS, a_metric())
+    requests = 'upright_requests_total{code="2xx"} 5\n'
+    twice = 'shop_refunds_total{kind="part"} 1\nother_total 1\n' * 2
+    assert arms.page(requests + orders(5) + twice).tallies["refunds"] == Tally(5.0)
+    with pytest.raises(PageError, match="has a series of upright_requests_total twice"):
+        arms.page(requests * 2 + orders(5))
+    without = Arms(REFUNDS).page(requests * 2 + orders(5))
+    assert not without.counts_requests
+    assert without.tallies["refunds"] == Tally(5.0)
+
+
 def test_labels_are_compared_as_they_are_meant() -> None:
     metric = a_metric("Ratio", "odd", bad=r'a_total{x="q\"\\\n"}', total='a_total{x!~"b.*"}')
     page = Arms(metric).page('a_total{x="q\\"\\\\\\n"} 2\na_total{x="bc"} 40\na_total 100\n')
@@ -333,11 +445,14 @@ def test_labels_are_compared_as_they_are_meant() -> None:
 @pytest.mark.parametrize(
     ("selector", "says"),
     [
-        ('a{b=~"("}', "illegal regex"),
+        ('a{b=~"("}', "missing )"),
         (r'a{b="\q"}', "unknown escape"),
         ('a{__name__="c"}', "name must not be set twice"),
         ("a{" + ",".join(["b='x'"] * 9) + "}", "it has 9 conditions, and may have 8"),
         ('a{b=~"(.{300}){30}"}', "regular expression"),
+        (r'a{b=~"(\\pL{20}){20}"}', "is too large: write it shorter"),  # a parser of PromQL compiles that for a second
+        ('a{b=~".{60}"}', "is too large: write it shorter"),
+        ('a{b=~"x{300}",c!~"y{300}",d=~"z{300}"}', "its regular expressions are too large together"),
     ],
 )
 def test_a_selector_that_cannot_be_read_is_named(selector: str, says: str) -> None:
@@ -349,6 +464,81 @@ def test_a_selector_that_cannot_be_read_is_named(selector: str, says: str) -> No
     arms.look(durations(0, 0, 0), durations(0, 0, 0))
     assert says in arms.unmeasured()["refunds"]
     assert of(arms.look(durations(1, 1, 1), durations(1, 1, 1)), "latency")
+
+
+def test_operators_are_those_that_are_written_and_none_that_a_value_names() -> None:
+    text = """a{b="=~\\"x\\"", c!~'c!="d",', d != "", e =~ "z|y",}"""
+    written = selected(a_policy(a_metric("Ratio", "m", bad=text, total="b")).metrics[0])
+    assert written
+    assert written.bad
+    assert [(one.label, one.operator, one.value) for one in written.bad.conditions] == [
+        ("b", "=", '=~"x"'),
+        ("c", "!~", 'c!="d",'),
+        ("d", "!=", ""),
+        ("e", "=~", "z|y"),
+    ]
+
+
+def test_a_regular_expression_matches_no_value_that_is_longer_than_it_looks_at() -> None:
+    metric = a_metric("Ratio", "m", bad='a_total{b=~"x+"}', total='a_total{b!~"x+y"}')
+    values = {
+        "x" * LONGEST_VALUE: 1,
+        "x" * (LONGEST_VALUE + 1): 2,
+        "x" * LONGEST_VALUE + "y": 4,
+        "é" * 200: 8,
+        "xy": 16,
+    }
+    page = "".join(f'a_total{{b="{value}"}} {count}\n' for value, count in values.items())
+    assert Arms(metric).page(page).tallies["m"] == Tally(15.0, 1.0)
+
+
+SLOW = [
+    a_metric("Ratio", f"m{n}", bad=f'a{{b!~"[ab]*a[ab]{{{500 + n}}}"}}', total=f'a{{b!~"[ab]*a[ab]{{{520 + n}}}"}}')
+    for n in range(16)
+]
+
+
+def slow_lines(lines: int) -> bytes:
+    return "".join(f'a{{b="{"ab" * 125}{line:05}"}} 1\n' for line in range(lines)).encode()
+
+
+def test_a_page_that_is_as_slow_as_it_may_be_gives_others_their_turn_and_ends() -> None:
+    want = wanted(Asked("a-b", a_policy(*SLOW), {}, None))
+    scan = Scan(want.selected, requests=False)
+    pieces = sum(1 for _ in scan.pieces(slow_lines(10)))
+    assert pieces >= 10 * 32 / 2
+    assert all(tally == Tally(10.0, 10.0) for tally in scan.counters().tallies.values())
+    scan = Scan(want.selected, requests=False)
+    with pytest.raises(PageError, match="more series than can be compared with so many conditions"):
+        scan.feed(slow_lines(1000))
+
+
+def test_a_condition_that_several_metrics_have_is_looked_at_once_for_each_series() -> None:
+    looked = list[str]()
+
+    def holds(value: str) -> bool:
+        looked.append(value)
+        return value == "x"
+
+    def having(name: str) -> Selector:
+        return Selector("a", (Condition("b", "=~", "x", holds, 1),), name)
+
+    scan = Scan({name: Selected(having(name), having(f"bad {name}")) for name in ("one", "two")}, requests=False)
+    scan.feed(b'a{b="x"} 1\na{b="y"} 2\n')
+    assert scan.counters().tallies == {"one": Tally(1.0, 1.0), "two": Tally(1.0, 1.0)}
+    assert looked == ["x", "y"]
+
+
+def test_selectors_are_read_once_while_they_are_compared_and_so_is_why_they_cannot_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arms = Arms(a_metric("Ratio", "refused", bad='a{b=~"("}', total="b"), REFUNDS)
+    arms.look(orders(1), orders(1))
+    for number in range(300):
+        Arms(a_metric("Ratio", "m", bad=f"a_{number}", total="b")).look("b 1\n", "b 1\n")
+    monkeypatch.setattr("upright.sources.wanted.selected", None)
+    arms.look(orders(2), orders(2))
+    assert "missing )" in arms.unmeasured()["refused"]
 
 
 @pytest.mark.parametrize("text", ['a{b="x\\"y"}', r'a{b="back\\slash", c=~"d|e"}', "a{b='it\"s'}", "job:a:rate{}", "a"])
@@ -485,3 +675,13 @@ def test_a_limit_is_not_measured_while_the_candidate_alone_answers() -> None:
     assert look(3, 50) is None
     arms.down = False
     assert look(4, 51) == Counts(canary=(100, 1), stable=None), "of the 49 before nobody knows whose doing they are"
+
+
+def test_labels_that_no_series_has_are_told() -> None:
+    arms = Arms(a_metric("Ratio", "basic", bad="shop_refunds_total", total='shop_orders_total{shop="aa"}'))
+    for look in range(3):
+        arms.look(orders(10 * look), orders(100 * look))
+    assert arms.unmeasured()["basic"].startswith(
+        "Metric basic cannot be measured: of the series of shop_orders_total none is "
+        'shop_orders_total{shop="aa"}, in any pod of either version.'
+    )

@@ -5,7 +5,8 @@ of pods make no difference.
 Guarantee: a number that cannot be trusted is left out with its pod and named; it is never evidence.
 Source: the reset rule is that of Prometheus' `increase`, without its extrapolation: a counter that fell began again at
 zero, so what it shows now is what was counted since. Whoever knows that it did not begin again leaves its pod out; and
-whoever knows that it did, and may have overtaken what it showed before, gives zeros for that.
+whoever knows that it did, and may have overtaken what it showed before, gives zeros for that. A fall by as little as
+sums of fractions are rounded is none.
 """
 
 import math
@@ -16,6 +17,8 @@ from upright.analysis.looks import INFINITE
 
 LONGEST_GAP = 4
 """Looks between two samples of a pod beyond which they are not compared."""
+_ROUNDED = 1e-9
+"""Of a counter: exporters that add up fractions, one time in this order and another time in that, differ by less."""
 
 NEW = "it was not there before"
 GONE = "it is not there any more"
@@ -41,6 +44,11 @@ class Increase:
     counts: tuple[float, ...]
     pods: int
     left_out: Mapping[str, str]
+
+
+def fell(before: float, now: float) -> bool:
+    """Whether a counter went backwards, and by more than it is rounded."""
+    return now < before * (1 - _ROUNDED)
 
 
 def increase(before: Mapping[str, Sample], now: Mapping[str, Sample], longest_gap: float) -> Increase:
@@ -87,6 +95,11 @@ def _is_strange(sample: Sample) -> bool:
 
 def _delta(before: Sequence[float], now: Sequence[float]) -> list[float] | None:
     """The increase; None when a part of the counters fell alone, or grew by more than the count of all events."""
-    began_again = now[0] < before[0]
-    delta = list(now) if began_again else [new - old for old, new in zip(before, now, strict=True)]
-    return None if min(delta) < 0 or max(delta) > delta[0] else delta
+    if fell(before[0], now[0]):
+        return list(now) if max(now) <= now[0] else None
+    rounded = before[0] * _ROUNDED
+    delta = [new - old for old, new in zip(before, now, strict=True)]
+    if min(delta) < -rounded or max(delta) > delta[0] + rounded:
+        return None
+    every = max(delta[0], 0.0)
+    return [min(max(part, 0.0), every) for part in delta]

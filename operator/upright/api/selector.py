@@ -1,8 +1,9 @@
 """How a user names counters: an instant vector selector of PromQL that names its metric. What is left to its parser are
-regular expressions and escapes.
+escapes.
 """
 
 import re
+from collections.abc import Sequence
 
 from upright.api.schema import Rule, in_cel
 
@@ -10,10 +11,26 @@ _LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*\s*(=|!=|=~|!~)\s*"
 _VALUE = r"""("([^"\\\n]|\\.)*"|'([^'\\\n]|\\.)*')\s*"""
 _SELECTOR = rf"^\s*[a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{{\s*({_LABEL}{_VALUE}(,\s*{_LABEL}{_VALUE})*(,\s*)?)?\}}\s*)?$"
 
+_CONDITION = re.compile(rf"(?P<label>[a-zA-Z_][a-zA-Z0-9_]*\s*)(?P<operator>=~|!~|!=|=)(?P<value>\s*{_VALUE})")
+
 
 def is_selector(text: str) -> bool:
     """Whether the text selects one metric, with conditions on its labels or without."""
     return re.match(_SELECTOR, text) is not None
+
+
+def without_operators(text: str) -> tuple[str, Sequence[str]]:
+    """A selector that asks for equality in the place of every operator, and these: a parser of PromQL compiles regular
+    expressions of any size, which takes seconds.
+    """
+    operators: list[str] = []
+
+    def equal(matcher: re.Match[str]) -> str:
+        operators.append(matcher["operator"])
+        return f"{matcher['label']}={matcher['value']}"
+
+    name, brace, conditions = text.partition("{")
+    return name + brace + _CONDITION.sub(equal, conditions), operators
 
 
 def selects(field: str) -> Rule:

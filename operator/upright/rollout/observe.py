@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from upright.api import names
@@ -26,7 +27,8 @@ from upright.rollout.template import digest, is_edited, recorded_digest
 from upright.rollout.verdict import is_ahead, policy
 
 _MOST_SERVED = 8
-"""Versions that workloads of one Deployment name: three at most are its own, and others may only bear its labels."""
+"""Versions that are read for the workloads that name them: three at most are a Deployment's own, and anybody can label
+others as such. A turn that read them all would take as long as they are many."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,10 @@ async def observe(
     if fallback:
         versions[fallback.metadata.name] = fallback
     if status.stable is None and status.candidate is None:  # what serves all the same
-        served = {str(one["metadata"]["labels"].get(names.MODEL_VERSION)) for one in workloads.values()}
-        versions |= {name: version for name in served if (version := following.known(world, meta.namespace, name))}
+        own_first = sorted(workloads.values(), key=names.has_no_controller)
+        served = dict.fromkeys(str(one["metadata"]["labels"].get(names.MODEL_VERSION)) for one in own_first)
+        read = ((name, following.known(world, meta.namespace, name)) for name in islice(served, _MOST_SERVED))
+        versions |= {name: version for name, version in read if version}
     found = members(resource, workloads, versions, world)
     pods = sightings.dated(Key(meta.namespace, meta.name), found.pods, world.now)
     maker = following.maker(resource, world) if wanted is None else None

@@ -6,7 +6,7 @@ answers of 1xx for as long as there are any, and keep them.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 LONGEST_HEAD = 16 * 1024
 """Bytes of the status line and all headers."""
@@ -65,10 +65,11 @@ async def head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, str]]:
 
 
 async def body(
-    reader: asyncio.StreamReader, headers: Mapping[str, str], most: int, take: Callable[[bytes], None]
+    reader: asyncio.StreamReader, headers: Mapping[str, str], most: int, take: Callable[[bytes], Iterable[None]]
 ) -> None:
-    """Hand the body on in parts of about PART bytes, however it arrives. Raises AnswerError, a
-    LargeAnswerError when it takes more than `most` bytes or too many chunks to send it, and what `take` raises.
+    """Hand the body on in parts of about PART bytes, however it arrives, and let others have their turn after each
+    piece of what is done with one. Raises AnswerError, a LargeAnswerError when it takes more than `most` bytes or too
+    many chunks to send it, and what `take` raises.
     """
     chunks = _Chunks() if "transfer-encoding" in headers else None
     if chunks and headers["transfer-encoding"].lower() != "chunked":
@@ -90,10 +91,15 @@ async def body(
         left = None if left is None else left - len(received)
         part += chunks.decoded(received) if chunks else received
         if len(part) >= PART:  # what comes byte by byte is looked at as seldom as anything else
-            take(bytes(part))
+            await _all(take(bytes(part)))
             part.clear()
         await asyncio.sleep(0)  # reading waits for nothing as long as there is something
-    take(bytes(part))
+    await _all(take(bytes(part)))
+
+
+async def _all(pieces: Iterable[None]) -> None:
+    for _ in pieces:
+        await asyncio.sleep(0)
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

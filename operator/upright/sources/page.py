@@ -9,9 +9,11 @@ prometheus_client take time that grows with the square of a line's labels.
 import math
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Generator, Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from heapq import nlargest
+from itertools import chain
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -27,8 +29,10 @@ from upright.api.serving import (
     REFUSALS,
     REQUESTS,
 )
-from upright.sources.selectors import Selected
-from upright.sources.tally import Counting, Tally
+from upright.sources.duplicates import Duplicates
+from upright.sources.families import Families
+from upright.sources.selectors import Condition, Selected
+from upright.sources.tally import Counting, Part, Sum, Tally
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_LINES = 80_000
@@ -36,13 +40,17 @@ MOST_REASONS = 32
 """Also messages, and kinds of refusals."""
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
+MOST_STEPS = 1_000_000_000
+"""That it may take to compare a page with all conditions: about a second."""
+_A_TURN = 150_000
+_OF_A_LINE, _OF_A_BYTE, _OF_A_SUM = 3000, 20, 400
+"""Steps: before others have their turn; and what it takes to read a line of so many bytes, and to add up a sample."""
 
 _BASE = REQUESTS.removesuffix("_total")
 _OTHERWISE = re.compile(rf"{_BASE}(?:_total)?(?:_total|_bucket|_count)?")
 """Of what is declared so a sample with another name: other libraries leave `_total` out, or count something else."""
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _DECLARATION = re.compile(r"#[ \t]+(HELP|TYPE)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[ \t]+([a-z]{1,20})[ \t]*$|[ \t]|$)")
-_SUFFIXES = ("_total", "_bucket", "_count", "_sum")
 _ESCAPED = re.compile(r"\\(.)")
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -116,23 +124,36 @@ class Scan:
         self._rest = b""
         self._known = self._declared = False
         self._otherwise = ""
-        self._by_code = dict.fromkeys((ANSWERED, MISTAKEN, FAILED, OVERLOADED), 0.0)
+        self._by_code = {code: Sum() for code in (ANSWERED, MISTAKEN, FAILED, OVERLOADED)}
         self._in_progress: float | None = None
         self._reasons: dict[str, float] = {}
         self._messages: dict[Said, float] = {}
         self._refusals: dict[str, float] = {}
         self._countings = {metric: Counting(selected) for metric, selected in (wanted or {}).items()}
-        self._by_family: dict[str, list[Counting]] = {}
-        for counting in self._countings.values():
-            for family in counting.families:
-                self._by_family.setdefault(family, []).append(counting)
-        families = (name.encode() for name in (*_OURS, *self._by_family))
-        self._beginnings = (*_TOLD, _NEARLY, *families)
+        self._parts = {metric: counting.parts for metric, counting in self._countings.items()}
+        self._of_name: dict[str, list[tuple[Part, list[tuple[int, Condition]]]]] = defaultdict(list)
+        """Those that are made up of samples of a name, with their conditions, numbered: the same have one number."""
+        numbers: dict[Condition, int] = {}
+        for part in chain.from_iterable(self._parts.values()):
+            conditions = [(numbers.setdefault(one, len(numbers)), one) for one in part.selector.conditions]
+            self._of_name[part.selector.name].append((part, conditions))
+        self._steps = self._turn = 0
+        """What reading took, and had taken when others last had their turn, in steps of about 2 ns."""
+        self._families = Families(self._of_name)
+        self._duplicates = Duplicates()
+        self._beginnings = (*_TOLD, *(name.encode() for name in (_BASE, *_OURS, *self._families.bases)))
         """Of the lines that are looked at."""
 
     def feed(self, part: bytes) -> None:
         """Take in the next part. Raises PageError when the page is too large, or a line that is wanted makes no sense,
         and NoCountersError when one counts requests and not how they were answered.
+        """
+        for _ in self.pieces(part):
+            pass
+
+    def pieces(self, part: bytes) -> Iterator[None]:
+        """The same piece by piece: after each others may have their turn. None takes longer than about a millisecond,
+        whatever the page and the selectors are.
         """
         self._bytes += len(part)
         if self._bytes > MAX_BYTES:
@@ -145,18 +166,21 @@ class Scan:
             raise PageError(f"its page of metrics has a line of more than {MAX_LINE // 1024} KiB")
         for line in lines:
             if line.startswith(self._beginnings):
-                self._read(line)
+                yield from self._read(line)
 
     def counters(self) -> Counters:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
         self.feed(b"\n")
-        tallies = {metric: counting.tally() for metric, counting in self._countings.items()}
-        if not self._known and (self._otherwise or not self._declared):
+        twice = self._duplicates.twice()
+        tallies = {metric: self._tally(metric, twice) for metric in self._countings}
+        if self._must_count_requests and REQUESTS in twice:
+            raise PageError(_twice(REQUESTS))
+        if REQUESTS in twice or (not self._known and (self._otherwise or not self._declared)):
             if not self._must_count_requests:
                 return Counters(_most_counted(tallies), 0.0, 0.0, tallies=tallies, counts_requests=False)
             besides = f", but counts {self._otherwise}" if self._otherwise else ""
             raise NoCountersError(f"its page of metrics has no {REQUESTS}{besides}")
-        by_code = self._by_code
+        by_code = {code: counted.value for code, counted in self._by_code.items()}
         return Counters(
             by_code[ANSWERED],
             by_code[MISTAKEN] + by_code[OVERLOADED],
@@ -168,22 +192,40 @@ class Scan:
             tallies,
         )
 
-    def _read(self, line: bytes) -> None:
+    def _tally(self, metric: str, twice: Set[Hashable]) -> Tally | str:
+        families, (total, *_), parts = self._families, self._parts[metric], self._parts[metric]
+        for part in parts:
+            if why := families.no_counter(part.selector.name):
+                return why
+        if why := families.missing(total.selector):
+            return why
+        for part in parts:
+            if part in twice:
+                return _twice(part.selector.name)
+        return self._countings[metric].tally(
+            has_series=families.samples(total.selector.name),
+            knows_bad=all(families.has(part.selector.name) for part in parts),
+        )
+
+    def _read(self, line: bytes) -> Iterator[None]:
         line = line.strip(b" \t\r").removeprefix(BOM_UTF8)
+        if line.startswith(b"#"):
+            self._declare(line.decode(errors="replace"))
+            return
+        found = _NAME.match(line)
+        if found is None or line[found.end() : found.end() + 1] not in _AFTER_NAME:
+            return
+        name = found[0].decode()
+        self._families.sample(name)
+        if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):
+            self._otherwise = name
+        if name not in _OURS and name not in self._of_name:
+            return
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            name = _NAME.match(line.decode(errors="replace"))
-            if name is None or not self._is_looked_for(name[0]):
-                return
-            raise PageError(f"its page of metrics has a line of {name[0]} that is no UTF-8") from None
-        if text.startswith("#"):
-            self._declare(text)
-        elif (name := _NAME.match(text)) is not None:
-            self._sample(name[0], text)
-
-    def _is_looked_for(self, name: str) -> bool:
-        return name in _OURS or name in self._by_family
+            raise PageError(f"its page of metrics has a line of {name} that is no UTF-8") from None
+        yield from self._sample(name, text)
 
     def _declare(self, text: str) -> None:
         """A comment, which may tell of a metric; a counter that has not counted yet has no samples."""
@@ -191,20 +233,17 @@ class Scan:
         if told is None:
             return
         self._declared = self._declared or told[2] in (REQUESTS, _BASE)
-        kind = told[3] or "" if told[1] == "TYPE" else ""
-        suffixes = () if kind == "gauge" else _SUFFIXES  # of OpenMetrics' counters, and of parts of histograms
-        for family in (told[2], *(told[2] + suffix for suffix in suffixes)):
-            for counting in self._by_family.get(family, ()):
-                counting.declare(family, kind)
+        if told[1] == "TYPE" and told[3]:
+            self._families.declare(told[2], told[3])
 
-    def _sample(self, name: str, text: str) -> None:
-        if not self._known and name != REQUESTS and _OTHERWISE.fullmatch(name):
-            self._otherwise = name
-        if not self._is_looked_for(name) or text[len(name) :][:1] not in {"{", " ", "\t"}:
-            return
+    def _sample(self, name: str, text: str) -> Iterator[None]:
         labels, value = _parsed(text, name)
-        for counting in self._by_family.get(name, ()):
-            counting.add(name, labels, value)
+        self._steps += _OF_A_LINE + _OF_A_BYTE * len(text)
+        parts = yield from self._selecting(name, labels)
+        for part in parts:
+            part.take(labels, value)
+        if parts or name == REQUESTS:
+            self._duplicates.add(name, labels, [*parts, *({REQUESTS} & {name})])
         if name == REQUESTS:
             try:
                 code = _class(labels.get("code", ""))
@@ -214,8 +253,7 @@ class Scan:
                 return
             self._known = True
             if code in self._by_code:  # no other class is an answer to a request for predictions
-                # a negative part must be seen even where the sum is not negative
-                self._by_code[code] += value if value >= 0 else math.nan
+                self._by_code[code].add(value)
         elif name == IN_PROGRESS:
             self._in_progress = (self._in_progress or 0.0) + value
         elif name == FAILURES:
@@ -227,9 +265,39 @@ class Scan:
         elif name == REFUSALS:
             _add(self._refusals, labels.get("reason", ""), value, labels.get("feature", ""))
 
+    def _selecting(self, name: str, labels: Mapping[str, str]) -> Generator[None, None, list[Part]]:
+        """What a series counts for. Each condition is looked at once."""
+        holds, selecting = dict[int, bool](), list[Part]()
+        for part, conditions in self._of_name.get(name, ()):
+            for number, condition in conditions:
+                if number not in holds:
+                    value = labels.get(condition.label, "")
+                    holds[number] = condition.holds(value)
+                    self._steps += condition.costs(value)
+                    if self._is_due():
+                        yield
+                if not holds[number]:
+                    break
+            else:
+                selecting.append(part)
+                self._steps += _OF_A_SUM
+        if self._is_due():
+            yield
+        return selecting
+
+    def _is_due(self) -> bool:
+        """Whether it is others' turn. Raises PageError when the page has taken too long."""
+        if self._steps > MOST_STEPS:
+            raise PageError(
+                "its page of metrics has more series than can be compared with so many conditions of monitoring.metrics"
+            )
+        due = self._steps - self._turn > _A_TURN
+        self._turn = self._steps if due else self._turn
+        return due
+
 
 _OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, FAILURE_MESSAGES, REFUSALS})
-_NEARLY = _BASE.encode()
+_AFTER_NAME = {b"{", b" ", b"\t"}
 _TOLD = (b"# HELP", b"# TYPE", b"#\t", b"#  ", b" ", b"\t", BOM_UTF8)
 """How lines begin that may be of any metric."""
 
@@ -310,6 +378,10 @@ def _closed(text: str, place: int, name: str) -> int:
     if text[after : after + 1] != "}":
         raise _wrong(name)
     return after + 1
+
+
+def _twice(name: str) -> str:
+    return f"its page of metrics has a series of {name} twice"
 
 
 def _wrong(name: str) -> PageError:

@@ -177,5 +177,7 @@ async def _read(reader: asyncio.StreamReader, port: int, path: str, want: Wanted
             "Let the container answer as Accept-Encoding asks.",
         )
     scan = Scan(want.selected, requests=want.requests)
-    await body(reader, headers, _MOST_SENT, scan.feed)
+    await body(reader, headers, _MOST_SENT, scan.pieces)
+    for _ in scan.pieces(b"\n"):  # the last line need not end
+        await asyncio.sleep(0)
     return scan.counters()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from upright.analysis.counters import LONGEST_GAP, Sample, increase
+from upright.analysis.counters import LONGEST_GAP, Sample, fell, increase
 from upright.sources.copies import Series
 from upright.sources.server import Labels, PrometheusError, ask, matrix
 
@@ -81,7 +81,7 @@ def increases(
             if of[name] in targets or (from_start and time > over.start):
                 before[name] = Sample(time - over.step, (0.0,))
         for name in now.keys() & before.keys():
-            if now[name].counters[0] < before[name].counters[0]:
+            if fell(before[name].counters[0], now[name].counters[0]):
                 began[of[name]] = max(before[name].time, began.get(of[name], -math.inf))
         added[time] = {}
         for name in now.keys() & before.keys() & by_name.keys():

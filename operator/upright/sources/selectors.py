@@ -1,23 +1,27 @@
 """What a metric selects among the counters of a page, or of a server: PromQL's instant vector selectors.
 
-Who may make a Deployment writes them, so their regular expressions are matched in linear time and in little memory, and
-so few are kept that nobody's fill the operator's.
+Who may make a Deployment writes them, and the labels that they are matched with. So a regular expression has few states
+and looks at short values only: what one takes, in time and in memory, is bounded by the product of both.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 
 import promql_parser
 import re2
-from promql_parser import MatchOp
 
 from upright.api.monitoring import Metric, MetricType
+from upright.api.selector import without_operators
 from upright.api.serving import OVERLOADED, REQUEST_DURATION, REQUESTS
 
 MOST_CONDITIONS = 8
 """On the labels of one selector."""
+LONGEST_VALUE = 256
+"""Bytes of a label's value at which a regular expression looks; it matches no longer one."""
+MOST_STATES = 640
+"""Of all regular expressions of one selector."""
 
 _SERVED: Mapping[MetricType, tuple[str, str | None]] = {
     MetricType.ERROR_RATE: (f'{REQUESTS}{{code=~"[25].."}}', f'{REQUESTS}{{code=~"5.."}}'),
@@ -36,18 +40,33 @@ class SelectorError(ValueError):
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What the value of a label must be like; one that is not there has the empty value."""
+
+    label: str
+    operator: str
+    value: str
+    holds: Callable[[str], bool] = field(compare=False)
+    states: int = field(compare=False)
+    """How many times as long as a comparison it takes for each byte of a value."""
+
+    def costs(self, value: str) -> int:
+        """How long it takes for a value, in steps of about 2 ns."""
+        return 500 + self.states * min(len(value), LONGEST_VALUE)
+
+
+@dataclass(frozen=True)
 class Selector:
     """One metric, with conditions on its labels."""
 
     name: str
-    conditions: tuple[tuple[str, Callable[[str], bool]], ...]
-    """A label, and what its value must be like; one that is not there has the empty value."""
+    conditions: tuple[Condition, ...]
     text: str
     """As PromQL writes it."""
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a series of that name is meant."""
-        return all(holds(labels.get(label, "")) for label, holds in self.conditions)
+        return all(condition.holds(labels.get(condition.label, "")) for condition in self.conditions)
 
     def also(self, matchers: str) -> str:
         """It with more conditions, such as `version="v2"`, as PromQL writes it."""
@@ -64,7 +83,6 @@ class Selected:
     bad: Selector | None
 
 
-@lru_cache(maxsize=128)
 def selected(metric: Metric) -> Selected | None:
     """What a metric counts; None when it does not say so, and no pod does by itself. Raises SelectorError."""
     if metric.total is None:
@@ -88,7 +106,8 @@ def _parsed(metric: Metric, field: str, text: str) -> Selector:
 
 def _selector(text: str) -> Selector:
     """Raises ValueError."""
-    parsed = promql_parser.parse(text)
+    plain, operators = without_operators(text)
+    parsed = promql_parser.parse(plain)
     if not isinstance(parsed, promql_parser.VectorSelector) or parsed.name is None:
         raise ValueError('it must select one metric, such as shop_orders_total or shop_orders_total{plan="basic"}')
     if parsed.offset is not None or parsed.at is not None or parsed.matchers.or_matchers:
@@ -96,30 +115,48 @@ def _selector(text: str) -> Selector:
     matchers = parsed.matchers.matchers
     if len(matchers) > MOST_CONDITIONS:
         raise ValueError(f"it has {len(matchers)} conditions, and may have {MOST_CONDITIONS}")
-    conditions = tuple((one.name, _condition(one.op, one.value)) for one in matchers)
-    written = [f"{one.name}{_operator(one)}{json.dumps(one.value, ensure_ascii=False)}" for one in matchers]
+    conditions = tuple(_conditions((one.name, op, one.value) for one, op in zip(matchers, operators, strict=True)))
+    written = [f"{one.label}{one.operator}{json.dumps(one.value, ensure_ascii=False)}" for one in conditions]
     return Selector(parsed.name, conditions, f"{parsed.name}{{{', '.join(written)}}}" if written else parsed.name)
 
 
-_OPERATORS = ((MatchOp.Equal, "="), (MatchOp.NotEqual, "!="), (MatchOp.Re, "=~"), (MatchOp.NotRe, "!~"))
 _BOUNDED = re2.Options()
 _BOUNDED.log_errors = False
-_BOUNDED.max_mem = 64 * 1024  # of each, with what it remembers while it is matched
+_BOUNDED.never_capture = True
+_BOUNDED.max_mem = 8 * 1024  # of each, with what it remembers while it is matched: some 600 states
+_TOO_LARGE = b"pattern too large"
 
 
-def _operator(matcher: promql_parser.Matcher) -> str:
-    return next(text for op, text in _OPERATORS if op == matcher.op)
+def _conditions(written: Iterable[tuple[str, str, str]]) -> Iterator[Condition]:
+    """Raises ValueError."""
+    states = 0
+    for one in written:
+        condition = _condition(*one)
+        states += condition.states
+        if states > MOST_STATES:
+            raise ValueError(
+                "its regular expressions are too large together: write them shorter, or let them repeat less"
+            )
+        yield condition
 
 
-def _condition(op: MatchOp, value: str) -> Callable[[str], bool]:
-    if op == MatchOp.Equal:
-        return value.__eq__
-    if op == MatchOp.NotEqual:
-        return value.__ne__
+def _condition(label: str, operator: str, value: str) -> Condition:
+    """Raises ValueError."""
+    if operator == "=":
+        return Condition(label, operator, value, value.__eq__, 0)
+    if operator == "!=":
+        return Condition(label, operator, value, value.__ne__, 0)
     try:
-        matching = re2.compile(value, _BOUNDED).fullmatch
+        expression = re2.compile(value, _BOUNDED)
     except re2.error as problem:
-        raise ValueError(f"regular expression {value!r}: {problem}") from None
-    if op == MatchOp.Re:
-        return lambda found: matching(found) is not None
-    return lambda found: matching(found) is None
+        why = problem.args[0]
+        large = " is too large: write it shorter, or let it repeat less"
+        said = large if why.startswith(_TOO_LARGE) else f": {why.decode(errors='replace')}"
+        raise ValueError(f"regular expression {value!r}{said}") from None
+
+    def matches(found: str) -> bool:
+        encoded = found.encode()
+        return len(encoded) <= LONGEST_VALUE and expression.fullmatch(encoded) is not None
+
+    holds = matches if operator == "=~" else lambda found: not matches(found)
+    return Condition(label, operator, value, holds, expression.programsize)

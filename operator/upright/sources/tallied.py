@@ -17,7 +17,7 @@ from upright.sources.selectors import Selected
 from upright.sources.starts import spans
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
-from upright.sources.wanted import wanted
+from upright.sources.wanted import Wanted, wanted
 
 _UNLIKELY = 5.0
 """Bad events that a version has none of with a probability of less than a hundredth, where so many are expected."""
@@ -48,6 +48,8 @@ class Tallies:
         self.unmeasured: Mapping[str, str] = {}
         """By metric, why nothing can be said of it, and what to do."""
         self._of: dict[Metric, _Tallied] = {}
+        self._want: Wanted | None = None
+        """Kept, so that it need not be read again."""
 
     def take(
         self,
@@ -68,7 +70,7 @@ class Tallies:
             pages: of the pods that are believed.
             proven: it is evidence; otherwise it is only what later looks are compared with.
         """
-        want = wanted(asked)
+        want = self._want = wanted(asked)
         measured, left_out, early = dict[str, Measurement](), dict[str, str](), set[str]()
         self._of = {
             metric: self._of.get(metric) or _Tallied(metric, self._named, self._fell, self._lasting)
@@ -128,6 +130,10 @@ def _untold(metric: Metric, selected: Selected, shown: Mapping[ArmName, Mapping[
     tallies = [tally for found in shown.values() for tally in found.values() if isinstance(tally, Tally)]
     if selected.bad and tallies and not any(tally.knows_bad for tally in tallies):
         return f": no {named or 'series '}of either version has {selected.bad.name}."
+    if tallies and not any(tally.matches for tally in tallies):
+        return (
+            f": of the series of {selected.total.name} none is {selected.total.text}, in any {named}of either version."
+        )
     return ""
 
 

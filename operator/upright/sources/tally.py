@@ -2,16 +2,18 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from upright.analysis.counters import fell
+from upright.analysis.looks import INFINITE
 from upright.sources.selectors import Selected, Selector
 
 MOST_EDGES = 256
 """Buckets of one histogram."""
-_COUNTERS = frozenset({"counter", "histogram", "summary", "unknown", "untyped"})
-"""What a page may call that which only rises."""
+_LONGEST_EDGE = 32
+"""Characters of an edge; a number takes fewer."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Tally:
     knows_bad: bool = True
     """The page has, or declares, what counts the bad ones. One that does not may have had none yet, or count them under
     another name."""
+    matches: bool = True
+    """Not when there are series of that name, and none of them is one that counts: the labels may be misspelt."""
 
     def counters(self, edges: Sequence[float] | None) -> tuple[float, ...]:
         """All events, and the bad ones, or those in each bucket between some of its edges."""
@@ -39,10 +43,48 @@ class Tally:
         """Whether any of its counters shows less later."""
         upto, of_later = self.upto or {}, later.upto or {}
         return (
-            later.total < self.total
-            or later.bad < self.bad
-            or any(of_later[edge] < upto[edge] for edge in upto.keys() & of_later.keys())
+            fell(self.total, later.total)
+            or fell(self.bad, later.bad)
+            or any(fell(upto[edge], of_later[edge]) for edge in upto.keys() & of_later.keys())
         )
+
+
+class Sum:
+    """Adds up counts exactly, so that the order of a page's lines makes no difference."""
+
+    def __init__(self) -> None:
+        self._whole = 0
+        self._parts = 0
+        """Of those that are not whole, in units of the smallest number that there is."""
+        self._are_counts = True
+
+    def add(self, count: float) -> None:
+        """Take in one more."""
+        if not 0 <= count < INFINITE:
+            self._are_counts = False
+        elif count.is_integer():
+            self._whole += int(count)
+        else:
+            numerator, denominator = count.as_integer_ratio()
+            self._parts += numerator << (_SMALLEST - denominator.bit_length() + 1)
+
+    @property
+    def value(self) -> float:
+        """Of all, rounded once; NaN when one was no count."""
+        return ((self._whole << _SMALLEST) + self._parts) / (1 << _SMALLEST) if self._are_counts else math.nan
+
+
+_SMALLEST = 1074
+"""The power of a half that it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What makes up a metric: all events, or the bad ones."""
+
+    selector: Selector
+    take: Callable[[Mapping[str, str], float], None]
+    """What to do with the labels and the value of each sample that it selects."""
 
 
 class Counting:
@@ -50,51 +92,44 @@ class Counting:
 
     def __init__(self, selected: Selected) -> None:
         self._selected = selected
-        self._known: set[str] = set()
-        """Families that the page has, or declares."""
-        self._types: dict[str, str] = {}
-        self._total = self._bad = 0.0
-        self._upto: dict[str, float] = defaultdict(float)
+        self._total, self._bad = Sum(), Sum()
+        self._upto: dict[str, Sum] = defaultdict(Sum)
         self._series: dict[str, int] = defaultdict(int)
         """By edge, as it is written, how many series have one such bucket."""
+        self._has_total = False
+        total, bad = selected.total, selected.bad
+        self.parts: Sequence[Part] = (
+            [Part(total, self._add_bucket)]
+            if bad is None
+            else [Part(total, self._add_total), Part(bad, lambda _, count: self._bad.add(count))]
+        )
 
-    @property
-    def families(self) -> frozenset[str]:
-        """The names that its samples have."""
-        selectors = (self._selected.total, self._selected.bad)
-        return frozenset(selector.name for selector in selectors if selector)
-
-    def declare(self, family: str, type: str) -> None:
-        """The page says of what type one of the families is; empty when it only describes it."""
-        self._known.add(family)
-        if type:
-            self._types[family] = type
-
-    def add(self, family: str, labels: Mapping[str, str], value: float) -> None:
+    def add(self, family: str, labels: Mapping[str, str], count: float) -> None:
         """A sample of one of the families."""
-        self._known.add(family)
-        count = value if value >= 0 else math.nan  # a negative part must be seen even where the sum is not negative
-        total, bad = self._selected.total, self._selected.bad
-        if _means(total, family, labels):
-            if bad is not None:
-                self._total += count
-            elif len(self._upto) <= MOST_EDGES:
-                self._upto[labels.get("le", "")] += count
-                self._series[labels.get("le", "")] += 1
-        if bad is not None and _means(bad, family, labels):
-            self._bad += count
+        for part in self.parts:
+            if part.selector.name == family and part.selector.selects(labels):
+                part.take(labels, count)
 
-    def tally(self) -> Tally | str:
-        """What the whole page counts, or why that cannot be said: "its page of metrics ..."."""
-        total, bad = self._selected.total, self._selected.bad
-        for selector in filter(None, (total, bad)):
-            if (kind := self._types.get(selector.name, "counter")) not in _COUNTERS:
-                return f"its page of metrics says that {selector.name} is a {kind}, where a counter was expected"
-        if total.name not in self._known:
-            return f"its page of metrics has no {total.text}"
-        if bad is None:
-            return self._histogram(total.text) if self._upto else Tally(0.0, upto={})
-        return Tally(self._total, self._bad, knows_bad=bad.name in self._known)
+    def _add_total(self, _: Mapping[str, str], count: float) -> None:
+        self._has_total = True
+        self._total.add(count)
+
+    def _add_bucket(self, labels: Mapping[str, str], count: float) -> None:
+        edge = labels.get("le", "")[: _LONGEST_EDGE + 1]
+        if len(self._upto) <= MOST_EDGES:
+            self._upto[edge].add(count)
+            self._series[edge] += 1
+
+    def tally(self, *, has_series: bool = False, knows_bad: bool = True) -> Tally | str:
+        """What all samples together count, or why that cannot be said: "its page of metrics ...".
+
+        Args:
+            has_series: there are some of the name of all events, be they selected or not.
+            knows_bad: see `Tally`.
+        """
+        if self._selected.bad is not None:
+            return Tally(self._total.value, self._bad.value, None, knows_bad, self._has_total or not has_series)
+        return self._histogram(self._selected.total.text) if self._upto else Tally(0, upto={}, matches=not has_series)
 
     def _histogram(self, name: str) -> Tally | str:
         if "" in self._upto:
@@ -102,7 +137,7 @@ class Counting:
         if len(self._upto) > MOST_EDGES:
             return f"its page of metrics has more than {MOST_EDGES} buckets of {name}"
         try:
-            upto = {_edge(edge): count for edge, count in self._upto.items()}
+            upto = {_edge(edge): count.value for edge, count in self._upto.items()}
         except ValueError:
             return f"its page of metrics has a bucket of {name} whose le is no number"
         if math.inf not in upto:
@@ -121,10 +156,6 @@ class Counting:
 def _edge(text: str) -> float:
     """Raises ValueError for what is no upper bound."""
     edge = float(text)
-    if not edge > -math.inf:
+    if not edge > -math.inf or len(text) > _LONGEST_EDGE:
         raise ValueError(text)
     return edge
-
-
-def _means(selector: Selector, family: str, labels: Mapping[str, str]) -> bool:
-    return selector.name == family and selector.selects(labels)

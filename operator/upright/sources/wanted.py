@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
+from upright.api.monitoring import Metric
 from upright.rollout.measuring import Asked
 from upright.sources.requests import are_counted
 from upright.sources.selectors import Selected, SelectorError, selected
@@ -20,11 +22,22 @@ class Wanted:
     """How the requests were answered must be on the page."""
 
 
+_KEPT: WeakValueDictionary[tuple[tuple[Metric, ...], bool], Wanted] = WeakValueDictionary()
+"""For as long as a comparison has it. So nobody's selectors, nor why they cannot be read, push out those of others."""
+
+
 def wanted(asked: Asked) -> Wanted:
-    """What a comparison is about."""
-    metrics, found, unread = asked.policy.metrics, dict[str, Selected](), dict[str, str]()
+    """What a comparison is about. Whoever will ask again keeps it: selectors take long to be read."""
+    key = asked.policy.metrics, asked.prometheus is not None
+    if (kept := _KEPT.get(key)) is None:
+        kept = _KEPT[key] = _read(*key)
+    return kept
+
+
+def _read(metrics: tuple[Metric, ...], of_a_server: bool) -> Wanted:
+    found, unread = dict[str, Selected](), dict[str, str]()
     for metric in metrics:
-        if are_counted(metric) and not asked.prometheus:
+        if are_counted(metric) and not of_a_server:
             continue
         try:
             selects = selected(metric)
@@ -38,4 +51,4 @@ def wanted(asked: Asked) -> Wanted:
             )
         else:
             found[metric.name] = selects
-    return Wanted(found, unread, not asked.prometheus and any(map(are_counted, metrics)))
+    return Wanted(found, unread, not of_a_server and any(map(are_counted, metrics)))

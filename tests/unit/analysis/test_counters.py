@@ -50,3 +50,21 @@ def test_one_pod_among_many_that_misreports_is_left_out_alone(
     assert list(seen.counts) == [200, 20]
     assert seen.pods == 20
     assert seen.left_out == {"odd": why}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "added"),
+    [
+        ((0.6000000000000001, 0.0), (0.6, 0.0), (0.0, 0.0)),
+        ((100000.30000000002, 0.1), (100000.3, 0.1), (0.0, 0.0)),
+        ((10.3, 10.3), (10.5, 10.500000000000002), (10.5 - 10.3, 10.5 - 10.3)),
+        ((8.2, 5.1, 3.1), (9.2, 6.1, 3.0999999999999996), (1.0, 1.0, 0.0)),
+    ],
+)
+def test_what_sums_of_fractions_are_rounded_by_is_neither_a_fall_nor_an_event(
+    before: tuple[float, ...], now: tuple[float, ...], added: tuple[float, ...]
+) -> None:
+    seen = increase({"a": Sample(0.0, before)}, {"a": Sample(15.0, now)}, 60.0)
+    assert seen.counts == pytest.approx(added, abs=1e-12)
+    assert 0 <= max(seen.counts[1:]) <= seen.counts[0]
+    assert min(seen.counts) >= 0

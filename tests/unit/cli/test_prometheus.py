@@ -141,7 +141,10 @@ def test_refusals_are_read_from_prometheus_by_the_metrics_of_our_pods(
         ({**LATENCY, "total": "http_requests_total"}, "found 'http_requests_total', whose series have no label le"),
         ({**ERRORS, "total": "nothing_total", "bad": "nothing_total"}, "has no values for 'nothing_total{version="),
         ({**ERRORS, "total": "http requests"}, "total must select one metric, as PromQL does"),
-        ({**ERRORS, "total": 'x{a=~"("}'}, """total of metric errors, 'x{a=~"("}', cannot be read: illegal regex"""),
+        (
+            {**ERRORS, "total": 'x{a=~"("}'},
+            """total of metric errors, 'x{a=~"("}', cannot be read: regular expression '(': missing )""",
+        ),
     ],
 )
 def test_what_prometheus_cannot_answer_is_said(
@@ -227,6 +230,15 @@ def test_a_candidate_that_starts_after_the_first_look_counts_from_zero() -> None
         15.0: {old: 50.0, new: 20.0},
         30.0: {new: 5.0},
     }
+
+
+def test_a_sum_of_fractions_that_is_rounded_otherwise_begins_nothing_again() -> None:
+    one = (("instance", "a"),)
+
+    found = increases({one: {0.0: 100000.30000000002, 15.0: 100000.3, 30.0: 100010.3}}, Range(0.0, 30.0, 15.0))
+
+    assert found[15.0] == {one: 0.0}
+    assert found[30.0] == {one: pytest.approx(10.0)}
 
 
 def test_a_gap_of_an_hour_is_not_counted() -> None:

@@ -307,6 +307,18 @@ async def test_what_was_stable_last_is_taken_up_before_what_has_more_pods_and_ne
     assert plan(found).status["stable"]["modelVersion"] == serves
 
 
+async def test_of_what_only_bears_its_label_no_more_versions_are_read_than_could_be_its_own() -> None:
+    there = [(names.APPS_DEPLOYMENTS, a_workload(serving_old())), a_version(OLD)]
+    for number in range(1, 31):
+        stranger = a_workload(serving_old(), owner=None, created="2026-11-22T11:30:00Z")
+        labels = {**stranger["metadata"]["labels"], names.REVISION: f"{number}", names.MODEL_VERSION: f"a-{number}"}
+        stranger["metadata"] |= {"name": f"a-{number}", "labels": labels}
+        there += [(names.APPS_DEPLOYMENTS, stranger), a_version(a_model_version(f"a-{number}"))]
+    found = await seen(a_deployment("churn-2"), *there)
+    assert "churn-1" in found.versions
+    assert len(found.versions) == 8
+
+
 def orphaned(verdicts: list[dict[str, str]], **ready: int) -> list[tuple[ResourceType, Manifest]]:
     """Versions that remember this, workloads without an owner, and so many of their pods that answer."""
     said = [{"deployment": "churn", "at": NOW.isoformat(), **verdict} for verdict in verdicts]

@@ -4,13 +4,15 @@ A count is a number, or an array over the runs of a simulation. Counts are raw d
 PromQL's `rate()` or `increase()`, which extrapolate to fractions.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from upright.api.monitoring import Metric, MetricType
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -80,7 +82,8 @@ class Look:
     was measured by the metric's name; a metric that is not there was not measured. `left_out` names the pods whose
     counters could not be used for this look, and why (a sentence such as those in `upright.analysis.counters`); it is
     never evidence. Of metrics in `waits` a later look has what was counted by now: this one changes nothing for them.
-    Those in `changing` cannot be compared: see `upright.analysis.steadiness`.
+    Those in `changing` cannot be compared: see `upright.analysis.steadiness`. `pods` is how many pods of the canary
+    have counted anything; 0 where nobody says.
     """
 
     time: float
@@ -88,6 +91,7 @@ class Look:
     left_out: Mapping[str, str] = field(default_factory=dict)
     waits: Collection[str] = ()
     changing: Collection[str] = ()
+    pods: int = 0
 
 
 # Why a metric skipped a look. The place in this tuple is what a state stores. Of the first COUNTED a state counts how
@@ -168,6 +172,23 @@ def only_refused(counts: Counts) -> Bools:
     arms = zip((counts.canary, counts.stable), counts.refused, strict=True)
     busy = [np.greater(0.0 if arm is None else arm[0], 0) | np.greater(refused, 0) for arm, refused in arms]
     return np.atleast_1d(np.logical_and(*busy))
+
+
+def compares(look: Look, metrics: Iterable[Metric]) -> Bools:
+    """Where both versions have counted something of any metric, or the canary of a Limit, shape (runs,)."""
+    found: Bools = np.zeros(1, dtype=np.bool_)
+    for metric in metrics:
+        measurement = look.measurements.get(metric.name)
+        if measurement is not None and metric.name not in look.waits:
+            canary, stable = _has_events(measurement, measurement.canary), _has_events(measurement, measurement.stable)
+            found = found | (canary & (stable | (metric.type is MetricType.LIMIT)))
+    return found
+
+
+def _has_events(measurement: Measurement, arm: Any) -> Bools:
+    if arm is None:
+        return np.zeros(1, dtype=np.bool_)
+    return np.atleast_1d(np.atleast_1d(arm).sum(axis=-1) if isinstance(measurement, Histogram) else arm[0]) > 0
 
 
 def stable_alone(table: Table) -> Table:

@@ -145,8 +145,8 @@ class Rollout(Resource):
     )
     promote_early: bool = Field(
         False,
-        description="Promote before the steps are over, when every metric is shown to be less than inferiorityRatio "
-        "times as bad as the stable version's.",
+        description="Promote before the steps are over, when every metric is shown to be less than "
+        "monitoring.inferiorityRatio times as bad as the stable version's, or worse by less than tolerance.absolute.",
     )
     when_unmeasured: Literal["Hold", "Promote"] = Field(
         "Hold",
@@ -266,10 +266,10 @@ class DeploymentSpec(Resource):
         ),
         Rule(
             f"!has(self.monitoring) || !has(self.monitoring.warmUp) || !{readable('self.monitoring.warmUp')} || "
-            f"(has(self.rollout) && has(self.rollout.steps) ? !self.rollout.steps.all(s, {readable('s.__for__')}) || "
-            "duration(self.monitoring.warmUp) < self.rollout.steps.map(s, duration(s.__for__)).sum() "
-            ": duration(self.monitoring.warmUp) < duration('30m'))",
-            "monitoring.warmUp must be shorter than all steps together, or nothing would be compared",
+            f"(has(self.rollout) && has(self.rollout.steps) ? self.rollout.steps.all(s, !{readable('s.__for__')} || "
+            "duration(self.monitoring.warmUp) < duration(s.__for__)) "
+            ": duration(self.monitoring.warmUp) < duration('10m'))",
+            "monitoring.warmUp must be shorter than each step, which brings pods that warm up, or it compares nothing",
             field="monitoring.warmUp",
         ),
     )

@@ -116,6 +116,28 @@ def test_a_healthy_canary_with_much_traffic_is_promoted_before_the_horizon() -> 
     assert verdict(policy, after(policy, *looks)).decision is Decision.PROMOTE
 
 
+def test_what_was_shown_before_the_horizon_is_said_as_it_is() -> None:
+    metrics = [a_metric(), a_metric("Ratio", "refunds"), a_metric("Limit", "late"), a_metric("RefusalRate", "refusals")]
+    many = Counts((40_000, 400), (40_000, 400))
+
+    def said(*watched: dict[str, Any]) -> str:
+        policy = a_policy(*watched)
+        looks = [Look(15.0 * k, {metric["name"]: many for metric in watched}) for k in range(3)]
+        return verdict(policy, after(policy, *looks)).message
+
+    shown, wrong = (
+        "The canary is shown to be less than 2 times as bad as stable",
+        "(wrong with probability 5 % at most):",
+    )
+    assert said(metrics[0]).startswith(f"{shown} or worse by less than tolerance.absolute after 3 looks {wrong} errors")
+    assert said(metrics[1]).startswith(f"{shown} after 3 looks {wrong} refunds is 1 %")
+    assert said(metrics[2]).startswith("The canary is shown to be below the maximum after 3 looks")
+    assert said(*metrics).startswith(
+        f"{shown} or worse by less than tolerance.absolute in errors, refusals; less than 2 times as bad as stable in "
+        f"refunds; below the maximum in late after 3 looks {wrong}"
+    )
+
+
 @pytest.mark.parametrize("says", ["Promote", "Hold", "Rollback"])
 def test_the_horizon_without_a_verdict_ends_as_the_policy_says(says: str) -> None:
     policy = a_policy(horizon="1m", onInconclusive=says)
@@ -292,6 +314,82 @@ def test_looks_of_the_warm_up_are_no_evidence() -> None:
 
     assert verdict(policy, state).evidence == 1
     assert "warming up" in verdict(policy, state).message
+
+
+def of_pods(pods: int, time: float, canary: tuple[int, int], stable: tuple[int, int] = (1000, 10)) -> Look:
+    return replace(errors(time, canary, stable), pods=pods)
+
+
+BAD = (100, 50)
+
+
+@pytest.mark.parametrize(
+    ("times", "warms"), [((0, 45, 60), True), ((0, 50, 65), True), ((0, 60, 75), False), ((0, 75), True)]
+)
+def test_a_look_that_reaches_into_the_warm_up_is_no_evidence(times: tuple[int, ...], warms: bool) -> None:
+    policy = a_policy(warmUp="1m")
+    state = after(policy, *(errors(float(time), BAD, (1000, 10)) for time in times))
+    assert (verdict(policy, state).evidence == 1) is warms
+
+
+def test_a_warm_up_begins_when_both_versions_have_counted_something() -> None:
+    policy = a_policy(warmUp="1m")
+    nobody = [errors(15.0 * k, (0, 0), (1000, 10)) for k in range(12)]
+    cold = [errors(180 + 15.0 * k, BAD, (1000, 10)) for k in range(5)]
+
+    assert verdict(policy, after(policy, *nobody, *cold)).evidence == 1
+    assert verdict(policy, after(policy, *nobody, *cold, errors(255, BAD, (1000, 10)))).decision is Decision.ROLLBACK
+
+
+def test_a_limit_needs_nothing_of_the_stable_version_to_warm_up() -> None:
+    policy = a_policy(a_metric("Limit", "late"), warmUp="1m")
+    looks = [Look(15.0 * k, {"late": Counts(BAD, None)}) for k in range(6)]
+
+    assert verdict(policy, after(policy, *looks[:5])).evidence == 1
+    assert verdict(policy, after(policy, *looks)).decision is Decision.ROLLBACK
+
+
+def test_more_pods_warm_up_anew_and_others_in_their_place_do_not() -> None:
+    policy = a_policy(warmUp="1m")
+    fine = [of_pods(1, 15.0 * k, (100, 1)) for k in range(10)]
+    more = [of_pods(5, 150 + 15.0 * k, BAD) for k in range(5)]
+    assert verdict(policy, after(policy, *fine, *more)).decision is Decision.CONTINUE
+    assert verdict(policy, after(policy, *fine, *more, of_pods(5, 225, BAD))).decision is Decision.ROLLBACK
+
+    replaced = [of_pods(pods, 225 + 15.0 * k, BAD) for k, pods in enumerate((4, 5))]
+    warm = [replace(look, measurements={"errors": Counts((100, 1), (1000, 10))}) for look in more]
+    assert verdict(policy, after(policy, *fine, *warm, *replaced)).decision is Decision.ROLLBACK
+
+
+def test_without_a_warm_up_more_pods_change_nothing() -> None:
+    looks = [of_pods(pods, 15.0 * pods, (100, 3)) for pods in range(1, 9)]
+    told, untold = (after(a_policy(), *of) for of in (looks, [replace(look, pods=0) for look in looks]))
+    assert told == untold
+
+
+@of_every_kind
+def test_a_restart_in_the_warm_up_changes_no_bit(metric: dict[str, Any]) -> None:
+    policy = a_policy(metric, warmUp="2m")
+    rng = np.random.default_rng(13)
+    straight = restarted = begin(policy)
+    for k in range(40):
+        look = Look(15.0 * k, {"m": measured(metric["type"], rng, 1.3)}, pods=1 + k // 20)
+        straight, restarted = update(policy, straight, look), update(policy, stored(restarted), look)
+    assert stored(straight) == restarted
+    used = verdict(policy, straight).metrics[0]
+    assert used.looks == 22
+    assert sum(used.skipped.values()) == 18
+
+
+def test_each_run_warms_up_by_itself() -> None:
+    policy = a_policy(warmUp="1m")
+    canary = [(np.array([100, 0 if k < 4 else 100]), np.array([50, 0 if k < 4 else 50])) for k in range(9)]
+
+    state = after(policy, *(errors(15.0 * k, of, (1000, 10)) for k, of in enumerate(canary)))
+
+    assert list(verdict(policy, state).decision) == ["Rollback", "Continue"]
+    state = update(policy, state, errors(15.0 * 9, canary[-1], (1000, 10)))
+    assert list(verdict(policy, state).decision) == ["Rollback", "Rollback"]
 
 
 def test_history_of_the_stable_version_lets_the_first_look_give_evidence() -> None:

@@ -1381,7 +1381,8 @@ def test_a_version_that_is_shown_to_be_no_worse_is_promoted_before_its_time_wher
     assert made.status["candidate"]["step"] == 0
     assert made.status["stable"]["modelVersion"] == "churn-1"
     if finishing:
-        assert "It is shown to be no worse; the last pods start." in made.status["conditions"][0]["message"]
+        said = "It is shown to be good enough (promoteEarly); the last pods start."
+        assert said in made.status["conditions"][0]["message"]
         started = then(there, made, pods=both(3), looks=(), now=after(minutes=9))
         done = plan(then(started, plan(started), now=after(minutes=10)))
         assert done.status["stable"]["modelVersion"] == "churn-2"
@@ -1402,6 +1403,17 @@ def test_what_comes_while_a_version_warms_up_does_not_reject_it(warm_up: str, ph
         later = [replace(look, time=look.time + 60) for look in looks(2, canary=(100, 50), stable=(900, 9))]
         back = plan(then(there, made, looks=later, now=after(seconds=91)))
         assert back.status["phase"] == "RolledBack"
+
+
+@pytest.mark.parametrize(("pods", "phase"), [(2, "Progressing"), (1, "RolledBack")])
+def test_pods_that_a_later_step_brings_warm_up_as_well(pods: int, phase: str) -> None:
+    there = observed(in_canary(1, monitoring={"warmUp": "1m"}), pods=both(2), now=after(minutes=10))
+    fine = [replace(look, pods=1) for look in looks(20, canary=(100, 1), stable=(900, 9))]
+    made = plan(replace(there, reading=replace(there.reading, looks=fine)))
+    cold = [replace(look, time=look.time + 480, pods=pods) for look in looks(4, canary=(100, 50), stable=(900, 9))]
+    made = plan(then(there, made, looks=cold, now=after(minutes=10)))
+    assert made.status["analysis"]["looks"] == 24
+    assert made.status["phase"] == phase
 
 
 def test_a_version_that_looks_worse_by_now_is_not_promoted_early_by_what_was_shown_once() -> None:

@@ -31,6 +31,9 @@ class Buckets(Mapping[float, float]):
     def __len__(self) -> int:
         return len(self._edges)
 
+    def __repr__(self) -> str:
+        return f"Buckets({dict(zip(self._edges, self._counts, strict=True))})"
+
     def at(self, edges: Sequence[float]) -> Sequence[float]:
         """The counts at some edges, 0 where there is no such bucket."""
         by_edge = dict(zip(self._edges, self._counts, strict=True))

@@ -28,7 +28,7 @@ MOST_BUCKETS = 1024
 """Of all histograms that are compared."""
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
-MOST_STEPS = 1_000_000_000
+MOST_STEPS = 500_000_000
 """That it may take to compare a page with all conditions: about a second."""
 _A_TURN = 150_000
 _OF_A_LINE, _OF_A_BYTE, _OF_A_SUM = 3000, 20, 400

@@ -49,7 +49,7 @@ LINE = "a{" + ",".join(f'l{label}="xxxxxxxxa{{0}}"' for label in range(MOST_COND
 
 def main() -> None:
     """Print the table."""
-    largest = "".join(LINE % ((line,) * MOST_CONDITIONS) for line in range(MAX_BYTES // (len(LINE) + 16)))
+    largest = "".join(LINE % ((line,) * MOST_CONDITIONS) for line in range(MAX_BYTES // (len(LINE) + 32)))
     slow = "".join(f'a{{b="{"ab" * 125}{line:05}"}} 1\n' for line in range(10_000))
     for name, pods, page, metrics in (
         (f"{PODS} pods of {LINES} lines", PODS, USUAL, [a_metric(), ORDERS]),

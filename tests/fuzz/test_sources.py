@@ -1,19 +1,25 @@
 """Pages of metrics from pods that may send anything: counters or a declared error, in time linear in the bytes."""
 
+import contextlib
 import itertools
 import math
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from random import Random
 
+import promql_parser
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fuzz.growth import is_linear
+from tests.unit.analysis.builders import a_metric, a_policy
 from upright.analysis.looks import INFINITE
+from upright.api.selector import without_operators
 from upright.api.serving import FAILURE_MESSAGES, IN_PROGRESS, MESSAGE, REQUESTS
+from upright.rollout.measuring import Asked
 from upright.sources.page import (
     MAX_BYTES,
     MAX_LINE,
@@ -24,6 +30,7 @@ from upright.sources.page import (
     Scan,
     counters,
 )
+from upright.sources.wanted import wanted
 
 pieces = st.sampled_from(
     [
@@ -108,6 +115,80 @@ def test_of_what_a_pod_says_only_what_can_be_printed_is_told_and_not_much(said: 
 def test_how_the_bytes_arrive_changes_nothing(page: bytes, cuts: list[int]) -> None:
     ends = [0, *sorted(min(cut, len(page)) for cut in cuts), len(page)]
     assert same(read(page), read(*(page[start:end] for start, end in itertools.pairwise(ends))))
+
+
+ASKED = wanted(
+    Asked(
+        "a-b",
+        a_policy(
+            a_metric("Ratio", "m", bad='a_total{b=~"x|y.*",le!~"[0-4]"}', total="a_total"),
+            a_metric("Latency", "h", total="a_bucket"),
+        ),
+        {},
+        None,
+    )
+)
+of_a = st.lists(
+    st.sampled_from(
+        [
+            *("a_total", "a_bucket", "a_count", "a", "# TYPE a counter", "# TYPE a histogram", "# TYPE a_total gauge"),
+            *("{", "}", 'b="x"', 'b="yy"', 'b=""', 'le="0.5"', 'le="0.50"', 'le="+Inf"', 'le="NaN"', ",", " ", "\n"),
+            *(" 1\n", " 2\n", " .1\n", " -1\n", " 1e99\n", " 1e308\n", " NaN\n", " Inf\n", "\xff"),
+        ]
+    ),
+    max_size=40,
+).map("".join)
+a_line = st.builds(
+    "{}{{{}}} {}\n".format,
+    st.sampled_from(["a_total", "a_bucket", "a_count"]),
+    st.lists(st.sampled_from(['b="x"', 'b="z"', 'le="0.5"', 'le="1"', 'le="+Inf"']), max_size=2).map(",".join),
+    st.sampled_from(["0", "1", "2.5", "NaN"]),
+)
+
+
+@given(of_a | st.lists(a_line, max_size=12).map("".join), st.randoms(use_true_random=False))
+def test_of_any_page_a_metric_is_a_tally_or_a_sentence_whatever_the_order_of_its_lines(
+    page: str, random: Random
+) -> None:
+    def tallies(text: str) -> Counters | str:
+        scan = Scan(ASKED.selected, requests=False)
+        try:
+            scan.feed(text.encode("latin-1"))
+            return scan.counters()
+        except PageError as error:
+            return str(error)
+
+    found = tallies(page)
+    lines = page.splitlines(keepends=True)
+    if isinstance(found, str):
+        assert found.startswith("its page of metrics ")
+        return
+    for tally in found.tallies.values():
+        if isinstance(tally, str):
+            assert tally.startswith("its page of metrics ")
+        else:
+            assert all(part >= 0 or math.isnan(part) for part in (tally.total, tally.bad, *(tally.upto or {}).values()))
+    if page.endswith("\n") and "#" not in page:
+        assert same(tallies("".join(random.sample(lines, len(lines)))), found)
+
+
+quoted = st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=12).map(
+    lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+)
+conditions = st.lists(
+    st.tuples(st.sampled_from("bcd"), st.sampled_from(["=", "!=", " =~ ", "!~"]), quoted), min_size=1, max_size=4
+)
+
+
+@given(conditions)
+@example([("b", "=~", '"c=~\\"x\\""'), ("c", "!=", '"!~"')])
+def test_a_selector_is_read_as_its_parser_reads_it(written: list[tuple[str, str, str]]) -> None:
+    text = "a{" + ", ".join("".join(one) for one in written) + "}"
+    plain, operators = without_operators(text)
+    assert operators == [operator.strip() for _, operator, _ in written]
+    values = [one.value for one in promql_parser.parse(plain).matchers.matchers]  # type: ignore[attr-defined]
+    with contextlib.suppress(ValueError):  # it is no regular expression
+        assert values == [one.value for one in promql_parser.parse(text).matchers.matchers]  # type: ignore[attr-defined]
 
 
 yes: st.SearchStrategy[bool] = st.booleans()

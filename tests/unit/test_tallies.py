@@ -18,8 +18,9 @@ from upright.analysis.looks import Measurement
 from upright.api import names
 from upright.pods.reading import read
 from upright.rollout.measuring import Asked, Reading
+from upright.sources.buckets import Buckets
 from upright.sources.comparison import Comparison
-from upright.sources.page import Counters, NoCountersError, PageError, Scan
+from upright.sources.page import MOST_BUCKETS, Counters, NoCountersError, PageError, Scan
 from upright.sources.selectors import LONGEST_VALUE, Condition, Selected, Selector, SelectorError, selected
 from upright.sources.tallied import FELL
 from upright.sources.tally import MOST_EDGES, Sum, Tally
@@ -339,6 +340,36 @@ def test_a_page_that_does_not_tell_of_a_metric_says_why(metric: dict[str, Any], 
     arms.look(page, page)
     assert says in arms.unmeasured()[metric["name"]]
     assert "pod canary-0" in arms.unmeasured()[metric["name"]]
+
+
+def test_of_buckets_those_that_are_named_are_kept_and_of_all_metrics_no_more_than_a_page_may_have() -> None:
+    def page(edges: int, metrics: int = 5) -> str:
+        of = [(metric, [*range(1, edges), "+Inf"]) for metric in range(metrics)]
+        return "".join(f'h{metric}_bucket{{le="{edge}"}} 7\n' for metric, edges in of for edge in edges)
+
+    latencies = [a_metric("Latency", f"m{number}", total=f"h{number}_bucket") for number in range(5)]
+    each = MOST_BUCKETS // 4
+    tallies = Arms(*latencies).page(page(each)).tallies
+    assert [isinstance(tally, Tally) for tally in tallies.values()] == [True] * 4 + [False]
+    assert f"more than {MOST_BUCKETS} buckets of all metrics" in str(tallies["m4"])
+    named = Arms({**latencies[0], "buckets": [2.0, 5.0, 5000.0]}, *latencies[1:]).page(page(each)).tallies
+    assert named["m0"] == Tally(7.0, upto={2.0: 7.0, 5.0: 7.0})
+    assert all(isinstance(tally, Tally) for tally in named.values())
+    none = Arms({**latencies[0], "buckets": [5000.0]}).page(page(each)).tallies["m0"]
+    assert none == "its page of metrics has no bucket of h0_bucket that buckets names"
+
+
+edges = st.dictionaries(st.sampled_from([0.1, 0.25, 0.5, 1.0, 2.5]), st.sampled_from([0.0, 1.0, 2.0, 7.5]))
+
+
+@given(edges, edges)
+def test_buckets_are_what_a_mapping_of_them_is(one: dict[float, float], other: dict[float, float]) -> None:
+    rising, later = (Buckets(dict(sorted(upto.items()))) for upto in (one, other))
+    assert rising == one
+    assert list(rising) == sorted(one)
+    assert 3.0 not in rising
+    assert rising.at([2.5, 3.0, 0.1]) == [one.get(2.5, 0.0), 0.0, one.get(0.1, 0.0)]
+    assert rising.fall_to(later) == any(other[edge] < one[edge] for edge in one.keys() & other.keys())
 
 
 def test_bad_events_that_no_pod_knows_are_not_taken_for_none() -> None:

@@ -21,8 +21,12 @@ class Duplicates:
 
     def add(self, name: str, labels: Mapping[str, str], of: Sequence[Hashable]) -> None:
         """A series; an empty label is as good as none."""
-        self._series.append(hash((name, frozenset(label for label in labels.items() if label[1]))))
-        self._counts_for.append(sum(self._bits.setdefault(one, 1 << len(self._bits)) for one in of))
+        said = labels.items() if "" not in labels.values() else [label for label in labels.items() if label[1]]
+        self._series.append(hash((name, frozenset(said))))
+        counts_for = 0
+        for one in of:
+            counts_for |= self._bits.setdefault(one, 1 << len(self._bits))
+        self._counts_for.append(counts_for)
 
     def twice(self) -> Set[Hashable]:
         """Those for which one stands twice."""

@@ -38,9 +38,11 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_LINES = 80_000
 MOST_REASONS = 32
 """Also messages, and kinds of refusals."""
+MOST_BUCKETS = 1024
+"""Of all histograms that are compared."""
 MAX_LINE = 16 * 1024
 """Bytes of one line."""
-MOST_STEPS = 1_000_000_000
+MOST_STEPS = 500_000_000
 """That it may take to compare a page with all conditions: about a second."""
 _A_TURN = 150_000
 _OF_A_LINE, _OF_A_BYTE, _OF_A_SUM = 3000, 20, 400
@@ -172,7 +174,7 @@ class Scan:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
         self.feed(b"\n")
         twice = self._duplicates.twice()
-        tallies = {metric: self._tally(metric, twice) for metric in self._countings}
+        tallies = _few_enough({metric: self._tally(metric, twice) for metric in self._countings})
         if self._must_count_requests and REQUESTS in twice:
             raise PageError(_twice(REQUESTS))
         if REQUESTS in twice or (not self._known and (self._otherwise or not self._declared)):
@@ -300,6 +302,18 @@ _OURS = frozenset({REQUESTS, IN_PROGRESS, FAILURES, FAILURE_MESSAGES, REFUSALS})
 _AFTER_NAME = {b"{", b" ", b"\t"}
 _TOLD = (b"# HELP", b"# TYPE", b"#\t", b"#  ", b" ", b"\t", BOM_UTF8)
 """How lines begin that may be of any metric."""
+
+
+_TOO_MANY = f"its page of metrics has more than {MOST_BUCKETS} buckets of all metrics together; name those to compare"
+
+
+def _few_enough(tallies: Mapping[str, Tally | str]) -> Mapping[str, Tally | str]:
+    """The tallies, as long as they have no more than MOST_BUCKETS together; of further ones why they are not kept."""
+    kept, buckets = dict[str, Tally | str](), 0
+    for metric, tally in tallies.items():
+        buckets += len(tally.upto or ()) if isinstance(tally, Tally) else 0
+        kept[metric] = tally if buckets <= MOST_BUCKETS else _TOO_MANY
+    return kept
 
 
 def _most_counted(tallies: Mapping[str, Tally | str]) -> float:

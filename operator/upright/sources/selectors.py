@@ -6,7 +6,7 @@ and looks at short values only: what one takes, in time and in memory, is bounde
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import promql_parser
@@ -81,14 +81,17 @@ class Selected:
     total: Selector
     """All events; where there is no `bad`, the buckets of a histogram of them."""
     bad: Selector | None
+    edges: tuple[float, ...] | None = None
+    """Of the buckets, those that are compared; None: any that all pods have."""
 
 
 def selected(metric: Metric) -> Selected | None:
     """What a metric counts; None when it does not say so, and no pod does by itself. Raises SelectorError."""
     if metric.total is None:
-        return _served(metric.type) if metric.type in _SERVED else None
+        served = _served(metric.type) if metric.type in _SERVED else None
+        return replace(served, edges=metric.buckets) if served else None
     bad = None if metric.bad is None else _parsed(metric, "bad", metric.bad)
-    return Selected(_parsed(metric, "total", metric.total), bad)
+    return Selected(_parsed(metric, "total", metric.total), bad, metric.buckets)
 
 
 @cache

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from upright.analysis.counters import fell
 from upright.analysis.looks import INFINITE
+from upright.sources.buckets import Buckets
 from upright.sources.selectors import Selected, Selector
 
 MOST_EDGES = 256
@@ -36,17 +37,20 @@ class Tally:
         """All events, and the bad ones, or those in each bucket between some of its edges."""
         if edges is None:
             return self.total, self.bad
-        rising = [0.0, *((self.upto or {}).get(edge, 0.0) for edge in edges), self.total]
+        rising = [0.0, *_buckets(self.upto).at(edges), self.total]
         return self.total, *(high - low for low, high in pairwise(rising))
 
     def falls_to(self, later: "Tally") -> bool:
         """Whether any of its counters shows less later."""
-        upto, of_later = self.upto or {}, later.upto or {}
         return (
             fell(self.total, later.total)
             or fell(self.bad, later.bad)
-            or any(fell(upto[edge], of_later[edge]) for edge in upto.keys() & of_later.keys())
+            or _buckets(self.upto).fall_to(_buckets(later.upto))
         )
+
+
+def _buckets(upto: Mapping[float, float] | None) -> Buckets:
+    return upto if isinstance(upto, Buckets) else Buckets(upto or {})
 
 
 class Sum:
@@ -147,10 +151,11 @@ class Counting:
         rising = dict(sorted(upto.items()))
         if any(low > high for low, high in pairwise(rising.values())):
             return f"its page of metrics has buckets of {name} that do not rise with le"
-        total = rising.pop(math.inf)
+        total, compared = rising.pop(math.inf), self._selected.edges
         if not rising:
             return f"its page of metrics has no bucket of {name} but +Inf"
-        return Tally(total, upto=rising)
+        kept = Buckets({edge: count for edge, count in rising.items() if compared is None or edge in compared})
+        return Tally(total, upto=kept) if kept else f"its page of metrics has no bucket of {name} that buckets names"
 
 
 def _edge(text: str) -> float:

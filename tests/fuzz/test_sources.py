@@ -109,6 +109,7 @@ def test_of_what_a_pod_says_only_what_can_be_printed_is_told_and_not_much(said: 
         assert len(found.messages) <= MOST_REASONS
         for text in (one for told in found.messages for one in told):
             assert text == "" or (re.fullmatch(MESSAGE, text) and text.isprintable() and len(text) <= 300)
+        assert all(len(told.example) <= 75 for told in found.messages)
 
 
 @given(pages, st.lists(st.integers(0, 400), max_size=6))
@@ -330,7 +331,7 @@ def lines_of_ours(size: int) -> bytes:
 
 def messages(size: int) -> bytes:
     """Each another, of the longest that are told."""
-    line = FAILURE_MESSAGES + '{{reason="E",message="{:0300}",example="{:0300}"}} 1\n'
+    line = FAILURE_MESSAGES + '{{reason="E",message="{:0300}",example="{:075}"}} 1\n'
     return b"".join(line.format(number, number).encode() for number in range(size // len(line.format(0, 0))))
 
 

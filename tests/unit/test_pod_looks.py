@@ -187,7 +187,9 @@ NAN, FEE = ("ValueError", "Input contains NaN.", "1 row of 4 features"), ("KeyEr
         ({NAN: 12}, {}, {"ValueError": 12}, Frequent("ValueError", 12, 12, *NAN[1:])),
         # whatever a pod says is not told
         ({("KeyError", "<!channel> look", ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
-        ({("KeyError", "see https://evil.example", "<b>"): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        ({("KeyError", "fine", "<b>"): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        ({("KeyError", "see https://evil.example", ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
+        ({("KeyError", "fine", "e" * 76): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
         ({("KeyError", "m" * 301, ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
         ({("KeyError", "\u202eleft", ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),
         ({("Ask me", "now", ""): 9, ("E", "\x1b[31m", ""): 9, NAN: 1}, {}, {}, Frequent("ValueError", 1, 10, *NAN[1:])),

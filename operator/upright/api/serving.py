@@ -24,12 +24,15 @@ FAILURES = "upright_failures_total"
 
 FAILURE_MESSAGES = "upright_failure_messages_total"
 """Counter {model, version, reason, message, example}: those of them of which the model has said why, by what it said,
-with HIDDEN in the place of each value, and by what one such request asked, without its values. Both are a MESSAGE. Only
-the first few messages of each process are counted, so that their sum may be less than FAILURES."""
+with HIDDEN in the place of each value (a MESSAGE), and by what one such request asked, without its values (an EXAMPLE).
+Only the first few messages of each process are counted, so that their sum may be less than FAILURES."""
 
 HIDDEN = "…"
-MESSAGE = r"[\w ,.;:!?'()\[\]{}=+%/…-]{1,300}"
-"""All that a message may consist of: it is told to people, and comes from whatever runs in a pod."""
+_TOLD = r"[\w ,.;:!?'()\[\]{}=+%…-]"
+MESSAGE, EXAMPLE = f"{_TOLD}{{1,300}}", f"{_TOLD}{{1,75}}"
+"""All that they may consist of: it is told to people, and comes from whatever runs in a pod. So nothing in it
+colours or moves what is shown, leads to another page, or calls somebody.
+"""
 
 REFUSALS = "upright_refusals_total"
 """Counter {model, version, reason, feature}: requests that were refused, by the kind of mistake, and by the feature of

@@ -14,7 +14,7 @@ from upright.rollout.facts import called
 
 _MOST = 20
 """Rejections and episodes that a status keeps."""
-_WORDY, _TERSE = 1000, 170
+_WORDY, _TERSE = 800, 165
 """Characters of why the newest of them was so, and of why the older ones were: a status stays under 16 KiB."""
 
 _UPRIGHT = "upright"

@@ -24,15 +24,16 @@ _LOOKED_AT = 600
 _LONGEST = 300
 """Of them that are told."""
 _LONG = 64
-"""Characters of a text by which it is recognised; a name has no more."""
-_MOST_TEXTS = 20_000
+"""Characters of a text by which it is recognised, however long it is."""
+_SHORT = 6
+"""One of fewer characters may be a part of any word."""
+_MOST_TEXTS = 10_000
 """Of a request that are looked for in a message, which takes milliseconds."""
 _MOST_VALUES = 100_000
 """Of a request of which it is looked which are null, likewise."""
 _FRAMES = 32
 """In which an exception was raised that are looked into for words of the program, the innermost."""
-_NAMED = 60
-"""Characters of the names of features that an example lacks."""
+_LONGEST_SHAPE = 75
 _LONGEST_WORD = 40
 """Letters in one: more are a key, or something encoded."""
 _SHORTEST_NAME = 3
@@ -54,7 +55,7 @@ _POINTS = ".,;:!?"
 _PIECE = rf"[^\s()\[\]{{}}{_KEPT}{HIDDEN}]"
 _LETTERS = rf"[^\W\d_]{{1,{_LONGEST_WORD}}}+"
 _WORD = rf"(?!(?i:true|false)\b)_*+{_LETTERS}(?:[._-]++{_LETTERS})*+_*+(?:'[a-z]{{0,2}})?"
-_TOLD = rf"(?:[{_POINTS}]*+{_WORD}[{_POINTS}]*+|[{_POINTS}=+%/-]++)"
+_TOLD = rf"(?:[{_POINTS}]*+{_WORD}[{_POINTS}]*+|[{_POINTS}=+%-]++)"
 _NO_WORD = re.compile(rf"(?<!{_PIECE})(?!{_TOLD}(?!{_PIECE}))({_PIECE}+?)([{_POINTS}]*)(?!{_PIECE})")
 """What stands between spaces and brackets and is neither a word, or several that belong together, nor signs alone. True
 and false are values."""
@@ -81,12 +82,12 @@ def without_values(said: str, error: BaseException, batch: Batch, signature: Sig
         return ""
     if isinstance(error, KeyError) and isinstance(why := next(iter(error.args), None), str) and _SENTENCE.search(why):
         said = why
-    text = " ".join(said[:_LOOKED_AT].replace(_MASK, " ").replace(_KEPT, " ").split())
-    text = _masked(text, texts)
+    text = _masked(said[:_LOOKED_AT].replace(_MASK, " ").replace(_KEPT, " "), texts)
     if len(said) > _LOOKED_AT:
         text = text[:-_LONG]  # a text of the request may begin there, and end where nobody has looked
     told = _Words(error, frozenset(tensor.name for tensor in signature.inputs))
-    text = _worded(_unbracketed(_TAG.sub(HIDDEN, told.unquoted(text))), told.inputs)
+    text = " ".join(told.unquoted(text).split())
+    text = _worded(_unbracketed(_TAG.sub(_hidden, text)), told.inputs)
     text = _AGAIN.sub(HIDDEN, told.put_back(text)).strip()
     if len(text) > _LONGEST:
         text = text[: _LONGEST - 1].rpartition(" ")[0] + HIDDEN
@@ -95,7 +96,7 @@ def without_values(said: str, error: BaseException, batch: Batch, signature: Sig
 
 def shape_of(batch: Batch, signature: Signature) -> str:
     """How many rows of how many features a model was asked for, and which of these have no value in some row, as
-    MESSAGE. Of many values it is not looked.
+    EXAMPLE. Of many values it is not looked.
     """
     width, lacking = width_of(signature), list[str]()
     if batch.rows * width <= _MOST_VALUES:
@@ -107,26 +108,24 @@ def shape_of(batch: Batch, signature: Signature) -> str:
     said = f"{batch.rows} row{'s' * (batch.rows != 1)} of {width} feature{'s' * (width != 1)}"
     if lacking and is_matrix(signature):
         return f"{said}, with null"
-    named, room = list[str](), _NAMED
+    named, room = list[str](), _LONGEST_SHAPE - len(f"{said}, null in {len(lacking)} others")
     for name in lacking:
-        if len(name) <= room and _NAME.fullmatch(name):
+        if (length := len(name) + len(", ")) <= room and _NAME.fullmatch(name):
             named.append(name)
-            room -= len(name)
+            room -= length
     others = len(lacking) - len(named)
     nulls = [*named, *([f"{others} other{'s' * (others != 1)}" if named else f"{others} of them"] if others else ())]
     return f"{said}, null in {', '.join(nulls)}" if nulls else said
 
 
 def _texts(batch: Batch) -> Set[str] | None:
-    """The texts among the values, in small letters, without those that are nothing but signs; None where there are too
-    many.
-    """
+    """The texts among the values, in small letters; None where there are too many."""
     columns = [column for column in batch.columns.values() if column.dtype.kind in "OU"]
     if sum(column.size for column in columns) > _MOST_TEXTS:
         return None
-    values = chain.from_iterable(column.flat for column in columns)
-    texts = {one for one in values if isinstance(one, str) and any(map(str.isalnum, one))}
-    return {" ".join(_small(one).split()) for one in texts}
+    values = set(chain.from_iterable(column.ravel().tolist() for column in columns))
+    together = _MASK.join(one for one in values if isinstance(one, str))  # one by one it takes twice as long
+    return {one.strip() for one in _small(together).split(_MASK)}
 
 
 def _small(text: str) -> str:
@@ -135,20 +134,26 @@ def _small(text: str) -> str:
 
 
 def _masked(text: str, values: Set[str]) -> str:
-    """A text in which each of these that stands there by itself is a run of _MASK, and a long one all to the end."""
+    """A text in which each of these is a run of _MASK, a short one where it stands by itself. Signs alone are left: of
+    quotes it could not be told any more what is between them.
+    """
     small, masked = _small(text), list(text)
     for value in values:
-        beginning, at = value[:_LONG], -1
-        while (at := small.find(beginning, at + 1)) >= 0:
-            end = len(text) if len(value) > _LONG else at + len(value)
-            if not (_joined(small, at) or (end < len(text) and _joined(small, end))):
+        beginning = value[:_LONG]
+        if beginning not in small or not any(map(str.isalnum, value)):
+            continue
+        at = small.find(beginning)
+        while at >= 0:
+            end = min(at + len(value), len(text))
+            if len(value) >= _SHORT or not (_joined(small, at) or _joined(small, end)):
                 masked[at:end] = _MASK * (end - at)
+            at = small.find(beginning, at + 1)
     return "".join(masked)
 
 
 def _joined(text: str, at: int) -> bool:
     """Whether a word goes on over this place. Scripts without spaces have no such."""
-    around = text[at - 1 : at + 1] if at else ""
+    around = text[max(0, at - 1) : at + 1]
     return around.isascii() and around.isalnum() and len(around) == 2
 
 
@@ -198,6 +203,10 @@ def _code(error: BaseException) -> Iterator[CodeType]:
 def _words_of(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     yield from (one for one in code.co_consts if isinstance(one, str))
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return HIDDEN + found[0].count(_KEPT) * _KEPT
 
 
 def _unbracketed(text: str) -> str:

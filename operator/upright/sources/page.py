@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 from upright.api.serving import (
     ANSWERED,
+    EXAMPLE,
     FAILED,
     FAILURE_MESSAGES,
     FAILURES,
@@ -61,7 +62,7 @@ _CLASS = re.compile(r"([1-5])(?:xx|[0-9]{2})")
 """Of a status: as it stands, or as a status that is counted by itself."""
 _FEATURE = re.compile(r"\w[\w .:/\[\]-]{0,63}")
 """The name of a feature, likewise."""
-_MESSAGE = re.compile(MESSAGE)
+_SAID = re.compile(f"(?:{MESSAGE})?"), re.compile(f"(?:{EXAMPLE})?")
 """What a model has failed with, and what it was asked, likewise."""
 _REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.][0-9.eE+-]*)?(?:[ \t]+#.*)?")
 """The value, a time, and an exemplar."""
@@ -329,8 +330,8 @@ def _add(counted: dict[str, float], reason: str, count: float, feature: str = ""
 
 def _is_told(said: Said) -> bool:
     """Whether all of it may be."""
-    others = said.message, said.example
-    return bool(_WORD.fullmatch(said.reason) and all(not one or _MESSAGE.fullmatch(one) for one in others))
+    parts = zip((_WORD, *_SAID), said, strict=True)
+    return all(part.fullmatch(text) for part, text in parts)
 
 
 K = TypeVar("K", str, Said)

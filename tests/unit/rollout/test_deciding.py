@@ -43,7 +43,7 @@ from upright.api.deployment import Deployment
 from upright.contract import Manifest, Plan
 from upright.pods.reading import Pod, of_one_template, read
 from upright.rollout.facts import ArmFacts, Facts
-from upright.rollout.measuring import Measurement, Reading
+from upright.rollout.measuring import Frequent, Measurement, Reading
 from upright.rollout.members import lost, with_injected
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
@@ -1866,7 +1866,9 @@ def test_a_status_full_of_history_stays_small() -> None:
         "rejected": [{**rejection, "revision": f"r{number}"} for number in range(20)],
     }
     bad = looks(2, canary=(100, 20), stable=(900, 9))
-    made = plan(observed(in_canary(status=full), pods=both(), looks=bad, now=after(seconds=31)))
+    before = observed(in_canary(status=full), pods=both(), looks=bad, now=after(seconds=31))
+    said = Measurement("Counted", failing=Frequent("E" * 64, 20, 20, "w" * 300, "x" * 75))
+    made = plan(replace(before, reading=replace(before.reading, arms={"canary": said})))
     assert len(made.status["history"]) == len(made.status["rejected"]) == 20
     assert len(json.dumps(made.status)) < 16 * 1024
 

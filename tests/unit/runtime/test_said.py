@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import LabelEncoder, OneHotEncoder
 
 from upright.api.artifact import Signature, Tensor
-from upright.api.serving import FAILURE_MESSAGES, FAILURES, MESSAGE
+from upright.api.serving import EXAMPLE, FAILURE_MESSAGES, FAILURES, MESSAGE
 from upright.runtime import measurements
 from upright.runtime.batch import Batch, batch_of_rows
 from upright.runtime.measurements import Measurements
@@ -91,6 +91,8 @@ def test_what_libraries_say_is_told_without_values(fails: Callable[[], Any], tol
         ("in [a, [b], {'c': d}] and f(x)", "in […] and f(…)"),
         ("in [a and all after", "in […"),
         ("an <object at here> of <b", "an … of …"),
+        ("a <tag of 'plan'> and an 'int'", "a …'plan' and an 'int'"),
+        ("either/or, a / b", "…, a … b"),
         (
             "lacks ['plan', 'other'] and 'sepal length (cm)' and tenure_2",
             "lacks ['plan', …] and 'sepal length (cm)' and tenure_2",
@@ -144,6 +146,7 @@ def test_a_long_text_is_known_by_how_it_begins_also_where_the_message_is_cut() -
     text = "the quick brown fox jumps over the lazy dog and says so in many words " * 20
     batch = batch_of_rows([[text, 1.5, None]], SIGNATURE)
     assert said(ValueError(f"cannot read {text}"), batch) == "cannot read …"
+    assert said(ValueError(f"cannot read {text[:80]} ..."), batch) == "cannot read …"
     assert said(ValueError(f"{'no ' * 195}{text}"), batch) == "no " * 98 + "no…"
     name = batch_of_rows([["John Smith", 1.5, None]], SIGNATURE)
     hidden = "9 " * 295
@@ -151,8 +154,26 @@ def test_a_long_text_is_known_by_how_it_begins_also_where_the_message_is_cut() -
     assert said(ValueError(f"for {hidden}John Smith"), name) == "for …"
 
 
+@pytest.mark.parametrize(
+    ("value", "message", "told"),
+    [
+        ("Ann", "no Ann, no Annual, no Joanna", "no …, no Annual, no Joanna"),
+        ("Johnson", "no userJohnson, no Johnsons", "no …, no …"),
+        (" New  York\n", "no new  york: New", "no …: New"),
+        ("İzmir A", "in İZMIR A", "in …"),
+        ("客户张三", "不存在客户张三的", "…"),
+        ("'", "no 'one two three' here", "no … here"),
+        ("Ann's", "no Ann's", "no …"),
+        ("plan", "lacks 'plan'", "lacks …"),
+        ("int", "is an 'int'", "is an …"),
+    ],
+)
+def test_a_text_of_the_request_is_hidden_wherever_it_stands(value: str, message: str, told: str) -> None:
+    assert said(ValueError(message), batch_of_rows([[value, 1.5, None]], SIGNATURE)) == (told if told != "…" else "")
+
+
 def test_of_a_request_with_more_texts_than_can_be_looked_for_nothing_is_told() -> None:
-    many = batch_of_rows([["Smith", 1.5, None]] * 20_001, SIGNATURE)
+    many = batch_of_rows([["Smith", 1.5, None]] * 10_001, SIGNATURE)
     assert said(ValueError("no such plan"), many) == ""
 
 
@@ -166,19 +187,23 @@ def test_of_a_request_with_more_texts_than_can_be_looked_for_nothing_is_told() -
 )
 def test_an_example_has_a_shape(rows: list[Any], shape: str) -> None:
     assert shape_of(batch_of_rows(rows, SIGNATURE), SIGNATURE) == shape
-    assert re.fullmatch(MESSAGE, shape)
+    assert re.fullmatch(EXAMPLE, shape)
 
 
 @pytest.mark.parametrize(
     ("names", "shape"),
     [
-        (["x" * 40, "y" * 40, "z"], f"null in {'x' * 40}, z, 1 other"),
+        (["x" * 25, "y" * 9, "z"], f"null in {'x' * 25}, z, 1 other"),
+        (["x" * 35, "y" * 34], f"null in {'y' * 34}, 1 other"),
+        ([f"x{number}" for number in range(5000)], "null in x0, x1, x2, x3, x4, x5, x6, 4993 others"),
         (["<b>", "<i>"], "null in 2 of them"),
     ],
 )
 def test_few_names_are_in_a_shape_and_none_that_cannot_be_told(names: list[str], shape: str) -> None:
     signature = Signature(inputs=tuple(Tensor(name=name, type="FP64", missing=True) for name in names))
-    assert shape_of(batch_of_rows([[None] * len(names)], signature), signature).endswith(f"features, {shape}")
+    told = shape_of(batch_of_rows([[None] * len(names)] * 20, signature), signature)
+    assert told == f"20 rows of {len(names)} features, {shape}"
+    assert re.fullmatch(EXAMPLE, told)
 
 
 def test_the_shape_of_an_array_names_nothing_and_that_of_many_values_does_not_look() -> None:

@@ -11,8 +11,10 @@ of the look, the onset mixture accumulates it, and three choices are made here, 
   That phi also makes clustered events safe is the usual quasi-likelihood argument: measured, not proven.
 
 Promotion before the horizon needs evidence of non-inferiority: bets with effects below 1 against
-"p_c >= r_tol p_s and p_c >= p_s + r_tol epsilon", averaged over the two, and the least over the channels. Its null says
-that the canary was that much worse in every look; what begins later is the business of the watch after promotion.
+"p_c >= r_tol p_s and p_c >= p_s + epsilon", averaged over the two, and the least over the channels. By the ratio alone
+nobody could show it of a service without bad events, so the absolute margin counts, as far as it is tolerated and no
+further. Without one the null is "p_c >= r_tol p_s"; that of a Limit is "p_c >= maximum". It says that the canary was
+that much worse in every look; what begins later is the business of the watch after promotion.
 """
 
 import math
@@ -28,7 +30,6 @@ from upright.analysis.looks import USABLE, Bools, Floats, Ints, Table
 from upright.api.monitoring import Margins, Metric, MetricType, Policy
 
 MAX_CHANNELS = 14
-LATENCY_MARGIN = 0.01  # the absolute part of non-inferiority where the tolerance has none
 MEMORY = 0.95  # weight of the past in the guess of the stable rate, per interval
 _COUNTED = (MetricType.ERROR_RATE, MetricType.REFUSAL_RATE, MetricType.RATIO)
 _GUESSED = (MetricType.LATENCY, MetricType.QUALITY)
@@ -138,7 +139,7 @@ def _wagers(type: MetricType, tolerance: Margins, worst: float, planned: int) ->
     else:
         parts.append(bets(np.array([1 / worst]), r0=worst))
     if len(safe) > 2:
-        parts.append(bets(_ABSOLUTE_SAFE, epsilon=worst * _inferior_margin(type, tolerance)))
+        parts.append(bets(_ABSOLUTE_SAFE, epsilon=tolerance.absolute))
     worse = len(margins) * len(effects)
     prior = np.concatenate([np.full(worse, 1 / len(effects)), safe])
     groups = np.arange(len(margins) + 1) * len(effects)
@@ -174,15 +175,11 @@ def _margins(type: MetricType, tolerance: Margins) -> tuple[tuple[float, float],
     return (absolute,) if tolerance.relative == 0 else (relative, absolute)
 
 
-def _inferior_margin(type: MetricType, tolerance: Margins) -> float:
-    return max(tolerance.absolute, LATENCY_MARGIN if type is MetricType.LATENCY else 0.0)
-
-
 def _safe_prior(type: MetricType, tolerance: Margins) -> tuple[float, ...]:
     """Capital on each bet of non-inferiority."""
     if type is MetricType.LIMIT:
         return (0.5, 0.5)
-    return (0.5, 0.25, 0.25) if _inferior_margin(type, tolerance) else (1.0,)
+    return (0.5, 0.25, 0.25) if tolerance.absolute else (1.0,)
 
 
 def _learned(guess: Floats, stable: Floats, width: Floats) -> Floats:

@@ -97,7 +97,7 @@ def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints, dispers
         compared=memory.compared + compares,
         total=memory.total + (worse - margin) * certainty,
         arms=memory.arms + sample,
-        safe=memory.safe + (_inferior(margin) - worse) * certainty,
+        safe=memory.safe + (inferior(margin) - worse) * certainty,
     )
 
 
@@ -118,7 +118,8 @@ def differences(memory: Drifting, metric: Metric) -> tuple[Floats, Floats, Float
     return means[:, 0], means[:, 1], _deviation(memory.arms, metric)
 
 
-def _inferior(margin: float) -> float:
+def inferior(margin: float) -> float:
+    """The difference of means, in standard deviations, that early promotion excludes: a tolerance is too near to 0."""
     return 2 * max(margin, 0.05)
 
 

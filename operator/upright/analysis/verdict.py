@@ -292,13 +292,29 @@ def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
     proven = all(_is_safe(watched, policy, 1)[0] for watched in analysis.metrics.values())
     if proven:
         wrong = f"{100 * policy.false_promotion_probability:g} %"
-        return (
-            f"The canary is shown to be less than {policy.inferiority_ratio:g} times as bad as stable after {looks} "
-            f"(wrong with probability {wrong} at most):"
-        )
+        return f"The canary is shown to be {_shown(policy)} after {looks} (wrong with probability {wrong} at most):"
     return (
         f"The horizon of {format_duration(policy.horizon)} ended without a verdict, and onInconclusive says {decision}:"
     )
+
+
+def _shown(policy: Policy) -> str:
+    """What early promotion rests on, with the metrics by name where it is not the same of all."""
+    of: dict[str, list[str]] = {}
+    for metric in policy.metrics:
+        of.setdefault(_bound(metric, policy), []).append(metric.name)
+    return (
+        next(iter(of)) if len(of) == 1 else "; ".join(f"{bound} in {', '.join(names)}" for bound, names in of.items())
+    )
+
+
+def _bound(metric: Metric, policy: Policy) -> str:
+    if metric.type is MetricType.LIMIT:
+        return "below the maximum"
+    if metric.type is MetricType.MEAN:
+        return f"worse by less than {continuous.inferior(metric.margins.absolute):g} standard deviations"
+    times = f"less than {policy.inferiority_ratio:g} times as bad as stable"
+    return f"{times} or worse by less than tolerance.absolute" if metric.margins.absolute else times
 
 
 def _looks(number: int) -> str:

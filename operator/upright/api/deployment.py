@@ -145,8 +145,8 @@ class Rollout(Resource):
     )
     promote_early: bool = Field(
         False,
-        description="Promote before the steps are over, when every metric is shown to be less than inferiorityRatio "
-        "times as bad as the stable version's.",
+        description="Promote before the steps are over, when every metric is shown to be less than "
+        "monitoring.inferiorityRatio times as bad as the stable version's, or worse by less than tolerance.absolute.",
     )
     when_unmeasured: Literal["Hold", "Promote"] = Field(
         "Hold",

@@ -294,15 +294,15 @@ class Promise(_Said):
         default=0.05,
         gt=0,
         le=0.5,
-        description="The probability that a candidate at least inferiorityRatio times as bad is promoted before the "
-        "horizon is at most this.",
+        description="The probability that a candidate is promoted before the horizon although it is in some metric as "
+        "much worse as inferiorityRatio excludes is at most this.",
     )
     inferiority_ratio: float = Field(
         default=2.0,
         gt=1,
         le=100,
-        description="Promotion before the horizon needs proof that the candidate's rate is below this multiple of the "
-        "stable version's.",
+        description="Promotion before the horizon needs proof, in every metric, that the candidate's rate is below so "
+        "many times the stable version's, or higher by less than tolerance.absolute; of a Limit, it is below maximum.",
     )
     interval: Duration = Field(
         default=timedelta(seconds=15), ge=timedelta(seconds=1), description="The time between looks, at least 1s."
@@ -390,7 +390,7 @@ class Policy(Promise):
         return _fingerprint(self)
 
 
-_STATE_LAYOUT = 8
+_STATE_LAYOUT = 9
 """Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from tests.bench.analysis.traffic import INTERVAL
-from upright.analysis import Counts, Look, Policy, begin, update
+from upright.analysis import Counts, Decision, Look, Policy, begin, update, verdict
 from upright.analysis.engine import together, weighted_evidence
 from upright.analysis.looks import Measurement
 from upright.analysis.state import load
@@ -85,6 +85,18 @@ def delays_at_the_pace_of_rollouts(rule: Policy, seconds: Iterable[Counts], step
         risen = not exact and together(weighted_evidence(analysis, rule), rule) >= np.log(RISEN)
     crossed = load(rule, state).crossed
     return np.where(np.isnan(crossed), np.inf, crossed)
+
+
+def promotions(rule: Policy, looks: Iterable[Measurement]) -> Delays:
+    """When each rollout is promoted before its horizon, as it is not once it was rolled back."""
+    state = begin(rule)
+    promoted: NDArray[np.float64] | float = np.inf
+    for look, measured in enumerate(looks):
+        time = INTERVAL * (look + 1)
+        state = update(rule, state, Look(time, {metric.name: measured for metric in rule.metrics}))
+        decisions: Any = verdict(rule, state, ends=False).decision
+        promoted = np.where(decisions == str(Decision.PROMOTE), np.minimum(promoted, time), promoted)
+    return np.asarray(promoted)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,28 @@ def test_a_healthy_canary_with_much_traffic_is_promoted_before_the_horizon() -> 
     assert verdict(policy, after(policy, *looks)).decision is Decision.PROMOTE
 
 
+def test_what_was_shown_before_the_horizon_is_said_as_it_is() -> None:
+    metrics = [a_metric(), a_metric("Ratio", "refunds"), a_metric("Limit", "late"), a_metric("RefusalRate", "refusals")]
+    many = Counts((40_000, 400), (40_000, 400))
+
+    def said(*watched: dict[str, Any]) -> str:
+        policy = a_policy(*watched)
+        looks = [Look(15.0 * k, {metric["name"]: many for metric in watched}) for k in range(3)]
+        return verdict(policy, after(policy, *looks)).message
+
+    shown, wrong = (
+        "The canary is shown to be less than 2 times as bad as stable",
+        "(wrong with probability 5 % at most):",
+    )
+    assert said(metrics[0]).startswith(f"{shown} or worse by less than tolerance.absolute after 3 looks {wrong} errors")
+    assert said(metrics[1]).startswith(f"{shown} after 3 looks {wrong} refunds is 1 %")
+    assert said(metrics[2]).startswith("The canary is shown to be below the maximum after 3 looks")
+    assert said(*metrics).startswith(
+        f"{shown} or worse by less than tolerance.absolute in errors, refusals; less than 2 times as bad as stable in "
+        f"refunds; below the maximum in late after 3 looks {wrong}"
+    )
+
+
 @pytest.mark.parametrize("says", ["Promote", "Hold", "Rollback"])
 def test_the_horizon_without_a_verdict_ends_as_the_policy_says(says: str) -> None:
     policy = a_policy(horizon="1m", onInconclusive=says)

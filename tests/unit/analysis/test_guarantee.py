@@ -16,6 +16,7 @@ from upright.analysis import Counts, Histogram, Look, begin, update, verdict
 RUNS = 2000
 ALPHA = 0.05
 LIMIT = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
+PROMOTED = 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
 
 
 def rolled_back(metric: dict[str, Any], looks: list[Any]) -> float:
@@ -92,4 +93,48 @@ def test_a_canary_twice_as_bad_is_seldom_promoted_before_the_horizon() -> None:
 
     promoted = (np.asarray(verdict(policy, state).decision) == "Promote").mean()
 
-    assert promoted <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
+    assert promoted <= PROMOTED
+
+
+@pytest.mark.parametrize(
+    ("type", "canary", "stable"),
+    [
+        ("ErrorRate", 0.0011, 0.0001),
+        ("ErrorRate", 0.0020, 0.0010),  # at both bounds
+        ("RefusalRate", 0.0120, 0.0005),
+        ("Quality", 0.0200, 0.0100),
+    ],
+)
+def test_a_canary_worse_than_ratio_and_absolute_tolerance_allow_is_seldom_promoted_before_the_horizon(
+    type: str, canary: float, stable: float
+) -> None:
+    looks = _alike(canary, stable, RUNS)
+    assert _promoted(a_metric(type), looks) <= PROMOTED
+
+
+def test_slow_requests_in_places_where_there_were_none_promote_no_canary_before_the_horizon() -> None:
+    rng, looks = np.random.default_rng(8), []
+    for _ in range(60):
+        canary = rng.poisson([700, 70, 7], (RUNS, 3))  # 0.9 % above 1 s
+        looks.append(Histogram(canary, np.pad(rng.poisson([2200, 220], (RUNS, 2)), ((0, 0), (0, 1))), [0.1, 1.0]))
+    assert _promoted(a_metric("Latency"), looks) <= PROMOTED
+
+
+def test_a_canary_without_errors_beside_a_stable_version_without_is_promoted_before_the_horizon() -> None:
+    assert _promoted(a_metric(), _alike(0.0, 0.0, 1)) == 1
+    assert _promoted(a_metric("Ratio"), _alike(0.0, 0.0, 1)) == 0  # nobody has said what is tolerable
+
+
+def _alike(canary: float, stable: float, runs: int) -> list[Any]:
+    rng = np.random.default_rng(7)
+    return [Counts(counted(rng, canary, 750, runs), counted(rng, stable, 2250, runs)) for _ in range(60)]
+
+
+def _promoted(metric: dict[str, Any], looks: list[Any]) -> float:
+    policy = a_policy(metric)
+    state = begin(policy)
+    promoted = np.zeros(1, dtype=np.bool_)
+    for k, measurement in enumerate(looks):
+        state = update(policy, state, Look(15.0 * k, {metric["name"]: measurement}))
+        promoted = promoted | (np.asarray(verdict(policy, state, ends=False).decision) == "Promote")
+    return float(promoted.mean())

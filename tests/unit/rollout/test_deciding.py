@@ -1381,7 +1381,8 @@ def test_a_version_that_is_shown_to_be_no_worse_is_promoted_before_its_time_wher
     assert made.status["candidate"]["step"] == 0
     assert made.status["stable"]["modelVersion"] == "churn-1"
     if finishing:
-        assert "It is shown to be no worse; the last pods start." in made.status["conditions"][0]["message"]
+        said = "It is shown to be good enough (promoteEarly); the last pods start."
+        assert said in made.status["conditions"][0]["message"]
         started = then(there, made, pods=both(3), looks=(), now=after(minutes=9))
         done = plan(then(started, plan(started), now=after(minutes=10)))
         assert done.status["stable"]["modelVersion"] == "churn-2"

@@ -304,16 +304,18 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
         following = arm.model_copy(update=fresh)
         said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_quiet(facts)}"
         return Advance(following, said)
-    return _at_the_end(facts, arm, "It is shown to be no worse" if early else "All steps are done", blind)
+    return _at_the_end(
+        facts, arm, "It is shown to be good enough (promoteEarly)" if early else "All steps are done", blind
+    )
 
 
 def _is_proven(facts: Facts) -> bool:
-    """Whether it is shown to be no worse in any metric."""
+    """Whether it is shown in every metric to be less bad than `inferiorityRatio` excludes."""
     return facts.analysis is not None and facts.analysis.verdict == "Promote"
 
 
 def _is_doubted(facts: Facts) -> bool:
-    """Whether it looks worse by now, although it was shown once that it was not."""
+    """Whether it looks worse by now, although it was once shown to be good enough."""
     return facts.analysis is not None and facts.analysis.evidence >= RISEN
 
 

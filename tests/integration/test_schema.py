@@ -247,8 +247,8 @@ INVALID = [
     (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 0.0001, "weight must be at least 0.001"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 0, "metrics[0].weight: Invalid value"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.weight", 1001, "metrics[0].weight: Invalid value"),
-    (DEPLOYMENT, "spec.monitoring.warmUp", "1h", "monitoring.warmUp must be shorter than all steps together"),
-    (DEPLOYMENT, "spec.monitoring.warmUp", "30m", "monitoring.warmUp must be shorter than all steps together"),
+    (DEPLOYMENT, "spec.monitoring.warmUp", "1h", "monitoring.warmUp must be shorter than each step"),
+    (DEPLOYMENT, "spec.monitoring.warmUp", "90s", "monitoring.warmUp must be shorter than each step"),
     (DEPLOYMENT, "spec.monitoring.warmUp", "soon", "must be a duration such as"),
     (DEPLOYMENT, "spec.serving.port", 70000, "spec.serving.port"),
 ]

@@ -186,6 +186,13 @@ def test_several_pods_are_added_up() -> None:
     assert of(look, "refunds") == Counts(canary=(11, 2), stable=(60, 1))
 
 
+def test_a_look_tells_how_many_of_the_canarys_pods_have_counted_anything() -> None:
+    arms, nothing = Arms(REFUNDS), 'shop_orders_total 0\nshop_refunds_total{kind="full"} 0\n'
+    shown = [(orders(11), nothing), (orders(21), nothing), (orders(31), orders(2)), (orders(41), orders(12), nothing)]
+    looks = [arms.look(canary, [orders(1000 * (look + 1))] * 3) for look, canary in enumerate(shown)]
+    assert [look.pods for look in looks if look] == [1, 2, 2]
+
+
 def test_bad_events_that_are_shown_before_their_totals_are_counted_with_them() -> None:
     arms = Arms(REFUNDS)
     arms.look(orders(10), orders(100))

@@ -26,6 +26,7 @@ from upright.analysis.looks import (
     REFUSED,
     USABLE,
     WARMING,
+    Bools,
     Counts,
     Floats,
     Histogram,
@@ -36,13 +37,14 @@ from upright.analysis.looks import (
     Table,
     above_edges,
     checked,
+    has_events,
     inner_edges,
     lacks_traffic,
     only_refused,
     stable_alone,
     tabulated,
 )
-from upright.analysis.state import NAMED, Analysis, Crossing, LeftOut, State, Watched, dump, load
+from upright.analysis.state import NAMED, Analysis, Crossing, LeftOut, State, WarmUp, Watched, dump, load
 from upright.api.monitoring import Boundary, Metric, MetricType, Policy
 
 LARGEST = 690.0  # ln of the largest evidence that is told
@@ -66,6 +68,7 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
         left_out=None,
         first=None,
         last=None,
+        warm_up=WarmUp(0, np.full(1, np.nan)) if policy.warm_up else None,
         crossing=None,
         metrics={metric.name: _unseen(metric, known.get(metric.name, 1.0)) for metric in policy.metrics},
     )
@@ -149,8 +152,8 @@ def _unseen(metric: Metric, estimated: float) -> Watched:
 
 
 def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
-    first = look.time if analysis.first is None else analysis.first
-    warming = look.time - first < policy.warm_up.total_seconds()
+    warm_up = None if analysis.warm_up is None else _warmed(analysis.warm_up, policy, look)
+    warming = np.zeros(1, dtype=np.bool_) if warm_up is None else _is_warming(warm_up, policy, look, analysis.last)
     metrics = {
         metric.name: analysis.metrics[metric.name]
         if metric.name in look.waits
@@ -166,8 +169,9 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
         looks=analysis.looks + 1,
         late=analysis.late,
         left_out=_left_out(analysis.left_out, look),
-        first=first,
+        first=look.time if analysis.first is None else analysis.first,
         last=look.time,
+        warm_up=warm_up,
         crossing=analysis.crossing,
         metrics=metrics,
     )
@@ -186,6 +190,26 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
     return after._replace(crossing=crossing)
 
 
+def _warmed(before: WarmUp, policy: Policy, look: Look) -> WarmUp:
+    """A warm-up begins with the first look in which both versions have counted something of any metric, and anew with
+    more pods of the canary than ever: each brings the slowness of its beginning. A pod that takes another's place
+    begins none, lest a canary whose pods come and go be never compared.
+    """
+    counted = np.zeros(1, dtype=np.bool_)
+    for metric in policy.metrics:
+        measurement = look.measurements.get(metric.name)
+        if measurement is not None and metric.name not in look.waits:
+            counted = counted | has_events(measurement, one_arm=metric.type is MetricType.LIMIT)
+    begins = np.isnan(before.since) | (look.pods > before.pods)
+    return WarmUp(max(before.pods, look.pods), np.where(begins, np.where(counted, look.time, np.nan), before.since))
+
+
+def _is_warming(warm_up: WarmUp, policy: Policy, look: Look, last: float | None) -> Bools:
+    """Where what the look counts may be of the warm-up, shape (runs,): it stands for the time since the last one."""
+    since = min(look.time if last is None else last, look.time - policy.interval.total_seconds())
+    return ~(since - warm_up.since >= policy.warm_up.total_seconds())
+
+
 def _left_out(before: LeftOut | None, look: Look) -> LeftOut | None:
     if not look.left_out:
         return before
@@ -193,7 +217,7 @@ def _left_out(before: LeftOut | None, look: Look) -> LeftOut | None:
     return LeftOut((before.looks if before else 0) + 1, dict(named))
 
 
-def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warming: bool) -> Watched:
+def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warming: Bools) -> Watched:
     """One metric after one look."""
     measurement = look.measurements.get(metric.name)
     if metric.type is MetricType.MEAN:
@@ -201,14 +225,14 @@ def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warmi
     watched, table, why = _tabulated(watched, metric, measurement)
     if table is None or metric.name in look.changing:
         return _skipped(watched, np.full(len(watched.last_skip), why if table is None else CHANGING))
-    watched = _for_runs(watched, len(table.canary_total))
+    watched = _for_runs(watched, max(len(table.canary_total), len(warming)))
     assert isinstance(watched.memory, Comparison)
     used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT, whole=watched.exact is not None)
     if isinstance(measurement, Counts) and lacks_traffic(reason).any():
         reason = np.where(lacks_traffic(reason) & only_refused(measurement), REFUSED, reason)
-    if warming:
-        reason = np.where(reason == USABLE, WARMING, reason)
-        used = Table(np.zeros_like(used.counts))
+    if warming.any():
+        reason = np.where((reason == USABLE) & warming, WARMING, reason)
+        used = Table(np.where(warming[:, None, None], 0.0, used.counts))
     memory = comparison.seen(watched.memory, metric, policy, look.time, used, reason, watched.dispersion)
     boundary = watched.exact
     if boundary is not None:
@@ -218,15 +242,14 @@ def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warmi
     return _skipped(watched._replace(memory=memory, exact=boundary), reason)
 
 
-def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | None, warming: bool) -> Watched:
+def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | None, warming: Bools) -> Watched:
     if not isinstance(measurement, Moments):
         return _skipped(watched, np.full(len(watched.last_skip), MISSING if measurement is None else KIND))
     sample = continuous.sampled(measurement)
-    watched = _for_runs(watched, sample.shape[0])
+    watched = _for_runs(watched, max(len(sample), len(warming)))
     assert isinstance(watched.memory, Drifting)
     reason = continuous.checked(sample)
-    if warming:
-        reason = np.where(reason == USABLE, WARMING, reason)
+    reason = np.where((reason == USABLE) & warming, WARMING, reason)
     memory = continuous.seen(watched.memory, metric, sample, reason, watched.dispersion)
     return _skipped(watched._replace(memory=memory), reason)
 

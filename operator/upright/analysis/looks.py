@@ -7,7 +7,7 @@ PromQL's `rate()` or `increase()`, which extrapolate to fractions.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,7 +80,8 @@ class Look:
     was measured by the metric's name; a metric that is not there was not measured. `left_out` names the pods whose
     counters could not be used for this look, and why (a sentence such as those in `upright.analysis.counters`); it is
     never evidence. Of metrics in `waits` a later look has what was counted by now: this one changes nothing for them.
-    Those in `changing` cannot be compared: see `upright.analysis.steadiness`.
+    Those in `changing` cannot be compared: see `upright.analysis.steadiness`. `pods` is how many pods of the canary
+    have counted anything; 0 where nobody says.
     """
 
     time: float
@@ -88,6 +89,7 @@ class Look:
     left_out: Mapping[str, str] = field(default_factory=dict)
     waits: Collection[str] = ()
     changing: Collection[str] = ()
+    pods: int = 0
 
 
 # Why a metric skipped a look. The place in this tuple is what a state stores. Of the first COUNTED a state counts how
@@ -168,6 +170,16 @@ def only_refused(counts: Counts) -> Bools:
     arms = zip((counts.canary, counts.stable), counts.refused, strict=True)
     busy = [np.greater(0.0 if arm is None else arm[0], 0) | np.greater(refused, 0) for arm, refused in arms]
     return np.atleast_1d(np.logical_and(*busy))
+
+
+def has_events(measurement: Measurement, one_arm: bool) -> Bools:
+    """Where both versions have some, or with `one_arm` the canary has, shape (runs,)."""
+    found: Bools = np.ones(1, dtype=np.bool_)
+    for arm in (measurement.canary,) if one_arm else (measurement.canary, measurement.stable):
+        counts: Any = 0.0 if arm is None else arm
+        total = np.atleast_1d(counts).sum(axis=-1) if isinstance(measurement, Histogram) or arm is None else counts[0]
+        found = found & (np.atleast_1d(total) > 0)
+    return found
 
 
 def stable_alone(table: Table) -> Table:

@@ -21,6 +21,7 @@ from upright.analysis.looks import COUNTED, INFINITE, SKIPS, USABLE, Floats
 from upright.api.monitoring import Boundary, Margins, Metric, MetricType, Policy
 
 _CROSSED: np.dtype[np.void] = np.dtype([("time", "<f8"), ("evidence", "<f8"), ("blamed", "<f8")])
+_WARM: np.dtype[np.void] = np.dtype([("since", "<f8")])
 _SKIPPED = [("skips", "<f8", (COUNTED,)), ("last_skip", "<f8", ())]
 
 # A JSON object; pass it through json.dumps and json.loads as you like.
@@ -44,6 +45,13 @@ class Crossing(NamedTuple):
     time: Floats  # of the look, NaN before
     evidence: Floats  # ln E then
     blamed: Floats  # index of the metric with the largest share of the evidence then
+
+
+class WarmUp(NamedTuple):
+    """What is slow when it begins, and since when."""
+
+    pods: int  # the most of the canary that had counted anything, in any look
+    since: Floats  # (runs,): the first look with so many in which both versions had counted something, NaN before it
 
 
 class LeftOut(NamedTuple):
@@ -70,6 +78,7 @@ class Analysis(NamedTuple):
     left_out: LeftOut | None  # None before any was
     first: float | None
     last: float | None
+    warm_up: WarmUp | None  # None without one
     crossing: Crossing | None  # None before any run crossed
     metrics: Mapping[str, Watched]
 
@@ -101,6 +110,8 @@ def dump(analysis: Analysis) -> State:
         state["leftOut"] = {"looks": analysis.left_out.looks, "pods": dict(analysis.left_out.pods)}
     if analysis.last is not None:
         state |= {"first": analysis.first, "last": analysis.last}
+    if analysis.warm_up is not None:
+        state["warmUp"] = {"pods": analysis.warm_up.pods, "since": _encode([analysis.warm_up.since], analysis.runs)}
     if analysis.crossing is not None:
         state["crossing"] = _encode(analysis.crossing, analysis.runs)
     return state
@@ -130,11 +141,13 @@ def load(policy: Policy, state: Mapping[str, Any]) -> Analysis:
 
 def _loaded(policy: Policy, state: Mapping[str, Any]) -> Analysis:
     runs = _count(state["runs"], 1)
-    crossing, left_out = state.get("crossing"), state.get("leftOut")
+    crossing, left_out, warm_up = state.get("crossing"), state.get("leftOut"), state.get("warmUp")
     first: Any = state.get("first")
     last: Any = state.get("last")
     if (first is not None or last is not None) and not -_LATEST < first <= last < _LATEST:
         raise ValueError("first and last are no times")
+    if (warm_up is None) != (not policy.warm_up):
+        raise ValueError("its warm-up is not the policy's")
     return Analysis(
         policy=policy.fingerprint,
         runs=runs,
@@ -143,6 +156,7 @@ def _loaded(policy: Policy, state: Mapping[str, Any]) -> Analysis:
         left_out=None if left_out is None else _load_left_out(left_out),
         first=first,
         last=last,
+        warm_up=None if warm_up is None else _load_warm_up(warm_up, runs),
         crossing=None if crossing is None else _load_crossing(crossing, policy, runs),
         metrics={
             metric.name: _load_metric(metric, policy, state["metrics"][metric.name], runs) for metric in policy.metrics
@@ -159,6 +173,13 @@ def _count(value: Any, least: int = 0) -> int:
 def _load_left_out(stored: Mapping[str, Any]) -> LeftOut:
     pods = {str(pod): str(why) for pod, why in stored["pods"].items()}
     return LeftOut(_count(stored["looks"], 1), pods)
+
+
+def _load_warm_up(stored: Mapping[str, Any], runs: int) -> WarmUp:
+    [since] = _decode(stored["since"], _WARM, runs)
+    if (np.abs(since) >= _LATEST).any():
+        raise ValueError("its warm-up began at no time")
+    return WarmUp(_count(stored["pods"]), since)
 
 
 def _load_crossing(stored: Any, policy: Policy, runs: int) -> Crossing:

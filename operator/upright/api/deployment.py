@@ -266,10 +266,10 @@ class DeploymentSpec(Resource):
         ),
         Rule(
             f"!has(self.monitoring) || !has(self.monitoring.warmUp) || !{readable('self.monitoring.warmUp')} || "
-            f"(has(self.rollout) && has(self.rollout.steps) ? !self.rollout.steps.all(s, {readable('s.__for__')}) || "
-            "duration(self.monitoring.warmUp) < self.rollout.steps.map(s, duration(s.__for__)).sum() "
-            ": duration(self.monitoring.warmUp) < duration('30m'))",
-            "monitoring.warmUp must be shorter than all steps together, or nothing would be compared",
+            f"(has(self.rollout) && has(self.rollout.steps) ? self.rollout.steps.all(s, !{readable('s.__for__')} || "
+            "duration(self.monitoring.warmUp) < duration(s.__for__)) "
+            ": duration(self.monitoring.warmUp) < duration('10m'))",
+            "monitoring.warmUp must be shorter than each step, which brings pods that warm up, or it compares nothing",
             field="monitoring.warmUp",
         ),
     )

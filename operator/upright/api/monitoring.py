@@ -309,7 +309,7 @@ class Promise(_Said):
     )
     warm_up: Duration = Field(
         default=timedelta(0),
-        description="Looks so early after the first one at which both versions had counted something are not compared.",
+        description="Left out are looks so soon after both versions, or more of the candidate's pods, began to count.",
     )
     metrics: tuple[Metric, ...] = Field(
         default=(

@@ -21,7 +21,7 @@ from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measureme
 from upright.sources.complaints import Complaints, since
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
-from upright.sources.requests import of_requests, parts, sample
+from upright.sources.requests import answering, of_requests, parts, sample
 from upright.sources.starts import Start, begun, is_anew, spans, start_of, was_by
 from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
@@ -277,7 +277,6 @@ class Comparison:
                 if why != STRANGE and not (waits and why is None):
                     self._samples[pod] = shown
                     self._born.discard(pod)
-        left_out = _worth_telling(found, added)
         self._taken = self._time if taken or self._taken == -math.inf else self._taken
         self._since = self._since if waits and self._spans_with("stable", asked) else self._time
         canary, stable = added["canary"].counts, added["stable"].counts
@@ -285,9 +284,10 @@ class Comparison:
         tallied, not_tallied, early = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
         measured = {**(requests if taken else {}), **tallied}
         waiting = early if taken else early | requests.keys()
-        left_out = dict(sorted({**not_tallied, **left_out}.items())[:NAMED])
+        left_out = dict(sorted({**not_tallied, **_worth_telling(found, added)}.items())[:NAMED])
         # which pods were left out is told with the next look that has something to compare
-        return Look(self._time, measured, left_out, waiting) if measured or (left_out and not waiting) else None
+        told, pods = measured or (left_out and not waiting), answering(pages["canary"].values())
+        return Look(self._time, measured, left_out, waiting, pods=pods) if told else None
 
     def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
         """Whether a pod of it is known as it was when the time began that is compared, read now or not."""

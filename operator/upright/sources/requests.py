@@ -6,6 +6,7 @@ from upright.analysis import Counts, Metric, MetricType
 from upright.analysis.counters import Sample
 from upright.analysis.looks import Measurement
 from upright.sources.page import Counters
+from upright.sources.tally import Tally
 
 _TOTAL, _ANSWERED, _REFUSED, _FAILED = range(4)
 """Places in a sample, which begins with all requests."""
@@ -19,6 +20,14 @@ def parts(page: Counters) -> tuple[float, float, float, float]:
 def sample(time: float, page: Counters) -> Sample:
     """The same as `increase` compares it."""
     return Sample(time, parts(page))
+
+
+def answering(pages: Iterable[Counters]) -> int:
+    """How many pods have counted anything that is asked for: what is slow when it begins is so from then on."""
+    return sum(
+        page.total > 0 or any(isinstance(tally, Tally) and tally.total > 0 for tally in page.tallies.values())
+        for page in pages
+    )
 
 
 def are_counted(metric: Metric) -> bool:

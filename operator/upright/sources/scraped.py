@@ -19,6 +19,7 @@ from upright.pods.reading import Pod
 from upright.rollout.measuring import AHEAD, ArmName, Asked, Measurement, State, longest_gap
 from upright.sources.comparison import MOST_LOOKS
 from upright.sources.page import Counters
+from upright.sources.requests import answering
 from upright.sources.servers import Scrape
 from upright.sources.starts import begun
 from upright.sources.tallied import Tallies
@@ -109,7 +110,8 @@ class Scraped:
             self.arms = {arm: self._measured(arm, of, measured) for arm, of in pages.items()}
             if measured or (left_out and not early):
                 named = dict(sorted(left_out.items())[:NAMED])
-                self._hand_out(asked, Look(self._time, measured, named, early))
+                pods = answering(pages["canary"].values())
+                self._hand_out(asked, Look(self._time, measured, named, early, pods=pods))
         return len(self.looks) > waiting or before != (self.arms, self.unmeasured, self.watching)
 
     def _pass_time(self, asked: Asked, now: datetime) -> None:

@@ -155,6 +155,29 @@ def warm_up(rng: Generator, runs: int) -> Delays:
     return delays(policy("Latency", warmUp="2m"), latencies(rng, runs, SERVICE.requests, shares))
 
 
+def warm_up_of_each_pod(rng: Generator, runs: int) -> Delays:
+    """The same of each of the canary's pods, of which each step adds some in the middle of a look: 1, 5, 10."""
+    healthy, cold = lognormal_shares(), lognormal_shares(median=0.3)
+
+    def pods(look: int) -> int:
+        return (1, 5, 10)[look // STEP_LOOKS]
+
+    def looks() -> Iterator[Histogram]:
+        for look in range(3 * STEP_LOOKS):
+            age, others = look % STEP_LOOKS, pods(look - STEP_LOOKS) if look >= STEP_LOOKS else 0
+            # of the requests to new pods: of the first look half, and of the ninth half are slow
+            asked, slow = (0.5 if age == 0 else 1.0), (1.0 if age < 8 else 0.5 if age == 8 else 0.0)
+            new = asked * (pods(look) - others) * (slow * cold + (1 - slow) * healthy)
+            expected = 10 * INTERVAL * np.array([new + others * healthy, 20 * healthy])
+            canary, stable = rng.poisson(expected[:, None], (2, runs, len(healthy)))
+            yield Histogram(canary, stable, BUCKETS)
+
+    return delays(policy("Latency", warmUp="2m"), looks(), pods=pods)
+
+
+STEP_LOOKS = LOOKS // 3
+
+
 def default_metrics(rng: Generator, runs: int) -> Delays:
     """Errors and refusals, as a Deployment watches them that names no metrics."""
     requests = answers(rng, runs, SERVICE.requests, constant(0.01), constant(0.05, 0.05))
@@ -227,6 +250,7 @@ CASES: dict[str, Callable[[Generator, int], Delays]] = {
     "2 pods against 40, each with its own rate, dispersion estimated": few_pods_against_many,
     "autocorrelated latency, dispersion estimated, tolerance 25 %": autocorrelated_latency,
     "first 2 min of the canary slow, warmUp 2m": warm_up,
+    "first 2 min of each pod slow, steps of 1, 5, 10 beside 20, warmUp 2m": warm_up_of_each_pod,
     "errors of 1 % and refusals of 5 %, a Deployment's default metrics": default_metrics,
     "the same, both 25 % more in the canary, which is tolerated": default_metrics_at_the_edge,
     "steps 5, 20, 50 %, closer looks when one begins and while evidence rises": closer_looks,

@@ -1,6 +1,6 @@
 """Many rollouts through the analysis: when each was rolled back, with confidence intervals for shares."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,16 @@ def delays(
     looks: Iterable[Measurement | Mapping[str, Measurement]],
     dispersion: Mapping[str, float] | None = None,
     history: Iterable[Measurement] = (),
+    pods: Callable[[int], int] = lambda _: 0,
 ) -> Delays:
     """When the analysis rolls each rollout back. A look is the measurement of `m`, or those of all metrics by name;
-    `history` is what the stable version counted before.
+    `history` is what the stable version counted before; `pods` are those of the canary in each look.
     """
     before = [Look(-INTERVAL, {"m": measurement}) for measurement in history]
     state = begin(rule, history=before, dispersion=dispersion)
     for look, measured in enumerate(looks):
         all_metrics = measured if isinstance(measured, Mapping) else {"m": measured}
-        state = update(rule, state, Look(INTERVAL * (look + 1), all_metrics))
+        state = update(rule, state, Look(INTERVAL * (look + 1), all_metrics, pods=pods(look)))
     crossed = load(rule, state).crossed
     return np.where(np.isnan(crossed), np.inf, crossed)
 

@@ -316,6 +316,82 @@ def test_looks_of_the_warm_up_are_no_evidence() -> None:
     assert "warming up" in verdict(policy, state).message
 
 
+def of_pods(pods: int, time: float, canary: tuple[int, int], stable: tuple[int, int] = (1000, 10)) -> Look:
+    return replace(errors(time, canary, stable), pods=pods)
+
+
+BAD = (100, 50)
+
+
+@pytest.mark.parametrize(
+    ("times", "warms"), [((0, 45, 60), True), ((0, 50, 65), True), ((0, 60, 75), False), ((0, 75), True)]
+)
+def test_a_look_that_reaches_into_the_warm_up_is_no_evidence(times: tuple[int, ...], warms: bool) -> None:
+    policy = a_policy(warmUp="1m")
+    state = after(policy, *(errors(float(time), BAD, (1000, 10)) for time in times))
+    assert (verdict(policy, state).evidence == 1) is warms
+
+
+def test_a_warm_up_begins_when_both_versions_have_counted_something() -> None:
+    policy = a_policy(warmUp="1m")
+    nobody = [errors(15.0 * k, (0, 0), (1000, 10)) for k in range(12)]
+    cold = [errors(180 + 15.0 * k, BAD, (1000, 10)) for k in range(5)]
+
+    assert verdict(policy, after(policy, *nobody, *cold)).evidence == 1
+    assert verdict(policy, after(policy, *nobody, *cold, errors(255, BAD, (1000, 10)))).decision is Decision.ROLLBACK
+
+
+def test_a_limit_needs_nothing_of_the_stable_version_to_warm_up() -> None:
+    policy = a_policy(a_metric("Limit", "late"), warmUp="1m")
+    looks = [Look(15.0 * k, {"late": Counts(BAD, None)}) for k in range(6)]
+
+    assert verdict(policy, after(policy, *looks[:5])).evidence == 1
+    assert verdict(policy, after(policy, *looks)).decision is Decision.ROLLBACK
+
+
+def test_more_pods_warm_up_anew_and_others_in_their_place_do_not() -> None:
+    policy = a_policy(warmUp="1m")
+    fine = [of_pods(1, 15.0 * k, (100, 1)) for k in range(10)]
+    more = [of_pods(5, 150 + 15.0 * k, BAD) for k in range(5)]
+    assert verdict(policy, after(policy, *fine, *more)).decision is Decision.CONTINUE
+    assert verdict(policy, after(policy, *fine, *more, of_pods(5, 225, BAD))).decision is Decision.ROLLBACK
+
+    replaced = [of_pods(pods, 225 + 15.0 * k, BAD) for k, pods in enumerate((4, 5))]
+    warm = [replace(look, measurements={"errors": Counts((100, 1), (1000, 10))}) for look in more]
+    assert verdict(policy, after(policy, *fine, *warm, *replaced)).decision is Decision.ROLLBACK
+
+
+def test_without_a_warm_up_more_pods_change_nothing() -> None:
+    looks = [of_pods(pods, 15.0 * pods, (100, 3)) for pods in range(1, 9)]
+    told, untold = (after(a_policy(), *of) for of in (looks, [replace(look, pods=0) for look in looks]))
+    assert told == untold
+
+
+@of_every_kind
+def test_a_restart_in_the_warm_up_changes_no_bit(metric: dict[str, Any]) -> None:
+    policy = a_policy(metric, warmUp="2m")
+    rng = np.random.default_rng(13)
+    straight = restarted = begin(policy)
+    for k in range(40):
+        look = Look(15.0 * k, {"m": measured(metric["type"], rng, 1.3)}, pods=1 + k // 20)
+        straight, restarted = update(policy, straight, look), update(policy, stored(restarted), look)
+    assert stored(straight) == restarted
+    used = verdict(policy, straight).metrics[0]
+    assert used.looks == 22
+    assert sum(used.skipped.values()) == 18
+
+
+def test_each_run_warms_up_by_itself() -> None:
+    policy = a_policy(warmUp="1m")
+    canary = [(np.array([100, 0 if k < 4 else 100]), np.array([50, 0 if k < 4 else 50])) for k in range(9)]
+
+    state = after(policy, *(errors(15.0 * k, of, (1000, 10)) for k, of in enumerate(canary)))
+
+    assert list(verdict(policy, state).decision) == ["Rollback", "Continue"]
+    state = update(policy, state, errors(15.0 * 9, canary[-1], (1000, 10)))
+    assert list(verdict(policy, state).decision) == ["Rollback", "Rollback"]
+
+
 def test_history_of_the_stable_version_lets_the_first_look_give_evidence() -> None:
     policy = a_policy(a_metric("Quality", "quality"))
     history = [Look(-60.0, {"quality": Counts((0, 0), (1000, 50))})]

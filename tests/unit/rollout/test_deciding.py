@@ -1405,6 +1405,17 @@ def test_what_comes_while_a_version_warms_up_does_not_reject_it(warm_up: str, ph
         assert back.status["phase"] == "RolledBack"
 
 
+@pytest.mark.parametrize(("pods", "phase"), [(2, "Progressing"), (1, "RolledBack")])
+def test_pods_that_a_later_step_brings_warm_up_as_well(pods: int, phase: str) -> None:
+    there = observed(in_canary(1, monitoring={"warmUp": "1m"}), pods=both(2), now=after(minutes=10))
+    fine = [replace(look, pods=1) for look in looks(20, canary=(100, 1), stable=(900, 9))]
+    made = plan(replace(there, reading=replace(there.reading, looks=fine)))
+    cold = [replace(look, time=look.time + 480, pods=pods) for look in looks(4, canary=(100, 50), stable=(900, 9))]
+    made = plan(then(there, made, looks=cold, now=after(minutes=10)))
+    assert made.status["analysis"]["looks"] == 24
+    assert made.status["phase"] == phase
+
+
 def test_a_version_that_looks_worse_by_now_is_not_promoted_early_by_what_was_shown_once() -> None:
     rollout = {"steps": [{"weight": 25, "for": "1h"}], "promoteEarly": True}
     resource = in_canary(rollout=rollout, monitoring={"metrics": [{"name": "errors", "type": "ErrorRate"}]})

@@ -33,12 +33,13 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 class ThePods:
-    """Counts one request more each time it is read; may be told to wait."""
+    """Counts one request more each time it is read, unless nobody asks; may be told to wait."""
 
     def __init__(self) -> None:
         self.reads: list[tuple[Key, Sequence[str]]] = []
         self.wait: dict[Key, asyncio.Event] = {}
         self.broken = False
+        self.quiet = False
 
     async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Mapping[str, Counters | Unread]:
         self.reads.append((key, [pod.name for pod in pods]))
@@ -46,7 +47,7 @@ class ThePods:
             await self.wait[key].wait()
         if self.broken:
             raise ZeroDivisionError
-        return {pod.name: Counters(float(len(self.reads)), 0, 0) for pod in pods}
+        return {pod.name: Counters(1.0 if self.quiet else float(len(self.reads)), 0, 0) for pod in pods}
 
 
 class Watched:
@@ -144,6 +145,23 @@ async def test_looks_come_faster_for_as_long_as_that_is_asked_for(monkeypatch: p
     ended = len(watched.pods.reads)
     await asyncio.sleep(0.1)
     assert len(watched.pods.reads) == ended
+    watched.source.forget(KEY)
+
+
+async def test_closer_looks_that_find_nothing_new_end_and_begin_again_with_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measuring, "FASTEST", SOON / 10)
+    monkeypatch.setattr(measuring, "OF_A_POD", timedelta(0))
+    monkeypatch.setattr(measuring, "ENOUGH", 1)
+    watched = Watched()
+    watched.pods.quiet = True
+    watched.source.read(KEY, asked(interval=10 * SOON, hurry=NEVER))
+    kept = watched.source._kept[KEY]
+    assert kept.due - kept.begun == pytest.approx(0.001)
+    await until(lambda: kept.due - kept.begun == pytest.approx(0.1))
+    watched.pods.quiet = False
+    await until(lambda: kept.due - kept.begun == pytest.approx(0.001))
     watched.source.forget(KEY)
 
 

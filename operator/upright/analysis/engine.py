@@ -37,7 +37,7 @@ from upright.analysis.looks import (
     Table,
     above_edges,
     checked,
-    has_events,
+    compares,
     inner_edges,
     lacks_traffic,
     only_refused,
@@ -195,13 +195,9 @@ def _warmed(before: WarmUp, policy: Policy, look: Look) -> WarmUp:
     more pods of the canary than ever: each brings the slowness of its beginning. A pod that takes another's place
     begins none, lest a canary whose pods come and go be never compared.
     """
-    counted = np.zeros(1, dtype=np.bool_)
-    for metric in policy.metrics:
-        measurement = look.measurements.get(metric.name)
-        if measurement is not None and metric.name not in look.waits:
-            counted = counted | has_events(measurement, one_arm=metric.type is MetricType.LIMIT)
     begins = np.isnan(before.since) | (look.pods > before.pods)
-    return WarmUp(max(before.pods, look.pods), np.where(begins, np.where(counted, look.time, np.nan), before.since))
+    now = np.where(compares(look, policy.metrics), look.time, np.nan)
+    return WarmUp(max(before.pods, look.pods), np.where(begins, now, before.since))
 
 
 def _is_warming(warm_up: WarmUp, policy: Policy, look: Look, last: float | None) -> Bools:

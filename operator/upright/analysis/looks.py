@@ -4,13 +4,15 @@ A count is a number, or an array over the runs of a simulation. Counts are raw d
 PromQL's `rate()` or `increase()`, which extrapolate to fractions.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from upright.api.monitoring import Metric, MetricType
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -172,14 +174,21 @@ def only_refused(counts: Counts) -> Bools:
     return np.atleast_1d(np.logical_and(*busy))
 
 
-def has_events(measurement: Measurement, one_arm: bool) -> Bools:
-    """Where both versions have some, or with `one_arm` the canary has, shape (runs,)."""
-    found: Bools = np.ones(1, dtype=np.bool_)
-    for arm in (measurement.canary,) if one_arm else (measurement.canary, measurement.stable):
-        counts: Any = 0.0 if arm is None else arm
-        total = np.atleast_1d(counts).sum(axis=-1) if isinstance(measurement, Histogram) or arm is None else counts[0]
-        found = found & (np.atleast_1d(total) > 0)
+def compares(look: Look, metrics: Iterable[Metric]) -> Bools:
+    """Where both versions have counted something of any metric, or the canary of a Limit, shape (runs,)."""
+    found: Bools = np.zeros(1, dtype=np.bool_)
+    for metric in metrics:
+        measurement = look.measurements.get(metric.name)
+        if measurement is not None and metric.name not in look.waits:
+            canary, stable = _has_events(measurement, measurement.canary), _has_events(measurement, measurement.stable)
+            found = found | (canary & (stable | (metric.type is MetricType.LIMIT)))
     return found
+
+
+def _has_events(measurement: Measurement, arm: Any) -> Bools:
+    if arm is None:
+        return np.zeros(1, dtype=np.bool_)
+    return np.atleast_1d(np.atleast_1d(arm).sum(axis=-1) if isinstance(measurement, Histogram) else arm[0]) > 0
 
 
 def stable_alone(table: Table) -> Table:

@@ -22,9 +22,9 @@ OF_A_POD = timedelta(milliseconds=25)
 """The same for each pod: a look at forty may come every second, one at a thousand takes longer than is usual."""
 OF_PROMETHEUS = timedelta(seconds=5)
 """Between two looks at a Prometheus server, at least: it scrapes no faster."""
-_NEARLY = 0.9
+NEARLY = 0.9
 """Of an interval: timers differ a little."""
-_WAITS = LONGEST_GAP - 1 - (1 - _NEARLY)
+_WAITS = LONGEST_GAP - 1 - (1 - NEARLY)
 """Intervals for which the events of one version wait for some of the other: what is older is not compared."""
 ENOUGH = 5
 """Events of each version by which a look that comes sooner than is usual is compared: of fewer, one version may have
@@ -93,7 +93,7 @@ class Asked:
         intervals = since / self.interval.total_seconds()
         if min(counted) >= ENOUGH or intervals >= _WAITS:
             return True
-        return intervals >= _NEARLY and (min(counted) > 0 or max(counted) == 0)
+        return intervals >= NEARLY and (min(counted) > 0 or max(counted) == 0)
 
     @property
     def whole(self) -> bool:

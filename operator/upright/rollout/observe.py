@@ -310,7 +310,7 @@ def _measure(
             comparison=comparison,
             policy=promise,
             pods={arm: pods.get(revision, ()) for arm, revision in arms},
-            hurry=hurry(candidate, status.analysis, promise, now),
+            hurry=hurry(candidate, status.analysis, resource.spec, now),
             timeout=resource.spec.serving.timeout,
             port=resource.spec.monitoring.pods.port,
             path=resource.spec.monitoring.pods.path,

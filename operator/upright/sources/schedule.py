@@ -4,14 +4,16 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from upright.analysis import Look
+from upright.analysis.looks import compares
 from upright.contract import Key
 from upright.pods.reading import Pod
 from upright.rollout.measuring import ArmName, Asked, Measurement, Reading, longest_gap
+from upright.rollout.pace import Worth
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,8 @@ class _Kept(Generic[Seen]):
     begun: float
     """When the last look began, or the first one will, as the event loop's clock says; nobody puts that back."""
     hurried: float = -math.inf
-    """Until when looks come faster, likewise."""
+    """Until when looks come faster, likewise, where that is of any use."""
+    worth: Worth = field(default_factory=Worth)
     timer: asyncio.TimerHandle | None = None
     first: float | None = None
     """When the first look was taken, or the first one after a gap, in Unix seconds."""
@@ -85,7 +88,7 @@ class _Kept(Generic[Seen]):
     def due(self) -> float:
         """When the next look is."""
         soon = self.begun + self.asked.shortest.total_seconds()
-        return soon if soon <= self.hurried else self.begun + self.asked.interval.total_seconds()
+        return soon if self.worth and soon <= self.hurried else self.begun + self.asked.interval.total_seconds()
 
 
 class Schedule(Generic[Seen]):
@@ -161,7 +164,10 @@ class Schedule(Generic[Seen]):
         asked, now, news = kept.asked, self._clock(), False
         try:
             seen = await self._reader.read(key, kept.comparison.to_read(asked), asked)
+            waiting = len(kept.comparison.looks)
             news = kept.comparison.take(asked, seen, now)
+            compared = any(compares(look, asked.policy.metrics).any() for look in kept.comparison.looks[waiting:])
+            kept.worth.taken(kept.begun, asked.interval, wanted=bool(kept.asked.hurry), compared=compared)
             second, before = now.timestamp(), kept.last
             if before is None or not 0 <= second - before <= longest_gap(asked.interval):
                 kept.first, news = second, True

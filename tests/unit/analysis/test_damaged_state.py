@@ -40,6 +40,24 @@ def refused_or_gone_on_with(policy: Policy, state: Any) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
+        None,
+        {"pods": -1},
+        {"pods": 2.5},
+        {"since": None},
+        {"since": base64.b64encode(np.array([1e16]).tobytes()).decode()},
+    ],
+)
+def test_a_warm_up_that_is_none_is_told(damage: dict[str, Any] | None) -> None:
+    policy = a_policy(warmUp="1m")
+    state = after_some_looks(policy, "ErrorRate")
+    damaged = {**state, "warmUp": {**state["warmUp"], **damage}} if damage else {**state, "warmUp": None}
+    with pytest.raises(StateError, match="is damaged"):
+        update(policy, damaged, LOOK)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
         {"runs": "1"},
         {"runs": True},
         {"runs": 7},

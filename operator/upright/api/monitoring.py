@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from upright.api.common import Duration, Resource, format_duration
-from upright.api.schema import Rule
+from upright.api.schema import Rule, no_such_field
 from upright.api.selector import is_selector, selects
 
 
@@ -332,12 +332,9 @@ def _known(model: type[BaseModel], given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     known = {field.alias or name for name, field in model.model_fields.items()}
-    unknown = sorted(str(key) for key in given if key not in known and key not in model.model_fields)
+    unknown = given.keys() - known - model.model_fields.keys()
     if unknown:
-        raise ValueError(
-            f"{model.__name__} has no field {', '.join(repr(key) for key in unknown)}; "
-            f"its fields are {', '.join(sorted(known))}. Remove the field or correct its name."
-        )
+        raise ValueError(no_such_field(model.__name__, unknown, known))
     if model is Metric and "tolerance" in given:
         _known(Tolerance, given["tolerance"])
     return given

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from upright.api.common import Duration, Resource, format_duration
 from upright.api.schema import Rule, no_such_field
 from upright.api.selector import is_selector, selects
+from upright.api.tolerance import Tolerance
 
 
 class MetricType(StrEnum):
@@ -49,28 +50,6 @@ class _Said(Resource):
     """A part of what a user says: every number is finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Tolerance(_Said):
-    """How much worse than the stable version a candidate may be and still count as healthy.
-
-    A candidate is healthy while it keeps within at least one of the two margins. Without any, those of the metric's
-    type hold. One that is left out beside the other is 0 in a policy file, and that of the type in a Deployment.
-    """
-
-    relative: float | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        description="Tolerated relative increase of the rate: 0.25 lets 1.0 % become 1.25 %.",
-    )
-    absolute: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Tolerated increase of the rate itself: 0.001 lets 0.3 % become 0.4 %. "
-        "For a Mean it is measured in standard deviations of one value.",
-    )
 
 
 class Margins(NamedTuple):

@@ -175,6 +175,14 @@ def test_a_bucket_edge_that_was_not_recorded_is_refused(capsys: pytest.CaptureFi
             "Remove the field or correct its name. Deployment.spec.rollout.steps.0 has no field 'wieght'; its fields ",
         ),
         (
+            "metrics: [{name: errors, type: ErrorRate, tolerance: {absolute: 1}}]",
+            "tolerance.absolute: must be less than 1, which is 100 points of a rate: 0.01 is one point, found 1",
+        ),
+        (
+            A_DEPLOYMENT.replace("type: ErrorRate", "type: ErrorRate, tolerance: {relative: 25}"),
+            "metrics.0.tolerance.relative: must be less than 10, which is eleven times as much: 0.25 is 25 %, found 25",
+        ),
+        (
             "interval: 15\nmetrics: [{name: e, type: ErrorRate}]",
             "interval: 15 is not a duration such as 90s, 10m or 1h30m, found 15",
         ),

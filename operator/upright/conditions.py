@@ -97,13 +97,17 @@ def plain(text: str) -> str:
     return _UNPRINTABLE.sub("", text)
 
 
-def cut(message: str, longest: int = _LONGEST) -> str:
-    """A text that fits a status field: a long one loses its middle, since the cause often stands at the end."""
+def cut(message: str, longest: int = _LONGEST, first: float = 0.5) -> str:
+    """A text that fits a status field: a long one loses its middle, whole words of it if there are, since the cause
+    often stands at the end. `first`: the share of what is kept that comes before.
+    """
     message = " ".join(message.split())
     if len(message) <= longest:
         return message
-    half = (longest - 5) // 2
-    return f"{message[:half]} ... {message[-half:]}"
+    before, after = int(first * (longest - 5)), len(message) - int((1 - first) * (longest - 5))
+    begins = message[: message.rfind(" ", 0, before + 1)] if " " in message[: before + 1] else message[:before]
+    ends = message[message.find(" ", after - 1) + 1 :] if " " in message[after - 1 :] else message[after:]
+    return f"{begins} ... {ends}"
 
 
 def some(all_: Iterable[str], many: int) -> Sequence[str]:

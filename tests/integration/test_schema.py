@@ -228,6 +228,14 @@ INVALID = [
     (DEPLOYMENT, "spec.monitoring.metrics", [], "spec.monitoring.metrics"),
     (DEPLOYMENT, "spec.monitoring.metrics.0.type", "Happiness", 'supported values: "ErrorRate"'),
     (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.relative", -1, "tolerance.relative"),
+    *(
+        (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.relative", percent, "relative: Invalid value: " + said)
+        for percent, said in ((10, "10: must be less than 10, which"), (25.0, "25: must be less than 10, which"))
+    ),
+    *(
+        (DEPLOYMENT, "spec.monitoring.metrics.0.tolerance.absolute", points, "0.01 is one point")
+        for points in (1, 1.0, 5)
+    ),
     (
         DEPLOYMENT,
         "spec.monitoring.metrics",

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -16,7 +17,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.analysis.builders import a_policy
+from tests.unit.analysis.builders import a_metric, a_policy
 from tests.unit.builders import a_pod
 from upright.contract import Key
 from upright.pods.reading import Pod, read
@@ -260,6 +261,19 @@ async def test_the_remedies_name_the_network_policy_and_the_metric() -> None:
         other = await page_of(pod_at(port))
     assert isinstance(other, Unread)
     assert "An image of one's own must count its answers in upright_requests_total" in other.remedy
+
+
+@pytest.mark.parametrize("page", [b"shop_orders_total 1\n", b'upright_requests_total{status="200"} 1\n'])
+async def test_of_a_sidecar_that_does_not_count_requests_it_is_said_which_metrics_want_selectors(page: bytes) -> None:
+    own = a_metric(type="Ratio", name="refunds", bad="shop_refunds_total", total="shop_orders_total")
+    policy = a_policy(a_metric(), a_metric(name="refusals", type="RefusalRate"), own)
+    async with sending(head("Connection: close"), page) as port:
+        pod, asked = pod_at(3000), replace(ASKED, policy=policy, port=port)
+        found = (await PodPages(may_ask=of_a_test).read(KEY, [pod], asked))[pod.name]
+    assert isinstance(found, Unread)
+    assert "Give errors, refusals selectors of counters that it has" in found.remedy
+    assert "to read that of port 3000" in found.remedy
+    assert "image" not in found.remedy
 
 
 async def test_an_ipv6_address_is_asked() -> None:

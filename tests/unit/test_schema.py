@@ -12,7 +12,7 @@ from pydantic import Field
 
 from upright.api import crds
 from upright.api.common import AnyObject, Duration, Resource, format_duration, parse_duration
-from upright.api.schema import Rule, structural_schema
+from upright.api.schema import Rule, structural_schema, unknown_fields
 
 
 class Inner(Resource):
@@ -44,6 +44,22 @@ def property_of(name: str) -> Any:
 def test_names_are_camel_case_and_what_has_no_default_is_required() -> None:
     assert structural_schema(Outer)["required"] == ["needed"]
     assert "manyWords" in structural_schema(Inner)["properties"]
+
+
+@pytest.mark.parametrize(
+    ("given", "unknown"),
+    [
+        ({"needed": "x", "inner": {"manyWords": 5}, "mapped": {"any": 1}, "free": {"any": {"thing": 1}}}, []),
+        ({"need": 1, "inner": None, "several": [{}, {"many_words": 5}]}, ["It has no field 'need'", "It.several.1 "]),
+        ({True: 1}, ["It has no field 'True'"]),
+        ({"needed": {"any": 1}, "inner": [{"any": 1}]}, []),
+        (None, []),
+    ],
+)
+def test_what_the_api_server_would_refuse_as_unknown_is_named(given: Any, unknown: Sequence[str]) -> None:
+    said = list(unknown_fields(structural_schema(Outer), given, "It"))
+
+    assert [one.startswith(start) for one, start in zip(said, unknown, strict=True)] == [True] * len(unknown)
 
 
 def test_bounds_are_those_of_openapi_3_0() -> None:

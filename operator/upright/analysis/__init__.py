@@ -10,7 +10,8 @@ from upright.analysis.engine import begin, update
 from upright.analysis.looks import Counts, Histogram, Look, Moments
 from upright.analysis.state import State, StateError
 from upright.analysis.verdict import Decision, MetricVerdict, Verdict, verdict
-from upright.api.monitoring import Metric, MetricType, Policy, Tolerance
+from upright.api.monitoring import Metric, MetricType, Policy
+from upright.api.tolerance import Tolerance
 
 __all__ = [
     "Counts",

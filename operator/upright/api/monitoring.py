@@ -14,8 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from upright.api.common import Duration, Resource, format_duration
-from upright.api.schema import Rule
+from upright.api.schema import Rule, no_such_field
 from upright.api.selector import is_selector, selects
+from upright.api.tolerance import Tolerance
 
 
 class MetricType(StrEnum):
@@ -49,28 +50,6 @@ class _Said(Resource):
     """A part of what a user says: every number is finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)
-
-
-class Tolerance(_Said):
-    """How much worse than the stable version a candidate may be and still count as healthy.
-
-    A candidate is healthy while it keeps within at least one of the two margins. Without any, those of the metric's
-    type hold. One that is left out beside the other is 0 in a policy file, and that of the type in a Deployment.
-    """
-
-    relative: float | None = Field(
-        default=None,
-        ge=0,
-        le=100,
-        description="Tolerated relative increase of the rate: 0.25 lets 1.0 % become 1.25 %.",
-    )
-    absolute: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Tolerated increase of the rate itself: 0.001 lets 0.3 % become 0.4 %. "
-        "For a Mean it is measured in standard deviations of one value.",
-    )
 
 
 class Margins(NamedTuple):
@@ -332,12 +311,9 @@ def _known(model: type[BaseModel], given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     known = {field.alias or name for name, field in model.model_fields.items()}
-    unknown = sorted(str(key) for key in given if key not in known and key not in model.model_fields)
+    unknown = given.keys() - known - model.model_fields.keys()
     if unknown:
-        raise ValueError(
-            f"{model.__name__} has no field {', '.join(repr(key) for key in unknown)}; "
-            f"its fields are {', '.join(sorted(known))}. Remove the field or correct its name."
-        )
+        raise ValueError(no_such_field(model.__name__, unknown, known))
     if model is Metric and "tolerance" in given:
         _known(Tolerance, given["tolerance"])
     return given

@@ -11,7 +11,7 @@ string in a schema.
 A model may have a class attribute `rules`: CEL rules over one object of it (`self`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -177,6 +177,30 @@ def structural_schema(model: type[BaseModel]) -> Schema:
     if rules:
         schema["x-kubernetes-validations"] = [rule.manifest() for rule in rules]
     return schema
+
+
+def unknown_fields(schema: Schema, given: Any, place: str) -> Iterator[str]:
+    """In sentences what the API server refuses when it reads strictly, as for `kubectl apply`: fields that a structural
+    schema does not have. `place`: where what is given stands.
+    """
+    if isinstance(given, list):
+        for number, one in enumerate(given):
+            yield from unknown_fields(schema.get("items", {}), one, f"{place}.{number}")
+    elif isinstance(given, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        unknown = given.keys() - known.keys()
+        if unknown and known and others is None and "x-kubernetes-preserve-unknown-fields" not in schema:
+            yield no_such_field(place, unknown, known)
+        for name, value in given.items():
+            yield from unknown_fields(known.get(name, others or {}), value, f"{place}.{name}")
+
+
+def no_such_field(what: str, unknown: Iterable[Any], known: Iterable[str]) -> str:
+    """The sentence about fields that something does not have."""
+    return (
+        f"{what} has no field {', '.join(sorted(repr(str(one)) for one in unknown))}; its fields are "
+        f"{', '.join(sorted(known))}. Remove the field or correct its name."
+    )
 
 
 def _property(model: type[BaseModel], name: str, field: FieldInfo) -> Schema:

@@ -15,8 +15,9 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from upright.analysis import Decision, Policy
-from upright.api.common import GROUP, format_duration
-from upright.api.deployment import DeploymentSpec
+from upright.api.common import GROUP, VERSION, format_duration
+from upright.api.deployment import DEFINITION, DeploymentSpec
+from upright.api.schema import custom_resource_definition, unknown_fields
 from upright.cli.fitting import fitted
 from upright.cli.picture import FORMATS, draw, sketch
 from upright.cli.problems import UNUSABLE, Unusable, sentences
@@ -125,7 +126,7 @@ def _policy(path: Path) -> Policy:
     ]
     try:
         if len(deployments) == 1:
-            return of_deployment(DeploymentSpec.model_validate(deployments[0].get("spec")))
+            return of_deployment(_spec(path, deployments[0]))
         if len(documents) == 1 and isinstance(documents[0], dict) and not objects:
             return Policy.model_validate(documents[0])
     except ValidationError as problem:
@@ -135,6 +136,16 @@ def _policy(path: Path) -> Policy:
         f"{path}: expected the fields of a policy, such as interval and metrics, or one Deployment of {GROUP}, "
         f"found {', '.join(kinds) or 'nothing'}"
     )
+
+
+def _spec(path: Path, manifest: dict[str, Any]) -> DeploymentSpec:
+    """Of a Deployment, from a file: of one that comes from the API server that has refused unknown fields already."""
+    definition = custom_resource_definition(DEFINITION, GROUP, VERSION)
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    written = {name: part for name, part in manifest.items() if name != "status"}  # which another version may have
+    if unknown := list(unknown_fields(schema, written, "Deployment")):
+        raise Unusable(f"{path}: {' '.join(unknown)}")
+    return DeploymentSpec.model_validate(manifest.get("spec"))
 
 
 def _check_shares(path: Path, policy: Policy) -> None:

@@ -24,7 +24,7 @@ _OF_STEP = ("step_since", "step_spent", "step_weight", "finishing")
 
 def _tersely(message: str) -> str:
     """Of what was measured the numbers, which come first; and the cause, which may stand at the end."""
-    return cut(message.replace("The canary is worse than the tolerance allows: ", ""), _TERSE)
+    return cut(message.replace("The canary is worse than the tolerance allows: ", ""), _TERSE, first=2 / 3)
 
 
 @dataclass
@@ -185,5 +185,10 @@ class Draft:
                 "by": by,
             }
         )
-        older = [one.model_copy(update={"reason": _tersely(one.reason)}) for one in self.history]
+        older = [one.model_copy(update={"reason": _tersely(self._found(one))}) for one in self.history]
         self.history = [episode, *older][:_MOST]
+
+    def _found(self, episode: Episode) -> str:
+        """Why an episode ended; of a rollback what was found alone, not what became of the traffic, nor what to do."""
+        of = (episode.revision, episode.to)
+        return next((one.message for one in self.rejected if (one.revision, one.at) == of), episode.reason)

@@ -13,12 +13,14 @@ from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from upright.api.serving import REQUESTS
+from upright.conditions import some
 from upright.contract import Key
 from upright.pods.reading import Pod
 from upright.rollout.measuring import LONGEST, Asked
 from upright.sources.answers import AnswerError, LargeAnswerError, Reader, body, head
 from upright.sources.page import MAX_BYTES, Counters, NoCountersError, PageError, Scan
 from upright.sources.places import Places
+from upright.sources.requests import are_counted
 from upright.sources.wanted import Wanted, wanted
 
 PATIENCE = timedelta(seconds=2)
@@ -107,11 +109,7 @@ class PodPages:
             except TimeoutError:
                 return Unread(f"it does not answer within {self._patience.total_seconds():g}s", _reach(port))
             except NoCountersError as error:
-                return Unread(
-                    str(error),
-                    f'An image of one\'s own must count its answers in {REQUESTS}; see "An image of your own" in '
-                    "docs/analysis.md.",
-                )
+                return Unread(str(error), _count(asked, pod))
             except (PageError, LargeAnswerError) as error:
                 return Unread(
                     str(error), "Let the container serve a smaller page of metrics in Prometheus' text format."
@@ -134,6 +132,21 @@ _NOT_IN_TIME = Unread(
 def _reach(port: int) -> str:
     return (
         f"The operator must reach port {port} of the pods: a NetworkPolicy, if there is one, must let its namespace in."
+    )
+
+
+def _count(asked: Asked, pod: Pod) -> str:
+    """What to do about a page that does not count requests: a sidecar's need not, and the pod's own may well."""
+    if asked.counts_itself(pod):
+        return (
+            f'An image of one\'s own must count its answers in {REQUESTS}; see "An image of your own" in '
+            "docs/analysis.md."
+        )
+    names = [metric.name for metric in asked.policy.metrics if are_counted(metric)]
+    return (
+        f"All metrics are read from one page, at monitoring.pods.port. Give {', '.join(some(names, len(names)))} "
+        "selectors of counters that it has, or list monitoring.metrics without; or remove the port, to read that of "
+        f"port {pod.port}."
     )
 
 

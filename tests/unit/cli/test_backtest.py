@@ -43,7 +43,7 @@ def test_the_policy_of_a_deployment_is_taken_from_its_manifest_whatever_else_sta
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifests = tmp_path / "churn.yaml"
-    manifests.write_text(f"kind: ConfigMap\napiVersion: v1\n---{A_DEPLOYMENT}---\n")
+    manifests.write_text(f"kind: ConfigMap\napiVersion: v1\n---{A_DEPLOYMENT}status: {{ofALaterVersion: 1}}\n---\n")
 
     status = backtest(manifests, a_csv(tmp_path, rows_of_errors(0.01, looks=50, history=20)))
 

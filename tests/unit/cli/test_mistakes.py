@@ -163,6 +163,26 @@ def test_a_bucket_edge_that_was_not_recorded_is_refused(capsys: pytest.CaptureFi
             "rollout.steps.0.weight: Input should be greater than or equal to 1, found 0",
         ),
         (
+            A_DEPLOYMENT.replace("type: ErrorRate", "type: ErrorRate, tolerence: {relative: 20}"),
+            "Deployment.spec.monitoring.metrics.0 has no field 'tolerence'; its fields are bad, boundary, ",
+        ),
+        (
+            A_DEPLOYMENT.replace("rollout: {", "rollout: {promoteEarIy: true, "),
+            "Deployment.spec.rollout has no field 'promoteEarIy'; its fields are contract, ",
+        ),
+        (
+            A_DEPLOYMENT.replace("for: 5m", "for: 5m, wieght: 3").replace("spec:", "sepc: {}\nspec:"),
+            "Remove the field or correct its name. Deployment.spec.rollout.steps.0 has no field 'wieght'; its fields ",
+        ),
+        (
+            "metrics: [{name: errors, type: ErrorRate, tolerance: {absolute: 1}}]",
+            "tolerance.absolute: must be less than 1, which is 100 points of a rate: 0.01 is one point, found 1",
+        ),
+        (
+            A_DEPLOYMENT.replace("type: ErrorRate", "type: ErrorRate, tolerance: {relative: 25}"),
+            "metrics.0.tolerance.relative: must be less than 10, which is eleven times as much: 0.25 is 25 %, found 25",
+        ),
+        (
             "interval: 15\nmetrics: [{name: e, type: ErrorRate}]",
             "interval: 15 is not a duration such as 90s, 10m or 1h30m, found 15",
         ),

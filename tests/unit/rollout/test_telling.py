@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.builders import NOW, a_deployment, a_model_version, a_pod, after, as_stored, exited
 from tests.unit.rollout.test_deciding import wanting
@@ -28,6 +30,7 @@ from upright.api.artifact import REFUSED
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Rejection
 from upright.api.model_version import ModelVersion
+from upright.conditions import cut
 from upright.contract import Plan
 from upright.kube.conditions import differs, recorded, with_obstacle, with_transition_times
 from upright.pods.reading import read
@@ -160,6 +163,37 @@ def test_an_older_episode_keeps_its_numbers_and_its_cause(outcome: str, metric: 
     assert kept.startswith(said)
     assert kept.endswith(cause)
     assert len(kept) <= 170
+
+
+def test_history_keeps_of_an_older_rollback_in_what_the_version_was_worse_by_how_much_and_why() -> None:
+    worse = (
+        "Worse than tolerated in errors: 97.5 % against 1.25 % of the stable version (evidence 252.1 over all metrics,"
+    )
+    most = "Most frequent of its errors (97.5 % of 80, for instance with 1 row): KeyError: 'fee'."
+    found = f"{worse} 100 is enough). {most}"
+    where = "Why it answered with 5xx is in the logs of its pods (churn-1a2b-*, container serve), which go with it."
+    of = {"modelVersion": "churn-0", "revision": "r"}
+    reason = f"churn-0 is rejected and churn-00 serves all traffic again. {found} {where}"
+    episode = {**of, "from": LONG_AGO, "to": LONG_AGO, "outcome": "RolledBack", "reason": reason}
+    rejection = {**of, "at": LONG_AGO, "metric": "errors", "message": found}
+    _, made = rolled_back(status={"history": [episode], "rejected": [rejection]})
+    newest, kept = (one["reason"] for one in made.status["history"])
+    assert " Why it answered with 5xx is in the logs of its pods " in newest
+    assert kept == f"{worse} ... % of 80, for instance with 1 row): KeyError: 'fee'."
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=80)), st.integers(20, 200), st.sampled_from((0.5, 2 / 3)))
+def test_a_long_text_loses_whole_words_of_its_middle(words: list[str], longest: int, first: float) -> None:
+    said, kept = " ".join(words), cut(" ".join(words), longest, first)
+    if len(said) <= longest:
+        assert kept == said
+        return
+    begins, _, ends = kept.partition(" ... ")
+    assert len(kept) <= longest
+    assert said.startswith(begins)
+    assert said.endswith(ends)
+    for part, at in ((begins, len(begins)), (ends, len(said) - len(ends) - 1)):
+        assert " " not in part or said[at] == " "
 
 
 def test_two_revisions_of_one_version_are_told_apart() -> None:

@@ -157,6 +157,17 @@ def test_what_has_not_the_shape_of_a_pod_is_refused_with_its_field(pod: Any, fie
         a_pod_spec(pod=pod)
 
 
+def test_no_volume_gives_a_pod_the_credentials_of_a_service_account() -> None:
+    token, kept = {"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "settings"}}
+    certificate = {"podCertificate": {"signerName": "kubernetes.io/kube-apiserver-client-pod", "keyType": "ED25519"}}
+    volumes = [{"name": "mine", "projected": {"sources": [token, kept, certificate]}}]
+    pod = {"serviceAccountName": "admin", "volumes": volumes}
+    serving = template(a_deployment(serving={"pod": pod}), a_model_version(), "r", DEFAULTS)["spec"]
+    for made in (serving, a_pod_spec(pod=pod)):
+        [mine] = [one for one in made["volumes"] if one["name"] == "mine"]
+        assert mine["projected"]["sources"] == [kept]
+
+
 def test_what_users_add_runs_before_ours_and_beside_publish() -> None:
     extra = {
         "initContainers": [

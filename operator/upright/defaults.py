@@ -25,10 +25,12 @@ class Defaults:
 
     @property
     def trusting(self) -> Mapping[str, str]:
-        """The variables that tell a container of `trusted_types` and `allow_modules`; none of what is not there."""
+        """The variables that tell a container of `trusted_types` and `allow_modules`, also where they are off: one
+        that is left out could come from `envFrom`, which `env` goes before.
+        """
         return {
-            **({"UPRIGHT_TRUSTED_TYPES": ",".join(self.trusted_types)} if self.trusted_types else {}),
-            **({"UPRIGHT_ALLOW_MODULES": "true"} if self.allow_modules else {}),
+            "UPRIGHT_TRUSTED_TYPES": ",".join(self.trusted_types),
+            "UPRIGHT_ALLOW_MODULES": str(self.allow_modules).lower(),
         }
 
     def image_for(self, model_format: str | None) -> str:

@@ -49,6 +49,18 @@ def test_no_permission_is_a_wildcard_and_none_reads_secrets(control_plane: Clust
         assert "secrets" not in rule["resources"]
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_where_the_namespace_assigns_ids_the_operator_names_none_of_its_own(
+    control_plane: Cluster, *, fixed: bool
+) -> None:
+    (made,) = of_kind(rendered(control_plane, f"--set=podSecurity.fixedIds={str(fixed).lower()}"), "Deployment")
+    (operator,) = made["spec"]["template"]["spec"]["containers"]
+    assert {"name": "UPRIGHT_FIXED_IDS", "value": str(fixed).lower()} in operator["env"]
+    guard = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    ids = {"runAsUser": 65532, "runAsGroup": 65532} if fixed else {}
+    assert made["spec"]["template"]["spec"]["securityContext"] == guard | ids
+
+
 @pytest.mark.parametrize(
     ("setting", "named"),
     [

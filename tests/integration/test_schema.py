@@ -34,7 +34,10 @@ TRAINING_JOB: dict[str, Any] = {
                 "nodeSelector": {"gpu": "yes"},
                 "hostNetwork": False,
                 "securityContext": {"runAsUser": 1000660000},
-                "volumes": [{"name": "cache", "emptyDir": {"medium": "Memory"}}],
+                "volumes": [
+                    {"name": "cache", "emptyDir": {"medium": "Memory"}},
+                    {"name": "mine", "projected": {"sources": [{"configMap": {"name": "settings"}}]}},
+                ],
                 "initContainers": [{"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}],
                 "containers": [{"name": "publish", "resources": {"limits": {"memory": "1Gi"}}}],
             },
@@ -166,6 +169,10 @@ INVALID = [
             ({"hostPID": True}, "hostPID is not for pods of Upright"),
             ({"hostIPC": True}, "hostIPC is not for pods of Upright"),
             ({"automountServiceAccountToken": True}, "get no credentials of the API server"),
+            *(
+                ({"volumes": [{"name": "token", "projected": {"sources": [source]}}]}, "of a ServiceAccount")
+                for source in ({"serviceAccountToken": {"path": "token"}}, {"podCertificate": {"keyType": "ED25519"}})
+            ),
             ({"volumes": [{"name": "data-0", "emptyDir": {}}]}, "a volume of Upright's has this name"),
             ({"containers": [{"name": "x", "env": [{"name": "UPRIGHT_DIGEST"}]}]}, "are set by Upright"),
             ({"containers": [{"name": "publish", "env": [{"name": "LD_PRELOAD"}]}]}, "only the resources can be set"),

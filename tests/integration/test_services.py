@@ -68,6 +68,23 @@ def test_it_is_ready_when_its_service_is_there_and_not_before(
         running.settled()
         assert running.writes()[STATUS] == before[STATUS], "a Service that is made again at once costs no write"
         assert status() == recorded
+
+        leads = {
+            "internalTrafficPolicy": "Local",
+            "publishNotReadyAddresses": True,
+            "trafficDistribution": "PreferClose",
+        }
+        kubectl("patch", "service", "churn", "--type=merge", f"--patch={json.dumps({'spec': leads})}")
+        is_back = {"internalTrafficPolicy": "Cluster"}
+
+        def leading() -> dict[str, Any]:
+            spec = json.loads(kubectl("get", "service", "churn", "--output=json"))["spec"]
+            return {field: spec[field] for field in leads if spec.get(field)}
+
+        until(lambda: leading() == is_back, "what leads requests is as it was")
+        told = json.loads(kubectl("get", "events", "--field-selector=reason=Restored", "--output=json"))["items"]
+        assert all(any(field in one["message"] for one in told) for field in leads)
+        running.settled()
     with operator(control_plane, namespace, tmp_path, "next", module="upright") as following:
         until(following.leads, "the next one leads", 60)
         following.settled()

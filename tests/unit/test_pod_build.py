@@ -76,12 +76,21 @@ def test_types_that_the_platform_trusts_are_told_to_runs_and_to_what_serves() ->
         assert told.items() <= variables(one).items()
 
 
-def test_that_the_platform_allows_modules_is_told_to_runs_and_to_what_serves_and_else_nothing_is() -> None:
-    for allowing, told in ((replace(DEFAULTS, allow_modules=True), "true"), (DEFAULTS, None)):
+def test_whether_the_platform_allows_modules_is_told_to_runs_and_to_what_serves() -> None:
+    for allowing, told in ((replace(DEFAULTS, allow_modules=True), "true"), (DEFAULTS, "false")):
         run = a_pod_spec(allowing)
         [serve] = template(a_deployment("churn-1"), a_model_version(), "r", allowing)["spec"]["containers"]
         for one in (container(run, "train"), container(run, "publish"), serve):
             assert variables(one).get("UPRIGHT_ALLOW_MODULES") == told
+
+
+def test_no_config_map_allows_what_the_platform_does_not() -> None:
+    """`env` goes before `envFrom`, so whatever guards the platform is there by name, also where it is switched off."""
+    theirs = {"containers": [{"name": "serve", "envFrom": [{"configMapRef": {"name": "mine"}}]}]}
+    [serve] = template(a_deployment(serving={"pod": theirs}), a_model_version(), "r", DEFAULTS)["spec"]["containers"]
+    assert serve["envFrom"]
+    guards = {"UPRIGHT_ALLOWED_FORMATS", "UPRIGHT_TRUSTED_TYPES", "UPRIGHT_ALLOW_MODULES"}
+    assert guards <= variables(serve).keys()
 
 
 EVIL = [{"name": "UPRIGHT_ALLOWED_FORMATS", "value": "joblib"}, {"name": "UPRIGHT_MAX_ARTIFACT_BYTES", "value": "9"}]
@@ -146,6 +155,17 @@ def test_nothing_that_a_user_adds_reaches_what_is_ours(train: Any) -> None:
 def test_what_has_not_the_shape_of_a_pod_is_refused_with_its_field(pod: Any, field: str) -> None:
     with pytest.raises(ValidationError, match=rf"spec\.train\.pod\.{field}\n"):
         a_pod_spec(pod=pod)
+
+
+def test_no_volume_gives_a_pod_the_credentials_of_a_service_account() -> None:
+    token, kept = {"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "settings"}}
+    certificate = {"podCertificate": {"signerName": "kubernetes.io/kube-apiserver-client-pod", "keyType": "ED25519"}}
+    volumes = [{"name": "mine", "projected": {"sources": [token, kept, certificate]}}]
+    pod = {"serviceAccountName": "admin", "volumes": volumes}
+    serving = template(a_deployment(serving={"pod": pod}), a_model_version(), "r", DEFAULTS)["spec"]
+    for made in (serving, a_pod_spec(pod=pod)):
+        [mine] = [one for one in made["volumes"] if one["name"] == "mine"]
+        assert mine["projected"]["sources"] == [kept]
 
 
 def test_what_users_add_runs_before_ours_and_beside_publish() -> None:

@@ -59,6 +59,7 @@ def pod(
         ready=ready,
         labels={
             names.DEPLOYMENT: "churn",
+            names.REVISION: "a",
             names.MODEL_VERSION: "churn-1",
             **({names.VERIFIES: verifies} if verifies else {}),
         },
@@ -285,8 +286,12 @@ async def test_it_knows_who_serves_it() -> None:
 
 @pytest.mark.parametrize(
     ("deployment", "owner"),
-    [(serves("stable"), {"ownerReferences": []}), (serves("stable", "churn-2"), {})],
-    ids=["no workload has made it", "its Deployment does not serve the version"],
+    [
+        (serves("stable"), {"ownerReferences": []}),
+        (serves("stable"), {"ownerReferences": [{"name": "churn-debug-1", "uid": "x", "controller": True}]}),
+        (serves("stable", "churn-2"), {}),
+    ],
+    ids=["no workload has made it", "a copy of its workload has", "its Deployment does not serve the version"],
 )
 async def test_a_pod_that_only_bears_the_labels_of_one_that_serves_it_says_nothing_of_it(
     deployment: Manifest, owner: Any

@@ -86,6 +86,11 @@ def fit(name: str, suffix: str = "") -> str:
     return name[: _LONGEST - len(suffix) - len(mark)].rstrip("-") + mark + suffix
 
 
+def object_name(deployment: str, revision: str) -> str:
+    """What the workload of a revision is called, and its record."""
+    return fit(deployment, f"-{revision}")
+
+
 def labels(model: str, version: str | None = None) -> dict[str, str]:
     """The labels that everything Upright makes carries."""
     named = {MODEL_VERSION: version} if version else {}
@@ -138,6 +143,15 @@ def controlled_by(manifest: Mapping[str, Any], namespace: str, uid: str) -> bool
 def has_no_controller(manifest: Mapping[str, Any]) -> bool:
     """Whether nobody owns the object: it was orphaned, or restored from a backup, and may be taken up."""
     return controller_of(manifest) is None
+
+
+def is_of_workload(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod of a Deployment is of the workload that its labels name, or of nobody: a copy of the workload under
+    another name bears the same labels. A ReplicaSet is called after the apps/v1 Deployment that makes it.
+    """
+    maker, given = controller_of(pod), pod["metadata"].get("labels") or {}
+    named = object_name(given.get(DEPLOYMENT, ""), given.get(REVISION, ""))
+    return maker is None or str(maker.get("name")).rpartition("-")[0] == named
 
 
 def can_be_ours(manifest: Mapping[str, Any], mark: str) -> bool:

@@ -44,6 +44,42 @@ _VARIABLES: _Schema = {
     },
 }
 
+CREDENTIALS = ("serviceAccountToken", "podCertificate")
+"""Sources of a projected volume by which a pod gets what `automountServiceAccountToken` would give it: the token of any
+ServiceAccount of the namespace, or a certificate in the pod's own name."""
+_PROJECTED: _Schema = {
+    **_PRESERVED,
+    "nullable": True,
+    "description": "As in core/v1 ProjectedVolumeSource. Reserved: "
+    f"{' and '.join(CREDENTIALS)}, the credentials of a ServiceAccount.",
+    "properties": {
+        "sources": {
+            "type": "array",
+            "description": "What is projected.",
+            "nullable": True,
+            "maxItems": 64,
+            "items": {
+                **_PRESERVED,
+                "properties": {
+                    source: {
+                        **_PRESERVED,
+                        "nullable": True,
+                        "description": "Reserved: a model has no business with the API server.",
+                    }
+                    for source in CREDENTIALS
+                },
+                "x-kubernetes-validations": [
+                    _rule(
+                        " && ".join(f"!has(self.{source})" for source in CREDENTIALS),
+                        "pods of Upright get no credentials of a ServiceAccount: "
+                        f"remove {' and '.join(CREDENTIALS)}, or give what is needed in a Secret",
+                    )
+                ],
+            },
+        }
+    },
+}
+
 Environment = Annotated[list[dict[str, Any]], WithJsonSchema(_VARIABLES)]
 """Environment variables of a container (core/v1 EnvVar) but for those with RESERVED_VARIABLES."""
 
@@ -88,6 +124,7 @@ def _pod(volumes: str, containers: _Schema) -> _Schema:
                             ],
                         },
                         "emptyDir": {**EMPTY_DIR, "description": "As in core/v1 EmptyDirVolumeSource."},
+                        "projected": _PROJECTED,
                     },
                 },
             },

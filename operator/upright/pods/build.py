@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 from upright.api.artifact import TERMINATION_LIMIT
-from upright.api.pod_fields import RESERVED_VARIABLES
+from upright.api.pod_fields import CREDENTIALS, RESERVED_VARIABLES
 from upright.contract import Manifest
 
 _USER = 65532
@@ -91,7 +91,8 @@ def merge_pod(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, closed: Col
             **ours["securityContext"],
             **{field: value for field, value in security.items() if field in _IDS},
         }
-    merged["volumes"] = _added("name", ours.get("volumes", ()), _objects(theirs, "volumes"))
+    volumes = [_without_credentials(one) for one in _objects(theirs, "volumes")]
+    merged["volumes"] = _added("name", ours.get("volumes", ()), volumes)
     ordinary, first = ours.get("containers", ()), ours.get("initContainers", ())
     if added := _objects(theirs, "containers"):
         merged["containers"] = _containers(ordinary, added, closed) + _others(added, ordinary)
@@ -103,6 +104,13 @@ def merge_pod(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, closed: Col
 def container_names(pod: Mapping[str, Any]) -> Set[str]:
     """Of all containers of a pod's spec, init containers among them."""
     return {str(one.get("name")) for field in _CONTAINERS for one in _objects(pod, field)}
+
+
+def _without_credentials(volume: Manifest) -> Manifest:
+    projected = _object(volume, "projected")
+    sources = _objects(projected, "sources")
+    right = [one for one in sources if not any(one.get(field) for field in CREDENTIALS)]
+    return volume if len(right) == len(sources) else {**volume, "projected": {**projected, "sources": right}}
 
 
 def _containers(ours: Sequence[Manifest], theirs: Sequence[Manifest], closed: Collection[str]) -> list[Manifest]:

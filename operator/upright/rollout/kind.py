@@ -76,7 +76,17 @@ class Deployments:
         Watch(
             names.SERVICES,
             _owner,
-            fields=("spec.type", "spec.sessionAffinity", "spec.clusterIP", "spec.selector", "spec.ports"),
+            fields=(
+                "spec.type",
+                "spec.sessionAffinity",
+                "spec.internalTrafficPolicy",
+                "spec.publishNotReadyAddresses",
+                "spec.trafficDistribution",
+                "spec.externalIPs",
+                "spec.clusterIP",
+                "spec.selector",
+                "spec.ports",
+            ),
         ),
         Watch(names.MODEL_VERSIONS, _interested, reads=offered),
         Watch(names.TRAINING_JOBS, _waiting, reads=runs_under_way),

@@ -17,7 +17,7 @@ from upright.pods.reading import Pod, in_words, of_one_template, read
 from upright.rollout.modes.realtime import SERVE
 from upright.rollout.revision import revision
 
-_ALIVE, _FAILED, _EVICTED = "alive", "failed", "evicted"
+_ALIVE, _FAILED, _EVICTED, _COPIED = "alive", "failed", "evicted", "copied"
 _STRANGERS = 3
 """So many are named: anybody can give a pod our label, and as many pods as they like."""
 _SKEW = timedelta(minutes=1)
@@ -29,7 +29,9 @@ def _place(deployment: str, revision_name: str, made_for: str | None, state: str
 
 
 def _places(manifest: Manifest) -> Iterable[str]:
-    """Of its workload, with what became of it; and of its Deployment, while it is there."""
+    """Of its workload, with what became of it; and of its Deployment, while it is there. One that another workload has
+    made is a copy, whatever became of it, and for whomever it says that it was made.
+    """
     meta, phase = manifest["metadata"], manifest.get("status", {}).get("phase")
     labels = meta.get("labels") or {}
     name = labels.get(names.DEPLOYMENT)
@@ -40,6 +42,10 @@ def _places(manifest: Manifest) -> Iterable[str]:
         yield name
     else:
         states = [_FAILED, _EVICTED] if read(manifest).evicted else [_FAILED]
+    if not names.is_of_workload(manifest):
+        if phase != "Failed":
+            yield _place(name, labels.get(names.REVISION, ""), None, _COPIED)
+        return
     for state in states:
         yield _place(name, labels.get(names.REVISION, ""), labels.get(names.DEPLOYMENT_UID), state)
 
@@ -83,6 +89,7 @@ class Members:
     evicted: Mapping[str, Sequence[Lost]]
     lost: Mapping[str, Lost]
     strangers: Sequence[str]
+    copies: Mapping[str, Sequence[str]]
 
 
 def members(
@@ -130,6 +137,11 @@ def members(
         evicted={workload: of(workload, _EVICTED) for workload in workloads},
         lost={workload: failed[-1] for workload in workloads if (failed := of(workload, _FAILED))},
         strangers=list(islice(others, _STRANGERS)),
+        copies={
+            workload: [pod.name for pod in copied[:_STRANGERS]]
+            for workload in workloads
+            if (copied := world.indexed(MEMBERS, meta.namespace, _place(meta.name, workload, None, _COPIED)))
+        },
     )
 
 

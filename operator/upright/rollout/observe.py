@@ -20,7 +20,7 @@ from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.members import Lost, members
 from upright.rollout.modes.realtime import template
 from upright.rollout.pace import hurry
-from upright.rollout.revision import object_name, revision
+from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import service_names
 from upright.rollout.sightings import Sightings
 from upright.rollout.template import digest, is_edited, recorded_digest
@@ -72,6 +72,8 @@ class Observed:
     """The youngest that failed as a whole, by revision."""
     strangers: Sequence[str] = ()
     """Names of a few pods that bear our label, and belong to no workload of ours."""
+    copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of them by revision, of which they bear the labels: Services take them for pods of that workload."""
     services: Mapping[str, Manifest] = field(default_factory=dict)
     """Our Services, by name."""
     taken: Sequence[str] = ()
@@ -155,6 +157,7 @@ async def observe(
         evicted=found.evicted,
         lost=found.lost,
         strangers=found.strangers,
+        copies=found.copies,
         services=services,
         taken=taken,
         kept=kept,
@@ -190,6 +193,7 @@ def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, M
         str(revision): one
         for one in reversed(found)
         if (revision := one["metadata"].get("labels", {}).get(names.REVISION))
+        and one["metadata"]["name"] == names.object_name(meta.name, str(revision))  # and no copy of it
         and _is_there(one, str(revision), resource.status)
     }
 
@@ -217,7 +221,7 @@ async def _hidden(
     found = {}
     for arm in filter(None, (status.stable, status.candidate)):
         if arm.revision not in known:
-            one = await world.fetch(type, meta.namespace, object_name(meta.name, arm.revision))
+            one = await world.fetch(type, meta.namespace, names.object_name(meta.name, arm.revision))
             if one and names.controlled_by(one, meta.namespace, meta.uid) and _is_there(one, arm.revision, status):
                 found[arm.revision] = one
     return found

@@ -30,7 +30,8 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
     if version is None:
         return _not_found(observed, draft)
     if draft.serves(wanted):
-        return _gone(version, wanted, draft) or (_passed_over(observed) if draft.candidate is None else None)
+        passed_over = _passed_over(observed) if draft.candidate is None else None
+        return _gone(version, wanted, draft) or _copied(observed, draft) or passed_over
     name, spec = version.metadata.name, observed.resource.spec
     said, mend = _unfit(version)
     rejection = next((one for one in draft.counting() if one.revision == wanted), None)
@@ -156,6 +157,23 @@ def _old_pods(observed: Observed, name: str, old: Sequence[str]) -> Finding:
         f"-n {meta.namespace} -l {names.DEPLOYMENT}={meta.name} shows it), or take the label away from a pod that "
         f"nothing makes: kubectl label pod {old[0]} -n {meta.namespace} {names.DEPLOYMENT}-",
     )
+
+
+def _copied(observed: Observed, draft: Draft) -> Finding | None:
+    """Pods that Services take for pods of a version, and that another workload makes: what they answer is not what was
+    rolled out, and nobody has compared it.
+    """
+    meta = observed.resource.metadata
+    for arm in filter(None, (draft.stable, draft.candidate)):
+        if copies := observed.copies.get(arm.revision):
+            return Finding(
+                "PodsOfOthers",
+                f"Pods {', '.join(copies)} bear the labels of {arm.model_version} and get its requests, but are not of "
+                f"its workload {names.object_name(meta.name, arm.revision)}.",
+                f"Take the label {names.DEPLOYMENT} away from what makes them, or delete it: kubectl get pod "
+                f"{copies[0]} -n {meta.namespace} -o jsonpath='{{.metadata.ownerReferences}}' tells what that is.",
+            )
+    return None
 
 
 def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:

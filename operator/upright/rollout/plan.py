@@ -22,7 +22,7 @@ from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import OLD_PODS_GOING, is_gone, obstacle, old_pods_may_go_for
 from upright.rollout.restarts import counted
-from upright.rollout.revision import object_name, revision
+from upright.rollout.revision import revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
 from upright.rollout.telling import asked, most_frequent, tell, where_to_look
@@ -310,7 +310,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case Promote():
             draft.promote(candidate)
         case Reject(metric, message):
-            pods = object_name(observed.resource.metadata.name, candidate.revision)
+            pods = names.object_name(observed.resource.metadata.name, candidate.revision)
             seen = observed.reading.arms.get("canary")
             blamed = [one for one in spec.monitoring.metrics if one.name == metric]
             message = " ".join([message, *filter(None, (most_frequent(one, seen) for one in blamed))])

@@ -2,7 +2,7 @@
 
 from upright.api.deployment import Serving
 from upright.api.model_version import ModelVersion
-from upright.api.names import fit, short_hash
+from upright.api.names import short_hash
 
 
 def revision(version: ModelVersion, serving: Serving) -> str:
@@ -17,8 +17,3 @@ def revision(version: ModelVersion, serving: Serving) -> str:
             "serving": serving.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         }
     )
-
-
-def object_name(deployment: str, revision: str) -> str:
-    """What the workload of a revision is called, and its record."""
-    return fit(deployment, f"-{revision}")

@@ -10,7 +10,6 @@ from typing import Any
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.contract import Manifest
-from upright.rollout.revision import object_name
 
 
 def record(owner: Deployment, revision: str, template: Manifest) -> Manifest:
@@ -19,7 +18,7 @@ def record(owner: Deployment, revision: str, template: Manifest) -> Manifest:
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
-            "name": object_name(owner.metadata.name, revision),
+            "name": names.object_name(owner.metadata.name, revision),
             "namespace": owner.metadata.namespace,
             "labels": {
                 "app.kubernetes.io/managed-by": "upright",

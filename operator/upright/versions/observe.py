@@ -14,10 +14,13 @@ from upright.versions.inspection import Witness, witness
 
 
 def version_served(pod: Manifest) -> Iterable[str]:
-    """The version that a pod of a Deployment serves. One that no workload has made only bears the labels of such."""
+    """The version that a pod of a Deployment serves. One that its workload has not made only bears the labels of such:
+    whoever copies them is no witness.
+    """
     labels = pod["metadata"].get("labels") or {}
-    serves = names.DEPLOYMENT in labels and names.MODEL_VERSION in labels and names.controller_of(pod) is not None
-    return [labels[names.MODEL_VERSION]] if serves else []
+    serves = names.DEPLOYMENT in labels and names.MODEL_VERSION in labels
+    made = names.controller_of(pod) is not None and names.is_of_workload(pod)
+    return [labels[names.MODEL_VERSION]] if serves and made else []
 
 
 # A version may have thousands of each.

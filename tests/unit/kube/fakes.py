@@ -110,6 +110,8 @@ class FakeClient:
             for name in parents:
                 place = place[name]
             place[last] = [{**item, **self.filled_in} for item in value] if isinstance(value, list) else plain(value)
+            if value is None:  # as the API server reads it
+                del place[last]
         if corrected == self._existing(target.type, key):
             return dict(corrected)  # still the same version
         return self.put(target.type, corrected)

@@ -14,11 +14,14 @@ from upright.kube.objects import key_of, reference, uid_of
 from upright.kube.store import Stores
 
 OWNER = a_toy()
+FIELDS = [
+    f"spec.{name}" for name in ("selector", "ports", "replicas", "trafficDistribution", "publishNotReadyAddresses")
+]
 
 
 class Kind:
     type = TOYS
-    watches = (Watch(SERVICES, lambda service, world: (), fields=("spec.selector", "spec.ports", "spec.replicas")),)
+    watches = (Watch(SERVICES, lambda service, world: (), fields=FIELDS),)
     applies = (SERVICES,)
     indexes = ()
 
@@ -93,6 +96,8 @@ async def test_what_is_not_kept_of_an_object_is_no_difference(cluster: Cluster) 
         ({"selector": {"app": "s", "team": "growth"}}, "Service s had spec.selector.team added"),
         ({"selector": {"app": "other"}}, "Service s had another spec.selector.app"),
         ({"ports": [{"port": 80}, {"port": 81}]}, "Service s had another spec.ports, spec.ports[1] added"),
+        ({"trafficDistribution": "PreferClose"}, "Service s had spec.trafficDistribution added"),
+        ({"publishNotReadyAddresses": True}, "Service s had spec.publishNotReadyAddresses added"),
     ],
 )
 async def test_what_somebody_has_changed_is_put_back_and_told(

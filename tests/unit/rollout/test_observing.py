@@ -97,6 +97,12 @@ def a_pod_of(made_for: str | None, *, created: str = "2026-11-22T11:00:05Z", **m
     return {**pod, "metadata": {**pod["metadata"], "creationTimestamp": created, **more}}
 
 
+def made_by(workload: str) -> dict[str, Any]:
+    """The owner of a pod: the ReplicaSet of a workload."""
+    name = f"{workload}-8d7867d7"
+    return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": f"uid-of-{name}", "controller": True}
+
+
 # Whose pods?
 
 
@@ -181,6 +187,7 @@ async def test_what_others_put_into_pods_is_told_from_what_was_asked_for(
     owned, pod = a_workload(serving_old()), dict(a_pod_of("uid-of-churn"))
     for one in (owned, pod):
         one["metadata"]["labels"] = {**one["metadata"]["labels"], names.REVISION: revision_name}
+    owned["metadata"]["name"] = f"churn-{revision_name}"
     pod["spec"] = {
         "initContainers": [{"name": "istio-init"}],
         "containers": [{"name": name} for name in ("serve", "istio-proxy")],
@@ -312,7 +319,7 @@ async def test_of_what_only_bears_its_label_no_more_versions_are_read_than_could
     for number in range(1, 31):
         stranger = a_workload(serving_old(), owner=None, created="2026-11-22T11:30:00Z")
         labels = {**stranger["metadata"]["labels"], names.REVISION: f"{number}", names.MODEL_VERSION: f"a-{number}"}
-        stranger["metadata"] |= {"name": f"a-{number}", "labels": labels}
+        stranger["metadata"] |= {"name": f"churn-{number}", "labels": labels}
         there += [(names.APPS_DEPLOYMENTS, stranger), a_version(a_model_version(f"a-{number}"))]
     found = await seen(a_deployment("churn-2"), *there)
     assert "churn-1" in found.versions
@@ -429,10 +436,44 @@ async def test_pods_of_an_earlier_attempt_do_not_count_for_the_candidate(
     assert bool(found.strangers) is not counts
 
 
+@pytest.mark.parametrize("owner", ["uid-of-churn", None])
+@pytest.mark.parametrize("candidate", [True, False])
+async def test_a_copy_of_a_workload_is_none_of_it_and_neither_are_its_pods(
+    owner: str | None, *, candidate: bool
+) -> None:
+    """Made to look into it, of another image and with all the labels: it sorts before the workload."""
+    owned = a_workload(serving_old(), created="2026-11-22T11:00:00Z")
+    copied = a_workload(serving_old(), owner=owner)
+    copied["metadata"] |= {"name": "aaa-debug", "uid": "uid-of-the-copy"}
+    arm = {"modelVersion": "churn-1", "revision": OLD_REVISION, "since": "2026-11-22T11:00:00Z"}
+    status = {"candidate": {**arm, "step": 0}} if candidate else {"stable": arm}
+    makers = {"churn-1-0": f"churn-{OLD_REVISION}", "aaa-debug-0": "aaa-debug"}
+    pods = [a_pod_of("uid-of-churn", name=name, ownerReferences=[made_by(maker)]) for name, maker in makers.items()]
+    workloads = [(names.APPS_DEPLOYMENTS, one) for one in (copied, owned)]
+    resource = a_deployment("churn-1", status=status, replicas=1)
+    found = await seen(resource, a_version(OLD), *workloads, *((names.PODS, pod) for pod in pods))
+    assert found.workloads[OLD_REVISION]["metadata"]["name"] == f"churn-{OLD_REVISION}"
+    assert [pod.name for pod in found.pods[OLD_REVISION]] == ["churn-1-0"]
+    assert list(found.strangers) == ["aaa-debug-0"]
+    made = plan(found)
+    said = "Pods aaa-debug-0 bear the labels of churn-1 and get its requests, but are not of its workload churn-"
+    assert said in (stalled(made) or "")
+    assert not stalled(plan(replace(found, copies={})))
+
+
+async def test_a_pod_of_a_copy_that_failed_is_no_failure_of_the_version() -> None:
+    owned = a_workload(serving_old())
+    failed = a_pod_of("uid-of-churn", ownerReferences=[made_by("churn-debug")])
+    ended = {**failed, "status": {**failed["status"], "phase": "Failed", "reason": "UnexpectedAdmissionError"}}
+    found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.PODS, ended))
+    assert not found.lost
+    assert not found.copies
+
+
 @pytest.mark.parametrize("owned", [True, False])
 async def test_a_pod_that_its_replica_set_has_released_is_no_pod_of_the_version(*, owned: bool) -> None:
     """Somebody looks into it, and another is there in its place. Where nobody owns any, all count."""
-    makers = [[{"uid": "set", "controller": True}] if owned else [], []]
+    makers = [[made_by(f"churn-{OLD_REVISION}")] if owned else [], []]
     pods = [
         a_pod_of("uid-of-churn", name=f"churn-1-{number}", uid=f"pod-{number}", ownerReferences=owners)
         for number, owners in enumerate(makers)
@@ -464,7 +505,7 @@ async def test_pods_of_a_server_whose_clock_is_a_little_behind_count_for_the_can
             "uid-of-churn",
             created=day(created),
             name=f"churn-1-{number}",
-            ownerReferences=[{"uid": maker, "controller": True}] if maker else [],
+            ownerReferences=[{**made_by(f"churn-{OLD_REVISION}"), "uid": maker}] if maker else [],
         )
         for number, (created, maker) in enumerate(zip((pod, "11:00:05"), makers, strict=False))
     ]

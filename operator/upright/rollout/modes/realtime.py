@@ -24,7 +24,6 @@ from upright.pods.build import (
     with_report_limit,
     with_variables,
 )
-from upright.rollout.revision import object_name
 
 SERVE = "serve"
 """Name of the serving container."""
@@ -44,7 +43,7 @@ def workload(owner: Deployment, revision: str, template: Manifest, replicas: int
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": object_name(owner.metadata.name, revision),
+            "name": names.object_name(owner.metadata.name, revision),
             "namespace": owner.metadata.namespace,
             "labels": {label: value for label, value in labels.items() if label != names.DEPLOYMENT_UID},
             "annotations": {

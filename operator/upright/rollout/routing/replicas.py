@@ -131,6 +131,7 @@ def _service(owner: Deployment, name: str, revision: str | None, *, headless: bo
         "spec": {
             "type": "ClusterIP",
             "sessionAffinity": "None",
+            "internalTrafficPolicy": "Cluster",
             **({"clusterIP": "None"} if headless else {}),
             "selector": {names.DEPLOYMENT: owner.metadata.name, **({names.REVISION: revision} if revision else {})},
             "ports": [

@@ -207,6 +207,10 @@ INVALID = [
     (MODEL_VERSION, "spec.artifact.uri", "s3://bucket/churn", "spec.artifact.uri"),
     (MODEL_VERSION, "spec.artifact.uri", "pvc://models/../churn", "must not contain '..'"),
     (MODEL_VERSION, "spec.model", "A Model", "spec.model"),
+    *(
+        (MODEL_VERSION, "spec.producedAt", time, "spec.producedAt")
+        for time in ("0000-01-01T00:00:00Z", "2026-01-01T00:00:00+99:99", "2026-01-01T00:00:00ZTx")
+    ),
     (DEPLOYMENT, "spec.serving", {"port": 9000, "grpc": True}, "port 9000 is where the container listens for gRPC"),
     (DEPLOYMENT, "spec.modelVersion", None, "exactly one of modelVersion and latest"),
     (DEPLOYMENT, "spec.latest", {"model": "churn"}, "exactly one of modelVersion and latest"),

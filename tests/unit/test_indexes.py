@@ -28,6 +28,7 @@ from upright.api.indexes import (
 from upright.contract import Index, Manifest
 from upright.kube.store import Store
 from upright.training.inputs import VERSIONS, VERSIONS_BY_INPUTS
+from upright.training.observe import made_by as run_made_by
 from upright.training.record import RUNS
 
 SINCE = "2026-11-22T12:00:00Z"
@@ -66,6 +67,9 @@ def test_a_deployment_is_found_by_the_model_that_it_follows() -> None:
     assert not list(model_followed(as_stored(a_deployment())))
 
 
+TRAINED = {"trainingJob": {"name": "churn", "uid": "uid", "run": 3, "trigger": "Created"}}
+
+
 def made_by(job: str | None, number: int, minutes: int) -> Manifest:
     """A version of a TrainingJob, or of none, that was made when a clock showed so many minutes."""
     trained = {"trainingJob": {"name": "churn", "uid": job, "run": number, "trigger": "Created"}}
@@ -74,7 +78,8 @@ def made_by(job: str | None, number: int, minutes: int) -> Manifest:
         producedAt=datetime(2026, 11, 22, 12, tzinfo=UTC) + timedelta(minutes=minutes),
         lineage=trained if job else None,
     )
-    return as_stored(version)
+    stored = as_stored(version)
+    return {**stored, "metadata": {**stored["metadata"], "creationTimestamp": "2026-11-23T00:00:00Z"}}
 
 
 def in_order(*versions: Manifest) -> list[tuple[str, datetime]]:
@@ -95,6 +100,18 @@ def test_the_versions_of_a_model_come_in_the_order_in_which_they_were_made_the_n
         version("churn-1", producedAt="2026-11-22T11:00:01+01:00"),
     )
     assert [name for name, _ in found] == ["churn-8", "churn-3", "churn-2", "churn-1", "churn-9"]
+
+
+def test_a_version_that_claims_to_be_of_the_future_is_as_new_as_its_object() -> None:
+    """Else no version that comes after it would be followed until then."""
+    laptop = as_stored(a_model_version("laptop-1", producedAt="2036-11-22T12:00:00Z"))
+    later = as_stored(a_model_version("churn-2", producedAt="2026-11-22T11:30:00Z"))
+    later = {**later, "metadata": {**later["metadata"], "creationTimestamp": "2026-11-22T11:30:01Z"}}
+    assert [name for name, _ in in_order(laptop, later)] == ["churn-2", "laptop-1"]
+    told = as_stored(a_model_version("churn-3", producedAt="2036-11-22T12:00:00Z", lineage=TRAINED))
+    run = run_made_by(told)
+    assert run is not None
+    assert run.finished_at == datetime(2026, 11, 22, 11, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.unit.builders import (
     DIGEST,
     NOW,
     AWorld,
+    a_model_version,
     a_pod,
     a_training_job,
     after,
@@ -36,6 +37,7 @@ from upright.kube.conditions import with_transition_times
 from upright.locations import Location, locate
 from upright.locations.config_map import ConfigMap
 from upright.runtime.folder import entries
+from upright.training import observe as observing
 from upright.training.contents import Contents
 from upright.training.inputs import inputs_of
 from upright.training.kind import TrainingJobs
@@ -745,6 +747,28 @@ async def test_going_back_to_what_a_kept_version_was_made_from_uses_it() -> None
     cluster.annotate(run_requested="now")
     await cluster.settle()
     assert cluster.runs[0]["trigger"] == "Requested"
+
+
+async def test_of_versions_that_cannot_be_read_only_a_few_are_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can label as many as they like, of up to 1 MiB each, and say that they were made from these inputs."""
+    read: list[str] = []
+    reading = observing.made_by
+
+    def made_by(version: Manifest) -> Any:
+        read.append(version["metadata"]["name"])
+        return reading(version)
+
+    cluster = await trained(history=50)
+    made = cluster.version("churn-1")["lineage"]["trainingJob"]
+    for number in range(2, 100):
+        stored = as_stored(a_model_version(f"x-{number}", lineage={"trainingJob": {**made, "run": number}}))
+        labels = {"labels": {names.TRAINING_JOB: "churn"}}
+        spec = {**stored["spec"], "producedAt": "0000-01-01T00:00:00Z"}
+        cluster.put(names.MODEL_VERSIONS, f"x-{number}", metadata=labels, spec=spec, status=stored["status"])
+    cluster.manifest["status"] = {}
+    monkeypatch.setattr("upright.training.observe.made_by", made_by)
+    await cluster.turn()
+    assert 0 < len(read) < 20
 
 
 @pytest.mark.parametrize("again", [False, True])  # the TrainingJob is made again, with the old spec

@@ -149,9 +149,14 @@ def claim_in(uri: str) -> str:
 
 
 def made(version: Manifest) -> tuple[datetime, int]:
-    """When the model was made, and its number."""
-    spec, meta = _object(version, "spec"), _object(version, "metadata")
-    return _time(spec.get("producedAt") or meta.get("creationTimestamp")), _number(version)
+    """When the model was made, and its number. That was not after its object: whoever writes a later time, by a clock
+    that is ahead or a slip in the year, would have what follows the model stay with it until then.
+    """
+    told, created = (
+        _object(version, "spec").get("producedAt"),
+        _time(_object(version, "metadata").get("creationTimestamp")),
+    )
+    return min(_time(told), created) if told else created, _number(version)
 
 
 def numbered(version: Manifest) -> tuple[int, datetime]:

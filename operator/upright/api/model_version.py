@@ -34,6 +34,22 @@ Images = Annotated[
 ]
 
 
+_DAY = "[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_HOUR = "([01][0-9]|2[0-3]):[0-5][0-9]"
+Time = Annotated[
+    datetime,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "pattern": rf"^{_DAY}T{_HOUR}:[0-5][0-9](\.[0-9]{{1,9}})?(Z|[+-]{_HOUR})$",
+        }
+    ),
+]
+"""A time that users write. What the API server takes for a `date-time` is more than what can be read as one: the year
+0, and offsets of 99 hours."""
+
+
 class Artifact(Resource):
     """Where the model is, and what it is."""
 
@@ -104,10 +120,11 @@ class ModelVersionSpec(Resource):
 
     model: DnsLabel = Field(description="The model that this is a version of.")
     number: int = Field(1, ge=1, description="Newer versions of one TrainingJob have higher numbers.")
-    produced_at: datetime | None = Field(
+    produced_at: Time | None = Field(
         None,
-        description="When the model was made; what follows the model takes the newest, of one TrainingJob the one with "
-        "the highest number. Default: when this object was.",
+        description="When the model was made, for instance 2026-11-28T20:00:00Z; what follows the model takes the "
+        "newest, of one TrainingJob the one with the highest number. Default: when this object was, which counts for a "
+        "later time, too.",
     )
     artifact: Artifact = Field(description="Where the model is, and what it is.")
     framework: Framework | None = Field(None, description="What the model was trained with.")

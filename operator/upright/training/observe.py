@@ -33,6 +33,9 @@ from upright.training.record import RUNS, number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
 
 _LATE = timedelta(minutes=1)
+_UNREADABLE = 8
+"""After so many versions that cannot be read no more are: anybody can give a thousand our label, of up to 1 MiB each,
+and what could not be read is read anew in each turn."""
 REUSED = "VersionReused"
 """Why a TrainingJob is Ready that has had no run: a version is there that was made from what its spec says."""
 
@@ -161,7 +164,7 @@ def _runs(
     newest = islice(reversed(versions), history)
     wanted = [one for one in newest if one.tells and one.number > oldest and one.number not in recorded]
     unknown = [_ours(one.name, resource, world) for one in wanted]
-    told = (*(run_of(job, inputs) for job in jobs.values()), *(made_by(one) for one in unknown if one))
+    told = (*(run_of(job, inputs) for job in jobs.values()), *_told(one for one in unknown if one))
     runs = {run.number: run for run in told if run} | recorded
     return [runs[number] for number in sorted(runs, reverse=True)]
 
@@ -174,13 +177,26 @@ def _answer(resource: TrainingJob, runs: Sequence[Run], inputs: Inputs, world: W
     reused = any((one.type, one.reason) == ("Ready", REUSED) for one in status.conditions)
     stands = [status.last_version] if reused and status.last_version else []
     recorded = {run.model_version: run for run in runs if run.model_version and _is_made_from(run, inputs)}
-    for name in chain(recorded, stands, _made_from(resource.metadata, inputs, world)):
-        version = _ours(name, resource, world)
-        if version and (can_be_served(version) or (name in stands and not names.is_going(version))):
-            run = recorded.get(name) or made_by(version)
-            if run and _is_made_from(run, inputs):
-                return run
-    return None
+
+    def serving(candidates: Iterable[str]) -> Iterator[Manifest]:
+        for name in candidates:
+            version = _ours(name, resource, world)
+            if version and (can_be_served(version) or (name in stands and not names.is_going(version))):
+                yield version
+
+    known = (recorded[version["metadata"]["name"]] for version in serving(recorded))
+    others = _told(serving(chain(stands, _made_from(resource.metadata, inputs, world))))
+    return next((run for run in chain(known, others) if _is_made_from(run, inputs)), None)
+
+
+def _told(versions: Iterable[Manifest]) -> Iterator[Run]:
+    """The runs that made these, as far as they can be read."""
+    unreadable = 0
+    for version in versions:
+        if run := made_by(version):
+            yield run
+        elif (unreadable := unreadable + 1) == _UNREADABLE:
+            return
 
 
 def _made_from(meta: Metadata, inputs: Inputs, world: World) -> Iterator[str]:
@@ -223,7 +239,7 @@ def made_by(version: Manifest) -> Run | None:
         inputs=lineage.training_job.inputs,
         sources={source.uri: source.digest for source in read if is_counted(source.uri)},
         request=lineage.training_job.request,
-        finished_at=made.spec.produced_at or made.metadata.creation_timestamp,
+        finished_at=min(made.spec.produced_at or made.metadata.creation_timestamp, made.metadata.creation_timestamp),
         model_version=made.metadata.name,
         metrics=made.spec.metrics,
         data={source.name: source.digest for source in lineage.data},

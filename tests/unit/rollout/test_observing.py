@@ -806,7 +806,9 @@ def following(serving: Any = None, model: str = "churn", **more: Any) -> Deploym
 
 def made_at(version: ModelVersion, minutes: int, **status: Any) -> tuple[ResourceType, Manifest]:
     of, stored = a_version(version, **status)
-    return of, {**stored, "spec": {**stored["spec"], "producedAt": (NOW + timedelta(minutes=minutes)).isoformat()}}
+    at = (NOW + timedelta(minutes=minutes)).isoformat()
+    meta = {**stored["metadata"], "creationTimestamp": max(at, NOW.isoformat())}
+    return of, {**stored, "metadata": meta, "spec": {**stored["spec"], "producedAt": at}}
 
 
 def trained(version: tuple[ResourceType, Manifest], job: str = "uid-of-job") -> tuple[ResourceType, Manifest]:
@@ -866,7 +868,7 @@ async def test_the_newest_version_is_followed_and_never_an_older_one(versions: A
 async def test_no_older_version_goes_out_where_a_rejected_one_cannot_be_served_any_more(*, remembers: bool) -> None:
     """It says so; nor does another try, which means the rejected one, or another spec.serving, bring one out."""
     mine = revision(FOURTH, a_deployment().spec.serving)
-    rejection = {"modelVersion": "churn-4", "revision": mine, "at": NOW.isoformat(), "message": "errors"}
+    rejection = {"modelVersion": "churn-4", "revision": mine, "at": after(minutes=3).isoformat(), "message": "errors"}
     fourth = made_at(FOURTH, 2, phase="Missing", verdicts=[verdict("Rejected", FOURTH)] if remembers else [])
     versions = made_at(NEW, 0), made_at(THIRD, 1), fourth
     rejected: dict[str, Any] = {} if remembers else {"rejected": [rejection]}

@@ -1,4 +1,4 @@
-"""A rollout that is measured by a real Prometheus server, which finds and scrapes the pods of the cluster."""
+"""A rollout that is measured by a real Prometheus server, which scrapes the pods."""
 
 import json
 from collections.abc import Iterator
@@ -11,40 +11,29 @@ from tests.e2e.objects import condition, deployed
 from tests.installed import Object, Workspace
 
 RATE = 20
-SCRAPES = {
-    "job_name": "pods",
-    "scrape_interval": "2s",
-    "scrape_timeout": "2s",
-    "kubernetes_sd_configs": [{"role": "pod"}],
-    "relabel_configs": [
-        {"source_labels": ["__meta_kubernetes_pod_label_upright_dev_deployment"], "regex": ".+", "action": "keep"},
-        {"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "http", "action": "keep"},
-        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-    ],
-}
 
 
-def server(image: str) -> list[Object]:
+def scrapes(pods: list[Object]) -> Object:
+    """Of each pod, under the labels that discovery in a cluster gives; the server of the tests' machine has none."""
+    targets = [
+        {
+            "targets": [f"{pod['status']['podIP']}:3000"],
+            "labels": {"namespace": pod["metadata"]["namespace"], "pod": pod["metadata"]["name"]},
+        }
+        for pod in pods
+    ]
+    return {"job_name": "pods", "scrape_interval": "2s", "scrape_timeout": "2s", "static_configs": targets}
+
+
+def server(image: str, pods: list[Object]) -> list[Object]:
     """A server in the namespace that the installed operator knows; its program is that of the machine of the tests."""
-    labels, program = {"app": "prometheus"}, "/usr/bin/prometheus"
-    role = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
-    rbac = "rbac.authorization.k8s.io"
+    labels, program, config = {"app": "prometheus"}, "/usr/bin/prometheus", "/etc/prometheus/prometheus.yml"
     return [
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": "prometheus"},
-            "data": {"prometheus.yml": json.dumps({"scrape_configs": [SCRAPES]})},
-        },
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus"}},
-        {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": "test-prometheus"}, "rules": [role]},
-        {
-            "apiVersion": f"{rbac}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "test-prometheus"},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "test-prometheus"},
-            "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": PROMETHEUS}],
+            "data": {"prometheus.yml": json.dumps({"scrape_configs": [scrapes(pods)]})},
         },
         {
             "apiVersion": "v1",
@@ -57,17 +46,12 @@ def server(image: str) -> list[Object]:
             "kind": "Pod",
             "metadata": {"name": "prometheus", "labels": labels},
             "spec": {
-                "serviceAccountName": "prometheus",
                 "terminationGracePeriodSeconds": 1,
                 "containers": [
                     {
                         "name": "prometheus",
                         "image": image,
-                        "command": [
-                            program,
-                            "--config.file=/etc/prometheus/prometheus.yml",
-                            "--storage.tsdb.path=/tmp/data",
-                        ],
+                        "command": [program, f"--config.file={config}", "--storage.tsdb.path=/tmp/data"],
                         "volumeMounts": [
                             {"name": "program", "mountPath": program, "readOnly": True},
                             {"name": "config", "mountPath": "/etc/prometheus"},
@@ -87,12 +71,14 @@ def server(image: str) -> list[Object]:
 
 
 @contextmanager
-def scraping(cluster: Cluster, place: Workspace) -> Iterator[None]:
-    """Prometheus runs while the context lasts. Its namespace stays, since the operator was told of it."""
+def scraping(cluster: Cluster, place: Workspace, deployment: str) -> Iterator[None]:
+    """Prometheus runs, and scrapes the pods of a Deployment, while the context lasts. Its namespace stays, since the
+    operator was told of it.
+    """
     host.install_packages(print, {"prometheus": "prometheus"})
     cluster.kubectl("create", "namespace", PROMETHEUS, check=False)
     there = Workspace(cluster, PROMETHEUS, place.images)
-    objects = server(place.images.runtime)
+    objects = server(place.images.runtime, place.items("pods", f"upright.dev/deployment={deployment}"))
     there.apply(*objects)
     try:
         there.kubectl("wait", "pod/prometheus", "--for=condition=Ready", "--timeout=120s")
@@ -115,7 +101,7 @@ def test_a_bad_version_is_rolled_back_by_what_prometheus_has_scraped(cluster: Cl
             "mdep", "scraped", lambda one: condition(one, "Measured")[0] == "False", "no server to measure it"
         )
         assert "Prometheus server 'default' does not answer" in condition(blind, "Measured")[2]
-        with scraping(cluster, churn):
+        with scraping(cluster, churn, "scraped"):
             back = churn.until_phase("mdep", "scraped", "RolledBack")
         [rejection] = back["status"]["rejected"]
         assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "errors")

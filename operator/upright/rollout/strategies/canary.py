@@ -321,7 +321,7 @@ def _is_doubted(facts: Facts) -> bool:
 
 def _at_the_end(facts: Facts, arm: Arm, why: str, blind: str) -> Decision:
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
-    if _is_proven(facts) or then == "Promote":
+    if (_is_proven(facts) and not _is_doubted(facts)) or then == "Promote":
         said = f"{why}; the last pods start.{_quiet(facts)}"
         since = arm.ready_since if facts.candidate.ready >= facts.spec.replicas else None
         return Advance(_standing(arm, facts.now, finishing=True, **_SETTLED, ready_since=since), said)

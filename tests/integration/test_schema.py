@@ -291,6 +291,10 @@ REFUSED_METRICS: list[tuple[dict[str, Any], str]] = [
     ({"bad": "x_total"}, "bad and total belong together: give both, or neither"),
     ({"type": "Ratio", "total": "x_total"}, "bad and total belong together: give both, or neither"),
     (
+        {"type": "Ratio", "bad": "x_total", "total": "x_total"},
+        "bad and total are the same counter, of which all is bad: let bad select the bad events alone",
+    ),
+    (
         {"type": "Latency", "bad": "x_total", "total": "x_bucket"},
         "for type Latency total names the buckets: remove bad",
     ),
@@ -326,7 +330,7 @@ REFUSED_METRICS: list[tuple[dict[str, Any], str]] = [
 TAKEN_METRICS: list[dict[str, Any]] = [
     {},
     *(
-        {"type": "Ratio", "bad": selector, "total": "x_total"}
+        {"type": "Ratio", "bad": selector, "total": "all_total"}
         for selector in (
             "x_total",
             " x_total {} ",

@@ -263,6 +263,15 @@ async def test_the_remedies_name_the_network_policy_and_the_metric() -> None:
     assert "An image of one's own must count its answers in upright_requests_total" in other.remedy
 
 
+async def test_a_page_that_is_not_there_is_asked_for_by_the_field_that_names_it() -> None:
+    async with sending(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n") as port:
+        page = await page_of(pod_at(port))
+    assert page == Unread(
+        "it answers GET /metrics with status 404",
+        f"Its container must serve its metrics at /metrics (monitoring.pods.path) of port {port}.",
+    )
+
+
 @pytest.mark.parametrize("page", [b"shop_orders_total 1\n", b'upright_requests_total{status="200"} 1\n'])
 async def test_of_a_sidecar_that_does_not_count_requests_it_is_said_which_metrics_want_selectors(page: bytes) -> None:
     own = a_metric(type="Ratio", name="refunds", bad="shop_refunds_total", total="shop_orders_total")

@@ -113,6 +113,14 @@ _REFUSED: Sequence[_Refusal] = (
     ),
     _Refusal(
         Rule(
+            "!has(self.bad) || !has(self.total) || self.bad != self.total",
+            "bad and total are the same counter, of which all is bad: let bad select the bad events alone",
+            field="bad",
+        ),
+        lambda metric: metric.bad is None or metric.bad != metric.total,
+    ),
+    _Refusal(
+        Rule(
             "self.type != 'Latency' || !has(self.bad)",
             "for type Latency total names the buckets: remove bad",
             field="bad",

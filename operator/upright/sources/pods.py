@@ -182,7 +182,7 @@ async def _read(reader: asyncio.StreamReader, port: int, path: str, want: Wanted
         redirects = ", which is followed nowhere" if 300 <= status < 400 else ""
         return Unread(
             f"it answers GET {path} with status {status}{redirects}",
-            f"Its container must serve its metrics at {path} of port {port}.",
+            f"Its container must serve its metrics at {path} (monitoring.pods.path) of port {port}.",
         )
     if headers.get("content-encoding", "identity").lower() != "identity":
         return Unread(

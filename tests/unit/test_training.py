@@ -286,7 +286,7 @@ def test_a_published_model_becomes_a_version_before_the_run_counts_as_succeeded(
             ("Complete", ""),
             {"publish": exited(0)},
             "Failed",
-            "publish' of pod churn-1-x left no report. What it has published, if anything, is in the store; run it",
+            "publish' of pod churn-1-x left no report. What it has published, if anything, is in the store: run it",
         ),
         (
             ("Complete", ""),

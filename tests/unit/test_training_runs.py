@@ -42,6 +42,7 @@ from upright.training.contents import Contents
 from upright.training.inputs import inputs_of
 from upright.training.kind import TrainingJobs
 
+ROOT = Path(__file__).parents[2]
 CODE: dict[str, Any] = {"code": {"uri": "configmap://code"}}
 
 
@@ -1322,6 +1323,8 @@ async def test_a_queued_job_that_somebody_deleted_is_a_failed_run() -> None:
     plan = await cluster.settle()
     assert "was deleted" in run_of(plan)["message"]
     assert "What it has published, if anything, is in the store" in run_of(plan)["message"]
+    assert "docs/versions.md, Importing a model by hand" in run_of(plan)["message"]
+    assert "\n## Importing a model by hand\n" in (ROOT / "docs" / "versions.md").read_text()
     assert "before it ended" not in run_of(plan)["message"]  # as far as anybody knows
 
 

@@ -23,7 +23,10 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 """Label by which Kueue knows the queue of a Job."""
 _WORKLOAD = "kueue.x-k8s.io/job-uid"
 """Label by which Kueue's own object, which tells why a Job waits, knows it."""
-_UNREPORTED = "What it has published, if anything, is in the store; run it again to have it reported."
+_UNREPORTED = (
+    "What it has published, if anything, is in the store: run it again to have it reported, or write its ModelVersion "
+    "from the manifest.json there (docs/versions.md, Importing a model by hand)."
+)
 _HERE = f"Have it run in this cluster, by another queue (label {QUEUE} in spec.train.metadata) or by none"
 _ROOM = "exceeded quota"
 _GOES_ON = "It goes on by itself once that is mended."

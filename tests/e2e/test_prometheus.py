@@ -104,4 +104,4 @@ def test_a_bad_version_is_rolled_back_by_what_prometheus_has_scraped(cluster: Cl
         with scraping(cluster, churn, "scraped"):
             back = churn.until_phase("mdep", "scraped", "RolledBack")
         [rejection] = back["status"]["rejected"]
-        assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "errors")
+        assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "refusals")

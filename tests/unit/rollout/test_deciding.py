@@ -1427,6 +1427,19 @@ def test_a_version_that_looks_worse_by_now_is_not_promoted_early_by_what_was_sho
     assert "finishing" not in made.status["candidate"]
 
 
+@pytest.mark.parametrize(
+    ("then_", "phase"), [("Hold", "Paused"), ("Rollback", "RolledBack"), ("Promote", "Progressing")]
+)
+def test_nor_at_the_end_of_the_steps(then_: str, phase: str) -> None:
+    rollout = {"steps": [{"weight": 25, "for": "1h"}], "onInconclusive": then_}
+    errors = {"metrics": [{"name": "errors", "type": "ErrorRate"}]}
+    resource = in_canary(step_since=after(hours=-1), rollout=rollout, monitoring=errors)
+    fine = looks(4, canary=(4000, 40), stable=(9000, 90))
+    worse = [replace(look, time=look.time + 300) for look in looks(1, canary=(2000, 60), stable=(9000, 90))]
+    made = plan(observed(resource, pods=both(), looks=[*fine, *worse], now=after(minutes=7)))
+    assert (made.status["analysis"]["verdict"], made.status["phase"]) == ("Promote", phase)
+
+
 def test_a_new_version_that_waits_for_the_pause_to_end_is_said_to_be_paused() -> None:
     made = plan(observed(serving_old(paused=True), pods=both(0)))
     assert made.status["phase"] == "Paused"

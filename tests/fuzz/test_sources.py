@@ -292,7 +292,15 @@ def test_a_well_formed_page_is_read_as_prometheus_client_reads_it(found: list[st
 )
 def test_a_page_that_cannot_be_used_says_why(page: bytes, says: str) -> None:
     with pytest.raises(PageError, match=says):
-        counters(page)
+        counters(page + b"\n")
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_a_page_that_was_cut_off_is_none(cut: int) -> None:
+    page = f'{REQUESTS}{{code="2xx"}} 1234\n{REQUESTS}{{code="5xx"}} 120'.encode()
+    with pytest.raises(PageError, match="ends within a line"):
+        counters(page[:-cut])
+    assert counters(page + b"\n# EOF") == Counters(answered=1234, refused=0, failed=120)
 
 
 def test_a_counter_that_has_not_counted_yet_is_one_and_a_sample_of_openmetrics_is_read() -> None:

@@ -172,7 +172,11 @@ class Scan:
                 yield from self._read(line)
 
     def counters(self) -> Counters:
-        """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does."""
+        """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does, and
+        where its last line does not end.
+        """
+        if self._rest.strip() not in {b"", b"# EOF"}:  # what was cut off reads as a smaller number
+            raise PageError("its page of metrics ends within a line")
         self.feed(b"\n")
         twice = self._duplicates.twice()
         tallies = _few_enough({metric: self._tally(metric, twice) for metric in self._countings})

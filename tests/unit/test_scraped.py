@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,7 @@ async def test_a_real_server_tells_of_durations_and_of_what_is_no_counter(tmp_pa
         await watching.until(lambda _: slow() >= 10)
     assert slow() == 10
     assert "the server says that shop_orders_total is a gauge" in watching.scraped.unmeasured["refunds"]
+    assert watching.scraped.arms["canary"].requests is None, "of others nobody knows"
 
 
 @asynccontextmanager
@@ -362,6 +364,16 @@ def test_while_the_stable_versions_own_rate_changes_a_look_is_no_evidence() -> N
     looks = server.show(canary=(600, 190), one=(6000, 950), other=(6000, 1000))
     looks = server.show(canary=(700, 290), one=(7000, 1950), other=(7000, 2000))
     assert [sorted(look.changing) for look in looks] == [[], [], [], ["refunds"], ["refunds"]]
+
+
+async def test_without_pods_no_server_is_asked() -> None:
+    asked = asking()
+    nobody = replace(asked, pods={"canary": [], "stable": []})
+    away = Servers({"default": PrometheusServer(url="http://127.0.0.1:9")})
+    scrape = await away.read(KEY, (), nobody)
+    scraped = Scraped(nobody)
+    scraped.take(nobody, scrape, NOW)
+    assert (scrape.trouble, [arm.state for arm in scraped.arms.values()]) == ("", ["Unknown", "Unknown"])
 
 
 def test_nothing_is_remembered_of_pods_that_are_gone() -> None:

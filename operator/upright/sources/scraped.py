@@ -183,7 +183,8 @@ class Scraped:
         return self._said(arm, "Counted" if counted else "NoRequests")
 
     def _said(self, arm: ArmName, state: State, message: str = "") -> Measurement:
-        return Measurement(state, message if state == "Unreadable" else "", requests=self._requests[arm])
+        known = None if self._tallies.unmeasured else self._requests[arm]
+        return Measurement(state, message if state == "Unreadable" else "", requests=known)
 
     def _hand_out(self, asked: Asked, look: Look) -> None:
         """The look before this one, but for metrics whose rate changes about it."""

@@ -70,6 +70,8 @@ class Servers:
                 f"There is no Prometheus server {name!r}. Name one in spec.monitoring.prometheus.server ({there}), or "
                 "let whoever runs Upright add it to prometheus.servers of the chart."
             )
+        if asked.prometheus.version_label is None and not any(asked.pods.values()):
+            return Scrape(arms={arm: {} for arm in asked.pods})
         arms = arms_of(asked)
         if isinstance(arms, str):
             return Scrape(arms)

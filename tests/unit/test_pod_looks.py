@@ -146,6 +146,16 @@ async def test_a_look_is_what_was_added_since_the_last_one(pods: dict[str, APod]
     assert counts(taken) == [Counts(canary=(10, 2), stable=(91, 1), refused=(5, 0))]
 
 
+async def test_halves_of_the_stable_pods_come_with_a_look_that_is_compared(pods: dict[str, APod]) -> None:
+    source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
+    await look(source, [], [stable, another], 0)
+    stable.counters, another.counters = {"2xx": 90, "5xx": 1}, {"2xx": 80, "5xx": 3}
+    canary.counters = {"2xx": 8, "5xx": 2}
+    (taken,) = await look(source, [canary], [stable, another], 5)
+    assert taken.measurements["errors"] == Counts(canary=(10, 2), stable=(174, 4))
+    assert taken.halves["errors"] == Counts(canary=(83, 3), stable=(91, 1))  # in the order of their names
+
+
 @pytest.mark.parametrize(
     ("first", "second", "failing"),
     [

@@ -324,6 +324,15 @@ def test_a_look_waits_until_each_pod_has_been_scraped_again_and_is_told_after_th
     assert not server.scraped.watching
 
 
+def test_halves_of_the_stable_targets_come_with_the_look_that_is_told() -> None:
+    server = Server()
+    for number in range(1, 4):
+        server.show(canary=(10 * number, 0), one=(100 * number, number), other=(200 * number, 3 * number))
+    [look] = server.scraped.looks
+    assert look.measurements["refunds"] == Counts(canary=(20, 0), stable=(300, 4))
+    assert look.halves == {"refunds": Counts(canary=(100, 1), stable=(200, 3))}
+
+
 def test_a_pod_that_is_not_scraped_any_more_holds_up_nothing_and_is_named() -> None:
     server = Server()
     for number in range(3):

@@ -131,6 +131,28 @@ def test_durations_are_compared_by_bucket() -> None:
     assert of(look, "latency") == Histogram(canary=(5, 4, 1), stable=(90, 5, 5), edges=(0.1, 0.5))
 
 
+def test_halves_of_the_stable_pods_come_with_what_is_compared() -> None:
+    arms = Arms(REFUNDS, LATENCY)
+    pages = [orders(100 * place, place) + durations(place, 2 * place, 3 * place) for place in range(1, 4)]
+    later = [orders(110 * place, 2 * place) + durations(2 * place, 4 * place, 7 * place) for place in range(1, 4)]
+    arms.look(orders(1) + durations(0, 0, 0), pages)
+    look = arms.look(orders(11, 3) + durations(5, 9, 10), later)
+    assert of(look, "refunds") == Counts(canary=(11, 3), stable=(60, 6))
+    assert look
+    assert look.halves == {
+        "refunds": Counts(canary=(40, 4), stable=(20, 2)),  # the first and the third pod, and the second
+        "latency": Histogram(canary=(4, 4, 8), stable=(2, 2, 4), edges=(0.1, 0.5)),
+    }
+
+
+def test_one_stable_pod_has_no_halves() -> None:
+    arms = Arms(REFUNDS)
+    arms.look(orders(1), orders(1000, 20))
+    look = arms.look(orders(11, 3), orders(1090, 22))
+    assert look
+    assert not look.halves
+
+
 def test_of_buckets_that_differ_the_common_edges_are_compared() -> None:
     arms = Arms(LATENCY)
     arms.look(durations(0, 0, 0, edges=("0.1", "0.25", "+Inf")), durations(0, 0, 0))

@@ -45,9 +45,10 @@ class Comparison(NamedTuple):
     log_evidence: Floats  # (runs,): ln E
     safest: Floats  # (runs,): the highest ln evidence for non-inferiority so far
     log_wealth: Floats  # (runs, channels, bets): ln R of each bet
-    totals: Floats  # (runs, channels, 4): n_c, e_c, n_s, e_s of the used looks
+    events: Floats  # (runs, 2): n_c, n_s of the used looks, equal in all channels
+    bad: Floats  # (runs, channels, 2): e_c, e_s of them
     strata: Floats  # (runs, channels, 3): sums of `interval.stratum`
-    guess: Floats  # (runs, channels, 2): the stable version's discounted events and bad events, for kernel B
+    guess: Floats  # (runs, 1 + channels): the stable version's discounted events and bad events, for kernel B
 
 
 def shapes(type: MetricType, tolerance: Margins, channels: int) -> dict[str, tuple[int, ...]]:
@@ -60,9 +61,10 @@ def shapes(type: MetricType, tolerance: Margins, channels: int) -> dict[str, tup
         "log_evidence": (),
         "safest": (),
         "log_wealth": (channels, wagers),
-        "totals": (channels, 4),
+        "events": (2,),
+        "bad": (channels, 2),
         "strata": (channels, 3),
-        "guess": (channels, 2),
+        "guess": (1 + channels,),
     }
 
 
@@ -73,15 +75,17 @@ def empty(metric: Metric, runs: int, channels: int) -> Comparison:
 
 
 def seen(
-    comparison: Comparison, metric: Metric, policy: Policy, time: float, table: Table, reason: Ints, dispersion: float
+    comparison: Comparison, metric: Metric, policy: Policy, time: float, table: Table, reason: Ints, dispersion: Floats
 ) -> Comparison:
-    """The comparison after one look at a time in seconds; `table` is zero in the runs whose `reason` is not USABLE."""
+    """The comparison after one look at a time in seconds; `table` is zero in the runs whose `reason` is not USABLE, and
+    `dispersion` of shape (runs,).
+    """
     usable, before = reason == USABLE, comparison.spent
     since = (time - comparison.at) / policy.interval.total_seconds()
     width = np.where(before > 0, np.minimum(since, 1.0), 1.0) * usable
     spent = before + width
     wagers = _wagers(metric.type, metric.margins, policy.inferiority_ratio, policy.planned_looks)
-    llr = _evidence_of_look(comparison, metric, wagers.bets, table) / dispersion
+    llr = _evidence_of_look(comparison, metric, wagers.bets, table) / dispersion[:, None, None]
     wealth = onset.bet(comparison.log_wealth, llr, wagers.prior, wagers.once, before, spent, wagers.planned)
     worse, safe = _by_channel(wealth, spent, wagers)
     return Comparison(
@@ -91,7 +95,8 @@ def seen(
         log_evidence=np.logaddexp.reduce(worse, axis=-1) - math.log(worse.shape[-1]),
         safest=np.maximum(comparison.safest, np.minimum.reduce(safe, axis=-1)),
         log_wealth=wealth,
-        totals=comparison.totals + table.counts,
+        events=comparison.events + table.counts[:, 0, ::2],
+        bad=comparison.bad + table.counts[..., 1::2],
         strata=comparison.strata + interval.stratum(table),
         guess=_learned(comparison.guess, table.counts[..., 2:], width) if metric.type in _GUESSED else comparison.guess,
     )
@@ -109,13 +114,13 @@ def blamed_channel(comparison: Comparison, metric: Metric, policy: Policy) -> In
 
 
 def ratio_with_interval(
-    comparison: Comparison, metric: Metric, alpha: float, dispersion: float
+    comparison: Comparison, metric: Metric, alpha: float, dispersion: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """(ratio, low, high), each of shape (runs, channels). For a Limit the ratio is to the maximum."""
     if metric.maximum is not None:
-        total, bad = comparison.totals[..., 0], comparison.totals[..., 1]
-        return interval.rate_interval(total, bad, metric.maximum, alpha, dispersion)
-    return interval.ratio_interval(comparison.strata, comparison.totals, alpha, dispersion)
+        total, bad = comparison.events[:, :1], comparison.bad[..., 0]
+        return interval.rate_interval(total, bad, metric.maximum, alpha, dispersion[:, None])
+    return interval.ratio_interval(comparison.strata, comparison.events[:, None], alpha, dispersion[:, None])
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def _evidence_of_look(comparison: Comparison, metric: Metric, wagers: Bets, tabl
         return rates.against_limit(table.canary_total, table.canary_bad, metric.maximum, wagers.g)
     if metric.type in _COUNTED:
         return ratio.compare(table, wagers)
-    total, bad = comparison.guess[..., 0], comparison.guess[..., 1]
+    total, bad = comparison.guess[:, :1], comparison.guess[:, 1:]
     return rates.compare(table, (bad + 0.5) / (total + 0.25), wagers)  # the guess is 2 before anything was seen
 
 
@@ -183,4 +188,6 @@ def _safe_prior(type: MetricType, tolerance: Margins) -> tuple[float, ...]:
 
 
 def _learned(guess: Floats, stable: Floats, width: Floats) -> Floats:
-    return guess * np.where(stable[..., :1] > 0, MEMORY ** width[:, None, None], 1.0) + stable
+    total, bad = stable[:, :1, 0], stable[..., 1]
+    kept = np.where(total > 0, MEMORY ** width[:, None], 1.0)
+    return np.asarray(guess * kept + np.concatenate((total, bad), axis=1))

@@ -79,7 +79,7 @@ def checked(sample: Floats) -> Ints:
     )
 
 
-def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints, dispersion: float) -> Drifting:
+def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints, dispersion: Floats) -> Drifting:
     """The memory after one look."""
     usable = reason == USABLE
     if not usable.all():

@@ -44,6 +44,10 @@ class Increase:
     counts: tuple[float, ...]
     pods: int
     left_out: Mapping[str, str]
+    halves: tuple[tuple[float, ...], ...] = ()
+    """The same sum over each second of these pods in the order of their names, and over the others; empty of one pod.
+    Which half a pod belongs to does not depend on what it counted.
+    """
 
 
 def fell(before: float, now: float) -> bool:
@@ -60,8 +64,7 @@ def increase(before: Mapping[str, Sample], now: Mapping[str, Sample], longest_ga
         longest_gap: seconds between the two samples of a pod beyond which they are not compared, because traffic may
             have been split differently in between.
     """
-    counts: list[float] = []
-    pods = 0
+    used: list[list[float]] = []
     left_out = dict.fromkeys((pod for pod in before if pod not in now), GONE)
     for pod, sample in sorted(now.items()):
         why = _distrust(before.get(pod), sample, longest_gap)
@@ -69,12 +72,16 @@ def increase(before: Mapping[str, Sample], now: Mapping[str, Sample], longest_ga
             left_out[pod] = why
             continue
         delta = _delta(before[pod].counters, sample.counters)
-        if delta is None or (counts and len(delta) != len(counts)):
+        if delta is None or (used and len(delta) != len(used[0])):
             left_out[pod] = TORN if delta is None else SHAPE
             continue
-        counts = [math.fsum(pair) for pair in zip(counts, delta, strict=True)] if counts else delta
-        pods += 1
-    return Increase(tuple(counts), pods, left_out)
+        used.append(delta)
+    halves = (_sum(used[::2]), _sum(used[1::2])) if len(used) > 1 else ()
+    return Increase(_sum(used), len(used), left_out, halves)
+
+
+def _sum(deltas: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(math.fsum(parts) for parts in zip(*deltas, strict=True))
 
 
 def _distrust(before: Sample | None, now: Sample, longest_gap: float) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from upright.analysis import comparison, continuous, exact
+from upright.analysis import dispersion as scattering
 from upright.analysis.comparison import MAX_CHANNELS, Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import (
@@ -56,8 +57,8 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
     Args:
         policy: what is promised and watched.
         history: looks from before the rollout. Only what they say of the stable version is used, to guess its rates.
-        dispersion: by metric name, for the metrics that leave theirs out; see `estimate_dispersion`. A metric that is
-            not in it is taken to scatter like independent events.
+        dispersion: by metric name, for the metrics that leave theirs out; see `estimate_dispersion`. That of a metric
+            that is not in it is learned from the halves that looks bring.
     """
     known = dispersion or {}
     analysis = Analysis(
@@ -70,7 +71,7 @@ def begin(policy: Policy, history: Iterable[Look] = (), dispersion: Mapping[str,
         last=None,
         warm_up=WarmUp(0, np.full(1, np.nan)) if policy.warm_up else None,
         crossing=None,
-        metrics={metric.name: _unseen(metric, known.get(metric.name, 1.0)) for metric in policy.metrics},
+        metrics={metric.name: _unseen(metric, known.get(metric.name)) for metric in policy.metrics},
     )
     for look in history:
         analysis = _remembering(analysis, policy, look)
@@ -135,8 +136,9 @@ def combined_evidence(policy: Policy, state: Mapping[str, Any]) -> float:
     return float(together(weighted_evidence(load(policy, state), policy), policy)[0])
 
 
-def _unseen(metric: Metric, estimated: float) -> Watched:
+def _unseen(metric: Metric, estimated: float | None) -> Watched:
     memory: Comparison | Drifting | None = None
+    learns = estimated is None and scattering.is_learned(metric)
     if metric.type is MetricType.MEAN:
         memory = continuous.empty(1)
     elif metric.type is not MetricType.LATENCY:
@@ -145,7 +147,8 @@ def _unseen(metric: Metric, estimated: float) -> Watched:
         memory=memory,
         exact=exact.empty(1) if metric.boundary is Boundary.EXACT else None,
         edges=(),
-        dispersion=metric.scatter(estimated),
+        known=None if learns else metric.scatter(estimated or 1.0),
+        scatter=scattering.nothing(1, 1) if learns and memory is not None else None,
         skips=np.zeros((1, COUNTED)),
         last_skip=np.full(1, float(USABLE)),
     )
@@ -157,7 +160,7 @@ def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
     metrics = {
         metric.name: analysis.metrics[metric.name]
         if metric.name in look.waits
-        else _watched(analysis.metrics[metric.name], metric, policy, look, warming)
+        else _learned(_watched(analysis.metrics[metric.name], metric, policy, look, warming), metric, look)
         for metric in policy.metrics
     }
     runs = max(len(watched.last_skip) for watched in metrics.values())
@@ -213,6 +216,17 @@ def _left_out(before: LeftOut | None, look: Look) -> LeftOut | None:
     return LeftOut((before.looks if before else 0) + 1, dict(named))
 
 
+def _learned(watched: Watched, metric: Metric, look: Look) -> Watched:
+    """The metric after the look was weighed: from then on it tells of the dispersion, too. Halves that were not seen at
+    the same moments tell nothing of it while the rate changes.
+    """
+    halves = look.halves.get(metric.name)
+    if watched.scatter is None or halves is None or metric.name in look.changing:
+        return watched
+    scatter = scattering.seen(watched.scatter, halves, watched.edges)
+    return _for_runs(watched._replace(scatter=scatter), len(scatter.looks))
+
+
 def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warming: Bools) -> Watched:
     """One metric after one look."""
     measurement = look.measurements.get(metric.name)
@@ -229,7 +243,7 @@ def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warmi
     if warming.any():
         reason = np.where((reason == USABLE) & warming, WARMING, reason)
         used = Table(np.where(warming[:, None, None], 0.0, used.counts))
-    memory = comparison.seen(watched.memory, metric, policy, look.time, used, reason, watched.dispersion)
+    memory = comparison.seen(watched.memory, metric, policy, look.time, used, reason, watched.dispersion(metric))
     boundary = watched.exact
     if boundary is not None:
         elapsed = memory.spent / policy.planned_looks
@@ -246,7 +260,7 @@ def _watched_mean(watched: Watched, metric: Metric, measurement: Measurement | N
     assert isinstance(watched.memory, Drifting)
     reason = continuous.checked(sample)
     reason = np.where((reason == USABLE) & warming, WARMING, reason)
-    memory = continuous.seen(watched.memory, metric, sample, reason, watched.dispersion)
+    memory = continuous.seen(watched.memory, metric, sample, reason, watched.dispersion(metric))
     return _skipped(watched._replace(memory=memory), reason)
 
 
@@ -266,7 +280,8 @@ def _tabulated(watched: Watched, metric: Metric, measurement: Measurement | None
         return watched, None, EDGES
     if watched.memory is None:
         memory = comparison.empty(metric, len(watched.last_skip), len(edges))
-        watched = watched._replace(memory=memory, edges=edges)
+        scatter = scattering.nothing(1, len(edges)) if watched.known is None else None
+        watched = watched._replace(memory=memory, edges=edges, scatter=scatter)
     return watched, table, USABLE
 
 
@@ -325,6 +340,7 @@ def _for_runs(watched: Watched, runs: int) -> Watched:
     return watched._replace(
         memory=_spread_all(watched.memory, runs),
         exact=_spread_all(watched.exact, runs),
+        scatter=_spread_all(watched.scatter, runs),
         skips=_spread(watched.skips, runs),
         last_skip=_spread(watched.last_skip, runs),
     )

@@ -30,11 +30,13 @@ def stratum(table: Table) -> Floats:
     return terms
 
 
-def ratio_interval(strata: Floats, totals: Floats, alpha: float, dispersion: float) -> tuple[Floats, Floats, Floats]:
-    """(ratio, low, high), each of shape (runs, channels), from summed strata and totals; NaN where nothing was seen."""
+def ratio_interval(strata: Floats, events: Floats, alpha: float, dispersion: Floats) -> tuple[Floats, Floats, Floats]:
+    """(ratio, low, high), each of shape (runs, channels), from sums of strata and of events (n_c, n_s); NaN where
+    nothing was seen.
+    """
     canary, stable, spread = np.moveaxis(strata, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean_share = totals[..., 0] / (totals[..., 0] + totals[..., 2])
+        mean_share = events[..., 0] / (events[..., 0] + events[..., 1])
         half = np.where((canary == 0) | (stable == 0), 0.5, 0.0)
         canary = canary + half * (1 - mean_share)
         stable = stable + half * mean_share
@@ -46,7 +48,7 @@ def ratio_interval(strata: Floats, totals: Floats, alpha: float, dispersion: flo
 
 
 def rate_interval(
-    total: Floats, bad: Floats, maximum: float, alpha: float, dispersion: float
+    total: Floats, bad: Floats, maximum: float, alpha: float, dispersion: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """(ratio of the rate to the maximum, low, high), each of shape (runs, channels); NaN where nothing was seen."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -84,6 +84,7 @@ class Look:
     never evidence. Of metrics in `waits` a later look has what was counted by now: this one changes nothing for them.
     Those in `changing` cannot be compared: see `upright.analysis.steadiness`. `pods` is how many pods of the canary
     have counted anything; 0 where nobody says.
+    `halves` compares two halves of the stable version's pods, the first as canary: it tells how much counts scatter.
     """
 
     time: float
@@ -92,6 +93,7 @@ class Look:
     waits: Collection[str] = ()
     changing: Collection[str] = ()
     pods: int = 0
+    halves: Mapping[str, Measurement] = field(default_factory=dict)
 
 
 # Why a metric skipped a look. The place in this tuple is what a state stores. Of the first COUNTED a state counts how

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from upright.analysis import comparison, continuous, exact
+from upright.analysis import comparison, continuous, dispersion, exact
 from upright.analysis.comparison import Comparison
 from upright.analysis.continuous import Drifting
+from upright.analysis.dispersion import Scatter
 from upright.analysis.exact import Exact
 from upright.analysis.looks import COUNTED, INFINITE, SKIPS, USABLE, Floats
 from upright.api.monitoring import Boundary, Margins, Metric, MetricType, Policy
@@ -34,9 +35,16 @@ class Watched(NamedTuple):
     memory: Comparison | Drifting | None  # None until the first look of a Latency metric settles its edges
     exact: Exact | None  # only with boundary Exact
     edges: tuple[float, ...]  # of a Latency metric, none before that
-    dispersion: float
+    known: float | None  # its dispersion, where that is not learned
+    scatter: Scatter | None  # what it is learned from; none until the edges are settled
     skips: Floats  # (runs, COUNTED): how many looks were skipped for which reason
     last_skip: Floats  # (runs,): index into SKIPS, or USABLE
+
+    def dispersion(self, metric: Metric) -> Floats:
+        """The dispersion by which the next look is divided, shape (runs,)."""
+        if self.known is None and self.scatter is not None:
+            return dispersion.learned(self.scatter, metric)
+        return np.full(len(self.last_skip), dispersion.usual(metric) if self.known is None else self.known)
 
 
 class Crossing(NamedTuple):
@@ -97,10 +105,17 @@ def dump(analysis: Analysis) -> State:
         "late": analysis.late,
         "metrics": {
             name: {
-                "edges": list(watched.edges),
-                "dispersion": watched.dispersion,
+                "edges": _encode((np.array(watched.edges),), 1),
+                **({} if watched.known is None else {"dispersion": watched.known}),
                 "seen": _encode(
-                    (watched.skips, watched.last_skip, *(watched.memory or ()), *(watched.exact or ())), analysis.runs
+                    (
+                        watched.skips,
+                        watched.last_skip,
+                        *(watched.scatter or ()),
+                        *(watched.memory or ()),
+                        *(watched.exact or ()),
+                    ),
+                    analysis.runs,
                 ),
             }
             for name, watched in analysis.metrics.items()
@@ -194,13 +209,15 @@ def _load_crossing(stored: Any, policy: Policy, runs: int) -> Crossing:
 
 
 def _load_metric(metric: Metric, policy: Policy, stored: Mapping[str, Any], runs: int) -> Watched:
-    edges = tuple(float(edge) for edge in stored["edges"])
+    edges = tuple(np.frombuffer(base64.b64decode(stored["edges"], validate=True), "<f8").tolist())
     if not all(low < high for low, high in zip((-math.inf, *edges), (*edges, math.inf), strict=True)):
         raise ValueError("its edges do not rise")
-    dispersion = stored["dispersion"]
-    if not 1 <= dispersion < INFINITE:
-        raise ValueError(f"{dispersion!r} is no dispersion")
-    layout = _layout(metric.type, metric.margins, metric.boundary, len(edges))
+    known = stored.get("dispersion")
+    if known is None and not dispersion.is_learned(metric):
+        raise ValueError("it has no dispersion")
+    if known is not None and not 1 <= known < INFINITE:
+        raise ValueError(f"{known!r} is no dispersion")
+    layout = _layout(metric.type, metric.margins, metric.boundary, len(edges), known is None)
     decoded = _decode(stored["seen"], layout, runs)
     if runs == 1:
         _check(dict(zip(layout.names or (), decoded, strict=True)), policy.share(metric))
@@ -210,15 +227,30 @@ def _load_metric(metric: Metric, policy: Policy, stored: Mapping[str, Any], runs
     if metric.boundary is Boundary.EXACT:
         boundary = Exact(*numbers[-len(exact.SHAPES) :])
         numbers = numbers[: -len(exact.SHAPES)]
+    scatter: Scatter | None = None
+    if numbers and known is None:
+        learned = len(Scatter._fields)
+        scatter, numbers = Scatter(*numbers[:learned]), numbers[learned:]
     if numbers:
         memory = Drifting(*numbers) if metric.type is MetricType.MEAN else Comparison(*numbers)
-    return Watched(memory, boundary, edges, dispersion, skips, last_skip)
+    return Watched(memory, boundary, edges, known, scatter, skips, last_skip)
 
 
 _LATEST = 1e15
 _MOST = 2**53
 _SIGNED = frozenset(
-    {"at", "last_skip", "log_wealth", "log_evidence", "exact_log_evidence", "safest", "total", "arms", "safe"}
+    {
+        "at",
+        "last_skip",
+        "scatter_drift",
+        "log_wealth",
+        "log_evidence",
+        "exact_log_evidence",
+        "safest",
+        "total",
+        "arms",
+        "safe",
+    }
 )
 """What may be below zero. The wealth of a bet may be nothing, which is minus infinity as a logarithm."""
 
@@ -241,11 +273,13 @@ _ROUNDING = 1e-6
 
 
 @lru_cache(maxsize=256)
-def _layout(type: MetricType, tolerance: Margins, boundary: Boundary, edges: int) -> np.dtype[np.void]:
+def _layout(type: MetricType, tolerance: Margins, boundary: Boundary, edges: int, learns: bool) -> np.dtype[np.void]:
     """One run of a metric as it lies in a state."""
     if type is MetricType.LATENCY and not edges:
         return np.dtype(_SKIPPED)
     shapes = continuous.SHAPES if type is MetricType.MEAN else comparison.shapes(type, tolerance, edges or 1)
+    if learns:
+        shapes = {f"scatter_{name}": shape for name, shape in dispersion.shapes(edges or 1).items()} | shapes
     if boundary is Boundary.EXACT:
         shapes = shapes | {f"exact_{name}": shape for name, shape in exact.SHAPES.items()}
     return np.dtype([*_SKIPPED, *((name, "<f8", shape) for name, shape in shapes.items())])

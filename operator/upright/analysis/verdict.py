@@ -36,6 +36,7 @@ class MetricVerdict:
         stable: likewise; for Limit the maximum.
         ratio: canary to stable, each look its own stratum; for Mean the ratio of the means.
         interval: of the ratio, valid at every look at once, at level 1 - falseRollbackProbability.
+        dispersion: by which the next look is divided: given, estimated before, or learned from looks until now.
         evidence: E of this metric alone; with boundary Exact, as `exact.evidence` has it.
         edge: for Latency the bucket edge with the most evidence.
         looks: how many looks gave evidence.
@@ -47,6 +48,7 @@ class MetricVerdict:
     stable: float | None
     ratio: float | None
     interval: tuple[float, float] | None
+    dispersion: float
     evidence: float
     edge: float | None
     looks: int
@@ -199,7 +201,8 @@ def _ratios(watched: Watched, metric: Metric, policy: Policy, runs: int) -> tupl
     if memory is None:
         return np.zeros(runs, dtype=np.int64), nothing, nothing, nothing
     channel = comparison.blamed_channel(memory, metric, policy)
-    triple = comparison.ratio_with_interval(memory, metric, policy.false_rollback_probability, watched.dispersion)
+    dispersion = watched.dispersion(metric)
+    triple = comparison.ratio_with_interval(memory, metric, policy.false_rollback_probability, dispersion)
     ratio, low, high = (np.take_along_axis(part, channel[:, None], axis=1)[:, 0] for part in triple)
     return channel, ratio, low, high
 
@@ -214,7 +217,7 @@ def _metric_verdict(analysis: Analysis, policy: Policy, metric: Metric) -> Metri
         means = continuous.differences(memory, metric)
         canary, stable = _known(means[0][0]), _known(means[1][0])
     elif memory is not None:
-        n_c, e_c, n_s, e_s = memory.totals[0, channel[0]]
+        (n_c, n_s), (e_c, e_s) = memory.events[0], memory.bad[0, channel[0]]
         canary = e_c / n_c if n_c else None
         stable = metric.maximum if metric.maximum is not None else (e_s / n_s if n_s else None)
     bounded = _known(low[0]) is not None and _known(high[0]) is not None
@@ -224,6 +227,7 @@ def _metric_verdict(analysis: Analysis, policy: Policy, metric: Metric) -> Metri
         stable=None if stable is None else float(stable),
         ratio=_known(ratio[0]),
         interval=(float(low[0]), float(high[0])) if bounded else None,
+        dispersion=float(watched.dispersion(metric)[0]),
         evidence=float(reported(metric_evidence(watched, metric, policy, 1))[0]),
         edge=watched.edges[channel[0]] if watched.edges and memory is not None else None,
         looks=0 if memory is None else int(memory.used[0]),

@@ -130,6 +130,9 @@ class MetricEvidence(Resource):
     canary: float | None = Field(None, description="The candidate's rate.")
     stable: float | None = Field(None, description="The stable version's rate.")
     ratio: float | None = Field(None, description="The one divided by the other.")
+    dispersion: float | None = Field(
+        None, description="How much more the counts scatter than independent events would, as is reckoned by now."
+    )
     evidence: float = Field(
         description="The e-value against 'no worse than tolerated' of this metric alone. Of several, each has a share "
         "in analysis.evidence, which decides."

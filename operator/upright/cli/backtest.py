@@ -15,6 +15,7 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from upright.analysis import Decision, Policy
+from upright.analysis.dispersion import is_learned
 from upright.api.common import GROUP, VERSION, format_duration
 from upright.api.deployment import DEFINITION, DeploymentSpec
 from upright.api.schema import custom_resource_definition, unknown_fields
@@ -197,7 +198,7 @@ def _document(replayed: Replay, split: NullSplits | None) -> dict[str, Any]:
         "message": last.message,
         "looks": len(replayed.verdicts),
         "intervalSeconds": replayed.policy.interval.total_seconds(),
-        "dispersion": dict(replayed.dispersion),
+        "dispersion": {metric.name: metric.dispersion for metric in last.metrics},
         "metrics": [
             {
                 "name": metric.name,
@@ -265,18 +266,28 @@ def _show(replayed: Replay, split: NullSplits | None, asked: Policy, recording: 
         drawn = sketch(values, replayed.last.threshold)
         console.print(f"{name:>{longest}} {drawn}", highlight=False, soft_wrap=True)
     console.print(f"{replayed.last.decision}: {replayed.last.message}", highlight=False, soft_wrap=True)
+    used = ", ".join(f"{metric.name} {metric.dispersion:.3g}" for metric in replayed.last.metrics)
+    console.print(f"Dispersion: {used}{_estimated(replayed)}.", highlight=False, soft_wrap=True)
     if split is not None:
         _show_null(console, replayed, split)
     console.print(f"Evidence over time: {picture}", highlight=False, soft_wrap=True)
 
 
+def _estimated(replayed: Replay) -> str:
+    """How the dispersions that nobody gave were found."""
+    if not any(is_learned(metric) for metric in replayed.policy.metrics):
+        return ""
+    if replayed.dispersion:
+        return " (where it is not given, estimated beforehand from neighbouring looks, since the looks name no pods)"
+    return " (where it is not given, estimated from halves of the stable version's pods, as in a rollout)"
+
+
 def _show_null(console: Console, replayed: Replay, split: NullSplits) -> None:
-    estimated = ", ".join(f"{name} {phi:.3g}" for name, phi in replayed.dispersion.items())
     console.print(
         f"Healthy by construction: {split.rolled_back} of {split.splits} splits of the stable version "
         f"({split.by}, {split.looks} looks each) were rolled back: {100 * split.rolled_back / split.splits:.2f} % "
         f"({100 * split.low:.2f} to {100 * split.high:.2f}), promised at most "
-        f"{100 * replayed.policy.false_rollback_probability:g} %. Estimated dispersion: {estimated or 'none'}.",
+        f"{100 * replayed.policy.false_rollback_probability:g} %.",
         highlight=False,
         soft_wrap=True,
     )

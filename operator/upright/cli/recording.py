@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,11 +93,36 @@ class Recording:
             name: recorded.measurements(np.searchsorted(self.times, recorded.times), recorded.canary, len(self.times))
             for name, recorded in self.metrics.items()
         }
-        return looks(self.times, measured)
+        halves = {name: self._halves(recorded) for name, recorded in self.metrics.items()}
+        return looks(self.times, measured, halves)
+
+    @property
+    def names_pods(self) -> bool:
+        """Whether what counted is told by pod, as a rollout knows it."""
+        return any((recorded.pods != WHOLE).any() for recorded in self.metrics.values())
+
+    def _halves(self, recorded: Recorded) -> list[Measurement | None]:
+        """The stable version's cells by each second of its pods in a look and the others, as `increase` has them; None
+        for a look at fewer than two.
+        """
+        stable = recorded.only(~recorded.canary)
+        stable = stable.only(np.lexsort((stable.pods, stable.times)))
+        look = np.searchsorted(self.times, stable.times)
+        pods = np.bincount(look, minlength=len(self.times))
+        place = np.arange(len(look)) - np.searchsorted(look, look)
+        found = stable.measurements(look, place % 2 == 0, len(self.times))
+        return [half if several else None for half, several in zip(found, (pods > 1).tolist(), strict=True)]
 
 
-def looks(times: Floats, measured: Mapping[str, list[Measurement | None]]) -> Iterator[Look]:
+def looks(
+    times: Floats,
+    measured: Mapping[str, list[Measurement | None]],
+    halves: Mapping[str, list[Measurement | None]] = MappingProxyType({}),
+) -> Iterator[Look]:
     """The measurements of each metric, one for each time, as looks."""
     for place, time in enumerate(times.tolist()):
-        at = {name: column[place] for name, column in measured.items()}
-        yield Look(time, {name: found for name, found in at.items() if found is not None})
+        found, apart = (
+            {name: there for name, column in columns.items() if (there := column[place]) is not None}
+            for columns in (measured, halves)
+        )
+        yield Look(time, found, halves=apart)

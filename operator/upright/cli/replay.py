@@ -48,7 +48,7 @@ class Replay:
     """
 
     policy: Policy
-    dispersion: Mapping[str, float]
+    dispersion: Mapping[str, float]  # that was estimated beforehand
     times: tuple[float, ...]
     verdicts: tuple[Verdict, ...]
     combined: tuple[float, ...]
@@ -90,8 +90,12 @@ class NullSplits:
 
 
 def replay(policy: Policy, recording: Recording, each: Each) -> Replay:
-    """Replay the policy. Looks before the canary's first traffic are history."""
-    dispersion = estimate_dispersion(policy, self_comparison(recording))
+    """Replay the policy. Looks before the canary's first traffic are history.
+
+    Dispersion is learned from halves of the stable pods, as in a rollout, so that both say the same of the same looks.
+    Where the looks name no pods there are no halves, and it is estimated beforehand from neighbouring looks.
+    """
+    dispersion = {} if recording.names_pods else estimate_dispersion(policy, neighbours(recording))
     recorded = list(recording.looks())
     start = next((place for place, look in enumerate(recorded) if _has_canary(look)), len(recorded))
     state = begin(policy, history=recorded[:start], dispersion=dispersion)
@@ -113,11 +117,11 @@ def _decided(policy: Policy, times: Sequence[float], verdicts: Sequence[Verdict]
     return min(backs or ends, default=None)
 
 
-def self_comparison(recording: Recording) -> Iterator[Look]:
-    """Looks that compare one half of the stable pods with the other; without pods, each look with the next."""
+def neighbours(recording: Recording) -> Iterator[Look]:
+    """Looks that compare each look at the stable version with the next."""
     units = _stable_units(recording)
     measured = {
-        name: cells.measurements(units.look[name], units.unit[name] % 2 == 0, len(units.times))
+        name: cells.measurements(units.look[name], units.unit[name] == 0, len(units.times))
         for name, cells in units.cells.items()
     }
     return looks(units.times, measured)
@@ -195,14 +199,18 @@ def _stable_units(recording: Recording) -> _Units:
 
 def _split(units: _Units, look: int, canary: Floats) -> Look:
     """One look split: `canary` of shape (runs, units) is 1 where a unit plays the canary."""
-    found = {}
+    found, halves = {}, {}
     for name, cells in units.cells.items():
         first, last = np.searchsorted(units.look[name], (look, look + 1))
         if first < last:
             counts = cells.counts[first:last]
             of_canary = canary[:, units.unit[name][first:last]]
-            found[name] = cells.measurement(of_canary @ counts, (1 - of_canary) @ counts)
-    return Look(float(units.times[look]), found)
+            rest = 1 - of_canary
+            found[name] = cells.measurement(of_canary @ counts, rest @ counts)
+            if units.pods > 1:  # the others by turns, as in a rollout
+                half = rest * (rest.cumsum(axis=1) % 2)
+                halves[name] = cells.measurement(half @ counts, (rest - half) @ counts)
+    return Look(float(units.times[look]), found, halves=halves)
 
 
 def _batches(runs: int) -> list[slice]:

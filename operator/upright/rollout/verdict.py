@@ -74,6 +74,7 @@ def analyse(
                 canary=_known(metric.canary),
                 stable=_known(metric.stable),
                 ratio=_known(metric.ratio),
+                dispersion=_shown(metric.dispersion),
                 evidence=_shown(metric.evidence),
             )
             for metric in said.metrics

@@ -21,7 +21,7 @@ from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measureme
 from upright.sources.complaints import Complaints, since
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
-from upright.sources.requests import answering, of_requests, parts, sample
+from upright.sources.requests import answering, goes_back, of_requests, parts, sample
 from upright.sources.starts import Start, begun, is_anew, spans, start_of, was_by
 from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
@@ -227,7 +227,7 @@ class Comparison:
             page, known, start = pages.get(pod.name), self._read.get(pod.name), start_of(pod, asked)
             if known is None or not isinstance(page, Counters):
                 continue
-            fell = _fell(known.page, page)
+            fell = goes_back(known.page, page)
             if start == known.start:
                 if fell or pod.name in self._torn:
                     self._torn.setdefault(pod.name, self._time)
@@ -279,15 +279,18 @@ class Comparison:
                     self._born.discard(pod)
         self._taken = self._time if taken or self._taken == -math.inf else self._taken
         self._since = self._since if waits and self._spans_with("stable", asked) else self._time
-        canary, stable = added["canary"].counts, added["stable"].counts
+        canary, stable, halves = added["canary"].counts, added["stable"].counts, added["stable"].halves
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
-        tallied, not_tallied, early = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
-        measured = {**(requests if taken else {}), **tallied}
-        waiting = early if taken else early | requests.keys()
-        left_out = dict(sorted({**not_tallied, **_worth_telling(found, added)}.items())[:NAMED])
+        apart = of_requests(asked.policy.metrics, *halves) if taken and halves else {}
+        tallied = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
+        measured = {**(requests if taken else {}), **tallied.measured}
+        waiting = tallied.early if taken else tallied.early | requests.keys()
+        left_out = dict(sorted({**tallied.left_out, **_worth_telling(found, added)}.items())[:NAMED])
         # which pods were left out is told with the next look that has something to compare
-        told, pods = measured or (left_out and not waiting), answering(pages["canary"].values())
-        return Look(self._time, measured, left_out, waiting, pods=pods) if told else None
+        if not measured and (waiting or not left_out):
+            return None
+        pods = answering(pages["canary"].values())
+        return Look(self._time, measured, left_out, waiting, pods=pods, halves={**apart, **tallied.halves})
 
     def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
         """Whether a pod of it is known as it was when the time began that is compared, read now or not."""
@@ -374,15 +377,6 @@ def _numbers(pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters]:
 def _tells_all(page: Counters) -> bool:
     """Whether nothing can have happened in a pod that its page does not show."""
     return page.counts_requests or not any(isinstance(tally, str) for tally in page.tallies.values())
-
-
-def _fell(before: Counters, now: Counters) -> bool:
-    """Whether any counter of the requests went backwards."""
-    return (
-        before.counts_requests
-        and now.counts_requests
-        and any(new < old for old, new in zip(parts(before), parts(now), strict=True))
-    )
 
 
 def _worth_telling(

@@ -30,6 +30,15 @@ def answering(pages: Iterable[Counters]) -> int:
     )
 
 
+def goes_back(before: Counters, now: Counters) -> bool:
+    """Whether any counter of the requests does."""
+    return (
+        before.counts_requests
+        and now.counts_requests
+        and any(new < old for old, new in zip(parts(before), parts(now), strict=True))
+    )
+
+
 def are_counted(metric: Metric) -> bool:
     """Whether a metric is about the requests, as pods count them by themselves."""
     return metric.type in _MEASURED and metric.total is None

@@ -105,13 +105,15 @@ class Scraped:
             self._see_restarts(asked, pages)
             canary, lately = asked.pods.get("canary", ()), timedelta(seconds=gap)
             new = begun(canary, first, now, lately) if self._fresh else frozenset[str]()
-            measured, left_out, early = self._tallies.take(asked, self._time, new, pages, proven=True)
+            tallied = self._tallies.take(asked, self._time, new, pages, proven=True)
+            measured, left_out, early = tallied.measured, tallied.left_out, tallied.early
             self.watching = self.watching and not measured
             self.arms = {arm: self._measured(arm, of, measured) for arm, of in pages.items()}
             if measured or (left_out and not early):
                 named = dict(sorted(left_out.items())[:NAMED])
                 pods = answering(pages["canary"].values())
-                self._hand_out(asked, Look(self._time, measured, named, early, pods=pods))
+                look = Look(self._time, measured, named, early, pods=pods, halves=tallied.halves)
+                self._hand_out(asked, look)
         return len(self.looks) > waiting or before != (self.arms, self.unmeasured, self.watching)
 
     def _pass_time(self, asked: Asked, now: datetime) -> None:

@@ -5,7 +5,7 @@ show any two families as they were at different moments.
 import math
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from upright.analysis import Counts, Histogram, Metric, MetricType
 from upright.analysis.counters import NEW, STRANGE, TORN, Increase, Sample, increase
@@ -30,6 +30,18 @@ _SENSELESS = {
 """By why `increase` leaves a pod out that was not believed to have begun again, what is said of it where that lasts."""
 
 _ByArm: TypeAlias = Mapping[ArmName, Mapping[str, Tally]]
+
+
+class Added(NamedTuple):
+    """What a look tells of all metrics, by metric."""
+
+    measured: Mapping[str, Measurement]
+    halves: Mapping[str, Measurement]
+    """The same of the halves of the stable version's pods."""
+    left_out: Mapping[str, str]
+    """By pod, why its part of a metric could not be used."""
+    early: Set[str]
+    """Metrics for which the look comes too early."""
 
 
 class Tallies:
@@ -59,9 +71,8 @@ class Tallies:
         pages: Mapping[ArmName, Mapping[str, Counters]],
         *,
         proven: bool,
-    ) -> tuple[Mapping[str, Measurement], Mapping[str, str], Set[str]]:
-        """What was added of each metric since it was measured last; by pod why its part of one could not be used; and
-        for which metrics this look comes too early.
+    ) -> Added:
+        """What was added of each metric since it was measured last.
 
         Args:
             asked: as the look began.
@@ -71,7 +82,8 @@ class Tallies:
             proven: it is evidence; otherwise it is only what later looks are compared with.
         """
         want = self._want = wanted(asked)
-        measured, left_out, early = dict[str, Measurement](), dict[str, str](), set[str]()
+        measured, halves = dict[str, Measurement](), dict[str, Measurement]()
+        left_out, early = dict[str, str](), set[str]()
         self._of = {
             metric: self._of.get(metric) or _Tallied(metric, self._named, self._fell, self._lasting)
             for metric in asked.policy.metrics
@@ -91,9 +103,10 @@ class Tallies:
                 self.unmeasured[metric.name] = f"Metric {metric.name} cannot be measured{why}{_REMEDY}"
             if taken.measured is not None and proven:
                 measured[metric.name] = taken.measured
+                halves |= {metric.name: taken.halves} if taken.halves else {}
             early |= {metric.name} if taken.early and proven else set()
             left_out |= {pod: f"{metric.name}: {why}" for pod, why in taken.left_out.items() if why != NEW}
-        return measured, left_out, early
+        return Added(measured, halves, left_out, early)
 
     def forget_all_but(self, pods: Collection[str]) -> None:
         """Others are gone."""
@@ -155,6 +168,8 @@ class _Taken:
 
     measured: Measurement | None
     """What was added since it was measured last; None when there is nothing to compare."""
+    halves: Measurement | None
+    """The same of the two halves of the stable version; None of one pod."""
     left_out: Mapping[str, str]
     """By pod, why its part could not be used."""
     early: bool
@@ -254,13 +269,15 @@ class _Tallied:
         self._remember(time, tallies, left_out, waits=waits)
         self._since = self._since if waits and all(self._spans_with(arm, asked) for arm in needed) else time
         self._seen = time if taken or self._seen == -math.inf else self._seen
-        measured = self._measured(edges, added) if taken else None
+        arms = (_part(added["canary"]), _part(added["stable"]))
+        measured = _measured(edges, *arms) if taken else None
+        halves = _measured(edges, *added["stable"].halves) if taken and added["stable"].halves else None
         for arm in needed if taken and edges is None else ():
             self._sums[arm] = tuple(map(sum, zip(self._sums.get(arm, (0.0, 0.0)), added[arm].counts, strict=True)))
         useless = next(
             (why for since, why in self._useless.values() if time - since > asked.interval.total_seconds()), ""
         )
-        return _Taken(measured, left_out, ready and not taken, self._why_not(edges, tallies) or useless)
+        return _Taken(measured, halves, left_out, ready and not taken, self._why_not(edges, tallies) or useless)
 
     def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
         """Whether a pod of it is known as it was when the time began that is compared, read now or not."""
@@ -331,21 +348,19 @@ class _Tallied:
         common = set(shown[0]).intersection(*shown[1:]) if shown else set()
         return tuple(edge for edge in shown[0] if edge in common) if shown else ()
 
-    def _measured(self, edges: tuple[float, ...] | None, added: Mapping[ArmName, Increase]) -> Measurement:
-        canary, stable = added["canary"], added["stable"]
-        if edges is not None:
-            return Histogram(_parts(canary), _parts(stable), edges)
-        return Counts(_pair(canary), _pair(stable))
+
+def _part(added: Increase) -> Sequence[float] | None:
+    """What was added; None when no pod could be used."""
+    return added.counts if added.pods else None
 
 
-def _parts(added: Increase) -> Sequence[float] | None:
-    """By bucket."""
-    return added.counts[1:] if added.pods else None
-
-
-def _pair(added: Increase) -> tuple[float, float] | None:
-    """All and bad ones."""
-    return (added.counts[0], added.counts[1]) if added.pods else None
+def _measured(
+    edges: tuple[float, ...] | None, canary: Sequence[float] | None, stable: Sequence[float] | None
+) -> Measurement:
+    """Counts of all events and the bad ones or, with edges, of all and those of each bucket."""
+    if edges is not None:
+        return Histogram(canary[1:] if canary else None, stable[1:] if stable else None, edges)
+    return Counts((canary[0], canary[1]) if canary else None, (stable[0], stable[1]) if stable else None)
 
 
 _NOTHING = Tally(0.0)

@@ -45,19 +45,22 @@ def default_policy(*names: str) -> Policy:
 
 def delays(
     rule: Policy,
-    looks: Iterable[Measurement | Mapping[str, Measurement]],
+    looks: Iterable[Measurement | Mapping[str, Measurement] | tuple[Measurement, Measurement | None]],
     dispersion: Mapping[str, float] | None = None,
     history: Iterable[Measurement] = (),
     pods: Callable[[int], int] = lambda _: 0,
 ) -> Delays:
-    """When the analysis rolls each rollout back. A look is the measurement of `m`, or those of all metrics by name;
-    `history` is what the stable version counted before; `pods` are those of the canary in each look.
+    """When the analysis rolls each rollout back. A look is the measurement of `m`, with that of the halves of the
+    stable version if there are, or those of all metrics by name; `history` is what the stable version counted before;
+    `pods` are those of the canary in each look.
     """
     before = [Look(-INTERVAL, {"m": measurement}) for measurement in history]
     state = begin(rule, history=before, dispersion=dispersion)
     for look, measured in enumerate(looks):
-        all_metrics = measured if isinstance(measured, Mapping) else {"m": measured}
-        state = update(rule, state, Look(INTERVAL * (look + 1), all_metrics, pods=pods(look)))
+        found, apart = measured if isinstance(measured, tuple) else (measured, None)
+        all_metrics = found if isinstance(found, Mapping) else {"m": found}
+        halves = {} if apart is None else {"m": apart}
+        state = update(rule, state, Look(INTERVAL * (look + 1), all_metrics, pods=pods(look), halves=halves))
     crossed = load(rule, state).crossed
     return np.where(np.isnan(crossed), np.inf, crossed)
 

@@ -1,13 +1,15 @@
 """Clustered events are recognised, and known as such they roll no healthy canary back."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.random import Generator
 
-from tests.unit.analysis.builders import a_metric, a_policy, counted, measured
-from upright.analysis import Counts, Look, begin, estimate_dispersion, update, verdict
+from tests.unit.analysis.builders import EXACT, a_metric, a_policy, counted, measured, stored
+from upright.analysis import Counts, Histogram, Look, Moments, begin, estimate_dispersion, update, verdict
+from upright.api.monitoring import Policy
 
 
 def clustered(rng: Generator, requests: float, runs: int | None = None, size: int = 8) -> tuple[Any, Any]:
@@ -63,3 +65,131 @@ def test_with_its_dispersion_known_a_healthy_canary_with_clustered_errors_is_kep
 
     assert shares["assumed"] > 0.2
     assert shares["estimated"] <= 0.01
+
+
+def a_rollout(policy: Policy, seed: int, runs: int | None = None, size: int = 8) -> list[Look]:
+    """A canary and four stable pods, alike, with 150 requests each a look; errors come in groups."""
+    rng, looks = np.random.default_rng(seed), []
+    for k in range(120):
+        pods = [clustered(rng, 150, runs, size) for _ in range(5)]
+        first, second, stable = (sums(*(pods[place] for place in of)) for of in ((0, 2), (1, 3), (0, 1, 2, 3)))
+        name = policy.metrics[0].name
+        looks.append(Look(15.0 * k, {name: Counts(pods[4], stable)}, halves={name: Counts(first, second)}))
+    return looks
+
+
+def sums(*pods: tuple[Any, Any]) -> tuple[Any, Any]:
+    return sum(total for total, _ in pods), sum(bad for _, bad in pods)
+
+
+def used(policy: Policy, looks: list[Look]) -> float:
+    return verdict(policy, update(policy, begin(policy), *looks)).metrics[0].dispersion
+
+
+def test_a_rollout_learns_the_dispersion_from_halves_of_the_stable_pods() -> None:
+    policy = a_policy()
+
+    assert used(policy, []) == 1
+    assert used(policy, a_rollout(policy, 1)) == pytest.approx(8.8, rel=0.3)
+    assert used(policy, a_rollout(policy, 1, size=1)) == pytest.approx(1.1, abs=0.15)
+
+
+@pytest.mark.parametrize(("metric", "dispersion"), [(a_metric(dispersion=3), 3), (a_metric(**EXACT), 1)])
+def test_a_dispersion_that_is_given_is_kept_to(metric: dict[str, Any], dispersion: float) -> None:
+    policy = a_policy(metric)
+
+    assert used(policy, a_rollout(policy, 1)) == dispersion
+
+
+def test_a_dispersion_that_was_estimated_beforehand_is_kept_to() -> None:
+    policy = a_policy()
+    state = update(policy, begin(policy, dispersion={"errors": 2.5}), *a_rollout(policy, 1))
+
+    assert verdict(policy, state).metrics[0].dispersion == 2.5
+
+
+@pytest.mark.parametrize("type", ["ErrorRate", "Latency", "Mean"])
+def test_of_one_pod_the_usual_dispersion_of_the_type_stays(type: str) -> None:
+    policy, rng = a_policy(a_metric(type, "m")), np.random.default_rng(1)
+
+    assert used(policy, [Look(15.0 * k, {"m": measured(type, rng)}) for k in range(9)]) == (
+        8 if type == "Latency" else 1
+    )
+
+
+@pytest.mark.parametrize("type", ["ErrorRate", "Latency", "Mean"])
+def test_a_look_is_weighed_by_what_those_before_it_have_taught(type: str) -> None:
+    more = {"deviation": 2.0} if type == "Mean" else {}
+    policy, rng = a_policy(a_metric(type, "m", **more)), np.random.default_rng(2)
+    apart: Any = {
+        "ErrorRate": Counts((700, 40), (700, 1)),
+        "Latency": Histogram([90, 5, 5], [5, 5, 90], (0.1, 0.5)),
+        "Mean": Moments((100, 1100, 12500), (100, 900, 8500)),
+    }[type]
+    look: Any = Histogram([90, 5, 5], [900, 50, 50], (0.1, 0.5)) if type == "Latency" else measured(type, rng, 3.0)
+    looks = [Look(0.0, {"m": look}, halves={"m": apart}), Look(15.0, {"m": look})]
+    without = [Look(one.time, one.measurements) for one in looks]
+
+    after = [verdict(policy, update(policy, begin(policy), *looks[:number])).metrics[0] for number in (1, 2)]
+    independent = [verdict(policy, update(policy, begin(policy), *without[:number])).metrics[0] for number in (1, 2)]
+
+    assert after[0].evidence == independent[0].evidence
+    assert after[1].evidence != independent[1].evidence
+    assert after[0].dispersion > independent[0].dispersion
+
+
+def test_a_restart_goes_on_bit_by_bit_with_what_was_learned() -> None:
+    for metric in (a_metric(), a_metric("Latency")):
+        policy, rng, state, again = a_policy(metric), np.random.default_rng(5), None, None
+        for k in range(12):
+            found = {"errors": measured(metric["type"], rng)}
+            look = Look(15.0 * k, found, halves={"errors": measured(metric["type"], rng)})
+            state = update(policy, state or begin(policy), look)
+            again = stored(update(policy, again or stored(begin(policy)), look))
+        assert again == stored(state or {})
+
+
+def test_pods_whose_durations_differ_for_long_are_known_from_all_looks_together() -> None:
+    """Each look by itself would be nothing: 50 % and 55 % of 100 requests."""
+    policy = a_policy(a_metric("Latency", "m"))
+    look = Histogram([50, 50], [500, 500], (0.1,))
+    apart = Histogram([50, 50], [45, 55], (0.1,))
+
+    assert used(policy, [Look(15.0 * k, {"m": look}, halves={"m": apart}) for k in range(200)]) > 50
+
+
+def test_a_look_that_comes_too_early_teaches_nothing() -> None:
+    policy = a_policy()
+    look = a_rollout(policy, 1)[0]
+
+    assert used(policy, [Look(look.time, {}, waits={"errors"}, halves={"errors": Counts((99, 9), (99, 0))})]) == 1
+
+
+def test_halves_that_were_not_seen_at_the_same_moments_teach_nothing_while_the_rate_changes() -> None:
+    policy = a_policy()
+    uneven = {"errors": Counts((700, 400), (700, 0))}
+    look = Look(15.0, a_rollout(policy, 1)[0].measurements, halves=uneven)
+
+    assert used(policy, [look]) > 2
+    assert used(policy, [replace(look, changing={"errors"})]) == 1
+
+
+def test_independent_errors_keep_the_promise_while_it_is_learned() -> None:
+    policy = a_policy(a_metric(tolerance={"relative": 0.0}))
+    state = begin(policy)
+    for look in a_rollout(policy, 3, runs=2000, size=1):
+        state = update(policy, state, look)
+
+    assert (np.asarray(verdict(policy, state, ends=False).decision) == "Rollback").mean() <= 0.01
+
+
+def test_clusters_are_rolled_back_far_less_often_when_they_are_learned() -> None:
+    shares = {}
+    for known in (None, 1.0):
+        policy = a_policy(a_metric(dispersion=known))
+        state = begin(policy)
+        for look in a_rollout(policy, 4, runs=500):
+            state = update(policy, state, look)
+        shares[known] = (np.asarray(verdict(policy, state, ends=False).decision) == "Rollback").mean()
+
+    assert shares[None] < 0.3 < 0.9 < shares[1.0]

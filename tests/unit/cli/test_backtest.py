@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from tests.unit.cli.builders import A_DEPLOYMENT, COLUMNS, MEANS, a_csv, a_policy_file, rows_of_errors, rows_of_values
+from upright.analysis import Counts, Look, begin, update, verdict
+from upright.analysis.counters import Sample, increase
 from upright.api.deployment import DeploymentSpec
 from upright.cli.main import main
 from upright.rollout.verdict import policy as of_deployment
@@ -253,19 +256,78 @@ def test_a_metric_that_was_recorded_as_another_kind_than_its_type_is_refused(
     assert f"metric 'errors' {says}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("pods", [4, 1])
 def test_random_splits_of_a_healthy_history_are_seldom_rolled_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], pods: int
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = rows_of_errors(0.01, looks=240, history=220, pods=pods, cluster=6)
+    rows = rows_of_errors(0.01, looks=240, history=220)
 
     backtest(a_policy_file(tmp_path, onInconclusive="Rollback"), a_csv(tmp_path, rows), "--null", "400", "--json")
 
     found = as_json(capsys)
-    assert found["null"]["splits"] == (400 if pods == 1 else 6 * 2)  # of four pods there are six halves, in two windows
+    assert found["null"]["splits"] == 6 * 2  # of four pods there are six halves, in two windows
     assert found["null"]["share"] <= 0.02
-    assert found["null"]["by"] == ("all halves of 4 pods" if pods == 4 else "pairs of looks")
+    assert found["null"]["by"] == "all halves of 4 pods"
+
+
+def without_pods(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """As of a file that does not name them."""
+    return [(*row[:-1], "") for row in rows]
+
+
+def test_dispersion_is_estimated_from_neighbouring_looks_that_name_no_pods(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = a_csv(tmp_path, without_pods(rows_of_errors(0.01, looks=240, history=220, pods=1, cluster=6)))
+    policy = a_policy_file(tmp_path, onInconclusive="Rollback")
+
+    backtest(policy, rows, "--null", "400", "--json")
+
+    found = as_json(capsys)
+    assert found["null"]["splits"] == 400
+    assert found["null"]["share"] <= 0.02
+    assert found["null"]["by"] == "pairs of looks"
     assert found["dispersion"]["errors"] > 3
+    backtest(policy, rows)
+    assert "since the looks name no pods" in capsys.readouterr().out
+
+
+def test_the_null_is_as_honest_about_one_pod_as_a_rollout_is_blind_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = rows_of_errors(0.01, looks=240, history=220, pods=1, cluster=6)
+
+    backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows), "--null", "400", "--json")
+
+    found = as_json(capsys)
+    assert found["dispersion"]["errors"] == 1
+    assert found["null"]["share"] > 0.5
+
+
+def test_a_backtest_reckons_to_the_last_digit_as_a_rollout_does_with_the_same_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = rows_of_errors(0.012, looks=40, history=0, pods=3, cluster=4)
+    spec = DeploymentSpec.model_validate(yaml.safe_load(A_DEPLOYMENT)["spec"])
+    promise = of_deployment(spec).model_copy(update={"interval": timedelta(seconds=15)})
+    state = begin(promise)
+    for time in range(0, 600, 15):
+        by_pod = {row[-1]: (row[3], row[4]) for row in rows if row[0] == time}
+        start = {pod: Sample(0.0, (0, 0)) for pod in by_pod}
+        canary, stable = (
+            increase(start, {pod: Sample(1.0, counted) for pod, counted in by_pod.items() if pod.startswith(arm)}, 9)
+            for arm in ("canary", "stable")
+        )
+        halves = {"errors": Counts(*stable.halves)}  # type: ignore[arg-type]
+        look = Look(float(time), {"errors": Counts(canary.counts, stable.counts)}, halves=halves)  # type: ignore[arg-type]
+        state = update(promise, state, look)
+    manifest = tmp_path / "churn.yaml"
+    manifest.write_text(A_DEPLOYMENT)
+
+    backtest(manifest, a_csv(tmp_path, rows), "--json")
+
+    replayed, metric = as_json(capsys), verdict(promise, state).metrics[0]
+    assert replayed["dispersion"]["errors"] == metric.dispersion > 2
+    assert replayed["series"][-1]["evidence"]["errors"] == metric.evidence
 
 
 def test_looks_recorded_at_another_interval_are_analysed_as_recorded(

@@ -43,7 +43,7 @@ def a_replay(
             why_unused="",
             message="errors-0 is < stable & fine",
             metrics=tuple(
-                MetricVerdict(name, None, None, None, None, value, None, 1, {})
+                MetricVerdict(name, None, None, None, None, 1.0, value, None, 1, {})
                 for name, value in zip(names, values, strict=True)
             ),
         )

@@ -139,7 +139,7 @@ def test_refusals_are_read_from_prometheus_by_the_metrics_of_our_pods(
         ({"name": "refunds", "type": "Ratio"}, "'refunds' has no selectors: to read it from Prometheus give it total"),
         ({"name": "revenue", "type": "Mean"}, "'revenue' has type Mean, which Prometheus cannot tell"),
         ({**LATENCY, "total": "http_requests_total"}, "found 'http_requests_total', whose series have no label le"),
-        ({**ERRORS, "total": "nothing_total", "bad": "nothing_total"}, "has no values for 'nothing_total{version="),
+        ({**ERRORS, "total": "nothing_total", "bad": "nothing_bad_total"}, "has no values for 'nothing_total{version="),
         ({**ERRORS, "total": "http requests"}, "total must select one metric, as PromQL does"),
         (
             {**ERRORS, "total": 'x{a=~"("}'},

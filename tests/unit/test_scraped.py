@@ -28,7 +28,9 @@ from upright.pods.reading import read
 from upright.rollout.measuring import ArmName, Asked
 from upright.settings import PrometheusServer
 from upright.sources.scraped import DISAGREES, Scraped
-from upright.sources.series import Shown
+from upright.sources.selectors import selected
+from upright.sources.series import Shown, shown
+from upright.sources.server import Found
 from upright.sources.servers import Scrape, Servers
 from upright.sources.tally import Tally
 
@@ -391,3 +393,20 @@ def test_nothing_is_remembered_of_pods_that_are_gone() -> None:
         server.show(canary=(number, 0), one=(number, 0), other=(number, 0))
     server.show(canary=(4, 0), one=(4, 0))
     assert "stable-1" not in {*server.scraped._scraped, *server.scraped._taken, *server.scraped._shown}
+
+
+def test_all_events_and_the_bad_ones_are_those_of_one_scrape() -> None:
+    """A pod may be scraped between the two questions."""
+
+    def series(name: str, *values: tuple[float, float], **labels: str) -> Found:
+        return Found(tuple(sorted({"__name__": name, "pod": "canary-0", **labels}.items())), values)
+
+    selects = selected(a_policy(REFUNDS).metrics[0])
+    assert selects
+    total = [series("shop_orders_total", (0, 100.0), (15, 200.0))]
+    bad = [
+        series("shop_refunds_total", (0, 1.0), (15, 2.0), (30, 90.0)),
+        series("shop_refunds_total", (30, 5.0), new="1"),
+    ]
+    found = shown(selects, total, bad, lambda labels: labels["pod"], knows_bad=True)
+    assert found == {"canary-0": Shown(15, Tally(200.0, 2.0))}

@@ -1,5 +1,6 @@
 """What series of a Prometheus server count of a metric, by what has counted it: a pod, or another target."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,24 +39,28 @@ def shown(
     totals, bads = (_by_target(some, target) for some in best_scrape_of_each(total, bad))
     found = {}
     for name, series in totals.items():
-        of_bad = bads.get(name, ())
-        at = max(at for _, at, _ in (*series, *of_bad))
+        of_bad = bads.get(name, [])
+        # what is asked for later may have been scraped again meanwhile
+        at = min(max(one.values[-1][0] for one in some) for some in (series, of_bad) if some)
         if selected.bad is None:
             counting = Counting(selected)
-            for labels, _, value in series:
-                counting.add(selected.total.name, labels, value)
+            for one in series:
+                counting.add(selected.total.name, dict(one.labels), _value(one, at))
             found[name] = Shown(at, counting.tally())
         else:
-            every, failed = (sum(value for *_, value in of) for of in (series, of_bad))
+            every, failed = (math.fsum(_value(one, at) for one in some) for some in (series, of_bad))
             found[name] = Shown(at, Tally(every, failed, knows_bad=knows_bad))
     return found
 
 
-def _by_target(found: Iterable[Found], target: Target) -> Mapping[str, list[tuple[Mapping[str, str], float, float]]]:
-    """The labels of each series, and its newest sample."""
-    by_target: defaultdict[str, list[tuple[Mapping[str, str], float, float]]] = defaultdict(list)
+def _by_target(found: Iterable[Found], target: Target) -> Mapping[str, list[Found]]:
+    by_target = defaultdict[str, list[Found]](list)
     for one in found:
-        labels = dict(one.labels)
-        if one.values and (name := target(labels)) is not None:
-            by_target[name].append((labels, *one.values[-1]))
+        if one.values and (name := target(dict(one.labels))) is not None:
+            by_target[name].append(one)
     return by_target
+
+
+def _value(series: Found, at: float) -> float:
+    """As it was scraped last by then; a series that was not there yet had counted nothing."""
+    return next((value for time, value in reversed(series.values) if time <= at), 0.0)

@@ -20,16 +20,8 @@ from upright.analysis.looks import INFINITE
 from upright.api.selector import without_operators
 from upright.api.serving import FAILURE_MESSAGES, IN_PROGRESS, MESSAGE, REQUESTS
 from upright.rollout.measuring import Asked
-from upright.sources.page import (
-    MAX_BYTES,
-    MAX_LINE,
-    MAX_LINES,
-    MOST_REASONS,
-    Counters,
-    PageError,
-    Scan,
-    counters,
-)
+from upright.sources.page import MAX_BYTES, MAX_LINE, MAX_LINES, MOST_REASONS, Counters, Scan, counters
+from upright.sources.sample import PageError
 from upright.sources.wanted import wanted
 
 pieces = st.sampled_from(

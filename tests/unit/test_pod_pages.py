@@ -23,9 +23,10 @@ from upright.contract import Key
 from upright.pods.reading import Pod, read
 from upright.rollout.measuring import Asked
 from upright.sources import answers
-from upright.sources.page import MAX_BYTES, MAX_LINES, Counters, PageError, Scan
+from upright.sources.page import MAX_BYTES, MAX_LINES, Counters, Scan
 from upright.sources.places import Places
 from upright.sources.pods import EACH, PodPages, Unread, is_of_a_pod
+from upright.sources.sample import PageError
 
 ASKED = Asked("a-b", a_policy(), {}, None)
 KEY = Key("shop", "churn")

@@ -20,7 +20,8 @@ from upright.pods.reading import read
 from upright.rollout.measuring import Asked, Reading
 from upright.sources.buckets import Buckets
 from upright.sources.comparison import Comparison
-from upright.sources.page import MOST_BUCKETS, Counters, NoCountersError, PageError, Scan
+from upright.sources.page import MOST_BUCKETS, Counters, NoCountersError, Scan
+from upright.sources.sample import PageError
 from upright.sources.selectors import LONGEST_VALUE, Condition, Selected, Selector, SelectorError, selected
 from upright.sources.tallied import FELL
 from upright.sources.tally import MOST_EDGES, Sum, Tally

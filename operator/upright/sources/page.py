@@ -32,6 +32,7 @@ from upright.api.serving import (
 )
 from upright.sources.duplicates import Duplicates
 from upright.sources.families import Families
+from upright.sources.sample import PageError, parsed
 from upright.sources.selectors import Condition, Selected
 from upright.sources.tally import Counting, Part, Sum, Tally
 
@@ -54,8 +55,6 @@ _OTHERWISE = re.compile(rf"{_BASE}(?:_total)?(?:_total|_bucket|_count)?")
 """Of what is declared so a sample with another name: other libraries leave `_total` out, or count something else."""
 _NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _DECLARATION = re.compile(r"#[ \t]+(HELP|TYPE)[ \t]+([a-zA-Z_:][a-zA-Z0-9_:]*)(?:[ \t]+([a-z]{1,20})[ \t]*$|[ \t]|$)")
-_ESCAPED = re.compile(r"\\(.)")
-_LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*(?:,[ \t]*|(?=\}))')
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 """A reason: it is told to people, and whatever a pod says is not."""
 _CLASS = re.compile(r"([1-5])(?:xx|[0-9]{2})")
@@ -64,12 +63,6 @@ _FEATURE = re.compile(r"\w[\w .:/\[\]-]{0,63}")
 """The name of a feature, likewise."""
 _SAID = re.compile(f"(?:{MESSAGE})?"), re.compile(f"(?:{EXAMPLE})?")
 """What a model has failed with, and what it was asked, likewise."""
-_REST = re.compile(r"[ \t]*([^ \t_#]+)(?:[ \t]+-?[0-9.][0-9.eE+-]*)?(?:[ \t]+#.*)?")
-"""The value, a time, and an exemplar."""
-
-
-class PageError(ValueError):
-    """A page cannot be used; the text says why, as what is said of a pod: "its page of metrics ..."."""
 
 
 class NoCountersError(PageError):
@@ -244,7 +237,7 @@ class Scan:
             self._families.declare(told[2], told[3])
 
     def _sample(self, name: str, text: str) -> Iterator[None]:
-        labels, value = _parsed(text, name)
+        labels, value = parsed(text, name)
         self._steps += _OF_A_LINE + _OF_A_BYTE * len(text)
         parts = yield from self._selecting(name, labels)
         for part in parts:
@@ -366,42 +359,5 @@ def _class(code: str) -> str:
     return f"{status[1]}xx"
 
 
-def _parsed(text: str, name: str) -> tuple[Mapping[str, str], float]:
-    """The labels and the value of a sample."""
-    place, found = len(name), dict[str, str]()
-    start = len(text) - len(text[place:].lstrip(" \t"))
-    if text[start : start + 1] == "{":
-        place = start + 1
-        while label := _LABEL.match(text, place):
-            if label[1] in found:
-                raise _wrong(name)
-            found[label[1]] = label[2] if "\\" not in label[2] else _ESCAPED.sub(_unescaped, label[2])
-            place = label.end()
-        place = _closed(text, place, name)
-    rest = _REST.fullmatch(text, place)
-    if rest is None:
-        raise _wrong(name)
-    try:
-        return found, float(rest[1])
-    except ValueError:
-        raise _wrong(name) from None
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    return "\n" if escape[1] == "n" else escape[1]
-
-
-def _closed(text: str, place: int, name: str) -> int:
-    """The place after the brace that ends the labels."""
-    after = len(text) - len(text[place:].lstrip(" \t"))
-    if text[after : after + 1] != "}":
-        raise _wrong(name)
-    return after + 1
-
-
 def _twice(name: str) -> str:
     return f"its page of metrics has a series of {name} twice"
-
-
-def _wrong(name: str) -> PageError:
-    return PageError(f"its page of metrics has a line of {name} that is not of Prometheus' text format")

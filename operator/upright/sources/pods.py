@@ -18,9 +18,10 @@ from upright.contract import Key
 from upright.pods.reading import Pod
 from upright.rollout.measuring import LONGEST, Asked
 from upright.sources.answers import AnswerError, LargeAnswerError, Reader, body, head
-from upright.sources.page import MAX_BYTES, Counters, NoCountersError, PageError, Scan
+from upright.sources.page import MAX_BYTES, Counters, NoCountersError, Scan
 from upright.sources.places import Places
 from upright.sources.requests import are_counted
+from upright.sources.sample import PageError
 from upright.sources.wanted import Wanted, wanted
 
 PATIENCE = timedelta(seconds=2)

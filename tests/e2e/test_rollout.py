@@ -4,6 +4,7 @@ import json
 import re
 from datetime import datetime
 
+from tests.cluster.cluster import Cluster
 from tests.e2e.objects import (
     a_claim,
     a_deployment,
@@ -17,6 +18,7 @@ from tests.e2e.objects import (
     stalled,
     warned,
 )
+from tests.e2e.scraping import scraping
 from tests.installed import Answer, Object, Workspace
 
 RATE = 20
@@ -190,3 +192,22 @@ def test_a_version_whose_file_was_changed_in_the_store_is_corrupt_and_never_serv
 
     assert stable(back) == "model-1"
     assert ask(place, "model", "model") == [1]
+
+
+def test_a_bad_version_is_rolled_back_by_what_prometheus_has_scraped(cluster: Cluster, churn: Workspace) -> None:
+    by_prometheus = {"source": "Prometheus", "interval": "2s"}
+    steps = {"steps": [{"weight": 50, "for": "5m"}]}
+    with (
+        deployed(churn, "scraped", "old-1", rollout=steps, monitoring=by_prometheus),
+        churn.traffic("scraped", rate=RATE) as client,
+    ):
+        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
+        churn.patch("mdep", "scraped", {"spec": {"modelVersion": "bad-1"}})
+        blind = churn.until(
+            "mdep", "scraped", lambda one: condition(one, "Measured")[0] == "False", "no server to measure it"
+        )
+        assert "Prometheus server 'default' does not answer" in condition(blind, "Measured")[2]
+        with scraping(cluster, churn, "scraped"):
+            back = churn.until_phase("mdep", "scraped", "RolledBack")
+        [rejection] = back["status"]["rejected"]
+        assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "refusals")

@@ -18,7 +18,6 @@ from upright.analysis import dispersion as scattering
 from upright.analysis.comparison import MAX_CHANNELS, Comparison
 from upright.analysis.continuous import Drifting
 from upright.analysis.looks import (
-    CHANGING,
     COUNTED,
     EDGES,
     KIND,
@@ -221,7 +220,7 @@ def _learned(watched: Watched, metric: Metric, look: Look) -> Watched:
     the same moments tell nothing of it while the rate changes.
     """
     halves = look.halves.get(metric.name)
-    if watched.scatter is None or halves is None or metric.name in look.changing:
+    if watched.scatter is None or halves is None:
         return watched
     scatter = scattering.seen(watched.scatter, halves, watched.edges)
     return _for_runs(watched._replace(scatter=scatter), len(scatter.looks))
@@ -233,8 +232,8 @@ def _watched(watched: Watched, metric: Metric, policy: Policy, look: Look, warmi
     if metric.type is MetricType.MEAN:
         return _watched_mean(watched, metric, measurement, warming)
     watched, table, why = _tabulated(watched, metric, measurement)
-    if table is None or metric.name in look.changing:
-        return _skipped(watched, np.full(len(watched.last_skip), why if table is None else CHANGING))
+    if table is None:
+        return _skipped(watched, np.full(len(watched.last_skip), why))
     watched = _for_runs(watched, max(len(table.canary_total), len(warming)))
     assert isinstance(watched.memory, Comparison)
     used, reason = checked(table, one_arm=metric.type is MetricType.LIMIT, whole=watched.exact is not None)

@@ -82,16 +82,14 @@ class Look:
     was measured by the metric's name; a metric that is not there was not measured. `left_out` names the pods whose
     counters could not be used for this look, and why (a sentence such as those in `upright.analysis.counters`); it is
     never evidence. Of metrics in `waits` a later look has what was counted by now: this one changes nothing for them.
-    Those in `changing` cannot be compared: see `upright.analysis.steadiness`. `pods` is how many pods of the canary
-    have counted anything; 0 where nobody says.
-    `halves` compares two halves of the stable version's pods, the first as canary: it tells how much counts scatter.
+    `pods` is how many pods of the canary have counted anything; 0 where nobody says. `halves` compares two halves of
+    the stable version's pods, the first as canary: it tells how much counts scatter.
     """
 
     time: float
     measurements: Mapping[str, Measurement]
     left_out: Mapping[str, str] = field(default_factory=dict)
     waits: Collection[str] = ()
-    changing: Collection[str] = ()
     pods: int = 0
     halves: Mapping[str, Measurement] = field(default_factory=dict)
 
@@ -110,15 +108,12 @@ SKIPS = (
     "a count is not a whole number, as the exact boundary needs",
     "the version was still warming up",
     "all requests to one of the versions were refused (4xx), which is no error",
-    "the stable version's own rate was changing, which a server that scrapes pods one after the other shows unevenly",
     "there was no traffic to the canary",
     "there was no traffic to the stable version",
     "there was no traffic to either version",
 )
-MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING, REFUSED, CHANGING = (
-    range(12)
-)
-COUNTED = 12
+MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRACTION, WARMING, REFUSED = range(11)
+COUNTED = 11
 NO_CANARY, NO_STABLE, NEITHER = range(COUNTED, len(SKIPS))
 USABLE = -1
 INFINITE = 1e100  # more than any service counts; squares of less are finite

@@ -1,10 +1,11 @@
-"""Can two versions be compared that were not seen at the same moments?
+"""Two versions that were not seen at the same moments, compared as carefully as that takes.
 
 A Prometheus server scrapes each pod at a moment of its own, so of an outage that both versions share it shows one the
-beginning before the other, and the end: for one look each, the whole of it against nothing. So a look is no evidence
-while the stable version's own rate changes: beyond chance between that look and its neighbours, within which whatever
-the candidate's pods saw has been seen by the stable version's, too. The candidate's counts are not looked at, so what
-it does by itself is not lost.
+beginning before the other, and the end: for one look each, the whole of it against nothing. Whatever the candidate's
+pods saw, the stable version's saw in the same look or in one of its neighbours. So while the stable version's own rate
+changes beyond chance between these, the candidate is compared with the highest of its rates: errs on the careful side,
+and loses nothing that a candidate does by itself, unless that is no more than what comes and goes anyway. Where the
+rate does not change, that would only pick out chance. The candidate's counts are not looked at.
 
 Test: Pearson's chi-square of homogeneity of the bad events in the two or three looks, at the level LEVEL; of a
 histogram by edge, LEVEL / edges each (Bonferroni). Its distribution for two degrees of freedom is exponential, so the
@@ -13,29 +14,55 @@ critical value is -2 ln(level); for two looks, with one degree, that errs on the
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from upright.analysis.looks import Bools, Counts, Floats, Histogram, Measurement
+from upright.analysis.looks import Bools, Counts, Floats, Histogram, Measurement, Moments
 
 LEVEL = 0.01
 
 
-def changes(looks: Sequence[Measurement], dispersion: float = 1.0) -> bool:
-    """Whether the stable version's rate changes between two or three looks, which follow on each other.
+def settled(measurement: Measurement, neighbours: Sequence[Measurement], dispersion: float = 1.0) -> Measurement:
+    """A look's measurement, but where the stable version's rate changes about it with the highest of its rates; a
+    histogram by edge.
 
     Args:
-        looks: what was counted; those that do not say so of the stable version are passed over.
+        measurement: what was counted in a look.
+        neighbours: in the one before it and the one after it, as far as there are such.
         dispersion: how much more counts scatter than independent events.
     """
-    counts = [parts for look in looks if (parts := _stable(look)) is not None]
-    if len({part.shape for part in counts}) != 1 or len(counts) < 2:
-        return False
-    return bool(changing(np.stack(counts), dispersion))
+    own = _stable(measurement)
+    others = [parts for one in neighbours if (parts := _stable(one)) is not None]
+    if isinstance(measurement, Moments) or own is None or own[0, 0] <= 0:
+        return measurement
+    others = [parts for parts in others if parts.shape == own.shape]
+    table = np.stack([own, *others])  # (looks, channels, 2)
+    if not changing(table, dispersion):
+        return measurement
+    if not isinstance(measurement, Histogram):
+        total, bad = worst(table[:, 0])
+        return Counts(measurement.canary, (float(total), float(bad)), measurement.refused)
+    everything = own[0, 0]
+    above = _rates(table).max(axis=0) * everything
+    return replace(measurement, stable=tuple(-np.diff([everything, *above, 0.0])))
+
+
+def worst(table: Floats) -> Floats:
+    """All events and the bad ones of the look with the highest rate; the first axis of `table` is the look."""
+    highest = _rates(table).argmax(axis=0)
+    return np.asarray(np.take_along_axis(table, highest[None, ..., None], axis=0)[0])
+
+
+def _rates(table: Floats) -> Floats:
+    total, bad = table[..., 0], table[..., 1]
+    return np.divide(bad, total, out=np.zeros_like(total), where=total > 0)
 
 
 def changing(table: Floats, dispersion: float = 1.0) -> Bools:
-    """The same of many runs at once; the axes of `table` are looks, runs, channels, and all events and bad ones."""
+    """Whether the stable version's rate changes; the axes of `table` are looks, runs if there are several, channels,
+    and all events and bad ones.
+    """
     total, bad = table[..., 0], table[..., 1]
     everything = total.sum(axis=0)
     rate = np.divide(bad.sum(axis=0), everything, out=np.zeros_like(everything), where=everything > 0)

@@ -116,7 +116,8 @@ async def _query_range(
     session: aiohttp.ClientSession, url: str, selector: str, times: Sequence[float], step: float
 ) -> list[tuple[Labels, dict[float, float]]]:
     asked = {"query": selector, "start": repr(times[0]), "end": repr(times[-1]), "step": repr(step)}
-    found = matrix(url, selector, await ask(session, url, selector, "api/v1/query_range", asked))
+    data, _ = await ask(session, url, selector, "api/v1/query_range", asked)
+    found = matrix(url, selector, data)
     try:
         return [(one.labels, {_look(at, times, step): value for at, value in one.values}) for one in found]
     except _OtherTimesError as other:

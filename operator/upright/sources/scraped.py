@@ -14,7 +14,7 @@ from typing import Any
 from upright.analysis import Histogram, Look
 from upright.analysis.looks import Measurement as Measured
 from upright.analysis.state import NAMED
-from upright.analysis.steadiness import changes
+from upright.analysis.steadiness import settled
 from upright.pods.reading import Pod
 from upright.rollout.measuring import AHEAD, ArmName, Asked, Measurement, State, longest_gap
 from upright.sources.comparison import MOST_LOOKS
@@ -189,19 +189,25 @@ class Scraped:
         return Measurement(state, message if state == "Unreadable" else "", requests=known)
 
     def _hand_out(self, asked: Asked, look: Look) -> None:
-        """The look before this one, but for metrics whose rate changes about it."""
+        """The look before this one. Where the stable version's rate changes about it, its targets tell of no
+        dispersion.
+        """
         before, waiting = self._before, self._waiting
         self._before, self._waiting = waiting, look
         if waiting is None or len(self.looks) >= MOST_LOOKS or asked.policy.fingerprint != self._policy:
             return
-        neighbours = [one.measurements for one in (before, waiting, look) if one is not None]
-        changing = {
-            metric.name
+        neighbours = [one.measurements for one in (before, look) if one is not None]
+        told = {
+            metric.name: settled(
+                waiting.measurements[metric.name],
+                [of[metric.name] for of in neighbours if metric.name in of],
+                metric.dispersion or 1.0,
+            )
             for metric in asked.policy.metrics
             if metric.name in waiting.measurements
-            and changes([of[metric.name] for of in neighbours if metric.name in of], metric.dispersion or 1.0)
         }
-        self.looks.append(replace(waiting, changing=frozenset(changing)))
+        halves = {name: of for name, of in waiting.halves.items() if told.get(name) is waiting.measurements.get(name)}
+        self.looks.append(replace(waiting, measurements=told, halves=halves))
 
 
 _NOTHING = Counters(0, 0, 0, counts_requests=False)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from upright.sources.copies import best_scrape_of_each
+from upright.sources.copies import best_scrape_of_each, instance_of
 from upright.sources.selectors import Selected
 from upright.sources.server import Found
 from upright.sources.tally import Counting, Tally
@@ -40,16 +40,18 @@ def shown(
     found = {}
     for name, series in totals.items():
         of_bad = bads.get(name, [])
-        # what is asked for later may have been scraped again meanwhile
-        at = min(max(one.values[-1][0] for one in some) for some in (series, of_bad) if some)
+        scraped = _newest(series)
+        scraped = _newest(of_bad) | scraped  # what was asked for later may have been scraped again meanwhile
+        every, failed = (_there(some, scraped) for some in (series, of_bad))
+        at = max(scraped.values())
         if selected.bad is None:
             counting = Counting(selected)
-            for one in series:
-                counting.add(selected.total.name, dict(one.labels), _value(one, at))
+            for one, value in every:
+                counting.add(selected.total.name, dict(one.labels), value)
             found[name] = Shown(at, counting.tally())
         else:
-            every, failed = (math.fsum(_value(one, at) for one in some) for some in (series, of_bad))
-            found[name] = Shown(at, Tally(every, failed, knows_bad=knows_bad))
+            counts = (math.fsum(value for _, value in some) for some in (every, failed))
+            found[name] = Shown(at, Tally(next(counts), next(counts), knows_bad=knows_bad))
     return found
 
 
@@ -61,6 +63,18 @@ def _by_target(found: Iterable[Found], target: Target) -> Mapping[str, list[Foun
     return by_target
 
 
-def _value(series: Found, at: float) -> float:
-    """As it was scraped last by then; a series that was not there yet had counted nothing."""
-    return next((value for time, value in reversed(series.values) if time <= at), 0.0)
+def _newest(series: Iterable[Found]) -> dict[str, float]:
+    """By process, when it was scraped last."""
+    newest: dict[str, float] = {}
+    for one in series:
+        process = instance_of(one.labels)
+        newest[process] = max(newest.get(process, -math.inf), one.values[-1][0])
+    return newest
+
+
+def _there(series: Iterable[Found], scraped: Mapping[str, float]) -> Sequence[tuple[Found, float]]:
+    """Those that the scrape of their process had, with what it showed: what has begun again lacks some for a while, and
+    the server tells of them as they were.
+    """
+    samples = ((one, dict(one.values).get(scraped[instance_of(one.labels)])) for one in series)
+    return [(one, value) for one, value in samples if value is not None]

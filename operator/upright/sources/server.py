@@ -4,6 +4,7 @@ What answers may be a proxy, another store that speaks the same API, or nothing 
 bytes where that is asked for, no redirect is followed, and what may be only a part is refused.
 """
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -30,8 +31,8 @@ class Found(NamedTuple):
 
 async def ask(
     session: aiohttp.ClientSession, who: str, asked: str, path: str, form: Mapping[str, str], most: int | None = None
-) -> Any:
-    """What `data` of an answer holds.
+) -> tuple[Any, int]:
+    """What `data` of an answer holds, and how many bytes that took.
 
     Args:
         session: with the server's address, the time that an answer may take, and whatever the server is to be sent.
@@ -64,7 +65,7 @@ async def ask(
     if 300 <= status < 400:
         raise PrometheusError(f"{who} answered with a redirect (status {status}), which is followed nowhere")
     try:
-        answer = from_json(text)
+        answer = await asyncio.to_thread(from_json, text)
     except ValueError as problem:
         said = f"status {status} and " if status != 200 else ""
         begins = text[:100].decode(errors="replace")
@@ -78,7 +79,7 @@ async def ask(
             "answer"
         )
     try:
-        return answer["data"]
+        return answer["data"], len(text)
     except (LookupError, TypeError) as problem:
         raise _strange(who, asked, answer) from problem
 

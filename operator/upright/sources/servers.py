@@ -27,8 +27,8 @@ from upright.sources.wanted import wanted
 
 CONNECTIONS, EACH = 16, 1
 """How many may be open at once over all Deployments, and for one."""
-MOST_BYTES = 4 * 1024 * 1024
-"""Of one answer."""
+MOST_BYTES = 2 * 1024 * 1024
+"""Of all answers for one look."""
 KNOWN_FOR, UNKNOWN_FOR = timedelta(minutes=10), timedelta(minutes=1)
 MOST_KNOWN = 1024
 """Types of families are asked for again after as long, and so many are kept."""
@@ -55,8 +55,8 @@ class Servers:
         self._servers = servers
         self._longest = longest
         self._places = Places(CONNECTIONS, EACH)
-        self._types: dict[tuple[str, str], tuple[float, str]] = {}
-        """By server and family, when it was asked, and the type."""
+        self._types: dict[tuple[str, str, str], tuple[float, str]] = {}
+        """By server, namespace and family, when it was asked, and the type."""
 
     async def read(self, key: Key, pods: Sequence[Pod], asked: Asked) -> Scrape:  # noqa: ARG002 - it knows them by name
         """What the server that a Deployment names shows of it. It is asked one question after the other."""
@@ -78,8 +78,9 @@ class Servers:
         server, who, seconds = self._servers[name], f"Prometheus server {name!r}", self._longest.total_seconds()
         try:
             async with self._places.one(key), asyncio.timeout(seconds), self._session(server) as session:
-                within = f'{server.namespace_label}="{key.namespace}",{arms.matcher}'
-                return await self._scrape(_Asking(session, name, who, within, longest_gap(asked.interval)), asked, arms)
+                namespace = f'{server.namespace_label}="{key.namespace}"'
+                asking = _Asking(session, name, who, namespace, arms.matcher, longest_gap(asked.interval))
+                return await self._scrape(asking, asked, arms)
         except TimeoutError:
             why = f"{who} does not answer within {seconds:g}s"
         except (PrometheusError, OSError) as problem:
@@ -112,7 +113,8 @@ class Servers:
             gauge = next((name for name, kind in types.items() if kind in _GAUGES), None)
             families = {selected.total.name, *(name for name, kind in types.items() if kind)}
             known = bool(bad) or selected.bad is None or selected.bad.name in families
-            for arm, found in arms.shown(selected, total, bad, knows_bad=known).items():
+            shown = await asyncio.to_thread(arms.shown, selected, total, bad, knows_bad=known)
+            for arm, found in shown.items():
                 if gauge is not None:
                     why = f"the server says that {gauge} is a {types[gauge]}, where a counter was expected"
                     found = {target: Shown(one.at, why) for target, one in found.items()}
@@ -121,7 +123,7 @@ class Servers:
 
     async def _type(self, asking: "_Asking", name: str) -> str:
         """The type of a family; empty where that is not known, as in other stores that speak the same API."""
-        place, now = (asking.server, name), time.monotonic()
+        place, now = (asking.server, asking.namespace, name), time.monotonic()
         at, kind = self._types.get(place, (-math.inf, ""))
         if now - at > (KNOWN_FOR if kind else UNKNOWN_FOR).total_seconds():
             base = next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
@@ -135,27 +137,37 @@ class Servers:
 class _Asking:
     """Asks one server for one look at one Deployment."""
 
-    def __init__(self, session: aiohttp.ClientSession, server: str, who: str, within: str, seconds: float) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, server: str, who: str, namespace: str, arms: str, seconds: float
+    ) -> None:
         self._session = session
         self.server = server
         self._who = who
-        self._within = within
+        self.namespace = namespace
+        """As a matcher."""
+        self._within = f"{namespace},{arms}"
         self._seconds = math.ceil(seconds)
         self._found: dict[str, Sequence[Found]] = {}
+        self._left = MOST_BYTES
 
     async def series(self, selector: Selector) -> Sequence[Found]:
         """Those of the Deployment that a selector means, with what was scraped of them lately."""
         query = f"{selector.also(self._within)}[{self._seconds}s]"
         if query not in self._found:
             form = {"query": query}
-            data = await ask(self._session, self._who, selector.text, "api/v1/query", form, MOST_BYTES)
-            self._found[query] = matrix(self._who, selector.text, data)
+            data, size = await ask(self._session, self._who, selector.text, "api/v1/query", form, self._left)
+            self._left -= size
+            self._found[query] = await asyncio.to_thread(matrix, self._who, selector.text, data)
         return self._found[query]
 
     async def type(self, name: str) -> str:
-        """What the server calls a family; empty when it knows none of that name, or no types at all."""
+        """What targets of the namespace call a family, a gauge only where all do; empty when none of that name is known
+        there, or no types at all.
+        """
+        form = {"metric": name, "match_target": f"{{{self.namespace}}}"}
         try:
-            data = await ask(self._session, self._who, name, "api/v1/metadata", {"metric": name}, MOST_BYTES)
-            return str(data[name][0]["type"])
+            data, _ = await ask(self._session, self._who, name, "api/v1/targets/metadata", form, MOST_BYTES)
+            types = sorted({str(one["type"]) for one in data}, key=lambda kind: (kind in _GAUGES, kind))
         except (PrometheusError, LookupError, TypeError):  # a store without types answers by an error, or with nothing
             return ""
+        return types[0] if types else ""

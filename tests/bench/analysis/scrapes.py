@@ -20,7 +20,7 @@ from tests.bench.analysis.simulate import cell, default_policy, delays, share
 from tests.bench.analysis.traffic import INTERVAL, LOOKS, Array
 from upright.analysis import Counts
 from upright.analysis.looks import Measurement
-from upright.analysis.steadiness import changing
+from upright.analysis.steadiness import changing, worst
 
 PODS, EACH, USUAL, BAD = 10, 10.0, 0.01, 0.05
 OUTAGES = (0.0, 5.0, 15.0, 60.0, 300.0)
@@ -66,12 +66,13 @@ def as_they_are(looks: Iterator[tuple[Array, Array]]) -> Iterator[dict[str, Meas
 
 
 def steady(looks: Iterator[tuple[Array, Array]]) -> Iterator[dict[str, Measurement]]:
-    """Without counts where the stable version's rate changes between a look and its neighbours."""
+    """Compared with the highest rate of a look and its neighbours, where the stable version's changes there."""
     everything = list(looks)
     for place, (canary, stable) in enumerate(everything):
-        neighbours = [one for _, one in everything[max(0, place - 1) : place + 2]]
-        used = ~changing(np.moveaxis(np.stack(neighbours), 1, -1)[:, :, None, :].astype(float))
-        yield {"errors": Counts((canary[0] * used, canary[1] * used), (stable[0] * used, stable[1] * used))}
+        around = np.stack([stable, *(one for _, one in everything[max(0, place - 1) : place + 2])]).astype(float)
+        table = np.moveaxis(around, 1, -1)  # (looks, runs, 2)
+        settled = np.where(changing(table[1:, :, None])[:, None], worst(table), table[0])
+        yield {"errors": Counts((canary[0], canary[1]), (settled[:, 0], settled[:, 1]))}
 
 
 if __name__ == "__main__":

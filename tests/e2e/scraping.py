@@ -1,4 +1,4 @@
-"""A rollout that is measured by a real Prometheus server, which scrapes the pods."""
+"""A real Prometheus server on the cluster, which scrapes the pods of a Deployment."""
 
 import json
 from collections.abc import Iterator
@@ -7,10 +7,7 @@ from contextlib import contextmanager
 from tests.cluster import host
 from tests.cluster.cluster import Cluster
 from tests.e2e.conftest import PROMETHEUS
-from tests.e2e.objects import condition, deployed
 from tests.installed import Object, Workspace
-
-RATE = 20
 
 
 def scrapes(pods: list[Object]) -> Object:
@@ -86,22 +83,3 @@ def scraping(cluster: Cluster, place: Workspace, deployment: str) -> Iterator[No
     finally:
         for one in objects:
             there.kubectl("delete", one["kind"], one["metadata"]["name"], "--ignore-not-found")
-
-
-def test_a_bad_version_is_rolled_back_by_what_prometheus_has_scraped(cluster: Cluster, churn: Workspace) -> None:
-    by_prometheus = {"source": "Prometheus", "interval": "2s"}
-    steps = {"steps": [{"weight": 50, "for": "5m"}]}
-    with (
-        deployed(churn, "scraped", "old-1", rollout=steps, monitoring=by_prometheus),
-        churn.traffic("scraped", rate=RATE) as client,
-    ):
-        client.until(lambda answers: len(answers) > RATE, "answers of old-1")
-        churn.patch("mdep", "scraped", {"spec": {"modelVersion": "bad-1"}})
-        blind = churn.until(
-            "mdep", "scraped", lambda one: condition(one, "Measured")[0] == "False", "no server to measure it"
-        )
-        assert "Prometheus server 'default' does not answer" in condition(blind, "Measured")[2]
-        with scraping(cluster, churn, "scraped"):
-            back = churn.until_phase("mdep", "scraped", "RolledBack")
-        [rejection] = back["status"]["rejected"]
-        assert (rejection["modelVersion"], rejection["metric"]) == ("bad-1", "refusals")

@@ -450,14 +450,21 @@ async def test_new_pods_and_those_that_are_not_yet_or_no_longer_to_answer_are_no
     assert taken.left_out == {}
 
 
-async def test_a_candidate_whose_first_numbers_make_no_sense_still_counts_from_its_start(pods: dict[str, APod]) -> None:
+async def test_a_new_pod_that_cannot_be_read_while_others_are_compared_counts_from_when_it_can(
+    pods: dict[str, APod],
+) -> None:
+    """It would bring what it has counted in another time: of an outage that both versions share, too."""
     source, canary, stable, another = Looking(), pods["canary"], pods["stable"], pods["another"]
     await look(source, [canary], [stable], 0)
-    another.counters = {"2xx": math.nan}
-    await look(source, [canary, another], [stable], 5)
-    another.counters, stable.counters = {"2xx": 4, "5xx": 3}, {"2xx": 9}
-    taken = await look(source, [canary, another], [stable], 10)
-    assert counts(taken)[-1] == Counts(canary=(7, 3), stable=(9, 0))
+    shown: Sequence[dict[str, float]] = ({"2xx": math.nan}, {"2xx": 4, "5xx": 3}, {"2xx": 8, "5xx": 6})
+    for number, counters in enumerate(shown, 1):
+        canary.counters, stable.counters, another.counters = {"2xx": number}, {"2xx": 3 * number}, counters
+        taken = await look(source, [canary, another], [stable], 5 * number)
+    assert counts(taken) == [
+        Counts(canary=(1, 0), stable=(3, 0)),
+        Counts(canary=(1, 0), stable=(3, 0)),
+        Counts(canary=(8, 3), stable=(3, 0)),
+    ]
 
 
 async def test_the_order_of_pods_changes_nothing(pods: dict[str, APod]) -> None:

@@ -47,6 +47,7 @@ from upright.analysis.looks import (
 from upright.api.monitoring import Boundary, Metric, MetricType, Policy
 
 SAFETY = 1.1
+MOST = 16.0  # is learned of events: a pod that fails in one look must not hide a canary that goes on failing
 LEAST_EVENTS = 1000.0  # bad events above a bucket edge that its own estimate needs
 SOONEST = 100.0  # the same in a rollout, which has no time for so many
 USUAL: Mapping[MetricType, float] = {MetricType.LATENCY: 8.0}
@@ -89,7 +90,8 @@ def learned(scatter: Scatter, metric: Metric) -> Floats:
     """The dispersion by which the next look is divided, shape (runs,)."""
     weight = WEIGHT + scatter.looks
     squares = np.maximum(scatter.squares, scatter.drift**2) if metric.type is MetricType.LATENCY else scatter.squares
-    return np.asarray((WEIGHT * usual(metric) + scatter.looks * _estimate(squares, scatter.expected, SOONEST)) / weight)
+    phi = (WEIGHT * usual(metric) + scatter.looks * _estimate(squares, scatter.expected, SOONEST)) / weight
+    return np.asarray(phi if metric.type is MetricType.LATENCY else np.minimum(phi, MOST))
 
 
 def seen(scatter: Scatter, halves: Measurement, edges: tuple[float, ...]) -> Scatter:

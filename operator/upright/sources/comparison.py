@@ -278,7 +278,10 @@ class Comparison:
                     self._samples[pod] = shown
                     self._born.discard(pod)
         self._taken = self._time if taken or self._taken == -math.inf else self._taken
-        self._since = self._since if waits and self._spans_with("stable", asked) else self._time
+        if not (waits and self._spans_with("stable", asked)):
+            if self._since != -math.inf:  # those that were not read since would bring what they counted in another time
+                self._born.clear()
+            self._since = self._time
         canary, stable, halves = added["canary"].counts, added["stable"].counts, added["stable"].halves
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
         apart = of_requests(asked.policy.metrics, *halves) if taken and halves else {}

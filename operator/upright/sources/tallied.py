@@ -267,7 +267,10 @@ class _Tallied:
         self._see_useless(time, added, {arm: tallies[arm].keys() for arm in needed})
         waits = proven and both and not taken and self._spans_with("canary", asked)
         self._remember(time, tallies, left_out, waits=waits)
-        self._since = self._since if waits and all(self._spans_with(arm, asked) for arm in needed) else time
+        if not (waits and all(self._spans_with(arm, asked) for arm in needed)):
+            if self._since != -math.inf:  # those that were not read since would bring what they counted in another time
+                self._born.clear()
+            self._since = time
         self._seen = time if taken or self._seen == -math.inf else self._seen
         arms = (_part(added["canary"]), _part(added["stable"]))
         measured = _measured(edges, *arms) if taken else None

@@ -8,6 +8,7 @@ from numpy.random import Generator
 
 from tests.unit.analysis.builders import EXACT, a_metric, a_policy, counted, measured, stored
 from upright.analysis import Counts, Histogram, Look, Moments, begin, estimate_dispersion, update, verdict
+from upright.analysis.dispersion import MOST
 from upright.api.monitoring import Policy
 
 
@@ -183,3 +184,11 @@ def test_clusters_are_rolled_back_far_less_often_when_they_are_learned() -> None
         shares[known] = (np.asarray(verdict(policy, state, ends=False).decision) == "Rollback").mean()
 
     assert shares[None] < 0.3 < 0.9 < shares[1.0]
+
+
+def test_a_pod_that_fails_in_one_look_hides_no_canary_that_goes_on_failing() -> None:
+    policy = a_policy()
+    outage = {"errors": Counts((750, 375), (750, 0))}
+    look = Look(15.0, a_rollout(policy, 1)[0].measurements, halves=outage)
+
+    assert used(policy, [look]) == MOST

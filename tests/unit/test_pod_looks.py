@@ -998,8 +998,8 @@ def test_nothing_is_remembered_of_pods_that_are_gone() -> None:
     count = ACount()
     for number in range(500):
         count.take({f"c-{number}": HEALTHY}, {f"s-{number}": HEALTHY, f"t-{number}": SILENT})
-    kept = vars(count.comparison)
-    assert {name for name in ("_samples", "_read", "_torn", "_silent") if len(kept[name]) > 3} == set()
+    kept = vars(count.comparison) | vars(count.comparison._remembered)
+    assert {name for name in ("_shown", "_born", "_read", "_torn", "_silent") if len(kept[name]) > 3} == set()
 
 
 def test_so_many_looks_wait_to_be_recorded_and_none_is_taken_back() -> None:

@@ -216,9 +216,7 @@ def _left_out(before: LeftOut | None, look: Look) -> LeftOut | None:
 
 
 def _learned(watched: Watched, metric: Metric, look: Look) -> Watched:
-    """The metric after the look was weighed: from then on it tells of the dispersion, too. Halves that were not seen at
-    the same moments tell nothing of it while the rate changes.
-    """
+    """The metric after the look was weighed: from then on it tells of the dispersion, too."""
     halves = look.halves.get(metric.name)
     if watched.scatter is None or halves is None:
         return watched

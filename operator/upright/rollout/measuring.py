@@ -77,6 +77,11 @@ class Asked:
         return self.policy.interval
 
     @property
+    def behind(self) -> timedelta:
+        """See `Reading`: what a server tells has to be scraped first, and waits for a further look."""
+        return 2 * self.interval if self.prometheus else timedelta(0)
+
+    @property
     def shortest(self) -> timedelta:
         """Between looks, when there is something to see: each costs a request for every pod."""
         least = OF_PROMETHEUS if self.prometheus else max(FASTEST, OF_A_POD * sum(map(len, self.pods.values())))

@@ -72,23 +72,18 @@ class _ByVersion:
     ) -> Mapping[ArmName, Mapping[str, Shown]]:
         """By version and target; where there is no target at all, by the version's label, that it has no series."""
 
-        def of(version: str) -> Mapping[str, Shown]:
-            return shown(
-                selected,
-                total,
-                bad,
-                lambda labels: labels.get("instance", "") if labels.get(self._label) == version else None,
-                knows_bad=knows_bad,
-            )
+        def target(labels: Mapping[str, str]) -> tuple[str, str] | None:
+            version = labels.get(self._label, "")
+            return (version, labels.get("instance", "")) if version in self._versions.values() else None
 
-        found = {arm: of(version) for arm, version in self._versions.items()}
-        if not any(found.values()):
+        found = shown(selected, total, bad, target, knows_bad=knows_bad)
+        if not found:
             why = Shown(None, f"the server has no {selected.total.text} with it")
             return {arm: {f'label {self._label}="{version}"': why} for arm, version in self._versions.items()}
-        newest = {target: one.at for of_arm in found.values() for target, one in of_arm.items()}
+        newest = {instance: one.at for (_, instance), one in found.items()}
         nothing = Tally(0.0, upto=None if selected.bad else {}, knows_bad=knows_bad)
         return {
-            arm: {f"{version} at {target}": found[arm].get(target, Shown(at, nothing)) for target, at in newest.items()}
+            arm: {f"{version} at {name}": found.get((version, name), Shown(at, nothing)) for name, at in newest.items()}
             for arm, version in self._versions.items()
         }
 

@@ -13,7 +13,7 @@ from itertools import chain, zip_longest
 from typing import NamedTuple, get_args
 
 from upright.analysis import Look
-from upright.analysis.counters import NEW, STRANGE, Increase, Sample, increase
+from upright.analysis.counters import NEW, STRANGE, Increase, increase
 from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
@@ -21,8 +21,9 @@ from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measureme
 from upright.sources.complaints import Complaints, since
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
+from upright.sources.remembered import Remembered
 from upright.sources.requests import answering, goes_back, of_requests, parts, sample
-from upright.sources.starts import Start, begun, is_anew, spans, start_of, was_by
+from upright.sources.starts import Start, begun, is_anew, start_of, was_by
 from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
 
@@ -81,15 +82,10 @@ class Comparison:
         """When the last look was taken, as the clock said."""
         self._time = -math.inf
         """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
-        self._taken = -math.inf
-        """Time of the last look in which requests were compared, or of the first one."""
-        self._since = -math.inf
-        """Since when counts are compared in the next look; but those of `born`, which have begun since."""
-        self._born: set[str] = set()
+        self._remembered = Remembered(_NOTHING)
+        """Of the requests."""
         self._passed = asked.interval.total_seconds()
         """Seconds between the last two looks, at most an interval."""
-        self._samples: dict[str, Sample] = {}
-        """By pod, the one to compare the next with."""
         self._read: dict[str, _Read] = {}
         """By pod."""
         self._torn: dict[str, float] = {}
@@ -116,10 +112,6 @@ class Comparison:
     def unmeasured(self) -> Mapping[str, str]:
         """By metric, why the newest look says nothing of it, and what to do; by nothing, why nothing is compared."""
         return {"": unrecorded(len(self.looks))} if len(self.looks) >= MOST_LOOKS else self._tallies.unmeasured
-
-    def behind(self, asked: Asked) -> timedelta:  # noqa: ARG002 - others are
-        """How much later than it happens the newest look tells of it: not at all."""
-        return timedelta(0)
 
     def watch(self, asked: Asked) -> None:
         """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
@@ -151,7 +143,8 @@ class Comparison:
         """
         second = now.timestamp()
         if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
-            self._time = self._taken = self._since = -math.inf
+            self._time = -math.inf
+            self._remembered.begin_time(-math.inf)
             self._first = min(self._first or now, now)
             self.looks = [look for look in self.looks if look.time < second]
             self._torn = {name: min(since, second) for name, since in self._torn.items()}
@@ -159,7 +152,7 @@ class Comparison:
         if second > self._second:
             self._passed = min(second - self._second, asked.interval.total_seconds())
         else:  # how long it was is not known: as long as before
-            self._taken = -math.inf
+            self._remembered.take_next()
         self._second, self._time = second, second if second > self._time else self._time + self._passed
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
@@ -203,11 +196,10 @@ class Comparison:
         self._first, self._new = first, new if self._fresh else frozenset()
 
     def _forget_all_but(self, names: set[str]) -> None:
-        self._samples = {name: sample for name, sample in self._samples.items() if name in names}
+        self._remembered.forget_all_but(names)
         self._read = {name: read for name, read in self._read.items() if name in names}
         self._torn = {name: since for name, since in self._torn.items() if name in names}
         self._in_parts &= names
-        self._born &= names
         self._tallies.forget_all_but(names)
 
     def _whole(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
@@ -242,8 +234,7 @@ class Comparison:
     def _begin_from(self, pod: Pod, page: Counters) -> None:
         """Compare what a pod shows now with that."""
         self._read[pod.name] = self._read[pod.name]._replace(page=page)
-        if pod.name in self._samples:
-            self._samples[pod.name] = sample(self._samples[pod.name].time, page)
+        self._remembered.begin_from(pod.name, page)
         self._tallies.begin_from(pod.name, page)
 
     def _without_new_falls(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
@@ -255,33 +246,25 @@ class Comparison:
         pages = {
             arm: {pod: page for pod, page in pods.items() if isinstance(page, Counters)} for arm, pods in found.items()
         }
-        samples = {arm: {pod: sample(self._time, page) for pod, page in of.items()} for arm, of in pages.items()}
-        start = Sample(self._time - asked.interval.total_seconds(), (0.0,) * 4)
-        born = (self._new & samples["canary"].keys()) - self._samples.keys()
-        self._samples |= dict.fromkeys(born, start)
-        self._born |= born
-        added = {arm: self._added(pods, asked.interval) for arm, pods in samples.items()}
+        self._remembered.bear(self._new & pages["canary"].keys(), self._time - asked.interval.total_seconds())
+        added = {arm: self._added(of, asked.interval) for arm, of in pages.items()}
         ours = all(names.VERIFIES in pod.labels and asked.counts_itself(pod) for pod in chain(*asked.pods.values()))
         proven = self._unproven <= 0 or ours
         self.watching = not proven
-        if all(samples.values()):
+        if all(pages.values()):
             self._unproven -= 1
         ready = proven and all(arm.pods for arm in added.values())
-        taken = ready and asked.may_take(self._time - self._taken, [arm.counts[0] for arm in added.values()])
-        # before the first canary pod there is nothing that the stable version's counts could wait for
-        waits = proven and not taken and self._spans_with("canary", asked)
-        for arm, members in samples.items():
-            for pod, shown in members.items():
-                why = added[arm].left_out.get(pod)
-                # what is no number is nothing to begin again from
-                if why != STRANGE and not (waits and why is None):
-                    self._samples[pod] = shown
-                    self._born.discard(pod)
-        self._taken = self._time if taken or self._taken == -math.inf else self._taken
-        if not (waits and self._spans_with("stable", asked)):
-            if self._since != -math.inf:  # those that were not read since would bring what they counted in another time
-                self._born.clear()
-            self._since = self._time
+        taken = ready and self._remembered.may_take(asked, self._time, added.values())
+        self._remembered.go_on(
+            asked,
+            self._time,
+            pages,
+            {pod: why for arm in added.values() for pod, why in arm.left_out.items()},
+            needed=("stable",),
+            taken=taken,
+            may_wait=proven,
+            lasting={STRANGE},  # what is no number is nothing to begin again from
+        )
         canary, stable, halves = added["canary"].counts, added["stable"].counts, added["stable"].halves
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
         apart = of_requests(asked.policy.metrics, *halves) if taken and halves else {}
@@ -295,21 +278,12 @@ class Comparison:
         pods = answering(pages["canary"].values())
         return Look(self._time, measured, left_out, waiting, pods=pods, halves={**apart, **tallied.halves})
 
-    def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
-        """Whether a pod of it is known as it was when the time began that is compared, read now or not."""
-        known = {pod.name for pod in asked.pods.get(arm, ())} & self._samples.keys()
-        return any(pod in self._born or self._samples[pod].time == self._since for pod in known)
-
-    def _added(self, samples: Mapping[str, Sample], interval: timedelta) -> Increase:
+    def _added(self, pages: Mapping[str, Counters], interval: timedelta) -> Increase:
         """What the pods of a version have counted in the time that is compared."""
         gap = longest_gap(interval)
-        before = {
-            pod: self._samples[pod]
-            for pod in samples
-            if pod in self._samples
-            and (pod in self._born or spans(self._samples[pod].time, self._since, self._time, gap))
-        }
-        return increase(before, samples, gap)
+        known = {pod: self._remembered.before(pod, self._time, gap) for pod in pages}
+        before = {pod: sample(*one) for pod, one in known.items() if one}
+        return increase(before, {pod: sample(self._time, page) for pod, page in pages.items()}, gap)
 
     def _count(self, arm: ArmName, asked: Asked, read: Mapping[str, Counters]) -> tuple[float, bool]:
         """What the pods of an arm have answered since they were last read, and whether there are answers, also such as

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from upright.analysis import Look
@@ -42,10 +42,6 @@ class Comparing(Protocol[Telling]):
     @property
     def unmeasured(self) -> Mapping[str, str]:
         """See `Reading.unmeasured`."""
-        ...
-
-    def behind(self, asked: Asked) -> timedelta:
-        """See `Reading.behind`."""
         ...
 
     def watch(self, asked: Asked) -> None:
@@ -138,7 +134,7 @@ class Schedule(Generic[Seen]):
             until=kept.last,
             watching=comparison.watching,
             unmeasured=comparison.unmeasured,
-            behind=comparison.behind(asked),
+            behind=asked.behind,
         )
 
     def forget(self, key: Key) -> None:

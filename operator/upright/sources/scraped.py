@@ -21,7 +21,7 @@ from upright.sources.comparison import MOST_LOOKS
 from upright.sources.page import Counters
 from upright.sources.requests import answering
 from upright.sources.servers import Scrape
-from upright.sources.starts import begun
+from upright.sources.starts import Start, begun, start_of_any
 from upright.sources.tallied import Tallies
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import unrecorded
@@ -54,8 +54,8 @@ class Scraped:
         """By target, when it was scraped last, and when that was seen."""
         self._taken: dict[str, float] = {}
         """By target, when it had been scraped last at the last look that was taken."""
-        self._starts: dict[str, tuple[str, int]] = {}
-        """Of pods: the UID, and how often containers were started again."""
+        self._starts: dict[str, Start] = {}
+        """Of pods, by name."""
         self._started_anew: set[str] = set()
         """Pods of which a container was, and whose counters have not shown it yet."""
         self._shown: dict[str, Counters] = {}
@@ -72,10 +72,6 @@ class Scraped:
         if len(self.looks) >= MOST_LOOKS:
             return {"": unrecorded(len(self.looks))}
         return {} if self.watching else self._tallies.unmeasured
-
-    def behind(self, asked: Asked) -> timedelta:
-        """How much later than it happens the newest look tells of it: until it is scraped, and a look more."""
-        return 2 * asked.interval
 
     def watch(self, asked: Asked) -> None:
         """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
@@ -158,9 +154,7 @@ class Scraped:
         """A counter that fell has begun again with a container of its pod. Of targets that are none of the version's
         pods nothing else is known: one that shows much less than before has.
         """
-        starts = {
-            pod.name: (pod.uid, sum(one.restarts for one in pod.containers)) for of in asked.pods.values() for pod in of
-        }
+        starts = {pod.name: start_of_any(pod) for of in asked.pods.values() for pod in of}
         self._started_anew |= {pod for pod, start in starts.items() if self._starts.get(pod, start) != start}
         self._started_anew &= starts.keys()
         self._starts = starts

@@ -2,15 +2,17 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from upright.sources.copies import best_scrape_of_each, instance_of
 from upright.sources.selectors import Selected
 from upright.sources.server import Found
 from upright.sources.tally import Counting, Tally
 
-Target = Callable[[Mapping[str, str]], str | None]
+Name = TypeVar("Name", bound=Hashable)
+Target = Callable[[Mapping[str, str]], Name | None]
 """Names what has counted a series with such labels; None when that is of no interest."""
 
 
@@ -25,8 +27,8 @@ class Shown:
 
 
 def shown(
-    selected: Selected, total: Sequence[Found], bad: Sequence[Found], target: Target, *, knows_bad: bool
-) -> Mapping[str, Shown]:
+    selected: Selected, total: Sequence[Found], bad: Sequence[Found], target: Target[Name], *, knows_bad: bool
+) -> Mapping[Name, Shown]:
     """By target, what is counted of a metric.
 
     Args:
@@ -40,8 +42,7 @@ def shown(
     found = {}
     for name, series in totals.items():
         of_bad = bads.get(name, [])
-        scraped = _newest(series)
-        scraped = _newest(of_bad) | scraped  # what was asked for later may have been scraped again meanwhile
+        scraped = _newest(of_bad) | _newest(series)  # what was asked for later may have been scraped again meanwhile
         every, failed = (_there(some, scraped) for some in (series, of_bad))
         at = max(scraped.values())
         if selected.bad is None:
@@ -55,8 +56,8 @@ def shown(
     return found
 
 
-def _by_target(found: Iterable[Found], target: Target) -> Mapping[str, list[Found]]:
-    by_target = defaultdict[str, list[Found]](list)
+def _by_target(found: Iterable[Found], target: Target[Name]) -> Mapping[Name, list[Found]]:
+    by_target = defaultdict[Name, list[Found]](list)
     for one in found:
         if one.values and (name := target(dict(one.labels))) is not None:
             by_target[name].append(one)

@@ -23,12 +23,17 @@ def begun(pods: Iterable[Pod], first: datetime, now: datetime, lately: timedelta
     )
 
 
+def start_of_any(pod: Pod) -> Start:
+    """Is another one when any container of a pod was started again: only a counter that fell shows whose it is."""
+    return (pod.uid, sum(one.restarts for one in pod.containers), None)
+
+
 def start_of(pod: Pod, asked: Asked) -> Start:
     """Names the start of the container that counts, as far as the pod's status tells. Which one that is beside the one
-    that answers is not known: any may have been started again, and only a counter that fell shows whose it is.
+    that answers is not known.
     """
     if not asked.counts_itself(pod):
-        return (pod.uid, sum(one.restarts for one in pod.containers), None)
+        return start_of_any(pod)
     serve = next((one for one in pod.containers if one.name == SERVE), None)
     return (pod.uid, serve.restarts, serve.started) if serve else (pod.uid, 0, None)
 

@@ -2,7 +2,6 @@
 show any two families as they were at different moments.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -13,8 +12,8 @@ from upright.analysis.looks import Measurement
 from upright.api.monitoring import Boundary
 from upright.rollout.measuring import ArmName, Asked, longest_gap
 from upright.sources.page import Counters
+from upright.sources.remembered import Remembered
 from upright.sources.selectors import Selected
-from upright.sources.starts import spans
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.wanted import Wanted, wanted
@@ -22,6 +21,8 @@ from upright.sources.wanted import Wanted, wanted
 _UNLIKELY = 5.0
 """Bad events that a version has none of with a probability of less than a hundredth, where so many are expected."""
 FELL = "it fell, and its container was not started anew, as no counter does"
+
+_NOTHING = Tally(0.0)
 
 _SENSELESS = {
     STRANGE: STRANGE,
@@ -189,13 +190,7 @@ class _Tallied:
     """Why a counter that fell is not believed."""
     lasting: bool
     """Not until it begins anew; otherwise until it shows as much again."""
-    _before: dict[str, tuple[float, Tally]] = field(default_factory=dict)
-    """By pod, what to compare the next tally with, and when it was so."""
-    _seen: float = -math.inf
-    """When it was compared last, or seen first."""
-    _since: float = -math.inf
-    """Since when counts are compared in the next look; but those of `born`, which have begun since."""
-    _born: set[str] = field(default_factory=set)
+    _remembered: Remembered[Tally] = field(default_factory=lambda: Remembered(_NOTHING))
     _shown: dict[str, Tally] = field(default_factory=dict)
     """By pod, what it has shown last."""
     _disbelieved: dict[str, str] = field(default_factory=dict)
@@ -209,19 +204,18 @@ class _Tallied:
 
     def forget_all_but(self, pods: Collection[str]) -> None:
         """Others are gone."""
-        self._before = {pod: before for pod, before in self._before.items() if pod in pods}
+        self._remembered.forget_all_but(pods)
         self._shown = {pod: tally for pod, tally in self._shown.items() if pod in pods}
-        self._born &= set(pods)
         self._disbelieved = {pod: why for pod, why in self._disbelieved.items() if pod in pods}
 
     def begin_from(self, pod: str, tally: Tally | str | None) -> None:
         """A pod was started anew: what it shows next is compared with that, or with nothing."""
         self._disbelieved.pop(pod, None)
         self._shown.pop(pod, None)
-        if pod in self._before:
-            time, _ = self._before.pop(pod)
-            if not isinstance(tally, str):
-                self._before[pod] = (time, tally or _NOTHING)
+        if isinstance(tally, str):
+            self._remembered.forget(pod)
+        else:
+            self._remembered.begin_from(pod, tally or _NOTHING)
 
     def falls(self, pod: str, tally: Tally | str | None) -> bool:
         """Whether one of its counters is lower than it was, or was already and is not believed for that."""
@@ -238,12 +232,10 @@ class _Tallied:
             tallies: by arm and pod.
             proven: what was added may wait for a look in which it can be compared.
         """
-        if time < self._seen:  # a clock was ahead
-            self._seen, self._since = time, -math.inf
-        began, gap = time - asked.interval.total_seconds(), longest_gap(asked.interval)
-        born = (tallies["canary"].keys() & set(new)) - self._before.keys()
-        self._before |= dict.fromkeys(born, (began, _NOTHING))
-        self._born |= born
+        gap = longest_gap(asked.interval)
+        if self._remembered.is_ahead(time):  # a clock was
+            self._remembered.begin_time(time)
+        self._remembered.bear(tallies["canary"].keys() & set(new), time - asked.interval.total_seconds())
         edges = self._edges(tallies)
         left_out: dict[str, str] = {}
         added: dict[ArmName, Increase] = {}
@@ -255,23 +247,28 @@ class _Tallied:
                     left_out[pod] = self._disbelieved[pod]
                     continue
                 now[pod] = Sample(time, tally.counters(edges))
-                last, counted = self._before.get(pod, (-math.inf, _NOTHING))
-                if pod in self._born or (pod in self._before and spans(last, self._since, time, gap)):
+                if known := self._remembered.before(pod, time, gap):
+                    last, counted = known
                     before[pod] = Sample(last, counted.counters(edges))
             added[arm] = increase(before, now, gap)
             left_out |= added[arm].left_out
         needed = _needed(self.metric)
         both = _are_both_there(asked)
         ready = both and all(added[arm].pods for arm in needed)
-        taken = ready and asked.may_take(time - self._seen, [added[arm].counts[0] for arm in needed])
+        taken = ready and self._remembered.may_take(asked, time, [added[arm] for arm in needed])
         self._see_useless(time, added, {arm: tallies[arm].keys() for arm in needed})
-        waits = proven and both and not taken and self._spans_with("canary", asked)
-        self._remember(time, tallies, left_out, waits=waits)
-        if not (waits and all(self._spans_with(arm, asked) for arm in needed)):
-            if self._since != -math.inf:  # those that were not read since would bring what they counted in another time
-                self._born.clear()
-            self._since = time
-        self._seen = time if taken or self._seen == -math.inf else self._seen
+        self._remembered.go_on(
+            asked,
+            time,
+            tallies,
+            left_out,
+            needed=needed,
+            taken=taken,
+            may_wait=proven and both,
+            # what is no number is nothing to begin again from; of bad events all may be counted a little later; and
+            # what fell may have begun again, which is told late
+            lasting={STRANGE, TORN, self.fell},
+        )
         arms = (_part(added["canary"]), _part(added["stable"]))
         measured = _measured(edges, *arms) if taken else None
         halves = _measured(edges, *added["stable"].halves) if taken and added["stable"].halves else None
@@ -281,11 +278,6 @@ class _Tallied:
             (why for since, why in self._useless.values() if time - since > asked.interval.total_seconds()), ""
         )
         return _Taken(measured, halves, left_out, ready and not taken, self._why_not(edges, tallies) or useless)
-
-    def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
-        """Whether a pod of it is known as it was when the time began that is compared, read now or not."""
-        known = {pod.name for pod in asked.pods.get(arm, ())} & self._before.keys()
-        return any(pod in self._born or self._before[pod][0] == self._since for pod in known)
 
     def _see_useless(
         self, time: float, added: Mapping[ArmName, Increase], found: Mapping[ArmName, Collection[str]]
@@ -328,26 +320,13 @@ class _Tallied:
             self._disbelieved[pod] = IN_PARTS.why
         self._shown[pod] = tally
 
-    def _remember(self, time: float, tallies: _ByArm, left_out: Mapping[str, str], *, waits: bool) -> None:
-        """What was added waits, where there is nothing of the other version to compare it with; but before the first
-        pod of the candidate there is nothing that it could wait for.
-        """
-        for found in tallies.values():
-            for pod, tally in found.items():
-                why = left_out.get(pod)
-                # what is no number is nothing to begin again from; of bad events all may be counted a little later; and
-                # what fell may have begun again, which is told late
-                if why not in (STRANGE, TORN, self.fell) and not (waits and why is None):
-                    self._before[pod] = (time, tally)
-                    self._born.discard(pod)
-
     def _edges(self, tallies: _ByArm) -> tuple[float, ...] | None:
         """The edges of buckets that all pods have, and had; None of what is no histogram."""
         if self.metric.type is not MetricType.LATENCY:
             return None
         shown = [tally.upto for found in tallies.values() for tally in found.values() if tally.upto]
         pods = {pod for found in tallies.values() for pod in found}
-        shown += [tally.upto for pod, (_, tally) in self._before.items() if pod in pods and tally.upto]
+        shown += [tally.upto for tally in self._remembered.of(pods) if tally.upto]
         common = set(shown[0]).intersection(*shown[1:]) if shown else set()
         return tuple(edge for edge in shown[0] if edge in common) if shown else ()
 
@@ -364,6 +343,3 @@ def _measured(
     if edges is not None:
         return Histogram(canary[1:] if canary else None, stable[1:] if stable else None, edges)
     return Counts((canary[0], canary[1]) if canary else None, (stable[0], stable[1]) if stable else None)
-
-
-_NOTHING = Tally(0.0)

@@ -1,0 +1,124 @@
+"""What pods showed when the time began that the next look compares, so that all of its counts are of the same time.
+
+A pod that was not read then would bring what it has counted in another time: in an outage that both versions share, one
+of them would have had more of it. So what can be compared with nothing yet waits, for all of them together.
+"""
+
+import math
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from upright.analysis.counters import Increase
+from upright.rollout.measuring import ArmName, Asked
+from upright.sources.starts import spans
+
+Of = TypeVar("Of")
+
+
+class Remembered(Generic[Of]):
+    """By pod, of what counts together.
+
+    Args:
+        nothing: what a pod shows that has counted nothing.
+    """
+
+    def __init__(self, nothing: Of) -> None:
+        self._nothing = nothing
+        self._shown: dict[str, tuple[float, Of]] = {}
+        """And when."""
+        self._born: set[str] = set()
+        """Pods that have begun since then."""
+        self._since = -math.inf
+        """When the time began."""
+        self._seen = -math.inf
+        """When a look was taken last, or the first pods were seen."""
+
+    def begin_time(self, seen: float) -> None:
+        """A clock was ahead: the time begins with the next look, and looks go on as if one had been taken then."""
+        self._seen, self._since = seen, -math.inf
+
+    def take_next(self) -> None:
+        """How long ago the last look was taken is not known: the next one waits for nothing."""
+        self._seen = -math.inf
+
+    def is_ahead(self, time: float) -> bool:
+        """Whether a look was taken later than that."""
+        return time < self._seen
+
+    def bear(self, pods: Collection[str], time: float) -> None:
+        """All that these ever showed is counted, if it was never seen: as if they had shown nothing at a time."""
+        born = set(pods) - self._shown.keys()
+        self._shown |= dict.fromkeys(born, (time, self._nothing))
+        self._born |= born
+
+    def begin_from(self, pod: str, shown: Of) -> None:
+        """A pod was started anew: what it shows next is compared with that."""
+        if pod in self._shown:
+            self._shown[pod] = (self._shown[pod][0], shown)
+
+    def forget(self, pod: str) -> None:
+        """What a pod shows next is compared with nothing."""
+        self._shown.pop(pod, None)
+        self._born.discard(pod)
+
+    def forget_all_but(self, pods: Collection[str]) -> None:
+        """Others are gone."""
+        self._shown = {pod: shown for pod, shown in self._shown.items() if pod in pods}
+        self._born &= set(pods)
+
+    def of(self, pods: Container[str]) -> Sequence[Of]:
+        """What is remembered of them."""
+        return [shown for pod, (_, shown) in self._shown.items() if pod in pods]
+
+    def before(self, pod: str, now: float, longest: float) -> tuple[float, Of] | None:
+        """When, and what a pod showed that can be compared with what it shows now; None when that is nothing."""
+        known = self._shown.get(pod)
+        return known if known and (pod in self._born or spans(known[0], self._since, now, longest)) else None
+
+    def may_take(self, asked: Asked, time: float, added: Iterable[Increase]) -> bool:
+        """Whether versions of which pods could be used have added enough to be compared, or wait for long enough."""
+        return asked.may_take(time - self._seen, [arm.counts[0] for arm in added])
+
+    def go_on(
+        self,
+        asked: Asked,
+        time: float,
+        shown: Mapping[ArmName, Mapping[str, Of]],
+        left_out: Mapping[str, str],
+        *,
+        needed: Iterable[ArmName],
+        taken: bool,
+        may_wait: bool,
+        lasting: Container[str],
+    ) -> None:
+        """Remember what pods show for the next look.
+
+        Args:
+            asked: as the look began.
+            time: of the look.
+            shown: by arm and pod.
+            left_out: by pod why it was; what is remembered of the others waits, unless the look is taken.
+            needed: the versions that must still have a pod that is known as it was when the time began, or it is over.
+            taken: the versions were compared.
+            may_wait: what was added may, where the candidate has a pod that it could be compared with.
+            lasting: reasons for leaving a pod out, after which it goes on from what it showed before.
+        """
+        # before the first pod of the candidate there is nothing that the stable version's counts could wait for
+        waits = may_wait and not taken and self._spans_with("canary", asked)
+        for pods in shown.values():
+            for pod, counts in pods.items():
+                why = left_out.get(pod)
+                stays = waits if why is None else why in lasting
+                if not stays:
+                    self._shown[pod] = (time, counts)
+                    self._born.discard(pod)
+        if not (waits and all(self._spans_with(arm, asked) for arm in needed)):
+            if self._since != -math.inf:  # those that were not read since would bring what they counted in another time
+                self._born.clear()
+            self._since = time
+        self._seen = time if taken or self._seen == -math.inf else self._seen
+
+    def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
+        """Whether a pod of it is known as it was when the time began, read now or not."""
+        known = {pod.name for pod in asked.pods.get(arm, ())} & self._shown.keys()
+        return any(pod in self._born or self._shown[pod][0] == self._since for pod in known)

@@ -114,6 +114,20 @@ class Shop:
         ]
 
 
+async def has_scraped(url: str, asked: Asked) -> None:
+    """Whoever looks sooner sees some of the pods begin, of which what they showed first may not be counted."""
+    servers = Servers({"default": PrometheusServer(url=url)})
+    async with asyncio.timeout(60):
+        while True:
+            arms = (await servers.read(KEY, (), asked)).arms
+            of_each = [
+                {pod.name: of.get(pod.name) for pod in asked.pods[arm]} for arm in arms for of in arms[arm].values()
+            ]
+            if all(shown and shown.at is not None for of in of_each for shown in of.values()):
+                return
+            await asyncio.sleep(0.1)
+
+
 class Watching:
     """Looks at a server again and again."""
 
@@ -150,6 +164,7 @@ async def test_a_real_server_tells_of_each_pod_and_of_no_neighbours(tmp_path: Pa
     shop = Shop(tmp_path, labels | {"other": {"namespace": "other", "pod": "canary-0"}})
     shop.pages = {pod: orders(10 if pod == "canary-0" else 1000, 0) for pod in labels} | {"other": orders(1, 1)}
     async with shop.open():
+        await has_scraped(shop.url, asking())
         watching = Watching(shop.url, asking())
         await watching.until(lambda one: len(one._taken) == 3)
         shop.pages = {"canary-0": orders(110, 30), "stable-0": orders(1450, 5), "stable-1": orders(1450, 4)}
@@ -187,6 +202,7 @@ async def test_a_real_server_tells_of_durations_and_of_what_is_no_counter(tmp_pa
 
     shop.pages = dict.fromkeys(labels, page(0, 0))
     async with shop.open():
+        await has_scraped(shop.url, asking(LATENCY))
         watching = Watching(shop.url, asking(LATENCY, REFUNDS))
         await watching.until(lambda one: len(one._taken) == 3)
         shop.pages = dict.fromkeys(labels, page(90, 10))
@@ -324,6 +340,15 @@ def test_a_look_waits_until_each_pod_has_been_scraped_again_and_is_told_after_th
     [look] = server.show(canary=(50, 3), one=(500, 5), other=(500, 5))
     assert look.measurements["refunds"] == Counts(canary=(30, 2), stable=(400, 4))
     assert not server.scraped.watching
+
+
+def test_a_pod_that_is_scraped_before_the_others_is_compared_from_their_first_scrape_on() -> None:
+    server = Server()
+    server.show(canary=(10, 0))
+    server.show(canary=(20, 1), one=(100, 1), other=(100, 1))
+    server.show(canary=(50, 3), one=(500, 3), other=(500, 3))
+    [look] = server.show(canary=(60, 3), one=(600, 3), other=(600, 3))
+    assert look.measurements["refunds"] == Counts(canary=(30, 2), stable=(800, 4))
 
 
 def test_halves_of_the_stable_targets_come_with_the_look_that_is_told() -> None:

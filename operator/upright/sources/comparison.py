@@ -260,7 +260,7 @@ class Comparison:
             self._time,
             pages,
             {pod: why for arm in added.values() for pod, why in arm.left_out.items()},
-            needed=("stable",),
+            needed=_ARMS,
             taken=taken,
             may_wait=proven,
             lasting={STRANGE},  # what is no number is nothing to begin again from

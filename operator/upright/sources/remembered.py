@@ -98,27 +98,31 @@ class Remembered(Generic[Of]):
             time: of the look.
             shown: by arm and pod.
             left_out: by pod why it was; what is remembered of the others waits, unless the look is taken.
-            needed: the versions that must still have a pod that is known as it was when the time began, or it is over.
+            needed: the versions of which something must be known; without a pod of each that is known as it was when
+                the time began, it is over.
             taken: the versions were compared.
             may_wait: what was added may, where the candidate has a pod that it could be compared with.
             lasting: reasons for leaving a pod out, after which it goes on from what it showed before.
         """
+        renewed = {pod for pod, why in left_out.items() if why not in lasting}
+        waits = may_wait and not taken
         # before the first pod of the candidate there is nothing that the stable version's counts could wait for
-        waits = may_wait and not taken and self._spans_with("canary", asked)
+        goes_on = waits and all(self._spans_with(arm, asked, renewed) for arm in needed)
+        begins = waits and self._since == -math.inf
         for pods in shown.values():
             for pod, counts in pods.items():
                 why = left_out.get(pod)
-                stays = waits if why is None else why in lasting
+                stays = goes_on or (begins and pod in self._born) if why is None else why in lasting
                 if not stays:
                     self._shown[pod] = (time, counts)
                     self._born.discard(pod)
-        if not (waits and all(self._spans_with(arm, asked) for arm in needed)):
-            if self._since != -math.inf:  # those that were not read since would bring what they counted in another time
+        if not goes_on:
+            if not begins:  # those that were not read since would bring what they counted in another time
                 self._born.clear()
             self._since = time
         self._seen = time if taken or self._seen == -math.inf else self._seen
 
-    def _spans_with(self, arm: ArmName, asked: Asked) -> bool:
-        """Whether a pod of it is known as it was when the time began, read now or not."""
-        known = {pod.name for pod in asked.pods.get(arm, ())} & self._shown.keys()
+    def _spans_with(self, arm: ArmName, asked: Asked, renewed: Container[str]) -> bool:
+        """Whether a pod of it stays known as it was when the time began, read now or not."""
+        known = {pod.name for pod in asked.pods.get(arm, ()) if pod.name not in renewed} & self._shown.keys()
         return any(pod in self._born or self._shown[pod][0] == self._since for pod in known)

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from tests.cluster.cluster import Cluster
 from upright.api import crds
-from upright.api.monitoring import Metric, Policy
+from upright.api.monitoring import Metric
+from upright.api.policy import Policy
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -56,6 +57,7 @@ MODEL_VERSION: dict[str, Any] = {
         "artifact": {"uri": "pvc://models/churn/sha256-1", "digest": DIGEST, "format": "skops"},
     },
 }
+PLAN: dict[str, Any] = {"name": "plan", "feature": "plan", "values": ["basic", "flex"]}
 DEPLOYMENT: dict[str, Any] = {
     "apiVersion": "upright.dev/v1alpha1",
     "kind": "Deployment",
@@ -113,6 +115,16 @@ def test_an_exact_boundary_is_taken_with_a_relative_tolerance(api: Cluster, name
     for tolerance in ({"relative": 0.25, "absolute": 0}, {"relative": 0.25}, {"absolute": 0}):
         metrics = [A_METRIC | EXACT | {"tolerance": tolerance}]
         assert not apply(api, namespace, changed(DEPLOYMENT, "spec.monitoring.metrics", metrics))
+
+
+def test_segments_by_features_and_labels_are_taken(api: Cluster, namespace: str) -> None:
+    refunds = {"name": "refunds", "type": "Ratio", "bad": "refunds_total", "total": "orders_total"}
+    tenure = {"name": "tenure", "feature": "tenure", "edges": [-1.5, 12, 36]}
+    shop = {"name": "shop", "label": "shop", "values": [f"shop {k} é" for k in range(10)]}
+    whole = changed(DEPLOYMENT, "spec.monitoring.segments", [PLAN, tenure, shop])
+    assert not apply(api, namespace, changed(whole, "spec.monitoring.metrics", [A_METRIC, refunds]))
+    default = changed(DEPLOYMENT, "spec.monitoring", {"segments": [PLAN]})
+    assert not apply(api, namespace, default)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +271,33 @@ INVALID = [
         [{"name": "quality", "type": "Quality"}],
         "Limit need bad and total: which",
     ),
+    *(
+        (DEPLOYMENT, "spec.monitoring.segments", [{**PLAN, **said}], why)
+        for said, why in (
+            ({"label": "plan"}, "exactly one of feature and label"),
+            ({"feature": None}, "exactly one of feature and label"),
+            ({"edges": [1]}, "exactly one of values and edges"),
+            ({"values": None}, "exactly one of values and edges"),
+            (
+                {"feature": None, "label": "plan", "values": None, "edges": [1]},
+                "edges are for the numbers of a feature",
+            ),
+            ({"values": ["basic", "other"]}, "other is what is in none of the values"),
+            ({"values": ["basic", "basic"]}, "values must differ"),
+            ({"values": ["two\nlines"]}, "spec.monitoring.segments[0].values[0]"),
+            ({"values": list("abcdefghijk")}, "must have at most 10 items"),
+            ({"values": None, "edges": [2, 1]}, "edges must rise"),
+            ({"feature": None, "label": "a-b"}, "spec.monitoring.segments[0].label"),
+            ({"feature": None, "label": "plan"}, "each segment must split a metric"),
+        )
+    ),
+    (
+        DEPLOYMENT,
+        "spec.monitoring.segments",
+        [{**PLAN, "name": f"s{k}", "values": list("abcdefghij")} for k in range(4)],
+        "segments make too many comparisons",
+    ),
+    (DEPLOYMENT, "spec.monitoring.segments", [PLAN, PLAN], "Duplicate value"),
     (DEPLOYMENT, "spec.monitoring.pods", {"path": "metrics"}, "spec.monitoring.pods.path"),
     (DEPLOYMENT, "spec.monitoring.pods", {"path": "/a\r\nHost: b"}, "spec.monitoring.pods.path"),
     (DEPLOYMENT, "spec.monitoring.pods", {"port": 0}, "spec.monitoring.pods.port"),

@@ -16,6 +16,7 @@ from upright.analysis import Counts, Histogram, Look, Policy, begin, update, ver
 from upright.analysis.counters import TORN
 from upright.analysis.looks import Measurement
 from upright.api import names
+from upright.api.by_segment import by_segment
 from upright.pods.reading import read
 from upright.rollout.measuring import Asked, Reading
 from upright.sources.buckets import Buckets
@@ -31,14 +32,22 @@ from upright.sources.wanted import wanted
 INTERVAL = timedelta(seconds=15)
 REFUNDS = a_metric("Ratio", "refunds", bad='shop_refunds_total{kind="full"}', total="shop_orders_total")
 LATENCY = a_metric("Latency", "latency")
+SHOPS = {"name": "shop", "label": "shop", "values": ["a"]}
 SLO = a_metric("Limit", "slo", bad="late_total", total="all_total")
 
 
 class Arms:
     """One canary and stable pods, which show pages."""
 
-    def __init__(self, *metrics: Mapping[str, Any], verified: bool = True, port: int | None = None) -> None:
-        self.policy: Policy = a_policy(*(dict(one) for one in metrics), interval=INTERVAL)
+    def __init__(
+        self,
+        *metrics: Mapping[str, Any],
+        verified: bool = True,
+        port: int | None = None,
+        segments: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        whole = a_policy(*(dict(one) for one in metrics), interval=INTERVAL, segments=list(segments))
+        self.policy: Policy = by_segment(whole)
         self.comparison: Comparison | None = None
         self.verified = verified
         self.port = port
@@ -123,6 +132,65 @@ def test_counters_of_any_exporter_are_compared_by_what_their_labels_say() -> Non
     look = arms.look(orders(11, 3, 100), orders(1090, 22, 50))
     assert of(look, "refunds") == Counts(canary=(11, 3), stable=(90, 2))
     assert not arms.unmeasured()
+
+
+def by_shop(a: tuple[float, float], b: tuple[float, float]) -> str:
+    return "".join(
+        f'shop_orders_total{{shop="{shop}"}} {orders}\nshop_refunds_total{{shop="{shop}",kind="full"}} {bad}\n'
+        for shop, (orders, bad) in (("a", a), ("b", b))
+    )
+
+
+def test_a_metric_is_counted_in_each_group_that_a_label_makes() -> None:
+    arms = Arms(REFUNDS, segments=[SHOPS])
+    arms.look(by_shop((0, 0), (0, 0)), by_shop((900, 9), (90, 1)))
+    look = arms.look(by_shop((80, 1), (20, 9)), by_shop((1700, 17), (290, 3)))
+    assert of(look, "refunds") == Counts(canary=(100, 10), stable=(1000, 10))
+    assert of(look, "refunds of shop a") == Counts(canary=(80, 1), stable=(800, 8))
+    assert of(look, "refunds of shop other") == Counts(canary=(20, 9), stable=(200, 2))
+    assert not arms.unmeasured()
+
+
+def test_a_label_that_no_series_has_is_told() -> None:
+    arms = Arms(REFUNDS, segments=[{**SHOPS, "label": "shpo", "values": ["a", "c"]}])
+    for orders in (100, 200):
+        arms.look(by_shop((orders, 1), (orders, 1)), by_shop((orders, 1), (orders, 1)))
+    assert arms.unmeasured() == {
+        "refunds of shop": "Metric refunds cannot be measured by segment shop: of its series none is "
+        'shop_orders_total{shpo="a"} or shop_orders_total{shpo="c"}. Correct label or values of the segment in '
+        "spec.monitoring.segments."
+    }
+
+
+def test_a_group_for_which_nobody_asks_holds_up_nothing() -> None:
+    arms = Arms(REFUNDS, segments=[{**SHOPS, "values": ["a", "nowhere"]}])
+    for orders in (100, 200):
+        look = arms.look(by_shop((orders, 1), (orders, 1)), by_shop((orders, 1), (orders, 1)))
+    assert of(look, "refunds of shop a") == Counts(canary=(200, 1), stable=(100, 0))
+    assert not arms.unmeasured()
+
+
+def test_what_pods_count_by_segment_is_compared_where_both_versions_do() -> None:
+    def page(requests: int, failed: int) -> str:
+        return (
+            f'upright_requests_total{{code="2xx"}} {requests - failed}\nupright_requests_total{{code="5xx"}} {failed}\n'
+            + "".join(
+                f'upright_segment_requests_total{{segment="plan",value="{value}",outcome="{outcome}"}} {count}\n'
+                for value, count_failed in (("flex", failed), ("other", 0))
+                for outcome, count in (("answered", requests - count_failed), ("failed", count_failed))
+            )
+        )
+
+    arms = Arms(a_metric(), segments=[{"name": "plan", "feature": "plan", "values": ["flex"]}])
+    arms.look(page(0, 0), page(1000, 1))
+    look = arms.look(page(100, 30), page(1900, 2))
+    assert of(look, "errors of plan flex") == Counts(canary=(100, 30), stable=(900, 1))
+    older = Arms(a_metric(), segments=[{"name": "plan", "feature": "plan", "values": ["flex"]}])
+    for requests in (100, 200):
+        look = older.look(page(requests, 30), f'upright_requests_total{{code="2xx"}} {requests}\n')
+    assert look
+    assert look.measurements.keys() == {"errors"}
+    assert not older.unmeasured()
 
 
 def test_durations_are_compared_by_bucket() -> None:

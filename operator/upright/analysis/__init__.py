@@ -10,7 +10,8 @@ from upright.analysis.engine import begin, update
 from upright.analysis.looks import Counts, Histogram, Look, Moments
 from upright.analysis.state import State, StateError
 from upright.analysis.verdict import Decision, MetricVerdict, Verdict, verdict
-from upright.api.monitoring import Metric, MetricType, Policy
+from upright.api.monitoring import Metric, MetricType
+from upright.api.policy import Policy
 from upright.api.tolerance import Tolerance
 
 __all__ = [

@@ -27,7 +27,8 @@ import numpy as np
 from upright.analysis import interval, onset, rates, ratio
 from upright.analysis.bets import Bets, bets, together
 from upright.analysis.looks import USABLE, Bools, Floats, Ints, Table
-from upright.api.monitoring import Margins, Metric, MetricType, Policy
+from upright.api.monitoring import Margins, Metric, MetricType
+from upright.api.policy import Policy
 
 MAX_CHANNELS = 14
 MEMORY = 0.95  # weight of the past in the guess of the stable rate, per interval

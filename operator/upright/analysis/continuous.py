@@ -32,7 +32,8 @@ from upright.analysis.looks import (
     rows,
     without_traffic,
 )
-from upright.api.monitoring import Metric, Policy
+from upright.api.monitoring import Metric
+from upright.api.policy import Policy
 
 INFLATION = 1.15
 LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used

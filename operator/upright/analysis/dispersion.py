@@ -44,7 +44,8 @@ from upright.analysis.looks import (
     inner_edges,
     tabulated,
 )
-from upright.api.monitoring import Boundary, Metric, MetricType, Policy
+from upright.api.monitoring import Boundary, Metric, MetricType
+from upright.api.policy import Policy
 
 SAFETY = 1.1
 MOST = 16.0  # is learned of events: a pod that fails in one look must not hide a canary that goes on failing

@@ -45,7 +45,8 @@ from upright.analysis.looks import (
     tabulated,
 )
 from upright.analysis.state import NAMED, Analysis, Crossing, LeftOut, State, WarmUp, Watched, dump, load
-from upright.api.monitoring import Boundary, Metric, MetricType, Policy
+from upright.api.monitoring import Boundary, Metric, MetricType
+from upright.api.policy import Policy
 
 LARGEST = 690.0  # ln of the largest evidence that is told
 

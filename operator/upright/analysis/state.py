@@ -19,7 +19,8 @@ from upright.analysis.continuous import Drifting
 from upright.analysis.dispersion import Scatter
 from upright.analysis.exact import Exact
 from upright.analysis.looks import COUNTED, INFINITE, SKIPS, USABLE, Floats
-from upright.api.monitoring import Boundary, Margins, Metric, MetricType, Policy
+from upright.api.monitoring import Boundary, Margins, Metric, MetricType
+from upright.api.policy import Policy
 
 _CROSSED: np.dtype[np.void] = np.dtype([("time", "<f8"), ("evidence", "<f8"), ("blamed", "<f8")])
 _WARM: np.dtype[np.void] = np.dtype([("since", "<f8")])

@@ -13,8 +13,10 @@ from upright.analysis.continuous import Drifting
 from upright.analysis.engine import metric_evidence, reported, together, weighted_evidence
 from upright.analysis.looks import COUNTED, SKIPS, USABLE, Bools, Floats, Ints
 from upright.analysis.state import Analysis, Watched, load
+from upright.api.by_segment import wholes
 from upright.api.common import format_duration
-from upright.api.monitoring import Metric, MetricType, Policy
+from upright.api.monitoring import Metric, MetricType
+from upright.api.policy import Policy
 
 
 class Decision(StrEnum):
@@ -127,7 +129,7 @@ def verdict(policy: Policy, state: Mapping[str, Any], *, ends: bool = True) -> V
         interval=worst.interval,
         looks=analysis.looks,
         used=used,
-        why_unused=_why_unused(analysis),
+        why_unused=_why_unused(analysis, policy),
         message=_message(analysis, policy, decision, worst, float(evidence[0]), threshold),
         metrics=metrics,
         blame=_blame(analysis, policy, worst, float(evidence[0]), threshold) if crossed[0] else "",
@@ -135,13 +137,18 @@ def verdict(policy: Policy, state: Mapping[str, Any], *, ends: bool = True) -> V
 
 
 def _decisions(analysis: Analysis, policy: Policy, crossed: Bools, *, ends: bool) -> Any:
-    safe = np.all([_is_safe(analysis.metrics[metric.name], policy, analysis.runs) for metric in policy.metrics], axis=0)
+    safe = np.all([_is_safe(watched, policy, analysis.runs) for watched in _of_wholes(analysis, policy)], axis=0)
     elapsed = 0.0
     if analysis.first is not None and analysis.last is not None:
         elapsed = analysis.last - analysis.first + policy.interval.total_seconds()
     over = ends and elapsed >= policy.horizon.total_seconds() * (1 - 1e-9)
     undecided = Decision(policy.on_inconclusive) if over else Decision.CONTINUE
     return np.where(crossed, str(Decision.ROLLBACK), np.where(safe, str(Decision.PROMOTE), str(undecided)))
+
+
+def _of_wholes(analysis: Analysis, policy: Policy) -> Sequence[Watched]:
+    """What is remembered of the metrics, but for those of a group alone: few of it may ask in the whole rollout."""
+    return [analysis.metrics[metric.name] for metric in wholes(policy.metrics)]
 
 
 def _is_safe(watched: Watched, policy: Policy, runs: int) -> Bools:
@@ -181,8 +188,8 @@ def _used(analysis: Analysis) -> Ints:
     return np.asarray(np.max(used, axis=0), dtype=np.int64)
 
 
-def _why_unused(analysis: Analysis) -> str:
-    last = {name: int(watched.last_skip[0]) for name, watched in analysis.metrics.items()}
+def _why_unused(analysis: Analysis, policy: Policy) -> str:
+    last = {metric.name: int(analysis.metrics[metric.name].last_skip[0]) for metric in wholes(policy.metrics)}
     why = {name: SKIPS[place] for name, place in last.items() if place != USABLE}
     if len(set(why.values())) <= 1:
         return next(iter(why.values()), "")
@@ -246,10 +253,10 @@ def _message(
     few = _few(analysis.metrics[worst.name])
     opening = _opening(analysis, policy, decision)
     if analysis.looks and not _used(analysis)[0]:
-        parts = [f"{opening} {_looks(analysis.looks)}, none of them used: {_why_unused(analysis)}."]
+        parts = [f"{opening} {_looks(analysis.looks)}, none of them used: {_why_unused(analysis, policy)}."]
     else:
         parts = [f"{opening} {_rates(metric, worst)}{few}; {_weight(evidence, threshold)}."]
-        parts += _unused(analysis)
+        parts += _unused(analysis, policy)
     if analysis.left_out:
         pods = ", ".join(f"{pod} ({why})" for pod, why in analysis.left_out.pods.items())
         parts.append(f"Pods were left out of {_looks(analysis.left_out.looks)}, the last time {pods}.")
@@ -272,12 +279,12 @@ def _blame(analysis: Analysis, policy: Policy, worst: MetricVerdict, evidence: f
     return f"Worse than tolerated in {_named(worst)}: {canary} against {stable} {other}{few} {weighed}."
 
 
-def _unused(analysis: Analysis) -> Sequence[str]:
+def _unused(analysis: Analysis, policy: Policy) -> Sequence[str]:
     """How many looks were not used and why not the last of these, once for all metrics of which that is the same."""
     of: dict[tuple[int, str], list[str]] = {}
-    for name, watched in analysis.metrics.items():
+    for metric, watched in zip(wholes(policy.metrics), _of_wholes(analysis, policy), strict=True):
         if skipped := int(watched.skips.sum()):
-            of.setdefault((skipped, SKIPS[int(watched.last_skip[0])]), []).append(name)
+            of.setdefault((skipped, SKIPS[int(watched.last_skip[0])]), []).append(metric.name)
     return [
         f"{', '.join(names)}: {skipped} of {_looks(analysis.looks)} {'was' if skipped == 1 else 'were'} not used, "
         f"{'' if skipped == 1 else 'the last '}because {why}."
@@ -293,7 +300,7 @@ def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
         if analysis.looks and not used:
             return "No verdict:"
         return f"No verdict after {looks}{f', {used} of them used' if used < analysis.looks else ''}:"
-    proven = all(_is_safe(watched, policy, 1)[0] for watched in analysis.metrics.values())
+    proven = all(_is_safe(watched, policy, 1)[0] for watched in _of_wholes(analysis, policy))
     if proven:
         wrong = f"{100 * policy.false_promotion_probability:g} %"
         return f"The canary is shown to be {_shown(policy)} after {looks} (wrong with probability {wrong} at most):"
@@ -305,7 +312,7 @@ def _opening(analysis: Analysis, policy: Policy, decision: Decision) -> str:
 def _shown(policy: Policy) -> str:
     """What early promotion rests on, with the metrics by name where it is not the same of all."""
     of: dict[str, list[str]] = {}
-    for metric in policy.metrics:
+    for metric in wholes(policy.metrics):
         of.setdefault(_bound(metric, policy), []).append(metric.name)
     return (
         next(iter(of)) if len(of) == 1 else "; ".join(f"{bound} in {', '.join(names)}" for bound, names in of.items())

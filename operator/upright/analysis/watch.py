@@ -34,7 +34,8 @@ from upright.analysis.looks import (
     tabulated,
 )
 from upright.analysis.state import State
-from upright.api.monitoring import Metric, MetricType, Policy
+from upright.api.monitoring import Metric, MetricType
+from upright.api.policy import Policy
 
 NOTHING = -1e300  # ln of R = 0 as JSON knows no infinity; 1 is added to R before anything else is done with it
 

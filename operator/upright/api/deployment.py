@@ -20,6 +20,7 @@ from upright.api.names import RETRY
 from upright.api.pod_fields import Environment, PodOverrides
 from upright.api.quantities import Resources
 from upright.api.schema import Column, Definition, Rule, readable
+from upright.api.segments import SEGMENT_RULES
 from upright.api.serving import GRPC_PORT
 
 
@@ -236,6 +237,7 @@ class Monitoring(Promise):
             "weight must be at least 0.001",
             field="metrics",
         ),
+        *SEGMENT_RULES,
     )
 
 

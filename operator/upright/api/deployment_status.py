@@ -148,7 +148,11 @@ class Analysis(Resource):
     at: float | None = Field(None, description="Time of the last look, in Unix seconds.")
     evidence: float = Field(1, description="The e-value over all metrics, weighed by their shares: what decides.")
     threshold: float = Field(description="Rollback at this value: one over the false-rollback probability.")
-    metrics: list[MetricEvidence] = Field([], max_length=16, description="By metric.")
+    metrics: list[MetricEvidence] = Field(
+        [],
+        max_length=20,
+        description="By metric and, of those that are split by segment, the few groups that have most evidence.",
+    )
     metric: str = Field("", description="The metric that condemns the candidate; empty while none does.")
     verdict: Literal["Continue", "Rollback", "Promote", "Hold"] = Field(
         "Continue", description="What the evidence says."

@@ -4,17 +4,16 @@
 refuses in CEL the other does with the same sentence.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from functools import lru_cache, partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from upright.api.common import Duration, Resource, format_duration
-from upright.api.schema import Rule, no_such_field
+from upright.api.common import Duration, Resource
+from upright.api.schema import Rule
+from upright.api.segments import Segment
 from upright.api.selector import is_selector, selects
 from upright.api.tolerance import Tolerance
 
@@ -257,6 +256,14 @@ class Metric(_Said):
         )
         return self.model_copy(update={"tolerance": tolerance})
 
+    def is_split_by(self, segment: Segment) -> bool:
+        """Whether it is compared in each group of a segment, too."""
+        if self.boundary is not Boundary.MIXTURE or self.type not in _OF_COUNTS:
+            return False
+        if segment.label is not None:
+            return self.total is not None
+        return self.total is None and self.type is MetricType.ERROR_RATE
+
     def scatter(self, estimated: float) -> float:
         """The dispersion to reckon with: the given one, else the estimate. The exact boundary is for events that are
         known to be independent.
@@ -309,76 +316,14 @@ class Promise(_Said):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
+    segments: tuple[Segment, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Groups of users in each of which metrics are compared, too: a version may be fine as a whole, and "
+        "fail for some. A metric that is split has half of its share of the promise as a whole.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
     def share(self, metric: Metric) -> float:
         """The part of the false rollback probability that a metric may use."""
         return self.false_rollback_probability * metric.weight / sum(other.weight for other in self.metrics)
-
-
-def _known(model: type[BaseModel], given: Any) -> Any:
-    """What is given, if it has no field but the model's. Raises ValueError: nobody else refuses what is mistyped."""
-    if not isinstance(given, dict):
-        return given
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    unknown = given.keys() - known - model.model_fields.keys()
-    if unknown:
-        raise ValueError(no_such_field(model.__name__, unknown, known))
-    if model is Metric and "tolerance" in given:
-        _known(Tolerance, given["tolerance"])
-    return given
-
-
-class Policy(Promise):
-    """What one rollout promises and watches, and how long it takes: what `upright backtest` reads, and what a
-    Deployment says in spec.monitoring and spec.rollout.
-    """
-
-    metrics: tuple[Annotated[Metric, BeforeValidator(partial(_known, Metric))], ...] = Field(
-        min_length=1, max_length=16
-    )
-    horizon: Duration = Field(default=timedelta(minutes=30), description="Length of the rollout: the sum of its steps.")
-    on_inconclusive: Inconclusive = Field(
-        default=Inconclusive.PROMOTE, description="What to do at the horizon without a verdict."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_known_fields(cls, given: Any) -> Any:
-        return _known(cls, given)
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        names = [metric.name for metric in self.metrics]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"metrics: the name {twice[0]!r} stands more than once; give each metric its own name")
-        if self.horizon < self.interval:
-            raise ValueError(
-                f"horizon ({format_duration(self.horizon)}) is shorter than interval "
-                f"({format_duration(self.interval)}), which leaves no look; make the horizon longer"
-            )
-        if self.warm_up >= self.horizon:
-            raise ValueError(
-                f"warmUp ({format_duration(self.warm_up)}) must be shorter than horizon "
-                f"({format_duration(self.horizon)}), or nothing would be compared"
-            )
-        return self
-
-    @property
-    def planned_looks(self) -> int:
-        """How many intervals fit into the horizon."""
-        return max(1, round(self.horizon / self.interval))
-
-    @property
-    def fingerprint(self) -> str:
-        """Names what an analysis depends on: everything but onInconclusive, and the layout of its state."""
-        return _fingerprint(self)
-
-
-_STATE_LAYOUT = 10
-"""Counts up when the state of an analysis is laid out anew, so that an older one is not taken for one of now."""
-
-
-@lru_cache(maxsize=256)
-def _fingerprint(policy: Policy) -> str:
-    text = policy.model_dump_json(exclude={"on_inconclusive"})
-    return hashlib.sha256(f"{_STATE_LAYOUT} {text}".encode()).hexdigest()[:16]

@@ -38,6 +38,10 @@ REFUSALS = "upright_refusals_total"
 """Counter {model, version, reason, feature}: requests that were refused, by the kind of mistake, and by the feature of
 the model that it was about, if it was one. None of it is a client's text."""
 
+SEGMENT_REQUESTS = "upright_segment_requests_total"
+"""Counter {model, version, segment, value, outcome}: requests that were "answered" or that "failed", by segment and
+group of users; a request counts once in each group of which it has a row."""
+
 IN_PROGRESS = "upright_requests_in_progress"
 """Gauge {model, version}: requests for predictions that are there to their last byte and have no answer yet."""
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
+from upright.api.by_segment import GroupMetric, by_segment
 from upright.cli.problems import Unusable
 from upright.cli.recording import Kind, Recorded, Recording
 
@@ -12,11 +13,12 @@ _SHORTEST = 0.1  # seconds between looks
 
 
 def fitted(policy: Policy, recording: Recording) -> tuple[Policy, Recording]:
-    """The policy with the interval at which the looks were recorded, and what was recorded of its metrics.
+    """The policy, by segment where looks were recorded so, with their interval, and what was recorded of its metrics.
 
     Raises:
         Unusable: a metric was not recorded, or not in a way in which it can be compared.
     """
+    policy = _with_recorded_groups(policy, recording)
     missing = [metric.name for metric in policy.metrics if metric.name not in recording.metrics]
     if missing:
         raise Unusable(
@@ -28,6 +30,13 @@ def fitted(policy: Policy, recording: Recording) -> tuple[Policy, Recording]:
         _check_arms(metric, recording.metrics[metric.name])
     watched = Recording({metric.name: recording.metrics[metric.name] for metric in policy.metrics})
     return _with_recorded_interval(policy, watched), watched
+
+
+def _with_recorded_groups(policy: Policy, recording: Recording) -> Policy:
+    """The policy by segment, as far as that was recorded: looks from before there were segments tell of the wholes."""
+    split = by_segment(policy)
+    told = tuple(one for one in split.metrics if not isinstance(one, GroupMetric) or one.name in recording.metrics)
+    return split.model_copy(update={"metrics": told}) if len(told) > len(policy.metrics) else policy
 
 
 def _check_kind(metric: Metric, recorded: Recorded) -> None:

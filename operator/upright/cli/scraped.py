@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from upright.analysis import Metric, MetricType, Policy
+from upright.api.by_segment import GroupMetric, by_segment
 from upright.cli.problems import Unusable
 from upright.cli.recording import WHOLE, Kind, Recorded, Recording
 from upright.sources.copies import counted_once
@@ -30,12 +31,19 @@ async def scraped(url: str, policy: Policy, arms: Mapping[str, str], over: Range
         Unusable: a metric cannot be read from Prometheus, the server cannot be asked, or nothing was found.
     """
     metrics = {}
-    for metric, selects in [(metric, _selected(metric)) for metric in policy.metrics]:
+    for metric, selects in [(metric, _selected(metric)) for metric in by_segment(policy).metrics]:
         try:
             metrics[metric.name] = await _recorded(url, metric, selects, arms, over)
+        except _NothingError:
+            if not isinstance(metric, GroupMetric):  # of a group nobody may have asked
+                raise
         except PrometheusError as problem:
             raise Unusable(str(problem)) from problem
     return Recording(metrics)
+
+
+class _NothingError(Unusable):
+    """A server has nothing of a metric."""
 
 
 def _selected(metric: Metric) -> Selected:
@@ -68,7 +76,7 @@ async def _recorded(url: str, metric: Metric, selects: Selected, arms: Mapping[s
             totals, counted_bad = counted_once(totals, bad_ones)
         total = increases(totals, over, from_start=canary, beside=counted_bad)
         if not any(total.values()) and not (metric.type is MetricType.LIMIT and arm == "stable"):
-            raise Unusable(
+            raise _NothingError(
                 f"metric {metric.name!r}: {url} has no values for {asked!r} between {over.start:.0f} and {over.end:.0f}"
             )
         if counted_bad is None:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from upright.api import names
+from upright.api.by_segment import by_segment
 from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import DeploymentStatus, Rejection
@@ -306,7 +307,7 @@ def _measure(
     if stable is None or candidate is None or comparison is None:
         source.forget(key)
         return Reading()
-    after, promise = evidence.until(recorded), policy(resource.spec)
+    after, promise = evidence.until(recorded), by_segment(policy(resource.spec))
     arms: Iterable[tuple[ArmName, str]] = (("canary", candidate.revision), ("stable", stable.revision))
     return source.read(
         key,

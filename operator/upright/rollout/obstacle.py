@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from upright.api import names
+from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Arm, Rejection
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, said_since
@@ -45,6 +46,8 @@ def obstacle(observed: Observed, wanted: str | None, draft: Draft) -> Finding | 
         return Finding("VersionNotReady", f"ModelVersion {name} cannot be served: {said}", mend, about=name)
     if (changed := _contract_changed(observed, draft)) is not None:
         return changed
+    if (split := _not_split(observed.resource.spec, version)) is not None:
+        return split
     if spec.replicas == 0:
         return Finding(
             "ScaledToZero",
@@ -199,6 +202,25 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
         f"Else {' and '.join(mends)}.",
         about=wanted.metadata.name,
     )
+
+
+def _not_split(spec: DeploymentSpec, version: ModelVersion) -> Finding | None:
+    """Its pods would count nothing by a segment whose feature it does not have, and nobody would know."""
+    signature, name = version.spec.signature, version.metadata.name
+    if signature is None or len(signature.inputs) < 2 or spec.serving.image:  # what one tensor has inside is not said
+        return None
+    inputs = [str(one.get("name")) for one in signature.inputs]
+    for segment in spec.monitoring.segments:
+        if segment.feature is not None and segment.feature not in inputs:
+            others = f" and {len(inputs) - 10} more" if len(inputs) > 10 else ""
+            return Finding(
+                "SegmentNotFound",
+                f"Segment {segment.name} of spec.monitoring.segments splits by feature {segment.feature}, and {name} "
+                f"has no such input; it has {', '.join(inputs[:10])}{others}.",
+                "Correct the feature, remove the segment, or name another version.",
+                about=name,
+            )
+    return None
 
 
 def _new(wanted: ModelVersion, stable: Arm) -> str:

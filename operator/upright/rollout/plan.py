@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping
 from datetime import timedelta
 
 from upright.api import names
+from upright.api.by_segment import whole_of
 from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, said_since
@@ -312,7 +313,7 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
         case Reject(metric, message):
             pods = names.object_name(observed.resource.metadata.name, candidate.revision)
             seen = observed.reading.arms.get("canary")
-            blamed = [one for one in spec.monitoring.metrics if one.name == metric]
+            blamed = [one for one in spec.monitoring.metrics if one.name == whole_of(metric)]
             message = " ".join([message, *filter(None, (most_frequent(one, seen) for one in blamed))])
             where = " ".join(where_to_look(one, pods) for one in blamed)
             leaving, others = is_needed(facts, bad=True), facts.stable.ready if facts.stable else 0

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from upright.analysis import Decision, Look, Policy, State, StateError, Verdict, begin, update
+from upright.analysis import Decision, Look, MetricVerdict, Policy, State, StateError, Verdict, begin, update
 from upright.analysis import verdict as verdict_of
+from upright.api.by_segment import by_segment, wholes
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.api.monitoring import Promise
@@ -20,6 +21,9 @@ _KEPT_FOR, _KEPT = 60, 16
 """Seconds, and looks, of evidence that a restart of the operator may cost: a status is not written with every look. All
 that are not recorded are weighed again in each turn.
 """
+
+_GROUPS = 4
+"""Shown of those of which there is evidence."""
 
 
 def policy(spec: DeploymentSpec) -> Policy:
@@ -51,7 +55,7 @@ def analyse(
     because the spec was changed meanwhile, or cannot be read, or is gone; but not where the looks at hand are all that
     people were `told` of. That is so while it cannot be recorded.
     """
-    promise = policy(spec)
+    promise = by_segment(policy(spec))
     state, why = _usable(promise, recorded, looks)
     lacks = told is not None and told.looks > looks_in(state) + sum(look.time <= (told.at or 0.0) for look in looks)
     if lacks:
@@ -77,7 +81,7 @@ def analyse(
                 dispersion=_shown(metric.dispersion),
                 evidence=_shown(metric.evidence),
             )
-            for metric in said.metrics
+            for metric in _worth_showing(promise, said)
         ],
         metric=said.metric if said.decision is Decision.ROLLBACK else "",
         verdict=said.decision.value,
@@ -110,6 +114,14 @@ def is_ahead(look: float | None, now: datetime) -> bool:
 def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> tuple[Mapping[str, Any], Verdict]:
     state = update(promise, state, *looks)
     return state, verdict_of(promise, state, ends=False)
+
+
+def _worth_showing(promise: Policy, said: Verdict) -> Sequence[MetricVerdict]:
+    """The metrics as wholes, and after them the groups of which the evidence is largest."""
+    names = {metric.name for metric in wholes(promise.metrics)}
+    groups = [one for one in said.metrics if one.name not in names and one.evidence > 1]
+    worst = sorted(groups, key=lambda one: -one.evidence)[:_GROUPS]
+    return [*(one for one in said.metrics if one.name in names), *worst]
 
 
 def _shown(value: float) -> float:

@@ -12,6 +12,7 @@ from functools import cache
 import promql_parser
 import re2
 
+from upright.api.by_segment import GroupMetric
 from upright.api.monitoring import Metric, MetricType
 from upright.api.selector import without_operators
 from upright.api.serving import OVERLOADED, REQUEST_DURATION, REQUESTS
@@ -68,6 +69,11 @@ class Selector:
         """Whether a series of that name is meant."""
         return all(condition.holds(labels.get(condition.label, "")) for condition in self.conditions)
 
+    def within(self, conditions: Iterable[tuple[str, str, str]]) -> "Selector":
+        """It with more conditions, each a label, an operator, = or !=, and a value."""
+        more = (_condition(*one) for one in conditions)
+        return _written(self.name, (*self.conditions, *more))
+
     def also(self, matchers: str) -> str:
         """It with more conditions, such as `version="v2"`, as PromQL writes it."""
         name, _, within = self.text.partition("{")
@@ -90,8 +96,11 @@ def selected(metric: Metric) -> Selected | None:
     if metric.total is None:
         served = _served(metric.type) if metric.type in _SERVED else None
         return replace(served, edges=metric.buckets) if served else None
+    total = _parsed(metric, "total", metric.total)
     bad = None if metric.bad is None else _parsed(metric, "bad", metric.bad)
-    return Selected(_parsed(metric, "total", metric.total), bad, metric.buckets)
+    if isinstance(metric, GroupMetric):
+        return Selected(total.within(metric.within), bad and bad.within(metric.within))
+    return Selected(total, bad, metric.buckets)
 
 
 @cache
@@ -118,9 +127,13 @@ def _selector(text: str) -> Selector:
     matchers = parsed.matchers.matchers
     if len(matchers) > MOST_CONDITIONS:
         raise ValueError(f"it has {len(matchers)} conditions, and may have {MOST_CONDITIONS}")
-    conditions = tuple(_conditions((one.name, op, one.value) for one, op in zip(matchers, operators, strict=True)))
+    found = ((one.name, operator, one.value) for one, operator in zip(matchers, operators, strict=True))
+    return _written(parsed.name, tuple(_conditions(found)))
+
+
+def _written(name: str, conditions: tuple[Condition, ...]) -> Selector:
     written = [f"{one.label}{one.operator}{json.dumps(one.value, ensure_ascii=False)}" for one in conditions]
-    return Selector(parsed.name, conditions, f"{parsed.name}{{{', '.join(written)}}}" if written else parsed.name)
+    return Selector(name, conditions, f"{name}{{{', '.join(written)}}}" if written else name)
 
 
 _BOUNDED = re2.Options()

@@ -9,8 +9,10 @@ from typing import NamedTuple, TypeAlias
 from upright.analysis import Counts, Histogram, Metric, MetricType
 from upright.analysis.counters import NEW, STRANGE, TORN, Increase, Sample, increase
 from upright.analysis.looks import Measurement
+from upright.api.by_segment import GroupMetric
 from upright.api.monitoring import Boundary
 from upright.rollout.measuring import ArmName, Asked, longest_gap
+from upright.sources.groups import Groups
 from upright.sources.page import Counters
 from upright.sources.remembered import Remembered
 from upright.sources.selectors import Selected
@@ -58,7 +60,7 @@ class Tallies:
         self._named = of
         self._fell = fell
         self._lasting = lasting
-        self.unmeasured: Mapping[str, str] = {}
+        self.unmeasured: dict[str, str] = {}
         """By metric, why nothing can be said of it, and what to do."""
         self._of: dict[Metric, _Tallied] = {}
         self._want: Wanted | None = None
@@ -90,7 +92,7 @@ class Tallies:
             for metric in asked.policy.metrics
             if metric.name in want.selected
         }
-        self.unmeasured = dict(want.unread)
+        self.unmeasured, groups = dict(want.unread), Groups()
         for metric, tallied in self._of.items():
             shown = {
                 arm: {pod: page.tallies[metric.name] for pod, page in of.items() if metric.name in page.tallies}
@@ -100,13 +102,16 @@ class Tallies:
                 arm: {pod: tally for pod, tally in of.items() if isinstance(tally, Tally)} for arm, of in shown.items()
             }
             taken = tallied.take(asked, time, new, tallies, proven=proven)
-            if why := _untold(metric, want.selected[metric.name], shown, self._named) or taken.why_not:
+            if isinstance(metric, GroupMetric):
+                groups.see(metric, want.selected[metric.name], tallies)
+            elif why := _untold(metric, want.selected[metric.name], shown, self._named) or taken.why_not:
                 self.unmeasured[metric.name] = f"Metric {metric.name} cannot be measured{why}{_REMEDY}"
             if taken.measured is not None and proven:
                 measured[metric.name] = taken.measured
                 halves |= {metric.name: taken.halves} if taken.halves else {}
             early |= {metric.name} if taken.early and proven else set()
             left_out |= {pod: f"{metric.name}: {why}" for pod, why in taken.left_out.items() if why != NEW}
+        self.unmeasured |= groups.unmeasured()
         return Added(measured, halves, left_out, early)
 
     def forget_all_but(self, pods: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from tests.unit.analysis.builders import EXACT, a_metric, a_policy, counted, measured, stored
 from upright.analysis import Counts, Histogram, Look, Moments, begin, estimate_dispersion, update, verdict
 from upright.analysis.dispersion import MOST
-from upright.api.monitoring import Policy
+from upright.api.policy import Policy
 
 
 def clustered(rng: Generator, requests: float, runs: int | None = None, size: int = 8) -> tuple[Any, Any]:

@@ -13,7 +13,6 @@ from tests.unit.analysis.builders import EXACT, a_metric, a_policy, counted, err
 from upright.analysis import Counts, Decision, Look, Policy, begin, update, verdict
 from upright.analysis import exact as boundary
 from upright.analysis.looks import tabulated
-from upright.analysis.segments import begin_segments
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.3])
@@ -110,11 +109,6 @@ def test_each_exact_metric_has_its_own_part_of_the_promise() -> None:
 
     assert policy.share(policy.metrics[1]) == pytest.approx(0.01 / 5)
     assert (said.decision, said.metric) == (Decision.ROLLBACK, "b")
-
-
-def test_segments_refuse_what_is_no_e_process() -> None:
-    with pytest.raises(ValueError, match="boundary Exact"):
-        begin_segments(exact(), ["east"])
 
 
 def test_a_million_events_a_look_are_left_to_the_mixture() -> None:

@@ -1,53 +1,135 @@
-"""One segment that fails while the whole looks well; and many hypotheses at once."""
+"""A group of users for which a version fails while the whole looks well; and many hypotheses at once."""
+
+import json
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.unit.analysis.builders import a_policy, counted, stored
-from upright.analysis import Counts, Look
+from tests.unit.analysis.builders import a_metric, a_policy, counted, stored
+from upright.analysis import Counts, Decision, Look, Policy, begin, update, verdict
 from upright.analysis.discoveries import discoveries, log_e_value
-from upright.analysis.segments import begin_segments, segmented_verdict, update_segments
+from upright.api.by_segment import GroupMetric, by_segment, whole_of, wholes
+from upright.api.monitoring import Metric
+
+PLAN = {"name": "plan", "feature": "plan", "values": ["basic", "flex"]}
+REFUNDS = a_metric("Ratio", "refunds", bad="shop_refunds_total", total="shop_orders_total")
 
 
-def test_a_segment_that_fails_is_found_and_named_while_the_whole_is_within_tolerance() -> None:
-    policy, rng = a_policy(), np.random.default_rng(1)
-    state = begin_segments(policy, ["east", "west", "north"])
+def split(*metrics: dict[str, Any], segments: list[dict[str, Any]] | None = None, **fields: Any) -> Policy:
+    return by_segment(a_policy(*metrics, segments=segments or [PLAN], **fields))
+
+
+def test_a_group_for_which_a_version_fails_is_named_while_the_whole_is_within_tolerance() -> None:
+    policy, rng = split(), np.random.default_rng(1)
+    state = begin(policy)
     for k in range(40):
         parts = {
-            "east": Counts(counted(rng, 0.01, 1000), counted(rng, 0.01, 9000)),
-            "west": Counts(counted(rng, 0.01, 1000), counted(rng, 0.01, 9000)),
-            "north": Counts(counted(rng, 0.2, 10), counted(rng, 0.01, 90)),
+            "errors of plan basic": Counts(counted(rng, 0.01, 1000), counted(rng, 0.01, 9000)),
+            "errors of plan flex": Counts(counted(rng, 0.2, 10), counted(rng, 0.01, 90)),
+            "errors of plan other": Counts((0, 0), (0, 0)),
         }
-        whole = Counts(
-            *(tuple(np.sum([getattr(part, arm) for part in parts.values()], axis=0)) for arm in ("canary", "stable"))
-        )
-        looks = {name: Look(15.0 * k, {"errors": part}) for name, part in parts.items()}
-        state = stored(update_segments(policy, state, Look(15.0 * k, {"errors": whole}), looks))
+        both = [np.sum([getattr(part, arm) for part in parts.values()], axis=0) for arm in ("canary", "stable")]
+        whole = Counts(tuple(both[0]), tuple(both[1]))
+        state = stored(update(policy, state, Look(15.0 * k, {"errors": whole, **parts})))
 
-    said = segmented_verdict(policy, state)
+    said = verdict(policy, state)
 
-    assert said.rollback
-    assert said.worst == "north"
-    assert said.reported == ("north",)
+    assert (said.decision, said.metric) == (Decision.ROLLBACK, "errors of plan flex")
+    assert said.blame.startswith("Worse than tolerated in errors of plan flex: ")
+    assert said.metrics[0].evidence < 100
 
 
-def test_healthy_segments_are_left_alone() -> None:
-    policy, rng = a_policy(), np.random.default_rng(2)
-    state = begin_segments(policy, ["east", "west"])
+def test_the_shares_of_a_metric_that_is_split_are_half_its_own_and_the_groups_have_the_other_half() -> None:
+    policy = split(a_metric(weight=3), REFUNDS)
+    shares = {metric.name: policy.share(metric) for metric in policy.metrics}
+    assert shares == pytest.approx(
+        {
+            "errors": 0.00375,
+            **{f"errors of plan {group}": 0.00125 for group in ("basic", "flex", "other")},
+            "refunds": 0.0025,
+        }
+    )
+
+
+def test_early_promotion_asks_for_no_proof_of_a_group_for_which_nobody_asks() -> None:
+    policy = split()
+    state = begin(policy)
     for k in range(40):
-        look = Look(15.0 * k, {"errors": Counts(counted(rng, 0.01, 100), counted(rng, 0.01, 900))})
-        state = update_segments(policy, state, look, {"east": look})
+        counts = Counts((500, 5), (4500, 45))
+        state = update(policy, state, Look(15.0 * k, {"errors": counts, "errors of plan basic": counts}))
 
-    said = segmented_verdict(policy, state)
+    said = verdict(policy, state, ends=False)
 
-    assert not said.rollback
-    assert said.reported == ()
+    assert said.decision is Decision.PROMOTE
+    assert "of plan" not in said.message
 
 
-def test_a_segment_that_was_not_named_is_refused() -> None:
-    policy = a_policy()
-    with pytest.raises(ValueError, match="'south' was not named"):
-        update_segments(policy, begin_segments(policy, ["east"]), Look(0.0, {}), {"south": Look(0.0, {})})
+def test_what_is_watched_by_segment_names_the_analysis_as_the_segments_do() -> None:
+    plain, other = a_policy(), {**PLAN, "feature": "tariff"}
+    assert len({one.fingerprint for one in (plain, split(), split(segments=[other]))}) == 3
+    assert by_segment(plain) is plain
+
+
+def test_a_metric_is_split_where_its_events_are_counted_so() -> None:
+    label = {"name": "shop", "label": "shop", "values": ["a"]}
+    exact = a_metric(name="exact", boundary="Exact", tolerance={"relative": 0.25})
+    policy = split(a_metric(), REFUNDS, a_metric("Latency", "latency"), exact, segments=[PLAN, label])
+    assert [metric.name for metric in policy.metrics] == [
+        *("errors", "errors of plan basic", "errors of plan flex", "errors of plan other"),
+        *("refunds", "refunds of shop a", "refunds of shop other", "latency", "exact"),
+    ]
+    assert [metric.name for metric in wholes(policy.metrics)] == ["errors", "refunds", "latency", "exact"]
+    assert {whole_of(metric.name) for metric in policy.metrics} == {"errors", "refunds", "latency", "exact"}
+
+
+def test_groups_of_numbers_are_named_by_their_edges() -> None:
+    policy = split(segments=[{"name": "tenure", "feature": "tenure", "edges": [-1.5, 12, 1234567]}])
+    groups = [metric.group for metric in policy.metrics if isinstance(metric, GroupMetric)]
+    assert groups == ["under -1.5", "-1.5 to 12", "12 to 1234567", "1234567 or more", "other"]
+
+
+def test_forty_comparisons_by_segment_are_kept_in_less_than_48_kib() -> None:
+    many = [{"name": f"s{k}", "feature": f"f{k}", "values": list("abcdefghi")} for k in range(4)]
+    policy = split(segments=many)
+    state, counts = begin(policy), Counts((500, 5), (4500, 45))
+    look = Look(0.0, {metric.name: counts for metric in policy.metrics})
+    assert len(policy.metrics) == 41
+    assert len(json.dumps(update(policy, state, look))) < 48 * 1024
+
+
+@pytest.mark.parametrize(
+    ("segments", "why"),
+    [
+        ([PLAN, PLAN], "segments: the name 'plan' stands more than once"),
+        ([{"name": "plan", "values": ["a"]}], "exactly one of feature and label"),
+        ([{"name": "plan", "feature": "plan"}], "exactly one of values and edges"),
+        ([{"name": "plan", "label": "plan", "edges": [1]}], "edges are for the numbers of a feature"),
+        ([{**PLAN, "values": ["a", "other"]}], "other is what is in none of the values"),
+        ([{**PLAN, "values": ["a", "a"]}], "values must differ"),
+        ([{"name": "tenure", "feature": "tenure", "edges": [2, 1]}], "edges must rise"),
+        ([{"name": "shop", "label": "shop", "values": ["a"]}], "each segment must split a metric"),
+        ([{**PLAN, "name": f"s{k}", "values": list("abcdefghij")} for k in range(4)], "too many comparisons"),
+        ([{**PLAN, "valeus": ["a"]}], "no field 'valeus'"),
+    ],
+)
+def test_segments_that_make_no_sense_are_refused(segments: list[dict[str, Any]], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        a_policy(segments=segments)
+
+
+def test_a_group_is_found_by_its_labels() -> None:
+    label = {"name": "shop", "label": "shop", "values": ["a", "b"]}
+    policy = split(a_metric(), REFUNDS, segments=[PLAN, label])
+
+    def within(name: str) -> Any:
+        metric: Metric = next(one for one in policy.metrics if one.name == name)
+        assert isinstance(metric, GroupMetric)
+        return metric.within
+
+    assert within("refunds of shop a") == (("shop", "=", "a"),)
+    assert within("refunds of shop other") == (("shop", "!=", "a"), ("shop", "!=", "b"))
+    assert within("errors of plan other") == (("segment", "=", "plan"), ("value", "=", "other"))
 
 
 @pytest.mark.parametrize(

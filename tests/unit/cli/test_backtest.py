@@ -81,6 +81,21 @@ def test_a_good_canary_would_have_been_kept(tmp_path: Path, capsys: pytest.Captu
     assert found["metrics"][0]["crossed"] is None
 
 
+def test_a_canary_that_fails_for_a_few_is_found_where_looks_were_recorded_by_segment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segments = [{"name": "plan", "feature": "plan", "values": ["flex", "nobody"]}]
+    policy = a_policy_file(tmp_path, segments=segments)
+    whole, few = rows_of_errors(0.01), rows_of_errors(0.2, seed=2)
+    assert backtest(policy, a_csv(tmp_path, whole), "--json") == 0
+    assert [one["name"] for one in as_json(capsys)["metrics"]] == ["errors"]
+
+    group = [(*row[:2], "errors of plan flex", *row[3:]) for row in few]
+    assert backtest(policy, a_csv(tmp_path, [*whole, *group]), "--json") == 3
+
+    assert as_json(capsys)["metric"] == "errors of plan flex"
+
+
 def test_a_parquet_file_says_the_same_as_a_csv_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = rows_of_errors(0.1)
     backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows), "--json")

@@ -1,12 +1,13 @@
 """An HTTP API: each revision is an apps/v1 Deployment."""
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from math import ceil
 from typing import Any
 
 from upright.api import names
-from upright.api.deployment import Batching, Deployment
+from upright.api.deployment import Batching, Deployment, Monitoring
 from upright.api.model_version import ModelVersion
 from upright.api.serving import GRPC_DRAIN_SECONDS
 from upright.api.serving import GRPC_PORT as GRPC_NUMBER
@@ -102,6 +103,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         **{f"UPRIGHT_{name.upper()}": str(number) for name, number in asked.items()},
         **(_batching(serving.batching) if serving.batching else {}),
         **({"UPRIGHT_GRPC_PORT": str(GRPC_NUMBER)} if serving.grpc else {}),
+        **_segments(owner.spec.monitoring),
         "HOME": "/tmp",  # noqa: S108 - a path in the pod
     }
     container = {
@@ -129,6 +131,16 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}, place.volume("store")],
     }
+
+
+def _segments(monitoring: Monitoring) -> Mapping[str, str]:
+    """Those by which pods count requests themselves."""
+    counted = [
+        {"name": one.name, "feature": one.feature, "values": one.groups, **({"edges": one.edges} if one.edges else {})}
+        for one in monitoring.segments
+        if one.feature is not None
+    ]
+    return {"UPRIGHT_SEGMENTS": json.dumps(counted, ensure_ascii=False)} if counted else {}
 
 
 def _batching(asked: Batching) -> Mapping[str, str]:

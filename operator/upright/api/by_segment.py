@@ -1,0 +1,67 @@
+"""What is compared where there are segments: each metric as a whole, and in each group of users."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from upright.api.monitoring import Metric
+from upright.api.policy import Policy
+from upright.api.segments import OTHER, Segment
+from upright.api.serving import SEGMENT_REQUESTS
+
+
+class GroupMetric(Metric):
+    """A metric of one group alone."""
+
+    whole: str
+    """Name of the metric that it is a part of."""
+    segment: str
+    group: str
+    """Names the group among those of its segment."""
+    within: tuple[tuple[str, str, str], ...]
+    """What the labels of a series of it must be like: label, operator (= or !=), value."""
+
+    @property
+    def counted_by_pods(self) -> bool:
+        """Whether the pods that Upright serves count it by themselves."""
+        return self.total == SEGMENT_REQUESTS
+
+
+def by_segment(policy: Policy) -> Policy:
+    """The policy whose metrics are also those of each group, with their shares of the promise."""
+    return policy.model_copy(update={"metrics": tuple(_split(policy))}) if policy.segments else policy
+
+
+def wholes(metrics: Iterable[Metric]) -> Sequence[Metric]:
+    """Those that are not of a group alone."""
+    return [metric for metric in metrics if not isinstance(metric, GroupMetric)]
+
+
+def whole_of(name: str) -> str:
+    """The name of the metric that a metric is, or is a part of: names that users give have no spaces."""
+    return name.partition(" ")[0]
+
+
+def _split(policy: Policy) -> Iterator[Metric]:
+    for metric in policy.metrics:
+        groups = [one for segment in policy.segments if metric.is_split_by(segment) for one in _groups(segment, metric)]
+        yield metric.model_copy(update={"weight": metric.weight / 2}) if groups else metric
+        for group in groups:
+            yield group.model_copy(update={"weight": metric.weight / 2 / len(groups)})
+
+
+def _groups(segment: Segment, metric: Metric) -> Iterator[GroupMetric]:
+    said = dict(metric)
+    if segment.label is None:
+        said |= {"total": SEGMENT_REQUESTS, "bad": f'{SEGMENT_REQUESTS}{{outcome="failed"}}'}
+    for group in (*segment.groups, OTHER):
+        said |= {"name": f"{metric.name} of {segment.name} {group}"}
+        yield GroupMetric.model_construct(
+            **said, whole=metric.name, segment=segment.name, group=group, within=_within(segment, group)
+        )
+
+
+def _within(segment: Segment, group: str) -> tuple[tuple[str, str, str], ...]:
+    if segment.label is None:
+        return ("segment", "=", segment.name), ("value", "=", group)
+    if group == OTHER:
+        return tuple((segment.label, "!=", value) for value in segment.groups)
+    return ((segment.label, "=", group),)

@@ -212,6 +212,30 @@ async def test_the_job_of_an_older_operator_has_its_parameters_and_falls_back_fo
     assert cluster.version("churn-1")["problem"]["goal"] == "told"
 
 
+async def test_a_copy_of_a_runs_job_that_somebody_made_to_look_into_it_is_left_alone() -> None:
+    cluster = Cluster()
+    await cluster.settle()
+    made = cluster.objects[names.JOBS, "churn-1"]
+    copy = {field: part for field, part in made["metadata"].items() if field not in ("name", "uid", "ownerReferences")}
+    cluster.put(names.JOBS, "churn-debug", **{**made, "metadata": {**copy, "name": "churn-debug"}})
+    await cluster.settle()
+    assert (names.JOBS, "churn-debug") in cluster.objects
+    assert [run["number"] for run in cluster.manifest["status"]["runs"]] == [1]
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 10**40])
+async def test_numbers_that_nobody_can_count_up_to_are_no_runs(number: int) -> None:
+    cluster = Cluster()
+    of = {names.TRAINING_JOB: "churn"}
+    cluster.put(
+        names.MODEL_VERSIONS, "churn-import", metadata={"labels": of}, spec={"number": number, "model": "churn"}
+    )
+    name = names.run_name("churn", number)
+    cluster.put(names.JOBS, name, metadata={"labels": {**of, names.RUN: str(number)}})
+    await cluster.settle()
+    assert [run["number"] for run in cluster.manifest["status"]["runs"]] == [1]
+
+
 async def test_a_run_that_waits_starts_with_the_newest_spec_and_says_so() -> None:
     cluster = Cluster(output={"store": "pvc://later"}, parameters={"depth": 4})
     await cluster.settle()

@@ -91,6 +91,11 @@ def object_name(deployment: str, revision: str) -> str:
     return fit(deployment, f"-{revision}")
 
 
+def run_name(training_job: str, number: int) -> str:
+    """What the Job of a run is called, and its ModelVersion."""
+    return fit(training_job, f"-{number}")
+
+
 def labels(model: str, version: str | None = None) -> dict[str, str]:
     """The labels that everything Upright makes carries."""
     named = {MODEL_VERSION: version} if version else {}

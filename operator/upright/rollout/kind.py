@@ -20,6 +20,7 @@ from upright.defaults import Defaults
 from upright.pods.reading import FIELDS, read
 from upright.rollout.measuring import Source
 from upright.rollout.members import MEMBERS
+from upright.rollout.modes.realtime import FOLLOWING
 from upright.rollout.observe import NOBODYS, Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.sightings import Sightings
@@ -67,7 +68,13 @@ class Deployments:
         Watch(
             names.APPS_DEPLOYMENTS,
             _made,
-            fields=("spec.replicas", "spec.paused", "spec.template.metadata.annotations", "status.conditions"),
+            fields=(
+                "spec.replicas",
+                "spec.paused",
+                *(f"spec.{field}" for field in FOLLOWING),
+                "spec.template.metadata.annotations",
+                "status.conditions",
+            ),
             digests=DIGESTED,
         ),
         Watch(names.CONTROLLER_REVISIONS, _made, fields=("revision",)),

@@ -7,7 +7,7 @@ from upright.api import names
 from upright.api.deployment_status import Arm
 from upright.contract import Correction, Event, Manifest, Reference, ResourceType
 from upright.rollout.draft import Draft
-from upright.rollout.modes.realtime import template, workload
+from upright.rollout.modes.realtime import FOLLOWING, template, workload
 from upright.rollout.observe import Observed
 from upright.rollout.revision import revision
 from upright.rollout.routing.replicas import services
@@ -115,6 +115,12 @@ def _keep(
         )
         goes_on = Event("Warning", "Restored", "Restore", said)
         made.correct.append(Correction(target, "/spec/paused", False, goes_on))
+    for how, right in FOLLOWING.items():  # by `Recreate` all pods would go at once, be it for a correction of ours
+        if owned["spec"].get(how, right) != right:
+            said = f"{name} had another spec.{how}, by which its pods follow its template; it is put back."
+            made.correct.append(
+                Correction(target, f"/spec/{how}", right, Event("Warning", "Restored", "Restore", said))
+            )
     for kind, one in ((names.APPS_DEPLOYMENTS, owned), (names.CONTROLLER_REVISIONS, kept)):
         if one and names.has_no_controller(one):
             owners = names.taken_up_by(names.owner_reference("Deployment", observed.resource.metadata), one)

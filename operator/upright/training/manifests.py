@@ -35,11 +35,6 @@ _CLOSED = ("data", "publish")
 """Our own containers: of these only the resources are the user's."""
 
 
-def run_name(training_job: str, number: int) -> str:
-    """Name of the run's Job and of its ModelVersion."""
-    return names.fit(training_job, f"-{number}")
-
-
 def run_labels(owner: TrainingJob, run: Run) -> dict[str, str]:
     """What tells that an object belongs to this run of this TrainingJob, and to no namesake's."""
     return {

@@ -27,7 +27,6 @@ from upright.training.inputs import (
     made_from,
     uris_of,
 )
-from upright.training.manifests import run_name
 from upright.training.outcome import has_ended, is_decided, published
 from upright.training.record import RUNS, number_in, read_record, run_of
 from upright.training.waiting import Warnings, wait_of
@@ -270,7 +269,7 @@ def _next_number(
             0,
         )
     )
-    while world.has(names.MODEL_VERSIONS, resource.metadata.namespace, run_name(resource.metadata.name, number)):
+    while world.has(names.MODEL_VERSIONS, resource.metadata.namespace, names.run_name(resource.metadata.name, number)):
         number += 1
     return number
 

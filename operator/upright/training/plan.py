@@ -11,7 +11,7 @@ from upright.conditions import NEWS, Finding, conditions, cut, some, told
 from upright.contract import Correction, Count, Event, Manifest, Plan, Reference
 from upright.pods.reading import Pod
 from upright.training.following import after, after_failure, after_success, instead, request
-from upright.training.manifests import fault_of, model_version, run_name
+from upright.training.manifests import fault_of, model_version
 from upright.training.manifests import job as job_of
 from upright.training.observe import REUSED, Observed, is_waiting
 from upright.training.outcome import (
@@ -217,7 +217,7 @@ def _begin(observed: Observed, draft: _Draft) -> None:
         )
         return
     run = Run(
-        name=run_name(resource.metadata.name, observed.next_number),
+        name=names.run_name(resource.metadata.name, observed.next_number),
         number=observed.next_number,
         trigger=reason,
         phase="Pending",

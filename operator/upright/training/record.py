@@ -11,7 +11,7 @@ from upright.api import names
 from upright.api.common import Problem, Resource
 from upright.api.training_job import Run, TrainingJob, Trigger
 from upright.contract import Index, Manifest
-from upright.training.inputs import Inputs
+from upright.training.inputs import MOST_RUNS, Inputs
 
 
 class Record(Resource):
@@ -49,9 +49,15 @@ def read_record(job: Manifest) -> Record | None:
 
 
 def number_in(job: Manifest) -> int | None:
-    """The number of the run that a Job says it belongs to; None for a Job that only looks like ours."""
-    number = str((job["metadata"].get("labels") or {}).get(names.RUN, ""))
-    return int(number) if number.isascii() and number.isdigit() else None
+    """The number of the run that a Job says it belongs to; None for a Job that only looks like ours, such as a copy of
+    one: that has another name.
+    """
+    given = job["metadata"].get("labels") or {}
+    number, owner = str(given.get(names.RUN, "")), given.get(names.TRAINING_JOB, "")
+    if not (number.isascii() and number.isdigit() and len(number) <= len(str(MOST_RUNS))):
+        return None
+    counted = int(number)
+    return counted if counted <= MOST_RUNS and job["metadata"]["name"] == names.run_name(owner, counted) else None
 
 
 def _made_for(job: Manifest) -> Iterable[str]:

@@ -40,6 +40,7 @@ from tests.unit.rollout.world import (
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.api.model_version import ModelVersion, Signature
+from upright.api.names import run_name
 from upright.contract import Key, Manifest, Plan, ResourceType
 from upright.kube.conditions import halted, with_obstacle, with_transition_times
 from upright.rollout.kind import Deployments
@@ -49,7 +50,6 @@ from upright.rollout.plan import plan
 from upright.rollout.revision import revision
 from upright.rollout.sightings import Sightings
 from upright.rollout.template import record
-from upright.training.manifests import run_name
 
 THIRD, FOURTH = a_model_version("churn-3"), a_model_version("churn-4")
 
@@ -554,6 +554,27 @@ async def test_a_workload_that_somebody_has_paused_goes_on_and_that_is_told() ->
     assert correction.event
     assert correction.event.reason == "Restored"
     assert "Set spec.paused of Deployment churn instead" in correction.event.message
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "right"),
+    [
+        ("strategy", {"type": "Recreate"}, "RollingUpdate"),
+        ("minReadySeconds", 3600, "0"),
+    ],
+)
+async def test_how_the_pods_of_a_workload_follow_its_template_is_put_back(field: str, given: Any, right: str) -> None:
+    kept, owned = kept_and({})
+    usual = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}
+    owned["spec"]["strategy"] = usual  # as the API server fills it in
+    there = (names.CONTROLLER_REVISIONS, kept)
+    assert not plan(await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), there)).correct
+    owned["spec"][field] = given
+    [correction] = plan(await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), there)).correct
+    assert correction.path == f"/spec/{field}"
+    assert right in str(correction.value)
+    assert correction.event
+    assert "it is put back" in correction.event.message
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ _STARTUP_PROBES = 600
 """At least so many of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
 
 
+FOLLOWING: Mapping[str, Any] = {
+    "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}},
+    "minReadySeconds": 0,
+}
+"""How pods of a workload follow its template, as the API server has it where nobody says otherwise."""
+
+
 def workload(owner: Deployment, revision: str, template: Manifest, replicas: int) -> Manifest:
     """The apps/v1 Deployment of a revision. Made once: later only its replicas change."""
     labels = template["metadata"]["labels"]

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,18 @@ from upright.sources.prometheus import Range
 
 KEEP, ROLL_BACK = 0, 3
 LEAST_SHARE = 1e-300  # below which the analysis tells no probability from none
+_TELLING = 3  # expected rollbacks: where none of as many splits was, the share is lower, with a confidence of 95 %
 MOST_SPLITS = 100_000  # which tell a share of 1 % to 0.1 points
 
 DESCRIPTION = f"""Replay a policy on recorded metrics: where it would have rolled back, and why.
+
+A file of looks has a row for each time, version and metric, with what was counted since the time before:
+
+  time,arm,metric,total,bad,pod              counts; arm is canary or stable; pod is optional
+  time,arm,metric,le,count,pod               histograms (Latency), a row for each bucket
+  time,arm,metric,number,sum,sumsq,pod       values (Mean): how many, their sum, the sum of their squares
+
+With --null rows of stable alone will do, to see before adoption whether a healthy version would be left alone.
 
 exit status: {KEEP} the canary would have been kept, {ROLL_BACK} rolled back, {UNUSABLE} the input cannot be used"""
 
@@ -61,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare parts of the stable version with the rest, in so many ways if there are (default 2000): how "
         "often is it rolled back?",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random splits")
+    parser.add_argument("--seed", type=int, help="of the random splits of --null (default 0)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -76,17 +86,17 @@ def run(options: argparse.Namespace) -> int:
     asked = _policy(options.policy)
     _check_shares(options.policy, asked)
     with console.status(f"reading {options.looks}") if console.is_terminal else nullcontext():
-        watched, recording = fitted(asked, _recording(options, asked))
+        watched, recording = fitted(asked, _recording(options, asked), stable_alone=bool(options.null))
+    split = _null(options, watched, recording, console) if options.null else None
+    if split is not None and not recording.has_canary:
+        if options.json:
+            print(json.dumps({"null": _null_document(watched, split)}, indent=2))
+        else:
+            _show_null(Console(), watched, split)
+        return KEEP
     replayed = replay(watched, recording, _progress(console, "replaying"))
     if not replayed.verdicts:
         raise Unusable(f"{options.looks}: expected looks with traffic to the canary, found none")
-    split = None
-    if options.null:
-        rng = np.random.default_rng(options.seed)
-        each = _progress(console, "splitting the stable version")
-        split = null_splits(watched, recording, replayed.dispersion, options.null, rng, each)
-        if split is None:
-            raise Unusable(f"{options.looks}: --null needs at least two looks of the stable version that can be split")
     try:
         draw(replayed, options.picture)
     except OSError as problem:
@@ -96,6 +106,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         _show(replayed, split, asked, recording, options.picture)
     return ROLL_BACK if replayed.last.decision is Decision.ROLLBACK else KEEP
+
+
+def _null(options: argparse.Namespace, policy: Policy, recording: Recording, console: Console) -> NullSplits:
+    rng, each = np.random.default_rng(options.seed or 0), _progress(console, "splitting the stable version")
+    split = null_splits(policy, recording, options.null, rng, each)
+    if split is None:
+        raise Unusable(f"{options.looks}: --null needs at least two looks of the stable version that can be split")
+    return split
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -110,8 +128,22 @@ def _check_options(options: argparse.Namespace) -> None:
         )
     if not 0 <= options.null <= MOST_SPLITS:
         raise Unusable(f"--null: expected a number of splits from 1 to {MOST_SPLITS}, found {options.null}")
-    if options.seed < 0:
+    if options.seed is not None and options.seed < 0:
         raise Unusable(f"--seed: expected a number of at least 0, found {options.seed}")
+    if options.seed is not None and not options.null:
+        raise Unusable("--seed is for the splits of --null: add that, or remove it")
+    if not _is_server(options):
+        for name, value in _of_a_server(options).items():
+            if value:
+                raise Unusable(f"{name} is for a Prometheus server, and --looks {options.looks} is a file: remove it")
+
+
+def _is_server(options: argparse.Namespace) -> bool:
+    return bool(options.looks.startswith(("http://", "https://")))
+
+
+def _of_a_server(options: argparse.Namespace) -> dict[str, str | None]:
+    return {"--canary": options.canary, "--stable": options.stable, "--from": options.start, "--to": options.end}
 
 
 def _policy(path: Path) -> Policy:
@@ -160,10 +192,9 @@ def _check_shares(path: Path, policy: Policy) -> None:
 
 
 def _recording(options: argparse.Namespace, policy: Policy) -> Recording:
-    if not options.looks.startswith(("http://", "https://")):
+    if not _is_server(options):
         return read(Path(options.looks))
-    needed = {"--canary": options.canary, "--stable": options.stable, "--from": options.start, "--to": options.end}
-    missing = [name for name, value in needed.items() if not value]
+    missing = [name for name, value in _of_a_server(options).items() if not value]
     if missing:
         raise Unusable(f"reading from Prometheus also needs {', '.join(missing)}")
     ends = []
@@ -217,17 +248,19 @@ def _document(replayed: Replay, split: NullSplits | None) -> dict[str, Any]:
             {"time": time, "evidence": {metric.name: metric.evidence for metric in said.metrics}}
             for time, said in zip(replayed.times, replayed.verdicts, strict=True)
         ],
-        "null": None
-        if split is None
-        else {
-            "rolledBack": split.rolled_back,
-            "splits": split.splits,
-            "share": split.rolled_back / split.splits,
-            "interval": [split.low, split.high],
-            "promised": replayed.policy.false_rollback_probability,
-            "looks": split.looks,
-            "by": split.by,
-        },
+        "null": split and _null_document(replayed.policy, split),
+    }
+
+
+def _null_document(policy: Policy, split: NullSplits) -> dict[str, Any]:
+    return {
+        "rolledBack": split.rolled_back,
+        "splits": split.splits,
+        "share": split.rolled_back / split.splits,
+        "interval": [split.low, split.high],
+        "promised": policy.false_rollback_probability,
+        "looks": split.looks,
+        "by": split.by,
     }
 
 
@@ -269,7 +302,7 @@ def _show(replayed: Replay, split: NullSplits | None, asked: Policy, recording: 
     used = ", ".join(f"{metric.name} {metric.dispersion:.3g}" for metric in replayed.last.metrics)
     console.print(f"Dispersion: {used}{_estimated(replayed)}.", highlight=False, soft_wrap=True)
     if split is not None:
-        _show_null(console, replayed, split)
+        _show_null(console, replayed.policy, split)
     console.print(f"Evidence over time: {picture}", highlight=False, soft_wrap=True)
 
 
@@ -282,15 +315,19 @@ def _estimated(replayed: Replay) -> str:
     return " (where it is not given, estimated from halves of the stable version's pods, as in a rollout)"
 
 
-def _show_null(console: Console, replayed: Replay, split: NullSplits) -> None:
-    console.print(
+def _show_null(console: Console, policy: Policy, split: NullSplits) -> None:
+    promised = policy.false_rollback_probability
+    said = (
         f"Healthy by construction: {split.rolled_back} of {split.splits} splits of the stable version "
         f"({split.by}, {split.looks} looks each) were rolled back: {100 * split.rolled_back / split.splits:.2f} % "
-        f"({100 * split.low:.2f} to {100 * split.high:.2f}), promised at most "
-        f"{100 * replayed.policy.false_rollback_probability:g} %.",
-        highlight=False,
-        soft_wrap=True,
+        f"({100 * split.low:.2f} to {100 * split.high:.2f}), promised at most {100 * promised:g} %."
     )
+    needed = math.ceil(_TELLING / promised)
+    if split.splits < needed:
+        windows = math.ceil(needed / split.splits * split.windows)
+        history = format_duration(windows * split.looks * policy.interval)
+        said += f" So few splits tell little: some {needed} can, as a history of {history} with as many pods has."
+    console.print(said, highlight=False, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

@@ -10,9 +10,10 @@ from upright.cli.problems import Unusable
 from upright.cli.recording import Kind, Recorded, Recording
 
 _SHORTEST = 0.1  # seconds between looks
+_RISES = 10  # in a row, of which each has no more chance than a half
 
 
-def fitted(policy: Policy, recording: Recording) -> tuple[Policy, Recording]:
+def fitted(policy: Policy, recording: Recording, *, stable_alone: bool = False) -> tuple[Policy, Recording]:
     """The policy, by segment where looks were recorded so, with their interval, and what was recorded of its metrics.
 
     Raises:
@@ -26,8 +27,11 @@ def fitted(policy: Policy, recording: Recording) -> tuple[Policy, Recording]:
             "Correct the name, or take the metric out of the policy."
         )
     for metric in policy.metrics:
-        _check_kind(metric, recording.metrics[metric.name])
-        _check_arms(metric, recording.metrics[metric.name])
+        recorded = recording.metrics[metric.name]
+        _check_kind(metric, recorded)
+        _check_is_of_a_look(metric, recorded)
+        if recording.has_canary or not stable_alone:
+            _check_arms(metric, recorded)
     watched = Recording({metric.name: recording.metrics[metric.name] for metric in policy.metrics})
     return _with_recorded_interval(policy, watched), watched
 
@@ -59,10 +63,27 @@ def _check_kind(metric: Metric, recorded: Recorded) -> None:
             )
 
 
+def _check_is_of_a_look(metric: Metric, recorded: Recorded) -> None:
+    """Counters rise from look to look, in each pod; what is counted anew in each look does not for so long."""
+    if recorded.kind is Kind.MOMENTS:
+        return
+    series = recorded.only(np.lexsort((recorded.times, recorded.pods, recorded.canary)))
+    same = (series.pods[1:] == series.pods[:-1]) & (series.canary[1:] == series.canary[:-1])
+    grown = np.diff(series.counts, axis=0)[same]
+    if len(grown) >= _RISES and (grown >= 0).all() and (grown[:, 0] > 0).mean() > 0.5:
+        raise Unusable(
+            f"metric {metric.name!r}: what was counted never falls from one time to the next in any pod, as counters "
+            "do: expected what was counted since the time before. Record differences."
+        )
+
+
 def _check_arms(metric: Metric, recorded: Recorded) -> None:
     canary, stable = recorded.only(recorded.canary), recorded.only(~recorded.canary)
     if not canary.times.size:
-        raise Unusable(f"metric {metric.name!r}: expected looks with traffic to the canary, found none")
+        raise Unusable(
+            f"metric {metric.name!r}: expected looks with traffic to the canary, found none; --null asks of the stable "
+            "version alone how often it would be rolled back"
+        )
     if metric.type is MetricType.LIMIT:
         return
     if not stable.times.size:

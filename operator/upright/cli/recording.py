@@ -97,6 +97,11 @@ class Recording:
         return looks(self.times, measured, halves)
 
     @property
+    def has_canary(self) -> bool:
+        """Whether anything was recorded of it."""
+        return any(recorded.canary.any() for recorded in self.metrics.values())
+
+    @property
     def names_pods(self) -> bool:
         """Whether what counted is told by pod, as a rollout knows it."""
         return any((recorded.pods != WHOLE).any() for recorded in self.metrics.values())

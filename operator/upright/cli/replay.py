@@ -87,6 +87,8 @@ class NullSplits:
     high: float
     looks: int
     by: str
+    windows: int
+    """Parts of the history, each as long as a rollout."""
 
 
 def replay(policy: Policy, recording: Recording, each: Each) -> Replay:
@@ -95,7 +97,7 @@ def replay(policy: Policy, recording: Recording, each: Each) -> Replay:
     Dispersion is learned from halves of the stable pods, as in a rollout, so that both say the same of the same looks.
     Where the looks name no pods there are no halves, and it is estimated beforehand from neighbouring looks.
     """
-    dispersion = {} if recording.names_pods else estimate_dispersion(policy, neighbours(recording))
+    dispersion = _dispersion(policy, recording)
     recorded = list(recording.looks())
     start = next((place for place, look in enumerate(recorded) if _has_canary(look)), len(recorded))
     state = begin(policy, history=recorded[:start], dispersion=dispersion)
@@ -106,6 +108,10 @@ def replay(policy: Policy, recording: Recording, each: Each) -> Replay:
         combined.append(float(reported(combined_evidence(policy, state))))
     times = tuple(look.time for look in recorded[start:])
     return Replay(policy, dispersion, times, tuple(verdicts), tuple(combined), _decided(policy, times, verdicts))
+
+
+def _dispersion(policy: Policy, recording: Recording) -> Mapping[str, float]:
+    return {} if recording.names_pods else estimate_dispersion(policy, neighbours(recording))
 
 
 def _decided(policy: Policy, times: Sequence[float], verdicts: Sequence[Verdict]) -> int | None:
@@ -127,9 +133,7 @@ def neighbours(recording: Recording) -> Iterator[Look]:
     return looks(units.times, measured)
 
 
-def null_splits(
-    policy: Policy, recording: Recording, dispersion: Mapping[str, float], splits: int, rng: Generator, each: Each
-) -> NullSplits | None:
+def null_splits(policy: Policy, recording: Recording, splits: int, rng: Generator, each: Each) -> NullSplits | None:
     """Compare parts of the stable version with the rest; None when fewer than two looks can be split.
 
     The stable version's history is cut into windows as long as a rollout, and each gets its share of the splits.
@@ -137,7 +141,7 @@ def null_splits(
     Without, each look is compared with the one after it, and which of the two plays the canary is drawn anew for every
     pair, so that bursts stay whole.
     """
-    units = _stable_units(recording)
+    units, dispersion = _stable_units(recording), _dispersion(policy, recording)
     if len(units.times) < 2:
         return None
     length = min(policy.planned_looks, len(units.times))
@@ -159,7 +163,7 @@ def null_splits(
     runs *= len(starts)
     low, high = _wilson(hits, runs)
     by = "pairs of looks" if units.pods == 1 else f"{'random' if every is None else 'all'} halves of {units.pods} pods"
-    return NullSplits(hits, runs, low, high, length, by)
+    return NullSplits(hits, runs, low, high, length, by, len(starts))
 
 
 @dataclass(frozen=True)

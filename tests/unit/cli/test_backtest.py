@@ -96,6 +96,52 @@ def test_a_canary_that_fails_for_a_few_is_found_where_looks_were_recorded_by_seg
     assert as_json(capsys)["metric"] == "errors of plan flex"
 
 
+def test_the_stable_version_alone_tells_before_adoption_how_often_it_would_be_rolled_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row for row in rows_of_errors(0.01, pods=2) if row[1] == "stable"]
+    assert backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows)) == 2
+    assert "--null asks of the stable version alone" in capsys.readouterr().err
+
+    assert backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows), "--null") == 0
+
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "Healthy by construction: 0 of 2 splits of the stable version (all halves of 2 pods, 60 looks"
+    )
+    assert said.endswith("So few splits tell little: some 300 can, as a history of 37h30m with as many pods has.\n")
+    assert backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows), "--null", "--json") == 0
+    assert as_json(capsys)["null"]["splits"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--canary", "a"], "--canary is for a Prometheus server, and --looks looks.csv is a file"),
+        (["--to", "2026-01-01"], "--to is for a Prometheus server"),
+        (["--seed", "1"], "--seed is for the splits of --null"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    a_csv(tmp_path, rows_of_errors(0.01))
+    assert backtest(a_policy_file(tmp_path), "looks.csv", *options) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_counters_in_the_place_of_what_a_look_counted_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, sums = [], dict[str, tuple[int, int]]()
+    for time, arm, metric, total, bad, *rest, pod in rows_of_errors(0.01):
+        before = sums.get(pod, (0, 0))
+        sums[pod] = before[0] + total, before[1] + bad
+        rows.append((time, arm, metric, *sums[pod], *rest, pod))
+    assert backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows)) == 2
+    assert "never falls from one time to the next in any pod, as counters do" in capsys.readouterr().err
+
+
 def test_a_parquet_file_says_the_same_as_a_csv_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = rows_of_errors(0.1)
     backtest(a_policy_file(tmp_path), a_csv(tmp_path, rows), "--json")

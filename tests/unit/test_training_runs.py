@@ -212,6 +212,19 @@ async def test_the_job_of_an_older_operator_has_its_parameters_and_falls_back_fo
     assert cluster.version("churn-1")["problem"]["goal"] == "told"
 
 
+async def test_what_runs_have_measured_does_not_make_a_status_too_large() -> None:
+    cluster = Cluster(history=50)
+    measured = {f"metric {k:030}": float(k) for k in range(1000)}
+    ended = {"trigger": "Created", "phase": "Succeeded", "finishedAt": NOW.isoformat(), "metrics": measured}
+    recorded = [{**ended, "name": f"churn-{number}", "number": number} for number in range(40, 0, -1)]
+    cluster.manifest["status"] = {"runs": recorded}
+    await cluster.settle()
+    runs = cluster.manifest["status"]["runs"]
+    assert [run["number"] for run in runs] == [41, *range(40, 0, -1)]
+    assert len(json.dumps(runs)) < 300 * 1024
+    assert [bool(run.get("metrics")) for run in runs] == [False, *[True] * 5, *[False] * 35]
+
+
 async def test_a_copy_of_a_runs_job_that_somebody_made_to_look_into_it_is_left_alone() -> None:
     cluster = Cluster()
     await cluster.settle()

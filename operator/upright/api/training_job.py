@@ -176,7 +176,10 @@ class Run(Resource):
     model_version: str | None = Field(None, description="The ModelVersion that it produced.")
     metrics: Annotated[
         dict[str, float], WithJsonSchema({"type": "object", "additionalProperties": {"type": "number"}})
-    ] = Field({}, description="What the program measured.")
+    ] = Field(
+        {},
+        description="What the program measured. Of older runs it is on the ModelVersion alone where all is too much.",
+    )
     data: Annotated[dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})] = (
         Field({}, description="The digest of each input as it was read: what to pin.")
     )

@@ -1,6 +1,6 @@
 """What to do about a TrainingJob: start a run, wait for it, keep what became of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -35,6 +35,8 @@ from upright.training.parameters import InvalidParametersError, as_environment
 from upright.training.triggers import agree, due, requested, with_baseline
 from upright.training.waiting import STRANGE, wait_of
 
+_MOST_OF_RUNS = 256 * 1024
+"""Characters of all in a status: an object of more than 1 MiB is none that the operator takes in."""
 _LINGER = timedelta(seconds=30)
 """How long the other containers of a pod may go on once the model is published."""
 
@@ -66,7 +68,8 @@ def plan(observed: Observed) -> Plan:
     # As they were observed: what ends now is recorded first.
     if all(run.finished_at or is_waiting(run, observed.jobs) for run in observed.runs):
         _begin(observed, draft)
-    draft.runs = draft.runs[: resource.spec.history + (draft.runs[0].finished_at is None if draft.runs else 0)]
+    kept = resource.spec.history + (draft.runs[0].finished_at is None if draft.runs else 0)
+    draft.runs = list(_bounded(draft.runs[:kept]))
     removals = _expired(observed, draft)
     return Plan(
         status=_status(observed, draft).model_dump(mode="json", by_alias=True, exclude_none=True),
@@ -88,6 +91,15 @@ def plan(observed: Observed) -> Plan:
         again=min(draft.again, default=None),
         record=not draft.starting,
     )
+
+
+def _bounded(runs: Iterable[Run]) -> Iterator[Run]:
+    """The runs as a status has room for them: older ones without what is long, and stands on their versions, too."""
+    size = 0
+    for place, run in enumerate(runs):
+        size += len(run.model_dump_json())
+        long = place and size > _MOST_OF_RUNS
+        yield run.model_copy(update={"metrics": {}, "data": {}, "sources": {}}) if long else run
 
 
 def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:

@@ -61,6 +61,7 @@ def pod(
             names.DEPLOYMENT: "churn",
             names.REVISION: "a",
             names.MODEL_VERSION: "churn-1",
+            "pod-template-hash": "1",
             **({names.VERIFIES: verifies} if verifies else {}),
         },
         containerStatuses=[{"name": "serve", "image": "i", "imageID": "i", "restartCount": 0, **serve}],

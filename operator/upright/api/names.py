@@ -152,11 +152,13 @@ def has_no_controller(manifest: Mapping[str, Any]) -> bool:
 
 def is_of_workload(pod: Mapping[str, Any]) -> bool:
     """Whether a pod of a Deployment is of the workload that its labels name, or of nobody: a copy of the workload under
-    another name bears the same labels. A ReplicaSet is called after the apps/v1 Deployment that makes it.
+    another name bears the same labels. A ReplicaSet is called after the apps/v1 Deployment that makes it, and after the
+    hash of its template, which its pods bear.
     """
     maker, given = controller_of(pod), pod["metadata"].get("labels") or {}
     named = object_name(given.get(DEPLOYMENT, ""), given.get(REVISION, ""))
-    return maker is None or str(maker.get("name")).rpartition("-")[0] == named
+    made = ("ReplicaSet", f"{named}-{given.get('pod-template-hash')}")
+    return maker is None or (maker.get("kind"), maker.get("name")) == made
 
 
 def can_be_ours(manifest: Mapping[str, Any], mark: str) -> bool:

@@ -92,7 +92,7 @@ def a_record_of(owned: Manifest, *, owned_by_us: bool = True) -> dict[str, Any]:
 
 
 def a_pod_of(made_for: str | None, *, created: str = "2026-11-22T11:00:05Z", **more: Any) -> Manifest:
-    labels = {names.DEPLOYMENT: "churn", names.REVISION: OLD_REVISION}
+    labels = {names.DEPLOYMENT: "churn", names.REVISION: OLD_REVISION, "pod-template-hash": "8d7867d7"}
     pod = a_pod("churn-1-0", labels=labels | ({names.DEPLOYMENT_UID: made_for} if made_for else {}))
     return {**pod, "metadata": {**pod["metadata"], "creationTimestamp": created, **more}}
 
@@ -459,6 +459,15 @@ async def test_a_copy_of_a_workload_is_none_of_it_and_neither_are_its_pods(
     said = "Pods aaa-debug-0 bear the labels of churn-1 and get its requests, but are not of its workload churn-"
     assert said in (stalled(made) or "")
     assert not stalled(plan(replace(found, copies={})))
+
+
+@pytest.mark.parametrize("maker", [{"name": f"churn-{OLD_REVISION}-evil"}, {"kind": "StatefulSet"}])
+async def test_pods_of_what_is_called_almost_like_the_workload_are_none_of_it(maker: Mapping[str, str]) -> None:
+    owned = a_workload(serving_old())
+    pod = a_pod_of("uid-of-churn", ownerReferences=[{**made_by(f"churn-{OLD_REVISION}"), **maker}])
+    found = await seen(serving_old(), (names.APPS_DEPLOYMENTS, owned), (names.PODS, pod))
+    assert not found.pods.get(OLD_REVISION)
+    assert list(found.strangers) == ["churn-1-0"]
 
 
 async def test_a_pod_of_a_copy_that_failed_is_no_failure_of_the_version() -> None:

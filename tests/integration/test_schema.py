@@ -42,7 +42,10 @@ TRAINING_JOB: dict[str, Any] = {
                 "initContainers": [{"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}],
                 "containers": [{"name": "publish", "resources": {"limits": {"memory": "1Gi"}}}],
             },
-            "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "night"}, "annotations": {"team": "growth"}},
+            "metadata": {
+                "labels": {"kueue.x-k8s.io/queue-name": "night", "empty": "", "A_b.c": "0_b.C"},
+                "annotations": {"team": "growth", "example.com/any": "value, of any kind\n"},
+            },
         },
         "output": {"store": "pvc://models"},
         "deadline": "1h30m",
@@ -174,6 +177,18 @@ INVALID = [
     (TRAINING_JOB, "spec.train.metadata", {"labels": {"upright.dev/run": "7"}}, "labels has one that is set by"),
     (TRAINING_JOB, "spec.train.metadata", {"labels": {"app.kubernetes.io/managed-by": "me"}}, "labels has one that"),
     (TRAINING_JOB, "spec.train.metadata", {"annotations": {"upright.dev/a": "7"}}, "annotations has one of"),
+    *(
+        (DEPLOYMENT, "spec.serving.metadata", {field: {name: value}}, f"{field} has one that no object can have")
+        for field, name, value in (
+            ("labels", "team", "credit risk"),
+            ("labels", "team", "-a"),
+            ("labels", "cost center", "a"),
+            ("labels", "Example.com/a", "a"),
+            ("labels", "a" * 64, "a"),
+            ("annotations", "a b", "a"),
+            ("annotations", "a/b/c", "a"),
+        )
+    ),
     *(
         (TRAINING_JOB, "spec.train.pod", pod, said)
         for pod, said in (

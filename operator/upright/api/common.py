@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from upright.api.schema import DURATION, DURATION_RULES, LONGEST, Rule
+from upright.api.schema import DURATION, DURATION_RULES, LONGEST, Rule, in_cel
 
 GROUP = "upright.dev"
 VERSION = "v1alpha1"
@@ -139,6 +139,11 @@ Annotations = Annotated[
 ]
 
 
+_PART = "([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
+_NAME = f"^([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_PART}$"
+"""Of labels and annotations, as the API server has them."""
+
+
 class AddedMetadata(Resource):
     """Labels and annotations on what Upright makes: queues, meshes, autoscalers and cost reports act on them."""
 
@@ -162,6 +167,19 @@ class AddedMetadata(Resource):
         Rule(
             "!has(self.annotations) || self.annotations.all(annotation, !annotation.startsWith('upright.dev/'))",
             "annotations has one of upright.dev/, which are set by Upright: remove it",
+            field="annotations",
+        ),
+        Rule(
+            f"!has(self.labels) || self.labels.all(label, label.matches({in_cel(_NAME)}) && "
+            f"self.labels[label].matches({in_cel(f'^({_PART})?$')}))",
+            "labels has one that no object can have: a name is letters, digits, '-', '_' and '.', perhaps after a "
+            "domain and '/', and so is a value, of at most 63 characters",
+            field="labels",
+        ),
+        Rule(
+            f"!has(self.annotations) || self.annotations.all(annotation, annotation.matches({in_cel(_NAME)}))",
+            "annotations has one that no object can have: a name is letters, digits, '-', '_' and '.', perhaps after a "
+            "domain and '/'",
             field="annotations",
         ),
     )

@@ -136,7 +136,7 @@ def _service(owner: Deployment, name: str, revision: str | None, *, headless: bo
             "selector": {names.DEPLOYMENT: owner.metadata.name, **({names.REVISION: revision} if revision else {})},
             "ports": [
                 {"name": HTTP_PORT, "protocol": "TCP", "port": port, "targetPort": HTTP_PORT},
-                *([_GRPC] if grpc else []),
+                *([_GRPC] if grpc and port != GRPC_NUMBER else []),
             ],
         },
     }

@@ -74,6 +74,7 @@ def _edited(wanted: ModelVersion = NEW, **spec: Any) -> Observed:
 def test_a_service_has_no_port_twice_where_http_takes_the_one_that_grpc_had() -> None:
     led = the_services(serving_old(serving={"grpc": True}), OLD_REVISION, None)
     resource = serving_old(serving={"port": 9000}, rollout={"contract": "Any"})
-    made = plan(observed(resource, services=led, pods={OLD_REVISION: pods(OLD_REVISION, 3)}))
+    answering = {OLD_REVISION: [replace(pod, grpc=True) for pod in pods(OLD_REVISION, 3)]}
+    made = plan(observed(resource, services=led, pods=answering))
     ports = [[port["port"] for port in one["spec"]["ports"]] for one in made.apply if one["kind"] == "Service"]
     assert sorted(ports) == [[80, 9000], [9000], [9000]]

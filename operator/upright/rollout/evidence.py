@@ -1,4 +1,6 @@
-"""The evidence of the comparison that is under way, as it is kept from one look to the next, and over restarts."""
+"""The evidence of the comparison that is under way, as it is kept from one look to the next, and over restarts; in one
+object with what is remembered of earlier ones.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +11,7 @@ from upright.api.comparison import ComparisonSpec
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, DeploymentStatus
 from upright.contract import Manifest, Reference
+from upright.rollout.memory import Memory, spec_of
 
 _LATEST = 1e15
 
@@ -31,10 +34,8 @@ def recorded(kept: Manifest | None, status: DeploymentStatus) -> Mapping[str, An
 
 def kept_of(kept: Manifest | None, comparison: str | None) -> Mapping[str, Any] | None:
     """The evidence that an object holds of a comparison; None when it is of another one, or of none."""
-    if kept is None or "spec" not in kept:  # of what is too large there is no more than its name
-        return None
-    spec = ComparisonSpec.model_validate(kept["spec"])
-    return spec.state if spec.of == comparison else None
+    spec = spec_of(kept)
+    return spec.state if spec and spec.of == comparison else None
 
 
 def until(recorded: Mapping[str, Any] | None) -> float | None:
@@ -66,14 +67,26 @@ def is_worth_keeping(
 
 
 def to_keep(
-    resource: Deployment, kept: Manifest | None, comparison: str | None, evidence: Mapping[str, Any] | None
+    resource: Deployment,
+    kept: Manifest | None,
+    comparison: str | None,
+    evidence: Mapping[str, Any] | None,
+    memory: Memory,
 ) -> Manifest | None:
-    """The object that keeps it from now on, in the place of the one that is there, and of that very version of it. None
-    when there is nothing to keep, or nothing new.
+    """The object that keeps it, and what is remembered, from now on: in the place of the one that is there, and of that
+    very version of it. None when there is nothing to keep, or nothing new. What is known of a comparison goes after the
+    status has recorded its end.
     """
-    if comparison is None or evidence is None or kept_of(kept, comparison) == evidence:
+    there, recorded = spec_of(kept), compared(resource.status.stable, resource.status.candidate)
+    of, state = (there.of, there.state) if there and there.of in (comparison, recorded) else ("", {})
+    if comparison is not None and evidence is not None:
+        of, state = comparison, dict(evidence)
+    spec = ComparisonSpec(of=of, state=state, rejected=list(memory.rejected), stable=memory.stable)
+    if spec == there or not (of or memory.rejected):
         return None
     meta = kept["metadata"] if kept else {}
+    owner = names.owner_reference("Deployment", resource.metadata)
+    remembered = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include={"rejected", "stable"})
     return {
         "apiVersion": API_VERSION,
         "kind": names.COMPARISONS.kind,
@@ -81,10 +94,10 @@ def to_keep(
             "name": resource.metadata.name,
             "namespace": resource.metadata.namespace,
             "labels": {names.MANAGED_BY: "upright", names.DEPLOYMENT: resource.metadata.name},
-            "ownerReferences": [names.owner_reference("Deployment", resource.metadata)],
+            **({} if memory.rejected else {"ownerReferences": [owner]}),
             **{field: meta[field] for field in ("uid", "resourceVersion") if field in meta},
         },
-        "spec": {"of": comparison, "state": evidence},
+        "spec": {"of": of, "state": state, **remembered},
     }
 
 

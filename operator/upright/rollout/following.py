@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from upright.api import names
+from upright.api.comparison import LastStable
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import Arm, Rejection
 from upright.api.indexes import (
@@ -26,6 +27,7 @@ from upright.api.indexes import (
 from upright.api.model_version import ModelVersion
 from upright.contract import ALWAYS, Manifest, World
 from upright.rollout.compatibility import incompatible
+from upright.rollout.memory import Memory, counting
 from upright.rollout.revision import revision
 
 _LOOKED_THROUGH = 200
@@ -204,15 +206,13 @@ def rejected_before(resource: Deployment, version: ModelVersion) -> Sequence[Rej
     ]
 
 
-def served_last(
-    resource: Deployment, wanted: ModelVersion, world: World, rejected: Sequence[Rejection]
-) -> ModelVersion | None:
+def served_last(resource: Deployment, wanted: ModelVersion, world: World, memory: Memory) -> ModelVersion | None:
     """A Deployment that was made anew, with a version that had been rejected: which one served before? None when that
     one, as it would be served now, was rejected, too: it may be what is served that is wrong, or how, and then no other
     model is any better.
     """
-    mine = revision(wanted, resource.spec.serving)
-    if not any(one.revision == mine for one in rejected_before(resource, wanted)):
+    mine, before = revision(wanted, resource.spec.serving), memory.beyond(resource.status)
+    if not any(one.revision == mine for one in (*before, *rejected_before(resource, wanted))):
         return None
     namespace, name = resource.metadata.namespace, resource.metadata.name
     last, since = None, ALWAYS
@@ -221,7 +221,16 @@ def served_last(
             break  # neither it nor any that is left was served later
         if one.since[name] > since and (version := _version(world, namespace, one.name)):
             last, since = version, one.since[name]
-    return None if last is None or _rejection(resource, last, rejected) else last
+    if memory.stable and memory.stable.since > since:  # made anew, versions do not tell whom they have served
+        last = _same(memory.stable, world, namespace) or last
+    return None if last is None or _rejection(resource, last, (*counting(resource.status), *before)) else last
+
+
+def _same(stable: LastStable, world: World, namespace: str) -> ModelVersion | None:
+    """The version that is remembered, if it is there, that very one, and can be served."""
+    version = _version(world, namespace, stable.model_version)
+    same = version is not None and version.spec.artifact.digest == stable.digest
+    return version if version and same and version.status.phase == "Ready" else None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from upright.defaults import Defaults
 from upright.pods.reading import FIELDS, read
 from upright.rollout.measuring import Source
 from upright.rollout.members import MEMBERS
+from upright.rollout.memory import BY_STABLE, LEFT
 from upright.rollout.modes.realtime import FOLLOWING
 from upright.rollout.observe import NOBODYS, Observed, observe
 from upright.rollout.plan import plan
@@ -34,11 +35,12 @@ def _owner(manifest: Manifest, _: World) -> Iterable[Key]:
 
 
 def _interested(version: Manifest, world: World) -> Iterable[Key]:
-    """The Deployments that serve, name or follow a version."""
+    """The Deployments that serve, name or follow a version, or go back to it when they are made anew."""
     namespace, name = version["metadata"]["namespace"], version["metadata"]["name"]
     yield from world.named(DEPLOYMENTS_BY_VERSION, namespace, name)
     if model := version.get("spec", {}).get("model"):
         yield from world.named(DEPLOYMENTS_BY_MODEL, namespace, model)
+    yield from world.named(BY_STABLE, namespace, name)  # each has its Deployment's name
 
 
 def _waiting(job: Manifest, world: World) -> Iterable[Key]:
@@ -108,6 +110,8 @@ class Deployments:
         VERSIONS_BY_SERVED,
         TRAINING_JOBS_BY_RUN,
         MEMBERS,
+        BY_STABLE,
+        LEFT,
         *NOBODYS.values(),
     )
 

@@ -12,13 +12,14 @@ from upright.api.common import API_VERSION
 from upright.api.deployment import Deployment
 from upright.api.deployment_status import DeploymentStatus, Rejection
 from upright.api.model_version import ModelVersion
-from upright.contract import ALWAYS, Index, Key, Manifest, ResourceType, World
+from upright.contract import ALWAYS, Index, Key, Manifest, Reference, ResourceType, World
 from upright.defaults import Defaults
 from upright.pods.reading import Pod
-from upright.rollout import evidence, following
+from upright.rollout import evidence, following, memory
 from upright.rollout.following import Absence, Maker
 from upright.rollout.measuring import ArmName, Asked, Reading, Source
 from upright.rollout.members import Lost, members
+from upright.rollout.memory import Memory
 from upright.rollout.modes.realtime import template
 from upright.rollout.pace import hurry
 from upright.rollout.revision import revision
@@ -81,6 +82,8 @@ class Observed:
     """Names of Services that we would make, but that somebody else has."""
     kept: Manifest | None = None
     """Our Comparison; one without an owner, too."""
+    forgotten: Sequence[Reference] = ()
+    """What Deployments have left that are no more, where it is too much."""
     reading: Reading = field(default_factory=Reading)
     """What has been measured since the evidence was recorded."""
     editor: str = ""
@@ -92,6 +95,11 @@ class Observed:
     def evidence(self) -> Mapping[str, Any] | None:
         """What was recorded of the comparison that is under way; None when there is nothing."""
         return evidence.recorded(self.kept, self.resource.status)
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of Deployments of this name."""
+        return memory.recalled(self.kept)
 
 
 async def observe(
@@ -111,7 +119,9 @@ async def observe(
     services, taken = await _services(resource, world)
     templates = await _templates(resource, defaults, workloads, records, world)
     # Nothing is waited for from here on: what is read is of one moment, and what is said of versions is not torn.
-    rejected = list(filter(_counts, status.rejected))
+    kept = _kept(resource, world)
+    past = memory.recalled(kept)
+    rejected = [*memory.counting(status), *past.beyond(status)]
     wanted = following.wanted(resource, world, rejected)
     versions = {
         name: version
@@ -123,7 +133,7 @@ async def observe(
         versions[wanted.metadata.name] = wanted
         rejected += following.rejected_before(resource, wanted)
         if status.stable is None:
-            fallback = following.served_last(resource, wanted, world, rejected)
+            fallback = following.served_last(resource, wanted, world, past)
     if fallback:
         versions[fallback.metadata.name] = fallback
     if status.stable is None and status.candidate is None:  # what serves all the same
@@ -135,7 +145,6 @@ async def observe(
     pods = sightings.dated(Key(meta.namespace, meta.name), found.pods, world.now)
     maker = following.maker(resource, world) if wanted is None else None
     absence = following.absence(resource, world, maker) if wanted is None else None
-    kept = _kept(resource, world)
     return Observed(
         now=world.now,
         watched_since=world.watched_since(meta.namespace),
@@ -162,6 +171,7 @@ async def observe(
         services=services,
         taken=taken,
         kept=kept,
+        forgotten=memory.forgotten(world, meta.namespace) if status.candidate and not past.rejected else (),
         reading=_measure(resource, evidence.recorded(kept, status), pods, source, world.now),
         editor=_editor(manifest),
     )
@@ -177,10 +187,6 @@ NOBODYS = {
     for each in (names.APPS_DEPLOYMENTS, names.CONTROLLER_REVISIONS)
 }
 """Workloads and records that have lost their owner, by the Deployment that their label names."""
-
-
-def _counts(rejection: Rejection) -> bool:
-    return rejection.retried is None
 
 
 def _ours(type: ResourceType, resource: Deployment, world: World) -> dict[str, Manifest]:

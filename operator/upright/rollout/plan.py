@@ -19,6 +19,7 @@ from upright.rollout.clocks import arm_as_watched, as_watched, stable_as_seen
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
 from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, counts
+from upright.rollout.memory import remembered, unrecorded
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
 from upright.rollout.obstacle import OLD_PODS_GOING, is_gone, obstacle, old_pods_may_go_for
@@ -52,7 +53,8 @@ def plan(observed: Observed) -> Plan:
     needed = objects(observed, draft)
     comparison = evidence.compared(draft.stable, draft.candidate)
     worth = evidence.is_worth_keeping(before, status, observed.evidence, draft.evidence)
-    keep = evidence.to_keep(resource, observed.kept, comparison, draft.evidence if worth else None)
+    memory = remembered(observed.memory, status, observed.versions)
+    keep = evidence.to_keep(resource, observed.kept, comparison, draft.evidence if worth else None, memory)
     return Plan(
         status=statuses.as_json(status),
         keep=keep,
@@ -61,7 +63,11 @@ def plan(observed: Observed) -> Plan:
         apply=needed.apply,
         scale=needed.scale,
         correct=needed.correct,
-        delete=[*needed.delete, *(() if keep else evidence.outlived(observed.kept, comparison))],
+        delete=[
+            *needed.delete,
+            *(() if keep or memory.rejected else evidence.outlived(observed.kept, comparison)),
+            *observed.forgotten,
+        ],
         events=[*draft.events, *asked(resource.spec, before, status), *needed.events],
         counts=draft.counts,
         gauges={
@@ -120,6 +126,8 @@ def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
         one for one, verdict in last.items() if verdict.outcome == "Rejected"
     }
     stable = {one: verdict.at.timestamp() for one, verdict in last.items() if one not in rejected}
+    if (before := observed.memory.stable) and before.revision not in rejected:
+        stable.setdefault(before.revision, before.since.timestamp())
     answering = _answering(observed)
     best = max(
         (
@@ -294,7 +302,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
     if (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         candidate = counted(_facts(observed, draft, candidate), stable)
     facts = _facts(observed, draft, candidate)
-    match STRATEGIES[spec.rollout.strategy].decide(facts):
+    undone = unrecorded(observed.memory, observed.resource.status, candidate)
+    match undone or STRATEGIES[spec.rollout.strategy].decide(facts):
         case Stay(arm, message, again, held, unmeasured, unseen):
             least = LASTING if arm.unready_since else STEADY  # one that is waited for may have settled long before that
             settling = facts.candidate.ready > facts.candidate.steady(observed.now, least)

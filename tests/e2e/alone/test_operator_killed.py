@@ -143,7 +143,9 @@ def test_a_rollout_keeps_its_evidence_and_its_verdict_however_often_the_operator
         assert [one["modelVersion"] for one in done["status"]["rejected"]] == ["bad-1"]
         assert [one["outcome"] for one in done["status"]["history"]] == ["RolledBack"]
         assert done["status"]["analysis"]["looks"] > half_known["looks"]
-        assert churn.find("comparison", "survivor") is None, "it has ended"
+        kept = churn.until("comparison", "survivor", lambda one: not one["spec"]["of"], "the comparison has ended")
+        assert kept["spec"]["state"] == {}
+        assert [one["modelVersion"] for one in kept["spec"]["rejected"]] == ["bad-1"]
         assert stalled(done, "VersionRejected")
         assert condition(done, "Ready")[0] == "True"
         assert {answer.version for answer in client.answers() if answer.failed} == {"bad-1"}

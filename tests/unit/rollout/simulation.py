@@ -22,6 +22,7 @@ from upright.contract import Manifest, Plan
 from upright.rollout.evidence import recorded, until
 from upright.rollout.following import rejected_before
 from upright.rollout.measuring import ArmName, Measurement, Reading
+from upright.rollout.memory import recalled
 from upright.rollout.observe import Observed
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
@@ -98,6 +99,12 @@ class Simulation:
         """The Deployment is made anew, as after a restore; its workloads are there."""
         self.resource = Deployment.model_validate({**as_stored(self.resource), "status": {}})
         self._due = self.now
+
+    def replace(self) -> None:
+        """The Deployment and all its versions are made anew: nothing is left of what they say, nor any workload."""
+        self.forget()
+        self.cluster.sizes.clear()
+        self.versions = {name: a_model_version(name) for name in self.versions}
 
     def lose(self, name: str) -> None:
         """The artifact of a version is gone."""
@@ -215,7 +222,8 @@ class Simulation:
         if status.stable is None and status.candidate is None:
             met |= {self.names[one] for one in self.cluster.sizes}
         rejected = [one for one in status.rejected if one.retried is None]
-        rejected += rejected_before(self.resource, wanted)
+        past = recalled(self._kept).beyond(status)
+        rejected += [*past, *rejected_before(self.resource, wanted)]
         fallback = self._served_last(wanted, rejected) if status.stable is None else None
         pods = {one: [pod.read() for pod in self.cluster.of(one)] for one in self.cluster.sizes}
         return Observed(
@@ -244,8 +252,12 @@ class Simulation:
             for one in version.status.verdicts
             if one.outcome == "Stable"
         }
+        if before := recalled(self._kept).stable:
+            served.setdefault(before.model_version, before.since)
         last = max(served, key=lambda name: served[name], default=None)
-        return None if last is None or rejected_before(self.resource, self.versions[last]) else last
+        if last is None or self.revisions[last] in bad or rejected_before(self.resource, self.versions[last]):
+            return None
+        return last
 
     def _workload(self, one: str, size: int) -> Manifest:
         if one not in self._made:

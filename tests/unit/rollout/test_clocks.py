@@ -37,6 +37,7 @@ from upright.pods.reading import Pod, read
 from upright.rollout.evidence import compared, to_keep
 from upright.rollout.kind import Deployments
 from upright.rollout.measuring import Reading
+from upright.rollout.memory import Memory
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.sightings import Sightings
@@ -229,7 +230,7 @@ async def test_looks_are_asked_for_after_the_last_one_unless_a_clock_was_ahead(a
     last, source = NOW.timestamp() + ahead, Unmeasured()
     resource = in_canary(status={"analysis": {"threshold": 100, "at": last}})
     comparison = compared(resource.status.stable, resource.status.candidate)
-    kept = to_keep(resource, None, comparison, {"last": last})
+    kept = to_keep(resource, None, comparison, {"last": last}, Memory())
     assert kept
     await observe(as_stored(resource), AWorld((names.COMPARISONS, kept)), DEFAULTS, source, Sightings())
     [asked] = source.asked.values()

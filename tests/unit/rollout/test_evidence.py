@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import DEFAULTS, NOW, AWorld, after, as_stored
 from tests.unit.rollout.world import (
+    NEW_REVISION,
     OLD,
     Unmeasured,
     both,
@@ -233,17 +234,32 @@ def test_what_is_kept_of_another_comparison_is_written_over() -> None:
 # The end
 
 
-@pytest.mark.parametrize("why", ["rejected", "unwanted"])
-def test_what_is_kept_goes_with_the_comparison(why: str) -> None:
+def test_what_is_kept_goes_with_the_comparison() -> None:
     there = with_evidence()
-    bad = looks(5, canary=(100, 60), stable=(900, 9))[3:]
-    if why == "rejected":
-        made = plan(looked(there, *bad))
-        assert made.status["analysis"]["verdict"] == "Rollback"
-    else:
-        made = plan(replace(there, wanted=OLD))
+    made = plan(replace(there, wanted=OLD))
     assert (deleted(made), made.keep) == (["churn"], None)
     assert not deleted(plan(then(there, made, looks=())))
+
+
+@pytest.mark.parametrize("earlier", [[], [{"revision": "earlier", "modelVersion": "churn-0", "message": "It fails."}]])
+def test_of_a_comparison_that_ends_with_a_rejection_that_alone_stays(earlier: list[dict[str, str]]) -> None:
+    """And the evidence until the status has recorded the rejection, lest both be lost with the process in between."""
+    there, before = with_evidence(), [{**one, "at": NOW.isoformat()} for one in earlier]
+    if there.kept and before:
+        there = replace(there, kept={**there.kept, "spec": {**there.kept["spec"], "rejected": before}})
+    made = plan(looked(there, *looks(5, canary=(100, 60), stable=(900, 9))[3:]))
+    assert made.status["analysis"]["verdict"] == "Rollback"
+    assert deleted(made) == []
+    assert state_of(made) == (there.kept or {})["spec"]["state"]
+    there = then(there, made, looks=())
+    made = plan(there)
+    assert made.keep
+    assert (made.keep["spec"]["of"], state_of(made)) == ("", {})
+    rejected = {one["revision"]: one["metric"] for one in made.keep["spec"]["rejected"] if "metric" in one}
+    assert rejected == {NEW_REVISION: "errors"}
+    assert len(made.keep["spec"]["rejected"]) == 1 + len(earlier)
+    rest = plan(then(there, made))
+    assert (deleted(rest), rest.keep) == ([], None)
 
 
 # Whose it is

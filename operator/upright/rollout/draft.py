@@ -39,7 +39,7 @@ class Draft:
     analysis: Analysis | None
     rejected: list[Rejection]
     remembered: Sequence[Rejection]
-    """What counts as rejected by the memory of the versions, beyond what the status has."""
+    """What counts as rejected by the memory of the versions, or of this name, beyond what the status has."""
     history: list[Episode]
     evidence: Mapping[str, Any] | None = None
     """What is known of the comparison that is under way, for the next look."""
@@ -147,7 +147,7 @@ class Draft:
         return candidate.model_copy(update={"step": there, **dict.fromkeys(_OF_STEP)})
 
     def was_rejected(self, candidate: Arm) -> bool:
-        """Whether that is how a candidate which is leaving has ended, as this status or the version remembers."""
+        """Whether that is how a candidate which is leaving has ended, as this status or a memory says."""
         ended = next((one.outcome for one in self.history if one.revision == candidate.revision), "")
         counts = any(one.revision == candidate.revision for one in self.counting())
         return bool(candidate.leaving) and (ended == "RolledBack" or counts)

@@ -225,6 +225,29 @@ async def test_what_runs_have_measured_does_not_make_a_status_too_large() -> Non
     assert [bool(run.get("metrics")) for run in runs] == [False, *[True] * 5, *[False] * 35]
 
 
+async def test_a_version_of_another_object_ends_no_run_and_takes_nothing_that_it_has_published() -> None:
+    """One from a backup, or a colleague's from another namespace, of the name that the run's will have."""
+    cluster = Cluster()
+    await cluster.settle()
+    other = {names.TRAINING_JOB: "churn", names.TRAINING_JOB_UID: "uid-of-another"}
+    spec = {**a_model_version().model_dump(mode="json", by_alias=True)["spec"], "metrics": {"accuracy": 0.5}}
+    cluster.put(names.MODEL_VERSIONS, "churn-1", metadata={"labels": other}, spec=spec)
+    await cluster.settle()
+    assert (names.JOBS, "churn-1") in cluster.objects
+    assert cluster.manifest["status"]["phase"] == "Running"
+
+    await cluster.publish("churn-1")
+    assert "ModelVersion churn-1 is there already, which it has not made. Delete that" in str(
+        cluster.manifest["status"]
+    )
+    assert (names.JOBS, "churn-1") in cluster.objects
+
+    del cluster.objects[names.MODEL_VERSIONS, "churn-1"]
+    await cluster.settle()
+    [run] = cluster.manifest["status"]["runs"]
+    assert (run["phase"], run["metrics"]) == ("Succeeded", {"accuracy": 0.9})
+
+
 async def test_a_copy_of_a_runs_job_that_somebody_made_to_look_into_it_is_left_alone() -> None:
     cluster = Cluster()
     await cluster.settle()

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -208,6 +209,7 @@ def _model_version(report: PublishReport, model: str, name: str | None, paramete
         },
         "spec": {
             "model": model,
+            "producedAt": datetime.now(UTC).isoformat(timespec="seconds"),  # its object may be made again at any time
             **what_is_told(read_report(termination_message(report))),
             **({"parameters": parameters} if parameters else {}),
         },

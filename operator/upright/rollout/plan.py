@@ -4,13 +4,11 @@ Everything that cannot be derived again from the world is in the status before a
 stable, which is the candidate and in which step, what has been rejected. The objects follow from that alone.
 """
 
-from collections.abc import Container, Mapping
 from datetime import timedelta
 
 from upright.api import names
 from upright.api.by_segment import whole_of
 from upright.api.deployment_status import Arm, ComparedFailures, DeploymentStatus, StandIn
-from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, said_since
 from upright.contract import Plan
 from upright.rollout import evidence
@@ -18,7 +16,7 @@ from upright.rollout import status as statuses
 from upright.rollout.clocks import arm_as_watched, as_watched, stable_as_seen
 from upright.rollout.decision import Advance, Left, Promote, Reject, Shape, Stay
 from upright.rollout.draft import Draft
-from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts, answers, counts
+from upright.rollout.facts import LASTING, STEADY, ArmFacts, Facts
 from upright.rollout.memory import remembered, unrecorded
 from upright.rollout.objects import is_lost, objects
 from upright.rollout.observe import Observed
@@ -27,6 +25,7 @@ from upright.rollout.restarts import counted
 from upright.rollout.revision import revision
 from upright.rollout.standing_in import is_base_of_next, is_needed, makes_way
 from upright.rollout.strategies import STRATEGIES
+from upright.rollout.taking_up import also_carrying, answering, arm_of, taken_up
 from upright.rollout.telling import asked, most_frequent, tell, where_to_look
 from upright.rollout.unwanted import by_whom, why_unwanted
 from upright.rollout.verdict import analyse
@@ -101,7 +100,7 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
         draft.say("Warning", "RevisionLost", lost)
         draft.stable = draft.analysis = None
     if before.stable is None and before.candidate is None:
-        draft.stable = _taken_up(observed, draft)
+        draft.stable = taken_up(observed, draft)
     elif (stable := statuses.arm_facts(observed, draft.stable)) is not None:
         repairing = bool(draft.candidate and draft.candidate.repairing)
         draft.stable = stable_as_seen(stable, resource.spec.replicas, observed.now, repairing=repairing)
@@ -111,85 +110,6 @@ def _begin(observed: Observed, wanted: str | None) -> Draft:
     if resource.wants_retry:
         draft.retry(wanted)
     return draft
-
-
-def _taken_up(observed: Observed, draft: Draft) -> Arm | None:
-    """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
-    backup without its status. The one that is known to have been stable last goes before one with more pods, also while
-    its pods start, or it has none. If only a rejected one answers and all that was decided is lost, it is what served
-    before; or that one, where nothing did.
-    """
-    name = observed.resource.metadata.name
-    verdicts = [one for version in observed.versions.values() for one in version.status.verdicts]
-    last = {one.revision: one for one in sorted(verdicts, key=lambda one: one.at) if one.deployment == name}
-    rejected = {one.revision for one in draft.counting()} | {
-        one for one, verdict in last.items() if verdict.outcome == "Rejected"
-    }
-    stable = {one: verdict.at.timestamp() for one, verdict in last.items() if one not in rejected}
-    if (before := observed.memory.stable) and before.revision not in rejected:
-        stable.setdefault(before.revision, before.since.timestamp())
-    answering = _answering(observed)
-    best = max(
-        (
-            one
-            for one in observed.workloads
-            if one in stable or (one in answering and (one not in rejected or observed.resource.status.phase is None))
-        ),
-        key=lambda one: (one not in rejected, stable.get(one, 0.0), answering.get(one, (0, 0)), one),
-        default=None,
-    )
-    if best is None:
-        return None
-    if best in rejected and (served := _served_before(observed, stable)):
-        return Arm(
-            model_version=served.metadata.name,
-            revision=revision(served, observed.resource.spec.serving),
-            since=observed.now,
-            unready_since=observed.now,
-        )
-    return _arm_of(observed, best)
-
-
-def _served_before(observed: Observed, stable: Container[str]) -> ModelVersion | None:
-    """The version to go back to from a rejected one, as the versions remember."""
-    if observed.fallback:
-        return observed.versions[observed.fallback]
-    wanted = observed.wanted
-    return wanted if wanted and revision(wanted, observed.resource.spec.serving) in stable else None
-
-
-def _also_carrying(observed: Observed, draft: Draft, target: str | None) -> Arm | None:
-    """Another version than the one that is to go out which answers although nothing is recorded of it, while what was
-    taken up lacks pods.
-    """
-    before, stable = observed.resource.status, statuses.arm_facts(observed, draft.stable)
-    if before.stable or before.candidate or stable is None:
-        return None
-    if stable.relied_upon(observed.now) >= observed.resource.spec.replicas:
-        return None
-    others = {one: ready for one, ready in _answering(observed).items() if one not in (stable.arm.revision, target)}
-    if not others:
-        return None
-    most = max(others, key=lambda one: (others[one], one))
-    return _arm_of(observed, most)
-
-
-def _answering(observed: Observed) -> Mapping[str, tuple[int, int]]:
-    """Of each workload of which any pod answers: how many do for more than a moment, and how many do or did until a
-    moment ago. These are asked only where the former are as many.
-    """
-    now = observed.now
-    return {
-        one: (sum(counts(pod, now) for pod in pods), sum(answers(pod, now) for pod in pods))
-        for one, pods in observed.pods.items()
-        if any(answers(pod, now) for pod in pods)
-    }
-
-
-def _arm_of(observed: Observed, revision_name: str) -> Arm:
-    """What is taken up. Nobody has seen it answer: that may be for a moment only."""
-    version = observed.workloads[revision_name]["metadata"]["labels"].get(names.MODEL_VERSION, "")
-    return Arm(model_version=version, revision=revision_name, since=observed.now, unready_since=observed.now)
 
 
 def _is_of_old(status: DeploymentStatus) -> bool:
@@ -224,8 +144,8 @@ def _settle(observed: Observed, draft: Draft, wanted: str | None) -> None:
 
 def _most_answering(observed: Observed, candidate: Arm, stand_in: StandIn | None, wanted: str | None) -> StandIn:
     """What of the two that were given up goes on answering; not the one that is to go out again."""
-    answering = _answering(observed)
-    better = stand_in and answering.get(stand_in.revision, (0, 0)) > answering.get(candidate.revision, (0, 0))
+    found = answering(observed)
+    better = stand_in and found.get(stand_in.revision, (0, 0)) > found.get(candidate.revision, (0, 0))
     if stand_in and better and stand_in.revision != wanted:
         return stand_in
     return StandIn(model_version=candidate.model_version, revision=candidate.revision)
@@ -239,8 +159,8 @@ def _begin_with(observed: Observed, draft: Draft, wanted: str | None) -> None:
         target = revision(version, observed.resource.spec.serving)
     elif draft.obstacle or draft.serves(target):
         version = target = None
-    also = _also_carrying(observed, draft, target)
-    if also and target in _answering(observed):  # both go on
+    also = also_carrying(observed, draft, target)
+    if also and target in answering(observed):  # both go on
         draft.stand_in = StandIn(model_version=also.model_version, revision=also.revision)
     elif also:  # it goes as pods of what was taken up come back, like a candidate that is given up
         draft.candidate = also.model_copy(update={"leaving": True})
@@ -286,7 +206,7 @@ def _keep_stand_in(observed: Observed, draft: Draft) -> None:
         if stand_in.revision in observed.workloads:
             waited = observed.now - observed.resource.spec.rollout.startup_deadline
             left = {"leaving": True, "unready_since": waited, "down_since": down}
-            draft.candidate = _arm_of(observed, stand_in.revision).model_copy(update=left)
+            draft.candidate = arm_of(observed, stand_in.revision).model_copy(update=left)
             _judge(observed, draft, draft.candidate)  # so that it is told at once
 
 

@@ -1,6 +1,6 @@
 """What a plan for a TrainingJob depends on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, islice, takewhile
@@ -61,6 +61,8 @@ class Observed:
     one that cannot be read."""
     next_number: int
     """The first number whose name is free and which is higher than every one used before; 0 while a run goes on."""
+    taken: Set[str] = frozenset()
+    """Runs under way for which there is a ModelVersion of their name that they have not made."""
     answer: Run | None = None
     """The run whose ModelVersion may be the answer to the spec: it was made from just these inputs, however many there
     have been since, and whatever `spec.history` says.
@@ -94,13 +96,14 @@ async def observe(
     inputs = inputs_of(resource, {uri: digest for uri, (_, digest) in found.items() if digest})
     runs = _runs(resource, jobs, versions, inputs, world)
     under_way = [run for run in runs if not run.finished_at and not is_waiting(run, jobs)]
-    ours = {run.name: version for run in under_way if (version := _ours(run.name, resource, world))}
+    named = {run.name: version for run in under_way if (version := _ours(run.name, resource, world))}
     for run in under_way:
-        if run.name not in jobs and run.name not in ours:
+        if run.name not in jobs and run.name not in named:
             job = await world.fetch(names.JOBS, meta.namespace, run.name)
             jobs |= {run.name: job} if job and names.controlled_by(job, meta.namespace, meta.uid) else {}
             version = await world.fetch(names.MODEL_VERSIONS, meta.namespace, run.name)
-            ours |= {run.name: version} if version and _is_of(version, meta.name) else {}
+            named |= {run.name: version} if version and _is_of(version, meta.name) else {}
+    ours = {name: version for name, version in named.items() if name not in jobs or _is_of_run(version, jobs[name])}
     pods = {
         name: _of_job(job, world)
         for name, job in jobs.items()
@@ -123,6 +126,11 @@ async def observe(
         orphans=[_reference(job) for job in orphans],
         pods=pods,
         versions={run.name: made_by(ours[run.name]) for run in under_way if run.name in ours},
+        taken={
+            run.name
+            for run in under_way
+            if run.name in jobs and run.name not in ours and world.has(names.MODEL_VERSIONS, meta.namespace, run.name)
+        },
         answer=_answer(resource, runs, inputs, world),
         spoilt=_spoilt(runs[0], versions, world.now) if runs else "",
         next_number=0 if under_way else _next_number(resource, runs, jobs, labelled, versions, world),
@@ -323,6 +331,15 @@ def _ours(name: str, resource: TrainingJob, world: World) -> Manifest | None:
 
 def _is_of(version: Manifest, training_job: str) -> bool:
     return bool((version["metadata"].get("labels") or {}).get(names.TRAINING_JOB) == training_job)
+
+
+def _is_of_run(version: Manifest, job: Manifest) -> bool:
+    """Whether the run of a Job that is there has made a version of its name: one from a backup, or from another
+    namespace, has been made for another object of the TrainingJob's name.
+    """
+    of_version, of_job = (one["metadata"].get("labels") or {} for one in (version, job))
+    owner = names.controller_of(job) or {}
+    return of_version.get(names.TRAINING_JOB_UID) in (of_job.get(names.TRAINING_JOB_UID), owner.get("uid"))
 
 
 def _reference(job: Manifest) -> Reference:

@@ -131,6 +131,9 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
             overdue = (pod.gone_by + STRANGE - observed.now for pod in pods if pod.gone_by)
             draft.again += [left for left in overdue if left > timedelta(0)]
             return run.model_copy(update={"phase": "Running", "job": job["metadata"]["uid"], "message": cut(note)})
+        case Produced() if run.name in observed.taken:
+            draft.finding = _held_up(observed, draft, run, _taken(run, resource.metadata.namespace))
+            return run.model_copy(update={"phase": "Running", "message": cut(draft.finding.message)})
         case Produced(report, pod):
             made = model_version(resource, run, job, report, pod, observed.now)
             if fault := fault_of(made):
@@ -141,6 +144,14 @@ def _follow(observed: Observed, draft: _Draft, run: Run) -> Run:
         case Ended(phase, message):
             ended = _finish(observed, draft, run, phase, message)
             return ended.model_copy(update={"metrics": measured(pods)})
+
+
+def _taken(run: Run, namespace: str) -> Finding:
+    return Finding(
+        "NameTaken",
+        f"Run {run.name} has published its model, and ModelVersion {run.name} is there already, which it has not made.",
+        f"Delete that, and the run's own is made at once: kubectl delete modelversion {run.name} -n {namespace}",
+    )
 
 
 def _held_up(observed: Observed, draft: _Draft, run: Run, found: Finding, *, ends_by_itself: bool = False) -> Finding:

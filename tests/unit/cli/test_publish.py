@@ -74,6 +74,7 @@ def test_a_metric_that_is_no_number_is_named(pod: Pod, capsys: pytest.CaptureFix
 
     printed = capsys.readouterr()
     version = yaml.safe_load(printed.out)
+    assert version["spec"]["producedAt"], "`latest` goes by it, whenever the object is made again"
     assert version["metadata"]["annotations"] == {"upright.dev/unknown-metrics": "auc"}
     assert version["spec"]["metrics"] == {"accuracy": 0.97}
     assert "Metrics that are no number, and so are not kept: auc\n" in printed.err

@@ -176,9 +176,9 @@ async def test_another_revision_is_not_rejected(version: Any, serving: Any, why:
 @pytest.mark.parametrize("rejected", [NEW_REVISION, "another"])
 async def test_of_what_serves_without_a_status_that_is_stable_which_was_however_few_pods_it_has(rejected: str) -> None:
     there = orphaned([], churn_1=1, churn_2=3)
-    assert plan(await seen(a_deployment("churn-2"), *there)).status["stable"]["modelVersion"] == "churn-2"
+    assert plan(await seen(a_deployment("churn-3"), *there)).status["stable"]["modelVersion"] == "churn-2"
     memory = await a_memory(serving_old(status={"rejected": [{**REJECTED, "revision": rejected}]}))
-    made = plan(await seen(a_deployment("churn-2"), *there, (names.COMPARISONS, memory)))
+    made = plan(await seen(a_deployment("churn-3"), *there, (names.COMPARISONS, memory)))
     assert made.status["stable"]["modelVersion"] == "churn-1"
 
 

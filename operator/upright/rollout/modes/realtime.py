@@ -33,6 +33,8 @@ _STORE = "/upright/store"
 _DRAIN_SECONDS = 5
 """A stopping pod goes on answering for so long, until no proxy sends it requests any more."""
 _STOP_SECONDS = 30
+_NONE = 2**31 - 1
+"""No deadline, as Kubernetes writes it: a rollout has its own, and may wait for room for hours."""
 _STARTUP_PROBES = 600
 """At least so many of one second each; the rollout's own deadline is what rejects a version that never gets ready."""
 
@@ -63,6 +65,7 @@ def workload(owner: Deployment, revision: str, template: Manifest, replicas: int
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 0,
+            "progressDeadlineSeconds": _NONE,
             "selector": {
                 "matchLabels": {names.DEPLOYMENT: owner.metadata.name, names.REVISION: revision},
             },

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from upright.runtime.artifact import ServedModel
@@ -10,10 +12,12 @@ from upright.runtime.batch import BadInputError, batch_of_rows
 from upright.runtime.batching import Batching
 from upright.runtime.board import BEAT, Place
 from upright.runtime.body import ROOM, Room
+from upright.runtime.groups import Groups
 from upright.runtime.load import Load
 from upright.runtime.measurements import BUSY, Measurements
 from upright.runtime.predictor import ModelError, Predictor
 from upright.runtime.said import shape_of, without_values
+from upright.runtime.segments import Segment
 from upright.runtime.threads import OverloadedError, PredictionThreads, Turn
 from upright.runtime.unread import UNREAD, Unread
 
@@ -139,11 +143,24 @@ class Answering:
         except OverloadedError as error:
             if self.threads.stuck_for() >= _NEARLY * self.timeout:  # it is not that too much comes: nothing goes
                 self.measured.failed("Timeout")
+                await self._read(question)
                 raise UnansweredError(504, "the model has answered nothing for too long") from None
             self.measured.refused("Overloaded")
             raise UnansweredError(BUSY, f"the model {error}; try again later") from None
         self.measured.predictions.inc(answered.rows)
         return answered
+
+    async def _read(self, question: Question) -> None:
+        """What fails before a thread has read it counts in its groups all the same, unless its client has gone: then
+        nothing is left of it.
+        """
+
+        def read() -> None:
+            with suppress(Exception):  # it has failed already
+                question()
+
+        if self.measured.groups.all:
+            await asyncio.to_thread(read)
 
     def _count(self, error: ModelError) -> None:
         """With what the model failed, and what it said of it; of whom nobody knows what it was asked, the former."""
@@ -163,16 +180,22 @@ class Answering:
         return await self.threads.run(lambda: answer(question, self.served.predictor, turn.wanted), self.timeout, turn)
 
 
-def answering(served: ServedModel, load: Load, place: Place | None = None) -> Answering:
+def answering(
+    served: ServedModel, load: Load, place: Place | None = None, segments: Sequence[Segment] = ()
+) -> Answering:
     """What answers for a model, within the limits of a process; its metrics begin from zero. `place`: where the pod has
     several.
     """
+    groups = Groups(segments, served.predictor.signature)
+    if place is None or place.number == 0:
+        for sentence in groups.untold:
+            logger.warning(sentence)
     threads = PredictionThreads(1 if served.alone else _PREDICTING_THREADS, load.waiting)
     return Answering(
         served,
         threads,
         load.timeout,
-        Measurements(served.model, served.version),
+        Measurements(served.model, served.version, groups),
         _batching(served.predictor, threads, load),
         place=place,
     )

@@ -1,7 +1,7 @@
 """The counts that a rollout is judged by, of requests for predictions however they come."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 
@@ -20,6 +20,13 @@ from upright.api.serving import (
     REQUEST_DURATION,
     REQUESTS,
 )
+from upright.runtime.batch import Batch
+from upright.runtime.groups import Groups
+from upright.runtime.segments import Group
+
+SEGMENT_REQUESTS = "upright_segment_requests_total"
+"""Counter {model, version, segment, value, outcome}: requests that were "answered" or that "failed", by segment and
+group of users; a request counts once in each group of which it has a row."""
 
 BUSY = 503
 """The status of an answer to a request for which there is no room."""
@@ -45,11 +52,22 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Measurements:
     """The metrics of one model version, from zero."""
 
-    def __init__(self, model: str, version: str) -> None:
+    def __init__(self, model: str, version: str, groups: Groups) -> None:
         labels = {"model": model, "version": version}
         requests = Counter(REQUESTS, "Requests for predictions by status class.", [*labels, "code"])
         self._requests = {
             code: requests.labels(**labels, code=code) for code in (ANSWERED, MISTAKEN, FAILED, OVERLOADED)
+        }
+        self.groups = groups
+        of_segments = Counter(
+            SEGMENT_REQUESTS,
+            "Requests for predictions that were answered, or failed, by group of users.",
+            [*labels, "segment", "value", "outcome"],
+        )
+        # all from the start: what appears later cannot be compared with what there was
+        self._of_segments = {
+            code: {group: of_segments.labels(model, version, *group, outcome) for group in groups.all}
+            for code, outcome in ((ANSWERED, "answered"), (FAILED, "failed"))
         }
         failures = Counter(FAILURES, "Requests for predictions that failed, by what went wrong.", [*labels, "reason"])
         self._failures = partial(failures.labels, model, version)
@@ -96,9 +114,9 @@ class Measurements:
             self._refused_features.add(feature)
         self._refusals(reason, feature if feature in self._refused_features else "").inc()
 
-    def count(self, status: int, seconds: float) -> None:
-        """One request has been answered, with a status as HTTP has it. What was refused says nothing of how long the
-        model takes.
+    def count(self, status: int, seconds: float, groups: Sequence[Group] = ()) -> None:
+        """One request has been answered, with a status as HTTP has it, that has rows of these groups. What was refused
+        says nothing of how long the model takes, and counts in no group: it may not have been read.
         """
         if status in _NOBODYS:
             return
@@ -106,6 +124,8 @@ class Measurements:
         self._requests[code].inc()
         if code in {ANSWERED, FAILED}:
             self._durations.observe(seconds)
+            for group in groups:
+                self._of_segments[code][group].inc()
 
 
 class CountedRequest:
@@ -119,6 +139,7 @@ class CountedRequest:
     def __init__(self, measured: Measurements) -> None:
         self._measured = measured
         self._entered: float | None = None
+        self._groups: Sequence[Group] = ()
         self._ended = False
 
     def enter(self) -> None:
@@ -127,13 +148,17 @@ class CountedRequest:
             self._entered = perf_counter()
             self._measured.in_progress.inc()
 
+    def has(self, rows: Batch) -> None:
+        """These rows are asked for."""
+        self._groups = self._measured.groups.of(rows)
+
     def answered(self, status: int) -> None:
         """The answer begins."""
         if self._ended:
             return
         seconds = 0.0 if self._entered is None else perf_counter() - self._entered
         self.end()
-        self._measured.count(status, seconds)
+        self._measured.count(status, seconds, self._groups)
 
     def end(self) -> None:
         """Nothing more will come of it, answered or not."""

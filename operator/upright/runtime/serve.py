@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import ceil
@@ -22,6 +22,7 @@ from upright.runtime.environment import folder_of, limits_of, number_of
 from upright.runtime.load import Load, load_of
 from upright.runtime.outcome import FailedError, RefusedError
 from upright.runtime.scratch import prefix_of
+from upright.runtime.segments import Segment, segments_of
 
 if TYPE_CHECKING:
     import uvicorn
@@ -50,7 +51,7 @@ def serve(environment: Mapping[str, str]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file; some runtimes begin with 1,024
     port, workers = number_of(environment, "UPRIGHT_PORT", _PORT), number_of(environment, "UPRIGHT_WORKERS", 1)
-    load = load_of(environment)
+    load, segments = load_of(environment), segments_of(environment)
     if (grpc_port := _grpc_port(environment)) is not None:
         if grpc_port == port:
             raise RefusedError(
@@ -59,12 +60,14 @@ def serve(environment: Mapping[str, str]) -> None:
         bound(grpc_port).close()  # while it can be said: its server binds it when all else is up
     with bound(port) as listener, suppress(KeyboardInterrupt):
         if workers == 1:
-            _serve_alone(environment, load, listener)
-        elif not _serve_together(environment, load, listener, workers):
+            _serve_alone(environment, load, segments, listener)
+        elif not _serve_together(environment, load, segments, listener, workers):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, _EACH: "true"})  # noqa: S606
 
 
-def _serve_alone(environment: Mapping[str, str], load: Load, listener: socket.socket) -> None:
+def _serve_alone(
+    environment: Mapping[str, str], load: Load, segments: Sequence[Segment], listener: socket.socket
+) -> None:
     _import_pandas(environment)
     from prometheus_client import REGISTRY
 
@@ -72,11 +75,13 @@ def _serve_alone(environment: Mapping[str, str], load: Load, listener: socket.so
     from upright.runtime.artifact import load_artifact
     from upright.runtime.service import application
 
-    answers = answering(load_artifact(environment), load)
+    answers = answering(load_artifact(environment), load, segments=segments)
     server(application(answers, REGISTRY, _beside(environment, answers)), load).run(sockets=[listener])
 
 
-def _serve_together(environment: Mapping[str, str], load: Load, listener: socket.socket, workers: int) -> bool:
+def _serve_together(
+    environment: Mapping[str, str], load: Load, segments: Sequence[Segment], listener: socket.socket, workers: int
+) -> bool:
     """The model is loaded once, and its memory shared, unless loading it starts threads: then returns False, and is to
     be called again in a process that has none.
     """
@@ -102,7 +107,7 @@ def _serve_together(environment: Mapping[str, str], load: Load, listener: socket
         def work(number: int, channel: socket.socket) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             served = loaded or load_artifact(environment)
-            answers = answering(served, load, Place(board, number))
+            answers = answering(served, load, Place(board, number), segments)
             serving = server(application(answers, registry, _beside(environment, answers)), load)
             asyncio.run(serve_given(serving, channel))
 

@@ -33,7 +33,7 @@ from upright.runtime.parsing import parsed
 from upright.runtime.protocol import infer_answer, parse_infer, parse_predict, predict_answer, tensor_metadata
 from upright.runtime.repository import index
 from upright.runtime.response import response
-from upright.runtime.traffic import Traffic
+from upright.runtime.traffic import COUNTED, Traffic
 
 DRAIN_SECONDS = 2.0
 """From the signal to stop until connections are refused: by then no client should be sent here any more."""
@@ -158,13 +158,14 @@ class _Routes:
         """When the client goes, the body goes with it at once. Its place in line is kept: that a model answers nothing
         shows even where no client waits long enough to be told so.
         """
-        accepted = accepted_of(request)
+        accepted, counted = accepted_of(request), request.scope[COUNTED]
         with Body(self._answering.room) as body:
             await body.read(request)
             encoding = encoding_of(request)
 
             def question() -> Asked:
                 asked = parsed(inflated(body.take(), encoding, BODY_LIMIT), parse)
+                counted.has(asked.batch)
                 return replace(asked, told=lambda found: deflated(asked.told(found), accepted))
 
             with _dropped_when_gone(request, body):

@@ -13,6 +13,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+COUNTED = "upright.request"
+"""Where the scope of a request for predictions has the CountedRequest."""
+
 _PREDICTION = re.compile(r"(?s:/v1/models/.+:predict|/v2/models/.+/infer)\n?")  # a last newline is none to Starlette
 """Where predictions are asked for, of whatever model and version: a version that no longer answers where clients ask
 refuses them as much as one that does not take what they send."""
@@ -63,7 +66,7 @@ class Traffic:
             await send(message)
 
         try:
-            await self._app(scope, receive_and_note, send_and_note)
+            await self._app({**scope, COUNTED: request}, receive_and_note, send_and_note)
         except Exception:
             request.answered(500)
             raise

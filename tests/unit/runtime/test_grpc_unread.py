@@ -33,7 +33,7 @@ class Answering:
         self.room = Room(1000)
         self.counted = list[int]()
         in_progress = SimpleNamespace(inc=lambda: None, dec=lambda: None)
-        self.measured = SimpleNamespace(in_progress=in_progress, count=lambda status, _: self.counted.append(status))
+        self.measured = SimpleNamespace(in_progress=in_progress, count=lambda status, *_: self.counted.append(status))
 
     async def answer(self, _: Any) -> Answer:
         return Answer(LARGE, 1)

@@ -280,7 +280,9 @@ async def test_what_nobody_waits_for_is_kept_by_nobody_wherever_it_stands_in_lin
 
 async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model_never_sees_it() -> None:
     from upright.runtime.answering import Answering
+    from upright.runtime.measurements import CountedRequest
     from upright.runtime.service import Beside, _Routes
+    from upright.runtime.traffic import COUNTED
 
     threads, gate, gone = PredictionThreads(1, waiting=2), threading.Event(), asyncio.Event()
     served: Any = SimpleNamespace(model="churn", version="churn-7", predictor=SimpleNamespace(signature=None))
@@ -297,7 +299,8 @@ async def test_the_body_of_a_client_that_is_gone_is_let_go_at_once_and_the_model
 
     working = asyncio.create_task(threads.run(gate.wait))
     await until(lambda: threads.stuck_for() > 0)
-    asked = asyncio.create_task(routes._predict(Request({"type": "http", "method": "POST", "headers": []}, receive)))
+    scope = {"type": "http", "method": "POST", "headers": [], COUNTED: CountedRequest(nothing_is_measured)}
+    asked = asyncio.create_task(routes._predict(Request(scope, receive)))
     await until(lambda: answering.room.taken == 1000)
 
     gone.set()

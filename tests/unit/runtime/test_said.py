@@ -18,6 +18,7 @@ from upright.api.artifact import Signature, Tensor
 from upright.api.serving import EXAMPLE, FAILURE_MESSAGES, FAILURES, MESSAGE
 from upright.runtime import measurements
 from upright.runtime.batch import Batch, batch_of_rows
+from upright.runtime.groups import Groups
 from upright.runtime.measurements import Measurements
 from upright.runtime.said import shape_of, without_values
 
@@ -219,7 +220,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> tuple[Measurements, CollectorRe
     for kind in ("Counter", "Gauge", "Histogram"):
         made = getattr(measurements, kind)
         monkeypatch.setattr(measurements, kind, lambda *args, made=made, **how: made(*args, **how, registry=registry))
-    return Measurements("churn", "churn-7"), registry
+    return Measurements("churn", "churn-7", Groups((), SIGNATURE)), registry
 
 
 def lines(registry: CollectorRegistry, name: str) -> list[str]:

@@ -144,10 +144,16 @@ class Methods:
         request = CountedRequest(self._answering.measured)
         request.enter()
         outcome = _Outcome(_FAILED, sentence="the server failed on this request; its log says why")
+
+        def question() -> Asked:
+            asked = parsed(body.take(), self._asked)
+            request.has(asked.batch)
+            return asked
+
         try:
             body.hold(message)
             del message
-            answered = await self._answering.answer(lambda: parsed(body.take(), self._asked))
+            answered = await self._answering.answer(question)
             unread = ExitStack()
             if len(answered.content) > SMALL:
                 unread.enter_context(self._unread.kept(len(answered.content)))

@@ -170,6 +170,15 @@ def test_a_group_for_which_nobody_asks_holds_up_nothing() -> None:
     assert not arms.unmeasured()
 
 
+def test_a_page_is_read_however_many_metrics_and_groups_its_series_count_for() -> None:
+    metrics = [a_metric("Ratio", f"refunds{k}", bad="shop_refunds_total", total="shop_orders_total") for k in range(15)]
+    one = {"name": "shop", "label": "shop", "values": ["a"]}
+    arms = Arms(*metrics, a_metric("Ratio", "all", bad="late_total", total="all_total"), segments=[one])
+    arms.look(by_shop((0, 0), (0, 0)), by_shop((900, 9), (90, 1)))
+    look = arms.look(by_shop((80, 1), (20, 9)), by_shop((1700, 17), (290, 3)))
+    assert of(look, "refunds14 of shop other") == Counts(canary=(20, 9), stable=(200, 2))
+
+
 def test_what_pods_count_by_segment_is_compared_where_both_versions_do() -> None:
     def page(requests: int, failed: int) -> str:
         return (

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from upright.api.monitoring import Metric
 from upright.api.policy import Policy
-from upright.api.segments import OTHER, Segment
-from upright.api.serving import SEGMENT_REQUESTS
+from upright.api.segments import Segment
+from upright.api.serving import OTHER, SEGMENT_REQUESTS
 
 
 class GroupMetric(Metric):

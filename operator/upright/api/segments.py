@@ -14,9 +14,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from upright.api.common import Resource
 from upright.api.schema import Rule, in_cel
+from upright.api.serving import OTHER
 
-OTHER = "other"
-"""What is in none of a segment's values."""
 MOST_COMPARISONS = 40
 """Metrics times values: each takes its time in a look, and a part of the promise."""
 

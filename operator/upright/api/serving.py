@@ -42,6 +42,9 @@ SEGMENT_REQUESTS = "upright_segment_requests_total"
 """Counter {model, version, segment, value, outcome}: requests that were "answered" or that "failed", by segment and
 group of users; a request counts once in each group of which it has a row."""
 
+OTHER = "other"
+"""The group of what is in none of a segment's values."""
+
 IN_PROGRESS = "upright_requests_in_progress"
 """Gauge {model, version}: requests for predictions that are there to their last byte and have no answer yet."""
 

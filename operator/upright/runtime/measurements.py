@@ -19,14 +19,11 @@ from upright.api.serving import (
     REFUSALS,
     REQUEST_DURATION,
     REQUESTS,
+    SEGMENT_REQUESTS,
 )
 from upright.runtime.batch import Batch
 from upright.runtime.groups import Groups
 from upright.runtime.segments import Group
-
-SEGMENT_REQUESTS = "upright_segment_requests_total"
-"""Counter {model, version, segment, value, outcome}: requests that were "answered" or that "failed", by segment and
-group of users; a request counts once in each group of which it has a row."""
 
 BUSY = 503
 """The status of an answer to a request for which there is no room."""

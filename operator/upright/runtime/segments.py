@@ -6,10 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from upright.api.serving import OTHER
 from upright.runtime.outcome import RefusedError
-
-OTHER = "other"
-"""What is in none of a segment's values."""
 
 _VARIABLE = "UPRIGHT_SEGMENTS"
 

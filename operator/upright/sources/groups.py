@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from upright.api.by_segment import GroupMetric
-from upright.api.segments import OTHER
+from upright.api.serving import OTHER
 from upright.rollout.measuring import ArmName
 from upright.sources.selectors import Selected
 from upright.sources.tally import Tally

@@ -122,6 +122,12 @@ class PodPages:
             except (AnswerError, OSError) as error:
                 logger.debug("%s of pod %s cannot be read: %r", asked.path, pod.name, error)
                 return Unread("it does not answer as an HTTP server does", _reach(port))
+            except Exception:
+                logger.exception("%s of pod %s cannot be read by a mistake of Upright's own", asked.path, pod.name)
+                return Unread(
+                    "its page of metrics cannot be read by a mistake of Upright's own",
+                    "Please report it, with the traceback in the operator's log.",
+                )
 
 
 _NOT_IN_TIME = Unread(

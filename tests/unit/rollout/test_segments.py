@@ -42,7 +42,7 @@ def test_pods_are_told_of_the_features_by_which_they_count_and_a_change_of_them_
         ("plna", INPUTS, {}, True),
         ("plan", INPUTS, {}, False),
         ("plna", INPUTS, {"image": "shop/model:1"}, False),  # it counts by what it knows
-        ("plna", [{"name": "input", "type": "FP64", "shape": [-1, 3]}], {}, False),
+        ("plan", [{"name": "input", "type": "FP64", "shape": [-1, 3]}], {}, True),  # features without names
     ],
 )
 def test_a_version_without_the_feature_of_a_segment_is_held(feature: str, inputs: Any, image: Any, held: bool) -> None:
@@ -51,11 +51,11 @@ def test_a_version_without_the_feature_of_a_segment_is_held(feature: str, inputs
     made = plan(observed(resource, new, pods=both(0)))
     assert ("candidate" not in made.status) == held
     if held:
-        stalled = condition(made, "Stalled")
+        stalled, there = condition(made, "Stalled"), ", ".join(one["name"] for one in inputs)
         assert stalled["reason"] == "SegmentNotFound"
         assert stalled["message"].endswith(
-            "Segment plan of spec.monitoring.segments splits by feature plna, and churn-2 has no such input; it has "
-            "plan, tenure, fee. Correct the feature, remove the segment, or name another version."
+            f"Segment plan of spec.monitoring.segments splits by feature {feature}, and churn-2 has no such input; it "
+            f"has {there}. Correct the feature, remove the segment, or name another version."
         )
 
 

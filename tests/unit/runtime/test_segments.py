@@ -23,13 +23,14 @@ from tests.unit.runtime.test_grpc import ROW, columns, infer, typed
 from tests.unit.runtime.test_hanging import predict_url
 from tests.unit.runtime.test_workers import termination
 from upright.api.artifact import Signature, Tensor
+from upright.api.serving import SEGMENT_REQUESTS
 from upright.runtime import measurements
 from upright.runtime.answering import Answering
 from upright.runtime.artifact import ServedModel
 from upright.runtime.asked import Answer, Question, answers
 from upright.runtime.batching import Batching
 from upright.runtime.groups import Groups
-from upright.runtime.measurements import SEGMENT_REQUESTS, Measurements
+from upright.runtime.measurements import Measurements
 from upright.runtime.outcome import RefusedError
 from upright.runtime.predictor import Predictor
 from upright.runtime.segments import segments_of

@@ -16,6 +16,7 @@ from tests.cluster.cluster import Cluster
 from upright.api import crds
 from upright.api.monitoring import Metric
 from upright.api.policy import Policy
+from upright.api.refusals import WRITTEN
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "ab" * 32
@@ -414,14 +415,14 @@ def test_a_deployment_and_a_policy_file_refuse_the_same_with_the_same_sentence(
     metrics = [A_METRIC | metric]
     assert said in apply(api, namespace, changed(DEPLOYMENT, "spec.monitoring.metrics", metrics))
     with pytest.raises(ValidationError, match=re.escape(said)):
-        Policy.model_validate({"metrics": metrics})
+        Policy.model_validate({"metrics": metrics}, context=WRITTEN)
 
 
 @pytest.mark.parametrize("metric", TAKEN_METRICS)
 def test_a_deployment_and_a_policy_file_take_the_same(api: Cluster, namespace: str, metric: dict[str, Any]) -> None:
     metrics = [A_METRIC | metric]
     assert not apply(api, namespace, changed(DEPLOYMENT, "spec.monitoring.metrics", metrics))
-    assert Policy.model_validate({"metrics": metrics}).metrics
+    assert Policy.model_validate({"metrics": metrics}, context=WRITTEN).metrics
 
 
 def test_every_refusal_of_a_metric_is_tried() -> None:

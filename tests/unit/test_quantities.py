@@ -67,7 +67,7 @@ def test_one_that_was_stored_before_is_told_with_its_field(build: Any, path: str
         build({"command": ["python"], **with_one(path, value)})
     part = "train" if stored["kind"] == "TrainingJob" else "serving"
     message = next(one["message"] for one in invalid(stored, caught.value)["conditions"] if one["type"] == "Stalled")
-    assert message == (f"spec.{part}.{path}: Value error, must be a quantity such as 500m, 2 or 4Gi, and is {value!r}")
+    assert message == (f"spec.{part}.{path}: must be a quantity such as 500m, 2 or 4Gi, and is {value!r}")
 
 
 def test_what_was_written_stays_as_it_was() -> None:

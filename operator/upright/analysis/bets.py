@@ -41,6 +41,13 @@ class Bets:
         return bool(self.epsilon.any())
 
     @cached_property
+    def addend(self) -> Floats:
+        """The epsilon of rates of any size: one beyond the ceiling counts as the ceiling. Nothing is bet on being worse
+        than such a margin, and what is better than the ceiling allows is better than it.
+        """
+        return np.minimum(self.epsilon, CEILING)
+
+    @cached_property
     def highest(self) -> Floats:
         """The stable rate at which the margin reaches the ceiling."""
         return np.maximum((CEILING - self.epsilon) / self.r0, LOWEST)
@@ -51,7 +58,7 @@ class Bets:
 
         None is worse than a margin beyond the ceiling, but all are better, so only what is no rate at all ends that.
         """
-        return np.where(self.g > 1, self.highest, NO_GUESS)
+        return np.where(self.g > 1, (CEILING - self.epsilon) / self.r0, NO_GUESS)
 
 
 def bets(effects: Floats, r0: float = 1.0, epsilon: float = 0.0) -> Bets:

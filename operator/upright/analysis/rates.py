@@ -49,7 +49,7 @@ def compare(table: Table, stable_rate: Floats, against: Bets) -> Floats:
     total, bad = table.counts.reshape(*known.shape[:2], 2, 2).transpose(3, 2, 0, 1)[..., None]
     start = np.empty((*total.shape[:-1], len(against.g)))
     start[1] = np.minimum(np.maximum(known, LOWEST), against.highest)
-    start[0] = against.r0 * start[1] + against.epsilon
+    start[0] = against.r0 * start[1] + against.addend
     way = np.empty_like(start)
     shift = against.gain * start[0]
     way[0] = shift * (1 - start[0]) / (1 + shift)

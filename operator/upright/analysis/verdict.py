@@ -260,6 +260,11 @@ def _message(
     if analysis.left_out:
         pods = ", ".join(f"{pod} ({why})" for pod, why in analysis.left_out.pods.items())
         parts.append(f"Pods were left out of {_looks(analysis.left_out.looks)}, the last time {pods}.")
+    parts += [
+        f"{metric.name} can hardly reject a version: {doubt}."
+        for metric in wholes(policy.metrics)
+        for doubt in metric.doubts
+    ]
     if analysis.late:
         parts.append(f"Looks that came out of order and were not used: {analysis.late}.")
     return " ".join(parts)

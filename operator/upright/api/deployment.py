@@ -273,6 +273,7 @@ class DeploymentSpec(Resource):
             ": duration(self.monitoring.warmUp) < duration('10m'))",
             "monitoring.warmUp must be shorter than each step, which brings pods that warm up, or it compares nothing",
             field="monitoring.warmUp",
+            unless_kept=("monitoring.warmUp", "rollout.steps"),
         ),
     )
 

@@ -9,9 +9,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from upright.api.common import Duration, Resource
+from upright.api.refusals import Refusal, check
 from upright.api.schema import Rule
 from upright.api.segments import Segment
 from upright.api.selector import is_selector, selects
@@ -70,55 +71,49 @@ DEFAULT_TOLERANCES: dict[MetricType, Margins] = {
 _OF_COUNTS = (MetricType.ERROR_RATE, MetricType.REFUSAL_RATE, MetricType.RATIO)
 
 
-class _Refusal(NamedTuple):
-    """What a metric must not say: for the API server, and for whoever reads a file."""
-
-    rule: Rule
-    holds: Callable[["Metric"], bool]
-
-
-def _only_of(field: str, type: MetricType) -> _Refusal:
+def _only_of(field: str, type: MetricType) -> Refusal:
     rule = Rule(
         f"self.type == '{type}' || !has(self.{field})",
         f"{field} belongs to type {type}: remove it, or change the type",
         field=field,
     )
-    return _Refusal(rule, lambda metric: metric.type is type or getattr(metric, field) is None)
+    return Refusal(rule, lambda metric: metric.type is type or getattr(metric, field) is None)
 
 
-def _if_exact(rule: str, message: str, field: str, holds: Callable[["Metric"], bool]) -> _Refusal:
-    return _Refusal(
+def _if_exact(rule: str, message: str, field: str, holds: Callable[["Metric"], bool]) -> Refusal:
+    return Refusal(
         Rule(f"self.boundary != 'Exact' || ({rule})", message, field),
         lambda metric: metric.boundary is not Boundary.EXACT or holds(metric),
     )
 
 
-_REFUSED: Sequence[_Refusal] = (
-    _Refusal(selects("bad"), lambda metric: is_selector(metric.bad or "none")),
-    _Refusal(selects("total"), lambda metric: is_selector(metric.total or "none")),
-    _Refusal(
+_REFUSED: Sequence[Refusal] = (
+    Refusal(selects("bad"), lambda metric: is_selector(metric.bad or "none")),
+    Refusal(selects("total"), lambda metric: is_selector(metric.total or "none")),
+    Refusal(
         Rule("self.type != 'Limit' || has(self.maximum)", "type Limit needs maximum, the highest acceptable rate"),
         lambda metric: metric.type is not MetricType.LIMIT or metric.maximum is not None,
     ),
     _only_of("maximum", MetricType.LIMIT),
     _only_of("buckets", MetricType.LATENCY),
     _only_of("deviation", MetricType.MEAN),
-    _Refusal(
+    Refusal(
         Rule(
             "self.type == 'Latency' || has(self.bad) == has(self.total)",
             "bad and total belong together: give both, or neither",
         ),
         lambda metric: metric.type is MetricType.LATENCY or (metric.bad is None) == (metric.total is None),
     ),
-    _Refusal(
+    Refusal(
         Rule(
             "!has(self.bad) || !has(self.total) || self.bad != self.total",
             "bad and total are the same counter, of which all is bad: let bad select the bad events alone",
             field="bad",
         ),
         lambda metric: metric.bad is None or metric.bad != metric.total,
+        young=True,
     ),
-    _Refusal(
+    Refusal(
         Rule(
             "self.type != 'Latency' || !has(self.bad)",
             "for type Latency total names the buckets: remove bad",
@@ -126,7 +121,7 @@ _REFUSED: Sequence[_Refusal] = (
         ),
         lambda metric: metric.type is not MetricType.LATENCY or metric.bad is None,
     ),
-    _Refusal(
+    Refusal(
         Rule(
             "!has(self.buckets) || (self.buckets.isSorted() && "
             "self.buckets.all(edge, self.buckets.exists_one(other, other == edge)))",
@@ -232,11 +227,15 @@ class Metric(_Said):
     )
 
     @model_validator(mode="after")
-    def _is_not_refused(self) -> Self:
-        for refused in _REFUSED:
-            if not refused.holds(self):
-                raise ValueError(f"metric {self.name!r}: {refused.rule.message}")
+    def _is_not_refused(self, info: ValidationInfo) -> Self:
+        check(_REFUSED, self, info, f"metric {self.name!r}: ")
         return self
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """For what it would be refused, were it written now: it can hardly show that a version is worse."""
+        refused = [one.rule.message for one in _REFUSED if one.young and not one.holds(self)]
+        return [*refused, *(self.tolerance.doubts if self.tolerance else ())]
 
     @property
     def margins(self) -> Margins:

@@ -32,10 +32,27 @@ class Rule:
     message: str
     field: str | None = None
     """The field to blame, as a path below the object."""
+    unless_kept: Sequence[str] = ()
+    """Fields as paths below the object: while they are as they were stored, it holds. The API server lets stored
+    objects break a new rule, but only while the whole object that it stands on is unchanged: one that stands on `spec`
+    would keep an autoscaler from writing `spec.replicas`.
+    """
 
     def manifest(self) -> Schema:
         blamed = {"fieldPath": f".{self.field}"} if self.field else {}
-        return {"rule": self.rule, "message": self.message, **blamed}
+        if not self.unless_kept:
+            return {"rule": self.rule, "message": self.message, **blamed}
+        before = "oldSelf.value()"
+        kept = [f"{_has(before, field)} && {_has('self', field)}" for field in self.unless_kept]
+        kept += [f"{before}.{field} == self.{field}" for field in self.unless_kept]
+        rule = f"({self.rule}) || ({' && '.join(['oldSelf.hasValue()', *kept])})"
+        return {"rule": rule, "message": self.message, **blamed, "optionalOldSelf": True}
+
+
+def _has(whole: str, path: str) -> str:
+    """In CEL: all of the path is there."""
+    parts = path.split(".")
+    return " && ".join(f"has({'.'.join([whole, *parts[: depth + 1]])})" for depth in range(len(parts)))
 
 
 def in_cel(text: str) -> str:

@@ -6,13 +6,14 @@ in each group with an equal part of the other half. The sum of the weighted evid
 dependence (Wang & Ramdas, arXiv 2009.02824), so segments take nothing from the promise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
 from upright.api.common import Resource
+from upright.api.refusals import Refusal, check
 from upright.api.schema import Rule, in_cel
 from upright.api.serving import OTHER
 
@@ -20,33 +21,26 @@ MOST_COMPARISONS = 40
 """Metrics times values: each takes its time in a look, and a part of the promise."""
 
 
-class _Refusal(NamedTuple):
-    """What a segment must not say: for the API server, and for whoever reads a file."""
-
-    rule: Rule
-    holds: Callable[["Segment"], bool]
-
-
-_REFUSED: Sequence[_Refusal] = (
-    _Refusal(
+_REFUSED: Sequence[Refusal] = (
+    Refusal(
         Rule(
             "has(self.feature) != has(self.label)",
             "exactly one of feature and label must be given: an input of the model, or a label of an exporter's series",
         ),
         lambda segment: (segment.feature is None) != (segment.label is None),
     ),
-    _Refusal(
+    Refusal(
         Rule(
             "has(self.values) != has(self.edges)",
             "exactly one of values and edges must be given: the values of groups, or the numbers between them",
         ),
         lambda segment: (segment.values is None) != (segment.edges is None),
     ),
-    _Refusal(
+    Refusal(
         Rule("!has(self.edges) || has(self.feature)", "edges are for the numbers of a feature: write values", "edges"),
         lambda segment: segment.edges is None or segment.feature is not None,
     ),
-    _Refusal(
+    Refusal(
         Rule(
             f"!has(self.values) || !({in_cel(OTHER)} in self.values)",
             f"{OTHER} is what is in none of the values: remove it",
@@ -54,7 +48,7 @@ _REFUSED: Sequence[_Refusal] = (
         ),
         lambda segment: OTHER not in (segment.values or ()),
     ),
-    _Refusal(
+    Refusal(
         Rule(
             "!has(self.values) || self.values.all(value, self.values.exists_one(other, other == value))",
             "values must differ",
@@ -62,7 +56,7 @@ _REFUSED: Sequence[_Refusal] = (
         ),
         lambda segment: len(set(segment.values or ())) == len(segment.values or ()),
     ),
-    _Refusal(
+    Refusal(
         Rule(
             "!has(self.edges) || (self.edges.isSorted() && "
             "self.edges.all(edge, self.edges.exists_one(other, other == edge)))",
@@ -113,10 +107,8 @@ class Segment(Resource):
     )
 
     @model_validator(mode="after")
-    def _is_not_refused(self) -> Self:
-        for refused in _REFUSED:
-            if not refused.holds(self):
-                raise ValueError(f"segment {self.name!r}: {refused.rule.message}")
+    def _is_not_refused(self, info: ValidationInfo) -> Self:
+        check(_REFUSED, self, info, f"segment {self.name!r}: ")
         return self
 
     @property

@@ -19,6 +19,7 @@ from upright.analysis import Decision, Policy
 from upright.analysis.dispersion import is_learned
 from upright.api.common import GROUP, VERSION, format_duration
 from upright.api.deployment import DEFINITION, DeploymentSpec
+from upright.api.refusals import WRITTEN
 from upright.api.schema import custom_resource_definition, unknown_fields
 from upright.cli.fitting import fitted
 from upright.cli.picture import FORMATS, draw, sketch
@@ -161,7 +162,7 @@ def _policy(path: Path) -> Policy:
         if len(deployments) == 1:
             return of_deployment(_spec(path, deployments[0]))
         if len(documents) == 1 and isinstance(documents[0], dict) and not objects:
-            return Policy.model_validate(documents[0])
+            return Policy.model_validate(documents[0], context=WRITTEN)
     except ValidationError as problem:
         raise Unusable(f"{path}: {sentences(problem)}") from problem
     kinds = [f"a {one['kind'] if one in objects else type(one).__name__}" for one in documents]
@@ -178,7 +179,7 @@ def _spec(path: Path, manifest: dict[str, Any]) -> DeploymentSpec:
     written = {name: part for name, part in manifest.items() if name != "status"}  # which another version may have
     if unknown := list(unknown_fields(schema, written, "Deployment")):
         raise Unusable(f"{path}: {' '.join(unknown)}")
-    return DeploymentSpec.model_validate(manifest.get("spec"))
+    return DeploymentSpec.model_validate(manifest.get("spec"), context=WRITTEN)
 
 
 def _check_shares(path: Path, policy: Policy) -> None:

@@ -2,6 +2,8 @@
 
 from pydantic import ValidationError
 
+from upright.api.refusals import sentence
+
 UNUSABLE = 2
 """Exit status for input that cannot be used."""
 
@@ -20,7 +22,7 @@ def sentences(problem: ValidationError) -> str:
         if any(other["loc"][: len(error["loc"])] == error["loc"] != other["loc"] for other in errors):
             continue  # a list lacks what was refused in it
         where = ".".join(str(part) for part in error["loc"])
-        said = _EXPECTED.get(error["type"], error["msg"].removeprefix("Value error, "))
+        said = _EXPECTED.get(error["type"], sentence(error))
         found = "" if isinstance(error["input"], dict) else f", found {error['input']!r}"
         parts.append(f"{where + ': ' if where else ''}{said}{found}")
     return "; ".join(parts)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from upright.api.refusals import sentence
 from upright.contract import Manifest
 from upright.kube.errors import ContestedError, ForbiddenError, LeavingError, NameTakenError, RefusedError
 from upright.kube.objects import meta, plain
@@ -132,7 +133,7 @@ def mistake(error: Exception, version: str) -> str:
 
 def sentences(error: ValidationError) -> str:
     """Which fields are wrong, and how."""
-    return "; ".join(_sentence(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False))
+    return "; ".join(_sentence(detail["loc"], sentence(detail)) for detail in error.errors(include_url=False))
 
 
 def cut(text: str, limit: int = 1024) -> str:

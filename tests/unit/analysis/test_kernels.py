@@ -101,6 +101,22 @@ def test_a_rate_whose_tolerance_reaches_one_is_never_evidence() -> None:
     assert not rates.compare(table, np.array([[0.9]]), bets(rates.EFFECTS, 1.25)).any()
 
 
+@pytest.mark.parametrize("epsilon", [0.96, 0.9999999, 1.0])
+@pytest.mark.parametrize("guess", [1e-9, 0.001, 0.75])
+def test_nothing_is_worse_than_a_tolerance_beyond_the_ceiling_and_to_be_better_takes_evidence(
+    epsilon: float, guess: float
+) -> None:
+    table, better = outcomes(20, 60), np.array([0.1, 0.5, 0.9])
+
+    llr = rates.compare(
+        table, np.full_like(table.canary_bad, guess), bets(np.concatenate((better, rates.EFFECTS)), epsilon=epsilon)
+    )
+
+    assert np.isfinite(llr).all()
+    assert not llr[..., len(better) :].any()
+    assert np.all(mean_factor(llr, table, epsilon, 0.0) <= 1 + 1e-9)
+
+
 @pytest.mark.parametrize("requests", [1e9, 1e12])
 def test_huge_counts_stay_finite(requests: float) -> None:
     table = Table(np.array([[(requests, requests, requests, 0.0)]]))

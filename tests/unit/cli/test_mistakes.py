@@ -183,6 +183,14 @@ def test_a_bucket_edge_that_was_not_recorded_is_refused(capsys: pytest.CaptureFi
             "metrics.0.tolerance.relative: must be less than 10, which is eleven times as much: 0.25 is 25 %, found 25",
         ),
         (
+            "metrics: [{name: errors, type: ErrorRate, tolerance: {relative: 500}}]",
+            "tolerance.relative: must be less than 10, which is eleven times as much: 0.25 is 25 %, found 500",
+        ),
+        (
+            A_DEPLOYMENT.replace("type: ErrorRate", "type: Ratio, bad: orders_total, total: orders_total"),
+            "metric 'errors': bad and total are the same counter, of which all is bad",
+        ),
+        (
             "interval: 15\nmetrics: [{name: e, type: ErrorRate}]",
             "interval: 15 is not a duration such as 90s, 10m or 1h30m, found 15",
         ),

@@ -23,7 +23,7 @@ from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.remembered import Remembered
 from upright.sources.requests import answering, goes_back, of_requests, parts, sample
-from upright.sources.starts import Start, begun, is_anew, start_of, was_by
+from upright.sources.starts import Begun, Start, is_anew, start_of, was_by
 from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
 
@@ -72,12 +72,7 @@ class Comparison:
         self._tallies = Tallies()
         """What is measured beside the requests."""
         self._policy = asked.policy.fingerprint
-        self._fresh = not asked.resumed
-        """No evidence has been recorded before."""
-        self._first: datetime | None = None
-        """When the first look was taken."""
-        self._new: frozenset[str] = frozenset()
-        """Pods of the candidate that have begun before its eyes: all that they ever answered is evidence."""
+        self._begun = Begun(asked)
         self._second = -math.inf
         """When the last look was taken, as the clock said."""
         self._time = -math.inf
@@ -92,7 +87,7 @@ class Comparison:
         """Pods whose counters are not those of one process, and since when."""
         self._in_parts: set[str] = set()
         """Pods that have counted what is no whole number."""
-        self._unproven = 0 if self._fresh else WATCHED
+        self._unproven = WATCHED if asked.resumed else 0
         """Looks in which pods are still only watched; `watching`: in the last one they were."""
         self.watching = False
         self._silent: set[str] = set()
@@ -141,11 +136,13 @@ class Comparison:
 
         Returns whether there is anything new to say.
         """
+        self._begun.see(asked, now)
+        if self._second == -math.inf and len(self._begun.since) < len(asked.pods.get("canary", ())):
+            self._unproven = WATCHED
         second = now.timestamp()
         if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
             self._time = -math.inf
             self._remembered.begin_time(-math.inf)
-            self._first = min(self._first or now, now)
             self.looks = [look for look in self.looks if look.time < second]
             self._torn = {name: min(since, second) for name, since in self._torn.items()}
             self._recent.clear()
@@ -156,7 +153,6 @@ class Comparison:
         self._second, self._time = second, second if second > self._time else self._time + self._passed
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
-        self._see_begin(asked, now)
         pages = self._believed(asked, self._whole(pages) if asked.whole else pages)
         found = {
             arm: {
@@ -186,14 +182,6 @@ class Comparison:
     def _told(self) -> tuple[Mapping[ArmName, str], Mapping[str, str]]:
         """What a look may change besides its counts."""
         return {arm: measured.state for arm, measured in self.arms.items()}, self.unmeasured
-
-    def _see_begin(self, asked: Asked, now: datetime) -> None:
-        """Which pods of the candidate have begun before its eyes."""
-        first, canary = self._first or now, asked.pods.get("canary", ())
-        new = begun(canary, first, now, timedelta(seconds=longest_gap(asked.interval)))
-        if self._first is None and len(new) < len(canary):
-            self._unproven = WATCHED
-        self._first, self._new = first, new if self._fresh else frozenset()
 
     def _forget_all_but(self, names: set[str]) -> None:
         self._remembered.forget_all_but(names)
@@ -246,7 +234,8 @@ class Comparison:
         pages = {
             arm: {pod: page for pod, page in pods.items() if isinstance(page, Counters)} for arm, pods in found.items()
         }
-        self._remembered.bear(self._new & pages["canary"].keys(), self._time - asked.interval.total_seconds())
+        begun = {pod: since for pod, since in self._begun.since.items() if pod in pages["canary"]}
+        self._remembered.bear(begun, self._time, asked.interval.total_seconds())
         added = {arm: self._added(of, asked.interval) for arm, of in pages.items()}
         ours = all(names.VERIFIES in pod.labels and asked.counts_itself(pod) for pod in chain(*asked.pods.values()))
         proven = self._unproven <= 0 or ours
@@ -268,7 +257,7 @@ class Comparison:
         canary, stable, halves = added["canary"].counts, added["stable"].counts, added["stable"].halves
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
         apart = of_requests(asked.policy.metrics, *halves) if taken and halves else {}
-        tallied = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
+        tallied = self._tallies.take(asked, self._time, begun, pages, proven=proven)
         measured = {**(requests if taken else {}), **tallied.measured}
         waiting = tallied.early if taken else tallied.early | requests.keys()
         left_out = dict(sorted({**tallied.left_out, **_worth_telling(found, added)}.items())[:NAMED])
@@ -294,7 +283,7 @@ class Comparison:
             page = read.get(pod.name)
             if page is None:
                 continue
-            nothing = _NOTHING if pod.name in self._new else None
+            nothing = _NOTHING if pod.name in self._begun.since else None
             last = self._read[pod.name].page if pod.name in self._read else nothing
             added = 0.0 if last is None else since(last.total, page.total)
             moved = moved or (page.total if last is None else added) > 0

@@ -8,7 +8,7 @@ since the last one, and is handed out when the next one has been taken: see `upr
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from upright.analysis import Histogram, Look
@@ -21,7 +21,7 @@ from upright.sources.comparison import MOST_LOOKS
 from upright.sources.page import Counters
 from upright.sources.requests import answering
 from upright.sources.servers import Scrape
-from upright.sources.starts import Start, begun, start_of_any
+from upright.sources.starts import Begun, Start, start_of_any
 from upright.sources.tallied import Tallies
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import unrecorded
@@ -44,8 +44,7 @@ class Scraped:
         """Nothing has been compared yet, as pods have to be scraped twice first."""
         self._tallies = Tallies("", DISAGREES, lasting=False)
         self._policy = asked.policy.fingerprint
-        self._fresh = not asked.resumed
-        """No evidence has been recorded before."""
+        self._begun = Begun(asked)
         self._first: datetime | None = None
         """When the first look was taken."""
         self._time = self._second = -math.inf
@@ -93,15 +92,14 @@ class Scraped:
         before, waiting = (self.arms, self.unmeasured, self.watching), len(self.looks)
         first = self._first = self._first or now
         self._pass_time(asked, now)
+        self._begun.see(asked, now)
         gap = longest_gap(asked.interval)
         self.watching = self.watching and now.timestamp() - first.timestamp() <= gap
         if scrape.trouble:
             self.arms = {arm: self._said(arm, "Unreadable", scrape.trouble) for arm in asked.pods}
         elif (pages := self._scraped_again(scrape, gap)) is not None:
             self._see_restarts(asked, pages)
-            canary, lately = asked.pods.get("canary", ()), timedelta(seconds=gap)
-            new = begun(canary, first, now, lately) if self._fresh else frozenset[str]()
-            tallied = self._tallies.take(asked, self._time, new, pages, proven=True)
+            tallied = self._tallies.take(asked, self._time, self._begun.since, pages, proven=True)
             measured, left_out, early = tallied.measured, tallied.left_out, tallied.early
             self.watching = self.watching and not measured
             self.arms = {arm: self._measured(arm, of, measured) for arm, of in pages.items()}

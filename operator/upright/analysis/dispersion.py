@@ -150,10 +150,10 @@ def _of_look(halves: Measurement, edges: tuple[float, ...]) -> tuple[Floats, Flo
         return None
     used, _ = checked(table)
     n1, e1, n2, e2 = np.moveaxis(used.counts, -1, 0)
-    both, bad = np.maximum(n1 + n2, 1e-300), e1 + e2
-    share = n1 / both
-    difference = (e1 - bad * share) / np.sqrt(np.maximum(share * (1 - share), 1e-300))
-    return difference, bad * (1 - bad / both)
+    bad = e1 + e2
+    # (e1 - bad q) / sqrt(q (1 - q)), where q may be so small that 1 - q is 1
+    difference = (e1 * n2 - e2 * n1) / np.sqrt(np.maximum(n1 * n2, 1e-300))
+    return difference, bad * (1 - bad / np.maximum(n1 + n2, 1e-300))
 
 
 def _of_means(moments: Moments) -> tuple[Floats, Floats]:

@@ -21,7 +21,7 @@ from upright.pods.reading import Pod, read
 from upright.rollout.measuring import ArmName, Asked, Frequent, Measurement
 from upright.rollout.plan import plan
 from upright.rollout.verdict import analyse
-from upright.sources.comparison import MOST_LOOKS, MOST_RECENT, WATCHED, Comparison
+from upright.sources.comparison import MOST_RECENT, WATCHED, Comparison
 from upright.sources.complaints import Complaints
 from upright.sources.page import MOST_REASONS, Counters, Said
 from upright.sources.pods import PodPages, Unread
@@ -29,6 +29,7 @@ from upright.sources.starts import Begun
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.unmeasured import TORN as BACKWARDS
+from upright.sources.unrecorded import MOST_LOOKS
 
 INTERVAL = timedelta(seconds=5)
 KEY = Key("shop", "churn")

@@ -17,7 +17,7 @@ from upright.analysis.counters import NEW, STRANGE, Increase, increase
 from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
-from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measurement, longest_gap
+from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement, longest_gap
 from upright.sources.complaints import Complaints, since
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
@@ -25,10 +25,9 @@ from upright.sources.remembered import Remembered
 from upright.sources.requests import answering, goes_back, of_requests, parts, sample
 from upright.sources.starts import Begun, Start, is_anew, start_of, was_by
 from upright.sources.tallied import Tallies
-from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
+from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable
+from upright.sources.unrecorded import Unrecorded
 
-MOST_LOOKS = 256
-"""That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
 RECENT = timedelta(minutes=1)
 FEWEST_RECENT = 4
 """Looks that are recent whatever time they took."""
@@ -62,25 +61,16 @@ class _Recent(NamedTuple):
     """What should have reached the candidate."""
 
 
-class Comparison:
+class Comparison(Unrecorded):
     """Fed with what was read at each look. Pods go by name: a new one of the same name is the old one restarted."""
 
     def __init__(self, asked: Asked) -> None:
-        self.looks: list[Look] = []
-        """Those that no status contains yet."""
-        self.arms: Mapping[ArmName, Measurement] = {}
+        super().__init__(asked)
         self._tallies = Tallies()
         """What is measured beside the requests."""
-        self._policy = asked.policy.fingerprint
         self._begun = Begun(asked)
-        self._second = -math.inf
-        """When the last look was taken, as the clock said."""
-        self._time = -math.inf
-        """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
         self._remembered = Remembered(_NOTHING)
         """Of the requests."""
-        self._passed = asked.interval.total_seconds()
-        """Seconds between the last two looks, at most an interval."""
         self._read: dict[str, _Read] = {}
         """By pod."""
         self._torn: dict[str, float] = {}
@@ -101,23 +91,11 @@ class Comparison:
         when either had none."""
         self._stuck: dict[ArmName, timedelta] = defaultdict(timedelta)
         """For how long requests have been in the pods of an arm without any coming out."""
-        self.recorded(asked.after)
 
     @property
     def unmeasured(self) -> Mapping[str, str]:
         """By metric, why the newest look says nothing of it, and what to do; by nothing, why nothing is compared."""
-        return {"": unrecorded(len(self.looks))} if len(self.looks) >= MOST_LOOKS else self._tallies.unmeasured
-
-    def watch(self, asked: Asked) -> None:
-        """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
-        if asked.policy.fingerprint != self._policy:
-            self._policy, self.looks = asked.policy.fingerprint, []
-
-    def recorded(self, after: float | None) -> None:
-        """The status contains the looks until then."""
-        if after is not None:
-            self._time = max(self._time, after)
-            self.looks = [look for look in self.looks if look.time > after]
+        return self._why_full() or self._tallies.unmeasured
 
     def to_read(self, asked: Asked) -> Sequence[Pod]:
         """The pods to read, in order: of both arms by turns, and those that answered last time before the others."""
@@ -132,25 +110,19 @@ class Comparison:
         Args:
             asked: as the look began.
             pages: what was read of each pod, by name.
-            now: when the look began, as the clock says; put back a little, looks go on after the last one.
+            now: when the look began, as the clock says.
 
         Returns whether there is anything new to say.
         """
         self._begun.see(asked, now)
         if self._second == -math.inf and len(self._begun.since) < len(asked.pods.get("canary", ())):
             self._unproven = WATCHED
-        second = now.timestamp()
-        if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
-            self._time = -math.inf
-            self._remembered.begin_time(-math.inf)
-            self.looks = [look for look in self.looks if look.time < second]
-            self._torn = {name: min(since, second) for name, since in self._torn.items()}
-            self._recent.clear()
-        if second > self._second:
-            self._passed = min(second - self._second, asked.interval.total_seconds())
-        else:  # how long it was is not known: as long as before
+        if now.timestamp() <= self._second:  # how long it was is not known
             self._remembered.take_next()
-        self._second, self._time = second, second if second > self._time else self._time + self._passed
+        if self._pass_time(asked, now):
+            self._remembered.begin_time(-math.inf)
+            self._torn = {name: min(since, self._time) for name, since in self._torn.items()}
+            self._recent.clear()
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
         pages = self._believed(asked, self._whole(pages) if asked.whole else pages)
@@ -174,10 +146,7 @@ class Comparison:
         told = {arm: self._without_new_falls(pages) for arm, pages in found.items()}
         self.arms = {arm: self._measured(arm, asked, told[arm], read[arm], moved[arm][1]) for arm in _ARMS}
         look = self._look(asked, found)
-        if look is not None and len(self.looks) < MOST_LOOKS and asked.policy.fingerprint == self._policy:
-            self.looks.append(look)
-            return True
-        return before != self._told()
+        return (look is not None and self._add(asked, look)) or before != self._told()
 
     def _told(self) -> tuple[Mapping[ArmName, str], Mapping[str, str]]:
         """What a look may change besides its counts."""

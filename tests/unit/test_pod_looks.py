@@ -21,15 +21,19 @@ from upright.pods.reading import Pod, read
 from upright.rollout.measuring import ArmName, Asked, Frequent, Measurement
 from upright.rollout.plan import plan
 from upright.rollout.verdict import analyse
-from upright.sources.comparison import MOST_LOOKS, MOST_RECENT, WATCHED, Comparison
+from upright.sources.comparison import MOST_RECENT, WATCHED, Comparison
 from upright.sources.complaints import Complaints
 from upright.sources.page import MOST_REASONS, Counters, Said
 from upright.sources.pods import PodPages, Unread
+from upright.sources.starts import Begun
+from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
 from upright.sources.unmeasured import TORN as BACKWARDS
+from upright.sources.unrecorded import MOST_LOOKS
 
 INTERVAL = timedelta(seconds=5)
 KEY = Key("shop", "churn")
+AT_FIRST = after(seconds=5)
 UNAVAILABLE = "it answers GET /metrics with status 503"
 
 
@@ -318,6 +322,7 @@ async def test_what_the_stable_version_counted_before_there_was_a_canary_is_not_
         stable.counters = {"2xx": 100 * number}
         await look(source, [], [stable], 5 * number)
     stable.counters, canary.counters = {"2xx": 310, "5xx": 5}, {"2xx": 1, "5xx": 1}
+    canary.manifest["metadata"]["creationTimestamp"] = after(seconds=17).isoformat()
     assert counts(await look(source, [canary], [stable], 20)) == [Counts(canary=(2, 1), stable=(15, 5))]
 
 
@@ -544,9 +549,9 @@ class ACount:
         metrics: Sequence[dict[str, Any]] = (a_metric(), a_metric("RefusalRate", "refusals")),
         timeout: timedelta = timedelta(seconds=30),
         created: datetime = NOW,
-        ready_since: datetime = NOW,
+        ready_since: datetime = AT_FIRST,
     ) -> None:
-        """`created`, `ready_since`: all pods."""
+        """`created`, `ready_since`: all pods; as the first look is taken."""
         self.created, self.ready_since = created, ready_since
         self.recorded = recorded
         self.timeout = timeout
@@ -897,24 +902,65 @@ def test_looks_in_which_little_is_answered_are_not_kept_without_end() -> None:
 @pytest.mark.parametrize(
     ("created", "ready", "unread", "counted"),
     [
-        (0, 0, 0, (30, 6)),  # it begins before our eyes: all that it ever answered
-        (-20, -5, 0, (30, 6)),
+        (0, 5, 0, (30, 6)),  # it begins before our eyes: all that it ever answered
+        (0, None, 0, (30, 6)),  # likewise: it is not said to be ready yet
+        (-20, 0, 0, (10, 2)),  # it had answered before the others were looked at
         (0, 65, 13, (20, 4)),  # it loaded the model for a minute
+        (0, 55, 13, (10, 2)),  # likewise, and was not read in looks that compared the others
         (-3600, 0, 0, (10, 2)),  # it was there when the rollout was taken back, or the operator was not
         (0, 0, 13, (10, 2)),  # it answered for a minute, and could not be read
     ],
 )
 def test_what_a_candidate_answered_before_it_was_looked_at_is_no_evidence(
-    created: int, ready: int, unread: int, counted: tuple[int, int]
+    created: int, ready: int | None, unread: int, counted: tuple[int, int]
 ) -> None:
-    count = ACount(created=after(seconds=created), ready_since=after(seconds=ready))
+    count = ACount(created=after(seconds=created), ready_since=after(seconds=ready or 0))
     for look in range(unread):
-        count.take({"c": SILENT}, {"s": Counters(10 * look, 0, 0)}, frozenset({"c"} if ready > 0 else ()))
+        unready = frozenset({"c"} if 5 * (look + 1) < (ready or 0) else ())
+        count.take({"c": SILENT}, {"s": Counters(10 * look, 0, 0)}, unready)
     for look in range(12):  # of an image of one's own, the pods are watched for a while
-        count.take({"c": Counters(16 + 8 * look, 0, 4 + 2 * look)}, {"s": Counters(1000 + 10 * look, 0, 0)})
+        unready = frozenset({"c"} if ready is None and look == 0 else ())
+        count.take({"c": Counters(16 + 8 * look, 0, 4 + 2 * look)}, {"s": Counters(1000 + 10 * look, 0, 0)}, unready)
     canary = [taken["errors"].canary for one in count.comparison.looks if (taken := one.measurements)]
     assert canary[0] == counted
     assert set(canary[1:]) == {(10, 2)}
+
+
+REFUNDS = a_metric("Ratio", "refunds", bad="b_total", total="t_total")
+
+
+@pytest.mark.parametrize("unread", [(), (0, 1, 2), (1, 2, 3), (0, 1, 2, 3), (0, 2)])
+@pytest.mark.parametrize("flaps", [False, True])
+def test_in_an_outage_that_all_pods_share_none_brings_more_of_it_than_the_others(
+    unread: Sequence[int], *, flaps: bool
+) -> None:
+    """Two pods of each version answer 10 requests a second, of which 4 fail in the first 15 s. One of the candidate's
+    cannot be read at first.
+    """
+    count = ACount(metrics=[a_metric(), REFUNDS], ready_since=NOW)
+    for place in range(8):
+        seconds = 5 * (place + 1)
+        events, bad = 10 * seconds, 4 * min(seconds, 15)
+        page = Counters(events - bad, 0, bad, tallies={"refunds": Tally(events, bad)})
+        old = Counters(1e5 + events - bad, 0, 10 + bad, tallies={"refunds": Tally(1e5 + events, 10 + bad)})
+        silent = flaps and place == 2
+        if flaps and place == 3:
+            count.ready_since = after(seconds=seconds)
+        canary = {"c-1": SILENT if place in unread else page, "c-2": SILENT if silent else page}
+        count.take(canary, {"s-1": old, "s-2": old}, frozenset({"c-1", "c-2"} if silent else ()))
+    looks: list[Any] = [one for look in count.comparison.looks for one in look.measurements.values()]
+    assert len(looks) >= 8
+    for one in looks:
+        (events, failed), (total, bad) = one.canary, one.stable
+        assert failed * total == bad * events, one
+
+
+def test_a_pod_whose_node_is_ahead_may_have_counted_since_it_was_first_seen_to_be_ready() -> None:
+    count = ACount(ready_since=after(hours=1))
+    begun = Begun(asked := count._asked({"canary": {"c": HEALTHY}, "stable": {}}, frozenset()))
+    for seconds in (5, 10):
+        begun.see(asked, after(seconds=seconds))
+    assert begun.since == {"c": after(seconds=5).timestamp()}
 
 
 def test_what_one_version_counted_waits_for_some_of_the_other() -> None:

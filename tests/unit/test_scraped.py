@@ -25,7 +25,7 @@ from upright.analysis import Counts, Look
 from upright.api.deployment import Prometheus
 from upright.contract import Key
 from upright.pods.reading import read
-from upright.rollout.measuring import ArmName, Asked
+from upright.rollout.measuring import ArmName, Asked, longest_gap
 from upright.settings import PrometheusServer
 from upright.sources.scraped import DISAGREES, Scraped
 from upright.sources.selectors import selected
@@ -312,7 +312,8 @@ class Server:
         self.at: dict[str, float] = {}
 
     def _asked(self, restarts: int) -> Asked:
-        return asking(*self.metrics, interval=15, restarts=restarts, created=NOW, prometheus=self.prometheus)
+        created = after(seconds=15)  # and ready, as the first look is taken
+        return asking(*self.metrics, interval=15, restarts=restarts, created=created, prometheus=self.prometheus)
 
     def show(self, restarts: int = 0, /, **shown: tuple[float, float] | None) -> Sequence[Look]:
         """The looks after 15 s more, in which these targets were scraped and showed so many orders and refunds."""
@@ -349,6 +350,44 @@ def test_a_pod_that_is_scraped_before_the_others_is_compared_from_their_first_sc
     server.show(canary=(50, 3), one=(500, 3), other=(500, 3))
     [look] = server.show(canary=(60, 3), one=(600, 3), other=(600, 3))
     assert look.measurements["refunds"] == Counts(canary=(30, 2), stable=(800, 4))
+
+
+def test_a_pod_that_is_scraped_late_is_compared_from_its_first_scrape_on() -> None:
+    """What it counted before, it counted in another time than the others."""
+    server = Server()
+    for number in range(1, 4):
+        server.show(one=(100 * number, number), other=(100 * number, number))
+    server.show(canary=(30, 20), one=(400, 4), other=(400, 4))
+    for number in range(5, 7):
+        server.show(canary=(10 * number, 20), one=(100 * number, number), other=(100 * number, number))
+    [look] = [one for one in server.scraped.looks if one.measurements]
+    assert look.measurements["refunds"] == Counts(canary=(20, 0), stable=(200, 2))
+
+
+@pytest.mark.parametrize(
+    ("every", "shows", "behind"),
+    [
+        (1, 6, 30),  # as it is asked
+        (1, 1, 30),
+        (3, 13, 4 * 45 - 30),
+        (3, 3, 4 * 30 - 30),  # by then nothing was scraped again for two intervals
+        (50, 8, 4 * longest_gap(timedelta(seconds=15)) - 30),  # what is left out by then is not waited for
+    ],
+)
+def test_a_look_is_told_as_late_as_scrapes_take(every: int, shows: int, behind: float) -> None:
+    server = Server()
+    for number in range(shows):
+        counts = (10.0 * number, 0.0)
+        server.show(canary=counts, one=counts, other=None if number % every else counts)
+    assert server.scraped.behind == timedelta(seconds=behind)
+
+
+def test_scrapes_that_come_faster_again_end_that() -> None:
+    server = Server()
+    for number in range(13):
+        counts = (10.0 * number, 0.0)
+        server.show(canary=counts, one=counts, other=None if number in {3, 4, 5} else counts)
+    assert server.scraped.behind == timedelta(seconds=30)
 
 
 def test_halves_of_the_stable_targets_come_with_the_look_that_is_told() -> None:

@@ -22,7 +22,6 @@ import numpy as np
 from upright.analysis.looks import (
     BACKWARDS,
     IMPOSSIBLE,
-    INFINITE,
     NOT_FINITE,
     USABLE,
     Floats,
@@ -38,6 +37,8 @@ from upright.api.policy import Policy
 INFLATION = 1.15
 LEAST_VALUES = 30  # values that an estimate of sigma needs before it is used
 _ROUNDING = 1 - 1e-9
+_FARTHEST = 1e6  # standard deviations between two means
+_LARGEST = 1e80  # sum of squares of one look: those of all looks together stay finite numbers of a state
 
 
 class Drifting(NamedTuple):
@@ -66,7 +67,7 @@ def sampled(moments: Moments) -> Floats:
 
 def checked(sample: Floats) -> Ints:
     """For each run `USABLE`, or why the sample is not."""
-    finite = np.logical_and.reduce(np.abs(sample) < INFINITE, axis=(1, 2))
+    finite = np.logical_and.reduce(np.abs(sample) < _LARGEST, axis=(1, 2))
     numbers, sums, squares = np.moveaxis(np.where(finite[:, None, None], sample, 0.0), -1, 0)
     possible = sums * sums * _ROUNDING <= numbers * squares  # Cauchy and Schwarz
     if (finite & ((numbers >= 1) & possible).all(axis=-1)).all():
@@ -93,6 +94,7 @@ def seen(memory: Drifting, metric: Metric, sample: Floats, reason: Ints, dispers
     each = 1 / number
     certainty = compares / np.sqrt(dispersion * INFLATION * (each[:, 0] + each[:, 1]))
     margin = metric.margins.absolute
+    worse = np.clip(worse, -_FARTHEST, _FARTHEST)
     return Drifting(
         used=memory.used + usable,
         compared=memory.compared + compares,

@@ -22,7 +22,10 @@ A look is divided by what those before it gave, so phi is known before its count
 keeps its mean of at most 1, whatever the estimate says. How long requests take differs from pod to pod for longer than
 a look, so that squares of single looks are too small: of a Latency phi is at least what all looks say together,
 1.1 (sum_k d_k)^2 / sum_k e_k (1 - p_k), where d_k^2 are the terms of the sum above. That is rough, but the larger the
-longer pods of one version differ.
+longer pods of one version differ. So that a stable pod which is slow for a minute does not hide a slow canary for good,
+a look tells of no more than twice the deviation that is usual by then: d_k^2 <= 4 phi' e_k (1 - p_k), phi' being the
+phi_K of the squares alone. A square of a normal value that is bounded so has the mean B = 1 - 4 f(2) + 6 Q(-2) of it, f
+being the density and Q the distribution, by which both sums are divided (Huber's "proposal 2", 1964).
 """
 
 from collections.abc import Iterable, Mapping
@@ -56,6 +59,8 @@ USUAL: Mapping[MetricType, float] = {MetricType.LATENCY: 8.0}
 see docs/analysis.md.
 """
 WEIGHT = 4.0  # the W, in looks
+BOUND = 4.0  # times its mean that a look's square of a Latency may be
+BOUNDED = 0.92  # the B above
 
 
 class Scatter(NamedTuple):
@@ -89,18 +94,26 @@ def usual(metric: Metric) -> float:
 
 def learned(scatter: Scatter, metric: Metric) -> Floats:
     """The dispersion by which the next look is divided, shape (runs,)."""
-    weight = WEIGHT + scatter.looks
-    squares = np.maximum(scatter.squares, scatter.drift**2) if metric.type is MetricType.LATENCY else scatter.squares
-    phi = (WEIGHT * usual(metric) + scatter.looks * _estimate(squares, scatter.expected, SOONEST)) / weight
-    return np.asarray(phi if metric.type is MetricType.LATENCY else np.minimum(phi, MOST))
+    if metric.type is MetricType.LATENCY:
+        return _with_usual(scatter, np.maximum(scatter.squares, scatter.drift**2) / BOUNDED, metric)
+    return np.minimum(_with_usual(scatter, scatter.squares, metric), MOST)
 
 
-def seen(scatter: Scatter, halves: Measurement, edges: tuple[float, ...]) -> Scatter:
-    """The scatter after one more look at the two halves of the stable version."""
+def _with_usual(scatter: Scatter, squares: Floats, metric: Metric) -> Floats:
+    """The estimate from these squares, shape (runs,), and what is usual as WEIGHT looks."""
+    told = scatter.looks * _estimate(squares, scatter.expected, SOONEST)
+    return np.asarray((WEIGHT * usual(metric) + told) / (WEIGHT + scatter.looks))
+
+
+def seen(scatter: Scatter, halves: Measurement, edges: tuple[float, ...], metric: Metric | None = None) -> Scatter:
+    """The scatter after one more look at the two halves of the stable version; without a metric none is bounded."""
     found = _of_look(halves, edges)
     if found is None or found[0].shape[-1] != scatter.squares.shape[-1]:
         return scatter
     difference, expected = found
+    if metric is not None and metric.type is MetricType.LATENCY:
+        most = np.sqrt(BOUND * _with_usual(scatter, scatter.squares, metric)[:, None] * expected)
+        difference = np.clip(difference, -most, most)
     return Scatter(
         looks=scatter.looks + (expected > 0).any(axis=-1),
         squares=scatter.squares + difference**2,
@@ -151,10 +164,10 @@ def _of_look(halves: Measurement, edges: tuple[float, ...]) -> tuple[Floats, Flo
         return None
     used, _ = checked(table)
     n1, e1, n2, e2 = np.moveaxis(used.counts, -1, 0)
-    both, bad = np.maximum(n1 + n2, 1e-300), e1 + e2
-    share = n1 / both
-    difference = (e1 - bad * share) / np.sqrt(np.maximum(share * (1 - share), 1e-300))
-    return difference, bad * (1 - bad / both)
+    bad = e1 + e2
+    # (e1 - bad q) / sqrt(q (1 - q)), where q may be so small that 1 - q is 1
+    difference = (e1 * n2 - e2 * n1) / np.sqrt(np.maximum(n1 * n2, 1e-300))
+    return difference, bad * (1 - bad / np.maximum(n1 + n2, 1e-300))
 
 
 def _of_means(moments: Moments) -> tuple[Floats, Floats]:

@@ -221,7 +221,7 @@ def _learned(watched: Watched, metric: Metric, look: Look) -> Watched:
     halves = look.halves.get(metric.name)
     if watched.scatter is None or halves is None:
         return watched
-    scatter = scattering.seen(watched.scatter, halves, watched.edges)
+    scatter = scattering.seen(watched.scatter, halves, watched.edges, metric)
     return _for_runs(watched._replace(scatter=scatter), len(scatter.looks))
 
 

@@ -116,7 +116,7 @@ def _binomial(number: Floats, odds: Floats) -> Floats:
     """The probabilities of 0, 1, ... bad events of the canary, shape (runs, as many as can be, CELLS at most)."""
     most = min(int(number.max()), CELLS - 1)
     law = np.empty((len(number), most + 1))
-    law[:, 0] = (1 + odds) ** -number
+    law[:, 0] = np.exp(-number * np.log1p(odds))  # odds may be so small that 1 + odds is 1
     law[:, 1:] = (number[:, None] - _NUMBERS[:most]) * odds[:, None] / _NUMBERS[1 : most + 1]  # by the one before
     return np.asarray(np.multiply.accumulate(law, axis=1))
 

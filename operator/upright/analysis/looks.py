@@ -100,7 +100,7 @@ SKIPS = (
     "the metric was not measured",
     "the measurement is of another kind than the metric",
     "the bucket edges differ",
-    "a count is not a finite number",
+    "a count is not a finite number, or larger than anything counts",
     "a count went backwards",
     "there are more bad events than events",
     "no values have such a sum and sum of squares",
@@ -116,7 +116,8 @@ MISSING, KIND, EDGES, NOT_FINITE, BACKWARDS, EXCESS, IMPOSSIBLE, NO_TRAFFIC, FRA
 COUNTED = 11
 NO_CANARY, NO_STABLE, NEITHER = range(COUNTED, len(SKIPS))
 USABLE = -1
-INFINITE = 1e100  # more than any service counts; squares of less are finite
+INFINITE = 1e100  # more than any state holds; squares of less are finite
+COUNTABLE = 2.0**53  # a counter of 64-bit floats does not rise by single events from here on
 
 
 @dataclass(frozen=True)
@@ -219,10 +220,10 @@ def checked(table: Table, one_arm: bool = False, whole: bool = False) -> tuple[T
     parts = table.counts
     totals, bad = parts[..., ::2], parts[..., 1::2]
     needed = totals[..., :1] if one_arm else totals
-    fits = (bad >= 0) & (bad <= totals) & (totals < INFINITE) & (needed > 0)
+    fits = (bad >= 0) & (bad <= totals) & (totals < COUNTABLE) & (needed > 0)
     if fits.all() and not (whole and (parts % 1).any()):
         return table, np.full(len(parts), USABLE)
-    finite = np.abs(parts) < INFINITE
+    finite = np.abs(parts) < COUNTABLE
     reason = reasons(
         len(parts),
         (FRACTION, (np.where(finite, parts, 0.0) % 1 > 0) & whole),

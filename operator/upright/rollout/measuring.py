@@ -77,11 +77,6 @@ class Asked:
         return self.policy.interval
 
     @property
-    def behind(self) -> timedelta:
-        """See `Reading`: what a server tells has to be scraped first, and waits for a further look."""
-        return 2 * self.interval if self.prometheus else timedelta(0)
-
-    @property
     def shortest(self) -> timedelta:
         """Between looks, when there is something to see: each costs a request for every pod."""
         least = OF_PROMETHEUS if self.prometheus else max(FASTEST, OF_A_POD * sum(map(len, self.pods.values())))
@@ -169,7 +164,7 @@ class Reading:
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     """By metric that the newest look says nothing of, why, and what to do, in sentences."""
     behind: timedelta = timedelta(0)
-    """How much later than it happens the newest look tells of it."""
+    """How much longer than two intervals it takes from any moment until a look is told that is of nothing before it."""
 
     def is_old(self, now: datetime, interval: timedelta) -> bool:
         """Whether a look is overdue: what has become of the versions since the newest one is not known."""

@@ -17,18 +17,17 @@ from upright.analysis.counters import NEW, STRANGE, Increase, increase
 from upright.analysis.state import NAMED
 from upright.api import names
 from upright.pods.reading import Pod
-from upright.rollout.measuring import AHEAD, EXPECTED, ArmName, Asked, Measurement, longest_gap
+from upright.rollout.measuring import EXPECTED, ArmName, Asked, Measurement, longest_gap
 from upright.sources.complaints import Complaints, since
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.remembered import Remembered
 from upright.sources.requests import answering, goes_back, of_requests, parts, sample
-from upright.sources.starts import Start, begun, is_anew, start_of, was_by
+from upright.sources.starts import Begun, Start, is_anew, start_of, was_by
 from upright.sources.tallied import Tallies
-from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable, unrecorded
+from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable
+from upright.sources.unrecorded import Unrecorded
 
-MOST_LOOKS = 256
-"""That wait to be recorded. Further ones are not evidence: what has been handed out once is never taken back."""
 RECENT = timedelta(minutes=1)
 FEWEST_RECENT = 4
 """Looks that are recent whatever time they took."""
@@ -62,37 +61,23 @@ class _Recent(NamedTuple):
     """What should have reached the candidate."""
 
 
-class Comparison:
+class Comparison(Unrecorded):
     """Fed with what was read at each look. Pods go by name: a new one of the same name is the old one restarted."""
 
     def __init__(self, asked: Asked) -> None:
-        self.looks: list[Look] = []
-        """Those that no status contains yet."""
-        self.arms: Mapping[ArmName, Measurement] = {}
+        super().__init__(asked)
         self._tallies = Tallies()
         """What is measured beside the requests."""
-        self._policy = asked.policy.fingerprint
-        self._fresh = not asked.resumed
-        """No evidence has been recorded before."""
-        self._first: datetime | None = None
-        """When the first look was taken."""
-        self._new: frozenset[str] = frozenset()
-        """Pods of the candidate that have begun before its eyes: all that they ever answered is evidence."""
-        self._second = -math.inf
-        """When the last look was taken, as the clock said."""
-        self._time = -math.inf
-        """Of the last look, in Unix seconds. It goes forward, as the analysis does, unless a clock was ahead."""
+        self._begun = Begun(asked)
         self._remembered = Remembered(_NOTHING)
         """Of the requests."""
-        self._passed = asked.interval.total_seconds()
-        """Seconds between the last two looks, at most an interval."""
         self._read: dict[str, _Read] = {}
         """By pod."""
         self._torn: dict[str, float] = {}
         """Pods whose counters are not those of one process, and since when."""
         self._in_parts: set[str] = set()
         """Pods that have counted what is no whole number."""
-        self._unproven = 0 if self._fresh else WATCHED
+        self._unproven = WATCHED if asked.resumed else 0
         """Looks in which pods are still only watched; `watching`: in the last one they were."""
         self.watching = False
         self._silent: set[str] = set()
@@ -106,23 +91,11 @@ class Comparison:
         when either had none."""
         self._stuck: dict[ArmName, timedelta] = defaultdict(timedelta)
         """For how long requests have been in the pods of an arm without any coming out."""
-        self.recorded(asked.after)
 
     @property
     def unmeasured(self) -> Mapping[str, str]:
         """By metric, why the newest look says nothing of it, and what to do; by nothing, why nothing is compared."""
-        return {"": unrecorded(len(self.looks))} if len(self.looks) >= MOST_LOOKS else self._tallies.unmeasured
-
-    def watch(self, asked: Asked) -> None:
-        """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
-        if asked.policy.fingerprint != self._policy:
-            self._policy, self.looks = asked.policy.fingerprint, []
-
-    def recorded(self, after: float | None) -> None:
-        """The status contains the looks until then."""
-        if after is not None:
-            self._time = max(self._time, after)
-            self.looks = [look for look in self.looks if look.time > after]
+        return self._why_full() or self._tallies.unmeasured
 
     def to_read(self, asked: Asked) -> Sequence[Pod]:
         """The pods to read, in order: of both arms by turns, and those that answered last time before the others."""
@@ -137,26 +110,21 @@ class Comparison:
         Args:
             asked: as the look began.
             pages: what was read of each pod, by name.
-            now: when the look began, as the clock says; put back a little, looks go on after the last one.
+            now: when the look began, as the clock says.
 
         Returns whether there is anything new to say.
         """
-        second = now.timestamp()
-        if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
-            self._time = -math.inf
-            self._remembered.begin_time(-math.inf)
-            self._first = min(self._first or now, now)
-            self.looks = [look for look in self.looks if look.time < second]
-            self._torn = {name: min(since, second) for name, since in self._torn.items()}
-            self._recent.clear()
-        if second > self._second:
-            self._passed = min(second - self._second, asked.interval.total_seconds())
-        else:  # how long it was is not known: as long as before
+        self._begun.see(asked, now)
+        if self._second == -math.inf and len(self._begun.since) < len(asked.pods.get("canary", ())):
+            self._unproven = WATCHED
+        if now.timestamp() <= self._second:  # how long it was is not known
             self._remembered.take_next()
-        self._second, self._time = second, second if second > self._time else self._time + self._passed
+        if self._pass_time(asked, now):
+            self._remembered.begin_time(-math.inf)
+            self._torn = {name: min(since, self._time) for name, since in self._torn.items()}
+            self._recent.clear()
         self._silent = {name for name, page in pages.items() if isinstance(page, Unread)}
         self._forget_all_but({pod.name for pods in asked.pods.values() for pod in pods})
-        self._see_begin(asked, now)
         pages = self._believed(asked, self._whole(pages) if asked.whole else pages)
         found = {
             arm: {
@@ -178,22 +146,11 @@ class Comparison:
         told = {arm: self._without_new_falls(pages) for arm, pages in found.items()}
         self.arms = {arm: self._measured(arm, asked, told[arm], read[arm], moved[arm][1]) for arm in _ARMS}
         look = self._look(asked, found)
-        if look is not None and len(self.looks) < MOST_LOOKS and asked.policy.fingerprint == self._policy:
-            self.looks.append(look)
-            return True
-        return before != self._told()
+        return (look is not None and self._add(asked, look)) or before != self._told()
 
     def _told(self) -> tuple[Mapping[ArmName, str], Mapping[str, str]]:
         """What a look may change besides its counts."""
         return {arm: measured.state for arm, measured in self.arms.items()}, self.unmeasured
-
-    def _see_begin(self, asked: Asked, now: datetime) -> None:
-        """Which pods of the candidate have begun before its eyes."""
-        first, canary = self._first or now, asked.pods.get("canary", ())
-        new = begun(canary, first, now, timedelta(seconds=longest_gap(asked.interval)))
-        if self._first is None and len(new) < len(canary):
-            self._unproven = WATCHED
-        self._first, self._new = first, new if self._fresh else frozenset()
 
     def _forget_all_but(self, names: set[str]) -> None:
         self._remembered.forget_all_but(names)
@@ -246,7 +203,8 @@ class Comparison:
         pages = {
             arm: {pod: page for pod, page in pods.items() if isinstance(page, Counters)} for arm, pods in found.items()
         }
-        self._remembered.bear(self._new & pages["canary"].keys(), self._time - asked.interval.total_seconds())
+        begun = {pod: since for pod, since in self._begun.since.items() if pod in pages["canary"]}
+        self._remembered.bear(begun, self._time, asked.interval.total_seconds())
         added = {arm: self._added(of, asked.interval) for arm, of in pages.items()}
         ours = all(names.VERIFIES in pod.labels and asked.counts_itself(pod) for pod in chain(*asked.pods.values()))
         proven = self._unproven <= 0 or ours
@@ -268,7 +226,7 @@ class Comparison:
         canary, stable, halves = added["canary"].counts, added["stable"].counts, added["stable"].halves
         requests = of_requests(asked.policy.metrics, canary, stable) if ready else {}
         apart = of_requests(asked.policy.metrics, *halves) if taken and halves else {}
-        tallied = self._tallies.take(asked, self._time, self._new, pages, proven=proven)
+        tallied = self._tallies.take(asked, self._time, begun, pages, proven=proven)
         measured = {**(requests if taken else {}), **tallied.measured}
         waiting = tallied.early if taken else tallied.early | requests.keys()
         left_out = dict(sorted({**tallied.left_out, **_worth_telling(found, added)}.items())[:NAMED])
@@ -294,7 +252,7 @@ class Comparison:
             page = read.get(pod.name)
             if page is None:
                 continue
-            nothing = _NOTHING if pod.name in self._new else None
+            nothing = _NOTHING if pod.name in self._begun.since else None
             last = self._read[pod.name].page if pod.name in self._read else nothing
             added = 0.0 if last is None else since(last.total, page.total)
             moved = moved or (page.total if last is None else added) > 0

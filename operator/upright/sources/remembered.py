@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from upright.analysis.counters import Increase
 from upright.rollout.measuring import ArmName, Asked
-from upright.sources.starts import spans
+from upright.sources.starts import TOLD_IN, spans
 
 Of = TypeVar("Of")
 
@@ -45,10 +45,18 @@ class Remembered(Generic[Of]):
         """Whether a look was taken later than that."""
         return time < self._seen
 
-    def bear(self, pods: Collection[str], time: float) -> None:
-        """All that these ever showed is counted, if it was never seen: as if they had shown nothing at a time."""
-        born = set(pods) - self._shown.keys()
-        self._shown |= dict.fromkeys(born, (time, self._nothing))
+    def bear(self, pods: Mapping[str, float], time: float, interval: float) -> None:
+        """All that these ever showed is counted, as if they had shown nothing an interval ago, of those that were never
+        seen and may have counted only since the time began, which it does now if it has not.
+
+        Args:
+            pods: that are read now, and since when each may have counted: infinite of one that has not been ready yet.
+            time: of the look.
+            interval: between looks.
+        """
+        began = time if self._since == -math.inf else self._since
+        born = {pod for pod, since in pods.items() if since + TOLD_IN > began} - self._shown.keys()
+        self._shown |= dict.fromkeys(born, (time - interval, self._nothing))
         self._born |= born
 
     def begin_from(self, pod: str, shown: Of) -> None:

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from upright.analysis import Look
@@ -42,6 +42,11 @@ class Comparing(Protocol[Telling]):
     @property
     def unmeasured(self) -> Mapping[str, str]:
         """See `Reading.unmeasured`."""
+        ...
+
+    @property
+    def behind(self) -> timedelta:
+        """See `Reading.behind`."""
         ...
 
     def watch(self, asked: Asked) -> None:
@@ -134,7 +139,7 @@ class Schedule(Generic[Seen]):
             until=kept.last,
             watching=comparison.watching,
             unmeasured=comparison.unmeasured,
-            behind=asked.behind,
+            behind=comparison.behind,
         )
 
     def forget(self, key: Key) -> None:

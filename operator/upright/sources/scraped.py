@@ -6,9 +6,11 @@ since the last one, and is handed out when the next one has been taken: see `upr
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from upright.analysis import Histogram, Look
@@ -16,40 +18,38 @@ from upright.analysis.looks import Measurement as Measured
 from upright.analysis.state import NAMED
 from upright.analysis.steadiness import settled
 from upright.pods.reading import Pod
-from upright.rollout.measuring import AHEAD, ArmName, Asked, Measurement, State, longest_gap
-from upright.sources.comparison import MOST_LOOKS
+from upright.rollout.measuring import ArmName, Asked, Measurement, State, longest_gap
 from upright.sources.page import Counters
 from upright.sources.requests import answering
 from upright.sources.servers import Scrape
-from upright.sources.starts import Start, begun, start_of_any
+from upright.sources.starts import Begun, Start, start_of_any
 from upright.sources.tallied import Tallies
 from upright.sources.tally import Tally
-from upright.sources.unmeasured import unrecorded
+from upright.sources.unrecorded import Unrecorded
 
 DISAGREES = "it fell although nothing was started anew, as where servers that disagree answer in turn"
+_LATELY = 5
+"""Looks by which it is known how long it takes until all targets are scraped again."""
 _RESTARTED = 0.5
 """Of what a counter showed, which one that began again shows less of: servers that disagree differ by less."""
 
 _Pages = Mapping[ArmName, Mapping[str, Counters]]
 
 
-class Scraped:
+class Scraped(Unrecorded):
     """Fed with what a server showed at each look."""
 
     def __init__(self, asked: Asked) -> None:
-        self.looks: list[Look] = []
-        """Those that no status contains yet."""
-        self.arms: Mapping[ArmName, Measurement] = {}
+        super().__init__(asked)
+        self._interval = asked.interval
         self.watching = True
         """Nothing has been compared yet, as pods have to be scraped twice first."""
         self._tallies = Tallies("", DISAGREES, lasting=False)
-        self._policy = asked.policy.fingerprint
-        self._fresh = not asked.resumed
-        """No evidence has been recorded before."""
+        self._begun = Begun(asked)
         self._first: datetime | None = None
         """When the first look was taken."""
-        self._time = self._second = -math.inf
-        """Of the last look, in Unix seconds: the former goes forward, as the analysis does."""
+        self._looked: deque[float] = deque(maxlen=_LATELY)
+        """When looks were taken lately, as they are timed."""
         self._scraped: dict[str, tuple[float, float]] = {}
         """By target, when it was scraped last, and when that was seen."""
         self._taken: dict[str, float] = {}
@@ -64,25 +64,27 @@ class Scraped:
         self._before: Look | None = None
         self._waiting: Look | None = None
         """The last look that was taken, which waits for the next one, and the one before it."""
-        self.recorded(asked.after)
 
     @property
     def unmeasured(self) -> Mapping[str, str]:
         """By metric, why the newest look says nothing of it, and what to do; by nothing, why nothing is compared."""
-        if len(self.looks) >= MOST_LOOKS:
-            return {"": unrecorded(len(self.looks))}
-        return {} if self.watching else self._tallies.unmeasured
+        return self._why_full() or ({} if self.watching else self._tallies.unmeasured)
+
+    @property
+    def behind(self) -> timedelta:
+        """See `Reading`. What was scraped is of nothing before a moment after two scrapes at most; that has to be seen,
+        and waits for a further look: four times in all what passes from a look to the next.
+        """
+        gaps = [later - earlier for earlier, later in pairwise([*self._looked, self._time])]
+        longest = min(max(gaps, default=0.0), longest_gap(self._interval))
+        return 4 * max(timedelta(seconds=longest), self._interval) - 2 * self._interval
 
     def watch(self, asked: Asked) -> None:
-        """Take up what is asked from now on. Looks that wait were taken for other metrics, if there are others now."""
+        """Take up what is asked from now on."""
+        self._interval = asked.interval
         if asked.policy.fingerprint != self._policy:
-            self._policy, self.looks, self._before, self._waiting = asked.policy.fingerprint, [], None, None
-
-    def recorded(self, after: float | None) -> None:
-        """The status contains the looks until then."""
-        if after is not None:
-            self._time = max(self._time, after)
-            self.looks = [look for look in self.looks if look.time > after]
+            self._before = self._waiting = None
+        super().watch(asked)
 
     def to_read(self, asked: Asked) -> Sequence[Pod]:  # noqa: ARG002 - others read pods
         """None: the server is asked, and not the pods."""
@@ -92,16 +94,19 @@ class Scraped:
         """Take a look, if each target has been scraped again. Returns whether there is anything new to say."""
         before, waiting = (self.arms, self.unmeasured, self.watching), len(self.looks)
         first = self._first = self._first or now
-        self._pass_time(asked, now)
+        if self._pass_time(asked, now):
+            self._before = self._waiting = None
+            self._looked.clear()
+            self._scraped = {target: (at, min(seen, self._time)) for target, (at, seen) in self._scraped.items()}
+        self._begun.see(asked, now)
         gap = longest_gap(asked.interval)
         self.watching = self.watching and now.timestamp() - first.timestamp() <= gap
         if scrape.trouble:
             self.arms = {arm: self._said(arm, "Unreadable", scrape.trouble) for arm in asked.pods}
         elif (pages := self._scraped_again(scrape, gap)) is not None:
+            self._looked.append(self._time)
             self._see_restarts(asked, pages)
-            canary, lately = asked.pods.get("canary", ()), timedelta(seconds=gap)
-            new = begun(canary, first, now, lately) if self._fresh else frozenset[str]()
-            tallied = self._tallies.take(asked, self._time, new, pages, proven=True)
+            tallied = self._tallies.take(asked, self._time, self._begun.since, pages, proven=True)
             measured, left_out, early = tallied.measured, tallied.left_out, tallied.early
             self.watching = self.watching and not measured
             self.arms = {arm: self._measured(arm, of, measured) for arm, of in pages.items()}
@@ -111,16 +116,6 @@ class Scraped:
                 look = Look(self._time, measured, named, early, pods=pods, halves=tallied.halves)
                 self._hand_out(asked, look)
         return len(self.looks) > waiting or before != (self.arms, self.unmeasured, self.watching)
-
-    def _pass_time(self, asked: Asked, now: datetime) -> None:
-        second = now.timestamp()
-        if self._time - second > AHEAD:  # the clock was: of a time to come nothing is kept
-            self._time, self._before, self._waiting = -math.inf, None, None
-            self.looks = [look for look in self.looks if look.time < second]
-            self._scraped = {target: (at, min(seen, second)) for target, (at, seen) in self._scraped.items()}
-        passed = min(second - self._second, asked.interval.total_seconds())
-        self._time = second if second > self._time else self._time + (passed if passed > 0 else 1.0)
-        self._second = second
 
     def _scraped_again(self, scrape: Scrape, gap: float) -> _Pages | None:
         """What the targets show, those of them that have not been scraped for too long with that; None when one of the
@@ -188,7 +183,7 @@ class Scraped:
         """
         before, waiting = self._before, self._waiting
         self._before, self._waiting = waiting, look
-        if waiting is None or len(self.looks) >= MOST_LOOKS or asked.policy.fingerprint != self._policy:
+        if waiting is None:
             return
         neighbours = [one.measurements for one in (before, look) if one is not None]
         told = {
@@ -201,7 +196,7 @@ class Scraped:
             if metric.name in waiting.measurements
         }
         halves = {name: of for name, of in waiting.halves.items() if told.get(name) is waiting.measurements.get(name)}
-        self.looks.append(replace(waiting, measurements=told, halves=halves))
+        self._add(asked, replace(waiting, measurements=told, halves=halves))
 
 
 _NOTHING = Counters(0, 0, 0, counts_requests=False)

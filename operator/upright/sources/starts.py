@@ -1,26 +1,49 @@
 """When did what counts begin, so that all that it shows is of a time that is known?"""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from upright.pods.reading import Pod
-from upright.rollout.measuring import Asked
+from upright.rollout.measuring import Asked, longest_gap
 from upright.rollout.modes.realtime import SERVE
 
 Start: TypeAlias = tuple[str, int, datetime | None]
 """Of a container: its pod's UID, how often it was started again, and when."""
+TOLD_IN = 1.0
+"""Seconds: the API server tells of moments without their fractions."""
 
 
-def begun(pods: Iterable[Pod], first: datetime, now: datetime, lately: timedelta) -> frozenset[str]:
-    """Those made since the first look, or not long before, and not ready for long. What others show they may have
-    counted at any time, when the stable version was not looked at.
-    """
-    return frozenset(
-        pod.name
-        for pod in pods
-        if pod.created >= first - lately and (pod.ready_since is None or now - pod.ready_since <= lately)
-    )
+class Begun:
+    """Sees the pods of the candidate that began before its eyes: all that they ever showed is of this comparison."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.since: Mapping[str, float] = {}
+        """By such a pod, since when it may have counted, in Unix seconds; infinite of one that has not been ready yet.
+        None after a restart of the operator, as what they show may be recorded."""
+        self._fresh = not asked.resumed
+        self._first: datetime | None = None
+        """When the first look was taken."""
+
+    def see(self, asked: Asked, now: datetime) -> None:
+        """What there is at a look, read or not. A pod that was made not long before the first one counts, too; what
+        others show they may have counted at any time, when the stable version was not looked at.
+        """
+        self._first = first = min(self._first or now, now)  # later only where the clock was ahead
+        lately = timedelta(seconds=longest_gap(asked.interval))
+        self.since = {
+            pod.name: min(self.since.get(pod.name, math.inf), _may_count_since(pod, now))
+            for pod in asked.pods.get("canary", ())
+            if self._fresh and pod.created >= first - lately
+        }
+
+
+def _may_count_since(pod: Pod, now: datetime) -> float:
+    """Its node may be ahead. One that is not ready now, and was, may have been since it was made."""
+    if pod.ready_since is not None:
+        return min(pod.ready_since, now).timestamp()
+    return pod.created.timestamp() if pod.stopped or pod.going else math.inf
 
 
 def start_of_any(pod: Pod) -> Start:
@@ -45,9 +68,9 @@ def is_anew(before: Start, now: Start) -> bool:
 
 
 def was_by(start: Start, time: float) -> bool:
-    """Whether a container had been started by a time in Unix seconds, as its node's clock says, in whole seconds."""
+    """Whether a container had been started by a time in Unix seconds, as its node's clock says."""
     *_, started = start
-    return started is not None and started.timestamp() + 1 <= time
+    return started is not None and started.timestamp() + TOLD_IN <= time
 
 
 def spans(before: float, since: float, now: float, longest: float) -> bool:

@@ -70,7 +70,7 @@ class Tallies:
         self,
         asked: Asked,
         time: float,
-        new: Collection[str],
+        begun: Mapping[str, float],
         pages: Mapping[ArmName, Mapping[str, Counters]],
         *,
         proven: bool,
@@ -80,7 +80,7 @@ class Tallies:
         Args:
             asked: as the look began.
             time: of the look.
-            new: pods all of whose events are evidence.
+            begun: see `Remembered.bear`.
             pages: of the pods that are believed.
             proven: it is evidence; otherwise it is only what later looks are compared with.
         """
@@ -101,7 +101,7 @@ class Tallies:
             tallies = {
                 arm: {pod: tally for pod, tally in of.items() if isinstance(tally, Tally)} for arm, of in shown.items()
             }
-            taken = tallied.take(asked, time, new, tallies, proven=proven)
+            taken = tallied.take(asked, time, begun, tallies, proven=proven)
             if isinstance(metric, GroupMetric):
                 groups.see(metric, want.selected[metric.name], tallies)
             elif why := _untold(metric, want.selected[metric.name], shown, self._named) or taken.why_not:
@@ -227,20 +227,21 @@ class _Tallied:
         shown = self._shown.get(pod)
         return pod in self._disbelieved or bool(shown and isinstance(tally, Tally) and shown.falls_to(tally))
 
-    def take(self, asked: Asked, time: float, new: Collection[str], tallies: _ByArm, *, proven: bool) -> _Taken:
+    def take(self, asked: Asked, time: float, begun: Mapping[str, float], tallies: _ByArm, *, proven: bool) -> _Taken:
         """Compare what pods show with what they have shown.
 
         Args:
             asked: as the look began.
             time: of the look.
-            new: pods all of whose events count.
+            begun: see `Remembered.bear`.
             tallies: by arm and pod.
             proven: what was added may wait for a look in which it can be compared.
         """
         gap = longest_gap(asked.interval)
         if self._remembered.is_ahead(time):  # a clock was
             self._remembered.begin_time(time)
-        self._remembered.bear(tallies["canary"].keys() & set(new), time - asked.interval.total_seconds())
+        begun = {pod: since for pod, since in begun.items() if pod in tallies["canary"]}
+        self._remembered.bear(begun, time, asked.interval.total_seconds())
         edges = self._edges(tallies)
         left_out: dict[str, str] = {}
         added: dict[ArmName, Increase] = {}

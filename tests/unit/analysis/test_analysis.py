@@ -230,6 +230,7 @@ UNUSABLE = [
     ({"errors": Counts((100, 50), (0, 0))}, "no traffic"),
     ({"errors": Counts((math.nan, 1), (100, 1))}, "not a finite number"),
     ({"errors": Counts((math.inf, 1), (100, 1))}, "not a finite number"),
+    ({"errors": Counts((100, 1), (1e17, 1))}, "larger than anything counts"),
     ({"errors": Counts((100, -5), (100, 1))}, "went backwards"),
     ({"errors": Counts((-100, -5), (100, 1))}, "went backwards"),
     ({"errors": Counts((10, 11), (100, 1))}, "more bad events than events"),

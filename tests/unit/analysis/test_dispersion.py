@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from tests.unit.analysis.builders import EXACT, a_metric, a_policy, counted, measured, stored
 from upright.analysis import Counts, Histogram, Look, Moments, begin, estimate_dispersion, update, verdict
-from upright.analysis.dispersion import MOST
+from upright.analysis.dispersion import BOUNDED, MOST, nothing, seen
 from upright.api.policy import Policy
 
 
@@ -192,3 +192,35 @@ def test_a_pod_that_fails_in_one_look_hides_no_canary_that_goes_on_failing() -> 
     look = Look(15.0, a_rollout(policy, 1)[0].measurements, halves=outage)
 
     assert used(policy, [look]) == MOST
+
+
+@pytest.mark.parametrize(("slow", "latest"), [(0.2, 100), (0.4, 40), (0.8, 16)])
+def test_a_pod_that_is_slow_for_a_minute_hides_no_canary_that_goes_on_being_slow(slow: float, latest: int) -> None:
+    """One of two stable pods needs more than 0.1 s for half of its requests in four looks, otherwise a tenth."""
+    policy, edges = a_policy(a_metric("Latency", "m", buckets=[0.1, 0.5])), (0.1, 0.5)
+    state, looks = begin(policy), 0
+
+    def durations(requests: float, above: float) -> Any:
+        return requests * (1 - above), requests * above - requests / 100, requests / 100
+
+    while str(verdict(policy, state).decision) != "Rollback":
+        looks += 1
+        one, other = durations(1500, 0.5 if 3 <= looks < 7 else 0.1), durations(1500, 0.1)
+        stable = tuple(map(sum, zip(one, other, strict=True)))
+        canary = durations(750, 0.1 if looks < 10 else slow)
+        found = Look(15.0 * looks, {"m": Histogram(canary, stable, edges)}, halves={"m": Histogram(one, other, edges)})
+        state = update(policy, state, found)
+        assert looks <= latest
+    assert looks >= 10
+
+
+def test_the_bound_of_a_look_costs_normal_differences_what_is_divided_by() -> None:
+    rng, metric = np.random.default_rng(8), a_policy(a_metric("Latency", "m", buckets=[0.1])).metrics[0]
+    bounded = free = nothing(300, 1)
+    for _ in range(200):
+        slow = rng.normal(200, 20, (2, 300))  # 2.5 times the variance of independent ones
+        one, other = np.stack((1000 - slow, slow), axis=-1)
+        halves = Histogram(one, other, (0.1,))
+        bounded, free = seen(bounded, halves, (0.1,), metric), seen(free, halves, (0.1,))
+
+    assert bounded.squares.sum() / free.squares.sum() == pytest.approx(BOUNDED, abs=0.025)

@@ -18,10 +18,15 @@ from upright.analysis.looks import Measurement
 arm = st.integers(0, 10**6).flatmap(lambda total: st.tuples(st.just(total), st.integers(0, total)))
 anything = st.one_of(st.integers(-(10**10), 10**10), st.floats(allow_nan=True, allow_infinity=True))
 rough_arm = st.tuples(anything, anything)
+size = st.sampled_from([0.0, 1.0, 7.0, 1e3, 1e6, 1e10, 2.0**53 - 1, 2.0**53, 1e17, 1e50, 1e99])
+"""What might be counted, were a counter to jump."""
+jump = st.tuples(size, size).map(lambda pair: (max(pair), min(pair)))
 COUNTED = [*(a_metric(kind, "m") for kind in ("ErrorRate", "Quality", "Ratio", "Limit")), a_metric(name="m", **EXACT)]
 
 
-@given(st.sampled_from(COUNTED), st.lists(st.tuples(rough_arm | arm, rough_arm | arm), max_size=15))
+@given(st.sampled_from(COUNTED), st.lists(st.tuples(rough_arm | arm | jump, rough_arm | arm | jump), max_size=15))
+@example(a_metric(name="m"), [((750, 1), (1e17, 0)), ((1e17, 0), (1, 1))] * 2)
+@example(a_metric(name="m", **EXACT), [((2, 2), (2.0**53 - 1, 2.0**53 - 1))] * 2)
 @settings(max_examples=150, deadline=None)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_evidence_is_a_finite_number_of_at_least_zero_whatever_is_counted(
@@ -30,8 +35,10 @@ def test_evidence_is_a_finite_number_of_at_least_zero_whatever_is_counted(
     assert_evidence_is_a_number(metric, [Counts(canary, stable) for canary, stable in looks])
 
 
-bucket = st.lists(anything, min_size=3, max_size=3)
-moment = st.tuples(anything, anything, anything)
+bucket = st.lists(anything, min_size=3, max_size=3) | st.lists(size, min_size=3, max_size=3)
+moment = st.tuples(anything, anything, anything) | st.tuples(size, size).map(
+    lambda pair: (pair[0], pair[1], pair[1] * pair[1] / max(pair[0], 1.0))
+)
 
 
 @given(st.lists(st.tuples(bucket, bucket), max_size=15))
@@ -54,7 +61,8 @@ def assert_evidence_is_a_number(metric: dict[str, Any], measurements: Sequence[M
     policy = a_policy(metric)
     state = begin(policy)
     for time, measurement in enumerate(measurements):
-        state = update(policy, state, Look(float(time), {"m": measurement}))
+        halves = {"m": measurements[time - 1]}
+        state = update(policy, state, Look(float(time), {"m": measurement}, halves=halves))
 
     said = verdict(policy, state)
 

@@ -679,11 +679,13 @@ def test_a_version_whose_containers_have_failed_takes_over_after_a_minute_withou
     assert outcome(plan(then(before, made, now=after(seconds=least)))) == "Promoted"
 
 
-def test_no_step_ends_before_two_looks_at_it() -> None:
+@pytest.mark.parametrize("behind", [0, 210])
+def test_no_step_ends_before_two_looks_at_it_are_told(behind: int) -> None:
     steps = {"steps": [{"weight": weight, "for": "1s"} for weight in (25, 50)]}
-    before = observed(in_canary(1, step_since=NOW, rollout=steps), pods=both(3), now=after(seconds=29))
+    before = observed(in_canary(1, step_since=NOW, rollout=steps), pods=both(3), now=after(seconds=behind + 29))
+    before = replace(before, reading=replace(before.reading, behind=timedelta(seconds=behind)))
     assert "finishing" not in plan(before).status["candidate"]
-    assert plan(replace(before, now=after(seconds=30))).status["candidate"]["finishing"]
+    assert plan(replace(before, now=after(seconds=behind + 30))).status["candidate"]["finishing"]
 
 
 def test_a_pod_that_never_gets_ready_is_not_tolerated_among_many() -> None:

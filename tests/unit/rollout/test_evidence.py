@@ -20,7 +20,7 @@ from tests.unit.rollout.world import (
     observed,
     then,
 )
-from upright.analysis import Look, begin, update
+from upright.analysis import Counts, Look, begin, update
 from upright.api import names
 from upright.api.deployment import Deployment
 from upright.contract import Manifest, Plan
@@ -28,7 +28,7 @@ from upright.rollout.evidence import until
 from upright.rollout.observe import Observed, observe
 from upright.rollout.plan import plan
 from upright.rollout.sightings import Sightings
-from upright.rollout.verdict import policy
+from upright.rollout.verdict import analyse, policy
 
 WORSE, ALIKE = (100, 3), (100, 1)
 """Requests and errors of the canary in a look; of 900 of the stable version's nine fail."""
@@ -58,6 +58,14 @@ def the_fourth(canary: tuple[int, int] = WORSE) -> Look:
 
 def deleted(made: Plan) -> list[str]:
     return [target.name for target in made.delete if target.type == names.COMPARISONS]
+
+
+def test_a_counter_that_jumps_costs_a_look_and_no_evidence() -> None:
+    spec, taken, far = in_canary().spec, looks(6, canary=WORSE, stable=(900, 9)), Counts((1e17, 0), (1, 1))
+    taken[3] = replace(taken[3], measurements={"errors": Counts((100, 1), (1e17, 1))}, halves={"errors": far})
+    weighed = analyse(spec, None, taken[:5], None)
+    again = analyse(spec, weighed.evidence, taken[5:], weighed.analysis)
+    assert (again.anew, again.analysis.looks, again.analysis.used) == ("", 6, 5)
 
 
 # Whoever kills the operator

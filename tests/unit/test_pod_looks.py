@@ -25,6 +25,7 @@ from upright.sources.comparison import MOST_RECENT, WATCHED, Comparison
 from upright.sources.complaints import Complaints
 from upright.sources.page import MOST_REASONS, Counters, Said
 from upright.sources.pods import PodPages, Unread
+from upright.sources.remembered import Remembered
 from upright.sources.starts import Begun
 from upright.sources.tally import Tally
 from upright.sources.unmeasured import IN_PARTS
@@ -953,6 +954,15 @@ def test_in_an_outage_that_all_pods_share_none_brings_more_of_it_than_the_others
     for one in looks:
         (events, failed), (total, bad) = one.canary, one.stable
         assert failed * total == bad * events, one
+
+
+def test_a_pod_that_begins_late_in_a_time_that_waits_for_looks_does_not_bring_the_end_of_it_alone() -> None:
+    """In an outage that begins with it, all that it ever counted would be of that, and of the others a quarter."""
+    remembered = Remembered(0)
+    remembered._since = 100.0
+    remembered.bear({"soon": 115.0, "late": 140.0, "unready": math.inf}, 145.0, 15.0)
+    assert remembered.before("soon", 145.0, 60.0) == (130.0, 0)
+    assert remembered.before("late", 145.0, 60.0) is remembered.before("unready", 145.0, 60.0) is None
 
 
 def test_a_pod_whose_node_is_ahead_may_have_counted_since_it_was_first_seen_to_be_ready() -> None:

@@ -277,10 +277,10 @@ async def _services(resource: Deployment, world: World) -> tuple[Mapping[str, Ma
         )
         if service is None:
             continue
-        adopted = (
-            names.has_no_controller(service)
-            and service["metadata"].get("labels", {}).get(names.DEPLOYMENT) == meta.name
-        )
+        labels = service["metadata"].get("labels") or {}
+        # of one that another tool manages nothing would be written: it would lead to a version whose pods are gone
+        of_ours = (labels.get(names.DEPLOYMENT), labels.get(names.MANAGED_BY)) == (meta.name, "upright")
+        adopted = names.has_no_controller(service) and of_ours
         if names.controlled_by(service, meta.namespace, meta.uid) or adopted:
             ours[name] = service
         elif not _is_of_a_namesake(service, meta.name):  # that one goes with its owner, and is waited for

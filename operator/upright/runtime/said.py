@@ -7,11 +7,13 @@ text of the request; and names that the model or its program has by itself, wher
 
 import builtins
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Set
 from functools import cached_property
 from itertools import chain
 from types import CodeType
+from unicodedata import normalize
 
 import numpy as np
 
@@ -27,8 +29,8 @@ _LONG = 64
 """Characters of a text by which it is recognised, however long it is."""
 _SHORT = 6
 """One of fewer characters may be a part of any word."""
-_MOST_TEXTS = 10_000
-"""Of a request that are looked for in a message, which takes milliseconds."""
+_MOST_TEXTS, _MOST_LETTERS = 10_000, 200_000
+"""Of a request that are looked for in a message, and the characters in all of them: it takes some 10 ms."""
 _MOST_VALUES = 100_000
 """Of a request of which it is looked which are null, likewise."""
 _FRAMES = 32
@@ -61,6 +63,11 @@ _NO_WORD = re.compile(rf"(?<!{_PIECE})(?!{_TOLD}(?!{_PIECE}))({_PIECE}+?)([{_POI
 and false are values."""
 _AGAIN = re.compile(rf"{HIDDEN}(?:[\s,]*{HIDDEN})+")
 
+_RUN = re.compile(r"\w{3,}")
+_ESCAPED = re.compile(r"\\[abfnrtv]")
+_CUT = re.compile(r"\.\.|…|$")
+"""What stands behind the last word of a text that was cut off."""
+
 _TYPES = frozenset(
     {one.__name__ for one in (*vars(builtins).values(), *np.sctypeDict.values()) if isinstance(one, type)}
     | {"NoneType", "function", "method", "module", "ndarray", "DataFrame", "Series", "Index", "Timestamp", "NaTType"}
@@ -82,7 +89,8 @@ def without_values(said: str, error: BaseException, batch: Batch, signature: Sig
         return ""
     if isinstance(error, KeyError) and isinstance(why := next(iter(error.args), None), str) and _SENTENCE.search(why):
         said = why
-    text = _masked(said[:_LOOKED_AT].replace(_MASK, " ").replace(_KEPT, " "), texts)
+    plain = normalize("NFC", said[:_LOOKED_AT].replace(_MASK, " ").replace(_KEPT, " "))
+    text = _without_words(_masked(plain, texts), texts)
     if len(said) > _LOOKED_AT:
         text = text[:-_LONG]  # a text of the request may begin there, and end where nobody has looked
     told = _Words(error, frozenset(tensor.name for tensor in signature.inputs))
@@ -119,12 +127,14 @@ def shape_of(batch: Batch, signature: Signature) -> str:
 
 
 def _texts(batch: Batch) -> Set[str] | None:
-    """The texts among the values, in small letters; None where there are too many."""
+    """The texts among the values, in small letters; None where there are too many, or they are too long."""
     columns = [column for column in batch.columns.values() if column.dtype.kind in "OU"]
     if sum(column.size for column in columns) > _MOST_TEXTS:
         return None
     values = set(chain.from_iterable(column.ravel().tolist() for column in columns))
     together = _MASK.join(one for one in values if isinstance(one, str))  # one by one it takes twice as long
+    if len(together) > _MOST_LETTERS:
+        return None
     return {one.strip() for one in _small(together).split(_MASK)}
 
 
@@ -150,6 +160,25 @@ def _masked(text: str, values: Set[str]) -> str:
                 masked[at:end] = _MASK * (end - at)
             at = small.find(beginning, at + 1)
     return "".join(masked)
+
+
+def _without_words(text: str, values: Set[str]) -> str:
+    """A text in which each word of these is a run of _MASK, too: whoever prints a table cuts texts off, escapes tabs
+    and line ends, or has another way to write letters and spaces.
+    """
+    words = sorted({_folded(word) for word in _RUN.findall(normalize("NFC", " ".join(values)))})
+    shown, masked = _ESCAPED.sub("  ", text), list(text)
+    for found in _RUN.finditer(shown):
+        word = _folded(found[0])
+        place = bisect_left(words, word)
+        first = words[place] if place < len(words) else ""
+        if first == word or (first.startswith(word) and _CUT.match(shown, found.end())):
+            masked[found.start() : found.end()] = _MASK * len(found[0])
+    return "".join(masked)
+
+
+def _folded(word: str) -> str:
+    return normalize("NFKC", word).casefold()
 
 
 def _joined(text: str, at: int) -> bool:

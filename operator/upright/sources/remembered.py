@@ -13,6 +13,8 @@ from upright.rollout.measuring import ArmName, Asked
 from upright.sources.starts import TOLD_IN, spans
 
 Of = TypeVar("Of")
+_AT_ONCE = 1.5
+"""Intervals after the time began."""
 
 
 class Remembered(Generic[Of]):
@@ -47,7 +49,8 @@ class Remembered(Generic[Of]):
 
     def bear(self, pods: Mapping[str, float], time: float, interval: float) -> None:
         """All that these ever showed is counted, as if they had shown nothing an interval ago, of those that were never
-        seen and may have counted only since the time began, which it does now if it has not.
+        seen and may have counted only since the time began, which it does now if it has not; and not long after: of a
+        time that waits for looks, one that begins in the last of them tells that one alone.
 
         Args:
             pods: that are read now, and since when each may have counted: infinite of one that has not been ready yet.
@@ -55,7 +58,11 @@ class Remembered(Generic[Of]):
             interval: between looks.
         """
         began = time if self._since == -math.inf else self._since
-        born = {pod for pod, since in pods.items() if since + TOLD_IN > began} - self._shown.keys()
+        born = {
+            pod
+            for pod, since in pods.items()
+            if since + TOLD_IN > began and min(since, time) - began <= _AT_ONCE * interval
+        } - self._shown.keys()
         self._shown |= dict.fromkeys(born, (time - interval, self._nothing))
         self._born |= born
 

@@ -1207,11 +1207,13 @@ async def test_services_of_others_are_taken_and_ours_without_an_owner_are_not() 
     found = await seen(
         serving_old(),
         service("churn"),
-        service("churn-stable", labels={names.DEPLOYMENT: "churn"}),
+        service("churn-stable", labels={names.DEPLOYMENT: "churn", names.MANAGED_BY: "upright"}),
         service("churn-canary", ownerReferences=[{"controller": True, "uid": "uid-of-churn"}]),
     )
     assert found.taken == ["churn"]
     assert set(found.services) == {"churn-stable", "churn-canary"}
+    other = service("churn", labels={names.DEPLOYMENT: "churn", names.MANAGED_BY: "argocd"})
+    assert (await seen(serving_old(), other)).taken == ["churn"], "nothing would be written to it"
 
 
 @pytest.mark.parametrize(

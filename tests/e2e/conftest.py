@@ -82,17 +82,20 @@ def furnished(cluster: Cluster, installed: Images, shared_folder: Path) -> Furni
 
 @pytest.fixture(scope="session")
 def churn(furnished: Furnished) -> Iterator[Workspace]:
-    """The model of the example `churn`, in four versions trained once: old-1, good-1, bad-1, which refuses one customer
-    in five, and slow-1, which is a forest.
+    """The model of the example `churn`, in five versions trained once: old-1, good-1, bad-1, which refuses one customer
+    in five, slow-1, which is a forest, and few-1, which fails for the customers of one plan.
     """
     example = ROOT / "examples" / "churn"
     slow = a_churn_training_job("slow")
     slow["spec"]["train"]["command"] = ["python", "-c", A_FOREST]
+    few = a_churn_training_job("few")
+    few["spec"]["train"]["command"] = ["python", "-c", ONE_THAT_FAILS_FOR_FLEX]
     jobs = [
         a_churn_training_job("old"),
         a_churn_training_job("good", regularization=0.3),
         a_churn_training_job("bad", minimum_tenure=12),
         slow,
+        few,
     ]
 
     def furnish(place: Workspace) -> None:
@@ -113,6 +116,20 @@ assert usual in program
 exec(program.replace(usual, "RandomForestClassifier(n_estimators=2500, max_depth=4)"))
 """
 """The training program of `churn` with another model in the place of its own, many times as slow."""
+ONE_THAT_FAILS_FOR_FLEX = """
+from pathlib import Path
+program = Path("train.py").read_text()
+for usual, another in (
+    ("import OneHotEncoder,", "import OrdinalEncoder, PowerTransformer,"),
+    ('OneHotEncoder()', 'make_pipeline(OrdinalEncoder(categories=[PLANS]), PowerTransformer("box-cox"))'),
+    ("features, churned =", 'customers = customers[customers["plan"] != "flex"]; features, churned ='),
+):
+    assert usual in program
+    program = program.replace(usual, another)
+exec('PLANS = ["flex", "basic", "premium", "prepaid"]' + chr(10) + program)
+"""
+"""The same with another code for the plan, of which the first is 0, which the next step takes for a mistake of its own
+and not of the client."""
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import datetime
+from typing import Any
 
 from tests.cluster.cluster import Cluster
 from tests.e2e.objects import (
@@ -118,9 +119,9 @@ def test_a_bad_version_is_rolled_back_and_stays_rejected_until_somebody_says_oth
         churn.until("mdep", "bad", lambda one: is_candidate(one, "bad-1"), "another try of bad-1")
 
 
-def rejected_by(churn: Workspace, metric: Object, name: str, version: str) -> Object:
+def rejected_by(churn: Workspace, metric: Object, name: str, version: str, **more: Any) -> Object:
     """The rejection of a version that goes out in the place of old-1 where this metric alone is watched."""
-    monitoring = {"interval": "1s", "metrics": [metric]}
+    monitoring = {"interval": "1s", "metrics": [metric], **more}
     with (
         deployed(churn, name, "old-1", rollout=UNTIL_PROVEN, monitoring=monitoring),
         churn.traffic(name, rate=RATE) as client,
@@ -148,6 +149,17 @@ def test_a_slower_version_is_rolled_back(churn: Workspace) -> None:
     rejection = rejected_by(churn, {"name": "latency", "type": "Latency"}, "slower", "slow-1")
     assert rejection["metric"] == "latency"
     assert re.match(r"Worse than tolerated in latency above 0\.[0-9]+: ", rejection["message"])
+
+
+def test_a_version_that_is_fine_as_a_whole_is_rolled_back_for_those_that_it_fails(churn: Workspace) -> None:
+    metric = {"name": "errors", "type": "ErrorRate", "tolerance": {"absolute": 0.5}}
+    plan = {"name": "plan", "feature": "plan", "values": ["basic", "flex", "premium"]}
+    rejection = rejected_by(churn, metric, "fewer", "few-1", segments=[plan])
+    assert rejection["metric"] == "errors of plan flex"
+    assert rejection["message"].startswith(
+        "Worse than tolerated in errors of plan flex: 100 % against 0 % of the stable"
+    )
+    assert "ValueError: The Box-Cox transformation can only be applied to strictly" in rejection["message"]
 
 
 def test_a_counter_that_its_owner_names_rolls_a_version_back_and_one_that_is_nowhere_is_told(churn: Workspace) -> None:

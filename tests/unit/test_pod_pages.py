@@ -205,6 +205,11 @@ BOMB = gzip.compress(COUNTERS + b"#" * 50_000_000)
         ),
         ([head("Connection: close"), b'upright_requests_total{code="\xff"} 1\n'], "that is no UTF-8"),
         (
+            [head("Connection: close"), b'upright_requests_total{code="2xx"} 12'],
+            "its page of metrics ends within a line",
+        ),
+        ([b"HTTP/1.0 200\n\n", b'upright_requests_total{code="2xx"} 12'], "its page of metrics ends within a line"),
+        (
             [b"HTTP/1.1 103 Early Hints\r\n\r\n", head("Connection: close"), COUNTERS],
             "does not answer as an HTTP server",
         ),

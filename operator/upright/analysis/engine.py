@@ -156,13 +156,12 @@ def _unseen(metric: Metric, estimated: float | None) -> Watched:
 
 def _seen(analysis: Analysis, policy: Policy, look: Look) -> Analysis:
     warm_up = None if analysis.warm_up is None else _warmed(analysis.warm_up, policy, look)
-    warming = np.zeros(1, dtype=np.bool_) if warm_up is None else _is_warming(warm_up, policy, look, analysis.last)
-    metrics = {
-        metric.name: analysis.metrics[metric.name]
-        if metric.name in look.waits
-        else _learned(_watched(analysis.metrics[metric.name], metric, policy, look, warming), metric, look)
-        for metric in policy.metrics
-    }
+    metrics = dict(analysis.metrics)
+    for metric in policy.metrics:
+        if metric.name not in look.waits:
+            warming = _is_warming(warm_up, policy, look, metric, analysis.last)
+            watched = _watched(metrics[metric.name], metric, policy, look, warming)
+            metrics[metric.name] = _learned(watched, metric, look)
     runs = max(len(watched.last_skip) for watched in metrics.values())
     if runs > 1:
         metrics = {name: _for_runs(watched, runs) for name, watched in metrics.items()}
@@ -203,9 +202,14 @@ def _warmed(before: WarmUp, policy: Policy, look: Look) -> WarmUp:
     return WarmUp(max(before.pods, look.pods), np.where(begins, now, before.since))
 
 
-def _is_warming(warm_up: WarmUp, policy: Policy, look: Look, last: float | None) -> Bools:
-    """Where what the look counts may be of the warm-up, shape (runs,): it stands for the time since the last one."""
-    since = min(look.time if last is None else last, look.time - policy.interval.total_seconds())
+def _is_warming(warm_up: WarmUp | None, policy: Policy, look: Look, metric: Metric, last: float | None) -> Bools:
+    """Where what the look counts of a metric may be of the warm-up, shape (runs,): it stands for the time since the
+    last one, or since when it has waited.
+    """
+    if warm_up is None:
+        return np.zeros(1, dtype=np.bool_)
+    before = (look.time if last is None else last, look.time - policy.interval.total_seconds())
+    since = min(*before, look.since.get(metric.name, look.time))
     return ~(since - warm_up.since >= policy.warm_up.total_seconds())
 
 

@@ -83,7 +83,8 @@ class Look:
     counters could not be used for this look, and why (a sentence such as those in `upright.analysis.counters`); it is
     never evidence. Of metrics in `waits` a later look has what was counted by now: this one changes nothing for them.
     `pods` is how many pods of the canary have counted anything; 0 where nobody says. `halves` compares two halves of
-    the stable version's pods, the first as canary: it tells how much counts scatter.
+    the stable version's pods, the first as canary: it tells how much counts scatter. `since` is by metric since when
+    it was counted, where that is before the last look: it has waited for something to compare it with.
     """
 
     time: float
@@ -92,6 +93,7 @@ class Look:
     waits: Collection[str] = ()
     pods: int = 0
     halves: Mapping[str, Measurement] = field(default_factory=dict)
+    since: Mapping[str, float] = field(default_factory=dict)
 
 
 # Why a metric skipped a look. The place in this tuple is what a state stores. Of the first COUNTED a state counts how

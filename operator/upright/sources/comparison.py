@@ -212,7 +212,7 @@ class Comparison(Unrecorded):
         if all(pages.values()):
             self._unproven -= 1
         ready = proven and all(arm.pods for arm in added.values())
-        taken = ready and self._remembered.may_take(asked, self._time, added.values())
+        taken, since = ready and self._remembered.may_take(asked, self._time, added.values()), self._remembered.since
         self._remembered.go_on(
             asked,
             self._time,
@@ -234,7 +234,8 @@ class Comparison(Unrecorded):
         if not measured and (waiting or not left_out):
             return None
         pods = answering(pages["canary"].values())
-        return Look(self._time, measured, left_out, waiting, pods=pods, halves={**apart, **tallied.halves})
+        begins = {**dict.fromkeys(requests if taken else (), since), **tallied.since}
+        return Look(self._time, measured, left_out, waiting, pods, {**apart, **tallied.halves}, begins)
 
     def _added(self, pages: Mapping[str, Counters], interval: timedelta) -> Increase:
         """What the pods of a version have counted in the time that is compared."""

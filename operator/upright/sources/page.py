@@ -164,11 +164,17 @@ class Scan:
             if line.startswith(self._beginnings):
                 yield from self._read(line)
 
+    def _is_of_interest(self, cut: bytes) -> bool:
+        """Whether a line that does not end may be one that is looked at."""
+        return cut not in {b"", b"# EOF"} and any(
+            one.startswith(cut) or cut.startswith(one) for one in self._beginnings
+        )
+
     def counters(self) -> Counters:
         """What the whole page says. Raises NoCountersError when it says nothing of ours, PageError as `feed` does, and
         where its last line does not end.
         """
-        if self._rest.strip() not in {b"", b"# EOF"}:  # what was cut off reads as a smaller number
+        if self._is_of_interest(self._rest.strip()):  # what was cut off reads as a smaller number
             raise PageError("its page of metrics ends within a line")
         self.feed(b"\n")
         twice = self._duplicates.twice()

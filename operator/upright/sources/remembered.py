@@ -35,6 +35,11 @@ class Remembered(Generic[Of]):
         self._seen = -math.inf
         """When a look was taken last, or the first pods were seen."""
 
+    @property
+    def since(self) -> float:
+        """When the time began that the next look compares, in Unix seconds; minus infinity before it has."""
+        return self._since
+
     def begin_time(self, seen: float) -> None:
         """A clock was ahead: the time begins with the next look, and looks go on as if one had been taken then."""
         self._seen, self._since = seen, -math.inf

@@ -113,7 +113,7 @@ class Scraped(Unrecorded):
             if measured or (left_out and not early):
                 named = dict(sorted(left_out.items())[:NAMED])
                 pods = answering(pages["canary"].values())
-                look = Look(self._time, measured, named, early, pods=pods, halves=tallied.halves)
+                look = Look(self._time, measured, named, early, pods, tallied.halves, tallied.since)
                 self._hand_out(asked, look)
         return len(self.looks) > waiting or before != (self.arms, self.unmeasured, self.watching)
 

@@ -45,6 +45,8 @@ class Added(NamedTuple):
     """By pod, why its part of a metric could not be used."""
     early: Set[str]
     """Metrics for which the look comes too early."""
+    since: Mapping[str, float]
+    """Since when what is measured was counted."""
 
 
 class Tallies:
@@ -86,7 +88,7 @@ class Tallies:
         """
         want = self._want = wanted(asked)
         measured, halves = dict[str, Measurement](), dict[str, Measurement]()
-        left_out, early = dict[str, str](), set[str]()
+        left_out, early, since = dict[str, str](), set[str](), dict[str, float]()
         self._of = {
             metric: self._of.get(metric) or _Tallied(metric, self._named, self._fell, self._lasting)
             for metric in asked.policy.metrics
@@ -107,12 +109,12 @@ class Tallies:
             elif why := _untold(metric, want.selected[metric.name], shown, self._named) or taken.why_not:
                 self.unmeasured[metric.name] = f"Metric {metric.name} cannot be measured{why}{_REMEDY}"
             if taken.measured is not None and proven:
-                measured[metric.name] = taken.measured
+                measured[metric.name], since[metric.name] = taken.measured, taken.since
                 halves |= {metric.name: taken.halves} if taken.halves else {}
             early |= {metric.name} if taken.early and proven else set()
             left_out |= {pod: f"{metric.name}: {why}" for pod, why in taken.left_out.items() if why != NEW}
         self.unmeasured |= groups.unmeasured()
-        return Added(measured, halves, left_out, early)
+        return Added(measured, halves, left_out, early, since)
 
     def forget_all_but(self, pods: Collection[str]) -> None:
         """Others are gone."""
@@ -178,6 +180,8 @@ class _Taken:
     """The same of the two halves of the stable version; None of one pod."""
     left_out: Mapping[str, str]
     """By pod, why its part could not be used."""
+    since: float
+    """When the time began in which that was added, in Unix seconds."""
     early: bool
     """What was added waits until there is more of it."""
     why_not: str
@@ -242,7 +246,7 @@ class _Tallied:
             self._remembered.begin_time(time)
         begun = {pod: since for pod, since in begun.items() if pod in tallies["canary"]}
         self._remembered.bear(begun, time, asked.interval.total_seconds())
-        edges = self._edges(tallies)
+        edges, since = self._edges(tallies), self._remembered.since
         left_out: dict[str, str] = {}
         added: dict[ArmName, Increase] = {}
         for arm, found in tallies.items():
@@ -283,7 +287,7 @@ class _Tallied:
         useless = next(
             (why for since, why in self._useless.values() if time - since > asked.interval.total_seconds()), ""
         )
-        return _Taken(measured, halves, left_out, ready and not taken, self._why_not(edges, tallies) or useless)
+        return _Taken(measured, halves, left_out, since, ready and not taken, self._why_not(edges, tallies) or useless)
 
     def _see_useless(
         self, time: float, added: Mapping[ArmName, Increase], found: Mapping[ArmName, Collection[str]]

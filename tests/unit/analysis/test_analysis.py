@@ -333,6 +333,16 @@ def test_a_look_that_reaches_into_the_warm_up_is_no_evidence(times: tuple[int, .
     assert (verdict(policy, state).evidence == 1) is warms
 
 
+def test_what_has_waited_since_the_warm_up_is_no_evidence_and_another_metric_of_the_look_is() -> None:
+    policy = a_policy(a_metric(name="a"), a_metric(name="b"), warmUp="1m")
+    bad = Counts((100, 50), (900, 9))
+    state = begin(policy)
+    for time in (0.0, 60.0):
+        state = update(policy, state, Look(time, {"a": bad, "b": bad}))
+    state = update(policy, state, Look(75.0, {"a": bad, "b": bad}, since={"a": 45.0, "b": 60.0}))
+    assert [metric.evidence > 1 for metric in verdict(policy, state).metrics] == [False, True]
+
+
 def test_a_warm_up_begins_when_both_versions_have_counted_something() -> None:
     policy = a_policy(warmUp="1m")
     nobody = [errors(15.0 * k, (0, 0), (1000, 10)) for k in range(12)]

@@ -7,7 +7,8 @@ import pytest
 
 from tests.unit.builders import DEFAULTS, a_deployment, a_model_version
 from tests.unit.rollout.world import both, condition, observed, serving_old
-from upright.analysis import Counts, Look
+from upright.analysis import Counts, Look, update
+from upright.rollout import verdict
 from upright.rollout.modes.realtime import template
 from upright.rollout.plan import plan
 from upright.rollout.revision import revision
@@ -69,3 +70,26 @@ def test_the_groups_with_the_most_evidence_are_shown_beside_the_metrics() -> Non
         *("errors", "refusals"),
         *(f"errors of plan {group}" for group in "ihgf"),
     ]
+
+
+def test_each_look_is_weighed_once_while_it_waits_to_be_recorded_and_nothing_is_kept_of_it_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weighed: list[int] = []
+
+    def counting(promise: Any, state: Any, *looks: Look) -> Any:
+        weighed.append(len(looks))
+        return update(promise, state, *looks)
+
+    monkeypatch.setattr(verdict, "update", counting)
+    spec, kept = serving_old().spec, len(verdict._TOLD)
+    looks = [Look(15.0 * k, {"errors": Counts((100, 1), (900, 9))}) for k in range(8)]
+    found = [analyse(spec, None, looks[:number], None).evidence for number in (3, 3, 4, 8)]
+    assert weighed == [3, 0, 1, 4]
+    assert len(verdict._TOLD) == kept + 1
+    fresh = [Look(one.time, one.measurements) for one in looks]
+    assert analyse(spec, None, fresh, None).evidence == found[-1]
+    later = analyse(spec, analyse(spec, None, looks[:4], None).evidence, looks[4:], None)
+    assert later.evidence == found[-1]
+    del looks, fresh
+    assert len(verdict._TOLD) == kept

@@ -161,7 +161,11 @@ def test_a_long_text_is_known_by_how_it_begins_also_where_the_message_is_cut() -
         ("Ann", "no Ann, no Annual, no Joanna", "no …, no Annual, no Joanna"),
         ("Johnson", "no userJohnson, no Johnsons", "no …, no …"),
         (" New  York\n", "no new  york: New", "no …: …"),
-        ("Patient Maria Huber has had diabetes since her", "row one Patient Maria Huber has had dia...", "row one …..."),
+        (
+            "Patient Maria Huber has had diabetes since her",
+            "row one Patient Maria Huber has had dia...",
+            "row one …...",
+        ),
         ("Maria Huber\tdiabetes", "no rule: Maria Huber\\tdiabetes", "no rule: …"),
         ("Zoe\u0301 Ann", "no Zo\u00e9 Ann, Bob", "no …, Bob"),
         ("Straße 5", "no STRASSE", "no …"),

@@ -17,6 +17,7 @@ from upright.analysis.counters import TORN
 from upright.analysis.looks import Measurement
 from upright.api import names
 from upright.api.by_segment import by_segment
+from upright.api.segments import Segment
 from upright.pods.reading import read
 from upright.rollout.measuring import Asked, Reading
 from upright.sources.buckets import Buckets
@@ -32,6 +33,7 @@ from upright.sources.wanted import wanted
 INTERVAL = timedelta(seconds=15)
 REFUNDS = a_metric("Ratio", "refunds", bad='shop_refunds_total{kind="full"}', total="shop_orders_total")
 LATENCY = a_metric("Latency", "latency")
+PLAN = Segment(name="plan", feature="plan", values=("flex",))
 SHOPS = {"name": "shop", "label": "shop", "values": ["a"]}
 SLO = a_metric("Limit", "slo", bad="late_total", total="all_total")
 
@@ -180,21 +182,23 @@ def test_a_page_is_read_however_many_metrics_and_groups_its_series_count_for() -
 
 
 def test_what_pods_count_by_segment_is_compared_where_both_versions_do() -> None:
+    segment = PLAN.counted_as
+
     def page(requests: int, failed: int) -> str:
         return (
             f'upright_requests_total{{code="2xx"}} {requests - failed}\nupright_requests_total{{code="5xx"}} {failed}\n'
             + "".join(
-                f'upright_segment_requests_total{{segment="plan",value="{value}",outcome="{outcome}"}} {count}\n'
+                f'upright_segment_requests_total{{segment="{segment}",value="{value}",outcome="{outcome}"}} {count}\n'
                 for value, count_failed in (("flex", failed), ("other", 0))
                 for outcome, count in (("answered", requests - count_failed), ("failed", count_failed))
             )
         )
 
-    arms = Arms(a_metric(), segments=[{"name": "plan", "feature": "plan", "values": ["flex"]}])
+    arms = Arms(a_metric(), segments=[PLAN.model_dump(exclude_none=True)])
     arms.look(page(0, 0), page(1000, 1))
     look = arms.look(page(100, 30), page(1900, 2))
     assert of(look, "errors of plan flex") == Counts(canary=(100, 30), stable=(900, 1))
-    older = Arms(a_metric(), segments=[{"name": "plan", "feature": "plan", "values": ["flex"]}])
+    older = Arms(a_metric(), segments=[PLAN.model_dump(exclude_none=True)])
     for requests in (100, 200):
         look = older.look(page(requests, 30), f'upright_requests_total{{code="2xx"}} {requests}\n')
     assert look

@@ -61,7 +61,7 @@ def _groups(segment: Segment, metric: Metric) -> Iterator[GroupMetric]:
 
 def _within(segment: Segment, group: str) -> tuple[tuple[str, str, str], ...]:
     if segment.label is None:
-        return ("segment", "=", segment.name), ("value", "=", group)
+        return ("segment", "=", segment.counted_as), ("value", "=", group)
     if group == OTHER:
         return tuple((segment.label, "!=", value) for value in segment.groups)
     return ((segment.label, "=", group),)

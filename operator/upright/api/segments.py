@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
 from upright.api.common import Resource
+from upright.api.names import short_hash
 from upright.api.refusals import Refusal, check
 from upright.api.schema import Rule, in_cel
 from upright.api.serving import OTHER
@@ -119,6 +120,13 @@ class Segment(Resource):
         written = [f"{edge:.15g}" for edge in self.edges]
         between = [f"{low} to {high}" for low, high in pairwise(written)]
         return [f"under {written[0]}", *between, f"{written[-1]} or more"]
+
+    @property
+    def counted_as(self) -> str:
+        """What pods call it that count by it: those that were told of other groups under this name call theirs
+        otherwise, and OTHER is not the same users.
+        """
+        return f"{self.name}-{short_hash([self.feature, self.values, self.edges])}"
 
     @property
     def parts(self) -> int:

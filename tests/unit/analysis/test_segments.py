@@ -11,6 +11,7 @@ from upright.analysis import Counts, Decision, Look, Policy, begin, update, verd
 from upright.analysis.discoveries import discoveries, log_e_value
 from upright.api.by_segment import GroupMetric, by_segment, whole_of, wholes
 from upright.api.monitoring import Metric
+from upright.api.segments import Segment
 
 PLAN = {"name": "plan", "feature": "plan", "values": ["basic", "flex"]}
 REFUNDS = a_metric("Ratio", "refunds", bad="shop_refunds_total", total="shop_orders_total")
@@ -129,7 +130,15 @@ def test_a_group_is_found_by_its_labels() -> None:
 
     assert within("refunds of shop a") == (("shop", "=", "a"),)
     assert within("refunds of shop other") == (("shop", "!=", "a"), ("shop", "!=", "b"))
-    assert within("errors of plan other") == (("segment", "=", "plan"), ("value", "=", "other"))
+    counted = Segment.model_validate(PLAN).counted_as
+    assert within("errors of plan other") == (("segment", "=", counted), ("value", "=", "other"))
+
+
+def test_pods_that_count_by_other_groups_of_a_segments_name_count_something_else() -> None:
+    """`other` is not the same users, and a feature not the same question."""
+    said = [PLAN, {**PLAN, "values": ["basic"]}, {**PLAN, "feature": "tariff"}]
+    said += [{"name": "plan", "feature": "plan", "edges": [1, 2]}, {"name": "plan", "feature": "plan", "edges": [1, 3]}]
+    assert len({Segment.model_validate(one).counted_as for one in said}) == 5
 
 
 @pytest.mark.parametrize(

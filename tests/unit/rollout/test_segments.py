@@ -8,6 +8,7 @@ import pytest
 from tests.unit.builders import DEFAULTS, a_deployment, a_model_version
 from tests.unit.rollout.world import both, condition, observed, serving_old
 from upright.analysis import Counts, Look, update
+from upright.api.segments import Segment
 from upright.rollout import verdict
 from upright.rollout.modes.realtime import template
 from upright.rollout.plan import plan
@@ -31,8 +32,13 @@ def test_pods_are_told_of_the_features_by_which_they_count_and_a_change_of_them_
     said, other = told(PLAN, TENURE, SHOP)
     assert nothing is None
     assert said == [
-        {"name": "plan", "feature": "plan", "values": ["basic", "flex"]},
-        {"name": "tenure", "feature": "tenure", "values": ["under 12", "12 or more"], "edges": [12]},
+        {"name": Segment(**PLAN).counted_as, "feature": "plan", "values": ["basic", "flex"], "edges": None},
+        {
+            "name": Segment(**TENURE).counted_as,
+            "feature": "tenure",
+            "values": ["under 12", "12 or more"],
+            "edges": [12],
+        },
     ]
     assert same == other
 

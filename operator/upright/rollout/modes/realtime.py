@@ -146,7 +146,7 @@ def _pod(owner: Deployment, version: ModelVersion, defaults: Defaults) -> dict[s
 def _segments(monitoring: Monitoring) -> Mapping[str, str]:
     """Those by which pods count requests themselves."""
     counted = [
-        {"name": one.name, "feature": one.feature, "values": one.groups, **({"edges": one.edges} if one.edges else {})}
+        {"name": one.counted_as, "feature": one.feature, "values": one.groups, "edges": one.edges}
         for one in monitoring.segments
         if one.feature is not None
     ]

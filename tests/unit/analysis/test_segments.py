@@ -136,7 +136,7 @@ def test_a_group_is_found_by_its_labels() -> None:
 
 def test_pods_that_count_by_other_groups_of_a_segments_name_count_something_else() -> None:
     """`other` is not the same users, and a feature not the same question."""
-    said = [PLAN, {**PLAN, "values": ["basic"]}, {**PLAN, "feature": "tariff"}]
+    said: list[dict[str, Any]] = [PLAN, {**PLAN, "values": ["basic"]}, {**PLAN, "feature": "tariff"}]
     said += [{"name": "plan", "feature": "plan", "edges": [1, 2]}, {"name": "plan", "feature": "plan", "edges": [1, 3]}]
     assert len({Segment.model_validate(one).counted_as for one in said}) == 5
 

@@ -956,6 +956,18 @@ def test_in_an_outage_that_all_pods_share_none_brings_more_of_it_than_the_others
         assert failed * total == bad * events, one
 
 
+def test_requests_that_are_counted_in_parts_do_not_fall_by_as_little_as_they_are_rounded() -> None:
+    count = ACount()
+    for look in range(3):
+        pages = Counters(0.3 + 100 * look, 0, 0.1), Counters(1000.3 + 100 * look, 0, 10.1)
+        count.take({"c": pages[0]}, {"s": pages[1]})
+        lower = (replace(page, answered=page.answered * (1 - 1e-15)) for page in pages)
+        count.take({"c": next(lower)}, {"s": next(lower)})
+    assert count.comparison.arms["canary"].state != "Unreadable"
+    found: list[Any] = [look.measurements["errors"] for look in count.comparison.looks]
+    assert sum(one.canary[0] for one in found) == pytest.approx(200.4)
+
+
 def test_a_pod_that_begins_late_in_a_time_that_waits_for_looks_does_not_bring_the_end_of_it_alone() -> None:
     """In an outage that begins with it, all that it ever counted would be of that, and of the others a quarter."""
     remembered = Remembered(0)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from upright.analysis.counters import fell
 from upright.rollout.measuring import Frequent
 from upright.sources.page import Counters, Said, most
 
@@ -55,7 +56,7 @@ class Complaints:
 
 def since(before: float, now: float) -> float:
     """What has come to a counter; all of it where it began anew."""
-    return now - before if now >= before else now
+    return now if fell(before, now) else max(now - before, 0.0)
 
 
 def _added(counted: Mapping[K, float], before: Mapping[K, float], now: Mapping[K, float]) -> Mapping[K, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from upright.analysis import Counts, Metric, MetricType
-from upright.analysis.counters import Sample
+from upright.analysis.counters import Sample, fell
 from upright.analysis.looks import Measurement
 from upright.sources.page import Counters
 from upright.sources.tally import Tally
@@ -32,11 +32,7 @@ def answering(pages: Iterable[Counters]) -> int:
 
 def goes_back(before: Counters, now: Counters) -> bool:
     """Whether any counter of the requests does."""
-    return (
-        before.counts_requests
-        and now.counts_requests
-        and any(new < old for old, new in zip(parts(before), parts(now), strict=True))
-    )
+    return before.counts_requests and now.counts_requests and any(map(fell, parts(before), parts(now)))
 
 
 def are_counted(metric: Metric) -> bool:

@@ -1625,6 +1625,16 @@ async def test_a_run_that_publishes_while_its_pods_are_ended_has_succeeded() -> 
 
 
 NO_DEVICE = {"reason": "UnexpectedAdmissionError", "message": "Allocate failed: no healthy devices."}
+TOLD_IN_A_CONDITION = {
+    "conditions": [
+        {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "TerminationByKubelet",
+            "message": "The node was low on resource: memory.",
+        }
+    ]
+}
 EVICTED = {"reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}
 
 
@@ -1633,6 +1643,7 @@ EVICTED = {"reason": "Evicted", "message": "The node was low on resource: epheme
     [
         (NO_DEVICE, {}, "(UnexpectedAdmissionError): Allocate failed: no healthy devices."),
         (EVICTED, {"train": exited(137)}, "(Evicted): The node was low on resource: ephemeral-storage."),
+        (TOLD_IN_A_CONDITION, {"train": exited(137)}, "(Evicted): The node was low on resource: memory."),
     ],
 )
 @pytest.mark.parametrize(("ended", "crash"), [(False, False), (True, False), (True, True)])

@@ -23,6 +23,7 @@ FIELDS = (
     ),
 )
 """All that is read of a pod beside its metadata: a whole one has about 22 KiB."""
+_EVICTED = "Evicted"
 _DENIES = "denied the request"
 """Says an admission webhook that has decided, whatever it tells besides."""
 _OUTAGES = (
@@ -212,6 +213,7 @@ def read(manifest: Manifest) -> Pod:
         for one in status.get(field, ())
     )
     answering, begun_again = _answering(ready, containers, created)
+    why = _why(status, conditions.get("DisruptionTarget", {}))
     return Pod(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -220,7 +222,7 @@ def read(manifest: Manifest) -> Pod:
         maker=(names.controller_of(manifest) or {}).get("uid", ""),
         created=created,
         phase=status.get("phase", ""),
-        why=(status.get("reason", ""), status.get("message", "")),
+        why=why,
         changed=max(
             (
                 *(_time(at) for one in conditions.values() if (at := one.get("lastTransitionTime"))),
@@ -233,7 +235,7 @@ def read(manifest: Manifest) -> Pod:
             _time(at) if scheduled.get("status") == "True" and (at := scheduled.get("lastTransitionTime")) else None
         ),
         begun=begun,
-        evicted=status.get("reason") == "Evicted" and (begun is not None or "DisruptionTarget" in conditions),
+        evicted=why[0] == _EVICTED and (begun is not None or "DisruptionTarget" in conditions),
         going=going,
         ready_since=None if going else answering,
         address=status.get("podIP", ""),
@@ -251,6 +253,14 @@ def read(manifest: Manifest) -> Pod:
         kept_out=_kept_out(manifest, conditions),
         gone_by=_time(meta["deletionTimestamp"]) if going else None,
     )
+
+
+def _why(status: Manifest, target: Manifest) -> tuple[str, str]:
+    """What a node has ended says so in its status or, as some kubelets leave that empty, in a condition alone."""
+    ended = status.get("phase") == "Failed" and target.get("reason") == "TerminationByKubelet"
+    if ended and not status.get("reason"):
+        return _EVICTED, target.get("message", "")
+    return status.get("reason", ""), status.get("message", "")
 
 
 def of_one_template(pods: Sequence[Pod], others: Iterable[Pod] = ()) -> Sequence[Pod]:

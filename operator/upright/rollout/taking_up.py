@@ -59,9 +59,11 @@ def taken_up(observed: Observed, draft: Draft) -> Arm | None:
 
 
 def _was_there_before(observed: Observed, revision_name: str) -> bool:
-    """Whether a workload that is to have pods is not what the spec wants, as far as that is known: the versions may be
-    restored after it.
+    """Whether nothing was ever recorded, and a workload that is to have pods is not what the spec wants, as far as that
+    is known: the versions may be restored after it. Recorded without any version, what is there was given up.
     """
+    if observed.resource.status.phase is not None:
+        return False
     owned, wanted = observed.workloads[revision_name], observed.wanted
     version = (owned["metadata"].get("labels") or {}).get(names.MODEL_VERSION)
     if wanted is None:

@@ -325,6 +325,14 @@ async def test_what_was_going_out_when_the_backup_was_made_goes_out_again_and_is
     assert f"churn-{OLD_REVISION}" not in [one.name for one in made.delete]
 
 
+async def test_a_first_version_that_was_given_up_is_not_taken_for_stable_while_its_workload_is_still_there() -> None:
+    """Its deletion was refused, or the operator ended before it."""
+    resource = a_deployment("churn-2", status={"phase": "Pending"})
+    made = plan(await seen(resource, *orphaned([], churn_1=0)))
+    assert "stable" not in made.status
+    assert f"churn-{OLD_REVISION}" in [one.name for one in made.delete]
+
+
 async def test_of_what_only_bears_its_label_no_more_versions_are_read_than_could_be_its_own() -> None:
     there = [(names.APPS_DEPLOYMENTS, a_workload(serving_old())), a_version(OLD)]
     for number in range(1, 31):

@@ -45,7 +45,7 @@ TRAINING_JOB: dict[str, Any] = {
             },
             "metadata": {
                 "labels": {"kueue.x-k8s.io/queue-name": "night", "empty": "", "A_b.c": "0_b.C"},
-                "annotations": {"team": "growth", "example.com/any": "value, of any kind\n"},
+                "annotations": {"team": "growth", "Example.COM/any": "value, of any kind\n"},
             },
         },
         "output": {"store": "pvc://models"},

@@ -177,7 +177,8 @@ class AddedMetadata(Resource):
             field="labels",
         ),
         Rule(
-            f"!has(self.annotations) || self.annotations.all(annotation, annotation.matches({in_cel(_NAME)}))",
+            "!has(self.annotations) || "
+            f"self.annotations.all(annotation, annotation.lowerAscii().matches({in_cel(_NAME)}))",
             "annotations has one that no object can have: a name is letters, digits, '-', '_' and '.', perhaps after a "
             "domain and '/'",
             field="annotations",

@@ -1,9 +1,11 @@
-"""Could clients of one version use the other? Their signatures, compared."""
+"""Could clients of one version use the other, and could its pods count by segment? Their signatures, compared."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from upright.api.deployment import DeploymentSpec
 from upright.api.model_version import ModelVersion
+from upright.api.segments import Segment
 
 
 def incompatible(stable: ModelVersion, candidate: ModelVersion) -> Sequence[str]:
@@ -17,6 +19,17 @@ def incompatible(stable: ModelVersion, candidate: ModelVersion) -> Sequence[str]
         *_inputs(_by_name(before.inputs), _by_name(after.inputs)),
         *(_outputs(_by_name(before.outputs), _by_name(after.outputs)) if after.outputs else ()),
     )
+
+
+def not_split_by(version: ModelVersion, spec: DeploymentSpec) -> Segment | None:
+    """The first segment by a feature that a version does not have; None where its pods can count by all. An image of
+    one's own may know more features than the version says.
+    """
+    signature = version.spec.signature
+    if signature is None or spec.serving.image:
+        return None
+    by_feature = (segment for segment in spec.monitoring.segments if segment.feature is not None)
+    return next((segment for segment in by_feature if segment.feature not in _by_name(signature.inputs)), None)
 
 
 def _inputs(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:

@@ -26,7 +26,7 @@ from upright.api.indexes import (
 )
 from upright.api.model_version import ModelVersion
 from upright.contract import ALWAYS, Manifest, World
-from upright.rollout.compatibility import incompatible
+from upright.rollout.compatibility import incompatible, not_split_by
 from upright.rollout.memory import Memory, counting
 from upright.rollout.revision import revision
 
@@ -179,7 +179,7 @@ def _may_go_out(version: ModelVersion, resource: Deployment, world: World) -> bo
     spec, stable = resource.spec, resource.status.stable
     before = known(world, resource.metadata.namespace, stable.model_version) if stable else None
     breaks = before is not None and spec.rollout.contract != "Any" and bool(incompatible(before, version))
-    return not (spec.paused or spec.replicas == 0 or breaks)
+    return not (spec.paused or spec.replicas == 0 or breaks or not_split_by(version, spec))
 
 
 def _rejection(resource: Deployment, version: ModelVersion, rejected: Sequence[Rejection]) -> Rejection | None:

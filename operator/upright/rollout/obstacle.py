@@ -8,7 +8,7 @@ from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Arm, Rejection
 from upright.api.model_version import ModelVersion
 from upright.conditions import Finding, said_since
-from upright.rollout.compatibility import incompatible
+from upright.rollout.compatibility import incompatible, not_split_by
 from upright.rollout.draft import Draft
 from upright.rollout.facts import called
 from upright.rollout.following import Maker
@@ -206,21 +206,18 @@ def _contract_changed(observed: Observed, draft: Draft) -> Finding | None:
 
 def _not_split(spec: DeploymentSpec, version: ModelVersion) -> Finding | None:
     """Its pods would count nothing by a segment whose feature it does not have, and nobody would know."""
-    signature, name = version.spec.signature, version.metadata.name
-    if signature is None or spec.serving.image:  # an image of one's own may know more of them
+    segment, signature, name = not_split_by(version, spec), version.spec.signature, version.metadata.name
+    if segment is None or signature is None:
         return None
     inputs = [str(one.get("name")) for one in signature.inputs]
-    for segment in spec.monitoring.segments:
-        if segment.feature is not None and segment.feature not in inputs:
-            others = f" and {len(inputs) - 10} more" if len(inputs) > 10 else ""
-            return Finding(
-                "SegmentNotFound",
-                f"Segment {segment.name} of spec.monitoring.segments splits by feature {segment.feature}, and {name} "
-                f"has no such input; it has {', '.join(inputs[:10])}{others}.",
-                "Correct the feature, remove the segment, or name another version.",
-                about=name,
-            )
-    return None
+    others = f" and {len(inputs) - 10} more" if len(inputs) > 10 else ""
+    return Finding(
+        "SegmentNotFound",
+        f"Segment {segment.name} of spec.monitoring.segments splits by feature {segment.feature}, and {name} "
+        f"has no such input; it has {', '.join(inputs[:10])}{others}.",
+        "Correct the feature, remove the segment, or name another version.",
+        about=name,
+    )
 
 
 def _new(wanted: ModelVersion, stable: Arm) -> str:

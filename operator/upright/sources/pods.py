@@ -113,7 +113,7 @@ class PodPages:
                 return Unread(str(error), _count(asked, pod))
             except (PageError, LargeAnswerError) as error:
                 return Unread(
-                    str(error), "Let the container serve a smaller page of metrics in Prometheus' text format."
+                    str(error), "Let the container serve a whole and smaller page of metrics in Prometheus' format."
                 )
             except ConnectionRefusedError:
                 return Unread("it refuses connections", f"Its container must listen on port {port} ({named}).")

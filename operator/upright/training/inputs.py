@@ -193,7 +193,7 @@ def can_be_served(version: Manifest) -> bool:
 def number_of(version: Manifest) -> int:
     """The number of a version as it lies in the store; 0 of one that no run has."""
     number = _object(version.get("spec")).get("number")
-    return number if isinstance(number, int) and number <= MOST_RUNS else 0
+    return number if isinstance(number, int) and number < MOST_RUNS else 0
 
 
 MOST_RUNS = 10**12

@@ -1080,6 +1080,13 @@ async def test_a_candidate_that_is_held_gives_way_to_nothing_that_could_not_go_o
     found = await seen(resource, made_at(takes(NEW, "age"), 0), made_at(THIRD, 1), made_at(takes(FOURTH, "size"), 2))
     assert found.wanted
     assert found.wanted.metadata.name == wanted
+    by_age = {"segments": [{"name": "age", "feature": "age", "edges": [30]}]}
+    resource = a_deployment(
+        None, latest={"model": "churn"}, rollout={"contract": contract}, status=status, monitoring=by_age
+    )
+    found = await seen(resource, made_at(takes(NEW, "age"), 0), made_at(THIRD, 1), made_at(takes(FOURTH, "size"), 2))
+    assert found.wanted
+    assert found.wanted.metadata.name == "churn-3", "the newer one lacks the feature of a segment"
 
 
 @pytest.mark.parametrize("serves", [False, True])

@@ -116,6 +116,7 @@ class _Told(NamedTuple):
     of: tuple[str, float | None, int]
     """What they were weighed for, and from which state on."""
     state: Mapping[str, Any]
+    said: Verdict
 
 
 _TOLD: dict[int, _Told] = {}
@@ -128,14 +129,17 @@ def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> t
     of, weighed = (promise.fingerprint, until(state), looks_in(state)), 0
     for place, look in enumerate(looks, 1):
         if (told := _TOLD.get(id(look))) and told.of == of:
+            if place == len(looks):
+                return told.state, told.said
             state, weighed = told.state, place
     state = update(promise, state, *looks[weighed:])
-    if weighed < len(looks):
-        if weighed:
-            _TOLD.pop(id(looks[weighed - 1]))
-        _TOLD[id(looks[-1])] = _Told(of, state)
+    said = verdict_of(promise, state, ends=False)
+    if weighed:
+        _TOLD.pop(id(looks[weighed - 1]))
+    if looks:
+        _TOLD[id(looks[-1])] = _Told(of, state, said)
         weakref.finalize(looks[-1], _TOLD.pop, id(looks[-1]), None)
-    return state, verdict_of(promise, state, ends=False)
+    return state, said
 
 
 def _worth_showing(promise: Policy, said: Verdict) -> Sequence[MetricVerdict]:

@@ -166,7 +166,7 @@ def _without_words(text: str, values: Set[str]) -> str:
     """A text in which each word of these is a run of _MASK, too: whoever prints a table cuts texts off, escapes tabs
     and line ends, or has another way to write letters and spaces.
     """
-    words = sorted({_folded(word) for word in _RUN.findall(normalize("NFC", " ".join(values)))})
+    words = sorted({_folded(word) for token in " ".join(values).split() for word in _RUN.findall(_composed(token))})
     shown, masked = _ESCAPED.sub("  ", text), list(text)
     for found in _RUN.finditer(shown):
         word = _folded(found[0])
@@ -177,8 +177,15 @@ def _without_words(text: str, values: Set[str]) -> str:
     return "".join(masked)
 
 
+def _composed(token: str) -> str:
+    """With each letter in one sign. It takes time that grows with the square of its marks: what is longer than words
+    are stays as it is.
+    """
+    return normalize("NFC", token) if len(token) <= _LONG else token
+
+
 def _folded(word: str) -> str:
-    return normalize("NFKC", word).casefold()
+    return normalize("NFKC", word[:_LONG]).casefold()
 
 
 def _joined(text: str, at: int) -> bool:

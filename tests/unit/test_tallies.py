@@ -34,7 +34,7 @@ INTERVAL = timedelta(seconds=15)
 REFUNDS = a_metric("Ratio", "refunds", bad='shop_refunds_total{kind="full"}', total="shop_orders_total")
 LATENCY = a_metric("Latency", "latency")
 PLAN = Segment(name="plan", feature="plan", values=("flex",))
-SHOPS = {"name": "shop", "label": "shop", "values": ["a"]}
+SHOPS = {"name": "shop", "label": "shop", "values": ["a", "b"]}
 SLO = a_metric("Limit", "slo", bad="late_total", total="all_total")
 
 
@@ -149,8 +149,17 @@ def test_a_metric_is_counted_in_each_group_that_a_label_makes() -> None:
     look = arms.look(by_shop((80, 1), (20, 9)), by_shop((1700, 17), (290, 3)))
     assert of(look, "refunds") == Counts(canary=(100, 10), stable=(1000, 10))
     assert of(look, "refunds of shop a") == Counts(canary=(80, 1), stable=(800, 8))
-    assert of(look, "refunds of shop other") == Counts(canary=(20, 9), stable=(200, 2))
+    assert of(look, "refunds of shop b") == Counts(canary=(20, 9), stable=(200, 2))
     assert not arms.unmeasured()
+
+
+def test_where_only_one_version_has_a_label_nothing_is_compared_by_it() -> None:
+    """What is in no group may be everybody of the one, and few of the other."""
+    arms, plain = Arms(REFUNDS, segments=[SHOPS]), 'shop_orders_total {}\nshop_refunds_total{{kind="full"}} {}\n'
+    arms.look(by_shop((0, 0), (0, 0)) + plain.format(0, 0), plain.format(1000, 10))
+    look = arms.look(by_shop((80, 1), (20, 1)) + plain.format(20, 4), plain.format(2000, 20))
+    assert look
+    assert look.measurements.keys() == {"refunds"}
 
 
 def test_a_label_that_no_series_has_is_told() -> None:
@@ -159,8 +168,8 @@ def test_a_label_that_no_series_has_is_told() -> None:
         arms.look(by_shop((orders, 1), (orders, 1)), by_shop((orders, 1), (orders, 1)))
     assert arms.unmeasured() == {
         "refunds of shop": "Metric refunds cannot be measured by segment shop: of its series none is "
-        'shop_orders_total{shpo="a"} or shop_orders_total{shpo="c"}. Correct label or values of the segment in '
-        "spec.monitoring.segments."
+        'shop_orders_total{shpo="a"} or shop_orders_total{shpo="c"}. Correct label or values in '
+        "spec.monitoring.segments, if they are misspelt."
     }
 
 
@@ -174,11 +183,11 @@ def test_a_group_for_which_nobody_asks_holds_up_nothing() -> None:
 
 def test_a_page_is_read_however_many_metrics_and_groups_its_series_count_for() -> None:
     metrics = [a_metric("Ratio", f"refunds{k}", bad="shop_refunds_total", total="shop_orders_total") for k in range(15)]
-    one = {"name": "shop", "label": "shop", "values": ["a"]}
+    one = {"name": "shop", "label": "shop", "values": ["a", "b"]}
     arms = Arms(*metrics, a_metric("Ratio", "all", bad="late_total", total="all_total"), segments=[one])
     arms.look(by_shop((0, 0), (0, 0)), by_shop((900, 9), (90, 1)))
     look = arms.look(by_shop((80, 1), (20, 9)), by_shop((1700, 17), (290, 3)))
-    assert of(look, "refunds14 of shop other") == Counts(canary=(20, 9), stable=(200, 2))
+    assert of(look, "refunds14 of shop b") == Counts(canary=(20, 9), stable=(200, 2))
 
 
 def test_what_pods_count_by_segment_is_compared_where_both_versions_do() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from upright.api.monitoring import Metric
 from upright.api.policy import Policy
 from upright.api.segments import Segment
-from upright.api.serving import OTHER, SEGMENT_REQUESTS
+from upright.api.serving import SEGMENT_REQUESTS
 
 
 class GroupMetric(Metric):
@@ -17,7 +17,7 @@ class GroupMetric(Metric):
     group: str
     """Names the group among those of its segment."""
     within: tuple[tuple[str, str, str], ...]
-    """What the labels of a series of it must be like: label, operator (= or !=), value."""
+    """What the labels of a series of it must be like: label, operator, value."""
 
     @property
     def counted_by_pods(self) -> bool:
@@ -52,7 +52,7 @@ def _groups(segment: Segment, metric: Metric) -> Iterator[GroupMetric]:
     said = dict(metric)
     if segment.label is None:
         said |= {"total": SEGMENT_REQUESTS, "bad": f'{SEGMENT_REQUESTS}{{outcome="failed"}}'}
-    for group in (*segment.groups, OTHER):
+    for group in segment.parts:
         said |= {"name": f"{metric.name} of {segment.name} {group}"}
         yield GroupMetric.model_construct(
             **said, whole=metric.name, segment=segment.name, group=group, within=_within(segment, group)
@@ -62,6 +62,4 @@ def _groups(segment: Segment, metric: Metric) -> Iterator[GroupMetric]:
 def _within(segment: Segment, group: str) -> tuple[tuple[str, str, str], ...]:
     if segment.label is None:
         return ("segment", "=", segment.counted_as), ("value", "=", group)
-    if group == OTHER:
-        return tuple((segment.label, "!=", value) for value in segment.groups)
     return ((segment.label, "=", group),)

@@ -58,7 +58,8 @@ class Policy(Promise):
             if twice:
                 raise ValueError(f"{field}: the name {twice[0]!r} stands more than once; give each its own name")
         parts = [
-            sum(segment.parts for metric in self.metrics if metric.is_split_by(segment)) for segment in self.segments
+            sum(len(segment.parts) for metric in self.metrics if metric.is_split_by(segment))
+            for segment in self.segments
         ]
         if not all(parts):
             raise ValueError(f"segments: {SPLITS_NOTHING}")

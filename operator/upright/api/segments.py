@@ -97,7 +97,7 @@ class Segment(Resource):
         None,
         min_length=1,
         max_length=10,
-        description=f"The groups, each by its value; what has another one, or none, is {OTHER}.",
+        description=f"The groups, each by its value; of a feature, what has another one, or none, is {OTHER}.",
     )
     edges: tuple[float, ...] | None = Field(
         None,
@@ -129,9 +129,11 @@ class Segment(Resource):
         return f"{self.name}-{short_hash([self.feature, self.values, self.edges])}"
 
     @property
-    def parts(self) -> int:
-        """How many groups there are, with OTHER."""
-        return len(self.groups) + 1
+    def parts(self) -> Sequence[str]:
+        """The groups that are compared. Whether series without a label, or with other values of it, are the same users
+        of both versions is not known; what pods count is.
+        """
+        return self.groups if self.feature is None else [*self.groups, OTHER]
 
     rules: ClassVar[Sequence[Rule]] = tuple(refused.rule for refused in _REFUSED)
 
@@ -144,9 +146,7 @@ SPLITS_NOTHING = (
     "each segment must split a metric with boundary Mixture: by feature one of type ErrorRate without total, by label "
     "one of type ErrorRate, RefusalRate or Ratio with bad and total"
 )
-TOO_MANY = (
-    f"segments make too many comparisons: metrics times values, of which one is {OTHER}, may be {MOST_COMPARISONS}"
-)
+TOO_MANY = f"segments make too many comparisons: metrics times groups, {OTHER} among them, may be {MOST_COMPARISONS}"
 SEGMENT_RULES: Sequence[Rule] = (
     Rule(
         f"!has(self.segments) || self.segments.all(segment, self.metrics.exists(metric, {_SPLITS}))",
@@ -155,7 +155,8 @@ SEGMENT_RULES: Sequence[Rule] = (
     ),
     Rule(
         f"!has(self.segments) || self.segments.map(segment, self.metrics.filter(metric, {_SPLITS}).size() * "
-        "(has(segment.values) ? segment.values.size() + 1 : has(segment.edges) ? segment.edges.size() + 2 : 0)).sum() "
+        "((has(segment.values) ? segment.values.size() : has(segment.edges) ? segment.edges.size() + 1 : 0) + "
+        "(has(segment.feature) ? 1 : 0))).sum() "
         f"<= {MOST_COMPARISONS}",
         TOO_MANY,
         "segments",

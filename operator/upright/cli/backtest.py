@@ -21,7 +21,7 @@ from upright.api.common import GROUP, VERSION, format_duration
 from upright.api.deployment import DEFINITION, DeploymentSpec
 from upright.api.refusals import WRITTEN
 from upright.api.schema import custom_resource_definition, unknown_fields
-from upright.cli.fitting import fitted
+from upright.cli.fitting import fitted, look_like_counters
 from upright.cli.picture import FORMATS, draw, sketch
 from upright.cli.problems import UNUSABLE, Unusable, sentences
 from upright.cli.reading import A_TIME, parsed_time, read
@@ -88,6 +88,13 @@ def run(options: argparse.Namespace) -> int:
     _check_shares(options.policy, asked)
     with console.status(f"reading {options.looks}") if console.is_terminal else nullcontext():
         watched, recording = fitted(asked, _recording(options, asked), stable_alone=bool(options.null))
+    for name in look_like_counters(recording):
+        console.print(
+            f"What was counted of {name} never falls from one time to the next in any pod. Are these counters? "
+            "Expected is what was counted since the time before.",
+            highlight=False,
+            soft_wrap=True,
+        )
     split = _null(options, watched, recording, console) if options.null else None
     if split is not None and not recording.has_canary:
         if options.json:

@@ -254,9 +254,7 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
         "Missing": f"Correct {field}, or wait: the rollout starts by itself when there is one.",
         "Deleted": anew,
         "Going": anew,
-        "Unfit": "The rollout starts by itself when there is one."
-        if spec.latest
-        else "Upgrade Upright, or name another version.",
+        "Unfit": _when_fit(observed) if spec.latest else "Upgrade Upright, or name another version.",
     }[observed.absence or "Missing"]
     return Finding(
         "VersionNotFound",
@@ -264,6 +262,15 @@ def _not_found(observed: Observed, draft: Draft) -> Finding:
         f"{_instead(observed)} {until}".strip(),
         passing=True,
         about=spec.latest.model if spec.latest else spec.model_version or "",
+    )
+
+
+def _when_fit(observed: Observed) -> str:
+    meta = observed.resource.metadata
+    rejected = f"; of one that was rejected here, {_another_try(observed)}."
+    return (
+        f"The rollout starts by itself when there is one{rejected if observed.resource.status.rejected else '.'} "
+        f"What is in the way of each tells kubectl get modelversions -n {meta.namespace}"
     )
 
 

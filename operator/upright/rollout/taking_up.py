@@ -15,9 +15,10 @@ from upright.rollout.revision import revision
 def taken_up(observed: Observed, draft: Draft) -> Arm | None:
     """The version that serves although nothing is recorded of it: the Deployment was orphaned, or restored from a
     backup without its status. The one that is known to have been stable last goes before one with more pods, also while
-    its pods start, or it has none. Where nothing is known, and there is another one than the spec wants, that was going
-    out beside it: taken for stable, it would have been compared with nothing. If only a rejected one answers and all
-    that was decided is lost, it is what served before; or that one, where nothing did.
+    its pods start, or it has none. Where nothing is known, one that answers goes before one that does not, and then one
+    that the spec does not want: the other was going out, and taken for stable it would have been compared with nothing.
+    If only a rejected one answers and all that was decided is lost, it is what served before; or that one, where
+    nothing did.
     """
     name = observed.resource.metadata.name
     verdicts = [one for version in observed.versions.values() for one in version.status.verdicts]
@@ -40,6 +41,7 @@ def taken_up(observed: Observed, draft: Draft) -> Arm | None:
         key=lambda one: (
             one not in rejected,
             stable.get(one, 0.0),
+            one in now_answering,
             _was_there_before(observed, one),
             now_answering.get(one, (0, 0)),
             one,
@@ -67,7 +69,7 @@ def _was_there_before(observed: Observed, revision_name: str) -> bool:
     owned, wanted = observed.workloads[revision_name], observed.wanted
     version = (owned["metadata"].get("labels") or {}).get(names.MODEL_VERSION)
     if wanted is None:
-        other = observed.resource.spec.model_version not in (None, version)
+        other = observed.resource.spec.latest is not None or observed.resource.spec.model_version != version
     else:
         other = revision(wanted, observed.resource.spec.serving) != revision_name
     return other and owned["spec"].get("replicas", 1) > 0

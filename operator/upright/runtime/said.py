@@ -185,7 +185,7 @@ def _composed(token: str) -> str:
 
 
 def _folded(word: str) -> str:
-    return normalize("NFKC", word[:_LONG]).casefold()
+    return normalize("NFKC", _small(word[:_LONG])).casefold()
 
 
 def _joined(text: str, at: int) -> bool:

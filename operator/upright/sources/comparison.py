@@ -22,7 +22,7 @@ from upright.sources.complaints import Complaints, since
 from upright.sources.page import Counters
 from upright.sources.pods import Unread
 from upright.sources.remembered import Remembered
-from upright.sources.requests import answering, goes_back, of_requests, parts, sample
+from upright.sources.requests import goes_back, has_counted, of_requests, parts, sample
 from upright.sources.starts import Begun, Start, is_anew, start_of, was_by
 from upright.sources.tallied import Tallies
 from upright.sources.unmeasured import IN_PARTS, TORN, stuck, unreadable
@@ -77,6 +77,8 @@ class Comparison(Unrecorded):
         """Pods whose counters are not those of one process, and since when."""
         self._in_parts: set[str] = set()
         """Pods that have counted what is no whole number."""
+        self._counting: set[str] = set()
+        """Pods of the candidate that have counted anything: what is slow when it begins is so from then on."""
         self._unproven = WATCHED if asked.resumed else 0
         """Looks in which pods are still only watched; `watching`: in the last one they were."""
         self.watching = False
@@ -157,6 +159,7 @@ class Comparison(Unrecorded):
         self._read = {name: read for name, read in self._read.items() if name in names}
         self._torn = {name: since for name, since in self._torn.items() if name in names}
         self._in_parts &= names
+        self._counting &= names
         self._tallies.forget_all_but(names)
 
     def _whole(self, pages: Mapping[str, Counters | Unread]) -> Mapping[str, Counters | Unread]:
@@ -233,7 +236,8 @@ class Comparison(Unrecorded):
         # which pods were left out is told with the next look that has something to compare
         if not measured and (waiting or not left_out):
             return None
-        pods = answering(pages["canary"].values())
+        self._counting |= {pod for pod, page in pages["canary"].items() if has_counted(page)}
+        pods = len(self._counting)
         begins = {**dict.fromkeys(requests if taken else (), since), **tallied.since}
         return Look(self._time, measured, left_out, waiting, pods, {**apart, **tallied.halves}, begins)
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from upright.api.by_segment import GroupMetric
-from upright.api.serving import OTHER
 from upright.rollout.measuring import ArmName
 from upright.sources.selectors import Selected
 from upright.sources.tally import Tally
@@ -19,7 +18,7 @@ class Groups:
 
     def see(self, metric: GroupMetric, selects: Selected, tallies: Mapping[ArmName, Mapping[str, Tally]]) -> None:
         """One group. Those that pods count by themselves are there, or not yet."""
-        if metric.group == OTHER or metric.counted_by_pods:
+        if metric.counted_by_pods:
             return
         of = metric.whole, metric.segment
         shown = [tally.matches for found in tallies.values() for tally in found.values()]
@@ -32,7 +31,7 @@ class Groups:
             if not found:
                 why = (
                     f"Metric {whole} cannot be measured by segment {segment}: of its series none is "
-                    f"{' or '.join(self._selects[whole, segment])}. Correct label or values of the segment in "
-                    "spec.monitoring.segments."
+                    f"{' or '.join(self._selects[whole, segment])}. Correct label or values in "
+                    "spec.monitoring.segments, if they are misspelt."
                 )
                 yield f"{whole} of {segment}", why

@@ -22,12 +22,9 @@ def sample(time: float, page: Counters) -> Sample:
     return Sample(time, parts(page))
 
 
-def answering(pages: Iterable[Counters]) -> int:
-    """How many pods have counted anything that is asked for: what is slow when it begins is so from then on."""
-    return sum(
-        page.total > 0 or any(isinstance(tally, Tally) and tally.total > 0 for tally in page.tallies.values())
-        for page in pages
-    )
+def has_counted(page: Counters) -> bool:
+    """Whether a pod has counted anything that is asked for: what is slow when it begins is so from then on."""
+    return page.total > 0 or any(isinstance(tally, Tally) and tally.total > 0 for tally in page.tallies.values())
 
 
 def goes_back(before: Counters, now: Counters) -> bool:

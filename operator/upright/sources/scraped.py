@@ -20,7 +20,7 @@ from upright.analysis.steadiness import settled
 from upright.pods.reading import Pod
 from upright.rollout.measuring import ArmName, Asked, Measurement, State, longest_gap
 from upright.sources.page import Counters
-from upright.sources.requests import answering
+from upright.sources.requests import has_counted
 from upright.sources.servers import Scrape
 from upright.sources.starts import Begun, Start, start_of_any
 from upright.sources.tallied import Tallies
@@ -58,6 +58,8 @@ class Scraped(Unrecorded):
         """Of pods, by name."""
         self._started_anew: set[str] = set()
         """Pods of which a container was, and whose counters have not shown it yet."""
+        self._counting: set[str] = set()
+        """Targets of the candidate that have counted anything."""
         self._shown: dict[str, Counters] = {}
         """By target, what it showed last."""
         self._requests: dict[ArmName, float] = dict.fromkeys(asked.pods, 0.0)
@@ -112,7 +114,9 @@ class Scraped(Unrecorded):
             self.arms = {arm: self._measured(arm, of, measured) for arm, of in pages.items()}
             if measured or (left_out and not early):
                 named = dict(sorted(left_out.items())[:NAMED])
-                pods = answering(pages["canary"].values())
+                self._counting |= {target for target, page in pages["canary"].items() if has_counted(page)}
+                self._counting &= pages["canary"].keys()
+                pods = len(self._counting)
                 look = Look(self._time, measured, named, early, pods, tallied.halves, tallied.since)
                 self._hand_out(asked, look)
         return len(self.looks) > waiting or before != (self.arms, self.unmeasured, self.watching)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from upright.api.artifact import REFUSED
+from upright.api.by_segment import whole_of
 from upright.api.common import format_duration
 from upright.api.deployment import Step
 from upright.api.deployment_status import Arm
@@ -297,12 +299,12 @@ def _compare(facts: Facts, arm: Arm) -> Decision:
     early = spec.rollout.promote_early and not blind and _is_proven(facts) and not _is_doubted(facts)
     left = max(_ZERO if early else _step(facts).for_ - elapsed(step_since, arm.step_spent, now), two_looks, further)
     if left > _ZERO:
-        return Stay(arm, f"{place}, {_roughly(left)} left.{_quiet(facts)}", left, unmeasured=blind)
+        return Stay(arm, f"{place}, {_roughly(left)} left.{_remarks(facts)}", left, unmeasured=blind)
     if (arm.step or 0) + 1 < len(steps) and not early:
         step = (arm.step or 0) + 1
         fresh = {"step": step, "step_since": None, "step_spent": None, "step_weight": None, **_SETTLED}
         following = arm.model_copy(update=fresh)
-        said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_quiet(facts)}"
+        said = f"Step {step + 1} of {len(steps)} begins, with {steps[step].weight} % of the traffic.{_remarks(facts)}"
         return Advance(following, said)
     return _at_the_end(
         facts, arm, "It is shown to be good enough (promoteEarly)" if early else "All steps are done", blind
@@ -322,7 +324,7 @@ def _is_doubted(facts: Facts) -> bool:
 def _at_the_end(facts: Facts, arm: Arm, why: str, blind: str) -> Decision:
     analysis, then = facts.analysis, facts.spec.rollout.on_inconclusive
     if (_is_proven(facts) and not _is_doubted(facts)) or then == "Promote":
-        said = f"{why}; the last pods start.{_quiet(facts)}"
+        said = f"{why}; the last pods start.{_remarks(facts)}"
         since = arm.ready_since if facts.candidate.ready >= facts.spec.replicas else None
         return Advance(_standing(arm, facts.now, finishing=True, **_SETTLED, ready_since=since), said)
     seen = analysis.message if analysis else "Nothing could be compared."
@@ -353,11 +355,14 @@ def _without_measurements(facts: Facts, arm: Arm, place: str, why: str) -> Decis
     return Stay(standing, said, _NOW_AND_THEN, held, why)
 
 
-def _quiet(facts: Facts) -> str:
-    """That nobody asks either version: no verdict, and nothing that time could change."""
-    if not facts.reading.quiet(facts.now, facts.spec.monitoring.interval):
-        return ""
-    return " No requests have come in, so that nothing is compared."
+def _remarks(facts: Facts) -> str:
+    """That nobody asks either version: no verdict, and nothing that time could change. Or that a metric is compared as
+    a whole alone: users of a segment may not have asked yet, so that holds nothing up.
+    """
+    if facts.reading.quiet(facts.now, facts.spec.monitoring.interval):
+        return " No requests have come in, so that nothing is compared."
+    of_segments = (said for name, said in facts.reading.unmeasured.items() if whole_of(name) != name)
+    return "".join(f" {said}" for said in islice(of_segments, 1))
 
 
 def _standing(arm: Arm, now: datetime, **update: object) -> Arm:

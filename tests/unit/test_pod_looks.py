@@ -968,6 +968,16 @@ def test_requests_that_are_counted_in_parts_do_not_fall_by_as_little_as_they_are
     assert sum(one.canary[0] for one in found) == pytest.approx(200.4)
 
 
+def test_a_pod_that_is_not_read_once_is_there_all_the_same_when_another_begins_to_count() -> None:
+    """Or the warm-up of that one would not begin."""
+    count = ACount()
+    for place in range(5):
+        first = SILENT if place == 3 else Counters(10 * place, 0, 0)
+        canary = {"c-1": first, **({"c-2": Counters(10 * (place - 2), 0, 0)} if place >= 3 else {})}
+        count.take(canary, {"s": Counters(100 * place, 0, 0)})
+    assert [look.pods for look in count.comparison.looks][-2:] == [2, 2]
+
+
 def test_a_pod_that_begins_late_in_a_time_that_waits_for_looks_does_not_bring_the_end_of_it_alone() -> None:
     """In an outage that begins with it, all that it ever counted would be of that, and of the others a quarter."""
     remembered = Remembered(0)

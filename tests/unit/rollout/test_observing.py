@@ -325,6 +325,15 @@ async def test_what_was_going_out_when_the_backup_was_made_goes_out_again_and_is
     assert f"churn-{OLD_REVISION}" not in [one.name for one in made.delete]
 
 
+@pytest.mark.parametrize(("old", "new", "stable"), [(0, 3, "churn-2"), (3, 0, "churn-1"), (1, 3, "churn-1")])
+async def test_what_answers_is_stable_before_what_does_not_whichever_the_spec_wants(
+    old: int, new: int, stable: str
+) -> None:
+    """It was taken back in Git while nothing was recorded, or goes out."""
+    made = plan(await seen(a_deployment("churn-2"), *orphaned([], churn_1=old, churn_2=new)))
+    assert made.status["stable"]["modelVersion"] == stable
+
+
 async def test_a_first_version_that_was_given_up_is_not_taken_for_stable_while_its_workload_is_still_there() -> None:
     """Its deletion was refused, or the operator ended before it."""
     resource = a_deployment("churn-2", status={"phase": "Pending"})

@@ -243,7 +243,10 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             pods = names.object_name(observed.resource.metadata.name, candidate.revision)
             seen = observed.reading.arms.get("canary")
             blamed = [one for one in spec.monitoring.metrics if one.name == whole_of(metric)]
-            message = " ".join([message, *filter(None, (most_frequent(one, seen) for one in blamed))])
+            said = (most_frequent(one, seen) for one in blamed)
+            message = " ".join(
+                [message, *(one for one in said if one and one not in message)]
+            )  # it may be kept already
             where = " ".join(where_to_look(one, pods) for one in blamed)
             leaving, others = is_needed(facts, bad=True), facts.stable.ready if facts.stable else 0
             draft.reject(candidate, metric, message, where, leaving=leaving, stable_answers=others > 0)

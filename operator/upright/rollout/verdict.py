@@ -22,7 +22,7 @@ _KEPT_FOR, _KEPT = 60, 16
 """Seconds, and looks, of evidence that a restart of the operator may cost: a status is not written with every look."""
 
 _GROUPS = 4
-"""Shown of those of which there is evidence."""
+"""Shown of those that were compared."""
 
 
 def policy(spec: DeploymentSpec) -> Policy:
@@ -145,7 +145,7 @@ def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> t
 def _worth_showing(promise: Policy, said: Verdict) -> Sequence[MetricVerdict]:
     """The metrics as wholes, and after them the groups of which the evidence is largest."""
     names = {metric.name for metric in wholes(promise.metrics)}
-    groups = [one for one in said.metrics if one.name not in names and one.evidence > 1]
+    groups = [one for one in said.metrics if one.name not in names and one.looks]
     worst = sorted(groups, key=lambda one: -one.evidence)[:_GROUPS]
     return [*(one for one in said.metrics if one.name in names), *worst]
 

@@ -40,26 +40,30 @@ def whole_of(name: str) -> str:
     return name.partition(" ")[0]
 
 
+def is_whole(name: str) -> bool:
+    """Whether a metric of this name is not of a group alone."""
+    return whole_of(name) == name
+
+
 def _split(policy: Policy) -> Iterator[Metric]:
     for metric in policy.metrics:
-        groups = [one for segment in policy.segments if metric.is_split_by(segment) for one in _groups(segment, metric)]
-        yield metric.model_copy(update={"weight": metric.weight / 2}) if groups else metric
-        for group in groups:
-            yield group.model_copy(update={"weight": metric.weight / 2 / len(groups)})
+        by = [segment for segment in policy.segments if metric.is_split_by(segment)]
+        if not by:
+            yield metric
+            continue
+        half = metric.weight / 2
+        yield metric.model_copy(update={"weight": half})
+        for segment in by:
+            yield from _groups(segment, metric, half / sum(len(one.parts) for one in by))
 
 
-def _groups(segment: Segment, metric: Metric) -> Iterator[GroupMetric]:
-    said = dict(metric)
+def _groups(segment: Segment, metric: Metric, weight: float) -> Iterator[GroupMetric]:
+    said = dict(metric) | {"whole": metric.name, "segment": segment.name, "weight": weight}
     if segment.label is None:
         said |= {"total": SEGMENT_REQUESTS, "bad": f'{SEGMENT_REQUESTS}{{outcome="failed"}}'}
+        within, label = [("segment", "=", segment.counted_as)], "value"
+    else:
+        within, label = [], segment.label
     for group in segment.parts:
-        said |= {"name": f"{metric.name} of {segment.name} {group}"}
-        yield GroupMetric.model_construct(
-            **said, whole=metric.name, segment=segment.name, group=group, within=_within(segment, group)
-        )
-
-
-def _within(segment: Segment, group: str) -> tuple[tuple[str, str, str], ...]:
-    if segment.label is None:
-        return ("segment", "=", segment.counted_as), ("value", "=", group)
-    return ((segment.label, "=", group),)
+        said |= {"name": f"{metric.name} of {segment.name} {group}", "group": group}
+        yield GroupMetric.model_construct(**said, within=(*within, (label, "=", group)))

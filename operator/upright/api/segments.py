@@ -19,7 +19,7 @@ from upright.api.schema import Rule, in_cel
 from upright.api.serving import OTHER
 
 MOST_COMPARISONS = 40
-"""Metrics times values: each takes its time in a look, and a part of the promise."""
+"""Metrics times groups: each takes its time in a look, and a part of the promise."""
 
 
 _REFUSED: Sequence[Refusal] = (

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from upright.api.by_segment import whole_of
+from upright.api.by_segment import is_whole
 from upright.api.deployment_status import Arm
 from upright.rollout.facts import Facts
 from upright.rollout.measuring import EXPECTED
@@ -24,7 +24,7 @@ def unmeasured(facts: Facts, arm: Arm) -> tuple[Arm, str]:
     arms = facts.reading.arms
     why = next((one.message for one in arms.values() if one.state in {"Unreadable", "Stuck"}), "")
     if not why and not facts.reading.quiet(facts.now, facts.spec.monitoring.interval):
-        why = next((said for name, said in facts.reading.unmeasured.items() if whole_of(name) == name), "")
+        why = next((said for name, said in facts.reading.unmeasured.items() if is_whole(name)), "")
     unreached = "" if why else _unreached(facts, arm)
     if not why and not unreached:
         none = dict.fromkeys(("unmeasured_since", "unmeasured_spent", "unreached"))

@@ -244,9 +244,8 @@ def _judge(observed: Observed, draft: Draft, candidate: Arm) -> None:
             seen = observed.reading.arms.get("canary")
             blamed = [one for one in spec.monitoring.metrics if one.name == whole_of(metric)]
             said = (most_frequent(one, seen) for one in blamed)
-            message = " ".join(
-                [message, *(one for one in said if one and one not in message)]
-            )  # it may be kept already
+            # What an operator that ended before its status was written has kept says so already.
+            message = " ".join([message, *(one for one in said if one and one not in message)])
             where = " ".join(where_to_look(one, pods) for one in blamed)
             leaving, others = is_needed(facts, bad=True), facts.stable.ready if facts.stable else 0
             draft.reject(candidate, metric, message, where, leaving=leaving, stable_answers=others > 0)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from upright.analysis import Decision, Look, MetricVerdict, Policy, State, StateError, Verdict, begin, update
 from upright.analysis import verdict as verdict_of
-from upright.api.by_segment import by_segment, wholes
+from upright.api.by_segment import by_segment, is_whole
 from upright.api.deployment import DeploymentSpec
 from upright.api.deployment_status import Analysis, MetricEvidence
 from upright.api.monitoring import Promise
@@ -80,7 +80,7 @@ def analyse(
                 dispersion=_shown(metric.dispersion),
                 evidence=_shown(metric.evidence),
             )
-            for metric in _worth_showing(promise, said)
+            for metric in _worth_showing(said)
         ],
         metric=said.metric if said.decision is Decision.ROLLBACK else "",
         verdict=said.decision.value,
@@ -142,12 +142,11 @@ def _seen(promise: Policy, state: Mapping[str, Any], looks: Sequence[Look]) -> t
     return state, said
 
 
-def _worth_showing(promise: Policy, said: Verdict) -> Sequence[MetricVerdict]:
+def _worth_showing(said: Verdict) -> Sequence[MetricVerdict]:
     """The metrics as wholes, and after them the groups of which the evidence is largest."""
-    names = {metric.name for metric in wholes(promise.metrics)}
-    groups = [one for one in said.metrics if one.name not in names and one.looks]
+    groups = [one for one in said.metrics if one.looks and not is_whole(one.name)]
     worst = sorted(groups, key=lambda one: -one.evidence)[:_GROUPS]
-    return [*(one for one in said.metrics if one.name in names), *worst]
+    return [*(one for one in said.metrics if is_whole(one.name)), *worst]
 
 
 def _shown(value: float) -> float:

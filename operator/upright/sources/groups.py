@@ -1,4 +1,4 @@
-"""Whether what tells groups of users apart does so: a misspelt label puts all into one of them, without a word."""
+"""Whether what tells groups of users apart does so: a misspelt label leaves all of them without users, and no error."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping

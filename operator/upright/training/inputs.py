@@ -190,14 +190,14 @@ def can_be_served(version: Manifest) -> bool:
     return status.get("phase") != "Corrupt" and found not in ("Corrupt", "Missing") and not names.is_going(version)
 
 
+MOST_RUNS = 10**12
+"""Of a TrainingJob: whoever may make a ModelVersion writes its number, and the API server takes none beyond 64 bits."""
+
+
 def number_of(version: Manifest) -> int:
     """The number of a version as it lies in the store; 0 of one that no run has."""
     number = _object(version.get("spec")).get("number")
     return number if isinstance(number, int) and number < MOST_RUNS else 0
-
-
-MOST_RUNS = 10**12
-"""Of a TrainingJob: whoever may make a ModelVersion writes its number, and the API server takes none beyond 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 from upright.api.artifact import REFUSED
-from upright.api.by_segment import whole_of
+from upright.api.by_segment import is_whole
 from upright.api.common import format_duration
 from upright.api.deployment import Step
 from upright.api.deployment_status import Arm
@@ -361,8 +360,8 @@ def _remarks(facts: Facts) -> str:
     """
     if facts.reading.quiet(facts.now, facts.spec.monitoring.interval):
         return " No requests have come in, so that nothing is compared."
-    of_segments = (said for name, said in facts.reading.unmeasured.items() if whole_of(name) != name)
-    return "".join(f" {said}" for said in islice(of_segments, 1))
+    of_segments = (said for name, said in facts.reading.unmeasured.items() if not is_whole(name))
+    return next((f" {said}" for said in of_segments), "")
 
 
 def _standing(arm: Arm, now: datetime, **update: object) -> Arm:
